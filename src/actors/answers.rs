@@ -1,0 +1,151 @@
+//! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
+
+use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, Script};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Work that passed every check at the border.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Its name, given at the border.
+    pub id: JobId,
+    /// What to run.
+    pub script: Arc<Script>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Who asks.
+    pub client: ClientKey,
+}
+
+/// The service could not take or run the work. Never the script's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The lane is full.
+    #[error("the queue is full")]
+    QueueFull {
+        /// When a place is likely.
+        retry_after: Duration,
+    },
+    /// The store can take no more jobs until some expire.
+    #[error("the store is full")]
+    StoreFull {
+        /// When the next record expires.
+        retry_after: Duration,
+    },
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Draining,
+    /// No executor has a working sandbox.
+    #[error("no executor has a working sandbox")]
+    IsolationLost,
+    /// It waited in the queue for as long as a synchronous request may.
+    #[error("no executor came free within {waited:?}")]
+    QueueWaitExceeded {
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// A part of the service did not answer in time; counted and logged where it happened.
+    #[error("the service could not answer")]
+    Internal,
+}
+
+/// What is known of an id.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    /// The job, and its place in its lane (1 is next) while it is queued.
+    Found {
+        /// The job as it stands.
+        job: Job,
+        /// 1 is next.
+        queue_position: Option<usize>,
+    },
+    /// It was known; its time is over.
+    Expired,
+    /// Never seen, or forgotten for long.
+    Unknown,
+}
+
+/// What came of a cancel.
+#[derive(Debug, Clone)]
+pub enum Cancelled {
+    /// It will not run, or is being killed: the job as it stands now.
+    Done(Job),
+    /// Too late: it had its final state already.
+    AlreadyFinal(JobState),
+    /// See [`Lookup::Expired`].
+    Expired,
+    /// See [`Lookup::Unknown`].
+    Unknown,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    /// Only these.
+    pub state: Option<JobState>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only jobs older than this one.
+    pub before: Option<JobId>,
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Clone)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// Pass it as `before` for the next page; absent on the last one.
+    pub next: Option<JobId>,
+}
+
+/// What a job process could reach of the network when it really tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxReach {
+    /// True when a connection could be opened from inside: the walls are broken.
+    pub reached: bool,
+    /// What stopped it.
+    pub detail: String,
+}
+
+/// One wall, as it was found by trying it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WallReport {
+    /// `seccomp`, `landlock`, …
+    pub wall: String,
+    /// It stands.
+    pub present: bool,
+    /// What was tried, or why it is absent.
+    pub detail: String,
+}
+
+/// How the service is, for health, readiness and `/api`.
+#[derive(Debug, Clone)]
+pub struct ServiceStatus {
+    /// `L2`, `L3` or `L4`, proved at start.
+    pub isolation_level: String,
+    /// Each wall.
+    pub walls: Vec<WallReport>,
+    /// The store's name and promise, as `memory`.
+    pub store: String,
+    /// The service takes no new work.
+    pub draining: bool,
+    /// How many executors there are.
+    pub executors: usize,
+    /// How many of them have a live zygote.
+    pub executors_ready: usize,
+    /// How many of them run something now.
+    pub executors_busy: usize,
+    /// Times an executor's zygote was replaced after it died.
+    pub zygotes_replaced: u64,
+    /// Times an executor was brought back after a panic.
+    pub executors_revived: u64,
+    /// Jobs waiting, interactive lane.
+    pub queued_interactive: usize,
+    /// Jobs waiting, background lane.
+    pub queued_background: usize,
+    /// Operating-system processes that belong to the service, itself included.
+    pub process_ids: Vec<u32>,
+}
+
+/// The outcome of `POST /api/execute`.
+pub type ExecuteAnswer = Result<Arc<Execution>, Refusal>;

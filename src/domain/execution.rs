@@ -1,0 +1,249 @@
+//! One try at a job: how it ended, what it said, what it used.
+
+use super::{JobId, JsonText, Limits, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How an execution ended. A script's failure is data, never an error of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It ran to its end and has a result.
+    Succeeded,
+    /// It threw, was rejected, did not parse, or could never settle.
+    Threw,
+    /// It did not end within `timeoutMs`.
+    TimedOut,
+    /// It wanted more than `memoryBytes`.
+    MemoryExceeded,
+    /// It recursed deeper than its stack allows.
+    StackExceeded,
+    /// Result and log together came to more than `outputBytes`.
+    OutputExceeded,
+    /// Somebody stopped it.
+    Cancelled,
+    /// Its process died, or broke the rules that hold it.
+    Crashed,
+}
+
+/// A limit that ended an execution, by its name in the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Limit {
+    /// Wall time.
+    TimeoutMs,
+    /// Heap.
+    MemoryBytes,
+    /// Stack.
+    StackBytes,
+    /// Result and log.
+    OutputBytes,
+}
+
+impl Outcome {
+    /// The limit that this outcome says was hit.
+    #[must_use]
+    pub fn limit(self) -> Option<Limit> {
+        match self {
+            Self::TimedOut => Some(Limit::TimeoutMs),
+            Self::MemoryExceeded => Some(Limit::MemoryBytes),
+            Self::StackExceeded => Some(Limit::StackBytes),
+            Self::OutputExceeded => Some(Limit::OutputBytes),
+            Self::Succeeded | Self::Threw | Self::Cancelled | Self::Crashed => None,
+        }
+    }
+}
+
+/// Which console method wrote a log entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum LogKind {
+    Log,
+    Info,
+    Warn,
+    Error,
+    Debug,
+    Trace,
+    Dir,
+    Table,
+    Assert,
+    Count,
+    Time,
+    Group,
+}
+
+/// One line of a script's log.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogEntry {
+    /// The console method.
+    #[serde(rename = "type")]
+    pub kind: LogKind,
+    /// When it was written.
+    pub timestamp: Timestamp,
+    /// How many `console.group` were open; left out when none was.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub depth: u32,
+    /// The arguments, a JSON array.
+    pub data: JsonText,
+}
+
+fn is_zero(depth: &u32) -> bool {
+    *depth == 0
+}
+
+/// What a script threw, in the words the API uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScriptError {
+    /// `TypeError`, …; `NonError` when something other than an Error was thrown.
+    pub name: String,
+    /// The error's message.
+    pub message: String,
+    /// The call stack, without the service's own frames; empty where there is none.
+    pub stack: String,
+    /// `code`, or the example script's name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file_name: Option<String>,
+    /// Line of the user's text, from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub line_number: Option<u32>,
+    /// Column of the user's text, from 1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub column_number: Option<u32>,
+    /// The thrown value, when it was not an Error.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub value: Option<JsonText>,
+    /// The error's `cause`, converted as a value.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<JsonText>,
+}
+
+impl ScriptError {
+    /// An error that the service itself has to report of an execution, without a place in the source.
+    #[must_use]
+    pub fn of_service(name: &str, message: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            message: message.into(),
+            stack: String::new(),
+            file_name: None,
+            line_number: None,
+            column_number: None,
+            value: None,
+            cause: None,
+        }
+    }
+}
+
+/// What a result was before it became JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs)]
+pub enum ValueType {
+    Undefined,
+    Null,
+    Boolean,
+    Number,
+    String,
+    Bigint,
+    Symbol,
+    Function,
+    Array,
+    Object,
+    Date,
+    Map,
+    Set,
+    Error,
+    Regexp,
+    TypedArray,
+    ArrayBuffer,
+    Promise,
+}
+
+/// What an execution used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// From the moment the job process had its job to its last word, milliseconds; by the executor's clock.
+    #[serde(serialize_with = "millis_from_micros", rename = "wallMs")]
+    pub wall_micros: u64,
+    /// Processor time of the job process, milliseconds; by the kernel.
+    #[serde(serialize_with = "millis_from_micros", rename = "cpuMs")]
+    pub cpu_micros: u64,
+    /// Most JavaScript heap at any moment; where the process was killed, its peak resident memory by the kernel.
+    pub peak_memory_bytes: u64,
+    /// Result and log together, bytes of JSON.
+    pub output_bytes: u64,
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn millis_from_micros<S: serde::Serializer>(
+    micros: &u64,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(*micros as f64 / 1000.0)
+}
+
+/// One try at a job, complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Execution {
+    /// The job it was a try at.
+    pub id: JobId,
+    /// When the job process got its job.
+    pub started_at: Timestamp,
+    /// When its last word arrived or it was killed.
+    pub finished_at: Timestamp,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The value, when it succeeded.
+    pub result: Option<JsonText>,
+    /// What the value was before it became JSON.
+    pub result_type: Option<ValueType>,
+    /// What went wrong, when it did not succeed.
+    pub error: Option<ScriptError>,
+    /// What it logged, oldest first.
+    pub log: Vec<LogEntry>,
+    /// Log entries that did not fit into `outputBytes`.
+    pub log_dropped: u64,
+    /// What it used.
+    pub usage: Usage,
+    /// What it was allowed.
+    pub limits: Limits,
+}
+
+impl Execution {
+    /// An execution that never got to run.
+    #[must_use]
+    pub fn never_ran(id: JobId, limits: Limits, outcome: Outcome, error: ScriptError) -> Self {
+        let now = Timestamp::now();
+        Self {
+            id,
+            started_at: now,
+            finished_at: now,
+            outcome,
+            result: None,
+            result_type: None,
+            error: Some(error),
+            log: Vec::new(),
+            log_dropped: 0,
+            usage: Usage::default(),
+            limits,
+        }
+    }
+
+    /// Bytes of memory this record holds, near enough for a bound.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        let log: usize = self
+            .log
+            .iter()
+            .map(|entry| size_of::<LogEntry>() + entry.data.as_str().len())
+            .sum();
+        let result = self.result.as_ref().map_or(0, |text| text.as_str().len());
+        let error = self
+            .error
+            .as_ref()
+            .map_or(0, |error| error.message.len() + error.stack.len());
+        size_of::<Self>() + log + result + error
+    }
+}

@@ -1,0 +1,236 @@
+//! What one execution gets, and the most a client may ask for.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What one execution gets. Every value lies between its smallest sensible value and the operator's [`Ceiling`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    timeout_ms: u32,
+    memory_bytes: u64,
+    output_bytes: u32,
+}
+
+/// The most a client may ask for, set by the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ceiling {
+    /// Wall time of one execution, milliseconds.
+    pub timeout_ms: u32,
+    /// Memory of the JavaScript heap, bytes.
+    pub memory_bytes: u64,
+    /// Result and log together, bytes of JSON.
+    pub output_bytes: u32,
+}
+
+/// What a client asked for; what it left out takes the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestedLimits {
+    /// See [`Ceiling::timeout_ms`].
+    pub timeout_ms: Option<u64>,
+    /// See [`Ceiling::memory_bytes`].
+    pub memory_bytes: Option<u64>,
+    /// See [`Ceiling::output_bytes`].
+    pub output_bytes: Option<u64>,
+}
+
+/// A requested limit lies above the operator's ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("limits.{field} is {requested}, above this service's ceiling of {ceiling}")]
+pub struct AboveCeiling {
+    /// The field's name in the API.
+    pub field: &'static str,
+    /// What was asked for.
+    pub requested: u64,
+    /// The most that may be asked for.
+    pub ceiling: u64,
+}
+
+/// A requested limit cannot be granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// Above the ceiling.
+    #[error(transparent)]
+    AboveCeiling(#[from] AboveCeiling),
+    /// Below the smallest value with which anything can run.
+    #[error("limits.{field} is {requested}; the smallest is {smallest}")]
+    TooSmall {
+        /// The field's name in the API.
+        field: &'static str,
+        /// What was asked for.
+        requested: u64,
+        /// The least that may be asked for.
+        smallest: u64,
+    },
+}
+
+impl Limits {
+    /// Shortest time that may be asked for, milliseconds.
+    pub const SMALLEST_TIMEOUT_MS: u32 = 1;
+    /// Smallest heap that may be asked for: a built context takes about a quarter of it.
+    pub const SMALLEST_MEMORY_BYTES: u64 = 1024 * 1024;
+    /// Smallest output that may be asked for.
+    pub const SMALLEST_OUTPUT_BYTES: u32 = 256;
+
+    /// Stack of one execution, bytes; not the client's to choose.
+    pub const STACK_BYTES: usize = 1024 * 1024;
+
+    /// What `requested` comes to: `defaults` where it is silent, refused where it goes beyond a bound.
+    pub fn within(
+        requested: &RequestedLimits,
+        defaults: &Self,
+        ceiling: &Ceiling,
+    ) -> Result<Self, LimitError> {
+        let timeout_ms = bounded(
+            "timeoutMs",
+            requested.timeout_ms,
+            u64::from(defaults.timeout_ms),
+            u64::from(Self::SMALLEST_TIMEOUT_MS),
+            u64::from(ceiling.timeout_ms),
+        )?;
+        let memory_bytes = bounded(
+            "memoryBytes",
+            requested.memory_bytes,
+            defaults.memory_bytes,
+            Self::SMALLEST_MEMORY_BYTES,
+            ceiling.memory_bytes,
+        )?;
+        let output_bytes = bounded(
+            "outputBytes",
+            requested.output_bytes,
+            u64::from(defaults.output_bytes),
+            u64::from(Self::SMALLEST_OUTPUT_BYTES),
+            u64::from(ceiling.output_bytes),
+        )?;
+        Ok(Self {
+            timeout_ms: u32::try_from(timeout_ms).unwrap_or(ceiling.timeout_ms),
+            memory_bytes,
+            output_bytes: u32::try_from(output_bytes).unwrap_or(ceiling.output_bytes),
+        })
+    }
+
+    /// The operator's own defaults; they obey the operator's own ceiling.
+    pub fn defaults(
+        timeout_ms: u32,
+        memory_bytes: u64,
+        output_bytes: u32,
+        ceiling: &Ceiling,
+    ) -> Result<Self, LimitError> {
+        let wanted = Self {
+            timeout_ms,
+            memory_bytes,
+            output_bytes,
+        };
+        let asked = RequestedLimits {
+            timeout_ms: Some(u64::from(timeout_ms)),
+            memory_bytes: Some(memory_bytes),
+            output_bytes: Some(u64::from(output_bytes)),
+        };
+        Self::within(&asked, &wanted, ceiling)
+    }
+
+    /// Wall time, milliseconds.
+    #[must_use]
+    pub fn timeout_ms(&self) -> u32 {
+        self.timeout_ms
+    }
+
+    /// Wall time.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(u64::from(self.timeout_ms))
+    }
+
+    /// Heap, bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Result and log together, bytes of JSON.
+    #[must_use]
+    pub fn output_bytes(&self) -> u32 {
+        self.output_bytes
+    }
+}
+
+fn bounded(
+    field: &'static str,
+    requested: Option<u64>,
+    default: u64,
+    smallest: u64,
+    ceiling: u64,
+) -> Result<u64, LimitError> {
+    let Some(requested) = requested else {
+        return Ok(default);
+    };
+    if requested < smallest {
+        return Err(LimitError::TooSmall {
+            field,
+            requested,
+            smallest,
+        });
+    }
+    if requested > ceiling {
+        return Err(AboveCeiling {
+            field,
+            requested,
+            ceiling,
+        }
+        .into());
+    }
+    Ok(requested)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CEILING: Ceiling = Ceiling {
+        timeout_ms: 30_000,
+        memory_bytes: 256 << 20,
+        output_bytes: 8 << 20,
+    };
+
+    fn within(requested: RequestedLimits) -> Result<Limits, LimitError> {
+        let defaults = Limits::defaults(2_000, 32 << 20, 1 << 20, &CEILING).unwrap();
+        Limits::within(&requested, &defaults, &CEILING)
+    }
+
+    #[test]
+    fn what_a_client_leaves_out_takes_the_default() {
+        let limits = within(RequestedLimits::default()).unwrap();
+        assert_eq!(limits.timeout_ms(), 2_000);
+        assert_eq!(limits.memory_bytes(), 32 << 20);
+        assert_eq!(limits.output_bytes(), 1 << 20);
+    }
+
+    #[test]
+    fn a_limit_above_the_ceiling_is_refused_and_named() {
+        let refused = within(RequestedLimits {
+            timeout_ms: Some(30_001),
+            ..RequestedLimits::default()
+        });
+        let message = refused.unwrap_err().to_string();
+        assert!(
+            message.contains("timeoutMs") && message.contains("30000"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_refused_and_named() {
+        let refused = within(RequestedLimits {
+            memory_bytes: Some(0),
+            ..RequestedLimits::default()
+        });
+        assert!(matches!(
+            refused,
+            Err(LimitError::TooSmall {
+                field: "memoryBytes",
+                ..
+            })
+        ));
+    }
+}

@@ -1,0 +1,18 @@
+//! The words of the service, as types: what a client submits, what one execution gets, how it ended.
+//!
+//! Values here are parsed at the border and trusted inside: fields that carry a rule are private, and a value that
+//! exists obeys it. This module knows nobody: no actor, no HTTP, no engine, no operating system.
+
+mod execution;
+mod job;
+mod json_text;
+mod limits;
+mod script;
+mod timestamp;
+
+pub use execution::{Execution, Limit, LogEntry, LogKind, Outcome, ScriptError, Usage, ValueType};
+pub use job::{ClientKey, Job, JobId, JobState, Lane, UnknownJobState};
+pub use json_text::{InvalidJson, JsonText};
+pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};
+pub use script::{Global, Script, ScriptDraft, ScriptRefusal, Source};
+pub use timestamp::Timestamp;

@@ -1,0 +1,78 @@
+//! A moment, in whole milliseconds of UTC, written as RFC 3339.
+
+use serde::{Serialize, Serializer};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+const RFC3339_MILLIS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The last moment that RFC 3339 can write: the end of the year 9999.
+    pub const MAX: Self = Self(253_402_300_799_999);
+
+    /// Now, by the machine's wall clock.
+    #[must_use]
+    pub fn now() -> Self {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self::from_unix_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// A moment from Unix milliseconds; what lies beyond the year 9999 becomes [`Timestamp::MAX`].
+    #[must_use]
+    pub fn from_unix_millis(millis: u64) -> Self {
+        Self(millis.min(Self::MAX.0))
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub fn as_unix_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This moment plus `duration`.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self::from_unix_millis(self.0.saturating_add(millis))
+    }
+
+    /// `2026-11-24T12:51:51.042Z`
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        let seconds = i64::try_from(self.0 / 1000).unwrap_or_default();
+        let nanos = i64::try_from(self.0 % 1000).unwrap_or_default() * 1_000_000;
+        OffsetDateTime::from_unix_timestamp(seconds)
+            .map(|moment| moment + time::Duration::nanoseconds(nanos))
+            .ok()
+            .and_then(|moment| moment.format(RFC3339_MILLIS).ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.to_rfc3339())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_is_written_as_rfc3339_with_milliseconds() {
+        let moment = Timestamp::from_unix_millis(1_713_952_241_362);
+        assert_eq!(moment.to_rfc3339(), "2024-04-24T09:50:41.362Z");
+        assert_eq!(Timestamp::MAX.to_rfc3339(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(Timestamp::from_unix_millis(u64::MAX), Timestamp::MAX);
+    }
+}

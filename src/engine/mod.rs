@@ -1,0 +1,50 @@
+//! What happens inside one job process: a QuickJS context, its console, its timers, and values as JSON.
+//!
+//! The only module that knows rquickjs. It knows no actor, no async runtime and no wall: it is handed sources, limits
+//! and an [`Output`], and says what came of them. Called by `sandbox::job_process`, after the fork.
+
+use crate::domain::{Limits, LogKind, Outcome, ScriptError, ValueType};
+
+/// What one execution is to do, borrowed from the bytes the job process read.
+#[derive(Debug)]
+pub struct EngineJob<'a> {
+    /// `(file name, text)`, in the order they run.
+    pub sources: Vec<(&'a str, &'a str)>,
+    /// JSON for the global `input`.
+    pub input: Option<&'a str>,
+    /// `(name, JSON)` of the other globals.
+    pub globals: Vec<(&'a str, &'a str)>,
+    /// What it may use. The time counts from the call of [`WarmEngine::run`].
+    pub limits: Limits,
+    /// Repeatable randomness and clock, where the client asked for it.
+    pub seed: Option<u64>,
+    /// Randomness for this execution alone, from the executor.
+    pub entropy: u64,
+}
+
+/// How an execution ended, as the engine saw it.
+#[derive(Debug)]
+pub struct Completion {
+    /// Never `Cancelled` or `Crashed`: those are for others to say.
+    pub outcome: Outcome,
+    /// JSON text of the value, when it succeeded.
+    pub result: Option<String>,
+    /// What the value was before it became JSON.
+    pub result_type: Option<ValueType>,
+    /// What went wrong, when it did not succeed.
+    pub error: Option<ScriptError>,
+    /// Log entries that did not fit.
+    pub log_dropped: u64,
+    /// Most heap at any moment, bytes.
+    pub peak_memory_bytes: u64,
+    /// JSON bytes of log and result so far.
+    pub output_bytes: u64,
+}
+
+/// Where an execution's words go.
+pub trait Output {
+    /// One log entry, at once. `data` is a JSON array.
+    fn log(&self, kind: LogKind, depth: u32, timestamp_millis: u64, data: &str);
+    /// The last word. Does not return: the engine may call it from inside the script's own call stack.
+    fn finish(&self, completion: &Completion) -> !;
+}

@@ -1,0 +1,3 @@
+pub mod actors;
+pub mod domain;
+pub mod engine;
