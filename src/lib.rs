@@ -1,3 +1,4 @@
 pub mod actors;
 pub mod domain;
 pub mod engine;
+pub mod sandbox;

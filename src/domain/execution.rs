@@ -87,6 +87,17 @@ pub struct LogEntry {
     pub data: JsonText,
 }
 
+impl LogEntry {
+    /// What an entry costs of `outputBytes` beside its data: its kind, its time and its place in the answer.
+    pub const OVERHEAD_BYTES: usize = 64;
+
+    /// What this entry costs of `outputBytes`.
+    #[must_use]
+    pub fn output_bytes(&self) -> usize {
+        Self::OVERHEAD_BYTES + self.data.as_str().len()
+    }
+}
+
 fn is_zero(depth: &u32) -> bool {
     *depth == 0
 }

@@ -1,0 +1,63 @@
+//! Stopping an execution from another thread.
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// One execution's stop button. Cheap to make: no system call until it is pressed.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    cancelled: AtomicBool,
+    waker: Mutex<Option<Arc<Waker>>>,
+}
+
+impl CancelToken {
+    /// Stops the execution, whether it has begun or not.
+    pub fn cancel(&self) {
+        self.0.cancelled.store(true, Ordering::SeqCst);
+        let waker = self.0.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waker) = &*waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether somebody pressed it.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// From now on pressing it wakes `waker`; `None` ends that.
+    pub(super) fn attach(&self, waker: Option<Arc<Waker>>) {
+        *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+    }
+}
+
+/// Wakes an executor that waits for its job process. One an executor, for its whole life.
+#[derive(Debug)]
+pub(super) struct Waker(EventFd);
+
+impl Waker {
+    pub(super) fn new() -> nix::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        EventFd::from_value_and_flags(0, flags).map(Self)
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn wake(&self) {
+        // It can only fail when the counter is full, and then the executor is awake.
+        let _ = self.0.write(1);
+    }
+
+    /// Takes back every wake so far, this execution's or one that came too late for the one before.
+    pub(super) fn settle(&self) {
+        let _ = self.0.read();
+    }
+}

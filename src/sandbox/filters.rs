@@ -1,0 +1,163 @@
+//! Which system calls each process may make. Anything else kills it.
+//!
+//! Allow-lists: a call that is not named here, a call of another architecture and the x32 numbers all end the process
+//! with SIGSYS. Both programs are compiled once, in the zygote; a job process only hands the second to the kernel.
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch,
+};
+use std::collections::BTreeMap;
+use std::os::fd::RawFd;
+
+/// A filter did not compile: a fault of this file, found at start.
+#[derive(Debug, thiserror::Error)]
+#[error("a seccomp filter does not compile: {0}")]
+pub(super) struct FilterError(#[from] seccompiler::BackendError);
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// What the zygote may do: take orders, fork, reap, report. Its children start with the same.
+pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, FilterError> {
+    let mut rules = memory_and_time()?;
+    allow(
+        &mut rules,
+        &[
+            libc::SYS_recvmsg,
+            libc::SYS_sendto,
+            libc::SYS_close,
+            libc::SYS_wait4,
+            // What fork of the C library does around the clone, in parent and child.
+            libc::SYS_set_robust_list,
+            libc::SYS_rseq,
+            libc::SYS_set_tid_address,
+            libc::SYS_rt_sigprocmask,
+            libc::SYS_gettid,
+            libc::SYS_getpid,
+            libc::SYS_getppid,
+            // The child's own second filter.
+            libc::SYS_seccomp,
+        ],
+    );
+    // fork and nothing more: no thread, no shared memory, no namespace.
+    let fork_flags = u64::try_from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD)
+        .unwrap_or_default();
+    rules.insert(
+        libc::SYS_clone,
+        vec![rule(&[(0, ArgLen::Qword, Op::Eq, fork_flags)])?],
+    );
+    // The child ties its life to the zygote's.
+    let set_parent_death_signal = u64::try_from(libc::PR_SET_PDEATHSIG).unwrap_or_default();
+    rules.insert(
+        libc::SYS_prctl,
+        vec![rule(&[(0, ArgLen::Dword, Op::Eq, set_parent_death_signal)])?],
+    );
+    limit_self(&mut rules)?;
+    read_and_write(&mut rules, &[control, channel])?;
+    compile(rules)
+}
+
+/// What a job process may do: read its job, compute, write its frames, end.
+pub(super) fn job_process(channel: RawFd) -> Result<BpfProgram, FilterError> {
+    let mut rules = memory_and_time()?;
+    limit_self(&mut rules)?;
+    read_and_write(&mut rules, &[channel])?;
+    compile(rules)
+}
+
+/// What a launcher may do: wait for its zygote and end.
+pub(super) fn launcher() -> Result<BpfProgram, FilterError> {
+    let mut rules = Rules::new();
+    allow(
+        &mut rules,
+        &[libc::SYS_wait4, libc::SYS_exit_group, libc::SYS_rt_sigreturn],
+    );
+    compile(rules)
+}
+
+fn memory_and_time() -> Result<Rules, FilterError> {
+    let mut rules = Rules::new();
+    allow(
+        &mut rules,
+        &[
+            libc::SYS_exit_group,
+            libc::SYS_rt_sigreturn,
+            libc::SYS_restart_syscall,
+            libc::SYS_brk,
+            libc::SYS_munmap,
+            libc::SYS_mremap,
+            libc::SYS_madvise,
+            libc::SYS_futex,
+            libc::SYS_clock_gettime,
+            libc::SYS_gettimeofday,
+            libc::SYS_clock_nanosleep,
+            libc::SYS_nanosleep,
+            libc::SYS_getrandom,
+            libc::SYS_sched_yield,
+        ],
+    );
+    // New memory and new rights to it, but never executable.
+    let executable = u64::try_from(libc::PROT_EXEC).unwrap_or_default();
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(
+            call,
+            vec![rule(&[(2, ArgLen::Dword, Op::MaskedEq(executable), 0)])?],
+        );
+    }
+    Ok(rules)
+}
+
+/// `prlimit` of oneself: without privilege a hard limit can only be lowered.
+fn limit_self(rules: &mut Rules) -> Result<(), FilterError> {
+    rules.insert(
+        libc::SYS_prlimit64,
+        vec![rule(&[(0, ArgLen::Dword, Op::Eq, 0)])?],
+    );
+    Ok(())
+}
+
+/// Reading from `descriptors`; writing to them and to the standard two, which lead nowhere.
+fn read_and_write(rules: &mut Rules, descriptors: &[RawFd]) -> Result<(), FilterError> {
+    let on = |descriptor: RawFd| {
+        rule(&[(
+            0,
+            ArgLen::Dword,
+            Op::Eq,
+            u64::try_from(descriptor).unwrap_or(u64::MAX),
+        )])
+    };
+    let readable: Result<Vec<_>, _> = descriptors.iter().map(|fd| on(*fd)).collect();
+    let writable: Result<Vec<_>, _> = descriptors
+        .iter()
+        .chain(&[libc::STDOUT_FILENO, libc::STDERR_FILENO])
+        .map(|fd| on(*fd))
+        .collect();
+    rules.insert(libc::SYS_read, readable?);
+    rules.insert(libc::SYS_write, writable?);
+    Ok(())
+}
+
+fn allow(rules: &mut Rules, calls: &[libc::c_long]) {
+    rules.extend(calls.iter().map(|call| (*call, Vec::new())));
+}
+
+fn rule(conditions: &[(u8, ArgLen, Op, u64)]) -> Result<SeccompRule, FilterError> {
+    let conditions: Result<Vec<_>, _> = conditions
+        .iter()
+        .map(|(argument, length, operator, value)| {
+            SeccompCondition::new(*argument, length.clone(), operator.clone(), *value)
+        })
+        .collect();
+    Ok(SeccompRule::new(conditions?)?)
+}
+
+fn compile(rules: Rules) -> Result<BpfProgram, FilterError> {
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::KillProcess,
+        SeccompAction::Allow,
+        architecture,
+    )?;
+    Ok(filter.try_into()?)
+}

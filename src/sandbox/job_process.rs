@@ -1,0 +1,247 @@
+//! The forked child that runs exactly one execution.
+//!
+//! It takes the second filter before it reads a byte, says hello, reads its job, lowers its own address space to the
+//! job's measure, runs, writes its last frame and waits to be killed. It never returns and runs no destructor.
+
+use super::frames::{self, HELLO_FRAME};
+use super::sys;
+use super::wire::{self, Header, PREFIX_BYTES};
+use super::zygote::{CHANNEL, CONTROL};
+use crate::domain::{Limits, LogKind, Outcome, ScriptError, ValueType};
+use crate::engine::{Completion, Output, WarmEngine};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::unistd::Pid;
+use seccompiler::BpfProgram;
+use std::cell::RefCell;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::time::Duration;
+
+const EXIT_ORDERLY: i32 = 0;
+const EXIT_BROKEN: i32 = 71;
+
+/// Address space beyond the heap: the engine's C stack, source and input once as bytes and once parsed, and the
+/// allocator's own waste.
+const OVERHEAD_BYTES: u64 = 32 << 20;
+/// How often a job's own bytes and its output may stand in memory outside the measured heap.
+const COPIES: u64 = 4;
+
+/// What a zygote prepares and a job process does. The service's is [`EngineBody`]; the tests put attackers here.
+pub trait JobBody {
+    /// What is prepared once and inherited by every job process.
+    type Warm;
+    /// Prepares it, before the walls stand.
+    fn warm() -> Result<Self::Warm, String>;
+    /// Does the job.
+    fn run(warm: Self::Warm, job: JobBytes, channel: Channel) -> !;
+}
+
+/// A job as it was read: header and texts.
+#[derive(Debug)]
+pub struct JobBytes {
+    bytes: Vec<u8>,
+    header_bytes: usize,
+}
+
+impl JobBytes {
+    /// The text that follows the header: all sources, input and globals in one.
+    #[must_use]
+    pub fn texts(&self) -> &[u8] {
+        &self.bytes[PREFIX_BYTES + self.header_bytes..]
+    }
+
+    fn header(&self) -> &[u8] {
+        &self.bytes[PREFIX_BYTES..PREFIX_BYTES + self.header_bytes]
+    }
+}
+
+/// The job process's end of its channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Channel(());
+
+impl Channel {
+    /// Writes all of `bytes`; if nobody reads any more, there is nothing left to do.
+    pub fn write_all(self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match sys::write_fd(CHANNEL, bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(Errno::EINTR) => {}
+                Err(_) => sys::exit_now(EXIT_ORDERLY),
+            }
+        }
+    }
+
+    /// Waits to be killed. Staying until then lets the executor read this process's clock, and keeps its pid from being
+    /// given to another process before the kill.
+    pub fn wait_to_be_killed(self) -> ! {
+        let mut nothing = [0; 64];
+        loop {
+            match sys::read_fd(CHANNEL, &mut nothing) {
+                Ok(0) => sys::exit_now(EXIT_ORDERLY),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => sys::exit_now(EXIT_BROKEN),
+            }
+        }
+    }
+
+    fn fill(self, buffer: &mut [u8], mut filled: usize) {
+        while filled < buffer.len() {
+            match sys::read_fd(CHANNEL, &mut buffer[filled..]) {
+                // A spare that is not needed sees its channel close.
+                Ok(0) => sys::exit_now(EXIT_ORDERLY),
+                Ok(count) => filled += count,
+                Err(Errno::EINTR) => {}
+                Err(_) => sys::exit_now(EXIT_BROKEN),
+            }
+        }
+    }
+
+    fn read_job(self) -> JobBytes {
+        // One read takes all of an ordinary job.
+        let mut bytes = vec![0; 4096];
+        let mut filled = 0;
+        while filled < PREFIX_BYTES {
+            match sys::read_fd(CHANNEL, &mut bytes[filled..]) {
+                Ok(0) => sys::exit_now(EXIT_ORDERLY),
+                Ok(count) => filled += count,
+                Err(Errno::EINTR) => {}
+                Err(_) => sys::exit_now(EXIT_BROKEN),
+            }
+        }
+        let Some((header_bytes, text_bytes)) = wire::lengths(&bytes) else {
+            sys::exit_now(EXIT_BROKEN)
+        };
+        bytes.resize(PREFIX_BYTES + header_bytes + text_bytes, 0);
+        self.fill(&mut bytes, filled.min(PREFIX_BYTES + header_bytes + text_bytes));
+        JobBytes {
+            bytes,
+            header_bytes,
+        }
+    }
+}
+
+/// The child's side of the fork.
+pub(super) fn begin<B: JobBody>(warm: B::Warm, zygote: Pid, filter: &BpfProgram) -> ! {
+    sys::close_fd(CONTROL);
+    let tied = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).is_ok()
+        && nix::unistd::getppid() == zygote;
+    let alone = setrlimit(Resource::RLIMIT_NPROC, 0, 0).is_ok();
+    if !tied || !alone || sys::install_filter(filter).is_err() {
+        sys::exit_now(EXIT_BROKEN);
+    }
+    let channel = Channel(());
+    channel.write_all(&HELLO_FRAME);
+    let job = channel.read_job();
+    B::run(warm, job, channel)
+}
+
+/// What the service's job processes do: run a script, or try the network.
+#[derive(Debug)]
+pub struct EngineBody;
+
+/// A warm engine, and how much address space the zygote takes by itself.
+#[derive(Debug)]
+pub struct Warm {
+    engine: WarmEngine,
+    address_space_bytes: u64,
+}
+
+impl JobBody for EngineBody {
+    type Warm = Warm;
+
+    fn warm() -> Result<Warm, String> {
+        let engine = WarmEngine::warm().map_err(|error| error.to_string())?;
+        Ok(Warm {
+            engine,
+            address_space_bytes: own_address_space()?,
+        })
+    }
+
+    fn run(warm: Warm, job: JobBytes, channel: Channel) -> ! {
+        let Ok(header) = wire::decode_header(job.header()) else {
+            sys::exit_now(EXIT_BROKEN)
+        };
+        bound_address_space(warm.address_space_bytes, &header.limits(), job.bytes.len());
+        let output = Rc::new(ChannelOutput {
+            channel,
+            buffer: RefCell::new(Vec::with_capacity(1024)),
+        });
+        if let Header::NetCheck { host, port, .. } = header {
+            let text = try_network(SocketAddr::new(host, port));
+            output.finish(&net_check_completion(text))
+        }
+        let Ok(engine_job) = wire::engine_job(&header, job.texts()) else {
+            sys::exit_now(EXIT_BROKEN)
+        };
+        warm.engine.run(&engine_job, output)
+    }
+}
+
+/// The third wall round memory, behind the engine's own meter: the kernel's.
+fn bound_address_space(own_bytes: u64, limits: &Limits, job_bytes: usize) {
+    let job_bytes = u64::try_from(job_bytes).unwrap_or(u64::MAX);
+    let copied = job_bytes.saturating_add(u64::from(limits.output_bytes()));
+    let most = own_bytes
+        .saturating_add(limits.memory_bytes())
+        .saturating_add(OVERHEAD_BYTES)
+        .saturating_add(copied.saturating_mul(COPIES));
+    if setrlimit(Resource::RLIMIT_AS, most, most).is_err() {
+        sys::exit_now(EXIT_BROKEN);
+    }
+}
+
+fn own_address_space() -> Result<u64, String> {
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
+        .ok_or("/proc/self/statm cannot be read")?;
+    let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(4096);
+    Ok(pages * page_bytes)
+}
+
+/// Opens a connection as native code would. Behind the walls the first call ends this process.
+fn try_network(target: SocketAddr) -> &'static str {
+    match TcpStream::connect_timeout(&target, Duration::from_secs(1)) {
+        Ok(_) => "reached",
+        Err(_) => "tried",
+    }
+}
+
+fn net_check_completion(text: &str) -> Completion {
+    Completion {
+        outcome: Outcome::Succeeded,
+        result: Some(format!("\"{text}\"")),
+        result_type: Some(ValueType::String),
+        error: None::<ScriptError>,
+        log_dropped: 0,
+        peak_memory_bytes: 0,
+        output_bytes: 0,
+    }
+}
+
+struct ChannelOutput {
+    channel: Channel,
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl Output for ChannelOutput {
+    fn log(&self, kind: LogKind, depth: u32, timestamp_millis: u64, data: &str) {
+        let mut buffer = self.buffer.borrow_mut();
+        frames::encode_log(&mut buffer, kind, depth, timestamp_millis, data);
+        self.channel.write_all(&buffer);
+    }
+
+    fn finish(&self, completion: &Completion) -> ! {
+        // Not the log's buffer: the engine may call this from inside a log call.
+        let mut buffer = Vec::new();
+        frames::encode_done(&mut buffer, completion);
+        self.channel.write_all(&buffer);
+        self.channel.wait_to_be_killed()
+    }
+}

@@ -1,0 +1,38 @@
+//! The walls: one zygote an executor, one forked and filtered process an execution.
+//!
+//! ```text
+//!   executor thread                zygote (walled in)             job process (walled in twice)
+//!   Sandbox::run ── order a spare ──▶ fork ───────────────────────▶ second filter, "hello", read…
+//!        │ job, over its own channel ───────────────────────────────▶ run the engine
+//!        ◀──────────────────────── frames: log, log, done ──────────┘
+//!        └── kill ──────────────────▶ reap
+//! ```
+//!
+//! [`client`](Sandbox) is the service's side and treats all that a job process writes as hostile bytes. `zygote` and
+//! `job_process` are the other side, entered from the top of `main` before any thread exists. Every raw system call
+//! stands in `sys`. Called by `actors::executor` and by the command line; knows no actor and no HTTP.
+
+#![allow(unsafe_code)] // raw system calls: fork, seccomp, capset; all of them in `sys`
+
+mod cancel;
+mod channel;
+mod client;
+mod control;
+mod filters;
+mod frames;
+mod job_process;
+mod level;
+mod proof;
+mod supervise;
+mod sys;
+mod walls;
+mod wire;
+mod zygote;
+
+pub use cancel::CancelToken;
+pub use client::{Sandbox, SandboxCounters, SandboxError, SandboxOptions};
+pub use control::ZygotePlan;
+pub use job_process::{Channel, EngineBody, JobBody, JobBytes};
+pub use level::{IsolationLevel, UnknownIsolationLevel, WallReport};
+pub use wire::Work;
+pub use zygote::{ZYGOTE_ARGUMENT, enter_if_asked};

@@ -1,0 +1,164 @@
+//! Watching one job process from the moment it has its job to the moment it is dead.
+//!
+//! All that it writes is hostile: frames are checked one by one, log and result are held to the job's own bound, and
+//! after its last word, at its deadline, on a cancel or on a broken rule it is killed, whatever it says.
+
+use super::cancel::{CancelToken, Waker};
+use super::channel::{JobProcess, Waited, wait_readable};
+use super::frames::{BrokenProtocol, Done, Frame, FrameReader};
+use super::sys;
+use crate::domain::{Limits, LogEntry};
+use nix::errno::Errno;
+use std::time::{Duration, Instant};
+
+/// Bytes read from a channel at a time.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// How a job process ended, as far as its executor saw it.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// It said its last word.
+    Done(Done),
+    /// It was still running when its time and the grace were over.
+    Overran,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// It died without a last word.
+    Died,
+    /// It said what no job process says.
+    Broke(BrokenProtocol),
+    /// The channel itself failed.
+    ChannelFailed(Errno),
+}
+
+/// All that is known of one execution's end.
+#[derive(Debug)]
+pub(super) struct Observed {
+    pub(super) ending: Ending,
+    pub(super) log: Vec<LogEntry>,
+    /// Bytes of JSON: log entries, each with its overhead.
+    pub(super) log_bytes: u64,
+    pub(super) wall: Duration,
+    /// By the kernel; absent when it was dead and reaped before it could be asked.
+    pub(super) cpu: Option<Duration>,
+}
+
+/// What stays from one execution to the next, so that nothing is allocated twice.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    pub(super) reader: FrameReader,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Watches `job`, which has had its bytes since `started`, to its end, and kills it.
+pub(super) fn supervise(
+    job: &JobProcess,
+    limits: &Limits,
+    grace: Duration,
+    started: Instant,
+    cancel: &CancelToken,
+    waker: &Waker,
+    buffers: &mut Buffers,
+) -> Observed {
+    buffers.reader.begin(limits);
+    buffers.bytes.resize(READ_BYTES, 0);
+    let mut log = Log::new(limits);
+    let deadline = started + limits.timeout() + grace;
+    let ending = loop {
+        if cancel.is_cancelled() {
+            break Ending::Cancelled;
+        }
+        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+            break Ending::Overran;
+        };
+        match wait_readable([job.descriptor(), waker.descriptor()], left) {
+            Ok(Waited::Woken) => {}
+            Ok(Waited::TimeIsUp) => break Ending::Overran,
+            Err(errno) => break Ending::ChannelFailed(errno),
+        }
+        match job.receive(&mut buffers.bytes) {
+            Ok(0) => break Ending::Died,
+            Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
+            // It was the waker, or nothing.
+            Err(Errno::EAGAIN | Errno::EINTR) => {
+                waker.settle();
+                continue;
+            }
+            Err(errno) => break Ending::ChannelFailed(errno),
+        }
+        match take_frames(&mut buffers.reader, &mut log) {
+            Ok(None) => {}
+            Ok(Some(done)) => break Ending::Done(done),
+            Err(broken) => break Ending::Broke(broken),
+        }
+    };
+    let wall = started.elapsed();
+    let cpu = sys::cpu_time_of(job.pid());
+    if !matches!(ending, Ending::Died) {
+        job.kill();
+    }
+    if matches!(ending, Ending::Overran | Ending::Cancelled) {
+        take_what_is_left(job, buffers, &mut log);
+    }
+    Observed {
+        ending,
+        log_bytes: log.bytes,
+        log: log.entries,
+        wall,
+        cpu,
+    }
+}
+
+/// Log frames that had arrived when the job process was killed: they are its last words.
+fn take_what_is_left(job: &JobProcess, buffers: &mut Buffers, log: &mut Log) {
+    // A socket holds a few hundred kilobytes; the count keeps even a broken one from holding the executor.
+    for _ in 0..64 {
+        match job.receive(&mut buffers.bytes) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
+        }
+        if !matches!(take_frames(&mut buffers.reader, log), Ok(None)) {
+            return;
+        }
+    }
+}
+
+fn take_frames(reader: &mut FrameReader, log: &mut Log) -> Result<Option<Done>, BrokenProtocol> {
+    while let Some(frame) = reader.next()? {
+        match frame {
+            Frame::Log(entry) => log.take(entry)?,
+            Frame::Done(done) => return Ok(Some(done)),
+            // It said hello before.
+            Frame::Hello => return Err(BrokenProtocol::UnknownKind),
+        }
+    }
+    Ok(None)
+}
+
+/// The log as it comes in, held to the job's bound. The engine keeps to it; whoever took the engine over does not.
+#[derive(Debug)]
+struct Log {
+    entries: Vec<LogEntry>,
+    bytes: u64,
+    bytes_max: u64,
+}
+
+impl Log {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            entries: Vec::new(),
+            bytes: 0,
+            bytes_max: u64::from(limits.output_bytes()),
+        }
+    }
+
+    fn take(&mut self, entry: LogEntry) -> Result<(), BrokenProtocol> {
+        let cost = u64::try_from(entry.output_bytes()).unwrap_or(u64::MAX);
+        self.bytes = self.bytes.saturating_add(cost);
+        if self.bytes > self.bytes_max {
+            return Err(BrokenProtocol::TooLong);
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+}

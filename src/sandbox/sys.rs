@@ -1,0 +1,200 @@
+//! The raw system calls that no crate wraps, or wraps with an allocation the job process must not make.
+//!
+//! The only file of the service with `unsafe` blocks beside the engine's allocator. Nothing here decides anything.
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use seccompiler::sock_filter;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub(super) enum Forked {
+    /// The new process.
+    Child,
+    /// The old one, with the new one's pid.
+    Parent(Pid),
+}
+
+/// Forks. The caller has one thread.
+pub(super) fn fork() -> Result<Forked, Errno> {
+    // SAFETY: every caller is a zygote, its launcher or its proof, each entered from the top of `main` with one thread
+    // (asserted by `walls::assert_one_thread`), so the child inherits no lock that another thread holds.
+    let pid = unsafe { libc::fork() };
+    match Errno::result(pid)? {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(Pid::from_raw(pid))),
+    }
+}
+
+/// Ends this process at once: no destructor, no `atexit`, no flushing.
+pub(super) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes a descriptor by number.
+pub(super) fn close_fd(descriptor: RawFd) {
+    // SAFETY: the callers own the descriptor by number (0 in a process that was just forked) and use it no more.
+    unsafe {
+        libc::close(descriptor);
+    }
+}
+
+/// Closes every descriptor from `first` on.
+pub(super) fn close_from(first: RawFd) {
+    let first_unsigned = libc::c_uint::try_from(first).unwrap_or_default();
+    // SAFETY: called at the top of `main`, when nothing in this process owns a descriptor above the standard three.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first_unsigned, libc::c_uint::MAX, 0) };
+    if closed == 0 {
+        return;
+    }
+    // gVisor has no close_range.
+    let open_max = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+        .map_or(1024, |(soft, _)| soft.min(65_536));
+    for descriptor in first..RawFd::try_from(open_max).unwrap_or(1024) {
+        close_fd(descriptor);
+    }
+}
+
+/// Installs a seccomp filter on this thread. Needs no-new-privileges; allocates nothing.
+pub(super) fn install_filter(program: &[sock_filter]) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
+        filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
+    };
+    // SAFETY: `program` points at `len` instructions that live for the call; the kernel copies them and never writes.
+    // `seccompiler::sock_filter` has the kernel's layout (`repr(C)`).
+    let installed = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    Errno::result(installed).map(drop)
+}
+
+/// Gives up every capability of this process.
+pub(super) fn drop_capabilities() -> Result<(), Errno> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let nothing = [const {
+        Data {
+            effective: 0,
+            permitted: 0,
+            inheritable: 0,
+        }
+    }; 2];
+    // SAFETY: version 3 of the call reads one header and two data words, which is what is passed.
+    let dropped = unsafe { libc::syscall(libc::SYS_capset, &raw const header, nothing.as_ptr()) };
+    Errno::result(dropped).map(drop)
+}
+
+/// Sets signal `number` back to what the kernel does without a handler.
+pub(super) fn reset_signal(number: i32) {
+    // SAFETY: SIG_DFL installs no code of ours.
+    unsafe {
+        libc::signal(number, libc::SIG_DFL);
+    }
+}
+
+/// Sets this process's nice value.
+pub(super) fn set_niceness(niceness: i32) -> Result<(), Errno> {
+    // SAFETY: no pointer is passed.
+    let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+    Errno::result(set).map(drop)
+}
+
+/// Refuses every later wish for memory that is both written and executed (kernel 6.3; EINVAL elsewhere).
+pub(super) fn refuse_executable_gain() -> Result<(), Errno> {
+    const PR_SET_MDWE: libc::c_int = 65;
+    const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
+    // SAFETY: no pointer is passed.
+    let set = unsafe { libc::prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) };
+    Errno::result(set).map(drop)
+}
+
+/// What the kernel says of a child that is gone.
+#[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Reaped {
+    /// The signal that killed it, if one did.
+    pub(super) signal: Option<i32>,
+    /// What it exited with, if it did.
+    pub(super) exit_code: Option<i32>,
+    /// Its peak resident memory, bytes.
+    pub(super) peak_resident_bytes: u64,
+}
+
+/// Waits for `pid` to end, and reaps it.
+pub(super) fn reap(pid: Pid) -> Result<Reaped, Errno> {
+    let mut status = 0;
+    // SAFETY: `rusage` is plain numbers, for which all zeroes is a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: both pointers are to locals that live for the call.
+        let reaped =
+            unsafe { libc::wait4(pid.as_raw(), &raw mut status, 0, &raw mut usage) };
+        match Errno::result(reaped) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) => break,
+        }
+    }
+    let peak_kib = u64::try_from(usage.ru_maxrss).unwrap_or_default();
+    Ok(Reaped {
+        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+        exit_code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        peak_resident_bytes: peak_kib * 1024,
+    })
+}
+
+/// Processor time that process `pid` has used so far, by the kernel; `None` once it is reaped.
+pub(super) fn cpu_time_of(pid: Pid) -> Option<Duration> {
+    const PROCESS_SCHEDULED_TIME: i32 = 2;
+    // The kernel's own encoding of "the processor clock of process pid": (!pid << 3) | kind. The C library's function
+    // that computes it spends a system call on checking it.
+    let clock = (!pid.as_raw() << 3) | PROCESS_SCHEDULED_TIME;
+    let mut spent = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `spent` is a local that lives for the call; an unknown clock is an error, not undefined.
+    let read = unsafe { libc::clock_gettime(clock, &raw mut spent) };
+    if read != 0 {
+        return None;
+    }
+    let seconds = u64::try_from(spent.tv_sec).ok()?;
+    let nanos = u32::try_from(spent.tv_nsec).ok()?;
+    Some(Duration::new(seconds, nanos))
+}
+
+/// Reads from a descriptor by number.
+pub(super) fn read_fd(descriptor: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: the pointer and the length are of one live buffer.
+    let read = unsafe { libc::read(descriptor, buffer.as_mut_ptr().cast(), buffer.len()) };
+    Errno::result(read).map(|count| usize::try_from(count).unwrap_or_default())
+}
+
+/// Writes to a descriptor by number.
+pub(super) fn write_fd(descriptor: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: the pointer and the length are of one live buffer.
+    let written = unsafe { libc::write(descriptor, bytes.as_ptr().cast(), bytes.len()) };
+    Errno::result(written).map(|count| usize::try_from(count).unwrap_or_default())
+}
