@@ -1,5 +1,8 @@
 //! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
 
+pub use crate::sandbox::WallReport;
+pub use crate::store::{JobPage, ListQuery};
+
 use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, Script};
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,43 +81,12 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// Which jobs to list.
-#[derive(Debug, Clone)]
-pub struct ListQuery {
-    /// Only these.
-    pub state: Option<JobState>,
-    /// At most so many.
-    pub limit: usize,
-    /// Only jobs older than this one.
-    pub before: Option<JobId>,
-}
-
-/// A page of jobs, newest first.
-#[derive(Debug, Clone)]
-pub struct JobPage {
-    /// The jobs.
-    pub jobs: Vec<Job>,
-    /// Pass it as `before` for the next page; absent on the last one.
-    pub next: Option<JobId>,
-}
-
 /// What a job process could reach of the network when it really tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxReach {
     /// True when a connection could be opened from inside: the walls are broken.
     pub reached: bool,
     /// What stopped it.
-    pub detail: String,
-}
-
-/// One wall, as it was found by trying it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct WallReport {
-    /// `seccomp`, `landlock`, …
-    pub wall: String,
-    /// It stands.
-    pub present: bool,
-    /// What was tried, or why it is absent.
     pub detail: String,
 }
 
@@ -125,8 +97,10 @@ pub struct ServiceStatus {
     pub isolation_level: String,
     /// Each wall.
     pub walls: Vec<WallReport>,
-    /// The store's name and promise, as `memory`.
+    /// The store's name, as `memory`.
     pub store: String,
+    /// What the store promises of an accepted job.
+    pub store_promise: String,
     /// The service takes no new work.
     pub draining: bool,
     /// How many executors there are.
@@ -139,6 +113,10 @@ pub struct ServiceStatus {
     pub zygotes_replaced: u64,
     /// Times an executor was brought back after a panic.
     pub executors_revived: u64,
+    /// Executions whose job process crashed.
+    pub executions_crashed: u64,
+    /// Executions that the polite interrupt did not end, and SIGKILL did.
+    pub executions_killed: u64,
     /// Jobs waiting, interactive lane.
     pub queued_interactive: usize,
     /// Jobs waiting, background lane.

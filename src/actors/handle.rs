@@ -4,50 +4,275 @@ use super::answers::{
     Cancelled, ExecuteAnswer, JobPage, ListQuery, Lookup, Refusal, SandboxReach, ServiceStatus,
     Submission,
 };
-use crate::domain::{Job, JobId};
-use std::time::Duration;
+use super::board::Board;
+use super::dispatcher::{
+    Cancel, CheckNetwork, Dispatcher, Drain, Position, RunNow, StopAll, Submit,
+};
+use crate::domain::{Job, JobId, JobState, Limits};
+use crate::sandbox::{IsolationLevel, WallReport};
+use crate::store::{Found, JobStore, RecentExecutions};
+use actix::{Addr, MailboxError};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tracing::error;
+
+/// Longest that the Dispatcher may take to answer a question. It never blocks: beyond this it is broken.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a cancel waits for the running job to be dead. A kill takes a few milliseconds.
+const CANCEL_WITHIN: Duration = Duration::from_secs(2);
+/// How long a network check waits: a place in the queue, and a moment.
+const NET_CHECK_WITHIN: Duration = Duration::from_secs(40);
+/// How often draining looks whether everything is done.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
 
 /// Cheap to clone; every clone talks to the same Dispatcher. Every wait in here has a deadline.
 #[derive(Debug, Clone)]
-pub struct DispatcherHandle {}
+pub struct DispatcherHandle(Arc<Parts>);
+
+/// What the handle stands on.
+#[derive(Debug)]
+pub struct Parts {
+    /// The actor.
+    pub dispatcher: Addr<Dispatcher>,
+    /// Reads go past the actor.
+    pub store: Arc<dyn JobStore>,
+    /// As above.
+    pub recent: Arc<RecentExecutions>,
+    /// Numbers.
+    pub board: Arc<Board>,
+    /// Proved at start.
+    pub isolation_level: IsolationLevel,
+    /// Proved at start.
+    pub walls: Vec<WallReport>,
+    /// What a network check may use.
+    pub net_check_limits: Limits,
+}
 
 impl DispatcherHandle {
-    /// Runs `submission` and waits for its execution. Dropping the future cancels the job: queued, it is removed;
-    /// running, it is killed.
-    pub async fn execute(&self, submission: Submission) -> ExecuteAnswer {
-        unimplemented!("{submission:?}")
+    /// A handle on these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
     }
+
+    /// Runs `submission` and waits for its execution: at most for the queue's longest wait, the script's own time and
+    /// the grace. Dropping the future cancels the job: queued, it is removed; running, it is killed.
+    pub async fn execute(&self, submission: Submission) -> ExecuteAnswer {
+        let (reply, answer) = oneshot::channel();
+        let mut on_drop = CancelOnDrop {
+            dispatcher: self.0.dispatcher.clone(),
+            id: Some(submission.id),
+        };
+        self.0
+            .dispatcher
+            .send(RunNow { submission, reply })
+            .await
+            .map_err(broken)?;
+        let answer = answer.await;
+        on_drop.id = None;
+        answer.unwrap_or(Err(Refusal::Internal))
+    }
+
     /// Accepts `submission` to be run later.
     pub async fn submit(&self, submission: Submission) -> Result<Job, Refusal> {
-        unimplemented!("{submission:?}")
+        self.0
+            .dispatcher
+            .send(Submit(submission))
+            .timeout(ANSWER_WITHIN)
+            .await
+            .map_err(broken)?
     }
+
     /// The job as it stands.
     pub async fn get(&self, id: JobId) -> Result<Lookup, Refusal> {
-        unimplemented!("{id:?}")
+        let found = self.0.store.get(id).await;
+        self.look_up(id, found).await
     }
+
     /// The job as it stands once it is final, or once `wait` is over.
     pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Lookup, Refusal> {
-        unimplemented!("{id:?}{wait:?}")
+        let found = self.0.store.wait(id, wait).await;
+        self.look_up(id, found).await
     }
+
     /// Jobs, newest first.
     pub async fn list(&self, query: ListQuery) -> Result<JobPage, Refusal> {
-        unimplemented!("{query:?}")
+        self.0.store.list(&query).await.map_err(broken)
     }
-    /// Stops a job.
+
+    /// Stops a job, and waits until it has stopped.
     pub async fn cancel(&self, id: JobId) -> Result<Cancelled, Refusal> {
-        unimplemented!("{id:?}")
+        match self.get(id).await? {
+            Lookup::Expired => return Ok(Cancelled::Expired),
+            Lookup::Unknown => return Ok(Cancelled::Unknown),
+            Lookup::Found { job, .. } if job.state.is_final() => {
+                return Ok(Cancelled::AlreadyFinal(job.state));
+            }
+            Lookup::Found { .. } => {}
+        }
+        self.0
+            .dispatcher
+            .send(Cancel(id))
+            .timeout(ANSWER_WITHIN)
+            .await
+            .map_err(broken)?;
+        match self.wait(id, CANCEL_WITHIN).await? {
+            // It ended by itself in the same moment.
+            Lookup::Found { job, .. }
+                if job.state.is_final() && job.state != JobState::Cancelled =>
+            {
+                Ok(Cancelled::AlreadyFinal(job.state))
+            }
+            Lookup::Found { job, .. } => Ok(Cancelled::Done(job)),
+            Lookup::Expired => Ok(Cancelled::Expired),
+            Lookup::Unknown => Ok(Cancelled::Unknown),
+        }
     }
+
     /// Tries to open a TCP connection to `host:port` from inside a job process.
-    pub async fn net_check(
-        &self,
-        host: std::net::IpAddr,
-        port: u16,
-    ) -> Result<SandboxReach, Refusal> {
-        unimplemented!("{host}{port}")
+    pub async fn net_check(&self, host: IpAddr, port: u16) -> Result<SandboxReach, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let message = CheckNetwork {
+            host,
+            port,
+            limits: self.0.net_check_limits,
+            reply,
+        };
+        self.0
+            .dispatcher
+            .send(message)
+            .timeout(ANSWER_WITHIN)
+            .await
+            .map_err(broken)?;
+        match tokio::time::timeout(NET_CHECK_WITHIN, answer).await {
+            Ok(Ok(reach)) => reach,
+            Ok(Err(_)) | Err(_) => Err(Refusal::Internal),
+        }
     }
-    /// How the service is. Does not wait.
+
+    /// How the service is. Does not wait and asks no actor.
     #[must_use]
     pub fn status(&self) -> ServiceStatus {
-        unimplemented!()
+        let Parts { board, store, .. } = &*self.0;
+        ServiceStatus {
+            isolation_level: self.0.isolation_level.to_string(),
+            walls: self.0.walls.clone(),
+            store: store.name().to_owned(),
+            store_promise: store.promise().to_owned(),
+            draining: board.draining.load(Ordering::SeqCst),
+            executors: board.executors(),
+            executors_ready: board.executors_ready(),
+            executors_busy: board.executors_busy(),
+            zygotes_replaced: board.zygotes_replaced.load(Ordering::Relaxed),
+            executors_revived: board.executors_revived.load(Ordering::Relaxed),
+            executions_crashed: board.executions_crashed.load(Ordering::Relaxed),
+            executions_killed: board.executions_killed.load(Ordering::Relaxed),
+            queued_interactive: board.queued_interactive.load(Ordering::Relaxed),
+            queued_background: board.queued_background.load(Ordering::Relaxed),
+            process_ids: board.process_ids(),
+        }
+    }
+
+    /// Takes no new work and gives what runs `patience` to end; then stops it. Afterwards nothing runs.
+    pub async fn drain(&self, patience: Duration) {
+        let _ = self.0.dispatcher.send(Drain).timeout(ANSWER_WITHIN).await;
+        if self.is_idle_within(patience).await {
+            return;
+        }
+        let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;
+        if !self.is_idle_within(CANCEL_WITHIN).await {
+            error!("some executions could not be stopped");
+        }
+    }
+
+    async fn is_idle_within(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        loop {
+            let board = &self.0.board;
+            let left = board.running.load(Ordering::Relaxed)
+                + board.queued_interactive.load(Ordering::Relaxed);
+            if left == 0 {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    }
+
+    async fn look_up(
+        &self,
+        id: JobId,
+        found: Result<Found, crate::store::StoreError>,
+    ) -> Result<Lookup, Refusal> {
+        match found.map_err(broken)? {
+            Found::Job(job) => {
+                let queue_position = if job.state == JobState::Queued {
+                    self.queue_position(id).await?
+                } else {
+                    None
+                };
+                Ok(Lookup::Found {
+                    job,
+                    queue_position,
+                })
+            }
+            Found::Expired => Ok(Lookup::Expired),
+            Found::Unknown => {
+                Ok(self
+                    .0
+                    .recent
+                    .get(id)
+                    .map_or(Lookup::Unknown, |job| Lookup::Found {
+                        job,
+                        queue_position: None,
+                    }))
+            }
+        }
+    }
+
+    async fn queue_position(&self, id: JobId) -> Result<Option<usize>, Refusal> {
+        self.0
+            .dispatcher
+            .send(Position(id))
+            .timeout(ANSWER_WITHIN)
+            .await
+            .map_err(broken)
+    }
+}
+
+/// The Dispatcher or the store did not answer: said in the log, not to the client.
+fn broken(failure: impl Into<Broken>) -> Refusal {
+    let failure: Broken = failure.into();
+    error!(error = %failure, "a part of the service did not answer");
+    Refusal::Internal
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Mailbox(#[from] MailboxError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+}
+
+/// Cancels the job if whoever waits for it goes away.
+struct CancelOnDrop {
+    dispatcher: Addr<Dispatcher>,
+    id: Option<JobId>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let cancel = self.dispatcher.send(Cancel(id));
+        // Without a runtime the process is ending, and every job process with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(cancel);
+        }
     }
 }

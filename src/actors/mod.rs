@@ -4,4 +4,14 @@
 //! `http` sees [`DispatcherHandle`] and the types of [`answers`]; it never names an `Addr`.
 
 pub mod answers;
-pub mod handle;
+mod board;
+mod dispatcher;
+mod executor;
+mod handle;
+mod queue;
+
+pub use board::Board;
+pub use dispatcher::{Dispatcher, DispatcherOptions};
+pub use executor::{Execute, Executor, Runner, RunnerFactory, Task, sandboxes};
+pub use handle::{DispatcherHandle, Parts};
+pub use queue::{Queue, QueueBounds};

@@ -55,9 +55,19 @@ pub struct WarmEngine;
 #[error("x")]
 pub struct EngineError;
 impl WarmEngine {
-    pub fn warm() -> Result<Self, EngineError> { Ok(Self) }
+    pub fn warm() -> Result<Self, EngineError> {
+        Ok(Self)
+    }
     pub fn run(self, _job: &EngineJob<'_>, output: std::rc::Rc<dyn Output>) -> ! {
         output.log(LogKind::Log, 0, 1_700_000_000_000, "[1]");
-        output.finish(&Completion { outcome: Outcome::Succeeded, result: Some("3".into()), result_type: None, error: None, log_dropped: 0, peak_memory_bytes: 0, output_bytes: 1 })
+        output.finish(&Completion {
+            outcome: Outcome::Succeeded,
+            result: Some("3".into()),
+            result_type: None,
+            error: None,
+            log_dropped: 0,
+            peak_memory_bytes: 0,
+            output_bytes: 1,
+        })
     }
 }

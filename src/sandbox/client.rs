@@ -12,9 +12,7 @@ use super::wire::{self, Work};
 use super::zygote::ZYGOTE_ARGUMENT;
 use crate::domain::{Execution, JobId, Outcome, ScriptError, Timestamp, Usage};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -391,10 +389,18 @@ fn execution(
         },
         limits: *limits,
     };
-    let crashed = |message: String| (Outcome::Crashed, ScriptError::of_service("Crashed", message));
+    let crashed = |message: String| {
+        (
+            Outcome::Crashed,
+            ScriptError::of_service("Crashed", message),
+        )
+    };
     let (outcome, error) = match observed.ending {
         Ending::Done(done) => {
-            let result_bytes = done.result.as_ref().map_or(0, |result| result.as_str().len());
+            let result_bytes = done
+                .result
+                .as_ref()
+                .map_or(0, |result| result.as_str().len());
             execution.outcome = done.outcome;
             execution.result_type = done.result_type;
             execution.result = done.result;

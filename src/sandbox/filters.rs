@@ -40,8 +40,9 @@ pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, Filte
         ],
     );
     // fork and nothing more: no thread, no shared memory, no namespace.
-    let fork_flags = u64::try_from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD)
-        .unwrap_or_default();
+    let fork_flags =
+        u64::try_from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD)
+            .unwrap_or_default();
     rules.insert(
         libc::SYS_clone,
         vec![rule(&[(0, ArgLen::Qword, Op::Eq, fork_flags)])?],
@@ -50,7 +51,12 @@ pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, Filte
     let set_parent_death_signal = u64::try_from(libc::PR_SET_PDEATHSIG).unwrap_or_default();
     rules.insert(
         libc::SYS_prctl,
-        vec![rule(&[(0, ArgLen::Dword, Op::Eq, set_parent_death_signal)])?],
+        vec![rule(&[(
+            0,
+            ArgLen::Dword,
+            Op::Eq,
+            set_parent_death_signal,
+        )])?],
     );
     limit_self(&mut rules)?;
     read_and_write(&mut rules, &[control, channel])?;
@@ -70,7 +76,11 @@ pub(super) fn launcher() -> Result<BpfProgram, FilterError> {
     let mut rules = Rules::new();
     allow(
         &mut rules,
-        &[libc::SYS_wait4, libc::SYS_exit_group, libc::SYS_rt_sigreturn],
+        &[
+            libc::SYS_wait4,
+            libc::SYS_exit_group,
+            libc::SYS_rt_sigreturn,
+        ],
     );
     compile(rules)
 }

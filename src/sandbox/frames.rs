@@ -8,7 +8,9 @@
 //! ```
 //! Little-endian. Anything else, and anything longer than the job may say, is a broken protocol.
 
-use crate::domain::{JsonText, Limits, LogEntry, LogKind, Outcome, ScriptError, Timestamp, ValueType};
+use crate::domain::{
+    JsonText, Limits, LogEntry, LogKind, Outcome, ScriptError, Timestamp, ValueType,
+};
 use crate::engine::Completion;
 use serde::{Deserialize, Serialize};
 
@@ -81,8 +83,11 @@ pub(super) fn encode_done(buffer: &mut Vec<u8>, completion: &Completion) {
     // empty ending and call it a broken protocol.
     let _ = serde_json::to_writer(&mut *buffer, &ending);
     let ending_bytes = buffer.len() - HEADER_BYTES - DONE_PREFIX_BYTES;
-    buffer[HEADER_BYTES..HEADER_BYTES + DONE_PREFIX_BYTES]
-        .copy_from_slice(&u32::try_from(ending_bytes).unwrap_or_default().to_le_bytes());
+    buffer[HEADER_BYTES..HEADER_BYTES + DONE_PREFIX_BYTES].copy_from_slice(
+        &u32::try_from(ending_bytes)
+            .unwrap_or_default()
+            .to_le_bytes(),
+    );
     if let Some(result) = &completion.result {
         buffer.extend_from_slice(result.as_bytes());
     }

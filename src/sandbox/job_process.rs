@@ -114,7 +114,10 @@ impl Channel {
             sys::exit_now(EXIT_BROKEN)
         };
         bytes.resize(PREFIX_BYTES + header_bytes + text_bytes, 0);
-        self.fill(&mut bytes, filled.min(PREFIX_BYTES + header_bytes + text_bytes));
+        self.fill(
+            &mut bytes,
+            filled.min(PREFIX_BYTES + header_bytes + text_bytes),
+        );
         JobBytes {
             bytes,
             header_bytes,

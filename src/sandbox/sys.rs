@@ -46,7 +46,8 @@ pub(super) fn close_fd(descriptor: RawFd) {
 pub(super) fn close_from(first: RawFd) {
     let first_unsigned = libc::c_uint::try_from(first).unwrap_or_default();
     // SAFETY: called at the top of `main`, when nothing in this process owns a descriptor above the standard three.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first_unsigned, libc::c_uint::MAX, 0) };
+    let closed =
+        unsafe { libc::syscall(libc::SYS_close_range, first_unsigned, libc::c_uint::MAX, 0) };
     if closed == 0 {
         return;
     }
@@ -149,8 +150,7 @@ pub(super) fn reap(pid: Pid) -> Result<Reaped, Errno> {
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: both pointers are to locals that live for the call.
-        let reaped =
-            unsafe { libc::wait4(pid.as_raw(), &raw mut status, 0, &raw mut usage) };
+        let reaped = unsafe { libc::wait4(pid.as_raw(), &raw mut status, 0, &raw mut usage) };
         match Errno::result(reaped) {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),

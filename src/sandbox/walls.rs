@@ -46,7 +46,10 @@ pub(super) fn assert_one_thread() -> Result<(), WallMissing> {
     if threads == 1 {
         return Ok(());
     }
-    Err(missing("fork", format!("{threads} threads where one is expected")))
+    Err(missing(
+        "fork",
+        format!("{threads} threads where one is expected"),
+    ))
 }
 
 /// Nice value and out-of-memory score. Comfort of the machine, not walls: a refusal is no reason to stop.
@@ -61,11 +64,16 @@ pub(super) fn become_unprivileged() -> Result<WallReport, WallMissing> {
     let refused = |errno: Errno| {
         missing(
             WALL,
-            format!("started as root but cannot become uid {UNPRIVILEGED_ID} ({errno}); run as another user, or with CAP_SETUID, CAP_SETGID and CAP_KILL"),
+            format!(
+                "started as root but cannot become uid {UNPRIVILEGED_ID} ({errno}); run as another user, or with CAP_SETUID, CAP_SETGID and CAP_KILL"
+            ),
         )
     };
     if nix::unistd::geteuid().is_root() || nix::unistd::getuid().is_root() {
-        let (user, group) = (Uid::from_raw(UNPRIVILEGED_ID), Gid::from_raw(UNPRIVILEGED_ID));
+        let (user, group) = (
+            Uid::from_raw(UNPRIVILEGED_ID),
+            Gid::from_raw(UNPRIVILEGED_ID),
+        );
         nix::unistd::setgroups(&[]).map_err(refused)?;
         nix::unistd::setresgid(group, group, group).map_err(refused)?;
         nix::unistd::setresuid(user, user, user).map_err(refused)?;
@@ -83,7 +91,10 @@ pub(super) fn become_unprivileged() -> Result<WallReport, WallMissing> {
 pub(super) fn enter_namespaces(wanted: IsolationLevel) -> WallReport {
     const WALL: &str = "namespaces";
     if wanted < IsolationLevel::L4 {
-        return WallReport::absent(WALL, format!("not tried: the highest level asked for is {wanted}"));
+        return WallReport::absent(
+            WALL,
+            format!("not tried: the highest level asked for is {wanted}"),
+        );
     }
     let all = CloneFlags::CLONE_NEWUSER
         | CloneFlags::CLONE_NEWPID
@@ -106,7 +117,11 @@ pub(super) fn tie_down() -> Result<WallReport, WallMissing> {
     nix::sys::prctl::set_no_new_privs().map_err(refused("PR_SET_NO_NEW_PRIVS"))?;
     nix::sys::prctl::set_dumpable(false).map_err(refused("PR_SET_DUMPABLE"))?;
     sys::drop_capabilities().map_err(refused("capset"))?;
-    Ok(WallReport::present(WALL, "no new privileges, not dumpable, dies with its parent").required())
+    Ok(WallReport::present(
+        WALL,
+        "no new privileges, not dumpable, dies with its parent",
+    )
+    .required())
 }
 
 /// Bounds that the kernel keeps. Address space is bounded later, by each job process for its own job.
@@ -124,7 +139,11 @@ pub(super) fn limit_resources() -> Result<WallReport, WallMissing> {
     }
     // The hard limit may already lie lower, which is as good.
     let _ = setrlimit(Resource::RLIMIT_STACK, STACK_BYTES, STACK_BYTES);
-    Ok(WallReport::present("rlimits", "no core, no file growth, few descriptors; no process and bounded address space per job").required())
+    Ok(WallReport::present(
+        "rlimits",
+        "no core, no file growth, few descriptors; no process and bounded address space per job",
+    )
+    .required())
 }
 
 /// No memory that is written and then executed.
@@ -140,7 +159,10 @@ pub(super) fn refuse_executable_memory() -> WallReport {
 pub(super) fn deny_files_and_network(wanted: IsolationLevel) -> WallReport {
     const WALL: &str = "landlock";
     if wanted < IsolationLevel::L3 {
-        return WallReport::absent(WALL, format!("not tried: the highest level asked for is {wanted}"));
+        return WallReport::absent(
+            WALL,
+            format!("not tried: the highest level asked for is {wanted}"),
+        );
     }
     let enforced = match restrict_with_landlock() {
         Ok(status) => status,

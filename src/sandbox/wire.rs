@@ -127,7 +127,12 @@ fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
             globals: script
                 .globals()
                 .iter()
-                .map(|global| (Cow::Borrowed(global.name.as_str()), global.value.as_str().len()))
+                .map(|global| {
+                    (
+                        Cow::Borrowed(global.name.as_str()),
+                        global.value.as_str().len(),
+                    )
+                })
                 .collect(),
             seed: script.seed(),
             entropy: *entropy,
@@ -152,7 +157,10 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<Header<'_>, BadJob> {
 }
 
 /// Cuts `texts` into the pieces that the header of a script names.
-pub(super) fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJob<'a>, BadJob> {
+pub(super) fn engine_job<'a>(
+    header: &'a Header<'_>,
+    texts: &'a [u8],
+) -> Result<EngineJob<'a>, BadJob> {
     let Header::Script {
         sources,
         input,

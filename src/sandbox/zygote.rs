@@ -29,7 +29,10 @@ const EXIT_PANICKED: i32 = 70;
 /// Becomes a zygote and does not return, if this process was started as one. Call it first in `main`.
 pub fn enter_if_asked<B: JobBody>() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == ZYGOTE_ARGUMENT) {
+    if arguments
+        .next()
+        .is_some_and(|first| first == ZYGOTE_ARGUMENT)
+    {
         enter::<B>();
     }
 }
@@ -92,7 +95,8 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
     let memory = walls::refuse_executable_memory();
     let landlock = walls::deny_files_and_network(plan.max_isolation);
 
-    let zygote_filter = filters::zygote(CONTROL, CHANNEL).map_err(|error| missing("seccomp", error))?;
+    let zygote_filter =
+        filters::zygote(CONTROL, CHANNEL).map_err(|error| missing("seccomp", error))?;
     let job_filter = filters::job_process(CHANNEL).map_err(|error| missing("seccomp", error))?;
     sys::install_filter(&zygote_filter)
         .map_err(|errno| missing("seccomp", format!("the filter is refused: {errno}")))?;

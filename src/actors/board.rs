@@ -1,0 +1,168 @@
+//! What the executors and the Dispatcher show of themselves: plain numbers that health and metrics read without asking
+//! an actor, so that they stay fast while every executor spins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// One executor's place on the board.
+#[derive(Debug, Default)]
+struct Slot {
+    taken: AtomicBool,
+    /// 0: no live zygote.
+    zygote_pid: AtomicU32,
+    busy: AtomicBool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Board {
+    slots: Vec<Slot>,
+    /// Zygotes replaced because they or a child of theirs died.
+    pub zygotes_replaced: AtomicU64,
+    /// Executors brought back after a panic.
+    pub executors_revived: AtomicU64,
+    /// Executions whose job process crashed.
+    pub executions_crashed: AtomicU64,
+    /// Executions killed at their deadline because the polite interrupt did not end them.
+    pub executions_killed: AtomicU64,
+    /// Finishes that the store refused because the job had moved on.
+    pub finishes_stale: AtomicU64,
+    /// Changes of a job that the store failed to record.
+    pub store_failures: AtomicU64,
+    /// Waiting, interactive lane.
+    pub queued_interactive: AtomicUsize,
+    /// Waiting, background lane.
+    pub queued_background: AtomicUsize,
+    /// Handed to executors.
+    pub running: AtomicUsize,
+    /// No new work is taken.
+    pub draining: AtomicBool,
+}
+
+impl Board {
+    /// A board for so many executors.
+    #[must_use]
+    pub fn new(executors: usize) -> Arc<Self> {
+        Arc::new(Self {
+            slots: (0..executors).map(|_| Slot::default()).collect(),
+            zygotes_replaced: AtomicU64::new(0),
+            executors_revived: AtomicU64::new(0),
+            executions_crashed: AtomicU64::new(0),
+            executions_killed: AtomicU64::new(0),
+            finishes_stale: AtomicU64::new(0),
+            store_failures: AtomicU64::new(0),
+            queued_interactive: AtomicUsize::new(0),
+            queued_background: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// How many executors there are.
+    #[must_use]
+    pub fn executors(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many of them have a zygote that the kernel knows to be alive.
+    #[must_use]
+    pub fn executors_ready(&self) -> usize {
+        self.zygote_pids().filter(|pid| is_alive(*pid)).count()
+    }
+
+    /// How many of them run something.
+    #[must_use]
+    pub fn executors_busy(&self) -> usize {
+        self.slots
+            .iter()
+            .filter(|slot| slot.busy.load(Ordering::Relaxed))
+            .count()
+    }
+
+    /// This process, its zygotes, and all that descends from them.
+    #[must_use]
+    pub fn process_ids(&self) -> Vec<u32> {
+        let mut found = vec![std::process::id()];
+        let mut unvisited: Vec<u32> = self.zygote_pids().collect();
+        while let Some(pid) = unvisited.pop() {
+            found.push(pid);
+            unvisited.extend(children_of(pid));
+        }
+        found
+    }
+
+    fn zygote_pids(&self) -> impl Iterator<Item = u32> {
+        self.slots
+            .iter()
+            .map(|slot| slot.zygote_pid.load(Ordering::Relaxed))
+            .filter(|pid| *pid != 0)
+    }
+
+    /// Takes a free place; there are as many as executors.
+    pub(super) fn take_place(self: &Arc<Self>) -> Option<BoardPlace> {
+        let index = self
+            .slots
+            .iter()
+            .position(|slot| !slot.taken.swap(true, Ordering::AcqRel))?;
+        Some(BoardPlace {
+            board: Arc::clone(self),
+            index,
+        })
+    }
+}
+
+/// An executor's own place; free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct BoardPlace {
+    board: Arc<Board>,
+    index: usize,
+}
+
+impl BoardPlace {
+    pub(super) fn show_zygote(&self, pid: Option<u32>) {
+        self.slot()
+            .zygote_pid
+            .store(pid.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    pub(super) fn show_busy(&self, busy: bool) {
+        self.slot().busy.store(busy, Ordering::Relaxed);
+    }
+
+    pub(super) fn board(&self) -> &Board {
+        &self.board
+    }
+
+    fn slot(&self) -> &Slot {
+        &self.board.slots[self.index]
+    }
+}
+
+impl Drop for BoardPlace {
+    fn drop(&mut self) {
+        self.show_zygote(None);
+        self.show_busy(false);
+        self.slot().taken.store(false, Ordering::Release);
+    }
+}
+
+/// A zygote that was killed stays a zombie until its executor notices; the kernel says so in its status.
+fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    // `pid (name) state …`; the name may hold anything, a bracket too.
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.trim_start().chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .collect()
+}

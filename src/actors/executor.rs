@@ -1,0 +1,270 @@
+//! An Executor: one thread of the SyncArbiter, one sandbox, one execution at a time.
+//!
+//! It blocks while a job runs, which is what its thread is for. The Dispatcher never has more in flight than there are
+//! Executors, because a SyncArbiter's mailbox has no bound.
+
+use super::board::Board;
+use super::board::BoardPlace;
+use crate::domain::{Execution, JobId, Limits, Outcome, Script};
+use crate::sandbox::{CancelToken, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work};
+use actix::{Actor, ActorContext, Handler, Message, SyncContext};
+use std::fmt;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+/// What an Executor is to run, owned so that it can cross threads.
+#[derive(Debug, Clone)]
+pub enum Task {
+    /// A script.
+    Script(Arc<Script>, Limits),
+    /// Try the network from inside.
+    NetCheck(IpAddr, u16, Limits),
+}
+
+/// Runs one thing. The service's is a [`Sandbox`]; the Executor's own tests put others here.
+pub trait Runner: fmt::Debug + Unpin + 'static {
+    /// To its end.
+    fn run(
+        &mut self,
+        id: JobId,
+        task: &Task,
+        cancel: &CancelToken,
+    ) -> Result<Execution, SandboxError>;
+    /// What can wait until the answer is out.
+    fn maintain(&mut self) -> Result<(), SandboxError>;
+    /// For the board.
+    fn zygote_pid(&self) -> Option<u32>;
+    /// For the board.
+    fn counters(&self) -> SandboxCounters;
+}
+
+impl Runner for Sandbox {
+    fn run(
+        &mut self,
+        id: JobId,
+        task: &Task,
+        cancel: &CancelToken,
+    ) -> Result<Execution, SandboxError> {
+        match task {
+            Task::Script(script, limits) => {
+                let work = Work::Script {
+                    script,
+                    limits: *limits,
+                    entropy: entropy()?,
+                };
+                Self::run(self, id, &work, cancel)
+            }
+            Task::NetCheck(host, port, limits) => {
+                let work = Work::NetCheck {
+                    host: *host,
+                    port: *port,
+                    limits: *limits,
+                };
+                Self::run(self, id, &work, cancel)
+            }
+        }
+    }
+
+    fn maintain(&mut self) -> Result<(), SandboxError> {
+        Self::maintain(self)
+    }
+
+    fn zygote_pid(&self) -> Option<u32> {
+        Self::zygote_pid(self)
+    }
+
+    fn counters(&self) -> SandboxCounters {
+        Self::counters(self)
+    }
+}
+
+/// From the kernel: children of one zygote inherit the same state of every generator they could have.
+fn entropy() -> Result<u64, SandboxError> {
+    getrandom::u64()
+        .map_err(|error| SandboxError::Zygote(format!("the kernel gives no randomness: {error}")))
+}
+
+/// Makes a [`Runner`], again and again.
+pub type RunnerFactory<R> = Arc<dyn Fn() -> Result<R, SandboxError> + Send + Sync>;
+
+/// The factory of real sandboxes.
+#[must_use]
+pub fn sandboxes(options: SandboxOptions) -> RunnerFactory<Sandbox> {
+    Arc::new(move || Sandbox::start(options.clone()))
+}
+
+/// Why there is no execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutorFailure {
+    /// The sandbox cannot run anything.
+    NoSandbox,
+    /// The executor panicked and was brought back.
+    Panicked,
+}
+
+/// What an Executor answers.
+pub type ExecutorAnswer = Result<Execution, ExecutorFailure>;
+
+/// Run this, and send the execution to `reply`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Execute {
+    /// The job it is an execution of.
+    pub id: JobId,
+    /// What to run.
+    pub task: Task,
+    /// Stops it.
+    pub cancel: CancelToken,
+    /// Where the execution goes. Dropped unanswered, the executor is gone.
+    pub reply: oneshot::Sender<ExecutorAnswer>,
+}
+
+/// See whether the zygote still lives; replace it if not. For executors that have nothing to run.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CheckUp;
+
+/// See the module.
+pub struct Executor<R: Runner> {
+    factory: RunnerFactory<R>,
+    runner: Option<R>,
+    board: Arc<Board>,
+    place: Option<BoardPlace>,
+    counted: SandboxCounters,
+}
+
+impl<R: Runner> fmt::Debug for Executor<R> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Executor")
+            .field("runner", &self.runner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Runner> Executor<R> {
+    /// An executor that starts its runner on its own thread, when that has started.
+    #[must_use]
+    pub fn new(factory: RunnerFactory<R>, board: Arc<Board>) -> Self {
+        Self {
+            factory,
+            runner: None,
+            board,
+            place: None,
+            counted: SandboxCounters::default(),
+        }
+    }
+
+    fn execute(&mut self, message: &Execute) -> ExecutorAnswer {
+        if self.runner.is_none() {
+            self.bring_up();
+        }
+        let runner = self.runner.as_mut().ok_or(ExecutorFailure::NoSandbox)?;
+        runner
+            .run(message.id, &message.task, &message.cancel)
+            .map_err(|failure| {
+                error!(job = %message.id, error = %failure, "the sandbox failed");
+                ExecutorFailure::NoSandbox
+            })
+    }
+
+    fn bring_up(&mut self) {
+        self.runner = match (self.factory)() {
+            Ok(runner) => Some(runner),
+            Err(failure) => {
+                error!(error = %failure, "an executor has no sandbox");
+                None
+            }
+        };
+        self.counted = SandboxCounters::default();
+        self.show();
+    }
+
+    fn maintain(&mut self) {
+        let Some(runner) = &mut self.runner else {
+            self.bring_up();
+            return;
+        };
+        if let Err(failure) = runner.maintain() {
+            error!(error = %failure, "an executor lost its sandbox");
+            self.runner = None;
+        }
+        self.show();
+    }
+
+    fn show(&mut self) {
+        let Some(place) = &self.place else { return };
+        place.show_zygote(self.runner.as_ref().and_then(Runner::zygote_pid));
+        let Some(runner) = &self.runner else { return };
+        let now = runner.counters();
+        let board = place.board();
+        board.zygotes_replaced.fetch_add(
+            now.zygotes_failed - self.counted.zygotes_failed,
+            Ordering::Relaxed,
+        );
+        board
+            .executions_crashed
+            .fetch_add(now.crashed - self.counted.crashed, Ordering::Relaxed);
+        board.executions_killed.fetch_add(
+            now.killed_at_deadline - self.counted.killed_at_deadline,
+            Ordering::Relaxed,
+        );
+        self.counted = now;
+    }
+
+    fn show_busy(&self, busy: bool) {
+        if let Some(place) = &self.place {
+            place.show_busy(busy);
+        }
+    }
+}
+
+impl<R: Runner> Actor for Executor<R> {
+    type Context = SyncContext<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.place = self.board.take_place();
+        self.bring_up();
+    }
+}
+
+impl<R: Runner> Handler<Execute> for Executor<R> {
+    type Result = ();
+
+    fn handle(&mut self, message: Execute, context: &mut Self::Context) {
+        self.show_busy(true);
+        // A panic here would end this thread for good, while the arbiter still claims to be connected.
+        let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message)));
+        self.show_busy(false);
+        let revive = caught.is_err();
+        let answer = caught.unwrap_or(Err(ExecutorFailure::Panicked));
+        if answer
+            .as_ref()
+            .is_ok_and(|execution| execution.outcome == Outcome::Crashed)
+        {
+            warn!(job = %message.id, "a job process crashed");
+        }
+        // Whoever waited may be gone.
+        let _ = message.reply.send(answer);
+        if revive {
+            error!(job = %message.id, "an executor panicked and is brought back");
+            self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
+            // The arbiter makes a new Executor on this thread.
+            context.stop();
+            return;
+        }
+        self.maintain();
+    }
+}
+
+impl<R: Runner> Handler<CheckUp> for Executor<R> {
+    type Result = ();
+
+    fn handle(&mut self, _: CheckUp, _: &mut Self::Context) {
+        self.maintain();
+    }
+}

@@ -1,0 +1,383 @@
+//! The bounded waiting room inside the Dispatcher: two lanes, fair between clients, no actor in sight.
+
+use crate::domain::{ClientKey, JobId, Lane};
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+/// How much may wait, and how the lanes share.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueBounds {
+    /// Most jobs in the interactive lane.
+    pub interactive_max: usize,
+    /// Most jobs in the background lane.
+    pub background_max: usize,
+    /// Most bytes of scripts in both.
+    pub bytes_max: usize,
+    /// Interactive jobs taken for each background job, while both lanes wait.
+    pub interactive_weight: u32,
+}
+
+/// The lane is full, or both together are too large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// A place that is taken but not yet filled.
+#[derive(Debug)]
+#[must_use = "a place is filled by `push` or given back by `release`"]
+pub struct Place {
+    lane: Lane,
+    bytes: usize,
+}
+
+/// What waits.
+#[derive(Debug)]
+pub struct Waiting<T> {
+    /// Its name.
+    pub id: JobId,
+    /// Whose it is.
+    pub client: ClientKey,
+    /// Its lane.
+    pub lane: Lane,
+    /// Since when.
+    pub since: Instant,
+    /// Bytes it holds.
+    pub bytes: usize,
+    /// The work.
+    pub item: T,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Queue<T> {
+    bounds: QueueBounds,
+    interactive: LaneQueue<T>,
+    background: LaneQueue<T>,
+    bytes: usize,
+    interactive_in_a_row: u32,
+    whereabouts: HashMap<JobId, (Lane, ClientKey)>,
+}
+
+#[derive(Debug)]
+struct LaneQueue<T> {
+    clients: HashMap<ClientKey, VecDeque<Waiting<T>>>,
+    /// Clients with something waiting, in the order of their turn.
+    turns: VecDeque<ClientKey>,
+    waiting: usize,
+    reserved: usize,
+}
+
+impl<T> Queue<T> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(bounds: QueueBounds) -> Self {
+        Self {
+            bounds,
+            interactive: LaneQueue::new(),
+            background: LaneQueue::new(),
+            bytes: 0,
+            interactive_in_a_row: 0,
+            whereabouts: HashMap::new(),
+        }
+    }
+
+    /// Takes a place of `bytes` in `lane`, before the job is remembered anywhere.
+    pub fn reserve(&mut self, lane: Lane, bytes: usize) -> Result<Place, Full> {
+        let most = match lane {
+            Lane::Interactive => self.bounds.interactive_max,
+            Lane::Background => self.bounds.background_max,
+        };
+        let taken = self.lane(lane).waiting + self.lane(lane).reserved;
+        if taken >= most || self.bytes + bytes > self.bounds.bytes_max {
+            return Err(Full);
+        }
+        self.lane_mut(lane).reserved += 1;
+        self.bytes += bytes;
+        Ok(Place { lane, bytes })
+    }
+
+    /// Fills a place.
+    pub fn push(&mut self, place: Place, id: JobId, client: ClientKey, since: Instant, item: T) {
+        self.whereabouts.insert(id, (place.lane, client.clone()));
+        let lane = self.lane_mut(place.lane);
+        lane.reserved -= 1;
+        lane.push(Waiting {
+            id,
+            client,
+            lane: place.lane,
+            since,
+            bytes: place.bytes,
+            item,
+        });
+    }
+
+    /// Gives a place back unused.
+    pub fn release(&mut self, place: Place) {
+        self.lane_mut(place.lane).reserved -= 1;
+        self.bytes -= place.bytes;
+    }
+
+    /// The next job: lanes by weight, inside a lane every client in turn.
+    pub fn pop(&mut self) -> Option<Waiting<T>> {
+        let waiting = if self.background_is_due() {
+            self.interactive_in_a_row = 0;
+            self.background.pop()
+        } else {
+            self.interactive_in_a_row = self.interactive_in_a_row.saturating_add(1);
+            self.interactive.pop()
+        };
+        self.leave(waiting)
+    }
+
+    /// The next interactive job, whatever waits in the background.
+    pub fn pop_interactive(&mut self) -> Option<Waiting<T>> {
+        let waiting = self.interactive.pop();
+        self.leave(waiting)
+    }
+
+    fn background_is_due(&self) -> bool {
+        if self.background.waiting == 0 {
+            return false;
+        }
+        self.interactive.waiting == 0 || self.interactive_in_a_row >= self.bounds.interactive_weight
+    }
+
+    /// Takes a job out, wherever it stands.
+    pub fn remove(&mut self, id: JobId) -> Option<Waiting<T>> {
+        let (lane, client) = self.whereabouts.get(&id).cloned()?;
+        let waiting = self.lane_mut(lane).remove(id, &client);
+        self.leave(waiting)
+    }
+
+    /// Jobs of `lane` that have waited since before `earliest`.
+    pub fn remove_older(&mut self, lane: Lane, earliest: Instant) -> Vec<Waiting<T>> {
+        let too_old: Vec<JobId> = self
+            .lane(lane)
+            .clients
+            .values()
+            .flat_map(|line| line.iter().take_while(|one| one.since < earliest))
+            .map(|one| one.id)
+            .collect();
+        too_old
+            .into_iter()
+            .filter_map(|id| self.remove(id))
+            .collect()
+    }
+
+    /// How many turns until this job is handed out, counted inside its lane: 1 is next.
+    #[must_use]
+    pub fn position(&self, id: JobId) -> Option<usize> {
+        let (lane, client) = self.whereabouts.get(&id)?;
+        self.lane(*lane).position(id, client)
+    }
+
+    /// How many wait in `lane`.
+    #[must_use]
+    pub fn waiting(&self, lane: Lane) -> usize {
+        self.lane(lane).waiting
+    }
+
+    fn leave(&mut self, waiting: Option<Waiting<T>>) -> Option<Waiting<T>> {
+        let waiting = waiting?;
+        self.bytes -= waiting.bytes;
+        self.whereabouts.remove(&waiting.id);
+        Some(waiting)
+    }
+
+    fn lane(&self, lane: Lane) -> &LaneQueue<T> {
+        match lane {
+            Lane::Interactive => &self.interactive,
+            Lane::Background => &self.background,
+        }
+    }
+
+    fn lane_mut(&mut self, lane: Lane) -> &mut LaneQueue<T> {
+        match lane {
+            Lane::Interactive => &mut self.interactive,
+            Lane::Background => &mut self.background,
+        }
+    }
+}
+
+impl<T> LaneQueue<T> {
+    fn new() -> Self {
+        Self {
+            clients: HashMap::new(),
+            turns: VecDeque::new(),
+            waiting: 0,
+            reserved: 0,
+        }
+    }
+
+    fn push(&mut self, waiting: Waiting<T>) {
+        self.waiting += 1;
+        let line = self.clients.entry(waiting.client.clone()).or_default();
+        if line.is_empty() {
+            self.turns.push_back(waiting.client.clone());
+        }
+        line.push_back(waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting<T>> {
+        let client = self.turns.pop_front()?;
+        let line = self.clients.get_mut(&client)?;
+        let waiting = line.pop_front()?;
+        if line.is_empty() {
+            self.clients.remove(&client);
+        } else {
+            self.turns.push_back(client);
+        }
+        self.waiting -= 1;
+        Some(waiting)
+    }
+
+    fn remove(&mut self, id: JobId, client: &ClientKey) -> Option<Waiting<T>> {
+        let line = self.clients.get_mut(client)?;
+        let index = line.iter().position(|one| one.id == id)?;
+        let waiting = line.remove(index)?;
+        if line.is_empty() {
+            self.clients.remove(client);
+            self.turns.retain(|other| other != client);
+        }
+        self.waiting -= 1;
+        Some(waiting)
+    }
+
+    fn position(&self, id: JobId, client: &ClientKey) -> Option<usize> {
+        let index = self
+            .clients
+            .get(client)?
+            .iter()
+            .position(|one| one.id == id)?;
+        let own_turn = self.turns.iter().position(|other| other == client)?;
+        let ahead: usize = self
+            .turns
+            .iter()
+            .enumerate()
+            .map(|(turn, other)| {
+                let line = self.clients.get(other).map_or(0, VecDeque::len);
+                // A client whose turn comes before gets one more round in than those after.
+                let rounds = if turn < own_turn { index + 1 } else { index };
+                line.min(rounds)
+            })
+            .sum();
+        Some(ahead + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const BOUNDS: QueueBounds = QueueBounds {
+        interactive_max: 10,
+        background_max: 100,
+        bytes_max: 1000,
+        interactive_weight: 4,
+    };
+
+    fn push(
+        queue: &mut Queue<&'static str>,
+        lane: Lane,
+        client: &str,
+        item: &'static str,
+    ) -> JobId {
+        let id = JobId::generate();
+        let place = queue.reserve(lane, 1).unwrap();
+        queue.push(place, id, ClientKey::new(client), Instant::now(), item);
+        id
+    }
+
+    fn drain(queue: &mut Queue<&'static str>) -> Vec<&'static str> {
+        std::iter::from_fn(|| queue.pop())
+            .map(|waiting| waiting.item)
+            .collect()
+    }
+
+    #[test]
+    fn one_clients_flood_delays_that_client_alone() {
+        let mut queue = Queue::new(BOUNDS);
+        for item in ["a1", "a2", "a3"] {
+            push(&mut queue, Lane::Background, "a", item);
+        }
+        push(&mut queue, Lane::Background, "b", "b1");
+        assert_eq!(drain(&mut queue), ["a1", "b1", "a2", "a3"]);
+    }
+
+    #[test]
+    fn neither_lane_starves_the_other() {
+        let mut queue = Queue::new(BOUNDS);
+        for _ in 0..8 {
+            push(&mut queue, Lane::Interactive, "a", "i");
+        }
+        for _ in 0..3 {
+            push(&mut queue, Lane::Background, "a", "B");
+        }
+        let order: String = drain(&mut queue).concat();
+        assert_eq!(order, "iiiiBiiiiBB");
+    }
+
+    #[test]
+    fn a_full_lane_refuses_and_the_other_still_takes() {
+        let mut queue = Queue::new(BOUNDS);
+        for _ in 0..10 {
+            push(&mut queue, Lane::Interactive, "a", "i");
+        }
+        assert!(queue.reserve(Lane::Interactive, 1).is_err());
+        assert!(queue.reserve(Lane::Background, 1).is_ok());
+    }
+
+    #[test]
+    fn scripts_together_are_bounded_in_bytes_and_a_place_given_back_is_free_again() {
+        let mut queue: Queue<()> = Queue::new(BOUNDS);
+        let place = queue.reserve(Lane::Background, 600).unwrap();
+        assert!(queue.reserve(Lane::Interactive, 600).is_err());
+        queue.release(place);
+        assert!(queue.reserve(Lane::Interactive, 600).is_ok());
+    }
+
+    #[test]
+    fn a_job_is_handed_out_at_the_position_that_was_told() {
+        let mut queue = Queue::new(BOUNDS);
+        let ids: Vec<JobId> = [
+            ("a", "1"),
+            ("a", "2"),
+            ("b", "3"),
+            ("c", "4"),
+            ("a", "5"),
+            ("c", "6"),
+        ]
+        .into_iter()
+        .map(|(client, item)| push(&mut queue, Lane::Background, client, item))
+        .collect();
+        let told: Vec<usize> = ids.iter().map(|id| queue.position(*id).unwrap()).collect();
+        let order: Vec<JobId> = std::iter::from_fn(|| queue.pop())
+            .map(|waiting| waiting.id)
+            .collect();
+        let found: Vec<usize> = ids
+            .iter()
+            .map(|id| order.iter().position(|other| other == id).unwrap() + 1)
+            .collect();
+        assert_eq!(told, found);
+    }
+
+    #[test]
+    fn a_removed_job_is_not_handed_out() {
+        let mut queue = Queue::new(BOUNDS);
+        let gone = push(&mut queue, Lane::Background, "a", "gone");
+        push(&mut queue, Lane::Background, "b", "stays");
+        assert_eq!(queue.remove(gone).unwrap().item, "gone");
+        assert!(queue.remove(gone).is_none());
+        assert_eq!(drain(&mut queue), ["stays"]);
+    }
+
+    #[test]
+    fn jobs_that_waited_too_long_are_found() {
+        let mut queue = Queue::new(BOUNDS);
+        push(&mut queue, Lane::Interactive, "a", "old");
+        let later = Instant::now() + Duration::from_secs(1);
+        let removed = queue.remove_older(Lane::Interactive, later);
+        assert_eq!(removed.len(), 1);
+        assert_eq!(queue.waiting(Lane::Interactive), 0);
+    }
+}

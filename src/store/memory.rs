@@ -1,0 +1,268 @@
+//! Jobs in this process's memory: bounded in entries and bytes, and honest about it.
+//!
+//! It never evicts a job that has not expired: when it is full it refuses new ones. What it holds is gone when the
+//! process ends.
+
+use super::{Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreError};
+use crate::domain::{Job, JobId, JobState, Timestamp};
+use async_trait::async_trait;
+use dashmap::DashMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How much the store holds, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryStoreBounds {
+    /// Most jobs, final ones included.
+    pub jobs_max: usize,
+    /// Most bytes, near enough.
+    pub bytes_max: usize,
+    /// From a job's final state to its end.
+    pub ttl: Duration,
+}
+
+/// Ids of expired jobs that are remembered, so that they get 410 and not 404.
+const TOMBSTONES_MAX: usize = 100_000;
+
+#[derive(Debug)]
+struct Entry {
+    job: Job,
+    bytes: usize,
+    settled: Arc<Notify>,
+}
+
+/// Orders over the map: by id, which is by age, and by the moment of expiry.
+#[derive(Debug, Default)]
+struct Orders {
+    by_age: BTreeSet<JobId>,
+    by_expiry: BTreeMap<(Timestamp, JobId), ()>,
+    tombstones: VecDeque<JobId>,
+    tombstone_set: BTreeSet<JobId>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct MemoryStore {
+    bounds: MemoryStoreBounds,
+    entries: DashMap<JobId, Entry>,
+    orders: Mutex<Orders>,
+    bytes: AtomicUsize,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new(bounds: MemoryStoreBounds) -> Self {
+        Self {
+            bounds,
+            entries: DashMap::new(),
+            orders: Mutex::default(),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: JobId) -> Found {
+        if let Some(entry) = self.entries.get(&id) {
+            return Found::Job(entry.job.clone());
+        }
+        if self.orders().tombstone_set.contains(&id) {
+            return Found::Expired;
+        }
+        Found::Unknown
+    }
+
+    fn time_to_next_expiry(&self) -> Duration {
+        let now = Timestamp::now();
+        let next = self.orders().by_expiry.keys().next().map(|(at, _)| *at);
+        next.map_or(self.bounds.ttl, |at| {
+            Duration::from_millis(at.as_unix_millis().saturating_sub(now.as_unix_millis()))
+        })
+    }
+
+    fn expire(&self, id: JobId) {
+        let Some((_, entry)) = self.entries.remove(&id) else {
+            return;
+        };
+        self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl JobStore for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn promise(&self) -> &'static str {
+        "jobs live in this process's memory and end with it"
+    }
+
+    async fn submit(&self, new: NewJob) -> Result<Job, StoreError> {
+        let bytes = size_of::<Entry>() + new.script.size_bytes();
+        let full = self.entries.len() >= self.bounds.jobs_max
+            || self.bytes.load(Ordering::Relaxed) + bytes > self.bounds.bytes_max;
+        if full {
+            return Err(StoreError::Full {
+                retry_after: self.time_to_next_expiry(),
+            });
+        }
+        let job = Job {
+            id: new.id,
+            state: JobState::Queued,
+            created_at: new.created_at,
+            started_at: None,
+            finished_at: None,
+            expires_at: None,
+            attempt: 0,
+            execution: None,
+        };
+        let entry = Entry {
+            job: job.clone(),
+            bytes,
+            settled: Arc::new(Notify::new()),
+        };
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.entries.insert(new.id, entry);
+        self.orders().by_age.insert(new.id);
+        Ok(job)
+    }
+
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        if let Some(mut entry) = self.entries.get_mut(&id)
+            && !entry.job.state.is_final()
+        {
+            entry.job.state = JobState::Running;
+            entry.job.attempt = attempt;
+            entry.job.started_at = Some(Timestamp::now());
+        }
+        Ok(())
+    }
+
+    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        if let Some(mut entry) = self.entries.get_mut(&id)
+            && entry.job.state == JobState::Running
+            && entry.job.attempt == attempt
+        {
+            entry.job.state = JobState::Queued;
+            entry.job.started_at = None;
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        let now = Timestamp::now();
+        let expires_at = now.plus(self.bounds.ttl);
+        let settled = {
+            let Some(mut entry) = self.entries.get_mut(&id) else {
+                return Ok(Finished::Stale);
+            };
+            if entry.job.state.is_final() || entry.job.attempt != attempt {
+                return Ok(Finished::Stale);
+            }
+            // The script is not the store's any more, and the execution now is.
+            let bytes = size_of::<Entry>()
+                + settlement
+                    .execution
+                    .as_ref()
+                    .map_or(0, |execution| execution.size_bytes());
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
+            entry.bytes = bytes;
+            entry.job.state = settlement.state;
+            entry.job.execution = settlement.execution;
+            entry.job.finished_at = Some(now);
+            entry.job.expires_at = Some(expires_at);
+            Arc::clone(&entry.settled)
+        };
+        self.orders().by_expiry.insert((expires_at, id), ());
+        settled.notify_waiters();
+        Ok(Finished::Recorded)
+    }
+
+    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
+        Ok(self.find(id))
+    }
+
+    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
+        let Some(settled) = self
+            .entries
+            .get(&id)
+            .map(|entry| Arc::clone(&entry.settled))
+        else {
+            return Ok(self.find(id));
+        };
+        // Registered before the state is looked at, so a finish in between is not missed.
+        let notified = settled.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        match self.find(id) {
+            Found::Job(job) if !job.state.is_final() => {}
+            found => return Ok(found),
+        }
+        let _ = tokio::time::timeout(patience, notified).await;
+        Ok(self.find(id))
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let upper = query.before.map_or(Unbounded, Excluded);
+        let mut jobs: Vec<Job> = Vec::with_capacity(query.limit);
+        let orders = self.orders();
+        for id in orders.by_age.range((Unbounded, upper)).rev() {
+            let Some(entry) = self.entries.get(id) else {
+                continue;
+            };
+            if query.state.is_some_and(|state| state != entry.job.state) {
+                continue;
+            }
+            if jobs.len() == query.limit {
+                let next = jobs.last().map(|job| job.id);
+                return Ok(JobPage { jobs, next });
+            }
+            jobs.push(entry.job.clone());
+        }
+        Ok(JobPage { jobs, next: None })
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let mut expired = Vec::new();
+        {
+            let mut orders = self.orders();
+            while let Some((&(at, id), ())) = orders.by_expiry.first_key_value() {
+                if at > now {
+                    break;
+                }
+                orders.by_expiry.pop_first();
+                orders.by_age.remove(&id);
+                orders.tombstones.push_back(id);
+                orders.tombstone_set.insert(id);
+                if orders.tombstones.len() > TOMBSTONES_MAX
+                    && let Some(oldest) = orders.tombstones.pop_front()
+                {
+                    orders.tombstone_set.remove(&oldest);
+                }
+                expired.push(id);
+            }
+        }
+        for id in &expired {
+            self.expire(*id);
+        }
+        Ok(expired.len())
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

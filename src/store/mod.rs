@@ -1,0 +1,133 @@
+//! Memory of jobs.
+//!
+//! [`JobStore`] is shaped for stores that several machines share: every call may wait for a network, every finish is
+//! fenced by its attempt, and nobody but the Dispatcher calls what changes a job's state. Knows no actor and no HTTP.
+
+mod memory;
+mod recent;
+
+pub use memory::{MemoryStore, MemoryStoreBounds};
+pub use recent::{RecentBounds, RecentExecutions};
+
+use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, Script, Timestamp};
+use async_trait::async_trait;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A job to be remembered and run later.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its name.
+    pub id: JobId,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// What to run. A durable store keeps it; the memory store only counts it, because the queue holds it anyway.
+    pub script: Arc<Script>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whose it is.
+    pub client: ClientKey,
+}
+
+/// What is known of an id.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// The job as it stands.
+    Job(Job),
+    /// It was known; its time is over.
+    Expired,
+    /// Never seen, or forgotten for long.
+    Unknown,
+}
+
+/// The final state of a job, and what settled it.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// Final.
+    pub state: JobState,
+    /// The execution that settled it, if one did.
+    pub execution: Option<Arc<Execution>>,
+}
+
+/// What came of a finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// Recorded: this is the job's one final state.
+    Recorded,
+    /// Refused: the job has another attempt by now, a final state already, or is gone.
+    Stale,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    /// Only these.
+    pub state: Option<JobState>,
+    /// At most so many.
+    pub limit: usize,
+    /// Only jobs older than this one.
+    pub before: Option<JobId>,
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Clone)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<Job>,
+    /// Pass it as `before` for the next page; absent on the last one.
+    pub next: Option<JobId>,
+}
+
+/// The store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No room until something expires.
+    #[error("the store is full")]
+    Full {
+        /// When the next record expires.
+        retry_after: Duration,
+    },
+}
+
+/// Memory of jobs. One contract over every store.
+#[async_trait]
+pub trait JobStore: fmt::Debug + Send + Sync {
+    /// `memory`, …
+    fn name(&self) -> &'static str;
+
+    /// What it promises of an accepted job, in one sentence for `/api`.
+    fn promise(&self) -> &'static str;
+
+    /// Remembers a job as queued. Once this returned, the job is accepted.
+    async fn submit(&self, job: NewJob) -> Result<Job, StoreError>;
+
+    /// An executor took the job: it is running, with this attempt.
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
+
+    /// The job goes back to the queue: this attempt ran nothing.
+    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
+
+    /// Records the job's one final state, if `attempt` is still its attempt.
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError>;
+
+    /// The job as it stands.
+    async fn get(&self, id: JobId) -> Result<Found, StoreError>;
+
+    /// The job once it is final, or as it stands when `patience` is over. Woken, not polled.
+    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError>;
+
+    /// Jobs, newest first.
+    async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError>;
+
+    /// Forgets what has expired by `now`; tells how many.
+    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// Whether it can be reached and written.
+    async fn health(&self) -> Result<(), StoreError>;
+}
