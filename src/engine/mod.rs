@@ -3,6 +3,21 @@
 //! The only module that knows rquickjs. It knows no actor, no async runtime and no wall: it is handed sources, limits
 //! and an [`Output`], and says what came of them. Called by `sandbox::job_process`, after the fork.
 
+mod allocator;
+mod clock;
+mod console;
+mod convert;
+mod execution;
+mod failure;
+mod globals;
+mod host;
+mod realm;
+mod rejections;
+mod timers;
+mod warm;
+
+pub use warm::{EngineError, WarmEngine};
+
 use crate::domain::{Limits, LogKind, Outcome, ScriptError, ValueType};
 
 /// What one execution is to do, borrowed from the bytes the job process read.

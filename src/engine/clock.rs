@@ -1,0 +1,85 @@
+//! The clock that a script sees: the real one, or one that stands still until a timer fires.
+//!
+//! Its own: what `performance`, `Date` under a seed and the timers take for the present. Not its own: the deadline, which
+//! is always real time (`host`). Called by `host`, `timers` and `globals`.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Where the clock of a seeded execution stands at its start: 2020-01-01T00:00:00.000Z, milliseconds since 1970.
+pub(super) const SEEDED_EPOCH_MILLIS: u64 = 1_577_836_800_000;
+
+/// Time since the execution started, as the script sees it.
+#[derive(Debug)]
+pub(super) struct Clock {
+    started: Cell<Instant>,
+    started_unix_millis: Cell<f64>,
+    /// Under a seed: how far the timers have moved it.
+    virtual_elapsed: Cell<Option<Duration>>,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Cell::new(Instant::now()),
+            started_unix_millis: Cell::new(0.0),
+            virtual_elapsed: Cell::new(None),
+        }
+    }
+
+    /// Starts it for one execution; `stands_still` under a seed.
+    pub(super) fn start(&self, started: Instant, stands_still: bool) {
+        self.started.set(started);
+        self.virtual_elapsed
+            .set(stands_still.then_some(Duration::ZERO));
+        self.started_unix_millis.set(if stands_still {
+            whole_millis_as_float(SEEDED_EPOCH_MILLIS)
+        } else {
+            unix_now().as_secs_f64() * 1000.0
+        });
+    }
+
+    /// Since the start.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.virtual_elapsed
+            .get()
+            .unwrap_or_else(|| self.started.get().elapsed())
+    }
+
+    pub(super) fn is_virtual(&self) -> bool {
+        self.virtual_elapsed.get().is_some()
+    }
+
+    /// Moves a virtual clock on to `elapsed`; a real clock moves by itself.
+    pub(super) fn advance_to(&self, elapsed: Duration) {
+        if let Some(before) = self.virtual_elapsed.get() {
+            self.virtual_elapsed.set(Some(before.max(elapsed)));
+        }
+    }
+
+    /// `performance.timeOrigin`: the start, milliseconds since 1970.
+    pub(super) fn origin_unix_millis(&self) -> f64 {
+        self.started_unix_millis.get()
+    }
+
+    /// `Date.now()` of a virtual clock, whole milliseconds since 1970.
+    pub(super) fn virtual_unix_millis(&self) -> f64 {
+        (self.origin_unix_millis() + self.elapsed().as_secs_f64() * 1000.0).floor()
+    }
+}
+
+/// Now by the real clock, whole milliseconds since 1970.
+pub(super) fn real_unix_millis() -> u64 {
+    u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn unix_now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+#[allow(clippy::cast_precision_loss)] // milliseconds since 1970 stay below 2^53 for 285,000 years
+fn whole_millis_as_float(millis: u64) -> f64 {
+    millis as f64
+}

@@ -1,0 +1,297 @@
+//! `console`: what a script says, sent out at once as structured values.
+//!
+//! Its own: the console's methods, its counters and stopwatches. Not its own: the form of values (`convert`) and the
+//! budget (`host`). No format strings: every argument is data. An entry that does not fit ends the execution.
+
+use super::convert::{Converter, Stop};
+use super::failure;
+use super::realm::Scene;
+use crate::domain::LogKind;
+use rquickjs::atom::PredefinedAtom;
+use rquickjs::convert::Coerced;
+use rquickjs::function::Rest;
+use rquickjs::{Exception, FromJs, Function, Object, Value};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a counter or a stopwatch costs of the execution's memory, beside its label.
+const LABEL_BYTES: usize = 64;
+
+/// Counters and stopwatches by label.
+#[derive(Default)]
+struct Labels {
+    counts: RefCell<HashMap<String, u64>>,
+    started: RefCell<HashMap<String, Duration>>,
+}
+
+type Arguments<'js> = Rest<Value<'js>>;
+
+/// Puts `console` on the global object.
+pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
+    let console = Object::new(scene.ctx.clone())?;
+    for (name, kind) in [
+        ("log", LogKind::Log),
+        ("info", LogKind::Info),
+        ("warn", LogKind::Warn),
+        ("error", LogKind::Error),
+        ("debug", LogKind::Debug),
+        ("table", LogKind::Table),
+    ] {
+        method(scene, &console, name, move |scene, values| {
+            write_entry(scene, kind, &values, &[])
+        })?;
+    }
+    method(scene, &console, "dir", |scene, mut values| {
+        // Its second argument is options, for which there is no use here.
+        values.truncate(1);
+        write_entry(scene, LogKind::Dir, &values, &[])
+    })?;
+    method(scene, &console, "trace", |scene, values| {
+        let stack = stack_here(scene);
+        write_entry(scene, LogKind::Trace, &values, &[&stack])
+    })?;
+    method(scene, &console, "assert", assert)?;
+    install_groups(scene, &console)?;
+    install_counters(scene, &console, &Rc::new(Labels::default()))?;
+    scene.ctx.globals().set("console", console)
+}
+
+fn install_groups<'js>(scene: &Scene<'js>, console: &Object<'js>) -> rquickjs::Result<()> {
+    for name in ["group", "groupCollapsed"] {
+        method(scene, console, name, |scene, values| {
+            write_entry(scene, LogKind::Group, &values, &[])?;
+            let depth = &scene.host.group_depth;
+            depth.set(depth.get().saturating_add(1));
+            Ok(())
+        })?;
+    }
+    method(scene, console, "groupEnd", |scene, _| {
+        let depth = &scene.host.group_depth;
+        depth.set(depth.get().saturating_sub(1));
+        Ok(())
+    })
+}
+
+fn install_counters<'js>(
+    scene: &Scene<'js>,
+    console: &Object<'js>,
+    labels: &Rc<Labels>,
+) -> rquickjs::Result<()> {
+    let kept = Rc::clone(labels);
+    method(scene, console, "count", move |scene, values| {
+        let label = label_of(scene, &values)?;
+        let count = kept.counts.borrow().get(&label).copied().unwrap_or(0) + 1;
+        if count == 1 {
+            charge_label(scene, &label)?;
+        }
+        let text = format!("{label}: {count}");
+        kept.counts.borrow_mut().insert(label, count);
+        write_entry(scene, LogKind::Count, &[], &[&text])
+    })?;
+    let kept = Rc::clone(labels);
+    method(scene, console, "countReset", move |scene, values| {
+        let label = label_of(scene, &values)?;
+        if kept.counts.borrow_mut().remove(&label).is_some() {
+            scene.host.memory.discharge(LABEL_BYTES + label.len());
+            return Ok(());
+        }
+        warn(scene, &format!("Count for \"{label}\" does not exist"))
+    })?;
+    let kept = Rc::clone(labels);
+    method(scene, console, "time", move |scene, values| {
+        let label = label_of(scene, &values)?;
+        if kept.started.borrow().contains_key(&label) {
+            return warn(scene, &format!("Timer \"{label}\" already exists"));
+        }
+        charge_label(scene, &label)?;
+        let now = scene.host.clock.elapsed();
+        kept.started.borrow_mut().insert(label, now);
+        Ok(())
+    })?;
+    let kept = Rc::clone(labels);
+    method(scene, console, "timeLog", move |scene, values| {
+        let label = label_of(scene, &values)?;
+        let started = kept.started.borrow().get(&label).copied();
+        log_time(scene, &label, started, values.get(1..).unwrap_or_default())
+    })?;
+    let kept = Rc::clone(labels);
+    method(scene, console, "timeEnd", move |scene, values| {
+        let label = label_of(scene, &values)?;
+        let started = kept.started.borrow_mut().remove(&label);
+        if started.is_some() {
+            scene.host.memory.discharge(LABEL_BYTES + label.len());
+        }
+        log_time(scene, &label, started, &[])
+    })
+}
+
+fn method<'js, F>(
+    scene: &Scene<'js>,
+    console: &Object<'js>,
+    name: &str,
+    act: F,
+) -> rquickjs::Result<()>
+where
+    F: Fn(&Scene<'js>, Vec<Value<'js>>) -> rquickjs::Result<()> + 'js,
+{
+    let scene_of_calls = scene.clone();
+    let call = move |values: Arguments<'js>| act(&scene_of_calls, values.0);
+    let function = Function::new(scene.ctx.clone(), call)?.with_name(name)?;
+    console.set(name, function)
+}
+
+fn assert<'js>(scene: &Scene<'js>, mut values: Vec<Value<'js>>) -> rquickjs::Result<()> {
+    let holds = match values.first() {
+        Some(condition) => Coerced::<bool>::from_js(&scene.ctx, condition.clone())?.0,
+        None => false,
+    };
+    if holds {
+        return Ok(());
+    }
+    if values.len() > 1 {
+        values.remove(0);
+        return write_entry(scene, LogKind::Assert, &values, &[]);
+    }
+    write_entry(scene, LogKind::Assert, &[], &["Assertion failed"])
+}
+
+fn log_time<'js>(
+    scene: &Scene<'js>,
+    label: &str,
+    started: Option<Duration>,
+    values: &[Value<'js>],
+) -> rquickjs::Result<()> {
+    let Some(started) = started else {
+        return warn(scene, &format!("Timer \"{label}\" does not exist"));
+    };
+    let elapsed = scene.host.clock.elapsed().saturating_sub(started);
+    let text = format!("{label}: {} ms", rounded_millis(elapsed));
+    write(scene, LogKind::Time, |converter| {
+        converter.text(&text)?;
+        for value in values {
+            converter.raw(",")?;
+            argument(scene, converter, value)?;
+        }
+        Ok(())
+    })
+}
+
+/// Milliseconds with three digits after the point at most.
+fn rounded_millis(elapsed: Duration) -> f64 {
+    (elapsed.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+fn warn(scene: &Scene<'_>, text: &str) -> rquickjs::Result<()> {
+    write_entry(scene, LogKind::Warn, &[], &[text])
+}
+
+/// The first argument as a label; `default` when there is none.
+fn label_of<'js>(scene: &Scene<'js>, values: &[Value<'js>]) -> rquickjs::Result<String> {
+    let Some(label) = values.first().filter(|label| !label.is_undefined()) else {
+        return Ok("default".to_owned());
+    };
+    let text = Coerced::<rquickjs::String<'js>>::from_js(&scene.ctx, label.clone())?;
+    Ok(failure::clipped_text(text.0.as_value()))
+}
+
+fn charge_label(scene: &Scene<'_>, label: &str) -> rquickjs::Result<()> {
+    if scene.host.memory.charge(LABEL_BYTES + label.len()) {
+        Ok(())
+    } else {
+        Err(rquickjs::Error::Allocation)
+    }
+}
+
+/// The call stack of whoever called the console.
+fn stack_here(scene: &Scene<'_>) -> String {
+    // Only an error that is thrown gets a stack.
+    drop(Exception::throw_message(&scene.ctx, "trace"));
+    let thrown = scene.ctx.catch();
+    let stack: Option<Value<'_>> = thrown
+        .as_object()
+        .and_then(|error| error.get(PredefinedAtom::Stack).ok());
+    stack.map_or_else(String::new, |stack| {
+        failure::guest_frames(&failure::clipped_text(&stack))
+    })
+}
+
+/// Sends one entry: `values`, then `texts`.
+fn write_entry<'js>(
+    scene: &Scene<'js>,
+    kind: LogKind,
+    values: &[Value<'js>],
+    texts: &[&str],
+) -> rquickjs::Result<()> {
+    write(scene, kind, |converter| {
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                converter.raw(",")?;
+            }
+            argument(scene, converter, value)?;
+        }
+        for (index, text) in texts.iter().enumerate() {
+            if index > 0 || !values.is_empty() {
+                converter.raw(",")?;
+            }
+            converter.text(text)?;
+        }
+        Ok(())
+    })
+}
+
+fn write<'scene, 'js: 'scene>(
+    scene: &'scene Scene<'js>,
+    kind: LogKind,
+    fill: impl FnOnce(&mut Converter<'scene, 'js>) -> Result<(), Stop>,
+) -> rquickjs::Result<()> {
+    let depth = scene.host.group_depth.get();
+    let Some(room) = scene.host.room_for_log_data() else {
+        scene.host.finish_output_exceeded("a log entry", 1);
+    };
+    let mut converter = Converter::new(scene, room);
+    let filled = converter
+        .raw("[")
+        .and_then(|()| fill(&mut converter))
+        .and_then(|()| converter.raw("]"));
+    match filled {
+        Ok(()) => {
+            // Guest code that ran meanwhile (a getter, say) may have logged, so the room is looked at again.
+            let data = converter.into_text();
+            if scene
+                .host
+                .room_for_log_data()
+                .is_none_or(|room| data.len() > room)
+            {
+                scene.host.finish_output_exceeded("a log entry", 1);
+            }
+            scene.host.log(kind, depth, &data);
+            Ok(())
+        }
+        Err(Stop::OverBudget) => scene.host.finish_output_exceeded("a log entry", 1),
+        Err(Stop::Thrown) => Err(rquickjs::Error::Exception),
+    }
+}
+
+/// One argument. Logging never throws because of what it logs: where guest code throws while the argument is read, the
+/// entry says so in its place.
+fn argument<'js>(
+    scene: &Scene<'js>,
+    converter: &mut Converter<'_, 'js>,
+    value: &Value<'js>,
+) -> Result<(), Stop> {
+    let mark = converter.mark();
+    match converter.value(value) {
+        Err(Stop::Thrown) => {}
+        done => return done,
+    }
+    let thrown = scene.ctx.catch();
+    if failure::must_propagate(scene, &thrown) {
+        scene.ctx.throw(thrown);
+        return Err(Stop::Thrown);
+    }
+    let error = failure::describe(scene, &thrown);
+    converter.rewind(mark);
+    converter.text(&format!("[Thrown: {}]", error.message))
+}

@@ -1,0 +1,206 @@
+//! One execution: the sources in their order, the loop of microtasks and timers, and the end.
+//!
+//! Its own: when a source is complete and when the execution is over (docs/values.md has the rule). Not its own: what a
+//! failure means (`failure`) and what a value looks like (`convert`). Called by `warm` after the fork.
+
+use super::convert::{self, Stop};
+use super::host::Success;
+use super::realm::Scene;
+use super::rejections::Rejections;
+use super::timers::Timers;
+use super::{EngineJob, failure};
+use rquickjs::context::EvalOptions;
+use rquickjs::promise::PromiseState;
+use rquickjs::{Promise, Value};
+use std::rc::Rc;
+
+/// One execution under way.
+pub(super) struct Execution<'js> {
+    scene: Scene<'js>,
+    timers: Rc<Timers>,
+    rejections: Rc<Rejections>,
+}
+
+/// What a source came to.
+struct Completed<'js> {
+    value: Value<'js>,
+    /// Whether it really waited at its top level.
+    awaited: bool,
+}
+
+impl<'js> Execution<'js> {
+    pub(super) fn new(scene: Scene<'js>, timers: Rc<Timers>, rejections: Rc<Rejections>) -> Self {
+        Self {
+            scene,
+            timers,
+            rejections,
+        }
+    }
+
+    /// Runs everything to its end.
+    pub(super) fn run(&self, job: &EngineJob<'_>) -> ! {
+        let mut last = Completed {
+            value: Value::new_undefined(self.scene.ctx.clone()),
+            awaited: false,
+        };
+        for (index, (name, text)) in job.sources.iter().enumerate() {
+            if index > 0 {
+                // Each script starts with an empty microtask queue, as in a browser.
+                self.run_microtasks();
+            }
+            last = self.run_source(name, text);
+        }
+        let value = self.settle(last);
+        self.finish(&value)
+    }
+
+    fn run_source(&self, name: &str, text: &str) -> Completed<'js> {
+        if !text.contains("await") {
+            return self.run_plainly(name, text);
+        }
+        let promise: Value<'js> = match self.evaluate(name, text, true) {
+            Ok(promise) => promise,
+            Err(error) => {
+                // `await` is an ordinary name in a script that does not use it to wait. Nothing of a source has run when
+                // it does not parse.
+                let thrown = self.scene.ctx.catch();
+                if !self.is_syntax_error(&thrown) {
+                    self.scene.ctx.throw(thrown);
+                    failure::fail_pending(&self.scene, &error);
+                }
+                return match self.evaluate(name, text, false) {
+                    Ok(value) => Completed {
+                        value,
+                        awaited: false,
+                    },
+                    Err(_) => {
+                        let second = self.scene.ctx.catch();
+                        let first_tells_more = self.is_syntax_error(&second);
+                        failure::fail(
+                            &self.scene,
+                            if first_tells_more { &thrown } else { &second },
+                        )
+                    }
+                };
+            }
+        };
+        let Ok(promise) = Promise::from_value(promise) else {
+            failure::fail_unsettled(&self.scene);
+        };
+        let awaited = promise.state() == PromiseState::Pending;
+        let wrapped = if awaited {
+            self.drive(&promise)
+        } else {
+            self.value_of(&promise)
+        };
+        // An asynchronous script answers with its value in a wrapper, so that a promise in there is not awaited.
+        let inside = wrapped.as_object().map(|wrapper| wrapper.get("value"));
+        match inside {
+            Some(Ok(value)) => Completed { value, awaited },
+            Some(Err(error)) => failure::fail_pending(&self.scene, &error),
+            None => Completed {
+                value: wrapped,
+                awaited,
+            },
+        }
+    }
+
+    fn run_plainly(&self, name: &str, text: &str) -> Completed<'js> {
+        match self.evaluate(name, text, false) {
+            Ok(value) => Completed {
+                value,
+                awaited: false,
+            },
+            Err(error) => failure::fail_pending(&self.scene, &error),
+        }
+    }
+
+    fn evaluate(&self, name: &str, text: &str, promise: bool) -> rquickjs::Result<Value<'js>> {
+        let mut options = EvalOptions::default();
+        options.strict = false;
+        options.promise = promise;
+        options.filename = Some(name.to_owned());
+        self.scene.ctx.eval_with_options(text, options)
+    }
+
+    fn is_syntax_error(&self, thrown: &Value<'js>) -> bool {
+        thrown.is_error() && failure::describe(&self.scene, thrown).name == "SyntaxError"
+    }
+
+    /// The end rule: a promise, or a last source that waited at its top level, ends the execution by settling; otherwise
+    /// it goes on until nothing is left to do.
+    fn settle(&self, last: Completed<'js>) -> Value<'js> {
+        if let Ok(promise) = Promise::from_value(last.value.clone()) {
+            return self.drive(&promise);
+        }
+        self.run_microtasks();
+        if !last.awaited {
+            while self.timers.run_next(&self.scene) {
+                self.run_microtasks();
+            }
+        }
+        last.value
+    }
+
+    /// Runs microtasks and timers until `promise` is settled, and gives its value.
+    fn drive(&self, promise: &Promise<'js>) -> Value<'js> {
+        loop {
+            self.run_microtasks();
+            if promise.state() != PromiseState::Pending {
+                return self.value_of(promise);
+            }
+            if !self.timers.run_next(&self.scene) {
+                failure::fail_unsettled(&self.scene);
+            }
+        }
+    }
+
+    fn value_of(&self, promise: &Promise<'js>) -> Value<'js> {
+        match promise.result() {
+            Some(Ok(value)) => value,
+            Some(Err(error)) => failure::fail_pending(&self.scene, &error),
+            None => failure::fail_unsettled(&self.scene),
+        }
+    }
+
+    /// Empties the microtask queue, never beyond the deadline, then looks for rejections that nobody handled.
+    fn run_microtasks(&self) {
+        let scene = &self.scene;
+        loop {
+            if scene.host.time_left().is_none() {
+                self.time_out();
+            }
+            if !scene.ctx.execute_pending_job() {
+                break;
+            }
+        }
+        if let Some(reason) = self.rejections.first_reason() {
+            match reason.restore(&scene.ctx) {
+                Ok(reason) => failure::fail(scene, &reason),
+                Err(error) => failure::fail_pending(scene, &error),
+            }
+        }
+    }
+
+    /// Ends the execution at its deadline, with the place where it was interrupted if the engine told.
+    fn time_out(&self) -> ! {
+        let interrupt = self.rejections.interrupt();
+        match interrupt.and_then(|error| error.restore(&self.scene.ctx).ok()) {
+            Some(error) => failure::fail(&self.scene, &error),
+            None => self.scene.host.finish_timed_out(""),
+        }
+    }
+
+    fn finish(&self, value: &Value<'js>) -> ! {
+        let host = &self.scene.host;
+        let value_type = convert::type_of(&self.scene, value);
+        match convert::to_json(&self.scene, value, host.room_for_result()) {
+            // Guest code that ran meanwhile may have logged, so the room is looked at again.
+            Ok(json) if json.len() <= host.room_for_result() => {
+                host.finish_succeeded(Success { json, value_type })
+            }
+            Ok(_) | Err(Stop::OverBudget) => host.finish_output_exceeded("the result", 0),
+            Err(Stop::Thrown) => failure::fail_pending(&self.scene, &rquickjs::Error::Exception),
+        }
+    }
+}

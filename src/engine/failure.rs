@@ -1,0 +1,280 @@
+//! What an exception means: which outcome it is, and how it reads in the API.
+//!
+//! Its own: classifying thrown values, reading errors without trusting them, clipping. Not its own: when an execution
+//! fails (`execution`, `timers` and `console` say that). Guest getters may run while an error is read; what they throw is
+//! left aside, and the deadline and the memory limit stay armed.
+
+use super::convert::{self, Stop};
+use super::host::MEMORY_MESSAGE;
+use super::realm::{PRELUDE_FILE_NAME, Scene};
+use crate::domain::{JsonText, Outcome, ScriptError};
+use rquickjs::atom::PredefinedAtom;
+use rquickjs::{CString, IntoAtom, Object, Value};
+
+/// Longest message and longest stack that are reported, bytes each.
+pub(super) const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
+/// What stands at the end of a clipped text.
+const CLIPPED: &str = "… [truncated]";
+/// Largest JSON of a thrown value or of a cause, bytes.
+const ERROR_VALUE_BYTES_MAX: usize = 16 * 1024;
+
+/// A place in the user's own text.
+struct Place {
+    file_name: String,
+    line: u32,
+    column: Option<u32>,
+}
+
+/// Ends the execution because of the exception that is pending after `error`.
+pub(super) fn fail_pending(scene: &Scene<'_>, error: &rquickjs::Error) -> ! {
+    let thrown = scene.ctx.catch();
+    let nothing_pending = is_nothing(&thrown);
+    if nothing_pending && !matches!(error, rquickjs::Error::Exception) && !out_of_memory(scene) {
+        scene.host.finish_failed(
+            Outcome::Threw,
+            ScriptError::of_service("InternalError", clipped(&error.to_string())),
+        );
+    }
+    fail(scene, &thrown)
+}
+
+/// Ends the execution because `thrown` was thrown and nobody caught it.
+pub(super) fn fail<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ! {
+    let outcome = outcome_of(scene, thrown);
+    let error = match outcome {
+        Outcome::MemoryExceeded => {
+            let message = MEMORY_MESSAGE.to_owned();
+            placed(scene, thrown, "MemoryLimitError", message)
+        }
+        Outcome::TimedOut => {
+            let message = scene.host.timeout_message("");
+            placed(scene, thrown, "TimeoutError", message)
+        }
+        _ => describe(scene, thrown),
+    };
+    scene.host.finish_failed(outcome, error)
+}
+
+/// Ends the execution because a promise it waits for can never settle.
+pub(super) fn fail_unsettled(scene: &Scene<'_>) -> ! {
+    if out_of_memory(scene) {
+        // A promise is left hanging when the memory for its continuation was refused.
+        scene.host.finish_without_memory();
+    }
+    scene.host.finish_failed(
+        Outcome::Threw,
+        ScriptError::of_service(
+            "UnsettledPromise",
+            "the script waits for a promise that can never settle: no timer and no microtask is left",
+        ),
+    )
+}
+
+/// Whether an exception ends the execution even where it would otherwise be reported in passing: the engine's own word
+/// that time or memory is up.
+pub(super) fn must_propagate<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> bool {
+    outcome_of(scene, thrown) != Outcome::Threw
+}
+
+fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
+    if thrown.is_uncatchable_error() {
+        return Outcome::TimedOut;
+    }
+    if is_nothing(thrown) {
+        return if out_of_memory(scene) {
+            Outcome::MemoryExceeded
+        } else {
+            Outcome::Threw
+        };
+    }
+    let Some(error) = thrown.as_object().filter(|object| object.is_error()) else {
+        return Outcome::Threw;
+    };
+    let message = read_text(scene, error, PredefinedAtom::Message).unwrap_or_default();
+    if message.starts_with("out of memory") && out_of_memory(scene) {
+        return Outcome::MemoryExceeded;
+    }
+    let is_overflow = message == "Maximum call stack size exceeded"
+        && read_text(scene, error, PredefinedAtom::Name).as_deref() == Some("RangeError");
+    if is_overflow {
+        Outcome::StackExceeded
+    } else {
+        Outcome::Threw
+    }
+}
+
+fn out_of_memory(scene: &Scene<'_>) -> bool {
+    scene.host.memory.was_refused()
+}
+
+/// What the engine leaves as the exception when it had no memory for a real one.
+fn is_nothing(value: &Value<'_>) -> bool {
+    value.is_null() || value.type_of() == rquickjs::Type::Uninitialized
+}
+
+/// A failure in the host's words, with the place in the user's text that `thrown` knows.
+fn placed<'js>(
+    scene: &Scene<'js>,
+    thrown: &Value<'js>,
+    name: &str,
+    message: String,
+) -> ScriptError {
+    let mut error = ScriptError::of_service(name, message);
+    if let Some(object) = thrown.as_object().filter(|object| object.is_error()) {
+        add_stack(scene, object, &mut error);
+    }
+    error
+}
+
+/// An exception in the user's words.
+pub(super) fn describe<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptError {
+    let Some(object) = thrown.as_object().filter(|object| object.is_error()) else {
+        return describe_non_error(scene, thrown);
+    };
+    let name = read_text(scene, object, PredefinedAtom::Name);
+    let message = read_text(scene, object, PredefinedAtom::Message);
+    let mut error = ScriptError::of_service(
+        name.as_deref().unwrap_or("Error"),
+        message.unwrap_or_default(),
+    );
+    add_stack(scene, object, &mut error);
+    let cause: rquickjs::Result<Value<'js>> = object.get("cause");
+    match cause {
+        Ok(cause) if !cause.is_undefined() => error.cause = json_of(scene, &cause),
+        Ok(_) => {}
+        Err(_) => drop(scene.ctx.catch()),
+    }
+    error
+}
+
+fn describe_non_error<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptError {
+    let value = json_of(scene, thrown);
+    let message = if thrown.is_string() {
+        clipped_text(thrown)
+    } else if thrown.is_undefined() {
+        "undefined".to_owned()
+    } else {
+        let json = value.as_ref().map_or("null", JsonText::as_str);
+        // A text form (of a symbol, a function, a BigInt) reads better without its quotes.
+        clipped(&serde_json::from_str(json).unwrap_or_else(|_| json.to_owned()))
+    };
+    let mut error = ScriptError::of_service("NonError", message);
+    error.value = value;
+    error
+}
+
+fn add_stack<'js>(scene: &Scene<'js>, object: &Object<'js>, error: &mut ScriptError) {
+    let stack = read_text(scene, object, PredefinedAtom::Stack).unwrap_or_default();
+    error.stack = guest_frames(&stack);
+    if let Some(place) = first_place(scene, &error.stack) {
+        error.file_name = Some(place.file_name);
+        error.line_number = Some(place.line);
+        error.column_number = place.column;
+    }
+}
+
+/// A property as text, clipped; `None` when it is not there, is no primitive, or guest code threw.
+fn read_text<'js, K: IntoAtom<'js>>(
+    scene: &Scene<'js>,
+    object: &Object<'js>,
+    key: K,
+) -> Option<String> {
+    let Ok(value) = object.get::<K, Value<'js>>(key) else {
+        scene.ctx.catch();
+        return None;
+    };
+    if value.is_string() {
+        return Some(clipped_text(&value));
+    }
+    if value.is_undefined() || value.is_null() || value.is_object() {
+        return None;
+    }
+    let json = json_of(scene, &value)?;
+    Some(serde_json::from_str(json.as_str()).unwrap_or_else(|_| json.as_str().to_owned()))
+}
+
+/// A value that belongs to an error, as JSON; a text that says why where there is none.
+fn json_of<'js>(scene: &Scene<'js>, value: &Value<'js>) -> Option<JsonText> {
+    let text = match convert::to_json(scene, value, ERROR_VALUE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(Stop::OverBudget) => "\"[Too large]\"".to_owned(),
+        Err(Stop::Thrown) => {
+            scene.ctx.catch();
+            "\"[Unreadable]\"".to_owned()
+        }
+    };
+    JsonText::parse(text).ok()
+}
+
+/// A string value as text, clipped to [`ERROR_TEXT_BYTES_MAX`]. Copies no more than that. Empty for anything else.
+pub(super) fn clipped_text(value: &Value<'_>) -> String {
+    let Some(string) = value.as_string() else {
+        return String::new();
+    };
+    let Ok(text) = CString::from_string(string.clone()) else {
+        value.ctx().catch();
+        return String::new();
+    };
+    let bytes: &[u8] = text.as_ref();
+    if bytes.len() <= ERROR_TEXT_BYTES_MAX {
+        return convert::well_formed(bytes);
+    }
+    let mut end = ERROR_TEXT_BYTES_MAX;
+    while bytes[end] & 0b1100_0000 == 0b1000_0000 {
+        end -= 1;
+    }
+    convert::well_formed(&bytes[..end]) + CLIPPED
+}
+
+fn clipped(text: &str) -> String {
+    if text.len() <= ERROR_TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    text[..text.floor_char_boundary(ERROR_TEXT_BYTES_MAX)].to_owned() + CLIPPED
+}
+
+/// A stack without the host's own frames.
+pub(super) fn guest_frames(stack: &str) -> String {
+    let mut kept = String::with_capacity(stack.len());
+    for line in stack.lines() {
+        if line.contains(PRELUDE_FILE_NAME) {
+            continue;
+        }
+        if !kept.is_empty() {
+            kept.push('\n');
+        }
+        kept.push_str(line);
+    }
+    kept
+}
+
+/// The first frame that lies in one of the user's sources. Frames read `    at name (file:line:column)`, and those of a
+/// SyntaxError `    at file:line:column`.
+fn first_place(scene: &Scene<'_>, stack: &str) -> Option<Place> {
+    stack.lines().find_map(|line| {
+        let frame = line.trim_start().strip_prefix("at ")?;
+        let position = match frame.rsplit_once(" (") {
+            Some((_, inside)) => inside.strip_suffix(')')?,
+            None => frame,
+        };
+        let mut parts = position.rsplitn(3, ':');
+        let column: u32 = parts.next()?.parse().ok()?;
+        let line_number: u32 = parts.next()?.parse().ok()?;
+        let file_name = parts.next()?;
+        scene.host.is_source(file_name).then(|| Place {
+            file_name: file_name.to_owned(),
+            line: line_number,
+            column: (column > 0).then_some(column),
+        })
+    })
+}
+
+/// A number from guest code as a count: never negative, never more than 2^53.
+pub(super) fn as_count(value: &Value<'_>) -> usize {
+    const MOST: f64 = 9_007_199_254_740_992.0;
+    let number = value.as_number().unwrap_or(0.0).clamp(0.0, MOST);
+    // In range by the clamp; NaN becomes 0.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let count = number as usize;
+    count
+}

@@ -1,0 +1,65 @@
+//! What one execution finds on its global object beside JavaScript itself.
+//!
+//! Its own: `Math.random`, `performance`, the seeded `Date`, `input` and the client's globals. Not its own: `console` and
+//! the timers. [`install`] is called once in the zygote; [`prepare`] and [`define_data`] for each execution.
+
+use super::realm::Scene;
+use super::{EngineJob, failure};
+use rquickjs::object::Property;
+use rquickjs::{Function, Object, Value};
+use std::rc::Rc;
+
+/// Replaces what the engine would carry from the zygote into every execution: its random state and its age.
+pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<Object<'js>> {
+    let globals = scene.ctx.globals();
+    let host = Rc::clone(&scene.host);
+    let random = Function::new(scene.ctx.clone(), move || host.random.borrow_mut().f64())?;
+    let math: Object<'js> = globals.get("Math")?;
+    math.prop("random", hidden(random.with_name("random")?))?;
+
+    let host = Rc::clone(&scene.host);
+    let now = Function::new(scene.ctx.clone(), move || {
+        host.clock.elapsed().as_secs_f64() * 1000.0
+    })?;
+    let performance = Object::new(scene.ctx.clone())?;
+    performance.set("now", now.with_name("now")?)?;
+    globals.set("performance", performance.clone())?;
+    Ok(performance)
+}
+
+/// Sets what depends on the start of the execution: the time origin, and under a seed the clock of `Date`.
+pub(super) fn prepare<'js>(scene: &Scene<'js>, performance: &Object<'js>) -> rquickjs::Result<()> {
+    let origin = scene.host.clock.origin_unix_millis();
+    performance.prop(
+        "timeOrigin",
+        Property::from(origin).enumerable().configurable(),
+    )?;
+    if !scene.host.clock.is_virtual() {
+        return Ok(());
+    }
+    let host = Rc::clone(&scene.host);
+    let now = Function::new(scene.ctx.clone(), move || host.clock.virtual_unix_millis())?;
+    let now = now.with_name("now")?;
+    scene.realm.install_virtual_date.call((now,))
+}
+
+/// Defines `input` and the client's globals, each parsed by the engine, as a script's own `var` would be: writable and
+/// open to be declared again with `let` or `const`.
+pub(super) fn define_data(scene: &Scene<'_>, job: &EngineJob<'_>) {
+    let input = job.input.map(|json| ("input", json));
+    for (name, json) in job.globals.iter().copied().chain(input) {
+        if let Err(error) = define_json(scene, name, json) {
+            failure::fail_pending(scene, &error);
+        }
+    }
+}
+
+fn define_json<'js>(scene: &Scene<'js>, name: &str, json: &str) -> rquickjs::Result<()> {
+    let value: Value<'js> = scene.ctx.json_parse(json)?;
+    let property = Property::from(value).writable().enumerable().configurable();
+    scene.ctx.globals().prop(name, property)
+}
+
+fn hidden<T>(value: T) -> Property<T> {
+    Property::from(value).writable().configurable()
+}

@@ -1,0 +1,208 @@
+//! The state of the one execution this process runs: its limits, its deadline, what it has used, and its last word.
+//!
+//! Its own: the counters and the two ways an execution ends from below (deadline, output budget). Not its own: JavaScript
+//! values; nothing here touches the engine, so every part of the engine may hold it. Called by all of `engine`.
+
+use super::allocator::MemoryAccount;
+use super::clock::{self, Clock};
+use super::{Completion, EngineJob, Output};
+use crate::domain::{LogKind, Outcome, ScriptError, ValueType};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What one log entry costs of `outputBytes` beside its data, so that a loop of empty entries is bounded too.
+pub(super) const LOG_ENTRY_OVERHEAD_BYTES: usize = 64;
+
+/// What an execution says that ran out of memory.
+pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its limit allows";
+
+/// What a successful execution hands over.
+pub(super) struct Success {
+    pub(super) json: String,
+    pub(super) value_type: ValueType,
+}
+
+/// One execution, as the host keeps it.
+pub(super) struct Host {
+    pub(super) memory: Rc<MemoryAccount>,
+    pub(super) clock: Clock,
+    pub(super) random: RefCell<fastrand::Rng>,
+    /// How many `console.group` are open.
+    pub(super) group_depth: Cell<u32>,
+    output: OnceCell<Rc<dyn Output>>,
+    source_names: RefCell<Vec<String>>,
+    timeout: Cell<Duration>,
+    deadline: Cell<Instant>,
+    interrupted: Cell<bool>,
+    output_limit: Cell<usize>,
+    output_used: Cell<usize>,
+}
+
+impl Host {
+    pub(super) fn new(memory: Rc<MemoryAccount>) -> Self {
+        Self {
+            memory,
+            clock: Clock::new(),
+            random: RefCell::new(fastrand::Rng::with_seed(0)),
+            group_depth: Cell::new(0),
+            output: OnceCell::new(),
+            source_names: RefCell::new(Vec::new()),
+            timeout: Cell::new(Duration::MAX),
+            deadline: Cell::new(Instant::now() + Duration::from_secs(3600)),
+            interrupted: Cell::new(false),
+            output_limit: Cell::new(0),
+            output_used: Cell::new(0),
+        }
+    }
+
+    /// Starts the one execution: from here on its limits hold.
+    pub(super) fn start(&self, job: &EngineJob<'_>, output: Rc<dyn Output>) {
+        let now = Instant::now();
+        self.timeout.set(job.limits.timeout());
+        self.deadline.set(now + job.limits.timeout());
+        self.output_limit
+            .set(usize::try_from(job.limits.output_bytes()).unwrap_or(usize::MAX));
+        self.clock.start(now, job.seed.is_some());
+        self.random
+            .replace(fastrand::Rng::with_seed(job.seed.unwrap_or(job.entropy)));
+        self.source_names.replace(
+            job.sources
+                .iter()
+                .map(|(name, _)| (*name).to_owned())
+                .collect(),
+        );
+        self.memory
+            .start(usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX));
+        // A second start cannot happen: `WarmEngine::run` takes the engine and never returns.
+        let _ = self.output.set(output);
+    }
+
+    /// Whether `name` is one of the user's own sources.
+    pub(super) fn is_source(&self, name: &str) -> bool {
+        self.source_names.borrow().iter().any(|own| own == name)
+    }
+
+    /// Until the deadline; `None` when it has passed.
+    pub(super) fn time_left(&self) -> Option<Duration> {
+        let left = self
+            .deadline
+            .get()
+            .saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// What the engine asks every few thousand steps. The first yes becomes an error that a script cannot catch and that
+    /// knows its line; if the engine is still running when it asks again (each interrupt ends one job of the promise
+    /// queue only), the execution ends on the spot.
+    pub(super) fn should_interrupt(&self) -> bool {
+        if self.time_left().is_some() {
+            return false;
+        }
+        if self.interrupted.replace(true) {
+            self.finish_timed_out("");
+        }
+        true
+    }
+
+    /// What a timed-out execution says; `waiting` is a clause about what it was doing, or empty.
+    pub(super) fn timeout_message(&self, waiting: &str) -> String {
+        format!(
+            "stopped at its limit of {} ms{waiting}",
+            self.timeout.get().as_millis()
+        )
+    }
+
+    pub(super) fn finish_timed_out(&self, waiting: &str) -> ! {
+        let message = self.timeout_message(waiting);
+        self.finish_failed(
+            Outcome::TimedOut,
+            ScriptError::of_service("TimeoutError", message),
+        )
+    }
+
+    /// Bytes of JSON that data of one more log entry may have; `None` when not even an empty one fits.
+    pub(super) fn room_for_log_data(&self) -> Option<usize> {
+        self.room_for_result().checked_sub(LOG_ENTRY_OVERHEAD_BYTES)
+    }
+
+    /// Bytes of JSON that the result may have.
+    pub(super) fn room_for_result(&self) -> usize {
+        self.output_limit
+            .get()
+            .saturating_sub(self.output_used.get())
+    }
+
+    /// Sends one log entry, which the caller has made to fit.
+    pub(super) fn log(&self, kind: LogKind, depth: u32, data: &str) {
+        self.output_used
+            .set(self.output_used.get() + data.len() + LOG_ENTRY_OVERHEAD_BYTES);
+        if let Some(output) = self.output.get() {
+            output.log(kind, depth, clock::real_unix_millis(), data);
+        }
+    }
+
+    /// Ends the execution because a log entry or the result did not fit.
+    pub(super) fn finish_output_exceeded(&self, what: &str, log_dropped: u64) -> ! {
+        let message = format!(
+            "{what} did not fit into the limit of {} bytes for result and log together",
+            self.output_limit.get()
+        );
+        self.finish(Completion {
+            outcome: Outcome::OutputExceeded,
+            error: Some(ScriptError::of_service("OutputLimitError", message)),
+            log_dropped,
+            ..self.empty_completion()
+        })
+    }
+
+    pub(super) fn finish_failed(&self, outcome: Outcome, error: ScriptError) -> ! {
+        self.finish(Completion {
+            outcome,
+            error: Some(error),
+            ..self.empty_completion()
+        })
+    }
+
+    /// Ends an execution whose limit did not even leave room for its start.
+    pub(super) fn finish_without_memory(&self) -> ! {
+        self.finish_failed(
+            Outcome::MemoryExceeded,
+            ScriptError::of_service("MemoryLimitError", MEMORY_MESSAGE),
+        )
+    }
+
+    pub(super) fn finish_succeeded(&self, success: Success) -> ! {
+        self.output_used
+            .set(self.output_used.get() + success.json.len());
+        self.finish(Completion {
+            result: Some(success.json),
+            result_type: Some(success.value_type),
+            ..self.empty_completion()
+        })
+    }
+
+    fn empty_completion(&self) -> Completion {
+        Completion {
+            outcome: Outcome::Succeeded,
+            result: None,
+            result_type: None,
+            error: None,
+            log_dropped: 0,
+            peak_memory_bytes: as_u64(self.memory.peak()),
+            output_bytes: as_u64(self.output_used.get()),
+        }
+    }
+
+    fn finish(&self, completion: Completion) -> ! {
+        match self.output.get() {
+            Some(output) => output.finish(&completion),
+            // Before `start` no guest code has run and no limit holds, so nothing can end.
+            None => unreachable!("an execution ended before it started"),
+        }
+    }
+}
+
+fn as_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,162 @@
+//! The engine, built in advance and used once.
+//!
+//! Its own: building the runtime and the context, everything that can be done before the job is known, and handing over
+//! to `execution` after the fork. Called by the zygote ([`WarmEngine::warm`]) and by the job process
+//! ([`WarmEngine::run`]).
+
+use super::allocator::{CountingAllocator, MemoryAccount};
+use super::execution::Execution;
+use super::host::Host;
+use super::realm::{self, Realm, Scene};
+use super::rejections::Rejections;
+use super::timers::{self, Timers};
+use super::{EngineJob, Output, console, globals};
+use crate::domain::Limits;
+use rquickjs::runtime::RejectionTracker;
+use rquickjs::{Context, Ctx, Object, Persistent, Runtime};
+use std::convert::Infallible;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+
+/// Garbage that may pile up before the first collection, bytes: most executions end before it. A collection touches every
+/// object of the warm heap, and after a fork each page touched is a page copied.
+const FIRST_COLLECTION_AFTER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Why the engine could not be built.
+#[derive(Debug, thiserror::Error)]
+#[error("could not build the JavaScript context: {0}")]
+pub struct EngineError(String);
+
+/// A QuickJS context with everything in it that every execution needs. Forked, then used for exactly one of them.
+pub struct WarmEngine {
+    // Neither is ever dropped: the process ends with them, and freeing a heap that guest code has shaped is work for
+    // nothing and a chance for it.
+    runtime: ManuallyDrop<Runtime>,
+    context: ManuallyDrop<Context>,
+    handles: ManuallyDrop<Handles>,
+    host: Rc<Host>,
+    timers: Rc<Timers>,
+    rejections: Rc<Rejections>,
+}
+
+/// What `run` takes up again of what `warm` made in the context.
+struct Handles {
+    helpers: Persistent<Object<'static>>,
+    performance: Persistent<Object<'static>>,
+}
+
+impl std::fmt::Debug for WarmEngine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("WarmEngine").finish_non_exhaustive()
+    }
+}
+
+impl WarmEngine {
+    /// Builds it. Opens the time zone's file if the environment does not say `TZ=UTC`; nothing is opened after this.
+    pub fn warm() -> Result<Self, EngineError> {
+        let memory = Rc::new(MemoryAccount::without_limit());
+        let host = Rc::new(Host::new(Rc::clone(&memory)));
+        let runtime =
+            Runtime::new_with_alloc(CountingAllocator::new(memory)).map_err(no_context)?;
+        runtime.set_max_stack_size(Limits::STACK_BYTES);
+        let context = Context::full(&runtime).map_err(no_context)?;
+        let (timers, rejections) = <(Rc<Timers>, Rc<Rejections>)>::default();
+        let handles = context.with(|ctx| {
+            furnish(&ctx, &host, &timers).map_err(|error| {
+                let thrown = ctx.catch();
+                EngineError(format!("{error}: {thrown:?}"))
+            })
+        })?;
+        runtime.run_gc();
+        let asked = Rc::clone(&host);
+        runtime.set_interrupt_handler(Some(Box::new(move || asked.should_interrupt())));
+        runtime.set_host_promise_rejection_tracker(Some(tracker(&rejections)));
+        Ok(Self {
+            runtime: ManuallyDrop::new(runtime),
+            context: ManuallyDrop::new(context),
+            handles: ManuallyDrop::new(handles),
+            host,
+            timers,
+            rejections,
+        })
+    }
+
+    /// Runs one job; its time counts from here. Ends through [`Output::finish`].
+    pub fn run(self, job: &EngineJob<'_>, output: Rc<dyn Output>) -> ! {
+        self.host.start(job, output);
+        let held = self.host.memory.current();
+        let room = usize::try_from(job.limits.memory_bytes())
+            .unwrap_or(usize::MAX)
+            .saturating_sub(held);
+        self.runtime
+            .set_gc_threshold(held + FIRST_COLLECTION_AFTER_BYTES.min(room / 4));
+        match self.context.with(|ctx| self.run_in(&ctx, job)) {}
+    }
+
+    fn run_in(&self, ctx: &Ctx<'_>, job: &EngineJob<'_>) -> Infallible {
+        let begun = self.begin(ctx);
+        match begun {
+            Ok(scene) => {
+                globals::define_data(&scene, job);
+                let timers = Rc::clone(&self.timers);
+                Execution::new(scene, timers, Rc::clone(&self.rejections)).run(job)
+            }
+            // The handles were all there in the zygote, so what is missing now is memory.
+            Err(_) => self.host.finish_without_memory(),
+        }
+    }
+
+    fn begin<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Scene<'js>> {
+        let helpers = self.handles.helpers.clone().restore(ctx)?;
+        let performance = self.handles.performance.clone().restore(ctx)?;
+        let scene = Scene {
+            ctx: ctx.clone(),
+            host: Rc::clone(&self.host),
+            realm: Rc::new(Realm::load(&helpers)?),
+        };
+        globals::prepare(&scene, &performance)?;
+        Ok(scene)
+    }
+}
+
+/// Puts the host's functions into a fresh context, and touches what the engine would set up at its first use.
+fn furnish<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, timers: &Rc<Timers>) -> rquickjs::Result<Handles> {
+    let helpers = realm::evaluate_prelude(ctx)?;
+    let scene = Scene {
+        ctx: ctx.clone(),
+        host: Rc::clone(host),
+        realm: Rc::new(Realm::load(&helpers)?),
+    };
+    console::install(&scene)?;
+    timers::install(&scene, timers)?;
+    let performance = globals::install(&scene)?;
+    // The first local time reads the time zone's file, which a job process may not open.
+    ctx.eval::<(), _>(
+        "new Date(2020, 6, 1).toString(), new Date().getTimezoneOffset(), undefined",
+    )?;
+    Ok(Handles {
+        helpers: Persistent::save(ctx, helpers),
+        performance: Persistent::save(ctx, performance),
+    })
+}
+
+fn tracker(rejections: &Rc<Rejections>) -> RejectionTracker {
+    let rejections = Rc::clone(rejections);
+    Box::new(move |ctx, promise, reason, is_handled| {
+        let promise = Persistent::save(&ctx, promise);
+        if is_handled {
+            rejections.remove(&promise);
+            return;
+        }
+        let is_interrupt = reason.is_uncatchable_error();
+        let reason = Persistent::save(&ctx, reason);
+        if is_interrupt {
+            rejections.note_interrupt(reason.clone());
+        }
+        rejections.add(promise, reason);
+    })
+}
+
+fn no_context(error: rquickjs::Error) -> EngineError {
+    EngineError(error.to_string())
+}
