@@ -64,25 +64,3 @@ pub trait Output {
     fn finish(&self, completion: &Completion) -> !;
 }
 
-#[derive(Debug)]
-pub struct WarmEngine;
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct EngineError;
-impl WarmEngine {
-    pub fn warm() -> Result<Self, EngineError> {
-        Ok(Self)
-    }
-    pub fn run(self, _job: &EngineJob<'_>, output: std::rc::Rc<dyn Output>) -> ! {
-        output.log(LogKind::Log, 0, 1_700_000_000_000, "[1]");
-        output.finish(&Completion {
-            outcome: Outcome::Succeeded,
-            result: Some("3".into()),
-            result_type: None,
-            error: None,
-            log_dropped: 0,
-            peak_memory_bytes: 0,
-            output_bytes: 1,
-        })
-    }
-}
