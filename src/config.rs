@@ -1,0 +1,403 @@
+//! Every option: its flag, its environment variable, its default, its bound, and the reason for them.
+//!
+//! The only place that reads the environment. What is in an [`Options`] has been checked: each value by itself as it is
+//! read, and those that depend on each other by [`ServeOptions::check`] before a port is bound.
+
+use crate::actors::{DispatcherOptions, QueueBounds};
+use crate::domain::{Ceiling, LimitError, Limits};
+use crate::sandbox::{IsolationLevel, SandboxOptions, ZygotePlan};
+use crate::store::{MemoryStoreBounds, RecentBounds};
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use std::net::IpAddr;
+use std::num::NonZero;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sandpiper",
+    version,
+    about = "Runs JavaScript that nobody trusts, over HTTP: every execution in a process of its own.",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct CommandLine {
+    /// What to do; `serve` when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// For `serve` without its name.
+    #[command(flatten)]
+    pub serve: ServeOptions,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // one of them exists, once, on the stack of `main`
+pub enum Command {
+    /// Serve the API (the default)
+    Serve(ServeOptions),
+    /// Run one script behind the same walls and print its execution as JSON; exit status 0 means that it succeeded
+    Run(RunOptions),
+    /// Try every wall and say how it stands; exit status 1 means that isolation is below the minimum
+    Doctor(WallOptions),
+}
+
+/// For `run`.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// The script; `-` reads it from standard input
+    pub file: PathBuf,
+    /// JSON for the global `input`
+    #[arg(long, value_name = "JSON")]
+    pub input: Option<String>,
+    /// The walls.
+    #[command(flatten)]
+    pub walls: WallOptions,
+    /// What the script may use.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+}
+
+/// How the walls are to stand.
+#[derive(Debug, Clone, Args)]
+pub struct WallOptions {
+    /// Refuse to start below this isolation level: L2, L3 or L4
+    #[arg(long, env = "SANDPIPER_MIN_ISOLATION", value_name = "LEVEL", default_value_t = IsolationLevel::L2)]
+    pub min_isolation: IsolationLevel,
+    /// Do not try walls above this isolation level
+    #[arg(long, env = "SANDPIPER_MAX_ISOLATION", value_name = "LEVEL", default_value_t = IsolationLevel::L4)]
+    pub max_isolation: IsolationLevel,
+    /// From a script's `timeoutMs` to SIGKILL, milliseconds: the time the polite interrupt has
+    #[arg(long, env = "SANDPIPER_KILL_GRACE_MS", value_name = "MS", default_value_t = 250, value_parser = milliseconds(0, 10_000))]
+    pub kill_grace_ms: u64,
+    /// Executions after which a zygote is replaced: its children share one address layout
+    #[arg(long, env = "SANDPIPER_ZYGOTE_EXECUTIONS", value_name = "COUNT", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub zygote_executions: u32,
+}
+
+/// What one execution gets, and the most a client may ask for.
+#[derive(Debug, Clone, Args)]
+pub struct LimitOptions {
+    /// Wall time of one execution, milliseconds
+    #[arg(long, env = "SANDPIPER_TIMEOUT_MS", value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=MAX_TIMEOUT_MS))]
+    pub timeout_ms: u32,
+    /// The most a client may ask for as `timeoutMs`
+    #[arg(long, env = "SANDPIPER_TIMEOUT_MS_CEILING", value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u32).range(1..=MAX_TIMEOUT_MS))]
+    pub timeout_ms_ceiling: u32,
+    /// JavaScript heap of one execution, bytes
+    #[arg(long, env = "SANDPIPER_MEMORY_BYTES", value_name = "BYTES", default_value = "32MiB", value_parser = bytes(MIB, 4 * GIB))]
+    pub memory_bytes: u64,
+    /// The most a client may ask for as `memoryBytes`
+    #[arg(long, env = "SANDPIPER_MEMORY_BYTES_CEILING", value_name = "BYTES", default_value = "256MiB", value_parser = bytes(MIB, 4 * GIB))]
+    pub memory_bytes_ceiling: u64,
+    /// Result and log of one execution together, bytes of JSON
+    #[arg(long, env = "SANDPIPER_OUTPUT_BYTES", value_name = "BYTES", default_value = "1MiB", value_parser = bytes(256, 64 * MIB))]
+    pub output_bytes: u64,
+    /// The most a client may ask for as `outputBytes`
+    #[arg(long, env = "SANDPIPER_OUTPUT_BYTES_CEILING", value_name = "BYTES", default_value = "8MiB", value_parser = bytes(256, 64 * MIB))]
+    pub output_bytes_ceiling: u64,
+}
+
+/// A day: nothing that somebody waits for takes longer.
+const MAX_TIMEOUT_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// For `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeOptions {
+    /// Address to listen on
+    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "PORT", default_value_t = 8081)]
+    pub port: u16,
+    /// Where jobs are remembered
+    #[arg(long, env = "SANDPIPER_STORE", default_value = "memory")]
+    pub store: StoreChoice,
+    /// Executions at one time [default: one a core]
+    #[arg(long, env = "SANDPIPER_EXECUTORS", value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
+    pub executors: Option<u16>,
+    /// Folder of the example scripts
+    #[arg(
+        long,
+        env = "SANDPIPER_SCRIPTS_DIR",
+        value_name = "DIR",
+        default_value = "example-scripts"
+    )]
+    pub scripts_dir: PathBuf,
+    /// The walls.
+    #[command(flatten)]
+    pub walls: WallOptions,
+    /// What a script may use.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+    /// Longest request body, bytes
+    #[arg(long, env = "SANDPIPER_BODY_BYTES", value_name = "BYTES", default_value = "2MiB", value_parser = bytes(KIB, 64 * MIB))]
+    pub body_bytes: u64,
+    /// Longest that a client may take to send its body, milliseconds
+    #[arg(long, env = "SANDPIPER_BODY_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = milliseconds(100, 600_000))]
+    pub body_timeout_ms: u64,
+    /// Longest that a client may take to send its request head, milliseconds
+    #[arg(long, env = "SANDPIPER_HEADER_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = milliseconds(100, 600_000))]
+    pub header_timeout_ms: u64,
+    /// How long an idle connection is kept, seconds
+    #[arg(long, env = "SANDPIPER_KEEP_ALIVE_S", value_name = "S", default_value_t = 75, value_parser = seconds(1, 3_600))]
+    pub keep_alive_s: u64,
+    /// Most open connections
+    #[arg(long, env = "SANDPIPER_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub connections_max: u32,
+    /// Threads that speak HTTP
+    #[arg(long, env = "SANDPIPER_HTTP_WORKERS", value_name = "COUNT", default_value_t = 2, value_parser = value_parser!(u16).range(1..=256))]
+    pub http_workers: u16,
+    /// Most interactive jobs that may wait
+    #[arg(long, env = "SANDPIPER_QUEUE_INTERACTIVE", value_name = "COUNT", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub queue_interactive: u32,
+    /// Most background jobs that may wait
+    #[arg(long, env = "SANDPIPER_QUEUE_BACKGROUND", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub queue_background: u32,
+    /// Most bytes of waiting scripts, both lanes together
+    #[arg(long, env = "SANDPIPER_QUEUE_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = bytes(MIB, 64 * GIB))]
+    pub queue_bytes: u64,
+    /// Longest that `POST /api/execute` waits for an executor, milliseconds
+    #[arg(long, env = "SANDPIPER_QUEUE_WAIT_MS", value_name = "MS", default_value_t = 30_000, value_parser = milliseconds(1, 3_600_000))]
+    pub queue_wait_ms: u64,
+    /// Interactive jobs taken for each background job while both wait
+    #[arg(long, env = "SANDPIPER_INTERACTIVE_WEIGHT", value_name = "COUNT", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub interactive_weight: u32,
+    /// Times a job is tried when the service, not its script, failed
+    #[arg(long, env = "SANDPIPER_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
+    pub attempts_max: u32,
+    /// How long a result stays readable, seconds
+    #[arg(long, env = "SANDPIPER_RESULT_TTL_S", value_name = "S", default_value_t = 900, value_parser = seconds(1, 2_592_000))]
+    pub result_ttl_s: u64,
+    /// Most jobs that the memory store holds
+    #[arg(long, env = "SANDPIPER_STORE_JOBS_MAX", value_name = "COUNT", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=100_000_000))]
+    pub store_jobs_max: u32,
+    /// Most bytes that the memory store holds
+    #[arg(long, env = "SANDPIPER_STORE_BYTES", value_name = "BYTES", default_value = "512MiB", value_parser = bytes(MIB, 1024 * GIB))]
+    pub store_bytes: u64,
+    /// Most results of `POST /api/execute` that stay readable; the oldest goes first
+    #[arg(long, env = "SANDPIPER_RECENT_MAX", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=10_000_000))]
+    pub recent_max: u32,
+    /// Most bytes of such results
+    #[arg(long, env = "SANDPIPER_RECENT_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes(0, 64 * GIB))]
+    pub recent_bytes: u64,
+    /// Longest that `Prefer: wait` is honoured, seconds
+    #[arg(long, env = "SANDPIPER_WAIT_MAX_S", value_name = "S", default_value_t = 60, value_parser = seconds(0, 3_600))]
+    pub wait_max_s: u64,
+    /// How long running executions get to end when the service stops, milliseconds
+    #[arg(long, env = "SANDPIPER_DRAIN_MS", value_name = "MS", default_value_t = 8_000, value_parser = milliseconds(0, 600_000))]
+    pub drain_ms: u64,
+    /// The host that `/api/netcheck` tries to reach
+    #[arg(
+        long,
+        env = "SANDPIPER_NETCHECK_HOST",
+        value_name = "ADDRESS",
+        default_value = "1.1.1.1"
+    )]
+    pub netcheck_host: IpAddr,
+    /// How the log is written
+    #[arg(
+        long,
+        env = "SANDPIPER_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, also by module as `sandpiper::actors=debug`
+    #[arg(
+        long,
+        env = "SANDPIPER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// Where jobs are remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StoreChoice {
+    /// In this process; jobs end with it
+    Memory,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+/// Two options do not fit together.
+#[derive(Debug, thiserror::Error)]
+#[error("{first} and {second} do not fit together: {reason}")]
+pub struct Unfit {
+    first: &'static str,
+    second: &'static str,
+    reason: String,
+}
+
+impl LimitOptions {
+    /// The most a client may ask for.
+    #[must_use]
+    pub fn ceiling(&self) -> Ceiling {
+        Ceiling {
+            timeout_ms: self.timeout_ms_ceiling,
+            memory_bytes: self.memory_bytes_ceiling,
+            output_bytes: u32::try_from(self.output_bytes_ceiling).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What a client gets that asks for nothing.
+    pub fn defaults(&self) -> Result<Limits, Unfit> {
+        let output_bytes = u32::try_from(self.output_bytes).unwrap_or(u32::MAX);
+        Limits::defaults(
+            self.timeout_ms,
+            self.memory_bytes,
+            output_bytes,
+            &self.ceiling(),
+        )
+        .map_err(|error| {
+            let field = match &error {
+                LimitError::AboveCeiling(above) => above.field,
+                LimitError::TooSmall { field, .. } => *field,
+            };
+            let (first, second) = match field {
+                "timeoutMs" => ("--timeout-ms", "--timeout-ms-ceiling"),
+                "memoryBytes" => ("--memory-bytes", "--memory-bytes-ceiling"),
+                _ => ("--output-bytes", "--output-bytes-ceiling"),
+            };
+            let reason = "the default must not be above the ceiling".to_owned();
+            Unfit {
+                first,
+                second,
+                reason,
+            }
+        })
+    }
+}
+
+impl WallOptions {
+    /// For one executor.
+    #[must_use]
+    pub fn sandbox(&self) -> SandboxOptions {
+        SandboxOptions {
+            plan: ZygotePlan {
+                max_isolation: self.max_isolation,
+            },
+            min_isolation: self.min_isolation,
+            kill_grace: Duration::from_millis(self.kill_grace_ms),
+            executions_per_zygote: self.zygote_executions,
+        }
+    }
+
+    /// Options that depend on each other.
+    pub fn check(&self) -> Result<(), Unfit> {
+        if self.min_isolation <= self.max_isolation {
+            return Ok(());
+        }
+        Err(Unfit {
+            first: "--min-isolation",
+            second: "--max-isolation",
+            reason: format!(
+                "{} is asked for, and nothing above {} is tried",
+                self.min_isolation, self.max_isolation
+            ),
+        })
+    }
+}
+
+impl ServeOptions {
+    /// Options that depend on each other.
+    pub fn check(&self) -> Result<(), Unfit> {
+        self.walls.check()?;
+        self.limits.defaults().map(drop)
+    }
+
+    /// Executions at one time.
+    #[must_use]
+    pub fn executors(&self) -> usize {
+        self.executors.map_or_else(
+            || available_parallelism().map_or(1, NonZero::get),
+            usize::from,
+        )
+    }
+
+    /// For the Dispatcher.
+    #[must_use]
+    pub fn dispatcher(&self) -> DispatcherOptions {
+        DispatcherOptions {
+            queue: QueueBounds {
+                interactive_max: as_count(self.queue_interactive),
+                background_max: as_count(self.queue_background),
+                bytes_max: as_size(self.queue_bytes),
+                interactive_weight: self.interactive_weight,
+            },
+            queue_wait_max: Duration::from_millis(self.queue_wait_ms),
+            attempts_max: self.attempts_max,
+        }
+    }
+
+    /// For the memory store.
+    #[must_use]
+    pub fn memory_store(&self) -> MemoryStoreBounds {
+        MemoryStoreBounds {
+            jobs_max: as_count(self.store_jobs_max),
+            bytes_max: as_size(self.store_bytes),
+            ttl: Duration::from_secs(self.result_ttl_s),
+        }
+    }
+
+    /// For the results of synchronous executions.
+    #[must_use]
+    pub fn recent(&self) -> RecentBounds {
+        RecentBounds {
+            executions_max: as_count(self.recent_max),
+            bytes_max: as_size(self.recent_bytes),
+            ttl: Duration::from_secs(self.result_ttl_s),
+        }
+    }
+}
+
+fn as_count(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn as_size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+fn milliseconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+fn seconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
+    milliseconds(least, most)
+}
+
+/// `33554432`, `32MiB`, `64KiB`, `1GiB`.
+fn bytes(least: u64, most: u64) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
+    move |text| {
+        let (digits, unit) = [("KiB", KIB), ("MiB", MIB), ("GiB", GIB)]
+            .into_iter()
+            .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|digits| (digits, unit)))
+            .unwrap_or((text, 1));
+        digits
+            .trim_end()
+            .parse::<u64>()
+            .ok()
+            .and_then(|count| count.checked_mul(unit))
+            .filter(|bytes| (least..=most).contains(bytes))
+            .ok_or_else(|| {
+                format!("give {least} to {most} bytes, as a number or with KiB, MiB or GiB")
+            })
+    }
+}
