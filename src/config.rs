@@ -1,15 +1,17 @@
 //! Every option: its flag, its environment variable, its default, its bound, and the reason for them.
 //!
-//! The only place that reads the environment. What is in an [`Options`] has been checked: each value by itself as it is
+//! The only place that reads the environment. What is in an options struct has been checked: each value by itself as it is
 //! read, and those that depend on each other by [`ServeOptions::check`] before a port is bound.
 
 use crate::actors::{DispatcherOptions, QueueBounds};
 use crate::domain::{Ceiling, LimitError, Limits};
+use crate::http::HttpBounds;
 use crate::sandbox::{IsolationLevel, SandboxOptions, ZygotePlan};
 use crate::store::{MemoryStoreBounds, RecentBounds};
+use actix_web::http::header::HeaderName;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -57,6 +59,9 @@ pub struct RunOptions {
     /// JSON for the global `input`
     #[arg(long, value_name = "JSON")]
     pub input: Option<String>,
+    /// Makes `Math.random` and the clock repeatable
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
     /// The walls.
     #[command(flatten)]
     pub walls: WallOptions,
@@ -82,24 +87,29 @@ pub struct WallOptions {
     pub zygote_executions: u32,
 }
 
-/// What one execution gets, and the most a client may ask for.
+/// What one execution gets that asks for nothing.
 #[derive(Debug, Clone, Args)]
 pub struct LimitOptions {
     /// Wall time of one execution, milliseconds
     #[arg(long, env = "SANDPIPER_TIMEOUT_MS", value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=MAX_TIMEOUT_MS))]
     pub timeout_ms: u32,
-    /// The most a client may ask for as `timeoutMs`
-    #[arg(long, env = "SANDPIPER_TIMEOUT_MS_CEILING", value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u32).range(1..=MAX_TIMEOUT_MS))]
-    pub timeout_ms_ceiling: u32,
     /// JavaScript heap of one execution, bytes
     #[arg(long, env = "SANDPIPER_MEMORY_BYTES", value_name = "BYTES", default_value = "32MiB", value_parser = bytes(MIB, 4 * GIB))]
     pub memory_bytes: u64,
-    /// The most a client may ask for as `memoryBytes`
-    #[arg(long, env = "SANDPIPER_MEMORY_BYTES_CEILING", value_name = "BYTES", default_value = "256MiB", value_parser = bytes(MIB, 4 * GIB))]
-    pub memory_bytes_ceiling: u64,
     /// Result and log of one execution together, bytes of JSON
     #[arg(long, env = "SANDPIPER_OUTPUT_BYTES", value_name = "BYTES", default_value = "1MiB", value_parser = bytes(256, 64 * MIB))]
     pub output_bytes: u64,
+}
+
+/// The most a client may ask for.
+#[derive(Debug, Clone, Args)]
+pub struct CeilingOptions {
+    /// The most a client may ask for as `timeoutMs`
+    #[arg(long, env = "SANDPIPER_TIMEOUT_MS_CEILING", value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u32).range(1..=MAX_TIMEOUT_MS))]
+    pub timeout_ms_ceiling: u32,
+    /// The most a client may ask for as `memoryBytes`
+    #[arg(long, env = "SANDPIPER_MEMORY_BYTES_CEILING", value_name = "BYTES", default_value = "256MiB", value_parser = bytes(MIB, 4 * GIB))]
+    pub memory_bytes_ceiling: u64,
     /// The most a client may ask for as `outputBytes`
     #[arg(long, env = "SANDPIPER_OUTPUT_BYTES_CEILING", value_name = "BYTES", default_value = "8MiB", value_parser = bytes(256, 64 * MIB))]
     pub output_bytes_ceiling: u64,
@@ -112,7 +122,7 @@ const MAX_TIMEOUT_MS: i64 = 24 * 60 * 60 * 1000;
 #[derive(Debug, Clone, Args)]
 pub struct ServeOptions {
     /// Address to listen on
-    #[arg(long, env = "HOST", default_value = "127.0.0.1")]
+    #[arg(long, env = "HOST", default_value = "127.0.0.1", value_parser = address)]
     pub host: IpAddr,
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "PORT", default_value_t = 8081)]
@@ -137,6 +147,9 @@ pub struct ServeOptions {
     /// What a script may use.
     #[command(flatten)]
     pub limits: LimitOptions,
+    /// What a client may ask for.
+    #[command(flatten)]
+    pub ceilings: CeilingOptions,
     /// Longest request body, bytes
     #[arg(long, env = "SANDPIPER_BODY_BYTES", value_name = "BYTES", default_value = "2MiB", value_parser = bytes(KIB, 64 * MIB))]
     pub body_bytes: u64,
@@ -202,6 +215,10 @@ pub struct ServeOptions {
         default_value = "1.1.1.1"
     )]
     pub netcheck_host: IpAddr,
+    /// Header by which a trusted front tells clients apart; without it, the peer's address does. Set it only where
+    /// nobody else can reach this port
+    #[arg(long, env = "SANDPIPER_CLIENT_HEADER", value_name = "NAME")]
+    pub client_header: Option<HeaderName>,
     /// How the log is written
     #[arg(
         long,
@@ -245,42 +262,49 @@ pub struct Unfit {
     reason: String,
 }
 
-impl LimitOptions {
+impl CeilingOptions {
     /// The most a client may ask for.
     #[must_use]
     pub fn ceiling(&self) -> Ceiling {
         Ceiling {
             timeout_ms: self.timeout_ms_ceiling,
             memory_bytes: self.memory_bytes_ceiling,
-            output_bytes: u32::try_from(self.output_bytes_ceiling).unwrap_or(u32::MAX),
+            output_bytes: as_output(self.output_bytes_ceiling),
         }
     }
+}
 
+impl LimitOptions {
     /// What a client gets that asks for nothing.
-    pub fn defaults(&self) -> Result<Limits, Unfit> {
-        let output_bytes = u32::try_from(self.output_bytes).unwrap_or(u32::MAX);
-        Limits::defaults(
-            self.timeout_ms,
-            self.memory_bytes,
-            output_bytes,
-            &self.ceiling(),
+    pub fn defaults(&self, ceiling: &Ceiling) -> Result<Limits, Unfit> {
+        let output_bytes = as_output(self.output_bytes);
+        Limits::defaults(self.timeout_ms, self.memory_bytes, output_bytes, ceiling).map_err(
+            |error| {
+                let field = match &error {
+                    LimitError::AboveCeiling(above) => above.field,
+                    LimitError::TooSmall { field, .. } => *field,
+                };
+                let (first, second) = match field {
+                    "timeoutMs" => ("--timeout-ms", "--timeout-ms-ceiling"),
+                    "memoryBytes" => ("--memory-bytes", "--memory-bytes-ceiling"),
+                    _ => ("--output-bytes", "--output-bytes-ceiling"),
+                };
+                let reason = "the default must not be above the ceiling".to_owned();
+                Unfit {
+                    first,
+                    second,
+                    reason,
+                }
+            },
         )
-        .map_err(|error| {
-            let field = match &error {
-                LimitError::AboveCeiling(above) => above.field,
-                LimitError::TooSmall { field, .. } => *field,
-            };
-            let (first, second) = match field {
-                "timeoutMs" => ("--timeout-ms", "--timeout-ms-ceiling"),
-                "memoryBytes" => ("--memory-bytes", "--memory-bytes-ceiling"),
-                _ => ("--output-bytes", "--output-bytes-ceiling"),
-            };
-            let reason = "the default must not be above the ceiling".to_owned();
-            Unfit {
-                first,
-                second,
-                reason,
-            }
+    }
+
+    /// The limits themselves, for whoever sets their own: they are their own ceiling.
+    pub fn own(&self) -> Result<Limits, Unfit> {
+        self.defaults(&Ceiling {
+            timeout_ms: self.timeout_ms,
+            memory_bytes: self.memory_bytes,
+            output_bytes: as_output(self.output_bytes),
         })
     }
 }
@@ -319,7 +343,7 @@ impl ServeOptions {
     /// Options that depend on each other.
     pub fn check(&self) -> Result<(), Unfit> {
         self.walls.check()?;
-        self.limits.defaults().map(drop)
+        self.limits.defaults(&self.ceilings.ceiling()).map(drop)
     }
 
     /// Executions at one time.
@@ -346,6 +370,18 @@ impl ServeOptions {
         }
     }
 
+    /// For the HTTP side.
+    #[must_use]
+    pub fn http(&self) -> HttpBounds {
+        HttpBounds {
+            body_bytes: as_size(self.body_bytes),
+            body_timeout: Duration::from_millis(self.body_timeout_ms),
+            wait_max: Duration::from_secs(self.wait_max_s),
+            netcheck_host: self.netcheck_host,
+            client_header: self.client_header.clone(),
+        }
+    }
+
     /// For the memory store.
     #[must_use]
     pub fn memory_store(&self) -> MemoryStoreBounds {
@@ -367,6 +403,10 @@ impl ServeOptions {
     }
 }
 
+fn as_output(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 fn as_count(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
@@ -381,6 +421,15 @@ fn milliseconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
 
 fn seconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     milliseconds(least, most)
+}
+
+/// An IP address, or `localhost`.
+fn address(text: &str) -> Result<IpAddr, String> {
+    if text == "localhost" {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse()
+        .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
 }
 
 /// `33554432`, `32MiB`, `64KiB`, `1GiB`.

@@ -1,5 +1,28 @@
+//! Sandpiper runs JavaScript that nobody trusts, over HTTP: every execution in a process of its own.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`domain`] | the words of the service as types; knows nobody |
+//! | [`engine`] | what happens inside one job process; the only one that knows rquickjs |
+//! | [`sandbox`] | the walls: zygote, job process, filters, frames |
+//! | [`store`] | memory of jobs |
+//! | [`actors`] | Dispatcher and Executors, and the handle through which they are reached |
+//! | [`scripts`] | the example scripts |
+//! | [`http`] | routes, bodies, problems |
+//! | [`config`] | every option, its default and its bound |
+//! | [`commands`] | `sandpiper run` and `sandpiper doctor` |
+//! | [`app`] | puts all of it together; start order, stop order |
+//!
+//! Imports point one way: `app → http → actors → {sandbox, store} → domain`, and `sandbox → engine → domain`. A test reads
+//! the `use` lines and fails when an arrow turns back.
+
 pub mod actors;
+pub mod app;
+pub mod commands;
+pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod http;
 pub mod sandbox;
+pub mod scripts;
 pub mod store;

@@ -1,1 +1,48 @@
-fn main() {}
+//! `sandpiper`: what it can be told to do, in the order it is looked at.
+
+use clap::Parser as _;
+use sandpiper::config::{Command, CommandLine, LogFormat, ServeOptions};
+use sandpiper::sandbox::{EngineBody, enter_if_asked};
+use sandpiper::{app, commands};
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Something stopped it that is not the script's or the walls' verdict.
+const EXIT_TROUBLE: u8 = 2;
+
+fn main() -> ExitCode {
+    // Before any thread exists: this process may have been started to be a zygote.
+    enter_if_asked::<EngineBody>();
+    let command_line = CommandLine::parse();
+    let done = match command_line.command {
+        None => serve(&command_line.serve),
+        Some(Command::Serve(options)) => serve(&options),
+        Some(Command::Run(options)) => commands::run(&options).map_err(Into::into),
+        Some(Command::Doctor(options)) => commands::doctor(&options).map_err(Into::into),
+    };
+    done.unwrap_or_else(|trouble| {
+        // Where standard error is gone, nobody can be told.
+        let _ = writeln!(io::stderr(), "sandpiper: {trouble}");
+        ExitCode::from(EXIT_TROUBLE)
+    })
+}
+
+fn serve(options: &ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
+    start_log(options)?;
+    app::serve(options)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(options: &ServeOptions) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_new(&options.log).map_err(|error| format!("--log: {error}"))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    match options.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 /// How often waiting jobs are looked over and records swept.
-const LOOK_AROUND_EVERY: Duration = Duration::from_millis(100);
+const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Messages that may wait for the Dispatcher; senders beyond that wait themselves.
 const MAILBOX_CAPACITY: usize = 4096;

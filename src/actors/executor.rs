@@ -36,6 +36,8 @@ pub trait Runner: fmt::Debug + Unpin + 'static {
     ) -> Result<Execution, SandboxError>;
     /// What can wait until the answer is out.
     fn maintain(&mut self) -> Result<(), SandboxError>;
+    /// While nothing runs: whatever died meanwhile is brought back.
+    fn check_up(&mut self) -> Result<(), SandboxError>;
     /// For the board.
     fn zygote_pid(&self) -> Option<u32>;
     /// For the board.
@@ -73,6 +75,10 @@ impl Runner for Sandbox {
         Self::maintain(self)
     }
 
+    fn check_up(&mut self) -> Result<(), SandboxError> {
+        Self::check_up(self)
+    }
+
     fn zygote_pid(&self) -> Option<u32> {
         Self::zygote_pid(self)
     }
@@ -107,7 +113,7 @@ pub enum ExecutorFailure {
 }
 
 /// What an Executor answers.
-pub type ExecutorAnswer = Result<Execution, ExecutorFailure>;
+pub(super) type ExecutorAnswer = Result<Execution, ExecutorFailure>;
 
 /// Run this, and send the execution to `reply`.
 #[derive(Debug, Message)]
@@ -184,12 +190,12 @@ impl<R: Runner> Executor<R> {
         self.show();
     }
 
-    fn maintain(&mut self) {
+    fn keep_up(&mut self, care: fn(&mut R) -> Result<(), SandboxError>) {
         let Some(runner) = &mut self.runner else {
             self.bring_up();
             return;
         };
-        if let Err(failure) = runner.maintain() {
+        if let Err(failure) = care(runner) {
             error!(error = %failure, "an executor lost its sandbox");
             self.runner = None;
         }
@@ -257,7 +263,7 @@ impl<R: Runner> Handler<Execute> for Executor<R> {
             context.stop();
             return;
         }
-        self.maintain();
+        self.keep_up(R::maintain);
     }
 }
 
@@ -265,6 +271,6 @@ impl<R: Runner> Handler<CheckUp> for Executor<R> {
     type Result = ();
 
     fn handle(&mut self, _: CheckUp, _: &mut Self::Context) {
-        self.maintain();
+        self.keep_up(R::check_up);
     }
 }

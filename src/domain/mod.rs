@@ -16,3 +16,6 @@ pub use json_text::{InvalidJson, JsonText};
 pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};
 pub use script::{Global, Script, ScriptDraft, ScriptRefusal, Source};
 pub use timestamp::Timestamp;
+
+/// The JavaScript engine, for `/api`. A test holds it against the lock file.
+pub const ENGINE: &str = "quickjs-ng (rquickjs 0.14.0)";

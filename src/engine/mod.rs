@@ -63,4 +63,3 @@ pub trait Output {
     /// The last word. Does not return: the engine may call it from inside the script's own call stack.
     fn finish(&self, completion: &Completion) -> !;
 }
-

@@ -167,6 +167,16 @@ impl Sandbox {
         Ok(execution(id, started_at, observed, &limits, &fate))
     }
 
+    /// Finds out whether the zygote died while nothing ran, and replaces it if so.
+    pub fn check_up(&mut self) -> Result<(), SandboxError> {
+        let has_died = self.zygote.as_mut().is_some_and(Zygote::has_died);
+        if has_died {
+            self.zygote = None;
+            self.counters.zygotes_failed += 1;
+        }
+        self.ensure_zygote()
+    }
+
     /// Replaces a zygote that is gone or has served its share, outside any request's time.
     pub fn maintain(&mut self) -> Result<(), SandboxError> {
         let worn_out = self
@@ -332,6 +342,10 @@ impl Zygote {
             }
             Readiness::Failed { wall, reason } => Err(SandboxError::WallMissing { wall, reason }),
         }
+    }
+
+    fn has_died(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
     }
 
     /// Orders the next job process. If that fails the zygote is gone, which the next execution finds out.

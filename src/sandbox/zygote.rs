@@ -12,7 +12,7 @@ use super::walls::{self, WallMissing, missing};
 use super::{filters, proof};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// The first argument that makes this binary a zygote.
 pub const ZYGOTE_ARGUMENT: &str = "zygote";
@@ -164,7 +164,8 @@ fn serve<B: JobBody>(warm: B::Warm, orders: &mut Orders, job_filter: &BpfProgram
             // Without the channel the executor sees it close at once, and starts another zygote.
             Err(_) => sys::exit_now(EXIT_WALL_MISSING),
         };
-        drop(channel);
+        // Not by dropping it: a debug build would first ask whether it is open, and die of asking.
+        sys::close_fd(channel.into_raw_fd());
         // The spare before this one has its job by now: an executor orders the next spare only then. It is killed when
         // that job is over.
         if let Some(before) = running.replace(spare) {

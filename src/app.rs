@@ -1,0 +1,234 @@
+//! The service put together: the only file that knows every layer.
+//!
+//! Start: walls proved, scripts read, executors up, Dispatcher, and only then the port. Stop: no new work, time for what
+//! runs, the rest killed, the port closed.
+
+use crate::actors::{Board, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
+use crate::config::{ServeOptions, StoreChoice, Unfit};
+use crate::domain::Limits;
+use crate::http::{self, Api};
+use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
+use crate::scripts::{ScriptLibrary, ScriptLibraryError};
+use crate::store::{JobStore, MemoryStore, RecentExecutions};
+use actix::{Actor, SyncArbiter, System};
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+/// Executors that are not up by then will not be.
+const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
+/// Between accepting the last connection and closing those that idle, once nothing runs any more.
+const CONNECTIONS_CLOSE_WITHIN_SECONDS: u64 = 1;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// Why the service does not start, or stopped on its own.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Two options contradict each other.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// A wall is missing.
+    #[error("{0}; `sandpiper doctor` tries every wall and says how each stands")]
+    Walls(#[from] SandboxError),
+    /// The example scripts.
+    #[error("--scripts-dir: {0}")]
+    Scripts(#[from] ScriptLibraryError),
+    /// The address.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// An executor has no sandbox, although one could be raised before.
+    #[error("only {ready} of {total} executors came up; the log has the reason")]
+    Executors {
+        /// Up.
+        ready: usize,
+        /// Wanted.
+        total: usize,
+    },
+    /// The operating system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Serves until it is told to stop.
+pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let started = Instant::now();
+    options.check()?;
+    let scripts = ScriptLibrary::load(&options.scripts_dir)?;
+    let proof = prove_walls(options)?;
+    let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
+    System::new().block_on(async {
+        let dispatcher = start_actors(options, proof, defaults).await?;
+        let api = Data::new(Api {
+            dispatcher: dispatcher.clone(),
+            scripts,
+            defaults,
+            ceiling: options.ceilings.ceiling(),
+            bounds: options.http(),
+            started,
+        });
+        let listener = listen(options)?;
+        let address = listener.local_addr()?;
+        let server = http_server(options, api, listener)?;
+        info!(
+            %address,
+            executors = options.executors(),
+            startup_ms = started.elapsed().as_millis(),
+            "listening on http://{address}"
+        );
+        run_until_told(server, &dispatcher, options).await
+    })
+}
+
+struct Proof {
+    level: IsolationLevel,
+    walls: Vec<WallReport>,
+}
+
+/// Raises a sandbox once, as every executor will, before a port is bound.
+fn prove_walls(options: &ServeOptions) -> Result<Proof, SandboxError> {
+    let sandbox = Sandbox::start(options.walls.sandbox())?;
+    let (level, walls) = sandbox
+        .isolation()
+        .ok_or_else(|| SandboxError::Zygote("it ended before it was asked".to_owned()))?;
+    info!(isolation = %level, "every wall was tried");
+    for wall in walls.iter().filter(|wall| !wall.present) {
+        warn!(wall = wall.wall, detail = wall.detail, "a wall is absent");
+    }
+    Ok(Proof {
+        level,
+        walls: walls.to_vec(),
+    })
+}
+
+async fn start_actors(
+    options: &ServeOptions,
+    proof: Proof,
+    net_check_limits: Limits,
+) -> Result<DispatcherHandle, ServeError> {
+    let board = Board::new(options.executors());
+    let factory = sandboxes(options.walls.sandbox());
+    let executors = {
+        let board = Arc::clone(&board);
+        SyncArbiter::start(options.executors(), move || {
+            Executor::new(Arc::clone(&factory), Arc::clone(&board))
+        })
+    };
+    wait_for_executors(&board).await?;
+    let store: Arc<dyn JobStore> = match options.store {
+        StoreChoice::Memory => Arc::new(MemoryStore::new(options.memory_store())),
+    };
+    let recent = Arc::new(RecentExecutions::new(options.recent()));
+    let dispatcher = Dispatcher::new(
+        options.dispatcher(),
+        executors.clone().recipient(),
+        executors.recipient(),
+        Arc::clone(&board),
+        Arc::clone(&store),
+        Arc::clone(&recent),
+    )
+    .start();
+    Ok(DispatcherHandle::new(Parts {
+        dispatcher,
+        store,
+        recent,
+        board,
+        isolation_level: proof.level,
+        walls: proof.walls,
+        net_check_limits,
+    }))
+}
+
+async fn wait_for_executors(board: &Board) -> Result<(), ServeError> {
+    let deadline = Instant::now() + EXECUTORS_UP_WITHIN;
+    loop {
+        let (ready, total) = (board.executors_ready(), board.executors());
+        if ready == total {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(ServeError::Executors { ready, total });
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
+    TcpListener::bind((options.host, options.port)).map_err(|cause| ServeError::Listen {
+        address: format!("{}:{}", options.host, options.port),
+        cause,
+    })
+}
+
+fn http_server(
+    options: &ServeOptions,
+    api: Data<Api>,
+    listener: TcpListener,
+) -> Result<Server, ServeError> {
+    let workers = usize::from(options.http_workers);
+    let connections_max = usize::try_from(options.connections_max).unwrap_or(usize::MAX);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(api.clone())
+            .wrap(from_fn(http::request_id))
+            .configure(http::configure)
+    })
+    .workers(workers)
+    .max_connections(connections_max.div_ceil(workers))
+    .backlog(BACKLOG)
+    .tcp_nodelay(true)
+    .keep_alive(Duration::from_secs(options.keep_alive_s))
+    .client_request_timeout(Duration::from_millis(options.header_timeout_ms))
+    // A client that hangs up is noticed while its job runs, and frees the executor.
+    .h1_allow_half_closed(false)
+    .shutdown_timeout(CONNECTIONS_CLOSE_WITHIN_SECONDS)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    Ok(server)
+}
+
+/// Stops in order on the first signal, and at once on the second.
+async fn run_until_told(
+    server: Server,
+    dispatcher: &DispatcherHandle,
+    options: &ServeOptions,
+) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server_handle = server.handle();
+    let server = actix::spawn(server);
+    told(&mut terminate, &mut interrupt).await;
+    info!("stopping: no new work, and time for what runs");
+    let in_order = async {
+        dispatcher
+            .drain(Duration::from_millis(options.drain_ms))
+            .await;
+        server_handle.stop(true).await;
+    };
+    tokio::select! {
+        () = in_order => info!("stopped"),
+        () = told(&mut terminate, &mut interrupt) => warn!("stopped at once, by a second signal"),
+    }
+    server.abort();
+    Ok(())
+}
+
+async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

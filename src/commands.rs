@@ -1,0 +1,134 @@
+//! The commands beside `serve`: one script behind the same walls, and a look at the walls themselves.
+
+use crate::config::{RunOptions, Unfit, WallOptions};
+use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
+use crate::http::execution_json;
+use crate::sandbox::{CancelToken, IsolationLevel, Sandbox, SandboxError, WallReport, Work};
+use std::io::{self, Read as _, Write};
+use std::path::Path;
+use std::{fs, process::ExitCode};
+
+/// Why there is nothing to print.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The script's file.
+    #[error("{path} cannot be read: {cause}")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// `--input`.
+    #[error("--input: {0}")]
+    Input(#[from] crate::domain::InvalidJson),
+    /// The script.
+    #[error(transparent)]
+    Script(#[from] ScriptRefusal),
+    /// The options.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// The walls.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// The execution as JSON.
+    #[error("the execution cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Standard output.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// `sandpiper run`: success is exit status 0, a script's failure 1.
+pub fn run(options: &RunOptions) -> Result<ExitCode, CommandError> {
+    options.walls.check()?;
+    let limits = options.limits.own()?;
+    let script = Script::new(ScriptDraft {
+        file: Some(read_source(&options.file)?),
+        input: options.input.clone().map(JsonText::parse).transpose()?,
+        seed: options.seed,
+        ..ScriptDraft::default()
+    })?;
+    let entropy = getrandom::u64()
+        .map_err(|error| io::Error::other(format!("the kernel gives no randomness: {error}")))?;
+    let mut sandbox = Sandbox::start(options.walls.sandbox())?;
+    let work = Work::Script {
+        script: &script,
+        limits,
+        entropy,
+    };
+    let execution = sandbox.run(JobId::generate(), &work, &CancelToken::default())?;
+    writeln!(io::stdout().lock(), "{}", execution_json(&execution)?)?;
+    Ok(if execution.outcome == Outcome::Succeeded {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn read_source(path: &Path) -> Result<Source, CommandError> {
+    let unreadable = |cause| CommandError::Unreadable {
+        path: path.display().to_string(),
+        cause,
+    };
+    let text = if path.as_os_str() == "-" {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(path)
+    };
+    let text = text.map_err(unreadable)?;
+    if text.len() > Script::CODE_BYTES_MAX {
+        return Err(ScriptRefusal::CodeTooLarge {
+            bytes: text.len(),
+            most: Script::CODE_BYTES_MAX,
+        }
+        .into());
+    }
+    if text.contains('\0') {
+        return Err(unreadable(io::Error::other("it has a NUL character")));
+    }
+    let file_name = path
+        .file_name()
+        .map_or_else(|| "script".to_owned(), |name| name.to_string_lossy().into());
+    Ok(Source { file_name, text })
+}
+
+/// `sandpiper doctor`: every wall, and exit status 1 when they do not add up to the level asked for.
+pub fn doctor(options: &WallOptions) -> Result<ExitCode, CommandError> {
+    options.check()?;
+    let mut out = io::stdout().lock();
+    // Whatever stands is to be seen, so nothing is refused yet.
+    let mut tried = options.sandbox();
+    tried.min_isolation = IsolationLevel::L2;
+    let sandbox = match Sandbox::start(tried) {
+        Ok(sandbox) => sandbox,
+        Err(failure) => {
+            writeln!(out, "nothing can run here: {failure}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let Some((level, walls)) = sandbox.isolation() else {
+        writeln!(out, "nothing can run here: the zygote ended")?;
+        return Ok(ExitCode::FAILURE);
+    };
+    for wall in walls {
+        write_wall(&mut out, wall)?;
+    }
+    let wanted = options.min_isolation;
+    if level < wanted {
+        writeln!(out, "isolation: {level}, below the {wanted} asked for")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    writeln!(out, "isolation: {level}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_wall(out: &mut impl Write, wall: &WallReport) -> io::Result<()> {
+    let mark = match (wall.present, wall.required) {
+        (true, _) => "present",
+        (false, true) => "MISSING",
+        (false, false) => "absent",
+    };
+    writeln!(out, "{mark:8} {:26} {}", wall.wall, wall.detail)
+}

@@ -1,0 +1,365 @@
+//! The fields of `POST /api/execute` and `POST /api/jobs`, from JSON or from a form, each checked by its name.
+//!
+//! The body is not built into a tree: the object's members are taken as the text they are, and `input` and the globals
+//! stay text until the engine parses them.
+
+use super::problem::{Code, Problem};
+use crate::domain::{Global, JsonText, RequestedLimits, Script};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// Every field there is, for the message that refuses another.
+const NAMES: &str = "code, file, globals, input, kind, language, limits, seed";
+const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
+/// Members of one object that are looked at; no object here may have as many.
+const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
+
+/// What a client asked for, before it is checked as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    pub(super) code: Option<String>,
+    pub(super) file: Option<String>,
+    pub(super) input: Option<JsonText>,
+    pub(super) globals: Vec<Global>,
+    pub(super) limits: RequestedLimits,
+    pub(super) seed: Option<u64>,
+    given: Vec<&'static str>,
+}
+
+/// A field's value as it came.
+pub(super) enum Given<'a> {
+    /// JSON text.
+    Json(&'a RawValue),
+    /// A part of a form: the text itself, or JSON where the field is not a string.
+    Text(String),
+}
+
+impl Given<'_> {
+    fn is_null(&self) -> bool {
+        matches!(self, Self::Json(raw) if raw.get() == "null")
+    }
+
+    fn string(self, field: &str) -> Result<String, Problem> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Json(raw) => serde_json::from_str(raw.get()).map_err(|error| {
+                let detail = if raw.get().starts_with('"') {
+                    format!("`{field}` is not well-formed text: {error}")
+                } else {
+                    format!("`{field}` must be a string")
+                };
+                Problem::invalid_field(field, detail)
+            }),
+        }
+    }
+
+    fn json(self, field: &str) -> Result<JsonText, Problem> {
+        match self {
+            Self::Json(raw) => Ok(JsonText::from(raw.to_owned())),
+            Self::Text(text) => JsonText::parse(text)
+                .map_err(|error| Problem::invalid_field(field, format!("`{field}` is {error}"))),
+        }
+    }
+}
+
+impl Fields {
+    /// From a JSON object.
+    pub(super) fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(body).map_err(|error| {
+            Problem::new(
+                Code::InvalidJson,
+                format!("the body is not UTF-8 from byte {} on", error.valid_up_to()),
+            )
+        })?;
+        let members = Members::of(text).map_err(|error| {
+            let detail = if error.is_data() {
+                "the body must be a JSON object".to_owned()
+            } else {
+                format!("the body is not JSON: {error}")
+            };
+            Problem::new(Code::InvalidJson, detail)
+        })?;
+        let mut fields = Self::default();
+        for (name, value) in members.taken {
+            fields.set(&name, Given::Json(value))?;
+        }
+        Ok(fields)
+    }
+
+    /// Takes one field. `null` stands for an absent one, except as `input`.
+    pub(super) fn set(&mut self, name: &str, given: Given<'_>) -> Result<(), Problem> {
+        let name = match name {
+            "code" => "code",
+            "file" => "file",
+            "globals" => "globals",
+            "input" => "input",
+            "kind" => "kind",
+            "language" => "language",
+            "limits" => "limits",
+            "seed" => "seed",
+            _ => return Err(unknown(name, NAMES)),
+        };
+        if self.given.contains(&name) {
+            return Err(given_twice(name));
+        }
+        self.given.push(name);
+        if given.is_null() && name != "input" {
+            return Ok(());
+        }
+        match name {
+            "code" => self.code = Some(given.string(name)?),
+            "file" => self.file = Some(given.string(name)?),
+            "input" => self.input = Some(given.json(name)?),
+            "globals" => self.globals = globals(given)?,
+            "limits" => self.limits = limits(given)?,
+            "seed" => self.seed = Some(seed(given)?),
+            "language" => one_of(name, &given.string(name)?, "javascript", "typescript")?,
+            _ => one_of(name, &given.string(name)?, "script", "module")?,
+        }
+        Ok(())
+    }
+
+    /// Takes the example script that the query names.
+    pub(super) fn set_file_from_query(&mut self, file: String) -> Result<(), Problem> {
+        if self.file.as_ref().is_some_and(|other| *other != file) {
+            return Err(Problem::invalid_field(
+                "file",
+                "`file` is given in the body and, differently, in the query",
+            ));
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+fn unknown(name: &str, known: &str) -> Problem {
+    let shown: String = name.chars().take(100).collect();
+    Problem::new(
+        Code::UnknownField,
+        format!("`{shown}` is not a field; the fields are {known}"),
+    )
+    .with("field", shown)
+}
+
+fn given_twice(name: &str) -> Problem {
+    Problem::invalid_field(name, format!("`{name}` is given twice"))
+}
+
+fn one_of(field: &str, value: &str, supported: &str, later: &str) -> Result<(), Problem> {
+    if value == supported {
+        return Ok(());
+    }
+    if value == later {
+        return Err(Problem::new(
+            Code::Unsupported,
+            format!("`{field}` \"{later}\" is not supported; \"{supported}\" is"),
+        )
+        .with("field", field));
+    }
+    Err(Problem::invalid_field(
+        field,
+        format!("`{field}` must be \"{supported}\""),
+    ))
+}
+
+fn globals(given: Given<'_>) -> Result<Vec<Global>, Problem> {
+    let json = given.json("globals")?;
+    let members = Members::of(json.as_str())
+        .map_err(|_| Problem::invalid_field("globals", "`globals` must be an object"))?;
+    if members.count > Script::GLOBALS_MAX {
+        return Err(Problem::invalid_field(
+            "globals",
+            format!(
+                "`globals` has {} entries; the most is {}",
+                members.count,
+                Script::GLOBALS_MAX
+            ),
+        ));
+    }
+    let globals = members.taken.into_iter().map(|(name, value)| Global {
+        name,
+        value: JsonText::from(value.to_owned()),
+    });
+    Ok(globals.collect())
+}
+
+fn limits(given: Given<'_>) -> Result<RequestedLimits, Problem> {
+    let json = given.json("limits")?;
+    let members = Members::of(json.as_str())
+        .map_err(|_| Problem::invalid_field("limits", "`limits` must be an object"))?;
+    let mut limits = RequestedLimits::default();
+    for (name, value) in members.taken {
+        let place = match name.as_str() {
+            "timeoutMs" => &mut limits.timeout_ms,
+            "memoryBytes" => &mut limits.memory_bytes,
+            "outputBytes" => &mut limits.output_bytes,
+            _ => return Err(unknown(&format!("limits.{name}"), LIMIT_NAMES)),
+        };
+        if place.is_some() {
+            return Err(given_twice(&format!("limits.{name}")));
+        }
+        if value.get() != "null" {
+            *place = Some(limit(&name, value)?);
+        }
+    }
+    Ok(limits)
+}
+
+/// A limit that is no whole number, or negative, is a wrong value; one beyond 64 bits is a whole number above any ceiling.
+fn limit(name: &str, value: &RawValue) -> Result<u64, Problem> {
+    const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
+    if let Ok(whole) = serde_json::from_str::<u64>(value.get()) {
+        return Ok(whole);
+    }
+    match serde_json::from_str::<f64>(value.get()) {
+        Ok(number) if number >= TWO_TO_THE_64 => Ok(u64::MAX),
+        // `2e3` is a whole number too.
+        Ok(number) if number >= 0.0 && number.fract() == 0.0 => {
+            Ok(format!("{number:.0}").parse().unwrap_or(u64::MAX))
+        }
+        _ => {
+            let field = format!("limits.{name}");
+            let detail = format!("`{field}` must be a whole number, 1 or more");
+            Err(Problem::invalid_field(&field, detail))
+        }
+    }
+}
+
+fn seed(given: Given<'_>) -> Result<u64, Problem> {
+    let json = given.json("seed")?;
+    let text = json.as_str().trim();
+    text.parse::<u64>()
+        .or_else(|_| text.parse::<i64>().map(i64::cast_unsigned))
+        .map_err(|_| Problem::invalid_field("seed", "`seed` must be a whole number of 64 bits"))
+}
+
+/// The members of a JSON object, in their order, their values as text.
+#[derive(Debug)]
+struct Members<'a> {
+    taken: Vec<(String, &'a RawValue)>,
+    /// How many there are; beyond [`MEMBERS_MAX`] they are counted but not taken.
+    count: usize,
+}
+
+impl<'a> Members<'a> {
+    fn of(text: &'a str) -> serde_json::Result<Self> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let members = MembersSeed.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(members)
+    }
+}
+
+struct MembersSeed;
+
+impl<'de> DeserializeSeed<'de> for MembersSeed {
+    type Value = Members<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Members<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MembersSeed {
+    type Value = Members<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut taken = Vec::new();
+        let mut count = 0;
+        while let Some(name) = map.next_key::<String>()? {
+            count += 1;
+            if count > MEMBERS_MAX {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                taken.push((name, map.next_value()?));
+            }
+        }
+        Ok(Members { taken, count })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::ResponseError as _;
+
+    fn fields(body: &str) -> Result<Fields, Problem> {
+        Fields::from_json(body.as_bytes())
+    }
+
+    fn refused(body: &str) -> String {
+        format!("{:?}", fields(body).unwrap_err())
+    }
+
+    #[test]
+    fn values_stay_the_text_they_were() {
+        let given = fields(r#"{"input": [1.0, "\ud800"], "globals": {"a": 1e3}}"#).unwrap();
+        assert_eq!(given.input.unwrap().as_str(), r#"[1.0, "\ud800"]"#);
+        assert_eq!(given.globals[0].value.as_str(), "1e3");
+    }
+
+    #[test]
+    fn null_is_absent_except_as_input() {
+        let given = fields(r#"{"code": null, "limits": null, "input": null}"#).unwrap();
+        assert!(given.code.is_none());
+        assert_eq!(given.input.unwrap().as_str(), "null");
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let rows = [
+            (r#"{"code": 1}"#, "code"),
+            (r#"{"cod": "1"}"#, "cod"),
+            (r#"{"code": "1", "code": "2"}"#, "code"),
+            (r#"{"code": "\ud800"}"#, "code"),
+            (r#"{"limits": {"timeoutMs": -1}}"#, "limits.timeoutMs"),
+            (r#"{"limits": {"timeoutMs": 1.5}}"#, "limits.timeoutMs"),
+            (r#"{"limits": {"timeoutMs": "1"}}"#, "limits.timeoutMs"),
+            (r#"{"limits": {"timeout": 1}}"#, "limits.timeout"),
+            (r#"{"limits": []}"#, "limits"),
+            (r#"{"globals": 7}"#, "globals"),
+            (r#"{"seed": 1.5}"#, "seed"),
+            (r#"{"language": "typescript"}"#, "language"),
+            (r#"{"kind": "worker"}"#, "kind"),
+        ];
+        for (body, field) in rows {
+            let refusal = refused(body);
+            assert!(
+                refusal.contains(&format!("\"{field}\"")),
+                "{body}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_taken_however_they_are_written() {
+        let given = fields(r#"{"limits": {"timeoutMs": 2e3, "memoryBytes": 1e300}, "seed": -1}"#);
+        let given = given.unwrap();
+        assert_eq!(given.limits.timeout_ms, Some(2_000));
+        assert_eq!(given.limits.memory_bytes, Some(u64::MAX));
+        assert_eq!(given.seed, Some(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_request() {
+        for body in ["", "[]", "1", "{", "{}x", "\u{feff}{}", "nul"] {
+            assert_eq!(fields(body).unwrap_err().status_code().as_u16(), 400);
+        }
+        assert!(Fields::from_json(b"{\"code\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn a_flood_of_members_is_counted_and_refused() {
+        let globals: Vec<String> = (0..1000).map(|index| format!("\"g{index}\":1")).collect();
+        let refusal = refused(&format!("{{\"globals\":{{{}}}}}", globals.join(",")));
+        assert!(
+            refusal.contains("1000") && refusal.contains("256"),
+            "{refusal}"
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! HTTP in, one call on the handle, a view out.
+//!
+//! Its own: routes, request and response bodies, problems. It talks to the actors through [`DispatcherHandle`] alone and
+//! knows no `Addr`, no sandbox and no engine. Put together by `app`.
+
+mod body;
+mod client;
+mod fields;
+mod form;
+mod prefer;
+mod problem;
+mod process_stats;
+mod request_id;
+mod routes;
+mod submission;
+mod view;
+
+pub use request_id::tag as request_id;
+pub use routes::configure;
+pub use view::execution_json;
+
+use crate::actors::DispatcherHandle;
+use crate::domain::{Ceiling, Limits};
+use crate::scripts::ScriptLibrary;
+use actix_web::http::header::HeaderName;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Bounds and choices of the HTTP side.
+#[derive(Debug, Clone)]
+pub struct HttpBounds {
+    /// Longest body, bytes.
+    pub body_bytes: usize,
+    /// Longest that a body may take to arrive.
+    pub body_timeout: Duration,
+    /// Longest `Prefer: wait`.
+    pub wait_max: Duration,
+    /// The host that `/api/netcheck` tries to reach.
+    pub netcheck_host: IpAddr,
+    /// Header in which a trusted front tells clients apart.
+    pub client_header: Option<HeaderName>,
+}
+
+/// What every handler stands on.
+#[derive(Debug)]
+pub struct Api {
+    /// The way to the actors.
+    pub dispatcher: DispatcherHandle,
+    /// The example scripts.
+    pub scripts: ScriptLibrary,
+    /// What a client gets that asks for nothing.
+    pub defaults: Limits,
+    /// The most it may ask for.
+    pub ceiling: Ceiling,
+    /// Bounds of the HTTP side.
+    pub bounds: HttpBounds,
+    /// When the service started.
+    pub started: Instant,
+}

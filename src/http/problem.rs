@@ -1,0 +1,255 @@
+//! Refusals as RFC 9457 `application/problem+json`: one table from code to status, and nothing internal in the text.
+//!
+//! Use [`Problem`] for every answer that is not the thing asked for. A script's failure is not one: it is data.
+
+use crate::actors::answers::Refusal;
+use crate::domain::{JobState, LimitError, ScriptRefusal};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::time::Duration;
+
+/// The stable name of a problem. Clients may match on it; it never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    InvalidJson,
+    InvalidBody,
+    InvalidField,
+    UnknownField,
+    MissingCode,
+    NotFound,
+    JobNotFound,
+    ScriptNotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    JobAlreadyFinal,
+    JobExpired,
+    BodyTooLarge,
+    CodeTooLarge,
+    UnsupportedMediaType,
+    LimitAboveCeiling,
+    Unsupported,
+    Internal,
+    QueueFull,
+    StoreFull,
+    Draining,
+    IsolationLost,
+    QueueWaitExceeded,
+}
+
+impl Code {
+    /// The table: status, name, title.
+    const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::InvalidJson => (400, "invalid_json", "The body is not a JSON object"),
+            Self::InvalidBody => (400, "invalid_body", "The body cannot be read"),
+            Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
+            Self::UnknownField => (400, "unknown_field", "A field is not known"),
+            Self::MissingCode => (400, "missing_code", "There is nothing to run"),
+            Self::NotFound => (404, "not_found", "There is nothing at this path"),
+            Self::JobNotFound => (404, "job_not_found", "There is no such job"),
+            Self::ScriptNotFound => (404, "script_not_found", "There is no such example script"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "The path has no such method"),
+            Self::BodyTimeout => (408, "body_timeout", "The body took too long to arrive"),
+            Self::JobAlreadyFinal => (409, "job_already_final", "The job has ended already"),
+            Self::JobExpired => (410, "job_expired", "The job's record has expired"),
+            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
+            Self::CodeTooLarge => (413, "code_too_large", "The code is too large"),
+            Self::UnsupportedMediaType => (
+                415,
+                "unsupported_media_type",
+                "The body has a type that is not understood",
+            ),
+            Self::LimitAboveCeiling => (
+                422,
+                "limit_above_ceiling",
+                "A limit lies above what this service grants",
+            ),
+            Self::Unsupported => (422, "unsupported", "This is not supported yet"),
+            Self::Internal => (500, "internal", "The service failed"),
+            Self::QueueFull => (503, "queue_full", "The queue is full"),
+            Self::StoreFull => (503, "store_full", "The store of jobs is full"),
+            Self::Draining => (503, "draining", "The service is stopping"),
+            Self::IsolationLost => (503, "isolation_lost", "No sandbox is available"),
+            Self::QueueWaitExceeded => {
+                (504, "queue_wait_exceeded", "No executor came free in time")
+            }
+        }
+    }
+}
+
+/// A refusal on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    /// A problem; `detail` says what is wrong with this request and what would be right.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after: None,
+            allow: None,
+            members: Map::new(),
+        }
+    }
+
+    /// A field of the request has a value it cannot have.
+    pub(crate) fn invalid_field(field: &str, detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidField, detail).with("field", field)
+    }
+
+    /// A path has no such method; `allow` lists those it has.
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        let mut problem = Self::new(Code::MethodNotAllowed, format!("use {allow}"));
+        problem.allow = Some(allow);
+        problem
+    }
+
+    /// Adds a member that a program can read.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// There is no job of that name, now.
+    pub(crate) fn job_not_found() -> Self {
+        Self::new(
+            Code::JobNotFound,
+            "no job of this id is known here; results of `POST /api/execute` may be let go early",
+        )
+    }
+
+    /// There was a job of that name.
+    pub(crate) fn job_expired() -> Self {
+        Self::new(
+            Code::JobExpired,
+            "the job ended, and its result was kept for as long as this service keeps results",
+        )
+    }
+
+    /// The job cannot be cancelled any more.
+    pub(crate) fn job_already_final(state: JobState) -> Self {
+        Self::new(
+            Code::JobAlreadyFinal,
+            format!("the job is {} and cannot be cancelled", state.as_str()),
+        )
+        .with("state", state.as_str())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.code.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, code, title) = self.code.row();
+        let mut body = Map::new();
+        body.insert(
+            "type".into(),
+            format!("urn:sandpiper:problem:{code}").into(),
+        );
+        body.insert("title".into(), title.into());
+        body.insert("status".into(), status.into());
+        body.insert("code".into(), code.into());
+        body.insert("detail".into(), self.detail.clone().into());
+        body.extend(self.members.clone());
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if let Some(after) = self.retry_after {
+            let whole_seconds = after.as_millis().div_ceil(1000).max(1);
+            response.insert_header((RETRY_AFTER, whole_seconds.to_string()));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((ALLOW, allow));
+        }
+        response.body(Value::Object(body).to_string())
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        const SOON: Duration = Duration::from_secs(1);
+        match refusal {
+            Refusal::QueueFull { retry_after } => Self::new(
+                Code::QueueFull,
+                "too many jobs wait already; try again after the time in Retry-After",
+            )
+            .retry_after(retry_after),
+            Refusal::StoreFull { retry_after } => Self::new(
+                Code::StoreFull,
+                "no more jobs can be remembered until one expires; try again after the time in Retry-After",
+            )
+            .retry_after(retry_after),
+            Refusal::Draining => Self::new(
+                Code::Draining,
+                "the service takes no new work; another instance, or this one after its restart, will",
+            )
+            .retry_after(SOON),
+            Refusal::IsolationLost => Self::new(
+                Code::IsolationLost,
+                "no sandbox could be raised for this execution, and nothing runs without one",
+            )
+            .retry_after(SOON),
+            Refusal::QueueWaitExceeded { waited } => Self::new(
+                Code::QueueWaitExceeded,
+                format!(
+                    "the job waited {} ms for an executor and was given up; nothing of it ran",
+                    waited.as_millis()
+                ),
+            )
+            .retry_after(SOON),
+            Refusal::Internal => Self::new(
+                Code::Internal,
+                "the service failed to answer; the log has the reason under this request's X-Request-ID",
+            ),
+        }
+    }
+}
+
+impl From<LimitError> for Problem {
+    fn from(error: LimitError) -> Self {
+        let detail = error.to_string();
+        match error {
+            LimitError::AboveCeiling(above) => Self::new(Code::LimitAboveCeiling, detail)
+                .with("field", format!("limits.{}", above.field))
+                .with("ceiling", above.ceiling),
+            LimitError::TooSmall { field, .. } => {
+                Self::invalid_field(&format!("limits.{field}"), detail)
+            }
+        }
+    }
+}
+
+impl From<ScriptRefusal> for Problem {
+    fn from(refusal: ScriptRefusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            ScriptRefusal::MissingCode => Self::new(Code::MissingCode, detail),
+            ScriptRefusal::CodeTooLarge { most, .. } => {
+                Self::new(Code::CodeTooLarge, detail).with("bound", most)
+            }
+            ScriptRefusal::InvalidField { field, .. } => Self::invalid_field(&field, detail),
+        }
+    }
+}

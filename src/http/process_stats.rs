@@ -1,0 +1,42 @@
+//! What the kernel says of this process's memory.
+
+use serde::Serialize;
+use std::fs;
+
+/// Megabytes, as numbers. The names after `rss` are those of the system this one replaces.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MemoryView {
+    /// Resident, all in all.
+    rss: f64,
+    /// Most ever resident.
+    peak_rss: f64,
+    /// Private and writable, resident or not.
+    heap_total: f64,
+    /// Private and writable, resident.
+    heap_used: f64,
+    /// Resident and backed by files or shared.
+    external: f64,
+    units: &'static str,
+}
+
+/// Reads `/proc/self/status`; zeroes where it cannot be read.
+pub(super) fn memory() -> MemoryView {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let megabytes = |key: &str| {
+        let kibibytes: f64 = status
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0.0);
+        (kibibytes * 1024.0 / 10_000.0).round() / 100.0
+    };
+    MemoryView {
+        rss: megabytes("VmRSS"),
+        peak_rss: megabytes("VmHWM"),
+        heap_total: megabytes("VmData"),
+        heap_used: megabytes("RssAnon"),
+        external: megabytes("RssFile") + megabytes("RssShmem"),
+        units: "MB",
+    }
+}

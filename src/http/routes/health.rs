@@ -1,0 +1,145 @@
+//! `/api/health`: numbers for people, and yes or no for machines. Asks no actor, so it answers while every executor spins.
+
+use super::json;
+use crate::actors::answers::{ServiceStatus, WallReport};
+use crate::domain::Timestamp;
+use crate::http::Api;
+use crate::http::problem::Problem;
+use crate::http::process_stats::{self, MemoryView};
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+struct HealthView {
+    status: &'static str,
+    timestamp: Timestamp,
+    memory: MemoryView,
+    /// Seconds.
+    uptime: f64,
+    /// Processes of the service: itself, its zygotes, their job processes.
+    processes: usize,
+}
+
+/// How much it takes.
+pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
+    let uptime = api.started.elapsed().as_secs_f64();
+    let view = HealthView {
+        status: "UP",
+        timestamp: Timestamp::now(),
+        memory: process_stats::memory(),
+        uptime: (uptime * 1000.0).round() / 1000.0,
+        processes: api.dispatcher.status().process_ids.len(),
+    };
+    json(StatusCode::OK, &view)
+}
+
+#[derive(Debug, Serialize)]
+struct LiveView {
+    status: &'static str,
+}
+
+/// It answers, so it lives.
+pub(super) async fn live() -> Result<HttpResponse, Problem> {
+    json(StatusCode::OK, &LiveView { status: "UP" })
+}
+
+#[derive(Debug, Serialize)]
+struct ReadyView<'a> {
+    /// `UP`, `DEGRADED` (some executors have no sandbox) or `DOWN` (no new work is taken).
+    status: &'static str,
+    reasons: Vec<Reason>,
+    isolation: &'a str,
+    walls: &'a [WallReport],
+    executors: ExecutorsView,
+    queue: QueueView,
+    executions: ExecutionsView,
+}
+
+#[derive(Debug, Serialize)]
+struct Reason {
+    code: &'static str,
+    detail: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ExecutorsView {
+    total: usize,
+    ready: usize,
+    busy: usize,
+    /// Brought back after a panic.
+    revived: u64,
+    #[serde(rename = "zygotesReplaced")]
+    zygotes_replaced: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct QueueView {
+    interactive: usize,
+    background: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ExecutionsView {
+    /// Job processes that died or broke the protocol.
+    crashed: u64,
+    /// Job processes that only SIGKILL ended at their deadline.
+    killed: u64,
+}
+
+/// It takes work, or not and why.
+pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
+    let status = api.dispatcher.status();
+    let (word, code) = verdict(&status);
+    let view = ReadyView {
+        status: word,
+        reasons: reasons(&status),
+        isolation: &status.isolation_level,
+        walls: &status.walls,
+        executors: ExecutorsView {
+            total: status.executors,
+            ready: status.executors_ready,
+            busy: status.executors_busy,
+            revived: status.executors_revived,
+            zygotes_replaced: status.zygotes_replaced,
+        },
+        queue: QueueView {
+            interactive: status.queued_interactive,
+            background: status.queued_background,
+        },
+        executions: ExecutionsView {
+            crashed: status.executions_crashed,
+            killed: status.executions_killed,
+        },
+    };
+    json(code, &view)
+}
+
+fn verdict(status: &ServiceStatus) -> (&'static str, StatusCode) {
+    if status.draining || status.executors_ready == 0 {
+        ("DOWN", StatusCode::SERVICE_UNAVAILABLE)
+    } else if status.executors_ready < status.executors {
+        ("DEGRADED", StatusCode::OK)
+    } else {
+        ("UP", StatusCode::OK)
+    }
+}
+
+fn reasons(status: &ServiceStatus) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if status.draining {
+        reasons.push(Reason {
+            code: "draining",
+            detail: "the service is stopping".to_owned(),
+        });
+    }
+    if status.executors_ready < status.executors {
+        let (ready, total) = (status.executors_ready, status.executors);
+        reasons.push(Reason {
+            code: "isolation_lost",
+            detail: format!("{ready} of {total} executors have a working sandbox"),
+        });
+    }
+    reasons
+}

@@ -1,0 +1,213 @@
+//! `/api/jobs`: run it later, ask for it, list, cancel.
+
+use super::json_with;
+use crate::actors::answers::{Cancelled, ListQuery, Lookup};
+use crate::domain::{Job, JobId, JobState};
+use crate::http::prefer;
+use crate::http::problem::{Code, Problem};
+use crate::http::view::{JobPageView, JobSummary, JobView};
+use crate::http::{Api, submission};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
+use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use serde::Deserialize;
+use std::hash::{DefaultHasher, Hasher as _};
+
+const PAGE_DEFAULT: usize = 50;
+const PAGE_MAX: usize = 200;
+/// When to look again at a job that has not ended, seconds.
+const LOOK_AGAIN_SECONDS: &str = "1";
+
+/// 202 and where to look; with `Prefer: wait`, 200 if it ends in time.
+pub(super) async fn submit(
+    api: Data<Api>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    if request.headers().contains_key("idempotency-key") {
+        return Err(Problem::new(
+            Code::Unsupported,
+            "`Idempotency-Key` is not supported, and ignoring it could run a job twice",
+        ));
+    }
+    let submission = submission::read(&api, &request, payload).await?;
+    let mut job = api.dispatcher.submit(submission).await?;
+    let mut queue_position = None;
+    let wait = prefer::wait(request.headers(), api.bounds.wait_max);
+    if let Some(wait) = wait {
+        let now = api.dispatcher.wait(job.id, wait).await?;
+        (job, queue_position) = found(now)?;
+    }
+    let mut response = HttpResponse::build(if job.state.is_final() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    });
+    response.insert_header((LOCATION, format!("/api/jobs/{}", job.id)));
+    response.insert_header(("Vary", "Prefer"));
+    if let Some(wait) = wait {
+        response.insert_header(prefer::applied(wait));
+    }
+    show_job(response, &job, queue_position)
+}
+
+/// The job as it stands; with `Prefer: wait`, once it has ended.
+pub(super) async fn show(
+    api: Data<Api>,
+    request: HttpRequest,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let id = id_of(&path)?;
+    let wait = prefer::wait(request.headers(), api.bounds.wait_max);
+    let now = match wait {
+        Some(wait) => api.dispatcher.wait(id, wait).await?,
+        None => api.dispatcher.get(id).await?,
+    };
+    let (job, queue_position) = found(now)?;
+    let mut response = HttpResponse::Ok();
+    response.insert_header(("Vary", "Prefer"));
+    if let Some(wait) = wait {
+        response.insert_header(prefer::applied(wait));
+    }
+    let tag = entity_tag(&job, queue_position);
+    response.insert_header((ETAG, tag.clone()));
+    let known = request.headers().get(IF_NONE_MATCH);
+    if known.is_some_and(|known| matches_tag(known.to_str().unwrap_or_default(), &tag)) {
+        return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
+    }
+    show_job(response, &job, queue_position)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageQuery {
+    state: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+/// Newest first, a page at a time.
+pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let query = list_query(request.query_string())?;
+    let page = api.dispatcher.list(query).await?;
+    let view = JobPageView {
+        jobs: page.jobs.iter().map(JobSummary::from).collect(),
+        next_cursor: page.next,
+    };
+    super::json(StatusCode::OK, &view)
+}
+
+fn list_query(text: &str) -> Result<ListQuery, Problem> {
+    let query = Query::<PageQuery>::from_query(text)
+        .map_err(|error| Problem::invalid_field("query", format!("the query: {error}")))?
+        .into_inner();
+    let state = query
+        .state
+        .map(|state| state.parse::<JobState>())
+        .transpose()
+        .map_err(|error| Problem::invalid_field("state", error.to_string()))?;
+    let limit = match query.limit.map(|limit| limit.parse::<usize>()) {
+        None => PAGE_DEFAULT,
+        Some(Ok(limit)) if (1..=PAGE_MAX).contains(&limit) => limit,
+        Some(_) => {
+            let detail = format!("`limit` must be a whole number from 1 to {PAGE_MAX}");
+            return Err(Problem::invalid_field("limit", detail));
+        }
+    };
+    let before = query
+        .cursor
+        .map(|cursor| cursor.parse::<JobId>())
+        .transpose()
+        .map_err(|_| {
+            let detail = "`cursor` must be the `nextCursor` of an earlier page";
+            Problem::invalid_field("cursor", detail)
+        })?;
+    Ok(ListQuery {
+        state,
+        limit,
+        before,
+    })
+}
+
+/// Stops the job, and answers once it has stopped.
+pub(super) async fn cancel(api: Data<Api>, path: Path<String>) -> Result<HttpResponse, Problem> {
+    match api.dispatcher.cancel(id_of(&path)?).await? {
+        Cancelled::Done(job) => show_job(HttpResponse::Ok(), &job, None),
+        Cancelled::AlreadyFinal(state) => Err(Problem::job_already_final(state)),
+        Cancelled::Expired => Err(Problem::job_expired()),
+        Cancelled::Unknown => Err(Problem::job_not_found()),
+    }
+}
+
+fn id_of(path: &str) -> Result<JobId, Problem> {
+    path.parse().map_err(|_| Problem::job_not_found())
+}
+
+fn found(lookup: Lookup) -> Result<(Job, Option<usize>), Problem> {
+    match lookup {
+        Lookup::Found {
+            job,
+            queue_position,
+        } => Ok((job, queue_position)),
+        Lookup::Expired => Err(Problem::job_expired()),
+        Lookup::Unknown => Err(Problem::job_not_found()),
+    }
+}
+
+fn show_job(
+    mut response: HttpResponseBuilder,
+    job: &Job,
+    queue_position: Option<usize>,
+) -> Result<HttpResponse, Problem> {
+    if !job.state.is_final() {
+        response.insert_header((RETRY_AFTER, LOOK_AGAIN_SECONDS));
+    }
+    json_with(response, &JobView::new(job, queue_position))
+}
+
+/// Of everything that can change in the view of a job.
+fn entity_tag(job: &Job, queue_position: Option<usize>) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(job.state.as_str().as_bytes());
+    hasher.write_u32(job.attempt);
+    hasher.write_usize(queue_position.unwrap_or_default());
+    hasher.write_u64(job.started_at.map_or(0, |at| at.as_unix_millis()));
+    hasher.write_u64(job.finished_at.map_or(0, |at| at.as_unix_millis()));
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+fn matches_tag(known: &str, tag: &str) -> bool {
+    known
+        .split(',')
+        .map(|one| one.trim().trim_start_matches("W/"))
+        .any(|one| one == "*" || one == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_query_names_its_part() {
+        for (query, part) in [
+            ("state=done", "state"),
+            ("limit=0", "limit"),
+            ("limit=201", "limit"),
+            ("limit=x", "limit"),
+            ("cursor=1", "cursor"),
+            ("page=2", "query"),
+        ] {
+            let refusal = format!("{:?}", list_query(query).unwrap_err());
+            assert!(refusal.contains(&format!("\"{part}\"")), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_tag_is_matched_alone_in_a_list_and_weakly() {
+        assert!(matches_tag("\"a\"", "\"a\""));
+        assert!(matches_tag("\"b\", W/\"a\"", "\"a\""));
+        assert!(matches_tag("*", "\"a\""));
+        assert!(!matches_tag("\"b\"", "\"a\""));
+    }
+}

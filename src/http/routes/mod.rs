@@ -1,0 +1,101 @@
+//! One file a resource. Each handler extracts, makes one call on the handle, and shows a view.
+
+mod execute;
+mod health;
+mod info;
+mod jobs;
+mod netcheck;
+mod scripts;
+
+use super::problem::{Code, Problem};
+use actix_web::http::StatusCode;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
+
+/// Adds every route.
+pub fn configure(config: &mut ServiceConfig) {
+    config
+        .service(resource("/api", "GET").get(info::show))
+        .service(resource("/api/health", "GET").get(health::show))
+        .service(resource("/api/health/live", "GET").get(health::live))
+        .service(resource("/api/health/ready", "GET").get(health::ready))
+        .service(resource("/api/netcheck", "GET").get(netcheck::check))
+        .service(resource("/api/execute", "POST").post(execute::execute))
+        .service(
+            resource("/api/jobs", "GET, POST")
+                .get(jobs::list)
+                .post(jobs::submit),
+        )
+        .service(
+            resource("/api/jobs/{id}", "GET, DELETE")
+                .get(jobs::show)
+                .delete(jobs::cancel),
+        )
+        .service(resource("/api/scripts", "GET").get(scripts::list))
+        .service(resource("/api/scripts/{name}", "GET").get(scripts::show))
+        .default_service(web::to(not_found));
+}
+
+/// A path with `methods` and no others.
+fn resource(path: &str, methods: &'static str) -> Resource {
+    let others =
+        web::to(
+            move || async move { Err::<HttpResponse, _>(Problem::method_not_allowed(methods)) },
+        );
+    Resource(web::resource(path).default_service(others))
+}
+
+/// [`actix_web::Resource`] with a method for each verb that is used here.
+struct Resource(actix_web::Resource);
+
+macro_rules! verbs {
+    ($($verb:ident),*) => {
+        impl Resource {
+            $(fn $verb<F, Args>(self, handler: F) -> Self
+            where
+                F: actix_web::Handler<Args>,
+                Args: actix_web::FromRequest + 'static,
+                F::Output: actix_web::Responder + 'static,
+            {
+                Self(self.0.route(web::$verb().to(handler)))
+            })*
+        }
+    };
+}
+verbs!(get, post, delete);
+
+impl actix_web::dev::HttpServiceFactory for Resource {
+    fn register(self, config: &mut actix_web::dev::AppService) {
+        self.0.register(config);
+    }
+}
+
+async fn not_found() -> Result<HttpResponse, Problem> {
+    Err(Problem::new(
+        Code::NotFound,
+        "nothing is served at this path; the README lists the routes",
+    ))
+}
+
+/// A JSON answer.
+fn json(status: StatusCode, view: &impl Serialize) -> Result<HttpResponse, Problem> {
+    json_with(HttpResponse::build(status), view)
+}
+
+/// A JSON answer with headers of its own.
+fn json_with(
+    mut response: HttpResponseBuilder,
+    view: &impl Serialize,
+) -> Result<HttpResponse, Problem> {
+    match serde_json::to_vec(view) {
+        Ok(body) => Ok(response.content_type("application/json").body(body)),
+        Err(error) => {
+            tracing::error!(%error, "a view could not be written");
+            Err(Problem::new(
+                Code::Internal,
+                "the answer could not be written",
+            ))
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! `/api/scripts`: the example scripts.
+
+use super::json;
+use crate::http::Api;
+use crate::http::problem::Problem;
+use crate::http::submission::script_not_found;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+struct ScriptView<'a> {
+    name: &'a str,
+    description: &'a str,
+    expect: &'a str,
+    bytes: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ScriptListView<'a> {
+    scripts: Vec<ScriptView<'a>>,
+}
+
+/// What there is.
+pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
+    let scripts = api.scripts.iter().map(|example| ScriptView {
+        name: &example.source.file_name,
+        description: &example.description,
+        expect: &example.expect,
+        bytes: example.source.text.len(),
+    });
+    let view = ScriptListView {
+        scripts: scripts.collect(),
+    };
+    json(StatusCode::OK, &view)
+}
+
+/// One of them, as text.
+pub(super) async fn show(api: Data<Api>, name: Path<String>) -> Result<HttpResponse, Problem> {
+    let Some(example) = api.scripts.get(&name) else {
+        return Err(script_not_found(&name));
+    };
+    Ok(HttpResponse::Ok()
+        .content_type("text/javascript; charset=utf-8")
+        .body(example.source.text.clone()))
+}

@@ -1,0 +1,161 @@
+//! What the API shows. The stored job is never serialised directly: a field is public because it stands here.
+
+use crate::domain::{
+    Execution, Job, JobId, JobState, JsonText, Limit, Limits, LogEntry, Outcome, ScriptError,
+    Timestamp, Usage, ValueType,
+};
+use serde::{Serialize, Serializer};
+
+/// An execution. The first five fields are those of the system this one replaces, by name and meaning.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExecutionView<'a> {
+    /// `success` or `error`.
+    status: &'static str,
+    result: Option<&'a JsonText>,
+    /// `false`, or what went wrong.
+    error: ErrorView<'a>,
+    log: &'a [LogEntry],
+    /// Whole milliseconds of wall time.
+    execution_time: u64,
+    id: JobId,
+    outcome: Outcome,
+    result_type: Option<ValueType>,
+    usage: &'a Usage,
+    limits: LimitsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_hit: Option<Limit>,
+    log_dropped: u64,
+}
+
+#[derive(Debug)]
+struct ErrorView<'a>(Option<&'a ScriptError>);
+
+impl Serialize for ErrorView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(error) => error.serialize(serializer),
+            None => serializer.serialize_bool(false),
+        }
+    }
+}
+
+/// What an execution was allowed, with what is the same for all.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LimitsView {
+    timeout_ms: u32,
+    memory_bytes: u64,
+    stack_bytes: usize,
+    output_bytes: u32,
+}
+
+impl From<&Limits> for LimitsView {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            timeout_ms: limits.timeout_ms(),
+            memory_bytes: limits.memory_bytes(),
+            stack_bytes: Limits::STACK_BYTES,
+            output_bytes: limits.output_bytes(),
+        }
+    }
+}
+
+impl<'a> From<&'a Execution> for ExecutionView<'a> {
+    fn from(execution: &'a Execution) -> Self {
+        let succeeded = execution.outcome == Outcome::Succeeded;
+        Self {
+            status: if succeeded { "success" } else { "error" },
+            result: execution.result.as_ref(),
+            error: ErrorView(execution.error.as_ref()),
+            log: &execution.log,
+            execution_time: (execution.usage.wall_micros + 500) / 1000,
+            id: execution.id,
+            outcome: execution.outcome,
+            result_type: execution.result_type,
+            usage: &execution.usage,
+            limits: LimitsView::from(&execution.limits),
+            limit_hit: execution.outcome.limit(),
+            log_dropped: execution.log_dropped,
+        }
+    }
+}
+
+/// A job, whole.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JobView<'a> {
+    id: JobId,
+    state: JobState,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    attempt: u32,
+    /// 1 is next; only while the job is queued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_position: Option<usize>,
+    /// Only once an execution has settled the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<ExecutionView<'a>>,
+}
+
+impl<'a> JobView<'a> {
+    pub(super) fn new(job: &'a Job, queue_position: Option<usize>) -> Self {
+        Self {
+            id: job.id,
+            state: job.state,
+            created_at: job.created_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            expires_at: job.expires_at,
+            attempt: job.attempt,
+            queue_position,
+            execution: job.execution.as_deref().map(ExecutionView::from),
+        }
+    }
+}
+
+/// A job in a list: how it ended, but not what it said, so that a page of them is bounded.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JobSummary {
+    id: JobId,
+    state: JobState,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+}
+
+impl From<&Job> for JobSummary {
+    fn from(job: &Job) -> Self {
+        Self {
+            id: job.id,
+            state: job.state,
+            created_at: job.created_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            expires_at: job.expires_at,
+            attempt: job.attempt,
+            outcome: job.execution.as_ref().map(|execution| execution.outcome),
+        }
+    }
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JobPageView {
+    pub(super) jobs: Vec<JobSummary>,
+    /// Pass it as `cursor` for the next page; null on the last one.
+    pub(super) next_cursor: Option<JobId>,
+}
+
+/// An execution as JSON text, for `sandpiper run`.
+pub fn execution_json(execution: &Execution) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&ExecutionView::from(execution))
+}
