@@ -6,8 +6,8 @@ use super::control::{
     Readiness, ZygotePlan, order_report, order_spare, receive_message, send_message,
 };
 use super::level::{IsolationLevel, WallReport};
-use super::supervise::{Buffers, Ending, Observed, supervise};
-use super::sys::Reaped;
+use super::supervise::{Buffers, Ending, Observed, Start, supervise};
+use super::sys::{self, Reaped};
 use super::wire::{self, Work};
 use super::zygote::ZYGOTE_ARGUMENT;
 use crate::domain::{Execution, JobId, Outcome, ScriptError, Timestamp, Usage};
@@ -142,9 +142,11 @@ impl Sandbox {
     ) -> Result<Execution, SandboxError> {
         wire::encode(work, &mut self.job_bytes)
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
-        let job = self.give_to_job_process()?;
-        let started = Instant::now();
-        let started_at = Timestamp::now();
+        let Given {
+            job,
+            at: started_at,
+            start,
+        } = self.give_to_job_process()?;
         // While this job runs, the next job process is made.
         if let Some(zygote) = &mut self.zygote {
             zygote.order_spare();
@@ -156,7 +158,7 @@ impl Sandbox {
             &job,
             &limits,
             self.options.kill_grace,
-            started,
+            start,
             cancel,
             &self.waker,
             &mut self.buffers,
@@ -191,12 +193,12 @@ impl Sandbox {
 
     /// Takes the spare and writes the job to it. Whatever dies before the job process has all of its job has run
     /// nothing of it, so the next one may try.
-    fn give_to_job_process(&mut self) -> Result<JobProcess, SandboxError> {
+    fn give_to_job_process(&mut self) -> Result<Given, SandboxError> {
         let mut last_failure = SandboxError::Zygote("no zygote could be kept alive".to_owned());
         for _ in 0..ZYGOTES_TRIED {
             self.ensure_zygote()?;
             match self.try_to_give() {
-                Ok(job) => return Ok(job),
+                Ok(given) => return Ok(given),
                 Err(error) => last_failure = error,
             }
             self.zygote = None;
@@ -205,7 +207,7 @@ impl Sandbox {
         Err(last_failure)
     }
 
-    fn try_to_give(&mut self) -> Result<JobProcess, SandboxError> {
+    fn try_to_give(&mut self) -> Result<Given, SandboxError> {
         let spare = self
             .zygote
             .as_mut()
@@ -214,8 +216,19 @@ impl Sandbox {
         let job = spare
             .ready(HELLO_WITHIN)
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
-        match job.send(&self.job_bytes, Instant::now() + JOB_TAKEN_WITHIN) {
-            Ok(()) => Ok(job),
+        // What it took to be forked and filtered is not the script's.
+        let cpu_before = sys::cpu_time_of(job.pid()).unwrap_or_default();
+        let (at, given) = (Timestamp::now(), Instant::now());
+        match job.send(&self.job_bytes, given + JOB_TAKEN_WITHIN) {
+            Ok(()) => Ok(Given {
+                job,
+                at,
+                start: Start {
+                    given,
+                    taken: Instant::now(),
+                    cpu_before,
+                },
+            }),
             Err(errno) => {
                 job.kill();
                 Err(SandboxError::Zygote(format!(
@@ -273,6 +286,13 @@ fn absent_walls(walls: &[WallReport]) -> String {
         .map(|wall| format!("{} ({})", wall.wall, wall.detail))
         .collect();
     absent.join(", ")
+}
+
+/// A job process that has its job.
+struct Given {
+    job: JobProcess,
+    at: Timestamp,
+    start: Start,
 }
 
 /// How the kernel says that the job process ended, where that was asked.

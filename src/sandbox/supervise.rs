@@ -50,12 +50,22 @@ pub(super) struct Buffers {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Watches `job`, which has had its bytes since `started`, to its end, and kills it.
+/// When an execution began, and what its process had used by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    /// The first byte of the job was on its way: the wall time that is reported counts from here.
+    pub(super) given: Instant,
+    /// The job process had all of it: the time until SIGKILL counts from here.
+    pub(super) taken: Instant,
+    pub(super) cpu_before: Duration,
+}
+
+/// Watches `job`, which has had its bytes since `start`, to its end, and kills it.
 pub(super) fn supervise(
     job: &JobProcess,
     limits: &Limits,
     grace: Duration,
-    started: Instant,
+    start: Start,
     cancel: &CancelToken,
     waker: &Waker,
     buffers: &mut Buffers,
@@ -63,7 +73,7 @@ pub(super) fn supervise(
     buffers.reader.begin(limits);
     buffers.bytes.resize(READ_BYTES, 0);
     let mut log = Log::new(limits);
-    let deadline = started + limits.timeout() + grace;
+    let deadline = start.taken + limits.timeout() + grace;
     let ending = loop {
         if cancel.is_cancelled() {
             break Ending::Cancelled;
@@ -92,8 +102,8 @@ pub(super) fn supervise(
             Err(broken) => break Ending::Broke(broken),
         }
     };
-    let wall = started.elapsed();
-    let cpu = sys::cpu_time_of(job.pid());
+    let wall = start.given.elapsed();
+    let cpu = sys::cpu_time_of(job.pid()).map(|cpu| cpu.saturating_sub(start.cpu_before));
     if !matches!(ending, Ending::Died) {
         job.kill();
     }

@@ -1,0 +1,9 @@
+//! The promises of the service, each a sentence, kept by the real binary over real HTTP.
+
+mod support;
+
+#[test]
+fn code_in_result_out() {
+    let service = support::Service::start();
+    assert_eq!(service.result("1 + 2"), 3);
+}

@@ -1,0 +1,261 @@
+//! A service of one's own for every test: the real binary, on a free port, gone with the test.
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+use ureq::Agent;
+use ureq::http::{HeaderMap, Response};
+
+/// Slower than anything here may be, so that a hang is a failure and not a wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running service.
+pub(crate) struct Service {
+    child: Child,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) url: String,
+    pub(crate) port: u16,
+    agent: Agent,
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Of a problem.
+    pub(crate) fn code(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        problem["code"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Service {
+    /// With the defaults and two executors.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With these options more.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+            .args(["serve", "--port", "0", "--executors", "2"])
+            .args(options)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let port = wait_for_port(log);
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(ANSWER_WITHIN))
+            .max_idle_connections_per_host(64)
+            .build()
+            .new_agent();
+        Self {
+            child,
+            url: format!("http://127.0.0.1:{port}"),
+            port,
+            agent,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The process, to wait for its end.
+    pub(crate) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[])
+    }
+
+    pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.call().unwrap())
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        answer(
+            self.agent
+                .delete(format!("{}{path}", self.url))
+                .call()
+                .unwrap(),
+        )
+    }
+
+    /// A JSON body.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.post_with(path, &[], body)
+    }
+
+    pub(crate) fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers);
+        self.post_raw(path, &all, body.to_string().as_bytes())
+    }
+
+    /// Any body.
+    pub(crate) fn post_raw(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.send(body).unwrap())
+    }
+
+    /// `POST /api/execute`, which must answer 200; its JSON.
+    pub(crate) fn execute(&self, request: &Value) -> Value {
+        let answer = self.post("/api/execute", request);
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    /// Runs `code` with the defaults.
+    pub(crate) fn run(&self, code: &str) -> Value {
+        self.execute(&serde_json::json!({ "code": code }))
+    }
+
+    /// Runs `code`, which must succeed; its result.
+    pub(crate) fn result(&self, code: &str) -> Value {
+        let execution = self.run(code);
+        assert_eq!(execution["outcome"], "succeeded", "{code}: {execution}");
+        execution["result"].clone()
+    }
+
+    /// `POST /api/jobs`, which must answer 202; the job's id.
+    pub(crate) fn submit(&self, request: &Value) -> String {
+        let answer = self.post("/api/jobs", request);
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The job once it is final.
+    pub(crate) fn finished(&self, id: &str) -> Value {
+        let answer = self.get_with(&format!("/api/jobs/{id}"), &[("prefer", "wait=30")]);
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    /// Zygotes and job processes, by the kernel's word.
+    pub(crate) fn descendants(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut unvisited = children_of(self.pid());
+        while let Some(pid) = unvisited.pop() {
+            found.push(pid);
+            unvisited.extend(children_of(pid));
+        }
+        found
+    }
+
+    /// Sends a signal by number.
+    pub(crate) fn signal(&self, number: i32) {
+        signal(self.pid(), number);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Children of a process, over all of its threads.
+pub(crate) fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| {
+            text.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<u32>>()
+        })
+        .collect()
+}
+
+/// Sends a signal to any process.
+pub(crate) fn signal(pid: u32, number: i32) {
+    let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
+    let signal = nix::sys::signal::Signal::try_from(number).unwrap();
+    let _ = nix::sys::signal::kill(pid, signal);
+}
+
+/// Asks until it is so; for what another process does in its own time.
+pub(crate) fn eventually(within: Duration, what: &str, is_so: impl Fn() -> bool) -> Duration {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < within, "not within {within:?}: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+    start.elapsed()
+}
+
+fn answer(mut response: Response<ureq::Body>) -> Answer {
+    Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        text: response
+            .body_mut()
+            .with_config()
+            .limit(64 << 20)
+            .read_to_string()
+            .unwrap(),
+    }
+}
+
+/// Reads the log up to the line that names the port, and goes on emptying it in a thread of its own.
+fn wait_for_port(log: BufReader<std::process::ChildStderr>) -> u16 {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut seen = String::new();
+        for line in log.lines().map_while(Result::ok) {
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                let address = address.split(' ').next().unwrap();
+                let port = address.rsplit(':').next().unwrap().parse().unwrap();
+                let _ = sender.send(Ok(port));
+            }
+            seen.push_str(&line);
+            seen.push('\n');
+        }
+        let _ = sender.send(Err(seen));
+    });
+    match receiver.recv_timeout(START_WITHIN) {
+        Ok(Ok(port)) => port,
+        Ok(Err(log)) => panic!("the service did not start:\n{log}"),
+        Err(_) => panic!("the service did not start in time"),
+    }
+}
