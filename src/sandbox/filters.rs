@@ -1,7 +1,8 @@
 //! Which system calls each process may make. Anything else kills it.
 //!
-//! Allow-lists: a call that is not named here, a call of another architecture and the x32 numbers all end the process
-//! with SIGSYS. Both programs are compiled once, in the zygote; a job process only hands the second to the kernel.
+//! The zygote's is an allow-list: a call that is not named here, a call of another architecture and the x32 numbers all
+//! end the process with SIGSYS. A job process inherits it and takes away what is the zygote's alone. Both programs are
+//! compiled once, in the zygote; a job process only hands the second to the kernel.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition,
@@ -17,38 +18,37 @@ pub(super) struct FilterError(#[from] seccompiler::BackendError);
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// What the zygote may do: take orders, fork, reap, report. Its children start with the same.
+/// What only the zygote does: take orders, fork, reap, report, and what goes with a fork in the C library.
+const ZYGOTE_ALONE: [libc::c_long; 13] = [
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_close,
+    libc::SYS_wait4,
+    libc::SYS_clone,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_set_tid_address,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    // The child ties its life to the zygote's, and installs its own filter.
+    libc::SYS_prctl,
+    libc::SYS_seccomp,
+];
+
+/// What the zygote may do. Its children start with the same.
 pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, FilterError> {
     let mut rules = memory_and_time()?;
-    allow(
-        &mut rules,
-        &[
-            libc::SYS_recvmsg,
-            libc::SYS_sendto,
-            libc::SYS_close,
-            libc::SYS_wait4,
-            // What fork of the C library does around the clone, in parent and child.
-            libc::SYS_set_robust_list,
-            libc::SYS_rseq,
-            libc::SYS_set_tid_address,
-            libc::SYS_rt_sigprocmask,
-            libc::SYS_gettid,
-            libc::SYS_getpid,
-            libc::SYS_getppid,
-            // The child's own second filter.
-            libc::SYS_seccomp,
-        ],
-    );
+    allow(&mut rules, &ZYGOTE_ALONE);
     // fork and nothing more: no thread, no shared memory, no namespace.
     let fork_flags =
         u64::try_from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD)
             .unwrap_or_default();
+    let set_parent_death_signal = u64::try_from(libc::PR_SET_PDEATHSIG).unwrap_or_default();
     rules.insert(
         libc::SYS_clone,
         vec![rule(&[(0, ArgLen::Qword, Op::Eq, fork_flags)])?],
     );
-    // The child ties its life to the zygote's.
-    let set_parent_death_signal = u64::try_from(libc::PR_SET_PDEATHSIG).unwrap_or_default();
     rules.insert(
         libc::SYS_prctl,
         vec![rule(&[(
@@ -60,15 +60,20 @@ pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, Filte
     );
     limit_self(&mut rules)?;
     read_and_write(&mut rules, &[control, channel])?;
-    compile(rules)
+    compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
-/// What a job process may do: read its job, compute, write its frames, end.
-pub(super) fn job_process(channel: RawFd) -> Result<BpfProgram, FilterError> {
-    let mut rules = memory_and_time()?;
-    limit_self(&mut rules)?;
-    read_and_write(&mut rules, &[channel])?;
-    compile(rules)
+/// What a job process may not do any more, of what its zygote may: everything that is the zygote's alone, and the
+/// zygote's descriptor. The kernel asks both filters and takes the sterner answer, so together they are an allow-list:
+/// read the job, compute, write frames, end. Written as the difference because every child installs it, and the kernel's
+/// work for that grows with its length.
+pub(super) fn job_process(control: RawFd) -> Result<BpfProgram, FilterError> {
+    let mut rules = Rules::new();
+    allow(&mut rules, &ZYGOTE_ALONE);
+    for call in [libc::SYS_read, libc::SYS_write] {
+        rules.insert(call, vec![on_descriptor(control)?]);
+    }
+    compile(rules, SeccompAction::Allow, SeccompAction::KillProcess)
 }
 
 /// What a launcher may do: wait for its zygote and end.
@@ -82,7 +87,7 @@ pub(super) fn launcher() -> Result<BpfProgram, FilterError> {
             libc::SYS_rt_sigreturn,
         ],
     );
-    compile(rules)
+    compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
 fn memory_and_time() -> Result<Rules, FilterError> {
@@ -128,23 +133,21 @@ fn limit_self(rules: &mut Rules) -> Result<(), FilterError> {
 
 /// Reading from `descriptors`; writing to them and to the standard two, which lead nowhere.
 fn read_and_write(rules: &mut Rules, descriptors: &[RawFd]) -> Result<(), FilterError> {
-    let on = |descriptor: RawFd| {
-        rule(&[(
-            0,
-            ArgLen::Dword,
-            Op::Eq,
-            u64::try_from(descriptor).unwrap_or(u64::MAX),
-        )])
-    };
-    let readable: Result<Vec<_>, _> = descriptors.iter().map(|fd| on(*fd)).collect();
+    let readable: Result<Vec<_>, _> = descriptors.iter().copied().map(on_descriptor).collect();
     let writable: Result<Vec<_>, _> = descriptors
         .iter()
         .chain(&[libc::STDOUT_FILENO, libc::STDERR_FILENO])
-        .map(|fd| on(*fd))
+        .copied()
+        .map(on_descriptor)
         .collect();
     rules.insert(libc::SYS_read, readable?);
     rules.insert(libc::SYS_write, writable?);
     Ok(())
+}
+
+fn on_descriptor(descriptor: RawFd) -> Result<SeccompRule, FilterError> {
+    let descriptor = u64::try_from(descriptor).unwrap_or(u64::MAX);
+    rule(&[(0, ArgLen::Dword, Op::Eq, descriptor)])
 }
 
 fn allow(rules: &mut Rules, calls: &[libc::c_long]) {
@@ -161,13 +164,12 @@ fn rule(conditions: &[(u8, ArgLen, Op, u64)]) -> Result<SeccompRule, FilterError
     Ok(SeccompRule::new(conditions?)?)
 }
 
-fn compile(rules: Rules) -> Result<BpfProgram, FilterError> {
+fn compile(
+    rules: Rules,
+    others: SeccompAction,
+    named: SeccompAction,
+) -> Result<BpfProgram, FilterError> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::KillProcess,
-        SeccompAction::Allow,
-        architecture,
-    )?;
+    let filter = SeccompFilter::new(rules, others, named, architecture)?;
     Ok(filter.try_into()?)
 }

@@ -25,6 +25,7 @@ mod level;
 mod proof;
 mod supervise;
 mod sys;
+mod text;
 mod walls;
 mod wire;
 mod zygote;

@@ -5,7 +5,9 @@
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use seccompiler::sock_filter;
+use std::ops::Range;
 use std::os::fd::RawFd;
+use std::ptr;
 use std::time::Duration;
 
 /// Which side of a fork this is.
@@ -197,4 +199,49 @@ pub(super) fn write_fd(descriptor: RawFd, bytes: &[u8]) -> Result<usize, Errno> 
     // SAFETY: the pointer and the length are of one live buffer.
     let written = unsafe { libc::write(descriptor, bytes.as_ptr().cast(), bytes.len()) };
     Errno::result(written).map(|count| usize::try_from(count).unwrap_or_default())
+}
+
+/// Copies the memory at `range` to pages of `huge` bytes and puts them in its place, over the whole of `whole`: the range
+/// extended to huge boundaries, where nothing else is mapped. Leaves everything as it was if `is_huge` denies the copy.
+pub(super) fn replace_by_huge_pages(
+    range: &Range<usize>,
+    whole: &Range<usize>,
+    huge: usize,
+    is_executable: bool,
+    is_huge: impl Fn(&Range<usize>) -> bool,
+) {
+    let rights = libc::PROT_READ | if is_executable { libc::PROT_EXEC } else { 0 };
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let writable = libc::PROT_READ | libc::PROT_WRITE;
+    let room_bytes = whole.len() + huge;
+    // SAFETY: a new mapping, at an address of the kernel's choice.
+    let room = unsafe { libc::mmap(ptr::null_mut(), room_bytes, writable, private, -1, 0) };
+    if room == libc::MAP_FAILED {
+        return;
+    }
+    let start = room.addr().next_multiple_of(huge);
+    let copy = room.with_addr(start);
+    // SAFETY: `copy` and `whole.len()` bytes after it lie inside the new mapping, which nothing else uses; the source is
+    // mapped readable by the caller's word. The last step puts the same bytes, with the rights they had, where they were
+    // before, in one system call, and covers beside them only what the caller says is unmapped: code that runs from
+    // there, this function too, does not notice.
+    unsafe {
+        libc::madvise(copy, whole.len(), libc::MADV_HUGEPAGE);
+        let target = copy.byte_add(range.start - whole.start);
+        ptr::copy_nonoverlapping(
+            ptr::with_exposed_provenance::<u8>(range.start),
+            target.cast(),
+            range.len(),
+        );
+        libc::munmap(room, start - room.addr());
+        libc::munmap(copy.byte_add(whole.len()), room.addr() + huge - start);
+        if libc::mprotect(copy, whole.len(), rights) != 0 || !is_huge(&(start..start + whole.len()))
+        {
+            libc::munmap(copy, whole.len());
+            return;
+        }
+        let place = ptr::with_exposed_provenance_mut::<libc::c_void>(whole.start);
+        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+        libc::mremap(copy, whole.len(), whole.len(), flags, place);
+    }
 }

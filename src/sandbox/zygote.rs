@@ -9,7 +9,7 @@ use super::job_process::{self, JobBody};
 use super::level::{IsolationLevel, WallReport};
 use super::sys::{self, Forked, Reaped};
 use super::walls::{self, WallMissing, missing};
-use super::{filters, proof};
+use super::{filters, proof, text};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -91,13 +91,15 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
     sys::reset_signal(libc::SIGBUS);
     // The engine is warmed before files are out of reach: it looks once at the time zone.
     let warm = B::warm().map_err(|reason| missing("engine", reason))?;
+    // After it: what this allocates and frees would leave holes in the heap, and the engine's objects on more pages.
+    text::move_to_huge_pages();
     let rlimits = walls::limit_resources()?;
     let memory = walls::refuse_executable_memory();
     let landlock = walls::deny_files_and_network(plan.max_isolation);
 
     let zygote_filter =
         filters::zygote(CONTROL, CHANNEL).map_err(|error| missing("seccomp", error))?;
-    let job_filter = filters::job_process(CHANNEL).map_err(|error| missing("seccomp", error))?;
+    let job_filter = filters::job_process(CONTROL).map_err(|error| missing("seccomp", error))?;
     sys::install_filter(&zygote_filter)
         .map_err(|errno| missing("seccomp", format!("the filter is refused: {errno}")))?;
     let seccomp = proof::of_both_filters(&job_filter)?;
