@@ -13,6 +13,7 @@ use std::time::Duration;
 
 /// The stable name of a problem. Clients may match on it; it never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::enum_variant_names)] // the names are the API's
 pub(crate) enum Code {
     InvalidJson,
     InvalidBody,

@@ -95,7 +95,7 @@ impl Ordered {
     }
 }
 
-fn receive_hello(channel: &OwnedFd, ancillary: &mut Vec<u8>) -> Result<Pid, NoHello> {
+fn receive_hello(channel: &OwnedFd, ancillary: &mut [u8]) -> Result<Pid, NoHello> {
     // Large enough to notice anything more than a hello.
     let mut bytes = [0; HELLO_FRAME.len() + 1];
     let mut parts = [IoSliceMut::new(&mut bytes)];

@@ -128,8 +128,8 @@ impl Orders {
             })
         });
         match (byte[0], descriptor) {
-            // SAFETY: the kernel just made this descriptor for this process, and nothing else knows its number.
             (ORDER_SPARE, Some(descriptor)) => {
+                // SAFETY: the kernel just made this descriptor for this process, and nothing else knows its number.
                 Order::Spare(unsafe { OwnedFd::from_raw_fd(descriptor) })
             }
             (ORDER_REPORT, _) => Order::Report,

@@ -1,32 +1,25 @@
 //! The forked child that runs exactly one execution.
 //!
-//! It takes the second filter before it reads a byte, says hello, reads its job, lowers its own address space to the
-//! job's measure, runs, writes its last frame and waits to be killed. It never returns and runs no destructor.
+//! It takes the second filter before it reads a byte, says hello, lowers its own address space to the job's measure,
+//! reads its job, runs, writes its last frame and waits to be killed. It never returns and runs no destructor.
 
 use super::frames::{self, HELLO_FRAME};
 use super::sys;
 use super::wire::{self, Header, PREFIX_BYTES};
 use super::zygote::{CHANNEL, CONTROL};
-use crate::domain::{Limits, LogKind, Outcome, ScriptError, ValueType};
+use crate::domain::{LogKind, Outcome, ScriptError, ValueType};
 use crate::engine::{Completion, Output, WarmEngine};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::Pid;
 use seccompiler::BpfProgram;
 use std::cell::RefCell;
-use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
 
 const EXIT_ORDERLY: i32 = 0;
 const EXIT_BROKEN: i32 = 71;
-
-/// Address space beyond the heap: the engine's C stack, source and input once as bytes and once parsed, and the
-/// allocator's own waste.
-const OVERHEAD_BYTES: u64 = 32 << 20;
-/// How often a job's own bytes and its output may stand in memory outside the measured heap.
-const COPIES: u64 = 4;
 
 /// What a zygote prepares and a job process does. The service's is [`EngineBody`]; the tests put attackers here.
 pub trait JobBody {
@@ -98,7 +91,8 @@ impl Channel {
         }
     }
 
-    fn read_job(self) -> JobBytes {
+    /// Reads all of the job. Takes no more memory than the job says before the kernel has been told its bound.
+    fn read_job(self, born_with_bytes: u64) -> JobBytes {
         // One read takes all of an ordinary job.
         let mut bytes = vec![0; 4096];
         let mut filled = 0;
@@ -110,23 +104,30 @@ impl Channel {
                 Err(_) => sys::exit_now(EXIT_BROKEN),
             }
         }
-        let Some((header_bytes, text_bytes)) = wire::lengths(&bytes) else {
+        let Some(prefix) = wire::prefix(&bytes) else {
             sys::exit_now(EXIT_BROKEN)
         };
-        bytes.resize(PREFIX_BYTES + header_bytes + text_bytes, 0);
-        self.fill(
-            &mut bytes,
-            filled.min(PREFIX_BYTES + header_bytes + text_bytes),
-        );
+        let most = born_with_bytes.saturating_add(prefix.room);
+        if setrlimit(Resource::RLIMIT_AS, most, most).is_err() {
+            sys::exit_now(EXIT_BROKEN);
+        }
+        let job_bytes = PREFIX_BYTES + prefix.header_bytes + prefix.text_bytes;
+        bytes.resize(job_bytes, 0);
+        self.fill(&mut bytes, filled.min(job_bytes));
         JobBytes {
             bytes,
-            header_bytes,
+            header_bytes: prefix.header_bytes,
         }
     }
 }
 
 /// The child's side of the fork.
-pub(super) fn begin<B: JobBody>(warm: B::Warm, zygote: Pid, filter: &BpfProgram) -> ! {
+pub(super) fn begin<B: JobBody>(
+    warm: B::Warm,
+    zygote: Pid,
+    filter: &BpfProgram,
+    born_with_bytes: u64,
+) -> ! {
     sys::close_fd(CONTROL);
     let tied = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).is_ok()
         && nix::unistd::getppid() == zygote;
@@ -136,7 +137,7 @@ pub(super) fn begin<B: JobBody>(warm: B::Warm, zygote: Pid, filter: &BpfProgram)
     }
     let channel = Channel(());
     channel.write_all(&HELLO_FRAME);
-    let job = channel.read_job();
+    let job = channel.read_job(born_with_bytes);
     B::run(warm, job, channel)
 }
 
@@ -144,68 +145,30 @@ pub(super) fn begin<B: JobBody>(warm: B::Warm, zygote: Pid, filter: &BpfProgram)
 #[derive(Debug)]
 pub struct EngineBody;
 
-/// A warm engine, and how much address space the zygote takes by itself.
-#[derive(Debug)]
-pub struct Warm {
-    engine: WarmEngine,
-    address_space_bytes: u64,
-}
-
 impl JobBody for EngineBody {
-    type Warm = Warm;
+    type Warm = WarmEngine;
 
-    fn warm() -> Result<Warm, String> {
-        let engine = WarmEngine::warm().map_err(|error| error.to_string())?;
-        Ok(Warm {
-            engine,
-            address_space_bytes: own_address_space()?,
-        })
+    fn warm() -> Result<WarmEngine, String> {
+        WarmEngine::warm().map_err(|error| error.to_string())
     }
 
-    fn run(warm: Warm, job: JobBytes, channel: Channel) -> ! {
+    fn run(warm: WarmEngine, job: JobBytes, channel: Channel) -> ! {
         let Ok(header) = wire::decode_header(job.header()) else {
             sys::exit_now(EXIT_BROKEN)
         };
-        bound_address_space(warm.address_space_bytes, &header.limits(), job.bytes.len());
         let output = Rc::new(ChannelOutput {
             channel,
             buffer: RefCell::new(Vec::with_capacity(1024)),
         });
-        if let Header::NetCheck { host, port, .. } = header {
+        if let Header::NetCheck { host, port } = header {
             let text = try_network(SocketAddr::new(host, port));
             output.finish(&net_check_completion(text))
         }
         let Ok(engine_job) = wire::engine_job(&header, job.texts()) else {
             sys::exit_now(EXIT_BROKEN)
         };
-        warm.engine.run(&engine_job, output)
+        warm.run(&engine_job, output)
     }
-}
-
-/// The third wall round memory, behind the engine's own meter: the kernel's.
-fn bound_address_space(own_bytes: u64, limits: &Limits, job_bytes: usize) {
-    let job_bytes = u64::try_from(job_bytes).unwrap_or(u64::MAX);
-    let copied = job_bytes.saturating_add(u64::from(limits.output_bytes()));
-    let most = own_bytes
-        .saturating_add(limits.memory_bytes())
-        .saturating_add(OVERHEAD_BYTES)
-        .saturating_add(copied.saturating_mul(COPIES));
-    if setrlimit(Resource::RLIMIT_AS, most, most).is_err() {
-        sys::exit_now(EXIT_BROKEN);
-    }
-}
-
-fn own_address_space() -> Result<u64, String> {
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
-        .ok_or("/proc/self/statm cannot be read")?;
-    let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten()
-        .and_then(|bytes| u64::try_from(bytes).ok())
-        .unwrap_or(4096);
-    Ok(pages * page_bytes)
 }
 
 /// Opens a connection as native code would. Behind the walls the first call ends this process.

@@ -124,6 +124,20 @@ pub(super) fn tie_down() -> Result<WallReport, WallMissing> {
     .required())
 }
 
+/// Address space of this process as it stands: what every job process is born with.
+pub(super) fn address_space_bytes() -> Result<u64, WallMissing> {
+    let pages = fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
+        .ok_or_else(|| missing("rlimits", "/proc/self/statm cannot be read"))?;
+    let page_bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(4096);
+    Ok(pages * page_bytes)
+}
+
 /// Bounds that the kernel keeps. Address space is bounded later, by each job process for its own job.
 pub(super) fn limit_resources() -> Result<WallReport, WallMissing> {
     let bounds = [

@@ -1,9 +1,10 @@
 //! What a job process reads: a header that says what to do and how long each text is, then the texts.
 //!
 //! ```text
-//!   u32 header length | u32 length of the texts | header (JSON) | texts, one after the other
+//!   u32 header length | u32 length of the texts | u64 room | header (JSON) | texts, one after the other
 //! ```
-//! Little-endian. Written by the executor, which is trusted; the texts themselves are the client's.
+//! Little-endian. `room` is the address space, bytes, that the job process may take beside what it was born with.
+//! Written by the executor, which is trusted; the texts themselves are the client's.
 
 use crate::domain::{Limits, Script};
 use crate::engine::EngineJob;
@@ -12,7 +13,13 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// Bytes before the header.
-pub(super) const PREFIX_BYTES: usize = 8;
+pub(super) const PREFIX_BYTES: usize = 16;
+
+/// Address space beyond the heap: the engine's C stack, source and input once as bytes and once parsed, and the
+/// allocator's own waste.
+const OVERHEAD_BYTES: u64 = 32 << 20;
+/// How often a job's own bytes and its output may stand in memory outside the measured heap.
+const COPIES: u64 = 4;
 
 /// What an execution is to do.
 #[derive(Debug, Clone, Copy)]
@@ -64,16 +71,7 @@ pub(super) enum Header<'a> {
     NetCheck {
         host: IpAddr,
         port: u16,
-        limits: Limits,
     },
-}
-
-impl Header<'_> {
-    pub(super) fn limits(&self) -> Limits {
-        match self {
-            Self::Script { limits, .. } | Self::NetCheck { limits, .. } => *limits,
-        }
-    }
 }
 
 /// The bytes were not a job.
@@ -99,19 +97,30 @@ pub(super) fn encode(work: &Work<'_>, buffer: &mut Vec<u8>) -> Result<(), BadJob
         }
     }
     let text_bytes = buffer.len() - PREFIX_BYTES - header_bytes;
+    let room = room_for(&work.limits(), buffer.len());
     let header_bytes = u32::try_from(header_bytes).map_err(|_| BadJob)?;
     let text_bytes = u32::try_from(text_bytes).map_err(|_| BadJob)?;
     buffer[..4].copy_from_slice(&header_bytes.to_le_bytes());
-    buffer[4..PREFIX_BYTES].copy_from_slice(&text_bytes.to_le_bytes());
+    buffer[4..8].copy_from_slice(&text_bytes.to_le_bytes());
+    buffer[8..PREFIX_BYTES].copy_from_slice(&room.to_le_bytes());
     Ok(())
+}
+
+/// The third wall round memory, behind the engine's own meter: the kernel's.
+fn room_for(limits: &Limits, job_bytes: usize) -> u64 {
+    let job_bytes = u64::try_from(job_bytes).unwrap_or(u64::MAX);
+    let copied = job_bytes.saturating_add(u64::from(limits.output_bytes()));
+    limits
+        .memory_bytes()
+        .saturating_add(OVERHEAD_BYTES)
+        .saturating_add(copied.saturating_mul(COPIES))
 }
 
 fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
     match work {
-        Work::NetCheck { host, port, limits } => Header::NetCheck {
+        Work::NetCheck { host, port, .. } => Header::NetCheck {
             host: *host,
             port: *port,
-            limits: *limits,
         },
         Work::Script {
             script,
@@ -141,14 +150,24 @@ fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
     }
 }
 
-/// The two lengths of a prefix: header and texts.
-pub(super) fn lengths(prefix: &[u8]) -> Option<(usize, usize)> {
-    let header: [u8; 4] = prefix.get(..4)?.try_into().ok()?;
-    let texts: [u8; 4] = prefix.get(4..PREFIX_BYTES)?.try_into().ok()?;
-    Some((
-        usize::try_from(u32::from_le_bytes(header)).ok()?,
-        usize::try_from(u32::from_le_bytes(texts)).ok()?,
-    ))
+/// What stands before the header.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prefix {
+    pub(super) header_bytes: usize,
+    pub(super) text_bytes: usize,
+    pub(super) room: u64,
+}
+
+/// Reads a prefix.
+pub(super) fn prefix(bytes: &[u8]) -> Option<Prefix> {
+    let header: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
+    let texts: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
+    let room: [u8; 8] = bytes.get(8..PREFIX_BYTES)?.try_into().ok()?;
+    Some(Prefix {
+        header_bytes: usize::try_from(u32::from_le_bytes(header)).ok()?,
+        text_bytes: usize::try_from(u32::from_le_bytes(texts)).ok()?,
+        room: u64::from_le_bytes(room),
+    })
 }
 
 /// Reads a header.
@@ -243,9 +262,13 @@ mod tests {
         };
         encode(&work, &mut bytes).unwrap();
 
-        let (header_bytes, text_bytes) = lengths(&bytes).unwrap();
-        assert_eq!(bytes.len(), PREFIX_BYTES + header_bytes + text_bytes);
-        let (header, texts) = bytes[PREFIX_BYTES..].split_at(header_bytes);
+        let read = prefix(&bytes).unwrap();
+        assert_eq!(
+            bytes.len(),
+            PREFIX_BYTES + read.header_bytes + read.text_bytes
+        );
+        assert!(read.room > limits.memory_bytes());
+        let (header, texts) = bytes[PREFIX_BYTES..].split_at(read.header_bytes);
         let header = decode_header(header).unwrap();
         let job = engine_job(&header, texts).unwrap();
         assert_eq!(job.sources, [("code", "var é = 1;"), ("pi.js", "input")]);

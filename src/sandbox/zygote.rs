@@ -51,12 +51,12 @@ fn enter<B: JobBody>() -> ! {
         Ok(ready) => {
             let readiness = Readiness::Ready {
                 level: ready.level,
-                walls: ready.walls,
+                walls: ready.walls.clone(),
             };
             if send_message(orders.socket(), &readiness).is_err() {
                 sys::exit_now(EXIT_ORDERLY);
             }
-            serve::<B>(ready.warm, &mut orders, &ready.job_filter)
+            serve(ready, &mut orders)
         }
         Err(WallMissing { wall, reason }) => {
             let readiness = Readiness::Failed {
@@ -72,6 +72,7 @@ fn enter<B: JobBody>() -> ! {
 struct Ready<B: JobBody> {
     warm: B::Warm,
     job_filter: BpfProgram,
+    address_space_bytes: u64,
     level: IsolationLevel,
     walls: Vec<WallReport>,
 }
@@ -93,6 +94,7 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
     let warm = B::warm().map_err(|reason| missing("engine", reason))?;
     // After it: what this allocates and frees would leave holes in the heap, and the engine's objects on more pages.
     text::move_to_huge_pages();
+    let address_space_bytes = walls::address_space_bytes()?;
     let rlimits = walls::limit_resources()?;
     let memory = walls::refuse_executable_memory();
     let landlock = walls::deny_files_and_network(plan.max_isolation);
@@ -113,6 +115,7 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
     Ok(Ready {
         warm,
         job_filter,
+        address_space_bytes,
         level,
         walls: vec![
             fork,
@@ -143,7 +146,7 @@ fn continue_in_child() -> Result<(), WallMissing> {
     sys::exit_now(EXIT_ORDERLY)
 }
 
-fn serve<B: JobBody>(warm: B::Warm, orders: &mut Orders, job_filter: &BpfProgram) -> ! {
+fn serve<B: JobBody>(ready: Ready<B>, orders: &mut Orders) -> ! {
     let zygote = nix::unistd::getpid();
     let mut running: Option<Pid> = None;
     let mut last = Reaped::default();
@@ -161,7 +164,12 @@ fn serve<B: JobBody>(warm: B::Warm, orders: &mut Orders, job_filter: &BpfProgram
             sys::exit_now(EXIT_WALL_MISSING);
         }
         let spare = match sys::fork() {
-            Ok(Forked::Child) => job_process::begin::<B>(warm, zygote, job_filter),
+            Ok(Forked::Child) => job_process::begin::<B>(
+                ready.warm,
+                zygote,
+                &ready.job_filter,
+                ready.address_space_bytes,
+            ),
             Ok(Forked::Parent(spare)) => spare,
             // Without the channel the executor sees it close at once, and starts another zygote.
             Err(_) => sys::exit_now(EXIT_WALL_MISSING),

@@ -1,0 +1,53 @@
+# make run     builds what is missing and serves on http://127.0.0.1:8081
+# make test    every test
+# make lint    format, clippy, licences
+# make bench   what it costs on this machine; nothing fails by it
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := run
+.PHONY: run build test lint bench advisories tools tools-lint tools-bench
+
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+BINARY := target/release/sandpiper
+# As root on a Debian system what is missing is installed; anybody else is told what to type.
+APT := $(if $(shell command -v apt-get),$(if $(filter 0,$(shell id -u)),yes))
+
+run: build
+	exec $(BINARY) serve
+
+build: tools
+	$(CARGO) build --release --locked
+
+test: tools
+	$(CARGO) test --workspace --locked
+
+lint: tools tools-lint
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) deny --locked --log-level error check licenses bans sources
+
+bench: build tools-bench
+	benches/run
+
+advisories: tools-lint
+	$(CARGO) deny --locked check advisories
+
+tools:
+	@command -v $(CARGO) >/dev/null || { \
+	  echo "Rust is missing. Install 1.95 or newer from https://rustup.rs and try again." >&2; exit 1; }
+	@$(call ensure,cc,gcc libc6-dev)
+
+tools-lint:
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
+	  echo "Type: rustup component add rustfmt clippy" >&2; exit 1; }
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION)
+
+tools-bench:
+	@$(call ensure,wrk,wrk)
+
+# $(call ensure,COMMAND,PACKAGES): COMMAND is there afterwards, or it is said how to get it.
+ensure = command -v $(1) >/dev/null || { \
+  if [ -n "$(APT)" ]; then apt-get update -qq && apt-get install -y -qq $(2); \
+  else echo "$(1) is missing. On Debian or Ubuntu type: sudo apt-get install $(2)" >&2; exit 1; fi; }

@@ -1,0 +1,168 @@
+//! Native attackers against the walls: code that runs in the job process as if the engine had been taken over.
+//!
+//! This test binary is its own zygote: the sandbox executes the running binary again, and [`Attacker`] stands where the
+//! service has its engine. The job's text names the attack. An attack that comes back reports it, and the test fails.
+#![allow(unsafe_code)] // attackers make raw system calls
+#![allow(clippy::unwrap_used)] // a test
+
+mod attacks;
+mod forgeries;
+
+use attacks::Attacker;
+use libtest_mimic::{Arguments, Failed, Trial};
+use sandpiper::domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
+use sandpiper::sandbox::{
+    CancelToken, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan, enter_if_asked,
+};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// What every attack gets; it has nothing to wait for.
+const TIMEOUT_MS: u32 = 300;
+const KILL_GRACE: Duration = Duration::from_millis(250);
+/// What a busy machine may add.
+const SLACK: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    enter_if_asked::<Attacker>();
+    let mut trials = Vec::new();
+    for level in [IsolationLevel::L2, IsolationLevel::L3, IsolationLevel::L4] {
+        for attack in attacks::FORBIDDEN {
+            trials.push(Trial::test(
+                format!("{level}_{attack}_kills_its_caller"),
+                move || is_killed_for_a_forbidden_call(level, attack),
+            ));
+        }
+    }
+    for (forgery, expected) in forgeries::ALL {
+        trials.push(Trial::test(
+            format!("{forgery}_is_a_crash_and_no_more"),
+            move || is_a_crash(forgery, expected),
+        ));
+    }
+    trials.extend([
+        Trial::test("what_is_allowed_comes_back", what_is_allowed_comes_back),
+        Trial::test("a_killed_job_leaves_its_log", a_killed_job_leaves_its_log),
+        Trial::test(
+            "an_attack_costs_only_its_own_zygote",
+            an_attack_costs_only_its_own_zygote,
+        ),
+        Trial::test(
+            "memory_ends_at_the_jobs_own_bound",
+            memory_ends_at_the_jobs_own_bound,
+        ),
+    ]);
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn sandbox(max_isolation: IsolationLevel) -> Sandbox {
+    Sandbox::start(SandboxOptions {
+        plan: ZygotePlan { max_isolation },
+        min_isolation: IsolationLevel::L2,
+        kill_grace: KILL_GRACE,
+        executions_per_zygote: 1_000,
+    })
+    .unwrap()
+}
+
+fn run(sandbox: &mut Sandbox, attack: &str) -> Execution {
+    let ceiling = Ceiling {
+        timeout_ms: TIMEOUT_MS,
+        memory_bytes: 8 << 20,
+        output_bytes: 64 << 10,
+    };
+    let limits = Limits::defaults(TIMEOUT_MS, 8 << 20, 64 << 10, &ceiling).unwrap();
+    let script = Script::new(ScriptDraft {
+        code: Some(attack.to_owned()),
+        ..ScriptDraft::default()
+    })
+    .unwrap();
+    let work = Work::Script {
+        script: &script,
+        limits,
+        entropy: 0,
+    };
+    let start = Instant::now();
+    let execution = sandbox
+        .run(JobId::generate(), &work, &CancelToken::default())
+        .unwrap();
+    let took = start.elapsed();
+    let most = limits.timeout() + KILL_GRACE + SLACK;
+    assert!(took < most, "{attack} took {took:?}");
+    execution
+}
+
+fn message_of(execution: &Execution) -> &str {
+    execution
+        .error
+        .as_ref()
+        .map_or("", |error| error.message.as_str())
+}
+
+fn check(holds: bool, execution: &Execution) -> Result<(), Failed> {
+    if holds {
+        return Ok(());
+    }
+    Err(format!("{execution:?}").into())
+}
+
+fn is_killed_for_a_forbidden_call(level: IsolationLevel, attack: &str) -> Result<(), Failed> {
+    let execution = run(&mut sandbox(level), attack);
+    let killed = execution.outcome == Outcome::Crashed
+        && message_of(&execution).contains("system call that is forbidden");
+    check(killed, &execution)
+}
+
+fn is_a_crash(forgery: &str, expected: &str) -> Result<(), Failed> {
+    let mut sandbox = sandbox(IsolationLevel::L4);
+    let execution = run(&mut sandbox, forgery);
+    let as_told = match execution.outcome {
+        Outcome::Crashed => message_of(&execution).contains(expected),
+        Outcome::TimedOut => expected == "timed out",
+        _ => false,
+    };
+    check(as_told, &execution)?;
+    let next = run(&mut sandbox, "nothing");
+    check(next.outcome == Outcome::Succeeded, &next)
+}
+
+/// The control: if the harness itself killed everything, the tests above would pass for nothing.
+fn what_is_allowed_comes_back() -> Result<(), Failed> {
+    for harmless in attacks::ALLOWED {
+        let execution = run(&mut sandbox(IsolationLevel::L4), harmless);
+        check(execution.outcome == Outcome::Succeeded, &execution)?;
+    }
+    Ok(())
+}
+
+fn a_killed_job_leaves_its_log() -> Result<(), Failed> {
+    let execution = run(&mut sandbox(IsolationLevel::L4), "log_then_spin");
+    let kept = execution.outcome == Outcome::TimedOut && execution.log.len() == 1;
+    check(kept, &execution)
+}
+
+fn an_attack_costs_only_its_own_zygote() -> Result<(), Failed> {
+    let mut sandbox = sandbox(IsolationLevel::L4);
+    for _ in 0..5 {
+        let attacked = run(&mut sandbox, "open");
+        check(attacked.outcome == Outcome::Crashed, &attacked)?;
+        let honest = run(&mut sandbox, "nothing");
+        check(honest.outcome == Outcome::Succeeded, &honest)?;
+    }
+    let counters = sandbox.counters();
+    if counters.crashed == 5 && counters.zygotes_failed == 5 {
+        return Ok(());
+    }
+    Err(format!("{counters:?}").into())
+}
+
+fn memory_ends_at_the_jobs_own_bound() -> Result<(), Failed> {
+    let execution = run(&mut sandbox(IsolationLevel::L4), "map_memory_until_refused");
+    let mapped: u64 = execution
+        .result
+        .as_ref()
+        .and_then(|result| result.as_str().parse().ok())
+        .ok_or_else(|| Failed::from(format!("{execution:?}")))?;
+    // The heap's 8 MiB and the overhead that src/sandbox/job_process.rs grants beside it.
+    check(mapped <= 64 << 20, &execution)
+}
