@@ -1,5 +1,7 @@
 //! The promises of the service, each a sentence, kept by the real binary over real HTTP.
 
+mod architecture;
+mod promises;
 mod support;
 
 #[test]

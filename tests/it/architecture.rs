@@ -1,0 +1,131 @@
+//! Imports point one way. This reads the `use` lines and fails when an arrow turns back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each part of the house, and what it may name of the others.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("engine", &["domain"]),
+    ("sandbox", &["domain", "engine"]),
+    ("store", &["domain"]),
+    ("actors", &["domain", "sandbox", "store"]),
+    ("scripts", &["domain"]),
+    ("http", &["actors", "domain", "scripts"]),
+    ("config", &["actors", "domain", "http", "sandbox", "store"]),
+    ("commands", &["config", "domain", "http", "sandbox"]),
+    (
+        "app",
+        &[
+            "actors", "config", "domain", "http", "sandbox", "scripts", "store",
+        ],
+    ),
+];
+
+/// A crate, and the only part that may name it.
+const HOMES: &[(&str, &[&str])] = &[
+    ("rquickjs", &["engine"]),
+    ("seccompiler", &["sandbox"]),
+    ("landlock", &["sandbox"]),
+    ("actix::", &["actors", "app"]),
+    ("dashmap", &["store"]),
+    ("clap", &["config", "main"]),
+];
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut unread = vec![root.clone()];
+    let mut found = Vec::new();
+    while let Some(path) = unread.pop() {
+        if path.is_dir() {
+            unread.extend(
+                fs::read_dir(&path)
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let inside = path.strip_prefix(&root).unwrap();
+            let part = inside.components().next().unwrap().as_os_str();
+            let part = part.to_str().unwrap().trim_end_matches(".rs").to_owned();
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((part, path, text));
+        }
+    }
+    assert!(
+        found.len() > 40,
+        "only {} source files were found",
+        found.len()
+    );
+    found
+}
+
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn no_part_names_one_above_it() {
+    for (part, path, text) in sources() {
+        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == part) else {
+            assert!(
+                matches!(part.as_str(), "main" | "lib"),
+                "{part} has no place in the house"
+            );
+            continue;
+        };
+        for (other, _) in ARROWS.iter().filter(|(other, _)| *other != part) {
+            let named = code_lines(&text).any(|line| line.contains(&format!("crate::{other}")));
+            assert!(
+                !named || allowed.contains(other),
+                "{} names crate::{other}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn each_foreign_crate_has_one_home() {
+    for (part, path, text) in sources() {
+        for (foreign, homes) in HOMES {
+            let named = code_lines(&text).any(|line| {
+                line.trim_start().starts_with("use ") && line.contains(&format!("use {foreign}"))
+            });
+            assert!(
+                !named || homes.contains(&part.as_str()),
+                "{} uses {foreign}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn http_names_no_address_of_an_actor() {
+    for (part, path, text) in sources() {
+        let named = code_lines(&text).any(|line| line.contains("Addr<"));
+        assert!(!named || part != "http", "{} names an Addr", path.display());
+    }
+}
+
+#[test]
+fn unsafe_code_stands_only_where_it_is_allowed() {
+    for (part, path, text) in sources() {
+        let is_unsafe =
+            code_lines(&text).any(|line| line.contains("unsafe {") || line.contains("unsafe impl"));
+        let allowed = part == "sandbox" || path.ends_with("engine/allocator.rs");
+        assert!(!is_unsafe || allowed, "{}", path.display());
+    }
+}
+
+#[test]
+fn the_engine_that_is_told_is_the_engine_that_is_built() {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
+    let lock = fs::read_to_string(lock).unwrap();
+    let (_, after) = lock
+        .split_once("name = \"rquickjs\"\nversion = \"")
+        .unwrap();
+    let version = after.split('"').next().unwrap();
+    assert!(sandpiper::domain::ENGINE.contains(&format!("rquickjs {version})")));
+}

@@ -1,0 +1,240 @@
+//! The promises that only show under load: nothing leaks, nothing blocks, nothing is lost beyond what was in flight.
+
+use crate::support::{Service, eventually, signal};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SIGKILL: i32 = 9;
+
+fn descriptors(service: &Service) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", service.pid()))
+        .unwrap()
+        .count()
+}
+
+fn resident_mib(service: &Service) -> f64 {
+    service.get("/api/health").json()["memory"]["rss"]
+        .as_f64()
+        .unwrap()
+}
+
+/// Calls `act` from so many threads until it has been called `count` times.
+fn in_parallel(threads: usize, count: usize, act: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        return;
+                    }
+                    act(index);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn sixteen_endless_loops_end_in_time_with_their_log_while_health_answers() {
+    const TIMEOUT_MS: u64 = 500;
+    let service = Service::start();
+    let over = AtomicBool::new(false);
+    let waits = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let loops: Vec<_> = (0..16)
+            .map(|index| {
+                let service = &service;
+                scope.spawn(move || {
+                    service.execute(&json!({
+                        "code": format!("console.log({index}); while (true) {{}}"),
+                        "limits": { "timeoutMs": TIMEOUT_MS },
+                    }))
+                })
+            })
+            .collect();
+        let prober = scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                assert_eq!(service.get("/api/health").status, 200);
+                waits.lock().unwrap().push(asked.elapsed());
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        for (index, one) in loops.into_iter().enumerate() {
+            let execution = one.join().unwrap();
+            assert_eq!(execution["outcome"], "timed_out");
+            assert_eq!(execution["limitHit"], "timeoutMs");
+            assert_eq!(execution["log"][0]["data"], json!([index]));
+            let wall = execution["usage"]["wallMs"].as_f64().unwrap();
+            assert!(wall < 1000.0, "{wall} ms from its start");
+        }
+        over.store(true, Ordering::Relaxed);
+        prober.join().unwrap();
+    });
+    let mut waits = waits.into_inner().unwrap();
+    waits.sort();
+    assert!(
+        waits.len() > 100,
+        "health was asked {} times only",
+        waits.len()
+    );
+    let p99 = waits[waits.len() * 99 / 100];
+    assert!(p99 < Duration::from_millis(50), "health p99 {p99:?}");
+}
+
+#[test]
+fn ten_thousand_executions_leak_nothing() {
+    let service = Service::start_with(&["--recent-max", "100"]);
+    in_parallel(8, 500, |_| assert_eq!(service.result("1 + 2"), 3));
+    let processes = service.descendants().len();
+    let (files, memory) = (descriptors(&service), resident_mib(&service));
+    in_parallel(8, 10_000, |index| {
+        assert_eq!(service.result(&format!("{index} + 1")), index + 1);
+    });
+    eventually(
+        Duration::from_secs(5),
+        "as many processes as before",
+        || service.descendants().len() == processes,
+    );
+    eventually(
+        Duration::from_secs(5),
+        "no more descriptors than before",
+        || descriptors(&service) <= files,
+    );
+    let grown = resident_mib(&service) - memory;
+    assert!(grown < 8.0, "{grown} MiB more after 10,000 executions");
+}
+
+#[test]
+fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
+    let service = Service::start();
+    let (crashed, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let over = AtomicBool::new(false);
+    let mut ready_again = Vec::new();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let execution =
+                        service.run("let s = 0; for (let i = 0; i < 1e4; i++) s += i; s");
+                    match execution["outcome"].as_str().unwrap() {
+                        "succeeded" => succeeded.fetch_add(1, Ordering::Relaxed),
+                        "crashed" => crashed.fetch_add(1, Ordering::Relaxed),
+                        other => panic!("{other}: {execution}"),
+                    };
+                }
+            });
+        }
+        for _ in 0..10 {
+            for pid in service.descendants() {
+                signal(pid, SIGKILL);
+            }
+            ready_again.push(eventually(Duration::from_secs(2), "ready again", || {
+                service.get("/api/health/ready").json()["status"] == "UP"
+            }));
+            thread::sleep(Duration::from_millis(100));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let (crashed, succeeded) = (crashed.into_inner(), succeeded.into_inner());
+    // Ten times, two executors: no more than what ran at that moment.
+    assert!(crashed <= 20, "{crashed} executions crashed");
+    assert!(succeeded > 50, "only {succeeded} executions succeeded");
+    ready_again.sort();
+    let median = ready_again[ready_again.len() / 2];
+    assert!(
+        median < Duration::from_millis(100),
+        "ready again after {median:?}"
+    );
+}
+
+#[test]
+fn a_zygote_that_dies_while_nothing_runs_costs_nobody_anything() {
+    let service = Service::start();
+    for _ in 0..5 {
+        for pid in service.descendants() {
+            signal(pid, SIGKILL);
+        }
+        assert_eq!(service.result("1 + 2"), 3);
+    }
+    eventually(Duration::from_secs(1), "every executor ready", || {
+        service.get("/api/health/ready").json()["executors"]["ready"] == 2
+    });
+}
+
+#[test]
+fn a_zygote_is_replaced_after_its_share_without_a_failure() {
+    let service = Service::start_with(&["--zygote-executions", "5"]);
+    let first: HashSet<u32> = service.descendants().into_iter().collect();
+    in_parallel(4, 200, |_| assert_eq!(service.result("1 + 2"), 3));
+    let later: HashSet<u32> = service.descendants().into_iter().collect();
+    assert!(first.is_disjoint(&later), "{first:?} {later:?}");
+    let ready = service.get("/api/health/ready").json();
+    assert_eq!(ready["executors"]["zygotesReplaced"], 0, "{ready}");
+    assert_eq!(ready["executions"]["crashed"], 0, "{ready}");
+}
+
+#[test]
+fn ten_thousand_background_jobs_are_accepted_listed_and_drained() {
+    const JOBS: usize = 10_000;
+    let service = Service::start();
+    let blockers: Vec<String> = (0..2)
+        .map(|_| {
+            service.submit(&json!({
+                "code": "while (true) {}",
+                "limits": { "timeoutMs": 30_000 },
+            }))
+        })
+        .collect();
+    let ids = Mutex::new(HashSet::new());
+    in_parallel(8, JOBS, |index| {
+        let id = service.submit(&json!({ "code": format!("{index}") }));
+        ids.lock().unwrap().insert(id);
+    });
+    let refused = service.post("/api/jobs", &json!({ "code": "1" }));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (503, "queue_full")
+    );
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+
+    let mut listed = HashSet::new();
+    let mut path = "/api/jobs?state=queued&limit=200".to_owned();
+    loop {
+        let page = service.get(&path).json();
+        for job in page["jobs"].as_array().unwrap() {
+            listed.insert(job["id"].as_str().unwrap().to_owned());
+        }
+        let Value::String(cursor) = &page["nextCursor"] else {
+            break;
+        };
+        path = format!("/api/jobs?state=queued&limit=200&cursor={cursor}");
+    }
+    let ids = ids.into_inner().unwrap();
+    assert_eq!(ids.len(), JOBS);
+    assert_eq!(listed, ids);
+
+    for blocker in blockers {
+        assert_eq!(service.delete(&format!("/api/jobs/{blocker}")).status, 200);
+    }
+    eventually(Duration::from_secs(60), "every job has ended", || {
+        let left = |state| {
+            let page = service
+                .get(&format!("/api/jobs?state={state}&limit=1"))
+                .json();
+            page["jobs"].as_array().unwrap().len()
+        };
+        left("queued") + left("running") == 0
+    });
+    for id in ids.iter().take(200) {
+        let job = service.finished(id);
+        assert_eq!(job["execution"]["outcome"], "succeeded", "{job}");
+    }
+}
