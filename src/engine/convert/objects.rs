@@ -104,8 +104,10 @@ impl<'js> Converter<'_, 'js> {
     }
 
     fn array(&mut self, array: &Array<'js>) -> Result<(), Stop> {
+        // `Array::len` panics from 2^31 on.
+        let length: Value<'js> = array.as_object().get(PredefinedAtom::Length)?;
         self.raw("[")?;
-        for index in 0..array.len() {
+        for index in 0..failure::as_count(&length) {
             if index > 0 {
                 self.raw(",")?;
             }
