@@ -80,9 +80,11 @@
     [Set.prototype, setValues],
     [RegExp.prototype, regexpText],
     [typedArrayPrototype, typedArray],
-    [ArrayBuffer.prototype, (buffer) => { bufferLength(buffer); return new Bytes(buffer); }],
+    // A detached buffer has a length of 0 and takes no view; a view of one has lost its bytes.
+    [ArrayBuffer.prototype, (buffer) => bufferLength(buffer) === 0 ? new Bytes() : new Bytes(buffer)],
     [SharedArrayBuffer.prototype, (buffer) => { sharedBufferLength(buffer); return new Bytes(buffer); }],
-    [DataView.prototype, (view) => new Bytes(viewBuffer(view), viewOffset(view), viewLength(view))],
+    [DataView.prototype, (view) => bufferLength(viewBuffer(view)) === 0 ? new Bytes() :
+      new Bytes(viewBuffer(view), viewOffset(view), viewLength(view))],
     [Number.prototype, numberOf],
     [String.prototype, stringOf],
     [Boolean.prototype, booleanOf],
