@@ -56,6 +56,8 @@
   const symbolOf = uncurry(Symbol.prototype.valueOf);
   const bigintOf = uncurry(BigInt.prototype.valueOf);
 
+  const domExceptionName = getter(DOMException.prototype, "name");
+
   const weakMapHas = uncurry(WeakMap.prototype.has);
   const weakSetHas = uncurry(WeakSet.prototype.has);
   const weakRefDeref = uncurry(WeakRef.prototype.deref);
@@ -93,6 +95,7 @@
     [WeakMap.prototype, (map) => { weakMapHas(map, map); return "[WeakMap]"; }],
     [WeakSet.prototype, (set) => { weakSetHas(set, set); return "[WeakSet]"; }],
     [WeakRef.prototype, (ref) => { weakRefDeref(ref); return "[WeakRef]"; }],
+    [DOMException.prototype, domExceptionName],
   ];
   const openers = setPrototypeOf(brands.map(([, open]) => open), null);
   const prototypes = brands.map(([prototype]) => prototype);

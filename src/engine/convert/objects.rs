@@ -91,6 +91,7 @@ impl<'js> Converter<'_, 'js> {
         };
         match brand {
             Brand::Date | Brand::Regexp | Brand::Weak | Brand::Boxed => self.primitive(&inside),
+            Brand::DomException => self.error(object),
             Brand::Map => self.entries(&inside, &realm.map_chunk, true),
             Brand::Set => self.entries(&inside, &realm.set_chunk, false),
             Brand::TypedArray | Brand::ArrayBuffer | Brand::DataView => {
