@@ -159,16 +159,15 @@
       return name === "" ? "[Function (anonymous)]" : "[Function: " + name + "]";
     },
 
-    // Makes `Date` tell the time of `now`. A proxy keeps everything else of it as it is.
-    installVirtualDate(now) {
+    construct,
+
+    // Makes `Date` tell the time of `now`. A proxy keeps everything else of it as it is. Its trap `construct` is not of
+    // this file, because guest code may run inside it (`valueOf` of an argument) and would see the frame in its stack.
+    installVirtualDate(now, construct) {
       const handler = {
         __proto__: null,
         apply: () => dateText(new RealDate(now())),
-        construct: (target, values, newTarget) => {
-          if (values.length !== 0) return construct(target, values, newTarget);
-          const present = setPrototypeOf([now()], null);
-          return construct(target, present, newTarget);
-        },
+        construct,
       };
       const VirtualDate = new Proxy(RealDate, handler);
       const hidden = (value) => ({ __proto__: null, value, writable: true, enumerable: false, configurable: true });

@@ -65,6 +65,7 @@ pub(super) struct Realm<'js> {
     pub(super) bigint_text: Function<'js>,
     pub(super) symbol_text: Function<'js>,
     pub(super) function_text: Function<'js>,
+    pub(super) construct: Function<'js>,
     pub(super) install_virtual_date: Function<'js>,
     open: Function<'js>,
 }
@@ -101,6 +102,7 @@ impl<'js> Realm<'js> {
             bigint_text: helpers.get("bigintText")?,
             symbol_text: helpers.get("symbolText")?,
             function_text: helpers.get("functionText")?,
+            construct: helpers.get("construct")?,
             install_virtual_date: helpers.get("installVirtualDate")?,
             open: helpers.get("open")?,
         })
