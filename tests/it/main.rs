@@ -1,6 +1,8 @@
 //! The promises of the service, each a sentence, kept by the real binary over real HTTP.
 
 mod support;
+mod table;
+mod values;
 
 #[test]
 fn code_in_result_out() {
