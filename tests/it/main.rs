@@ -1,7 +1,12 @@
 //! The promises of the service, each a sentence, kept by the real binary over real HTTP.
 
+mod asynchronous;
+mod console;
+mod errors;
+mod files;
 mod support;
 mod table;
+mod thrown;
 mod values;
 
 #[test]
