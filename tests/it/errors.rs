@@ -68,7 +68,7 @@ fn every_error_knows_its_name_and_place() {
             "class A { #p; static t(o) { return o.#p } }\nA.t({})",
             "TypeError",
             1,
-            37,
+            36,
         ),
         ("'use strict'; undeclared = 1", "ReferenceError", 1, 15),
     ] {

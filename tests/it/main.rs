@@ -4,6 +4,8 @@ mod asynchronous;
 mod console;
 mod errors;
 mod files;
+mod globals;
+mod limits;
 mod support;
 mod table;
 mod thrown;
