@@ -5,6 +5,7 @@ mod console;
 mod errors;
 mod files;
 mod globals;
+mod hostile;
 mod limits;
 mod support;
 mod table;
