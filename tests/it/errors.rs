@@ -120,6 +120,27 @@ fn source_that_does_not_parse_is_a_syntax_error_with_its_place() {
 }
 
 #[test]
+fn a_mistake_beside_an_await_is_told_by_its_own_place() {
+    let service = Service::start();
+    for (code, place) in [
+        ("const x = await 1;\nconst b = ;", json!([2, 11])),
+        ("var await = 1;\nconst b = ;", json!([2, 11])),
+        (
+            "async function f() { await 1 }\nconst b = ;",
+            json!([2, 11]),
+        ),
+        ("'await';\nconst b = ;", json!([2, 11])),
+        ("await 1;\n/(/", json!([null, null])),
+        ("var await;\n/(/", json!([null, null])),
+    ] {
+        let error = error_of(&service, code);
+        assert_eq!(error["name"], "SyntaxError", "{code}");
+        let shown = json!([error["lineNumber"], error["columnNumber"]]);
+        assert_eq!(shown, place, "{code}: {error}");
+    }
+}
+
+#[test]
 fn nothing_of_code_that_does_not_parse_has_run() {
     let service = Service::start();
     for code in [
