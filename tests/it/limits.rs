@@ -308,7 +308,11 @@ fn usage_is_plausible() {
     assert!((199.0..2000.0).contains(&wall), "{wall}");
     // Other tests share the processor, so the lower bound is generous.
     assert!(cpu > 10.0 && cpu < wall + 20.0, "{cpu} of {wall}");
-    assert_eq!(busy["executionTime"], json!(wall.round() as u64));
+    let whole = busy["executionTime"].as_f64().unwrap();
+    assert!(
+        whole.fract() == 0.0 && (whole - wall).abs() <= 0.5,
+        "{busy}"
+    );
     let asleep = service.run("new Promise((done) => setTimeout(done, 200))");
     assert!(asleep["usage"]["wallMs"].as_f64().unwrap() >= 200.0);
     assert!(
