@@ -297,6 +297,10 @@ fn a_timer_beyond_the_time_limit_ends_in_a_timeout_that_says_so() {
         let message = format!("stopped at its limit of 100 ms; it was still waiting for {waiting}");
         assert_eq!(execution["error"]["message"], message);
         assert_eq!(said(&execution), json!(["kept"]));
+        assert!(
+            execution["usage"]["wallMs"].as_f64().unwrap() >= 100.0,
+            "{execution}"
+        );
         // It slept.
         assert!(
             execution["usage"]["cpuMs"].as_f64().unwrap() < 80.0,
@@ -323,6 +327,7 @@ fn a_file_runs_when_the_code_before_it_has_waited() {
             "const shared = 41 ==> 42 : number
             const shared = await 41 ==> 42 : number
             let shared = await new Promise((done) => setTimeout(done, 5, 41)) ==> 42 : number
+            class shared { static valueOf() { return 41 } } ==> 42 : number
             var shared = 41; new Promise(() => {}) ==> 42 : number",
         );
     }

@@ -136,6 +136,17 @@ fn under_a_seed_time_stands_still_until_a_timer_fires() {
 }
 
 #[test]
+fn the_time_limit_is_real_time_even_under_a_seed() {
+    let service = Service::start();
+    let code = "setInterval(() => {}, 1000)";
+    let request = json!({"code": code, "seed": 1, "limits": {"timeoutMs": 100}});
+    let execution = service.execute(&request);
+    assert_eq!(execution["outcome"], "timed_out");
+    let wall = execution["usage"]["wallMs"].as_f64().unwrap();
+    assert!((100.0..600.0).contains(&wall), "{wall}");
+}
+
+#[test]
 fn without_a_seed_no_two_executions_draw_the_same() {
     let service = Service::start();
     let code = "[Math.random(), Math.random(), Math.random()].join()";

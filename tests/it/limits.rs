@@ -76,7 +76,7 @@ fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
 #[test]
 fn a_script_that_has_to_be_killed_keeps_its_log_too() {
     let service = Service::start();
-    let code = "console.log('kept'); console.warn([1]); new Array(1e9) + ''";
+    let code = "console.log('kept'); console.warn([1]); Array.prototype.reverse.call({length: 2 ** 53 - 1})";
     let execution = ends_as(&service, code, &json!({"timeoutMs": 100}), "timed_out");
     assert_eq!(execution["log"][0]["data"], json!(["kept"]));
     assert_eq!(execution["log"][1]["data"], json!([[1]]));
@@ -85,6 +85,12 @@ fn a_script_that_has_to_be_killed_keeps_its_log_too() {
         "the script did not end within 100 ms and was killed"
     );
     assert_eq!(execution["usage"]["outputBytes"], 8 + 5 + 2 * ENTRY_BYTES);
+    assert_eq!(execution["error"].get("lineNumber"), None);
+    let wall = execution["usage"]["wallMs"].as_f64().unwrap();
+    assert!((350.0..600.0).contains(&wall), "{wall}");
+    // The process's resident memory, which is more than the heap of so small a script.
+    let peak = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
+    assert!((MIB..64 * MIB).contains(&peak), "{peak}");
 }
 
 #[test]
@@ -210,6 +216,8 @@ fn a_stack_that_overflows_is_named_and_can_be_caught() {
         );
         assert_eq!(execution["error"]["fileName"], "code");
     }
+    let said_so = "throw new RangeError('Maximum call stack size exceeded')";
+    ends_as(&service, said_so, &json!({}), "stack_exceeded");
     let caught = "function f() { f() } let r; try { f() } catch (e) { r = e.name } r";
     assert_eq!(
         ends_as(&service, caught, &json!({}), "succeeded")["result"],
