@@ -325,6 +325,21 @@ fn a_number_of_the_input_is_a_javascript_number() {
 }
 
 #[test]
+fn a_value_that_changes_while_it_is_read_is_written_as_it_is_found() {
+    check(
+        r##"
+        const a = [1, 2, 3]; Object.defineProperty(a, 1, {get() { a.length = 0; return 9 }}); a ==> [1,9,null] : array
+        const a = [{get x() { a.length = 1e6; return 1 }}]; a ==> [{"x":1}] : array
+        const u = new Uint8Array(4); Object.defineProperty(u, 'toJSON', {get() { u.buffer.transfer() }}); [u] ==> [[]] : array
+        const b = new ArrayBuffer(8, {maxByteLength: 64}), u = new Uint8Array(b); [{get a() { b.resize(2); return 1 }}, u] ==> [{"a":1},[0,0]] : array
+        const u = new Uint8Array(3); Object.defineProperty(u, 'length', {value: 1e9}); u ==> [0,0,0] : typed_array
+        const s = new Set([{get x() { s.delete(this); return 1 }}, 2]); s ==> [{"x":1},2] : set
+        const o = {get a() { delete o.b; o.c = 3; return 1 }, b: 2}; o ==> {"a":1,"b":null} : object
+        "##,
+    );
+}
+
+#[test]
 fn a_result_that_throws_while_it_is_read_is_a_failure_of_the_script() {
     let service = Service::start();
     for code in [
