@@ -122,11 +122,26 @@ pub struct ScriptError {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub column_number: Option<u32>,
     /// The thrown value, when it was not an Error.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "null_is_a_value"
+    )]
     pub value: Option<JsonText>,
     /// The error's `cause`, converted as a value.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        default,
+        deserialize_with = "null_is_a_value"
+    )]
     pub cause: Option<JsonText>,
+}
+
+/// `throw null` throws a value: the field that says null is there, and is not the field left out.
+fn null_is_a_value<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<JsonText>, D::Error> {
+    JsonText::deserialize(deserializer).map(Some)
 }
 
 impl ScriptError {

@@ -75,7 +75,9 @@ impl<'js> Execution<'js> {
                     },
                     Err(_) => {
                         let second = self.scene.ctx.catch();
-                        let first_tells_more = self.is_syntax_error(&second);
+                        // Of two ways to read a text, the one that gets further is the one that was meant.
+                        let first_tells_more = self.is_syntax_error(&second)
+                            && self.place_of(&thrown) >= self.place_of(&second);
                         failure::fail(
                             &self.scene,
                             if first_tells_more { &thrown } else { &second },
@@ -121,6 +123,13 @@ impl<'js> Execution<'js> {
         options.promise = promise;
         options.filename = Some(name.to_owned());
         self.scene.ctx.eval_with_options(text, options)
+    }
+
+    /// Line and column of a syntax error. One without a place comes from inside a literal that itself was understood.
+    fn place_of(&self, thrown: &Value<'js>) -> (u32, u32) {
+        let error = failure::describe(&self.scene, thrown);
+        let furthest = |position: Option<u32>| position.unwrap_or(u32::MAX);
+        (furthest(error.line_number), furthest(error.column_number))
     }
 
     fn is_syntax_error(&self, thrown: &Value<'js>) -> bool {

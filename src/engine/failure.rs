@@ -128,7 +128,8 @@ fn placed<'js>(
 
 /// An exception in the user's words.
 pub(super) fn describe<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptError {
-    let Some(object) = thrown.as_object().filter(|object| object.is_error()) else {
+    let error = thrown.as_object();
+    let Some(object) = error.filter(|object| scene.realm.is_error(object)) else {
         return describe_non_error(scene, thrown);
     };
     let name = read_text(scene, object, PredefinedAtom::Name);

@@ -6,7 +6,7 @@
 use super::realm::Scene;
 use super::{EngineJob, failure};
 use rquickjs::object::Property;
-use rquickjs::{Function, Object, Value};
+use rquickjs::{Array, Function, Object, Value};
 use std::rc::Rc;
 
 /// Replaces what the engine would carry from the zygote into every execution: its random state and its age.
@@ -40,7 +40,26 @@ pub(super) fn prepare<'js>(scene: &Scene<'js>, performance: &Object<'js>) -> rqu
     let host = Rc::clone(&scene.host);
     let now = Function::new(scene.ctx.clone(), move || host.clock.virtual_unix_millis())?;
     let now = now.with_name("now")?;
-    scene.realm.install_virtual_date.call((now,))
+    let construct = virtual_date_constructor(scene)?;
+    scene.realm.install_virtual_date.call((now, construct))
+}
+
+/// What `new Date` does under a seed: without arguments it takes the virtual present.
+fn virtual_date_constructor<'js>(scene: &Scene<'js>) -> rquickjs::Result<Function<'js>> {
+    let scene_of_calls = scene.clone();
+    let construct = move |target: Value<'js>, arguments: Array<'js>, new_target: Value<'js>| {
+        if arguments.is_empty() {
+            let now = scene_of_calls.host.clock.virtual_unix_millis();
+            // Defined, not set: a setter on `Array.prototype` would take it.
+            arguments.prop("0", Property::from(now).enumerable())?;
+        }
+        let made: rquickjs::Result<Value<'js>> = scene_of_calls
+            .realm
+            .construct
+            .call((target, arguments, new_target));
+        made
+    };
+    Function::new(scene.ctx.clone(), construct)?.with_name("Date")
 }
 
 /// Defines `input` and the client's globals, each parsed by the engine, as a script's own `var` would be: writable and

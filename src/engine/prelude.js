@@ -56,6 +56,8 @@
   const symbolOf = uncurry(Symbol.prototype.valueOf);
   const bigintOf = uncurry(BigInt.prototype.valueOf);
 
+  const domExceptionName = getter(DOMException.prototype, "name");
+
   const weakMapHas = uncurry(WeakMap.prototype.has);
   const weakSetHas = uncurry(WeakSet.prototype.has);
   const weakRefDeref = uncurry(WeakRef.prototype.deref);
@@ -80,9 +82,11 @@
     [Set.prototype, setValues],
     [RegExp.prototype, regexpText],
     [typedArrayPrototype, typedArray],
-    [ArrayBuffer.prototype, (buffer) => { bufferLength(buffer); return new Bytes(buffer); }],
+    // A detached buffer has a length of 0 and takes no view; a view of one has lost its bytes.
+    [ArrayBuffer.prototype, (buffer) => bufferLength(buffer) === 0 ? new Bytes() : new Bytes(buffer)],
     [SharedArrayBuffer.prototype, (buffer) => { sharedBufferLength(buffer); return new Bytes(buffer); }],
-    [DataView.prototype, (view) => new Bytes(viewBuffer(view), viewOffset(view), viewLength(view))],
+    [DataView.prototype, (view) => bufferLength(viewBuffer(view)) === 0 ? new Bytes() :
+      new Bytes(viewBuffer(view), viewOffset(view), viewLength(view))],
     [Number.prototype, numberOf],
     [String.prototype, stringOf],
     [Boolean.prototype, booleanOf],
@@ -91,6 +95,7 @@
     [WeakMap.prototype, (map) => { weakMapHas(map, map); return "[WeakMap]"; }],
     [WeakSet.prototype, (set) => { weakSetHas(set, set); return "[WeakSet]"; }],
     [WeakRef.prototype, (ref) => { weakRefDeref(ref); return "[WeakRef]"; }],
+    [DOMException.prototype, domExceptionName],
   ];
   const openers = setPrototypeOf(brands.map(([, open]) => open), null);
   const prototypes = brands.map(([prototype]) => prototype);
@@ -154,16 +159,15 @@
       return name === "" ? "[Function (anonymous)]" : "[Function: " + name + "]";
     },
 
-    // Makes `Date` tell the time of `now`. A proxy keeps everything else of it as it is.
-    installVirtualDate(now) {
+    construct,
+
+    // Makes `Date` tell the time of `now`. A proxy keeps everything else of it as it is. Its trap `construct` is not of
+    // this file, because guest code may run inside it (`valueOf` of an argument) and would see the frame in its stack.
+    installVirtualDate(now, construct) {
       const handler = {
         __proto__: null,
         apply: () => dateText(new RealDate(now())),
-        construct: (target, values, newTarget) => {
-          if (values.length !== 0) return construct(target, values, newTarget);
-          const present = setPrototypeOf([now()], null);
-          return construct(target, present, newTarget);
-        },
+        construct,
       };
       const VirtualDate = new Proxy(RealDate, handler);
       const hidden = (value) => ({ __proto__: null, value, writable: true, enumerable: false, configurable: true });

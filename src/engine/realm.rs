@@ -25,10 +25,11 @@ pub(super) enum Brand {
     DataView,
     Boxed,
     Weak,
+    DomException,
 }
 
 /// In the order of `brands` in prelude.js.
-const BRANDS: [Brand; 16] = [
+const BRANDS: [Brand; 17] = [
     Brand::Date,
     Brand::Map,
     Brand::Set,
@@ -45,6 +46,7 @@ const BRANDS: [Brand; 16] = [
     Brand::Weak,
     Brand::Weak,
     Brand::Weak,
+    Brand::DomException,
 ];
 
 /// How far up a prototype chain a brand is looked for. Real chains have a handful of links; a hostile one has no end.
@@ -63,6 +65,7 @@ pub(super) struct Realm<'js> {
     pub(super) bigint_text: Function<'js>,
     pub(super) symbol_text: Function<'js>,
     pub(super) function_text: Function<'js>,
+    pub(super) construct: Function<'js>,
     pub(super) install_virtual_date: Function<'js>,
     open: Function<'js>,
 }
@@ -99,6 +102,7 @@ impl<'js> Realm<'js> {
             bigint_text: helpers.get("bigintText")?,
             symbol_text: helpers.get("symbolText")?,
             function_text: helpers.get("functionText")?,
+            construct: helpers.get("construct")?,
             install_virtual_date: helpers.get("installVirtualDate")?,
             open: helpers.get("open")?,
         })
@@ -131,6 +135,15 @@ impl<'js> Realm<'js> {
             prototype = link.get_prototype();
         }
         Ok(None)
+    }
+
+    /// Whether `object` is an error: an Error, or the DOMException that `atob` throws, which is a class of its own here.
+    /// Runs no guest code; a proxy is not one.
+    pub(super) fn is_error(&self, object: &Object<'js>) -> bool {
+        if object.is_error() {
+            return true;
+        }
+        !object.is_proxy() && matches!(self.brand_of(object), Ok(Some((Brand::DomException, _))))
     }
 
     /// Calls one of the helpers that take one value.

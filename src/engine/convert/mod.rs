@@ -105,6 +105,7 @@ fn type_of_object<'js>(scene: &Scene<'js>, object: &Object<'js>) -> ValueType {
         Ok(Some((Brand::Regexp, _))) => ValueType::Regexp,
         Ok(Some((Brand::TypedArray, _))) => ValueType::TypedArray,
         Ok(Some((Brand::ArrayBuffer | Brand::DataView, _))) => ValueType::ArrayBuffer,
+        Ok(Some((Brand::DomException, _))) => ValueType::Error,
         Ok(Some((Brand::Boxed | Brand::Weak, _)) | None) | Err(_) => ValueType::Object,
     }
 }

@@ -91,6 +91,7 @@ impl<'js> Converter<'_, 'js> {
         };
         match brand {
             Brand::Date | Brand::Regexp | Brand::Weak | Brand::Boxed => self.primitive(&inside),
+            Brand::DomException => self.error(object),
             Brand::Map => self.entries(&inside, &realm.map_chunk, true),
             Brand::Set => self.entries(&inside, &realm.set_chunk, false),
             Brand::TypedArray | Brand::ArrayBuffer | Brand::DataView => {
@@ -104,8 +105,10 @@ impl<'js> Converter<'_, 'js> {
     }
 
     fn array(&mut self, array: &Array<'js>) -> Result<(), Stop> {
+        // `Array::len` panics from 2^31 on.
+        let length: Value<'js> = array.as_object().get(PredefinedAtom::Length)?;
         self.raw("[")?;
-        for index in 0..array.len() {
+        for index in 0..failure::as_count(&length) {
             if index > 0 {
                 self.raw(",")?;
             }

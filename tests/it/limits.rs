@@ -1,0 +1,349 @@
+//! The limits of one execution: each one that is hit is named, what lies just inside it succeeds, and usage tells the truth.
+
+use crate::support::Service;
+use serde_json::{Value, json};
+
+const MIB: u64 = 1024 * 1024;
+/// What a log entry costs of `outputBytes` beside its data.
+const ENTRY_BYTES: u64 = 64;
+
+/// `code` under `limits`, which must end as `outcome`, by the limit that outcome names.
+fn ends_as(service: &Service, code: &str, limits: &Value, outcome: &str) -> Value {
+    let execution = service.execute(&json!({"code": code, "limits": limits}));
+    let limit_hit = match outcome {
+        "timed_out" => json!("timeoutMs"),
+        "memory_exceeded" => json!("memoryBytes"),
+        "stack_exceeded" => json!("stackBytes"),
+        "output_exceeded" => json!("outputBytes"),
+        _ => Value::Null,
+    };
+    let status = if outcome == "succeeded" {
+        "success"
+    } else {
+        "error"
+    };
+    let shown = [
+        &execution["outcome"],
+        &execution["limitHit"],
+        &execution["status"],
+    ];
+    assert_eq!(
+        shown,
+        [&json!(outcome), &limit_hit, &json!(status)],
+        "{code}: {execution}"
+    );
+    if outcome != "succeeded" {
+        assert_eq!(
+            [&execution["result"], &execution["resultType"]],
+            [&Value::Null; 2],
+            "{code}"
+        );
+    }
+    execution
+}
+
+#[test]
+fn the_answer_names_the_limits_it_was_held_to() {
+    let service = Service::start();
+    let defaults = json!({
+        "timeoutMs": 2000, "memoryBytes": 32 * MIB, "stackBytes": MIB, "outputBytes": MIB
+    });
+    assert_eq!(service.run("1")["limits"], defaults);
+    let asked = json!({"timeoutMs": 100, "memoryBytes": 2 * MIB, "outputBytes": 1000});
+    let mut granted = asked.clone();
+    granted["stackBytes"] = json!(MIB);
+    assert_eq!(
+        ends_as(&service, "1", &asked, "succeeded")["limits"],
+        granted
+    );
+}
+
+#[test]
+fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
+    let service = Service::start();
+    let code = "console.log('kept');\nfor (;;)\n  Math.max(1)";
+    let execution = ends_as(&service, code, &json!({"timeoutMs": 100}), "timed_out");
+    assert_eq!(execution["log"][0]["data"], json!(["kept"]));
+    let error = &execution["error"];
+    assert_eq!(error["name"], "TimeoutError");
+    assert_eq!(error["message"], "stopped at its limit of 100 ms");
+    assert_eq!(error["fileName"], "code");
+    assert_eq!(error["lineNumber"], 3);
+    let wall = execution["usage"]["wallMs"].as_f64().unwrap();
+    assert!((100.0..600.0).contains(&wall), "{wall}");
+}
+
+#[test]
+fn a_script_that_has_to_be_killed_keeps_its_log_too() {
+    let service = Service::start();
+    let code = "console.log('kept'); console.warn([1]); Array.prototype.reverse.call({length: 2 ** 53 - 1})";
+    let execution = ends_as(&service, code, &json!({"timeoutMs": 100}), "timed_out");
+    assert_eq!(execution["log"][0]["data"], json!(["kept"]));
+    assert_eq!(execution["log"][1]["data"], json!([[1]]));
+    assert_eq!(
+        execution["error"]["message"],
+        "the script did not end within 100 ms and was killed"
+    );
+    assert_eq!(execution["usage"]["outputBytes"], 8 + 5 + 2 * ENTRY_BYTES);
+    assert_eq!(execution["error"].get("lineNumber"), None);
+    let wall = execution["usage"]["wallMs"].as_f64().unwrap();
+    assert!((350.0..600.0).contains(&wall), "{wall}");
+    // The process's resident memory, which is more than the heap of so small a script.
+    let peak = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
+    assert!((MIB..64 * MIB).contains(&peak), "{peak}");
+}
+
+#[test]
+fn memory_that_runs_out_is_told_from_a_thrown_null_and_from_a_caught_refusal() {
+    let service = Service::start();
+    let hog = "const a = []; for (;;) a.push(new Uint8Array(1e6))";
+    for (code, outcome, name) in [
+        (hog.to_owned(), "memory_exceeded", "MemoryLimitError"),
+        (
+            "const a = []; for (;;) a.push({})".to_owned(),
+            "memory_exceeded",
+            "MemoryLimitError",
+        ),
+        (
+            "let s = 'x'; const a = []; for (;;) a.push(s += 'y'.repeat(1e5))".to_owned(),
+            "memory_exceeded",
+            "MemoryLimitError",
+        ),
+        (
+            "new Uint8Array(1e9)".to_owned(),
+            "memory_exceeded",
+            "MemoryLimitError",
+        ),
+        (
+            format!("try {{ {hog} }} catch (e) {{ throw e }}"),
+            "memory_exceeded",
+            "MemoryLimitError",
+        ),
+        (
+            format!("(async () => {{ {hog} }})()"),
+            "memory_exceeded",
+            "MemoryLimitError",
+        ),
+        (
+            "const a = []; setInterval(() => a.push(new Uint8Array(1e6)))".to_owned(),
+            "memory_exceeded",
+            "MemoryLimitError",
+        ),
+        ("throw null".to_owned(), "threw", "NonError"),
+        (
+            "throw new InternalError('out of memory')".to_owned(),
+            "threw",
+            "InternalError",
+        ),
+        (
+            format!("try {{ {hog} }} catch {{}} throw new Error('mine')"),
+            "threw",
+            "Error",
+        ),
+        (
+            format!("try {{ {hog} }} catch {{}} throw undefined"),
+            "threw",
+            "NonError",
+        ),
+        (
+            format!("try {{ {hog} }} catch {{}} null.x"),
+            "threw",
+            "TypeError",
+        ),
+        // The one case that cannot be told: the engine itself throws null when it has no memory for an error.
+        (
+            format!("try {{ {hog} }} catch {{}} throw null"),
+            "memory_exceeded",
+            "MemoryLimitError",
+        ),
+    ] {
+        let execution = ends_as(&service, &code, &json!({}), outcome);
+        assert_eq!(execution["error"]["name"], name, "{code}");
+    }
+    let caught = format!("let r; try {{ {hog} }} catch (e) {{ r = e.message }} r");
+    assert_eq!(
+        ends_as(&service, &caught, &json!({}), "succeeded")["result"],
+        "out of memory"
+    );
+}
+
+#[test]
+fn memory_within_the_limit_is_given_and_beyond_it_is_not() {
+    let service = Service::start();
+    let take = |bytes: u64| format!("new Uint8Array({bytes}).fill(1).length");
+    for (limit, inside, outside) in [
+        (MIB, MIB / 2, MIB),
+        (32 * MIB, 31 * MIB, 32 * MIB),
+        (256 * MIB, 250 * MIB, 256 * MIB),
+    ] {
+        let limits = json!({"memoryBytes": limit, "timeoutMs": 10_000});
+        ends_as(&service, &take(inside), &limits, "succeeded");
+        ends_as(&service, &take(outside), &limits, "memory_exceeded");
+    }
+    let large_input =
+        json!({"code": "1", "input": "x".repeat(1_500_000), "limits": {"memoryBytes": MIB}});
+    assert_eq!(service.execute(&large_input)["outcome"], "memory_exceeded");
+}
+
+#[test]
+fn what_timers_counters_and_stopwatches_keep_counts_as_memory() {
+    let service = Service::start();
+    let limits = json!({"memoryBytes": 2 * MIB, "timeoutMs": 10_000});
+    for code in [
+        "for (;;) setTimeout(() => {}, 1e6)",
+        "const f = () => {}; const a = Array(1000).fill(1); for (;;) setTimeout(f, 1e6, ...a)",
+        "for (let i = 0; ; i++) console.time('x'.repeat(1000) + i)",
+    ] {
+        ends_as(&service, code, &limits, "memory_exceeded");
+    }
+    let freed = "for (let i = 0; i < 50_000; i++) clearTimeout(setTimeout(() => {}, 1e6)); 1";
+    ends_as(&service, freed, &limits, "succeeded");
+}
+
+#[test]
+fn a_stack_that_overflows_is_named_and_can_be_caught() {
+    let service = Service::start();
+    for code in [
+        "function f() { f() } f()",
+        "const f = () => f(); f()",
+        "const o = {get a() { return this.a }}; o.a",
+    ] {
+        let execution = ends_as(&service, code, &json!({}), "stack_exceeded");
+        assert_eq!(execution["error"]["name"], "RangeError");
+        assert_eq!(
+            execution["error"]["message"],
+            "Maximum call stack size exceeded"
+        );
+        assert_eq!(execution["error"]["fileName"], "code");
+    }
+    let said_so = "throw new RangeError('Maximum call stack size exceeded')";
+    ends_as(&service, said_so, &json!({}), "stack_exceeded");
+    let caught = "function f() { f() } let r; try { f() } catch (e) { r = e.name } r";
+    assert_eq!(
+        ends_as(&service, caught, &json!({}), "succeeded")["result"],
+        "RangeError"
+    );
+    let deep = "function f(n) { return n === 0 ? 0 : 1 + f(n - 1) } f(1000)";
+    assert_eq!(
+        ends_as(&service, deep, &json!({}), "succeeded")["result"],
+        1000
+    );
+}
+
+#[test]
+fn output_is_bounded_to_the_byte() {
+    let service = Service::start();
+    let limits = json!({"outputBytes": 256});
+    for (code, outcome, used) in [
+        ("'x'.repeat(254)", "succeeded", 256),
+        ("'x'.repeat(255)", "output_exceeded", 0),
+        ("'é'.repeat(127)", "succeeded", 256),
+        ("'é'.repeat(128)", "output_exceeded", 0),
+        ("'\\n'.repeat(127)", "succeeded", 256),
+        ("'\\n'.repeat(128)", "output_exceeded", 0),
+        ("Array(51).fill(null).concat('')", "output_exceeded", 0),
+        // 64 for the entry, 4 for `[""]`, 4 for the result.
+        ("console.log('x'.repeat(184))", "succeeded", 256),
+        ("console.log('x'.repeat(185))", "output_exceeded", 253),
+        ("console.log('x'.repeat(189))", "output_exceeded", 0),
+        (
+            "console.log(1); console.log(2); console.log(3); 4",
+            "succeeded",
+            3 * 67 + 1,
+        ),
+        (
+            "for (let i = 0; i < 4; i++) console.log(i)",
+            "output_exceeded",
+            3 * 67,
+        ),
+        (
+            "({get a() { console.log('x'.repeat(150)); return 'y'.repeat(150) }})",
+            "output_exceeded",
+            218,
+        ),
+    ] {
+        let execution = ends_as(&service, code, &limits, outcome);
+        assert_eq!(
+            execution["usage"]["outputBytes"], used,
+            "{code}: {execution}"
+        );
+    }
+}
+
+#[test]
+fn output_that_does_not_fit_is_told_of_the_log_and_of_the_result_apart() {
+    let service = Service::start();
+    let by_log = "for (let i = 0; ; i++) console.log(i)";
+    let execution = ends_as(
+        &service,
+        by_log,
+        &json!({"outputBytes": 1000}),
+        "output_exceeded",
+    );
+    assert_eq!(execution["error"]["name"], "OutputLimitError");
+    assert!(
+        execution["error"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("a log entry did not fit")
+    );
+    assert_eq!(execution["logDropped"], 1);
+    let log = execution["log"].as_array().unwrap();
+    assert_eq!(log.len(), 14);
+    assert!(
+        log.iter()
+            .enumerate()
+            .all(|(index, entry)| entry["data"] == json!([index]))
+    );
+    let by_result = "console.log('kept'); Array(1e6).fill('x')";
+    let execution = ends_as(&service, by_result, &json!({}), "output_exceeded");
+    assert!(
+        execution["error"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("the result did not fit")
+    );
+    assert_eq!(execution["logDropped"], 0);
+    assert_eq!(execution["log"][0]["data"], json!(["kept"]));
+}
+
+#[test]
+fn usage_is_plausible() {
+    let service = Service::start();
+    let busy = service.run("const end = Date.now() + 200; while (Date.now() < end); 1");
+    let wall = busy["usage"]["wallMs"].as_f64().unwrap();
+    let cpu = busy["usage"]["cpuMs"].as_f64().unwrap();
+    assert!((199.0..2000.0).contains(&wall), "{wall}");
+    // Other tests share the processor, so the lower bound is generous.
+    assert!(cpu > 10.0 && cpu < wall + 20.0, "{cpu} of {wall}");
+    let whole = busy["executionTime"].as_f64().unwrap();
+    assert!(
+        whole.fract() == 0.0 && (whole - wall).abs() <= 0.5,
+        "{busy}"
+    );
+    let asleep = service.run("new Promise((done) => setTimeout(done, 200))");
+    assert!(asleep["usage"]["wallMs"].as_f64().unwrap() >= 200.0);
+    assert!(
+        asleep["usage"]["cpuMs"].as_f64().unwrap() < 100.0,
+        "{asleep}"
+    );
+}
+
+#[test]
+fn peak_memory_grows_with_what_the_script_holds() {
+    let service = Service::start();
+    let peak = |code: &str| {
+        service.run(code)["usage"]["peakMemoryBytes"]
+            .as_u64()
+            .unwrap()
+    };
+    let nothing = peak("1");
+    assert!((50_000..MIB).contains(&nothing), "{nothing}");
+    let string = peak("'x'.repeat(10_000_000).length");
+    assert!(
+        (10_000_000..11_000_000).contains(&(string - nothing)),
+        "{string}"
+    );
+    let freed = peak("for (let i = 0; i < 10; i++) 'x'.repeat(1_000_000).length");
+    assert!(freed < 4_000_000, "{freed}");
+}
