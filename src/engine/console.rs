@@ -6,6 +6,7 @@
 use super::convert::{Converter, Stop};
 use super::failure;
 use super::realm::Scene;
+use super::stack;
 use crate::domain::LogKind;
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::convert::Coerced;
@@ -209,11 +210,11 @@ fn stack_here(scene: &Scene<'_>) -> String {
     // Only an error that is thrown gets a stack.
     drop(Exception::throw_message(&scene.ctx, "trace"));
     let thrown = scene.ctx.catch();
-    let stack: Option<Value<'_>> = thrown
+    let text: Option<Value<'_>> = thrown
         .as_object()
         .and_then(|error| error.get(PredefinedAtom::Stack).ok());
-    stack.map_or_else(String::new, |stack| {
-        failure::guest_frames(&failure::clipped_text(&stack))
+    text.map_or_else(String::new, |text| {
+        stack::for_the_user(&scene.host, &failure::clipped_text(&text))
     })
 }
 

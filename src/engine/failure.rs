@@ -6,7 +6,8 @@
 
 use super::convert::{self, Stop};
 use super::host::MEMORY_MESSAGE;
-use super::realm::{PRELUDE_FILE_NAME, Scene};
+use super::realm::Scene;
+use super::stack;
 use crate::domain::{JsonText, Outcome, ScriptError};
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::{CString, IntoAtom, Object, Value};
@@ -17,13 +18,6 @@ pub(super) const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
 const CLIPPED: &str = "… [truncated]";
 /// Largest JSON of a thrown value or of a cause, bytes.
 const ERROR_VALUE_BYTES_MAX: usize = 16 * 1024;
-
-/// A place in the user's own text.
-struct Place {
-    file_name: String,
-    line: u32,
-    column: Option<u32>,
-}
 
 /// Ends the execution because of the exception that is pending after `error`.
 pub(super) fn fail_pending(scene: &Scene<'_>, error: &rquickjs::Error) -> ! {
@@ -165,9 +159,9 @@ fn describe_non_error<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptErr
 }
 
 fn add_stack<'js>(scene: &Scene<'js>, object: &Object<'js>, error: &mut ScriptError) {
-    let stack = read_text(scene, object, PredefinedAtom::Stack).unwrap_or_default();
-    error.stack = guest_frames(&stack);
-    if let Some(place) = first_place(scene, &error.stack) {
+    let text = read_text(scene, object, PredefinedAtom::Stack).unwrap_or_default();
+    error.stack = stack::for_the_user(&scene.host, &text);
+    if let Some(place) = stack::first_place(&scene.host, &error.stack) {
         error.file_name = Some(place.file_name);
         error.line_number = Some(place.line);
         error.column_number = place.column;
@@ -232,42 +226,6 @@ fn clipped(text: &str) -> String {
         return text.to_owned();
     }
     text[..text.floor_char_boundary(ERROR_TEXT_BYTES_MAX)].to_owned() + CLIPPED
-}
-
-/// A stack without the host's own frames.
-pub(super) fn guest_frames(stack: &str) -> String {
-    let mut kept = String::with_capacity(stack.len());
-    for line in stack.lines() {
-        if line.contains(PRELUDE_FILE_NAME) {
-            continue;
-        }
-        if !kept.is_empty() {
-            kept.push('\n');
-        }
-        kept.push_str(line);
-    }
-    kept
-}
-
-/// The first frame that lies in one of the user's sources. Frames read `    at name (file:line:column)`, and those of a
-/// SyntaxError `    at file:line:column`.
-fn first_place(scene: &Scene<'_>, stack: &str) -> Option<Place> {
-    stack.lines().find_map(|line| {
-        let frame = line.trim_start().strip_prefix("at ")?;
-        let position = match frame.rsplit_once(" (") {
-            Some((_, inside)) => inside.strip_suffix(')')?,
-            None => frame,
-        };
-        let mut parts = position.rsplitn(3, ':');
-        let column: u32 = parts.next()?.parse().ok()?;
-        let line_number: u32 = parts.next()?.parse().ok()?;
-        let file_name = parts.next()?;
-        scene.host.is_source(file_name).then(|| Place {
-            file_name: file_name.to_owned(),
-            line: line_number,
-            column: (column > 0).then_some(column),
-        })
-    })
 }
 
 /// A number from guest code as a count: never negative, never more than 2^53.

@@ -31,7 +31,8 @@ pub(super) struct Host {
     /// How many `console.group` are open.
     pub(super) group_depth: Cell<u32>,
     output: OnceCell<Rc<dyn Output>>,
-    source_names: RefCell<Vec<String>>,
+    /// Name and text of each of the user's sources.
+    sources: OnceCell<Vec<(String, String)>>,
     timeout: Cell<Duration>,
     deadline: Cell<Instant>,
     interrupted: Cell<bool>,
@@ -47,7 +48,7 @@ impl Host {
             random: RefCell::new(fastrand::Rng::with_seed(0)),
             group_depth: Cell::new(0),
             output: OnceCell::new(),
-            source_names: RefCell::new(Vec::new()),
+            sources: OnceCell::new(),
             timeout: Cell::new(Duration::MAX),
             deadline: Cell::new(Instant::now() + Duration::from_secs(3600)),
             interrupted: Cell::new(false),
@@ -66,21 +67,19 @@ impl Host {
         self.clock.start(now, job.seed.is_some());
         self.random
             .replace(fastrand::Rng::with_seed(job.seed.unwrap_or(job.entropy)));
-        self.source_names.replace(
-            job.sources
-                .iter()
-                .map(|(name, _)| (*name).to_owned())
-                .collect(),
-        );
+        let sources = job.sources.iter();
+        let sources = sources.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        // A second start cannot happen: `WarmEngine::run` takes the engine and never returns.
+        let _ = self.sources.set(sources.collect());
         self.memory
             .start(usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX));
-        // A second start cannot happen: `WarmEngine::run` takes the engine and never returns.
         let _ = self.output.set(output);
     }
 
-    /// Whether `name` is one of the user's own sources.
-    pub(super) fn is_source(&self, name: &str) -> bool {
-        self.source_names.borrow().iter().any(|own| own == name)
+    /// The text of the user's own source of this name.
+    pub(super) fn source(&self, name: &str) -> Option<&str> {
+        let (_, text) = self.sources.get()?.iter().find(|(own, _)| own == name)?;
+        Some(text)
     }
 
     /// Until the deadline; `None` when it has passed.

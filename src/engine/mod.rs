@@ -13,6 +13,7 @@ mod globals;
 mod host;
 mod realm;
 mod rejections;
+mod stack;
 mod timers;
 mod warm;
 

@@ -152,15 +152,19 @@ fn nothing_of_code_that_does_not_parse_has_run() {
 }
 
 #[test]
-fn a_column_counts_bytes_of_utf_8() {
+fn a_column_counts_utf_16_units_as_editors_do() {
     let service = Service::start();
     for (code, column) in [
         ("/* e */ throw new Error()", 19),
-        ("/* é */ throw new Error()", 20),
-        ("/* 😀 */ throw new Error()", 22),
-        ("/* 😀 */ let b = ;", 20),
+        ("/* é */ throw new Error()", 19),
+        ("/* 😀 */ throw new Error()", 20),
+        ("/* 😀 */ let b = ;", 18),
+        ("'é';\n/* 😀😀 */ throw new Error()", 22),
     ] {
-        assert_eq!(error_of(&service, code)["columnNumber"], column, "{code}");
+        let error = error_of(&service, code);
+        assert_eq!(error["columnNumber"], column, "{code}");
+        let stack = error["stack"].as_str().unwrap();
+        assert!(stack.contains(&format!(":{column}")), "{code}: {stack}");
     }
 }
 

@@ -46,12 +46,12 @@ fn ends_as(service: &Service, code: &str, limits: &Value, outcome: &str) -> Valu
 fn the_answer_names_the_limits_it_was_held_to() {
     let service = Service::start();
     let defaults = json!({
-        "timeoutMs": 2000, "memoryBytes": 32 * MIB, "stackBytes": MIB, "outputBytes": MIB
+        "timeoutMs": 2000, "memoryBytes": 32 * MIB, "stackBytes": 4 * MIB, "outputBytes": MIB
     });
     assert_eq!(service.run("1")["limits"], defaults);
     let asked = json!({"timeoutMs": 100, "memoryBytes": 2 * MIB, "outputBytes": 1000});
     let mut granted = asked.clone();
-    granted["stackBytes"] = json!(MIB);
+    granted["stackBytes"] = json!(4 * MIB);
     assert_eq!(
         ends_as(&service, "1", &asked, "succeeded")["limits"],
         granted

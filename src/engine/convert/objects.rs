@@ -3,6 +3,7 @@
 use super::{Converter, DEPTH_MAX, Stop};
 use crate::engine::failure;
 use crate::engine::realm::Brand;
+use crate::engine::stack;
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::{Array, Atom, CString, Function, Object, Value};
 use std::rc::Rc;
@@ -212,8 +213,8 @@ impl<'js> Converter<'_, 'js> {
             self.raw(":")?;
             let value: Value<'js> = error.get(part)?;
             if part == "stack" && value.is_string() {
-                let stack = failure::guest_frames(&failure::clipped_text(&value));
-                self.text(&stack)?;
+                let shown = stack::for_the_user(&self.scene.host, &failure::clipped_text(&value));
+                self.text(&shown)?;
             } else {
                 self.value(&value)?;
             }

@@ -1,0 +1,108 @@
+//! Call stacks as the user is shown them: without the service's own frames, and with columns as editors count them.
+//!
+//! Its own: reading the engine's frames and translating their columns. Not its own: where a stack comes from. Guest code
+//! can put any text into an error's `stack`, so nothing here trusts it, and the work is bounded. Called by `failure`,
+//! `console` and `convert`.
+
+use super::host::Host;
+use super::realm::PRELUDE_FILE_NAME;
+
+/// Frames whose columns are translated. The engine writes ten unless the script asks for more; a forged stack may have
+/// thousands, each of which would cost a look at its line.
+const FRAMES_TRANSLATED_MAX: usize = 64;
+
+/// A place in the user's own text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) file_name: String,
+    /// From 1.
+    pub(super) line: u32,
+    /// From 1, in UTF-16 units, as JavaScript and editors count.
+    pub(super) column: Option<u32>,
+}
+
+/// A stack without the host's own frames.
+pub(super) fn for_the_user(host: &Host, stack: &str) -> String {
+    let mut shown = String::with_capacity(stack.len());
+    let guest_frames = stack
+        .lines()
+        .filter(|line| !line.contains(PRELUDE_FILE_NAME));
+    for (index, frame) in guest_frames.enumerate() {
+        if index > 0 {
+            shown.push('\n');
+        }
+        let position = (index < FRAMES_TRANSLATED_MAX)
+            .then(|| Position::of(frame))
+            .flatten();
+        match position.and_then(|position| position.translated(host)) {
+            Some((before, column, after)) => {
+                shown.push_str(before);
+                shown.push_str(&column.to_string());
+                shown.push_str(after);
+            }
+            None => shown.push_str(frame),
+        }
+    }
+    shown
+}
+
+/// The first frame that lies in one of the user's sources; of a stack that [`for_the_user`] gave.
+pub(super) fn first_place(host: &Host, stack: &str) -> Option<Place> {
+    stack.lines().find_map(|frame| {
+        let position = Position::of(frame)?;
+        host.source(position.file_name)?;
+        Some(Place {
+            file_name: position.file_name.to_owned(),
+            line: position.line,
+            column: (position.column > 0).then_some(position.column),
+        })
+    })
+}
+
+/// A frame's position. Frames read `    at name (file:line:column)`, and those of a SyntaxError `    at
+/// file:line:column`.
+struct Position<'a> {
+    file_name: &'a str,
+    line: u32,
+    column: u32,
+    before_column: &'a str,
+    after_column: &'a str,
+}
+
+impl<'a> Position<'a> {
+    fn of(frame: &'a str) -> Option<Self> {
+        let called = frame.trim_start().strip_prefix("at ")?;
+        let (position, after_column) = match called.rsplit_once(" (") {
+            Some((_, inside)) => (inside.strip_suffix(')')?, ")"),
+            None => (called, ""),
+        };
+        let mut parts = position.rsplitn(3, ':');
+        let column = parts.next()?;
+        let line = parts.next()?;
+        let before = frame.len() - after_column.len() - column.len();
+        Some(Self {
+            file_name: parts.next()?,
+            line: line.parse().ok()?,
+            column: column.parse().ok()?,
+            before_column: &frame[..before],
+            after_column,
+        })
+    }
+
+    /// With the column in UTF-16 units; `None` where the engine's count of bytes is the same, or is not of our text.
+    fn translated(&self, host: &Host) -> Option<(&'a str, usize, &'a str)> {
+        let source = host.source(self.file_name)?;
+        if source.is_ascii() {
+            return None;
+        }
+        let line = source.split('\n').nth(index_of(self.line)?)?;
+        let before = line.get(..index_of(self.column)?)?;
+        let units = before.encode_utf16().count();
+        Some((self.before_column, units + 1, self.after_column))
+    }
+}
+
+/// What counts from 1, counted from 0.
+fn index_of(number: u32) -> Option<usize> {
+    usize::try_from(number).ok()?.checked_sub(1)
+}
