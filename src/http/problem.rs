@@ -7,6 +7,7 @@ use crate::domain::{JobState, LimitError, ScriptRefusal};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
@@ -152,6 +153,19 @@ impl Problem {
     }
 }
 
+/// The order is the one people read.
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    #[serde(flatten)]
+    members: &'a Map<String, Value>,
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.detail)
@@ -165,16 +179,14 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let (status, code, title) = self.code.row();
-        let mut body = Map::new();
-        body.insert(
-            "type".into(),
-            format!("urn:sandpiper:problem:{code}").into(),
-        );
-        body.insert("title".into(), title.into());
-        body.insert("status".into(), status.into());
-        body.insert("code".into(), code.into());
-        body.insert("detail".into(), self.detail.clone().into());
-        body.extend(self.members.clone());
+        let body = Body {
+            kind: format!("urn:sandpiper:problem:{code}"),
+            title,
+            status,
+            code,
+            detail: &self.detail,
+            members: &self.members,
+        };
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if let Some(after) = self.retry_after {
@@ -184,7 +196,8 @@ impl ResponseError for Problem {
         if let Some(allow) = self.allow {
             response.insert_header((ALLOW, allow));
         }
-        response.body(Value::Object(body).to_string())
+        // Strings and numbers: writing them to memory cannot fail.
+        response.body(serde_json::to_vec(&body).unwrap_or_default())
     }
 }
 

@@ -23,20 +23,20 @@ pub(super) struct MemoryView {
 /// Reads `/proc/self/status`; zeroes where it cannot be read.
 pub(super) fn memory() -> MemoryView {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let megabytes = |key: &str| {
-        let kibibytes: f64 = status
+    let kibibytes = |key: &str| -> f64 {
+        status
             .lines()
             .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
             .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-            .unwrap_or(0.0);
-        (kibibytes * 1024.0 / 10_000.0).round() / 100.0
+            .unwrap_or(0.0)
     };
+    let megabytes = |kibibytes: f64| (kibibytes * 1024.0 / 10_000.0).round() / 100.0;
     MemoryView {
-        rss: megabytes("VmRSS"),
-        peak_rss: megabytes("VmHWM"),
-        heap_total: megabytes("VmData"),
-        heap_used: megabytes("RssAnon"),
-        external: megabytes("RssFile") + megabytes("RssShmem"),
+        rss: megabytes(kibibytes("VmRSS")),
+        peak_rss: megabytes(kibibytes("VmHWM")),
+        heap_total: megabytes(kibibytes("VmData")),
+        heap_used: megabytes(kibibytes("RssAnon")),
+        external: megabytes(kibibytes("RssFile") + kibibytes("RssShmem")),
         units: "MB",
     }
 }
