@@ -46,6 +46,7 @@ tools-lint:
 
 tools-bench:
 	@$(call ensure,wrk,wrk)
+	@$(call ensure,curl,curl)
 
 # $(call ensure,COMMAND,PACKAGES): COMMAND is there afterwards, or it is said how to get it.
 ensure = command -v $(1) >/dev/null || { \

@@ -154,12 +154,10 @@ impl JobProcess {
         Ok(())
     }
 
-    /// Reads what is there: `Ok(0)` when the other side is gone, `EAGAIN` when there is nothing yet.
+    /// Reads what is there: `Ok(0)` when the other side is gone, `EAGAIN` when there is nothing yet, `ECONNRESET` when
+    /// the other side is gone and had not read everything.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        match recv(self.channel.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::ECONNRESET) => Ok(0),
-            other => other,
-        }
+        recv(self.channel.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {

@@ -1,28 +1,19 @@
 //! The service's side: a sandbox that runs one execution after the other, each in a process of its own.
 
 use super::cancel::{CancelToken, Waker};
-use super::channel::{JobProcess, Ordered, Spare};
-use super::control::{
-    Readiness, ZygotePlan, order_report, order_spare, receive_message, send_message,
-};
+use super::channel::JobProcess;
+use super::control::ZygotePlan;
 use super::level::{IsolationLevel, WallReport};
-use super::supervise::{Buffers, Ending, Observed, Start, supervise};
+use super::live_zygote::LiveZygote;
+use super::supervise::{Buffers, Ending, Start, supervise};
 use super::sys::{self, Reaped};
+use super::verdict::execution;
 use super::wire::{self, Work};
-use super::zygote::ZYGOTE_ARGUMENT;
-use crate::domain::{Execution, JobId, Outcome, ScriptError, Timestamp, Usage};
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
-use nix::sys::time::{TimeVal, TimeValLike};
+use crate::domain::{Execution, JobId, Timestamp};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A zygote that is not ready by then never will be.
-const READY_WITHIN: Duration = Duration::from_secs(10);
 /// A spare that did not say hello by then is given up.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// A job process that has not taken its whole job by then is given up.
@@ -89,7 +80,7 @@ pub struct SandboxCounters {
 #[derive(Debug)]
 pub struct Sandbox {
     options: SandboxOptions,
-    zygote: Option<Zygote>,
+    zygote: Option<LiveZygote>,
     waker: Arc<Waker>,
     buffers: Buffers,
     job_bytes: Vec<u8>,
@@ -122,7 +113,7 @@ impl Sandbox {
     /// The operating system's name of the zygote (where there is one, of its launcher).
     #[must_use]
     pub fn zygote_pid(&self) -> Option<u32> {
-        self.zygote.as_ref().map(|zygote| zygote.process.id())
+        self.zygote.as_ref().map(|zygote| zygote.pid())
     }
 
     /// What happened so far.
@@ -142,39 +133,44 @@ impl Sandbox {
     ) -> Result<Execution, SandboxError> {
         wire::encode(work, &mut self.job_bytes)
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
-        let Given {
-            job,
-            at: started_at,
-            start,
-        } = self.give_to_job_process()?;
-        // While this job runs, the next job process is made.
-        if let Some(zygote) = &mut self.zygote {
-            zygote.order_spare();
-            zygote.served += 1;
-        }
-        cancel.attach(Some(Arc::clone(&self.waker)));
         let limits = work.limits();
-        let observed = supervise(
-            &job,
-            &limits,
-            self.options.kill_grace,
-            start,
-            cancel,
-            &self.waker,
-            &mut self.buffers,
-        );
-        cancel.attach(None);
-        let expects_death = matches!(work, Work::NetCheck { .. });
-        let fate = self.settle(job, &observed.ending, expects_death);
-        Ok(execution(id, started_at, observed, &limits, &fate))
+        for _ in 0..ZYGOTES_TRIED {
+            let Given { job, at, start } = self.give_to_job_process()?;
+            // While this job runs, the next job process is made.
+            if let Some(zygote) = &mut self.zygote {
+                zygote.order_spare();
+                zygote.served += 1;
+            }
+            cancel.attach(Some(Arc::clone(&self.waker)));
+            let observed = supervise(
+                &job,
+                &limits,
+                self.options.kill_grace,
+                start,
+                cancel,
+                &self.waker,
+                &mut self.buffers,
+            );
+            cancel.attach(None);
+            if matches!(observed.ending, Ending::DiedUnread) {
+                // Nothing of it has run, so it may be tried again.
+                self.give_zygote_up();
+                continue;
+            }
+            let expects_death = matches!(work, Work::NetCheck { .. });
+            let reaped = self.settle(job, &observed.ending, expects_death);
+            return Ok(execution(id, at, observed, &limits, reaped));
+        }
+        Err(SandboxError::Zygote(
+            "its job processes die before they read their jobs".to_owned(),
+        ))
     }
 
     /// Finds out whether the zygote died while nothing ran, and replaces it if so.
     pub fn check_up(&mut self) -> Result<(), SandboxError> {
-        let has_died = self.zygote.as_mut().is_some_and(Zygote::has_died);
+        let has_died = self.zygote.as_mut().is_some_and(LiveZygote::has_died);
         if has_died {
-            self.zygote = None;
-            self.counters.zygotes_failed += 1;
+            self.give_zygote_up();
         }
         self.ensure_zygote()
     }
@@ -196,13 +192,16 @@ impl Sandbox {
     fn give_to_job_process(&mut self) -> Result<Given, SandboxError> {
         let mut last_failure = SandboxError::Zygote("no zygote could be kept alive".to_owned());
         for _ in 0..ZYGOTES_TRIED {
-            self.ensure_zygote()?;
-            match self.try_to_give() {
+            match self.ensure_zygote().and_then(|()| self.try_to_give()) {
                 Ok(given) => return Ok(given),
-                Err(error) => last_failure = error,
+                // What is missing stays missing.
+                Err(
+                    lasting
+                    @ (SandboxError::WallMissing { .. } | SandboxError::BelowMinimum { .. }),
+                ) => return Err(lasting),
+                Err(passing) => last_failure = passing,
             }
-            self.zygote = None;
-            self.counters.zygotes_failed += 1;
+            self.give_zygote_up();
         }
         Err(last_failure)
     }
@@ -239,11 +238,11 @@ impl Sandbox {
     }
 
     /// After an execution: counts what happened, and gives the zygote up where its children may know its layout.
-    fn settle(&mut self, job: JobProcess, ending: &Ending, expects_death: bool) -> Fate {
+    fn settle(&mut self, job: JobProcess, ending: &Ending, expects_death: bool) -> Option<Reaped> {
         match ending {
-            Ending::Done(_) | Ending::Cancelled => return Fate::default(),
+            Ending::Done(_) | Ending::Cancelled => return None,
             Ending::Overran => self.counters.killed_at_deadline += 1,
-            Ending::Died | Ending::Broke(_) | Ending::ChannelFailed(_) => {
+            Ending::Died | Ending::DiedUnread | Ending::Broke(_) | Ending::ChannelFailed(_) => {
                 self.counters.crashed += 1;
             }
         }
@@ -254,10 +253,14 @@ impl Sandbox {
             .and_then(|zygote| zygote.ask_how_it_ended().ok());
         let unexpected = !matches!(ending, Ending::Overran) && !expects_death;
         if unexpected || reaped.is_none() {
-            self.zygote = None;
-            self.counters.zygotes_failed += 1;
+            self.give_zygote_up();
         }
-        Fate { reaped }
+        reaped
+    }
+
+    fn give_zygote_up(&mut self) {
+        self.zygote = None;
+        self.counters.zygotes_failed += 1;
     }
 
     fn ensure_zygote(&mut self) -> Result<(), SandboxError> {
@@ -265,7 +268,7 @@ impl Sandbox {
             return Ok(());
         }
         self.counters.zygotes_started += 1;
-        let mut zygote = Zygote::spawn(&self.options.plan)?;
+        let mut zygote = LiveZygote::spawn(&self.options.plan)?;
         if zygote.level < self.options.min_isolation {
             return Err(SandboxError::BelowMinimum {
                 reached: zygote.level,
@@ -293,192 +296,4 @@ struct Given {
     job: JobProcess,
     at: Timestamp,
     start: Start,
-}
-
-/// How the kernel says that the job process ended, where that was asked.
-#[derive(Debug, Default)]
-struct Fate {
-    reaped: Option<Reaped>,
-}
-
-/// A live zygote.
-#[derive(Debug)]
-struct Zygote {
-    process: Child,
-    control: OwnedFd,
-    spare: Option<Ordered>,
-    level: IsolationLevel,
-    walls: Vec<WallReport>,
-    served: u32,
-}
-
-impl Zygote {
-    fn spawn(plan: &ZygotePlan) -> Result<Self, SandboxError> {
-        let (control, far_end) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(io::Error::from)?;
-        setsockopt(
-            &control,
-            sockopt::ReceiveTimeout,
-            &TimeVal::milliseconds(i64::try_from(READY_WITHIN.as_millis()).unwrap_or(i64::MAX)),
-        )
-        .map_err(io::Error::from)?;
-        // The running binary itself, even when the file has been replaced since.
-        let process = Command::new("/proc/self/exe")
-            .arg0("sandpiper-zygote")
-            .arg(ZYGOTE_ARGUMENT)
-            .env_clear()
-            // A zone that needs no file.
-            .env("TZ", "UTC0")
-            .current_dir("/")
-            .stdin(Stdio::from(far_end))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut zygote = Self {
-            process,
-            control,
-            spare: None,
-            level: IsolationLevel::L2,
-            walls: Vec::new(),
-            served: 0,
-        };
-        zygote.shake_hands(plan)?;
-        Ok(zygote)
-    }
-
-    fn shake_hands(&mut self, plan: &ZygotePlan) -> Result<(), SandboxError> {
-        let failed = |errno: Errno| SandboxError::Zygote(format!("it did not get ready: {errno}"));
-        send_message(self.control.as_fd(), plan).map_err(failed)?;
-        match receive_message(self.control.as_fd()).map_err(failed)? {
-            Readiness::Ready { level, walls } => {
-                self.level = level;
-                self.walls = walls;
-                Ok(())
-            }
-            Readiness::Failed { wall, reason } => Err(SandboxError::WallMissing { wall, reason }),
-        }
-    }
-
-    fn has_died(&mut self) -> bool {
-        !matches!(self.process.try_wait(), Ok(None))
-    }
-
-    /// Orders the next job process. If that fails the zygote is gone, which the next execution finds out.
-    fn order_spare(&mut self) {
-        self.spare = Spare::new()
-            .and_then(|spare| {
-                order_spare(self.control.as_fd(), spare.far_end.as_fd())?;
-                Ok(spare.ordered())
-            })
-            .ok();
-    }
-
-    fn ask_how_it_ended(&self) -> Result<Reaped, Errno> {
-        order_report(self.control.as_fd())?;
-        receive_message(self.control.as_fd())
-    }
-}
-
-impl Drop for Zygote {
-    fn drop(&mut self) {
-        // Its children die with it.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn execution(
-    id: JobId,
-    started_at: Timestamp,
-    observed: Observed,
-    limits: &crate::domain::Limits,
-    fate: &Fate,
-) -> Execution {
-    let wall_micros = u64::try_from(observed.wall.as_micros()).unwrap_or(u64::MAX);
-    let cpu_micros = observed
-        .cpu
-        .and_then(|cpu| u64::try_from(cpu.as_micros()).ok())
-        .unwrap_or_default();
-    let peak_resident = fate.reaped.map_or(0, |reaped| reaped.peak_resident_bytes);
-    let mut execution = Execution {
-        id,
-        started_at,
-        finished_at: started_at.plus(observed.wall),
-        outcome: Outcome::Crashed,
-        result: None,
-        result_type: None,
-        error: None,
-        log: observed.log,
-        log_dropped: 0,
-        usage: Usage {
-            wall_micros,
-            cpu_micros,
-            peak_memory_bytes: peak_resident,
-            output_bytes: observed.log_bytes,
-        },
-        limits: *limits,
-    };
-    let crashed = |message: String| {
-        (
-            Outcome::Crashed,
-            ScriptError::of_service("Crashed", message),
-        )
-    };
-    let (outcome, error) = match observed.ending {
-        Ending::Done(done) => {
-            let result_bytes = done
-                .result
-                .as_ref()
-                .map_or(0, |result| result.as_str().len());
-            execution.outcome = done.outcome;
-            execution.result_type = done.result_type;
-            execution.result = done.result;
-            execution.error = done.error;
-            execution.log_dropped = done.log_dropped;
-            execution.usage.peak_memory_bytes = done.peak_memory_bytes;
-            execution.usage.output_bytes += u64::try_from(result_bytes).unwrap_or_default();
-            return execution;
-        }
-        Ending::Overran => (
-            Outcome::TimedOut,
-            ScriptError::of_service(
-                "TimeoutError",
-                format!(
-                    "the script did not end within {} ms and was killed",
-                    limits.timeout_ms()
-                ),
-            ),
-        ),
-        Ending::Cancelled => (
-            Outcome::Cancelled,
-            ScriptError::of_service("Cancelled", "the execution was cancelled"),
-        ),
-        Ending::Died => crashed(how_it_died(fate)),
-        Ending::Broke(broken) => crashed(format!(
-            "the job process broke the rules it is held to and was killed: {broken}"
-        )),
-        Ending::ChannelFailed(errno) => crashed(format!("the job process was lost: {errno}")),
-    };
-    execution.outcome = outcome;
-    execution.error = Some(error);
-    execution
-}
-
-fn how_it_died(fate: &Fate) -> String {
-    let Some(reaped) = fate.reaped else {
-        return "the job process died, and its zygote with it".to_owned();
-    };
-    match (reaped.signal, reaped.exit_code) {
-        (Some(libc::SIGSYS), _) => {
-            "the job process made a system call that is forbidden, and was killed".to_owned()
-        }
-        (Some(signal), _) => format!("the job process was killed by signal {signal}"),
-        (None, Some(code)) => format!("the job process ended by itself with code {code}"),
-        (None, None) => "the job process died".to_owned(),
-    }
 }

@@ -25,6 +25,8 @@ pub(super) enum Ending {
     Cancelled,
     /// It died without a last word.
     Died,
+    /// It died before it had read its job: nothing of that has run.
+    DiedUnread,
     /// It said what no job process says.
     Broke(BrokenProtocol),
     /// The channel itself failed.
@@ -94,6 +96,7 @@ pub(super) fn supervise(
                 waker.settle();
                 continue;
             }
+            Err(Errno::ECONNRESET) => break Ending::DiedUnread,
             Err(errno) => break Ending::ChannelFailed(errno),
         }
         match take_frames(&mut buffers.reader, &mut log) {
@@ -104,7 +107,7 @@ pub(super) fn supervise(
     };
     let wall = start.given.elapsed();
     let cpu = sys::cpu_time_of(job.pid()).map(|cpu| cpu.saturating_sub(start.cpu_before));
-    if !matches!(ending, Ending::Died) {
+    if !matches!(ending, Ending::Died | Ending::DiedUnread) {
         job.kill();
     }
     if matches!(ending, Ending::Overran | Ending::Cancelled) {

@@ -157,7 +157,13 @@ fn serve<B: JobBody>(ready: Ready<B>, orders: &mut Orders) -> ! {
                 let _ = orders.report(last);
                 continue;
             }
-            Order::Closed => sys::exit_now(EXIT_ORDERLY),
+            Order::Closed => {
+                // Its channel has closed as well, or it has been killed: it ends, and is not left to process 1.
+                if let Some(spare) = running {
+                    let _ = sys::reap(spare);
+                }
+                sys::exit_now(EXIT_ORDERLY)
+            }
         };
         if channel.as_raw_fd() != CHANNEL {
             // Another descriptor is open that should not be.

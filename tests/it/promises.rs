@@ -182,6 +182,28 @@ fn a_zygote_is_replaced_after_its_share_without_a_failure() {
 }
 
 #[test]
+fn nothing_is_left_to_process_1_when_zygotes_are_replaced() {
+    for level in ["L3", "L4"] {
+        let options = ["--zygote-executions", "5", "--max-isolation", level];
+        let service = Service::start_as_process_1(&options);
+        let processes = service.descendants().len();
+        in_parallel(4, 100, |index| {
+            if index % 10 == 0 {
+                // A death that costs the zygote as well.
+                let answer = service.get("/api/netcheck");
+                assert_eq!(answer.json()["status"], "restricted");
+            }
+            assert_eq!(service.result("1 + 2"), 3);
+        });
+        eventually(
+            Duration::from_secs(5),
+            "as many processes as before",
+            || service.descendants().len() <= processes,
+        );
+    }
+}
+
+#[test]
 fn ten_thousand_background_jobs_are_accepted_listed_and_drained() {
     const JOBS: usize = 10_000;
     let service = Service::start();

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -59,7 +60,22 @@ impl Service {
 
     /// With these options more.
     pub(crate) fn start_with(options: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_sandpiper")), options)
+    }
+
+    /// As process 1 of a container would be: whoever loses its parent becomes its child.
+    #[allow(unsafe_code)] // runs between fork and exec
+    pub(crate) fn start_as_process_1(options: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper"));
+        // SAFETY: one system call, which allocates nothing.
+        unsafe {
+            command.pre_exec(|| Ok(nix::sys::prctl::set_child_subreaper(true)?));
+        }
+        Self::start_as(command, options)
+    }
+
+    fn start_as(mut command: Command, options: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--port", "0", "--executors", "2"])
             .args(options)
             .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -1,0 +1,137 @@
+//! The executor's side of one zygote: starting it, ordering job processes, and ending it.
+
+use super::channel::{Ordered, Spare};
+use super::client::SandboxError;
+use super::control::{
+    Readiness, ZygotePlan, order_report, order_spare, receive_message, send_message,
+};
+use super::level::{IsolationLevel, WallReport};
+use super::sys::Reaped;
+use super::zygote::ZYGOTE_ARGUMENT;
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, Shutdown, SockFlag, SockType, setsockopt, shutdown, socketpair, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A zygote that is not ready by then never will be.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// A zygote that did not end by then is killed.
+const ENDED_WITHIN: Duration = Duration::from_millis(500);
+const LOOKED_AT_EVERY: Duration = Duration::from_micros(500);
+
+/// A zygote that was ready when it was last heard of. Ends with this value.
+#[derive(Debug)]
+pub(super) struct LiveZygote {
+    process: Child,
+    control: OwnedFd,
+    /// The job process that the next job goes to; `None` when it could not be ordered.
+    pub(super) spare: Option<Ordered>,
+    pub(super) level: IsolationLevel,
+    pub(super) walls: Vec<WallReport>,
+    /// Executions so far.
+    pub(super) served: u32,
+}
+
+impl LiveZygote {
+    /// Starts one, and waits until its walls stand.
+    pub(super) fn spawn(plan: &ZygotePlan) -> Result<Self, SandboxError> {
+        let (control, far_end) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .map_err(io::Error::from)?;
+        setsockopt(
+            &control,
+            sockopt::ReceiveTimeout,
+            &TimeVal::milliseconds(i64::try_from(READY_WITHIN.as_millis()).unwrap_or(i64::MAX)),
+        )
+        .map_err(io::Error::from)?;
+        // The running binary itself, even when the file has been replaced since.
+        let process = Command::new("/proc/self/exe")
+            .arg0("sandpiper-zygote")
+            .arg(ZYGOTE_ARGUMENT)
+            .env_clear()
+            // A zone that needs no file.
+            .env("TZ", "UTC0")
+            .current_dir("/")
+            .stdin(Stdio::from(far_end))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut zygote = Self {
+            process,
+            control,
+            spare: None,
+            level: IsolationLevel::L2,
+            walls: Vec::new(),
+            served: 0,
+        };
+        zygote.shake_hands(plan)?;
+        Ok(zygote)
+    }
+
+    fn shake_hands(&mut self, plan: &ZygotePlan) -> Result<(), SandboxError> {
+        let failed = |errno: Errno| SandboxError::Zygote(format!("it did not get ready: {errno}"));
+        send_message(self.control.as_fd(), plan).map_err(failed)?;
+        match receive_message(self.control.as_fd()).map_err(failed)? {
+            Readiness::Ready { level, walls } => {
+                self.level = level;
+                self.walls = walls;
+                Ok(())
+            }
+            Readiness::Failed { wall, reason } => Err(SandboxError::WallMissing { wall, reason }),
+        }
+    }
+
+    /// Its name, or where there is one its launcher's.
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Whether its process has ended.
+    pub(super) fn has_died(&mut self) -> bool {
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Orders the next job process. If that fails the zygote is gone, which the next execution finds out.
+    pub(super) fn order_spare(&mut self) {
+        self.spare = Spare::new()
+            .and_then(|spare| {
+                order_spare(self.control.as_fd(), spare.far_end.as_fd())?;
+                Ok(spare.ordered())
+            })
+            .ok();
+    }
+
+    /// How its last job process ended; waits until that has.
+    pub(super) fn ask_how_it_ended(&self) -> Result<Reaped, Errno> {
+        order_report(self.control.as_fd())?;
+        receive_message(self.control.as_fd())
+    }
+}
+
+impl Drop for LiveZygote {
+    /// In order first: the spare sees its channel close and ends, the zygote reaps it and ends. Killed, it would leave
+    /// its children to process 1, which in a container is this service.
+    fn drop(&mut self) {
+        self.spare = None;
+        let _ = shutdown(self.control.as_raw_fd(), Shutdown::Both);
+        let deadline = Instant::now() + ENDED_WITHIN;
+        while Instant::now() < deadline {
+            if self.has_died() {
+                return;
+            }
+            std::thread::sleep(LOOKED_AT_EVERY);
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

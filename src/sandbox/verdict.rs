@@ -1,0 +1,104 @@
+//! What an executor saw of a job process, told as an execution.
+//!
+//! The process may claim any outcome that is a script's to reach; how it died is the kernel's word.
+
+use super::supervise::{Ending, Observed};
+use super::sys::Reaped;
+use crate::domain::{Execution, JobId, Limits, Outcome, ScriptError, Timestamp, Usage};
+
+/// How the kernel says that the job process ended, where that was asked.
+#[derive(Debug, Default)]
+struct Fate {
+    reaped: Option<Reaped>,
+}
+
+pub(super) fn execution(
+    id: JobId,
+    started_at: Timestamp,
+    observed: Observed,
+    limits: &Limits,
+    reaped: Option<Reaped>,
+) -> Execution {
+    let wall_micros = u64::try_from(observed.wall.as_micros()).unwrap_or(u64::MAX);
+    let cpu_micros = observed
+        .cpu
+        .and_then(|cpu| u64::try_from(cpu.as_micros()).ok())
+        .unwrap_or_default();
+    let peak_resident = reaped.map_or(0, |reaped| reaped.peak_resident_bytes);
+    let mut execution = Execution {
+        id,
+        started_at,
+        finished_at: started_at.plus(observed.wall),
+        outcome: Outcome::Crashed,
+        result: None,
+        result_type: None,
+        error: None,
+        log: observed.log,
+        log_dropped: 0,
+        usage: Usage {
+            wall_micros,
+            cpu_micros,
+            peak_memory_bytes: peak_resident,
+            output_bytes: observed.log_bytes,
+        },
+        limits: *limits,
+    };
+    let crashed = |message: String| {
+        (
+            Outcome::Crashed,
+            ScriptError::of_service("Crashed", message),
+        )
+    };
+    let (outcome, error) = match observed.ending {
+        Ending::Done(done) => {
+            let result_bytes = done
+                .result
+                .as_ref()
+                .map_or(0, |result| result.as_str().len());
+            execution.outcome = done.outcome;
+            execution.result_type = done.result_type;
+            execution.result = done.result;
+            execution.error = done.error;
+            execution.log_dropped = done.log_dropped;
+            execution.usage.peak_memory_bytes = done.peak_memory_bytes;
+            execution.usage.output_bytes += u64::try_from(result_bytes).unwrap_or_default();
+            return execution;
+        }
+        Ending::Overran => (
+            Outcome::TimedOut,
+            ScriptError::of_service(
+                "TimeoutError",
+                format!(
+                    "the script did not end within {} ms and was killed",
+                    limits.timeout_ms()
+                ),
+            ),
+        ),
+        Ending::Cancelled => (
+            Outcome::Cancelled,
+            ScriptError::of_service("Cancelled", "the execution was cancelled"),
+        ),
+        Ending::Died | Ending::DiedUnread => crashed(how_it_died(reaped)),
+        Ending::Broke(broken) => crashed(format!(
+            "the job process broke the rules it is held to and was killed: {broken}"
+        )),
+        Ending::ChannelFailed(errno) => crashed(format!("the job process was lost: {errno}")),
+    };
+    execution.outcome = outcome;
+    execution.error = Some(error);
+    execution
+}
+
+fn how_it_died(reaped: Option<Reaped>) -> String {
+    let Some(reaped) = reaped else {
+        return "the job process died, and its zygote with it".to_owned();
+    };
+    match (reaped.signal, reaped.exit_code) {
+        (Some(libc::SIGSYS), _) => {
+            "the job process made a system call that is forbidden, and was killed".to_owned()
+        }
+        (Some(signal), _) => format!("the job process was killed by signal {signal}"),
+        (None, Some(code)) => format!("the job process ended by itself with code {code}"),
+        (None, None) => "the job process died".to_owned(),
+    }
+}
