@@ -1,15 +1,19 @@
 //! The promises of the service, each a sentence, kept by the real binary over real HTTP.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // clippy.toml allows them in #[test] functions, not in their helpers
 
 mod architecture;
 mod asynchronous;
 mod console;
 mod errors;
+mod execute;
 mod files;
 mod globals;
 mod hostile;
+mod jobs;
 mod limits;
 mod promises;
+mod queueing;
+mod raw;
+mod seed;
 mod support;
 mod table;
 mod thrown;

@@ -60,7 +60,9 @@ impl Service {
     /// With these options more.
     pub(crate) fn start_with(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
-            .args(["serve", "--port", "0", "--executors", "2"])
+            // By the environment, so that `options` may say otherwise.
+            .env("SANDPIPER_EXECUTORS", "2")
+            .args(["serve", "--port", "0"])
             .args(options)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::null())
