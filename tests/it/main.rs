@@ -2,18 +2,27 @@
 
 mod architecture;
 mod asynchronous;
+mod bad_http;
+mod bad_input;
+mod bad_paths;
+mod cli;
+mod cli_serve;
 mod console;
 mod errors;
 mod execute;
 mod files;
 mod globals;
+mod health;
 mod hostile;
 mod jobs;
 mod limits;
 mod promises;
 mod queueing;
 mod raw;
+mod refusals;
+mod scripts;
 mod seed;
+mod stop;
 mod support;
 mod table;
 mod thrown;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -90,9 +90,16 @@ impl Service {
         self.child.id()
     }
 
-    /// The process, to wait for its end.
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.child
+    /// How it ended, which it must within this time.
+    pub(crate) fn exit_within(&mut self, within: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < within, "it runs on after {within:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -191,6 +198,27 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A problem of this status and code, whose detail says what is wrong and nothing of the inside.
+pub(crate) fn assert_refused(answer: &Answer, status: u16, code: &str, what: &str) {
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (status, code),
+        "{what}: {}",
+        answer.text
+    );
+    let problem = answer.json();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        !detail.is_empty() && !detail.contains("src/"),
+        "{what}: {detail}"
+    );
+}
+
+/// Whatever came before, the next request is answered.
+pub(crate) fn assert_serves(service: &Service) {
+    assert_eq!(service.result("1+2"), 3);
 }
 
 /// Children of a process, over all of its threads.
