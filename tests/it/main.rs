@@ -1,5 +1,7 @@
 //! The promises of the service, each a sentence, kept by the real binary over real HTTP.
 
+#![allow(clippy::unwrap_used)] // clippy sees a test only in what is marked as one; here everything is
+
 mod architecture;
 mod asynchronous;
 mod bad_http;
