@@ -316,3 +316,45 @@ fn a_body_whose_chunks_are_broken_is_an_invalid_body() {
     }
     assert_serves(&service);
 }
+
+#[test]
+fn a_body_that_nobody_read_is_not_taken_for_the_next_request() {
+    let service = Service::start();
+    let inner = "GET /api/health/live HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    let length = format!("content-length: {}", inner.len());
+    for (line, header, status) in [
+        ("POST /api/nothing HTTP/1.1", "accept: */*", 404),
+        ("POST /api/health HTTP/1.1", "accept: */*", 405),
+        (
+            "POST /api/execute HTTP/1.1",
+            "content-type: text/plain",
+            415,
+        ),
+        ("DELETE /api/jobs/1 HTTP/1.1", "accept: */*", 404),
+    ] {
+        // The connection may be kept: what follows the head is a body all the same.
+        let bytes = request(&[line, "host: test", header, &length], inner.as_bytes());
+        let answer = service.exchange(&bytes).unwrap();
+        assert_eq!(answer.status, status, "{line}");
+        assert!(!answer.text.contains("HTTP/1.1"), "{line}: {}", answer.text);
+    }
+    assert_serves(&service);
+}
+
+#[test]
+fn a_body_with_two_lengths_is_refused() {
+    let service = Service::start();
+    for second in ["transfer-encoding: chunked", "content-length: 5"] {
+        let head = [
+            "POST /api/execute HTTP/1.1",
+            "host: test",
+            "content-length: 14",
+            second,
+        ];
+        let answer = service
+            .exchange(&request(&head, br#"{"code":"1+2"}"#))
+            .unwrap();
+        assert_eq!(answer.status, 400, "{second}");
+    }
+    assert_serves(&service);
+}

@@ -1,8 +1,12 @@
 //! The command line: one script without a server, a look at the walls, and options that say what is wrong with them.
 
+use crate::support::{descendants_of, eventually, is_alive};
 use serde_json::Value;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(10);
 
 fn sandpiper(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper"));
@@ -303,4 +307,23 @@ fn a_flag_wins_over_its_variable() {
         .output()
         .unwrap();
     assert_eq!(execution(&run)["limits"]["timeoutMs"], 700);
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_no_process_behind() {
+    let mut child = sandpiper(&["run", "-", "--timeout-ms", "60000"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"for (;;);").unwrap();
+    eventually(SOON, "the script runs", || {
+        descendants_of(child.id()).len() >= 2
+    });
+    let processes = descendants_of(child.id());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    eventually(SOON, "every process is gone", || {
+        !processes.iter().any(|pid| is_alive(*pid))
+    });
 }

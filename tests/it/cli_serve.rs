@@ -30,9 +30,19 @@ fn folder(name: &str, files: &[(&str, &str)]) -> String {
 fn a_port_that_is_taken_is_named() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let said = String::from_utf8(refused(&["--port", &port]).stderr).unwrap();
-    let last = said.lines().last().unwrap();
-    assert!(last.contains(&format!("127.0.0.1:{port}")), "{said}");
+    let by_flag = refused(&["--port", &port]);
+    let by_variable = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        .env("PORT", &port)
+        .env("HOST", "localhost")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    for output in [by_flag, by_variable] {
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let last = said.lines().last().unwrap();
+        assert!(last.contains(&format!("127.0.0.1:{port}")), "{said}");
+    }
 }
 
 #[test]

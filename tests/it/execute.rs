@@ -1,9 +1,8 @@
 //! `POST /api/execute`: run it now, answer when it has ended.
 
 use crate::raw::answer_on;
-use crate::support::{Service, children_of, eventually};
+use crate::support::{Service, eventually, looping_process};
 use serde_json::{Value, json};
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -11,23 +10,6 @@ const SOON: Duration = Duration::from_secs(10);
 fn executors_busy(service: &Service) -> u64 {
     let ready = service.get("/api/health/ready").json();
     ready["executors"]["busy"].as_u64().unwrap()
-}
-
-/// The job process that has the one running loop: the only descendant that is on a processor or wants to be.
-fn looping_process(service: &Service) -> u32 {
-    let looping = || {
-        let is_running = |pid: &u32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.rsplit(") ")
-                .next()
-                .is_some_and(|rest| rest.starts_with('R'))
-        };
-        let mut found = service.descendants();
-        found.retain(is_running);
-        found
-    };
-    eventually(SOON, "one descendant runs", || looping().len() == 1);
-    looping()[0]
 }
 
 #[test]
@@ -110,38 +92,6 @@ fn a_result_that_had_to_make_room_is_not_found_any_more() {
     };
     assert_eq!(look(&second).status, 200);
     assert_eq!(look(&first).code(), "job_not_found");
-}
-
-#[test]
-fn input_is_there_exactly_when_it_was_given() {
-    let service = Service::start();
-    for (input, result) in [
-        (json!(null), json!(["object", null])),
-        (json!(0), json!(["number", 0])),
-        (
-            json!({ "a": [1, "two", { "b": false }] }),
-            json!(["object", { "a": [1, "two", { "b": false }] }]),
-        ),
-    ] {
-        let answer = service.execute(&json!({ "code": "[typeof input, input]", "input": input }));
-        assert_eq!(answer["result"], result);
-        // The one after it finds nothing of it.
-        assert_eq!(service.result("typeof input"), "undefined");
-    }
-}
-
-#[test]
-fn globals_are_there_for_their_execution_alone() {
-    let service = Service::start();
-    let answer = service.execute(&json!({
-        "code": "[rate * base.value, typeof globalThis.rate]",
-        "globals": { "rate": 2, "base": { "value": 21 } }
-    }));
-    assert_eq!(answer["result"], json!([42, "number"]));
-    assert_eq!(
-        service.result("[typeof rate, typeof base]"),
-        json!(["undefined", "undefined"])
-    );
 }
 
 #[test]
@@ -295,72 +245,11 @@ fn one_connection_carries_many_executions() {
 }
 
 #[test]
-fn two_executions_are_two_processes_and_the_first_is_gone_when_the_second_runs() {
-    let service = Service::start_with(&["--executors", "1"]);
-    let endless = json!({ "code": "for (;;);" });
-    let mut processes = HashSet::new();
-    for _ in 0..3 {
-        let id = service.submit(&endless);
-        let process = looping_process(&service);
-        assert!(
-            !children_of(service.pid()).contains(&process),
-            "a zygote ran a script"
-        );
-        assert!(processes.insert(process), "{process} ran two executions");
-        assert_eq!(service.delete(&format!("/api/jobs/{id}")).status, 200);
-        eventually(SOON, "its process is gone", || {
-            !service.descendants().contains(&process)
-        });
-    }
-}
-
-#[test]
-fn no_two_executions_draw_the_same_randomness() {
-    let service = Service::start();
-    let drawn: HashSet<String> = (0..50)
-        .map(|_| service.result("[Math.random(), Math.random()]").to_string())
-        .collect();
-    assert_eq!(drawn.len(), 50);
-}
-
-#[test]
-fn a_seed_makes_randomness_and_clock_repeatable() {
-    let service = Service::start();
-    let seeded = |seed: i64| {
-        let code = "[Math.random(), Math.random(), Date.now()]";
-        service.execute(&json!({ "code": code, "seed": seed }))["result"].clone()
-    };
-    assert_eq!(seeded(7), seeded(7));
-    assert_ne!(seeded(7), seeded(8));
-    assert_eq!(seeded(-1), seeded(-1));
-}
-
-#[test]
-fn what_an_execution_does_to_its_world_no_other_sees() {
-    let service = Service::start_with(&["--executors", "1"]);
-    for (spoil, look) in [
-        (
-            "globalThis.leak = 1; var leaked = 2; function left() {}",
-            "[typeof leak, typeof leaked, typeof left]",
-        ),
-        (
-            "Array.prototype.spoilt = 1; Object.prototype.spoilt = 1",
-            "[typeof [].spoilt, typeof ({}).spoilt, 'undefined']",
-        ),
-        (
-            "JSON.stringify = console.log = Math.random = undefined",
-            "[JSON.stringify, console.log, Math.random].map(f => typeof f === 'function' ? 'undefined' : 'spoilt')",
-        ),
-        (
-            "Symbol.for('leak').description; setInterval(() => {}, 1); throw 1",
-            "['undefined', 'undefined', 'undefined']",
-        ),
-    ] {
-        service.run(spoil);
-        assert_eq!(
-            service.result(look),
-            json!(["undefined", "undefined", "undefined"]),
-            "{spoil}"
-        );
-    }
+fn a_result_is_let_go_when_its_time_is_over() {
+    let service = Service::start_with(&["--result-ttl-s", "1"]);
+    let path = format!("/api/jobs/{}", service.run("1")["id"].as_str().unwrap());
+    eventually(SOON, "the result is gone", || {
+        service.get(&path).status == 404
+    });
+    assert_eq!(service.get(&path).code(), "job_not_found");
 }

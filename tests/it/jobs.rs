@@ -1,5 +1,6 @@
 //! `/api/jobs`: run it later, ask for it, list, cancel.
 
+use crate::raw::post;
 use crate::support::{Answer, Service, eventually};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -360,4 +361,22 @@ fn an_idempotency_key_is_refused_rather_than_ignored() {
         (422, "unsupported")
     );
     assert_eq!(ids_of(&service.get("/api/jobs")), Vec::<String>::new());
+}
+
+#[test]
+fn a_submitter_that_hangs_up_does_not_take_its_job_along() {
+    let service = Service::start();
+    let body = json!({ "code": "await new Promise(done => setTimeout(done, 500)); 'done'" });
+    let waiting = post(
+        "/api/jobs",
+        &[("prefer", "wait=30")],
+        body.to_string().as_bytes(),
+    );
+    let connection = service.send_raw(&waiting);
+    eventually(SOON, "the job is accepted", || {
+        ids_of(&service.get("/api/jobs")).len() == 1
+    });
+    drop(connection);
+    let id = &ids_of(&service.get("/api/jobs"))[0];
+    assert_eq!(service.finished(id)["execution"]["result"], "done");
 }

@@ -24,6 +24,7 @@ mod raw;
 mod refusals;
 mod scripts;
 mod seed;
+mod separation;
 mod stop;
 mod support;
 mod table;

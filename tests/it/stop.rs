@@ -1,7 +1,7 @@
 //! How the service ends: in order, at once, or by force; and nothing of it is left behind.
 
 use crate::raw::answer_on;
-use crate::support::{Service, children_of, eventually};
+use crate::support::{Service, children_of, eventually, is_alive};
 use libc::{SIGINT, SIGKILL, SIGTERM};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -24,16 +24,6 @@ fn wait_until_draining(service: &Service) {
     eventually(SOON, "it drains", || {
         service.get("/api/health/ready").status == 503
     });
-}
-
-/// A process that has ended but that nobody has waited for is not alive.
-fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
 }
 
 fn assert_all_gone(pids: &[u32]) {

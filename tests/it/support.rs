@@ -1,6 +1,7 @@
 //! A service of one's own for every test: the real binary, on a free port, gone with the test.
 
 use serde_json::Value;
+use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -178,13 +179,7 @@ impl Service {
 
     /// Zygotes and job processes, by the kernel's word.
     pub(crate) fn descendants(&self) -> Vec<u32> {
-        let mut found = Vec::new();
-        let mut unvisited = children_of(self.pid());
-        while let Some(pid) = unvisited.pop() {
-            found.push(pid);
-            unvisited.extend(children_of(pid));
-        }
-        found
+        descendants_of(self.pid())
     }
 
     /// Sends a signal by number.
@@ -221,6 +216,17 @@ pub(crate) fn assert_serves(service: &Service) {
     assert_eq!(service.result("1+2"), 3);
 }
 
+/// Children of a process, and theirs.
+pub(crate) fn descendants_of(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut unvisited = children_of(pid);
+    while let Some(pid) = unvisited.pop() {
+        found.push(pid);
+        unvisited.extend(children_of(pid));
+    }
+    found
+}
+
 /// Children of a process, over all of its threads.
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
@@ -235,6 +241,35 @@ pub(crate) fn children_of(pid: u32) -> Vec<u32> {
                 .collect::<Vec<u32>>()
         })
         .collect()
+}
+
+/// The job process that runs the one endless loop: no other has used so much of a processor.
+pub(crate) fn looping_process(service: &Service) -> u32 {
+    const CPU_TICKS_MIN: u64 = 10;
+    let found = Cell::new(None);
+    eventually(Duration::from_secs(10), "a job process loops", || {
+        let zygotes = children_of(service.pid());
+        let mut processes = service.descendants().into_iter();
+        let looping = processes.find(|pid| {
+            let user_ticks = stat_of(*pid, 11).and_then(|ticks| ticks.parse::<u64>().ok());
+            !zygotes.contains(pid) && user_ticks.is_some_and(|ticks| ticks >= CPU_TICKS_MIN)
+        });
+        found.set(looping);
+        looping.is_some()
+    });
+    found.get().unwrap()
+}
+
+/// A process that has ended but that nobody has waited for is not alive.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    stat_of(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
+}
+
+/// A field of `/proc/PID/stat`, counted from the state; `None` when there is no such process.
+fn stat_of(pid: u32, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(field).map(str::to_owned)
 }
 
 /// Sends a signal to any process.
