@@ -42,7 +42,7 @@ fn globals_are_there_for_their_execution_alone() {
 #[test]
 fn two_executions_are_two_processes_and_the_first_is_gone_when_the_second_runs() {
     let service = Service::start_with(&["--executors", "1"]);
-    let endless = json!({ "code": "for (;;);" });
+    let endless = json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } });
     let mut processes = HashSet::new();
     for _ in 0..3 {
         let id = service.submit(&endless);

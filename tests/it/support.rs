@@ -245,9 +245,9 @@ pub(crate) fn children_of(pid: u32) -> Vec<u32> {
 
 /// The job process that runs the one endless loop: no other has used so much of a processor.
 pub(crate) fn looping_process(service: &Service) -> u32 {
-    const CPU_TICKS_MIN: u64 = 10;
+    const CPU_TICKS_MIN: u64 = 5;
     let found = Cell::new(None);
-    eventually(Duration::from_secs(10), "a job process loops", || {
+    eventually(Duration::from_secs(20), "a job process loops", || {
         let zygotes = children_of(service.pid());
         let mut processes = service.descendants().into_iter();
         let looping = processes.find(|pid| {
