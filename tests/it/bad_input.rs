@@ -103,6 +103,7 @@ fn a_field_of_the_wrong_type_or_value_is_named() {
         ),
         (json!({ "code": "1", "seed": 1.5 }), "seed"),
         (json!({ "code": "1", "seed": "1" }), "seed"),
+        (json!({ "code": "1", "seed": 1e20 }), "seed"),
         (json!({ "code": "1", "language": 1 }), "language"),
         (json!({ "code": "1", "language": "cobol" }), "language"),
         (json!({ "code": "1", "kind": "worker" }), "kind"),
@@ -313,5 +314,23 @@ fn json_may_nest_to_the_bound_and_no_deeper() {
     let unclosed = format!(r#"{{"input": {}"#, "[".repeat(1_000_000));
     let answer = service.post_raw(DOORS[0], &[], unclosed.as_bytes());
     assert_refused(&answer, 400, "invalid_json", "unclosed");
+    assert_serves(&service);
+}
+
+#[test]
+fn there_may_be_so_many_globals_and_no_more() {
+    let service = Service::start();
+    let request = |count: usize| {
+        let globals: serde_json::Map<_, _> = (0..count)
+            .map(|index| (format!("g{index}"), json!(index)))
+            .collect();
+        json!({ "code": "g0 + g255", "globals": globals })
+    };
+    assert_eq!(service.execute(&request(256))["result"], 255);
+    for count in [257, 50_000] {
+        let answer = service.post(DOORS[0], &request(count));
+        assert_refused(&answer, 400, "invalid_field", "globals");
+        assert!(answer.text.contains(&count.to_string()), "{}", answer.text);
+    }
     assert_serves(&service);
 }
