@@ -146,7 +146,7 @@ fn the_limits_that_held_are_in_the_answer() {
     let silent = service.run("1")["limits"].clone();
     assert_eq!(
         silent,
-        json!({ "timeoutMs": 1500, "memoryBytes": 16 << 20, "stackBytes": 1 << 20, "outputBytes": 1 << 20 })
+        json!({ "timeoutMs": 1500, "memoryBytes": 16 << 20, "stackBytes": 4 << 20, "outputBytes": 1 << 20 })
     );
     let asked = json!({ "timeoutMs": 700, "memoryBytes": 8 << 20, "outputBytes": 4096 });
     let answer = service.execute(&json!({ "code": "1", "limits": asked }));

@@ -1,6 +1,5 @@
 //! The promises of the service, each a sentence, kept by the real binary over real HTTP.
-
-#![allow(clippy::unwrap_used)] // clippy sees a test only in what is marked as one; here everything is
+#![allow(clippy::unwrap_used, clippy::expect_used)] // clippy.toml allows them in #[test] functions, not in their helpers
 
 mod architecture;
 mod asynchronous;
