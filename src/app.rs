@@ -20,6 +20,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// Executors that are not up by then will not be.
@@ -148,6 +149,7 @@ async fn start_actors(
         isolation_level: proof.level,
         walls: proof.walls,
         net_check_limits,
+        drained: watch::Sender::new(false),
     }))
 }
 

@@ -157,7 +157,8 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_BODY_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = milliseconds(100, 600_000))]
     pub body_timeout_ms: u64,
     /// Longest that a client may take to send its request head, milliseconds
-    #[arg(long, env = "SANDPIPER_HEADER_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = milliseconds(100, 600_000))]
+    // The server's clock for it may be half a second slow: a shorter time would refuse clients that are not slow at all.
+    #[arg(long, env = "SANDPIPER_HEADER_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = milliseconds(1_000, 600_000))]
     pub header_timeout_ms: u64,
     /// How long an idle connection is kept, seconds
     #[arg(long, env = "SANDPIPER_KEEP_ALIVE_S", value_name = "S", default_value_t = 75, value_parser = seconds(1, 3_600))]

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::error;
 
 /// Longest that the Dispatcher may take to answer a question. It never blocks: beyond this it is broken.
@@ -49,6 +49,8 @@ pub struct Parts {
     pub walls: Vec<WallReport>,
     /// What a network check may use.
     pub net_check_limits: Limits,
+    /// True once nothing runs any more and nothing will: whoever waits is let go.
+    pub drained: watch::Sender<bool>,
 }
 
 impl DispatcherHandle {
@@ -92,9 +94,13 @@ impl DispatcherHandle {
         self.look_up(id, found).await
     }
 
-    /// The job as it stands once it is final, or once `wait` is over.
+    /// The job as it stands once it is final, once `wait` is over, or once the service has stopped running jobs.
     pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Lookup, Refusal> {
-        let found = self.0.store.wait(id, wait).await;
+        let mut drained = self.0.drained.subscribe();
+        let found = tokio::select! {
+            found = self.0.store.wait(id, wait) => found,
+            _ = drained.wait_for(|is_drained| *is_drained) => self.0.store.get(id).await,
+        };
         self.look_up(id, found).await
     }
 
@@ -179,13 +185,13 @@ impl DispatcherHandle {
     /// Takes no new work and gives what runs `patience` to end; then stops it. Afterwards nothing runs.
     pub async fn drain(&self, patience: Duration) {
         let _ = self.0.dispatcher.send(Drain).timeout(ANSWER_WITHIN).await;
-        if self.is_idle_within(patience).await {
-            return;
+        if !self.is_idle_within(patience).await {
+            let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;
+            if !self.is_idle_within(CANCEL_WITHIN).await {
+                error!("some executions could not be stopped");
+            }
         }
-        let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;
-        if !self.is_idle_within(CANCEL_WITHIN).await {
-            error!("some executions could not be stopped");
-        }
+        self.0.drained.send_replace(true);
     }
 
     async fn is_idle_within(&self, patience: Duration) -> bool {

@@ -36,8 +36,12 @@ pub(super) enum Given<'a> {
 }
 
 impl Given<'_> {
-    fn is_null(&self) -> bool {
-        matches!(self, Self::Json(raw) if raw.get() == "null")
+    /// Nothing is asked for: `null`, or a part of a form without text, for a page sends every input that it has.
+    fn is_nothing(&self) -> bool {
+        match self {
+            Self::Json(raw) => raw.get() == "null",
+            Self::Text(text) => text.is_empty(),
+        }
     }
 
     fn string(self, field: &str) -> Result<String, Problem> {
@@ -87,7 +91,7 @@ impl Fields {
         Ok(fields)
     }
 
-    /// Takes one field. `null` stands for an absent one, except as `input`.
+    /// Takes one field. Nothing stands for an absent one, except `null` as `input`.
     pub(super) fn set(&mut self, name: &str, given: Given<'_>) -> Result<(), Problem> {
         let name = match name {
             "code" => "code",
@@ -104,7 +108,8 @@ impl Fields {
             return Err(given_twice(name));
         }
         self.given.push(name);
-        if given.is_null() && name != "input" {
+        let is_null_input = name == "input" && matches!(given, Given::Json(_));
+        if given.is_nothing() && !is_null_input {
             return Ok(());
         }
         match name {

@@ -23,10 +23,7 @@ pub(super) async fn fields(body: Bytes, boundary: String) -> Result<Fields, Prob
         let text = String::from_utf8(bytes.into()).map_err(|_| {
             Problem::invalid_field(&name, format!("part `{name}` is not UTF-8 text"))
         })?;
-        // A page sends every input it has; an empty one asks for nothing.
-        if !text.is_empty() {
-            fields.set(&name, Given::Text(text))?;
-        }
+        fields.set(&name, Given::Text(text))?;
     }
     Ok(fields)
 }

@@ -240,7 +240,8 @@ impl Sandbox {
     /// After an execution: counts what happened, and gives the zygote up where its children may know its layout.
     fn settle(&mut self, job: JobProcess, ending: &Ending, expects_death: bool) -> Option<Reaped> {
         match ending {
-            Ending::Done(_) | Ending::Cancelled => return None,
+            Ending::Done(_) => return None,
+            Ending::Cancelled => {}
             Ending::Overran => self.counters.killed_at_deadline += 1,
             Ending::Died | Ending::DiedUnread | Ending::Broke(_) | Ending::ChannelFailed(_) => {
                 self.counters.crashed += 1;
@@ -251,7 +252,7 @@ impl Sandbox {
             .zygote
             .as_ref()
             .and_then(|zygote| zygote.ask_how_it_ended().ok());
-        let unexpected = !matches!(ending, Ending::Overran) && !expects_death;
+        let unexpected = !matches!(ending, Ending::Overran | Ending::Cancelled) && !expects_death;
         if unexpected || reaped.is_none() {
             self.give_zygote_up();
         }

@@ -6,12 +6,7 @@ use super::supervise::{Ending, Observed};
 use super::sys::Reaped;
 use crate::domain::{Execution, JobId, Limits, Outcome, ScriptError, Timestamp, Usage};
 
-/// How the kernel says that the job process ended, where that was asked.
-#[derive(Debug, Default)]
-struct Fate {
-    reaped: Option<Reaped>,
-}
-
+/// The execution that `observed` comes to. `reaped` is how the kernel says that the process ended, where that was asked.
 pub(super) fn execution(
     id: JobId,
     started_at: Timestamp,

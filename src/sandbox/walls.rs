@@ -14,8 +14,9 @@ use std::fs;
 
 /// Who a zygote becomes when the service was started as root: `nobody`, by the number every system gives it.
 const UNPRIVILEGED_ID: u32 = 65_534;
-/// Zygotes and job processes stand behind the service's own threads, so health and refusals stay fast.
-const NICENESS: i32 = 10;
+/// Zygotes and job processes stand behind the service's own threads, so health and refusals stay fast. Not further back
+/// than that takes: at 10 a script beside other busy programs got so little that its time ran out.
+const NICENESS: i32 = 5;
 /// The kernel's out-of-memory killer takes a job process before anything else.
 const OUT_OF_MEMORY_SCORE: &str = "1000";
 /// Stack of a job process; the engine's own bound lies far below.

@@ -3,7 +3,7 @@
 //! A convenience, not a promise: bounded in entries and bytes, and the oldest goes first. Synchronous callers had their
 //! answer; this is for looking at it again.
 
-use crate::domain::{Execution, Job, JobId, JobState, Timestamp};
+use crate::domain::{Execution, Job, JobId, JobState, Outcome, Timestamp};
 use dashmap::DashMap;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,9 +68,13 @@ impl RecentExecutions {
     #[must_use]
     pub fn get(&self, id: JobId) -> Option<Job> {
         let execution = Arc::clone(self.executions.get(&id)?.value());
+        let state = match execution.outcome {
+            Outcome::Cancelled => JobState::Cancelled,
+            _ => JobState::Finished,
+        };
         Some(Job {
             id,
-            state: JobState::Finished,
+            state,
             created_at: execution.started_at,
             started_at: Some(execution.started_at),
             finished_at: Some(execution.finished_at),
@@ -95,6 +99,45 @@ impl RecentExecutions {
         if let Some((_, id, bytes)) = order.oldest_first.pop_front() {
             order.bytes -= bytes;
             self.executions.remove(&id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Ceiling, Limits, ScriptError};
+
+    fn execution(outcome: Outcome) -> Arc<Execution> {
+        let ceiling = Ceiling {
+            timeout_ms: 1_000,
+            memory_bytes: 1 << 20,
+            output_bytes: 256,
+        };
+        let limits = Limits::defaults(1_000, 1 << 20, 256, &ceiling).unwrap();
+        let error = ScriptError::of_service("Test", "it never ran".to_owned());
+        Arc::new(Execution::never_ran(
+            JobId::generate(),
+            limits,
+            outcome,
+            error,
+        ))
+    }
+
+    #[test]
+    fn an_execution_that_was_stopped_is_a_cancelled_job() {
+        let recent = RecentExecutions::new(RecentBounds {
+            executions_max: 2,
+            bytes_max: 1 << 20,
+            ttl: Duration::from_secs(1),
+        });
+        for (outcome, state) in [
+            (Outcome::Cancelled, JobState::Cancelled),
+            (Outcome::Threw, JobState::Finished),
+        ] {
+            let execution = execution(outcome);
+            recent.keep(&execution);
+            assert_eq!(recent.get(execution.id).unwrap().state, state);
         }
     }
 }

@@ -100,8 +100,8 @@ fn ten_thousand_executions_leak_nothing() {
     });
     eventually(
         Duration::from_secs(5),
-        "as many processes as before",
-        || service.descendants().len() == processes,
+        "no more processes than before",
+        || service.descendants().len() <= processes,
     );
     eventually(
         Duration::from_secs(5),

@@ -1,9 +1,10 @@
 //! A service of one's own for every test: the real binary, on a free port, gone with the test.
 
 use serde_json::Value;
+use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -76,7 +77,9 @@ impl Service {
 
     fn start_as(mut command: Command, options: &[&str]) -> Self {
         let mut child = command
-            .args(["serve", "--port", "0", "--executors", "2"])
+            // By the environment, so that `options` may say otherwise.
+            .env("SANDPIPER_EXECUTORS", "2")
+            .args(["serve", "--port", "0"])
             .args(options)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stdin(Stdio::null())
@@ -104,9 +107,16 @@ impl Service {
         self.child.id()
     }
 
-    /// The process, to wait for its end.
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.child
+    /// How it ended, which it must within this time.
+    pub(crate) fn exit_within(&mut self, within: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < within, "it runs on after {within:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -185,13 +195,7 @@ impl Service {
 
     /// Zygotes and job processes, by the kernel's word.
     pub(crate) fn descendants(&self) -> Vec<u32> {
-        let mut found = Vec::new();
-        let mut unvisited = children_of(self.pid());
-        while let Some(pid) = unvisited.pop() {
-            found.push(pid);
-            unvisited.extend(children_of(pid));
-        }
-        found
+        descendants_of(self.pid())
     }
 
     /// Sends a signal by number.
@@ -205,6 +209,38 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A problem of this status and code, whose detail says what is wrong and nothing of the inside.
+pub(crate) fn assert_refused(answer: &Answer, status: u16, code: &str, what: &str) {
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (status, code),
+        "{what}: {}",
+        answer.text
+    );
+    let problem = answer.json();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        !detail.is_empty() && !detail.contains("src/"),
+        "{what}: {detail}"
+    );
+}
+
+/// Whatever came before, the next request is answered.
+pub(crate) fn assert_serves(service: &Service) {
+    assert_eq!(service.result("1+2"), 3);
+}
+
+/// Children of a process, and theirs.
+pub(crate) fn descendants_of(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut unvisited = children_of(pid);
+    while let Some(pid) = unvisited.pop() {
+        found.push(pid);
+        unvisited.extend(children_of(pid));
+    }
+    found
 }
 
 /// Children of a process, over all of its threads.
@@ -221,6 +257,35 @@ pub(crate) fn children_of(pid: u32) -> Vec<u32> {
                 .collect::<Vec<u32>>()
         })
         .collect()
+}
+
+/// The job process that runs the one endless loop: no other has used so much of a processor.
+pub(crate) fn looping_process(service: &Service) -> u32 {
+    const CPU_TICKS_MIN: u64 = 5;
+    let found = Cell::new(None);
+    eventually(Duration::from_secs(20), "a job process loops", || {
+        let zygotes = children_of(service.pid());
+        let mut processes = service.descendants().into_iter();
+        let looping = processes.find(|pid| {
+            let user_ticks = stat_of(*pid, 11).and_then(|ticks| ticks.parse::<u64>().ok());
+            !zygotes.contains(pid) && user_ticks.is_some_and(|ticks| ticks >= CPU_TICKS_MIN)
+        });
+        found.set(looping);
+        looping.is_some()
+    });
+    found.get().unwrap()
+}
+
+/// A process that has ended but that nobody has waited for is not alive.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    stat_of(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
+}
+
+/// A field of `/proc/PID/stat`, counted from the state; `None` when there is no such process.
+fn stat_of(pid: u32, field: usize) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    fields.split(' ').nth(field).map(str::to_owned)
 }
 
 /// Sends a signal to any process.

@@ -10,30 +10,30 @@ mod scripts;
 use super::problem::{Code, Problem};
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{FromRequest, Handler, HttpResponse, HttpResponseBuilder, Responder, Route, guard};
 use serde::Serialize;
 
 /// Adds every route.
 pub fn configure(config: &mut ServiceConfig) {
     config
-        .service(resource("/api", "GET").get(info::show))
-        .service(resource("/api/health", "GET").get(health::show))
-        .service(resource("/api/health/live", "GET").get(health::live))
-        .service(resource("/api/health/ready", "GET").get(health::ready))
-        .service(resource("/api/netcheck", "GET").get(netcheck::check))
+        .service(resource("/api", "GET, HEAD").get(info::show))
+        .service(resource("/api/health", "GET, HEAD").get(health::show))
+        .service(resource("/api/health/live", "GET, HEAD").get(health::live))
+        .service(resource("/api/health/ready", "GET, HEAD").get(health::ready))
+        .service(resource("/api/netcheck", "GET, HEAD").get(netcheck::check))
         .service(resource("/api/execute", "POST").post(execute::execute))
         .service(
-            resource("/api/jobs", "GET, POST")
+            resource("/api/jobs", "GET, HEAD, POST")
                 .get(jobs::list)
                 .post(jobs::submit),
         )
         .service(
-            resource("/api/jobs/{id}", "GET, DELETE")
+            resource("/api/jobs/{id}", "GET, HEAD, DELETE")
                 .get(jobs::show)
                 .delete(jobs::cancel),
         )
-        .service(resource("/api/scripts", "GET").get(scripts::list))
-        .service(resource("/api/scripts/{name}", "GET").get(scripts::show))
+        .service(resource("/api/scripts", "GET, HEAD").get(scripts::list))
+        .service(resource("/api/scripts/{name}", "GET, HEAD").get(scripts::show))
         .default_service(web::to(not_found));
 }
 
@@ -46,24 +46,48 @@ fn resource(path: &str, methods: &'static str) -> Resource {
     Resource(web::resource(path).default_service(others))
 }
 
-/// [`actix_web::Resource`] with a method for each verb that is used here.
+/// [`actix_web::Resource`] with a method for each verb that is used here. Where there is GET there is HEAD: actix sends
+/// the same head and leaves the body out.
 struct Resource(actix_web::Resource);
 
-macro_rules! verbs {
-    ($($verb:ident),*) => {
-        impl Resource {
-            $(fn $verb<F, Args>(self, handler: F) -> Self
-            where
-                F: actix_web::Handler<Args>,
-                Args: actix_web::FromRequest + 'static,
-                F::Output: actix_web::Responder + 'static,
-            {
-                Self(self.0.route(web::$verb().to(handler)))
-            })*
-        }
-    };
+impl Resource {
+    fn get<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let get_or_head = guard::Any(guard::Get()).or(guard::Head());
+        self.on(web::route().guard(get_or_head), handler)
+    }
+
+    fn post<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(web::post(), handler)
+    }
+
+    fn delete<F, Args>(self, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.on(web::delete(), handler)
+    }
+
+    fn on<F, Args>(self, route: Route, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self(self.0.route(route.to(handler)))
+    }
 }
-verbs!(get, post, delete);
 
 impl actix_web::dev::HttpServiceFactory for Resource {
     fn register(self, config: &mut actix_web::dev::AppService) {

@@ -1,0 +1,382 @@
+//! `/api/jobs`: run it later, ask for it, list, cancel.
+
+use crate::raw::post;
+use crate::support::{Answer, Service, eventually};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(10);
+const UNKNOWN: &str = "/api/jobs/01890a5d-ac96-774b-bcce-b302099a8057";
+
+fn path_of(id: &str) -> String {
+    format!("/api/jobs/{id}")
+}
+
+fn endless() -> Value {
+    json!({ "code": "console.log('begun'); for (;;);", "limits": { "timeoutMs": 30_000 } })
+}
+
+fn job(service: &Service, id: &str) -> Value {
+    service.get(&path_of(id)).json()
+}
+
+fn wait_until_running(service: &Service, id: &str) {
+    eventually(SOON, "the job runs", || {
+        job(service, id)["state"] == "running"
+    });
+}
+
+fn ids_of(page: &Answer) -> Vec<String> {
+    let page = page.json();
+    let jobs = page["jobs"].as_array().unwrap().iter();
+    jobs.map(|job| job["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_job_is_accepted_with_202_and_told_where_and_when_to_look() {
+    let service = Service::start_with(&["--executors", "1"]);
+    let answer = service.post("/api/jobs", &endless());
+    assert_eq!(answer.status, 202);
+    let job = answer.json();
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(answer.header("location"), path_of(id));
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(job["state"], "queued");
+    assert_eq!(job["attempt"], 0);
+    assert!(job["createdAt"].is_string());
+    for field in ["startedAt", "finishedAt", "expiresAt"] {
+        assert_eq!(job[field], Value::Null);
+    }
+    assert!(job.get("execution").is_none());
+}
+
+#[test]
+fn a_job_is_polled_until_it_is_final() {
+    let service = Service::start();
+    let request = json!({ "code": "console.log('a'); input * 2", "input": 21 });
+    let id = service.submit(&request);
+    eventually(SOON, "the job is final", || {
+        let answer = service.get(&path_of(&id));
+        let is_final = answer.json()["state"] == "finished";
+        // Whoever polls is told when to come again, and not to once it is over.
+        assert_eq!(answer.header("retry-after").is_empty(), is_final);
+        is_final
+    });
+    let job = job(&service, &id);
+    assert_eq!(job["attempt"], 1);
+    assert_eq!(job["execution"]["id"], job["id"]);
+    assert_eq!(job["execution"]["result"], 42);
+    assert_eq!(job["execution"]["log"][0]["data"], json!(["a"]));
+    let time = |field: &str| job[field].as_str().unwrap().to_owned();
+    assert!(time("createdAt") <= time("startedAt"));
+    assert!(time("startedAt") <= time("finishedAt"));
+    assert!(time("finishedAt") < time("expiresAt"));
+}
+
+#[test]
+fn a_script_that_fails_makes_a_finished_job() {
+    let service = Service::start();
+    let job = service.finished(&service.submit(&json!({ "code": "throw new RangeError('no')" })));
+    assert_eq!(job["state"], "finished");
+    assert_eq!(job["attempt"], 1);
+    assert_eq!(job["execution"]["outcome"], "threw");
+    assert_eq!(job["execution"]["error"]["name"], "RangeError");
+}
+
+#[test]
+fn a_submitter_that_prefers_to_wait_gets_the_result_at_once() {
+    let service = Service::start();
+    let answer = service.post_with(
+        "/api/jobs",
+        &[("prefer", "wait=30")],
+        &json!({ "code": "7" }),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.header("preference-applied"), "wait=30");
+    assert_eq!(answer.header("vary"), "Prefer");
+    assert_eq!(answer.header("retry-after"), "");
+    assert_eq!(answer.json()["execution"]["result"], 7);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(answer.header("location"), path_of(&id));
+}
+
+#[test]
+fn a_wait_that_is_over_first_gets_the_job_as_it_stands() {
+    let service = Service::start_with(&["--wait-max-s", "1"]);
+    // More than the most is asked for: the most is granted, and said.
+    let start = Instant::now();
+    let answer = service.post_with("/api/jobs", &[("prefer", "wait=50")], &endless());
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    assert_eq!(answer.header("preference-applied"), "wait=1");
+    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(answer.json()["state"], "running");
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let answer = service.get_with(&path_of(&id), &[("prefer", "wait=1")]);
+    assert_eq!(
+        (answer.status, &answer.json()["state"]),
+        (200, &json!("running"))
+    );
+    assert!((2.0..12.0).contains(&start.elapsed().as_secs_f64()));
+}
+
+#[test]
+fn a_long_poll_is_answered_the_moment_the_job_ends() {
+    let service = Service::start();
+    let id =
+        service.submit(&json!({ "code": "await new Promise(done => setTimeout(done, 300)); 1" }));
+    let start = Instant::now();
+    let answer = service.get_with(&path_of(&id), &[("prefer", "respond-async, wait=25")]);
+    assert_eq!(answer.header("preference-applied"), "wait=25");
+    assert_eq!(answer.json()["state"], "finished");
+    assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn what_is_no_wait_is_ignored() {
+    let service = Service::start();
+    let id = service.submit(&endless());
+    for prefer in ["wait", "wait=soon", "wait=-1", "return=minimal"] {
+        let answer = service.get_with(&path_of(&id), &[("prefer", prefer)]);
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("preference-applied"), "", "{prefer}");
+    }
+}
+
+#[test]
+fn a_job_that_has_not_changed_is_not_sent_again() {
+    let service = Service::start();
+    let id = service.submit(&endless());
+    wait_until_running(&service, &id);
+    let first = service.get(&path_of(&id));
+    let tag = first.header("etag");
+    let again = service.get_with(&path_of(&id), &[("if-none-match", tag)]);
+    assert_eq!((again.status, again.text.as_str()), (304, ""));
+    assert_eq!(again.header("etag"), tag);
+
+    service.delete(&path_of(&id));
+    let changed = service.get_with(&path_of(&id), &[("if-none-match", tag)]);
+    assert_eq!(changed.status, 200);
+    assert_ne!(changed.header("etag"), tag);
+    assert_eq!(changed.json()["state"], "cancelled");
+}
+
+#[test]
+fn the_list_is_newest_first_and_says_how_each_ended_but_not_what_it_said() {
+    let service = Service::start();
+    let mut ids: Vec<String> = (0..3)
+        .map(|n| service.submit(&json!({ "code": format!("console.log('x'); {n}") })))
+        .collect();
+    for id in &ids {
+        service.finished(id);
+    }
+    let page = service.get("/api/jobs");
+    ids.reverse();
+    assert_eq!(ids_of(&page), ids);
+    assert_eq!(page.json()["nextCursor"], Value::Null);
+    let newest = &page.json()["jobs"][0];
+    assert_eq!(
+        (&newest["state"], &newest["outcome"]),
+        (&json!("finished"), &json!("succeeded"))
+    );
+    assert!(newest.get("execution").is_none());
+}
+
+#[test]
+fn pages_follow_each_other_without_a_gap_or_a_double() {
+    let service = Service::start();
+    let mut ids: Vec<String> = (0..7)
+        .map(|_| service.submit(&json!({ "code": "1" })))
+        .collect();
+    ids.reverse();
+    let mut seen = Vec::new();
+    let mut path = "/api/jobs?limit=3".to_owned();
+    let mut pages = 0;
+    loop {
+        let page = service.get(&path);
+        pages += 1;
+        seen.extend(ids_of(&page));
+        // What comes in meanwhile is newer than the cursor, and shifts nothing.
+        service.submit(&json!({ "code": "2" }));
+        let Some(cursor) = page.json()["nextCursor"].as_str().map(str::to_owned) else {
+            break;
+        };
+        path = format!("/api/jobs?limit=3&cursor={cursor}");
+    }
+    assert_eq!((seen, pages), (ids, 3));
+}
+
+#[test]
+fn the_list_can_be_held_to_one_state() {
+    let service = Service::start_with(&["--executors", "1"]);
+    let done = service.submit(&json!({ "code": "1" }));
+    service.finished(&done);
+    let running = service.submit(&endless());
+    wait_until_running(&service, &running);
+    let queued: Vec<String> = (0..2).map(|_| service.submit(&endless())).collect();
+    let cancelled = service.submit(&endless());
+    service.delete(&path_of(&cancelled));
+    for (state, expected) in [
+        ("finished", vec![done]),
+        ("running", vec![running]),
+        ("queued", queued.into_iter().rev().collect()),
+        ("cancelled", vec![cancelled]),
+        ("lost", vec![]),
+    ] {
+        let page = service.get(&format!("/api/jobs?state={state}"));
+        assert_eq!(ids_of(&page), expected, "{state}");
+    }
+}
+
+#[test]
+fn a_queued_job_that_is_cancelled_never_runs() {
+    let service = Service::start_with(&["--executors", "1"]);
+    let running = service.submit(&endless());
+    wait_until_running(&service, &running);
+    let queued = service.submit(&json!({ "code": "1" }));
+    let answer = service.delete(&path_of(&queued));
+    assert_eq!(
+        (answer.status, &answer.json()["state"]),
+        (200, &json!("cancelled"))
+    );
+    service.delete(&path_of(&running));
+    assert_eq!(service.result("1 + 2"), 3);
+    let job = job(&service, &queued);
+    assert_eq!(job["state"], "cancelled");
+    assert_eq!(
+        (&job["startedAt"], &job["attempt"]),
+        (&Value::Null, &json!(0))
+    );
+    assert!(job.get("execution").is_none());
+}
+
+#[test]
+fn a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_of_it() {
+    let service = Service::start_with(&["--executors", "1"]);
+    let id = service.submit(&endless());
+    wait_until_running(&service, &id);
+    let start = Instant::now();
+    let answer = std::thread::scope(|scope| {
+        let poll = scope.spawn(|| service.finished(&id));
+        let answer = service.delete(&path_of(&id));
+        assert_eq!(poll.join().unwrap()["state"], "cancelled");
+        answer
+    });
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(answer.status, 200);
+    let job = answer.json();
+    assert_eq!(job["state"], "cancelled");
+    assert_eq!(job["execution"]["outcome"], "cancelled");
+    assert_eq!(job["execution"]["status"], "error");
+    assert_eq!(service.result("1 + 2"), 3);
+}
+
+#[test]
+fn what_a_cancelled_job_logged_is_kept() {
+    let service = Service::start_with(&["--executors", "1"]);
+    // What is running may not have begun to log; the log is readable only at the end, so it is given a second.
+    let id = service.submit(&endless());
+    wait_until_running(&service, &id);
+    let look = service.get_with(&path_of(&id), &[("prefer", "wait=1")]);
+    assert_eq!(look.json()["state"], "running");
+    let job = service.delete(&path_of(&id)).json();
+    assert_eq!(job["execution"]["log"][0]["data"], json!(["begun"]));
+}
+
+#[test]
+fn a_final_job_cannot_be_cancelled() {
+    let service = Service::start();
+    let id = service.submit(&json!({ "code": "1" }));
+    service.finished(&id);
+    let refused = service.delete(&path_of(&id));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (409, "job_already_final")
+    );
+    assert_eq!(refused.json()["state"], "finished");
+    let executed = service.run("1")["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        service.delete(&path_of(&executed)).code(),
+        "job_already_final"
+    );
+
+    let cancelled = service.submit(&endless());
+    assert_eq!(service.delete(&path_of(&cancelled)).status, 200);
+    let twice = service.delete(&path_of(&cancelled));
+    assert_eq!(
+        (twice.status, &twice.json()["state"]),
+        (409, &json!("cancelled"))
+    );
+}
+
+#[test]
+fn an_unknown_job_is_a_404_to_look_at_and_to_cancel() {
+    let service = Service::start();
+    for path in [
+        UNKNOWN,
+        "/api/jobs/1",
+        "/api/jobs/not-a-uuid",
+        "/api/jobs/%00",
+    ] {
+        for answer in [service.get(path), service.delete(path)] {
+            assert_eq!(
+                (answer.status, answer.code().as_str()),
+                (404, "job_not_found"),
+                "{path}"
+            );
+        }
+    }
+    // It does not make anybody wait either.
+    let start = Instant::now();
+    assert_eq!(
+        service.get_with(UNKNOWN, &[("prefer", "wait=30")]).status,
+        404
+    );
+    assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn an_expired_job_is_gone_and_said_to_be_gone() {
+    let service = Service::start_with(&["--result-ttl-s", "1"]);
+    let id = service.submit(&json!({ "code": "1" }));
+    assert_eq!(service.finished(&id)["state"], "finished");
+    eventually(SOON, "the job expires", || {
+        service.get(&path_of(&id)).status == 410
+    });
+    assert_eq!(service.get(&path_of(&id)).code(), "job_expired");
+    assert_eq!(service.delete(&path_of(&id)).code(), "job_expired");
+    assert_eq!(ids_of(&service.get("/api/jobs")), Vec::<String>::new());
+}
+
+#[test]
+fn an_idempotency_key_is_refused_rather_than_ignored() {
+    let service = Service::start();
+    let answer = service.post_with(
+        "/api/jobs",
+        &[("idempotency-key", "k")],
+        &json!({ "code": "1" }),
+    );
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (422, "unsupported")
+    );
+    assert_eq!(ids_of(&service.get("/api/jobs")), Vec::<String>::new());
+}
+
+#[test]
+fn a_submitter_that_hangs_up_does_not_take_its_job_along() {
+    let service = Service::start();
+    let body = json!({ "code": "await new Promise(done => setTimeout(done, 500)); 'done'" });
+    let waiting = post(
+        "/api/jobs",
+        &[("prefer", "wait=30")],
+        body.to_string().as_bytes(),
+    );
+    let connection = service.send_raw(&waiting);
+    eventually(SOON, "the job is accepted", || {
+        ids_of(&service.get("/api/jobs")).len() == 1
+    });
+    drop(connection);
+    let id = &ids_of(&service.get("/api/jobs"))[0];
+    assert_eq!(service.finished(id)["execution"]["result"], "done");
+}

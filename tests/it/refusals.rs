@@ -1,0 +1,176 @@
+//! What the service does not take: each refusal with its code, its `Retry-After`, and room again afterwards.
+
+use crate::raw::answer_on;
+use crate::support::{Answer, Service, assert_refused, assert_serves, eventually};
+use serde_json::{Value, json};
+use std::net::TcpStream;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn endless() -> Value {
+    json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } })
+}
+
+fn ready(service: &Service) -> Value {
+    service.get("/api/health/ready").json()
+}
+
+/// One executor, held by a client that hangs up when the connection is dropped.
+fn service_that_is_held(options: &[&str]) -> (Service, TcpStream) {
+    let service = Service::start_with(&[&["--executors", "1"], options].concat());
+    let holder = service.begin_execute(&endless());
+    eventually(SOON, "the holder runs", || {
+        ready(&service)["executors"]["busy"] == 1
+    });
+    (service, holder)
+}
+
+/// Refused for now, and told when to come again.
+fn assert_put_off(answer: &Answer, status: u16, code: &str) {
+    assert_refused(answer, status, code, "for now");
+    let seconds: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((1..=900).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_full_interactive_lane_refuses_and_takes_again() {
+    let (service, holder) = service_that_is_held(&["--queue-interactive", "1"]);
+    let waiting = service.begin_execute(&json!({ "code": "'waited'" }));
+    eventually(SOON, "one waits", || {
+        ready(&service)["queue"]["interactive"] == 1
+    });
+    assert_put_off(
+        &service.post("/api/execute", &json!({ "code": "1" })),
+        503,
+        "queue_full",
+    );
+    // The other lane has room of its own.
+    let id = service.submit(&json!({ "code": "2" }));
+    drop(holder);
+    // Whoever waited was not harmed.
+    assert_eq!(answer_on(waiting).unwrap().json()["result"], "waited");
+    assert_eq!(service.finished(&id)["execution"]["result"], 2);
+    assert_serves(&service);
+}
+
+#[test]
+fn a_full_background_lane_refuses_and_takes_again() {
+    let (service, holder) = service_that_is_held(&["--queue-background", "2"]);
+    let ids = [1, 2].map(|n| service.submit(&json!({ "code": n.to_string() })));
+    assert_put_off(
+        &service.post("/api/jobs", &json!({ "code": "3" })),
+        503,
+        "queue_full",
+    );
+    // What was refused left nothing behind.
+    assert_eq!(
+        service.get("/api/jobs").json()["jobs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    // A place that a cancelled job gives up is free at once.
+    assert_eq!(service.delete(&format!("/api/jobs/{}", ids[0])).status, 200);
+    let third = service.submit(&json!({ "code": "3" }));
+    drop(holder);
+    assert_eq!(service.finished(&third)["execution"]["result"], 3);
+}
+
+#[test]
+fn a_queue_that_is_full_in_bytes_refuses_in_both_lanes() {
+    let (service, holder) = service_that_is_held(&["--queue-bytes", "1MiB"]);
+    let large = json!({ "code": format!("/*{}*/ 1", "x".repeat(900_000)) });
+    let id = service.submit(&large);
+    assert_put_off(&service.post("/api/jobs", &large), 503, "queue_full");
+    assert_put_off(&service.post("/api/execute", &large), 503, "queue_full");
+    let small = service.submit(&json!({ "code": "1" }));
+    drop(holder);
+    service.finished(&id);
+    service.finished(&small);
+    assert_eq!(service.execute(&large)["result"], 1);
+}
+
+#[test]
+fn a_store_that_is_full_of_jobs_refuses_until_one_expires() {
+    let service = Service::start_with(&["--store-jobs-max", "2", "--result-ttl-s", "2"]);
+    for _ in 0..2 {
+        service.finished(&service.submit(&json!({ "code": "1" })));
+    }
+    let refused = service.post("/api/jobs", &json!({ "code": "1" }));
+    assert_put_off(&refused, 503, "store_full");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 2);
+    // What needs no store is not touched by it.
+    assert_serves(&service);
+    eventually(SOON, "a job is taken again", || {
+        service.post("/api/jobs", &json!({ "code": "1" })).status == 202
+    });
+}
+
+#[test]
+fn a_store_that_is_full_of_bytes_refuses_and_keeps_what_it_has() {
+    let service = Service::start_with(&["--store-bytes", "1MiB"]);
+    let large = json!({ "code": "'x'.repeat(600_000)" });
+    let kept = service.submit(&large);
+    let kept_result = service.finished(&kept)["execution"]["result"].clone();
+    // Results count as well as scripts: the second one fits in only as long as it has not run.
+    service.finished(&service.submit(&large));
+    assert_put_off(
+        &service.post("/api/jobs", &json!({ "code": "1" })),
+        503,
+        "store_full",
+    );
+    assert_eq!(service.finished(&kept)["execution"]["result"], kept_result);
+}
+
+#[test]
+fn whoever_waited_too_long_for_an_executor_is_told_that_nothing_ran() {
+    let (service, holder) = service_that_is_held(&["--queue-wait-ms", "100"]);
+    assert_put_off(
+        &service.post("/api/execute", &json!({ "code": "1" })),
+        504,
+        "queue_wait_exceeded",
+    );
+    eventually(SOON, "nobody waits any more", || {
+        ready(&service)["queue"]["interactive"] == 0
+    });
+    // Nobody waits for a background job, so it may wait longer.
+    let id = service.submit(&json!({ "code": "2" }));
+    assert_eq!(
+        service.post("/api/execute", &json!({ "code": "1" })).status,
+        504
+    );
+    drop(holder);
+    assert_eq!(service.finished(&id)["execution"]["result"], 2);
+}
+
+#[test]
+fn a_service_that_is_stopping_takes_no_new_work() {
+    let (service, _holder) = service_that_is_held(&[]);
+    service.signal(libc::SIGTERM);
+    eventually(SOON, "it drains", || {
+        service.get("/api/health/ready").status == 503
+    });
+    for path in ["/api/execute", "/api/jobs"] {
+        assert_put_off(
+            &service.post(path, &json!({ "code": "1" })),
+            503,
+            "draining",
+        );
+    }
+    assert_put_off(&service.get("/api/netcheck"), 503, "draining");
+    assert_eq!(service.get("/api/health/live").status, 200);
+}
+
+#[test]
+fn refusals_come_at_once_while_every_executor_spins() {
+    let (service, _holder) = service_that_is_held(&["--queue-background", "1"]);
+    service.submit(&endless());
+    let start = std::time::Instant::now();
+    for _ in 0..100 {
+        assert_put_off(&service.post("/api/jobs", &endless()), 503, "queue_full");
+    }
+    let each = start.elapsed() / 100;
+    assert!(each < Duration::from_millis(50), "{each:?}");
+}

@@ -1,0 +1,161 @@
+//! How the service ends: in order, at once, or by force; and nothing of it is left behind.
+
+use crate::raw::answer_on;
+use crate::support::{Service, children_of, eventually, is_alive};
+use libc::{SIGINT, SIGKILL, SIGTERM};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(10);
+/// The promise: from the first signal to the end.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+
+fn endless() -> Value {
+    json!({ "code": "console.log('begun'); for (;;);", "limits": { "timeoutMs": 30_000 } })
+}
+
+fn wait_until_busy(service: &Service, executors: u64) {
+    eventually(SOON, "the executors are busy", || {
+        service.get("/api/health/ready").json()["executors"]["busy"] == executors
+    });
+}
+
+fn wait_until_draining(service: &Service) {
+    eventually(SOON, "it drains", || {
+        service.get("/api/health/ready").status == 503
+    });
+}
+
+fn assert_all_gone(pids: &[u32]) {
+    assert!(pids.len() >= 2, "there was nothing to leave behind");
+    eventually(SOON, "every process is gone", || {
+        !pids.iter().any(|pid| is_alive(*pid))
+    });
+}
+
+#[test]
+fn what_runs_may_end_while_nothing_new_is_taken() {
+    let mut service = Service::start();
+    let running = service.begin_execute(&json!({
+        "code": "await new Promise(done => setTimeout(done, 1500)); 'done'"
+    }));
+    wait_until_busy(&service, 1);
+    let processes = service.descendants();
+    let start = Instant::now();
+    service.signal(SIGTERM);
+    wait_until_draining(&service);
+    let ready = service.get("/api/health/ready");
+    assert_eq!(ready.json()["status"], "DOWN");
+    assert_eq!(ready.json()["reasons"][0]["code"], "draining");
+    assert_eq!(
+        service.post("/api/execute", &json!({ "code": "1" })).code(),
+        "draining"
+    );
+    // What is only looked at is still answered.
+    assert_eq!(service.get("/api/health").status, 200);
+
+    let answer = answer_on(running).unwrap();
+    assert_eq!(
+        (answer.status, &answer.json()["result"]),
+        (200, &json!("done"))
+    );
+    assert_eq!(service.exit_within(STOPPED_WITHIN).code(), Some(0));
+    assert!(start.elapsed() < STOPPED_WITHIN);
+    assert_all_gone(&processes);
+}
+
+#[test]
+fn a_running_job_may_end_and_whoever_waits_for_it_is_answered() {
+    let mut service = Service::start();
+    let id = service.submit(&json!({
+        "code": "await new Promise(done => setTimeout(done, 1000)); 'done'"
+    }));
+    wait_until_busy(&service, 1);
+    let job = std::thread::scope(|scope| {
+        let poll = scope.spawn(|| service.finished(&id));
+        service.signal(SIGTERM);
+        poll.join().unwrap()
+    });
+    assert_eq!(job["execution"]["result"], "done");
+    assert_eq!(service.exit_within(STOPPED_WITHIN).code(), Some(0));
+}
+
+#[test]
+fn what_runs_longer_than_the_drain_is_killed_and_answered() {
+    let mut service = Service::start_with(&["--executors", "1", "--drain-ms", "300"]);
+    let running = service.begin_execute(&endless());
+    wait_until_busy(&service, 1);
+    let waiting = service.begin_execute(&endless());
+    eventually(SOON, "the other waits", || {
+        service.get("/api/health/ready").json()["queue"]["interactive"] == 1
+    });
+    let processes = service.descendants();
+    service.signal(SIGTERM);
+    let answer = answer_on(running).unwrap();
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["outcome"], "cancelled");
+    assert_eq!(answer.json()["log"][0]["data"], json!(["begun"]));
+    assert_eq!(answer_on(waiting).unwrap().code(), "draining");
+    assert_eq!(service.exit_within(SOON).code(), Some(0));
+    assert_all_gone(&processes);
+}
+
+#[test]
+fn a_service_that_has_nothing_to_do_stops_at_once_by_either_signal() {
+    for signal in [SIGTERM, SIGINT] {
+        let mut service = Service::start();
+        assert_eq!(service.result("1 + 2"), 3);
+        // The client's connection idles, and is not waited for.
+        let processes = service.descendants();
+        service.signal(signal);
+        assert_eq!(service.exit_within(Duration::from_secs(4)).code(), Some(0));
+        assert_all_gone(&processes);
+    }
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let mut service = Service::start();
+    let _running = service.begin_execute(&endless());
+    wait_until_busy(&service, 1);
+    let processes = service.descendants();
+    service.signal(SIGTERM);
+    wait_until_draining(&service);
+    let start = Instant::now();
+    service.signal(SIGTERM);
+    service.exit_within(Duration::from_secs(4));
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert_all_gone(&processes);
+}
+
+#[test]
+fn a_job_that_waits_does_not_hold_the_service_up_and_whoever_polls_it_is_answered() {
+    let mut service = Service::start_with(&["--executors", "1", "--drain-ms", "200"]);
+    let _running = service.submit(&endless());
+    wait_until_busy(&service, 1);
+    let queued = service.submit(&endless());
+    let poll = format!(
+        "GET /api/jobs/{queued} HTTP/1.1\r\nhost: test\r\nprefer: wait=30\r\nconnection: close\r\n\r\n"
+    );
+    let poll = service.send_raw(poll.as_bytes());
+    service.signal(SIGTERM);
+    let answer = answer_on(poll).unwrap();
+    assert_eq!(
+        (answer.status, &answer.json()["state"]),
+        (200, &json!("queued"))
+    );
+    assert_eq!(service.exit_within(STOPPED_WITHIN).code(), Some(0));
+}
+
+#[test]
+fn a_service_that_is_killed_leaves_no_process_behind() {
+    let mut service = Service::start();
+    let loops: Vec<_> = (0..2).map(|_| service.begin_execute(&endless())).collect();
+    wait_until_busy(&service, 2);
+    let processes = service.descendants();
+    let zygotes = children_of(service.pid()).len();
+    assert!(processes.len() >= zygotes + loops.len(), "{processes:?}");
+    service.signal(SIGKILL);
+    assert_eq!(service.exit_within(SOON).code(), None);
+    assert_all_gone(&processes);
+}
