@@ -3,14 +3,14 @@
 //! Its own: `Math.random`, `performance`, the seeded `Date`, `input` and the client's globals. Not its own: `console` and
 //! the timers. [`install`] is called once in the zygote; [`prepare`] and [`define_data`] for each execution.
 
-use super::realm::Scene;
+use super::realm::{self, Scene};
 use super::{EngineJob, failure};
-use rquickjs::object::Property;
+use rquickjs::object::{Accessor, Property};
 use rquickjs::{Array, Function, Object, Value};
 use std::rc::Rc;
 
 /// Replaces what the engine would carry from the zygote into every execution: its random state and its age.
-pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<Object<'js>> {
+pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     let globals = scene.ctx.globals();
     let host = Rc::clone(&scene.host);
     let random = Function::new(scene.ctx.clone(), move || host.random.borrow_mut().f64())?;
@@ -23,17 +23,15 @@ pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<Object<'js>> 
     })?;
     let performance = Object::new(scene.ctx.clone())?;
     performance.set("now", now.with_name("now")?)?;
-    globals.set("performance", performance.clone())?;
-    Ok(performance)
+    let host = Rc::clone(&scene.host);
+    let origin = Accessor::from(move || host.clock.origin_unix_millis());
+    performance.prop("timeOrigin", origin.enumerable().configurable())?;
+    globals.set("performance", performance)
 }
 
-/// Sets what depends on the start of the execution: the time origin, and under a seed the clock of `Date`.
-pub(super) fn prepare<'js>(scene: &Scene<'js>, performance: &Object<'js>) -> rquickjs::Result<()> {
-    let origin = scene.host.clock.origin_unix_millis();
-    performance.prop(
-        "timeOrigin",
-        Property::from(origin).enumerable().configurable(),
-    )?;
+/// Sets what depends on the start of the execution: under a seed, the clock of `Date`. For any other there is nothing to
+/// do, so nothing is written to pages that are shared with the zygote.
+pub(super) fn prepare(scene: &Scene<'_>) -> rquickjs::Result<()> {
     if !scene.host.clock.is_virtual() {
         return Ok(());
     }
@@ -41,7 +39,8 @@ pub(super) fn prepare<'js>(scene: &Scene<'js>, performance: &Object<'js>) -> rqu
     let now = Function::new(scene.ctx.clone(), move || host.clock.virtual_unix_millis())?;
     let now = now.with_name("now")?;
     let construct = virtual_date_constructor(scene)?;
-    scene.realm.install_virtual_date.call((now, construct))
+    let install = &scene.realm.install_virtual_date;
+    realm::call(&scene.ctx, install, (now, construct))
 }
 
 /// What `new Date` does under a seed: without arguments it takes the virtual present.
@@ -53,10 +52,12 @@ fn virtual_date_constructor<'js>(scene: &Scene<'js>) -> rquickjs::Result<Functio
             // Defined, not set: a setter on `Array.prototype` would take it.
             arguments.prop("0", Property::from(now).enumerable())?;
         }
-        let made: rquickjs::Result<Value<'js>> = scene_of_calls
-            .realm
-            .construct
-            .call((target, arguments, new_target));
+        let construct = &scene_of_calls.realm.construct;
+        let made: rquickjs::Result<Value<'js>> = realm::call(
+            &scene_of_calls.ctx,
+            construct,
+            (target, arguments, new_target),
+        );
         made
     };
     Function::new(scene.ctx.clone(), construct)?.with_name("Date")

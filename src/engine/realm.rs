@@ -5,7 +5,8 @@
 
 use super::host::Host;
 use rquickjs::context::EvalOptions;
-use rquickjs::{Array, Ctx, FromJs, Function, Object, Value};
+use rquickjs::function::IntoArgs;
+use rquickjs::{Array, Ctx, FromJs, Function, Object, Persistent, Value};
 use std::rc::Rc;
 
 const PRELUDE: &str = include_str!("prelude.js");
@@ -52,22 +53,26 @@ const BRANDS: [Brand; 17] = [
 /// How far up a prototype chain a brand is looked for. Real chains have a handful of links; a hostile one has no end.
 const PROTOTYPE_CHAIN_MAX: usize = 64;
 
+/// A function of the prelude. Kept without a reference from the context, and taken up only where it is used: a count
+/// raised on an object is a write to its page, and after a fork a page copied.
+pub(super) type Helper = Persistent<Function<'static>>;
+
 /// Primordials and helpers, as the prelude took them.
-pub(super) struct Realm<'js> {
-    object_prototype: Object<'js>,
-    branded: Vec<Object<'js>>,
-    pub(super) date_to_json: Value<'js>,
-    pub(super) map_chunk: Function<'js>,
-    pub(super) set_chunk: Function<'js>,
-    pub(super) typed_array_length: Function<'js>,
-    pub(super) string_length: Function<'js>,
-    pub(super) is_array: Function<'js>,
-    pub(super) bigint_text: Function<'js>,
-    pub(super) symbol_text: Function<'js>,
-    pub(super) function_text: Function<'js>,
-    pub(super) construct: Function<'js>,
-    pub(super) install_virtual_date: Function<'js>,
-    open: Function<'js>,
+pub(super) struct Realm {
+    object_prototype: Persistent<Object<'static>>,
+    branded: Vec<Persistent<Object<'static>>>,
+    date_to_json: Persistent<Value<'static>>,
+    pub(super) map_chunk: Helper,
+    pub(super) set_chunk: Helper,
+    pub(super) typed_array_length: Helper,
+    pub(super) string_length: Helper,
+    pub(super) is_array: Helper,
+    pub(super) bigint_text: Helper,
+    pub(super) symbol_text: Helper,
+    pub(super) function_text: Helper,
+    pub(super) construct: Helper,
+    pub(super) install_virtual_date: Helper,
+    open: Helper,
 }
 
 /// A context, the host behind it and the handles into it: what every part of the engine needs at hand.
@@ -75,7 +80,7 @@ pub(super) struct Realm<'js> {
 pub(super) struct Scene<'js> {
     pub(super) ctx: Ctx<'js>,
     pub(super) host: Rc<Host>,
-    pub(super) realm: Rc<Realm<'js>>,
+    pub(super) realm: Rc<Realm>,
 }
 
 /// Evaluates the prelude. Its answer is what [`Realm::load`] reads.
@@ -86,31 +91,42 @@ pub(super) fn evaluate_prelude<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Object<'
     prelude.call(())
 }
 
-impl<'js> Realm<'js> {
+impl Realm {
     /// Reads what the prelude gave.
-    pub(super) fn load(helpers: &Object<'js>) -> rquickjs::Result<Self> {
+    pub(super) fn load<'js>(ctx: &Ctx<'js>, helpers: &Object<'js>) -> rquickjs::Result<Self> {
+        let helper = |name: &str| -> rquickjs::Result<Helper> {
+            Ok(Persistent::save(
+                ctx,
+                helpers.get::<_, Function<'js>>(name)?,
+            ))
+        };
+        let object_prototype: Object<'js> = helpers.get("objectPrototype")?;
+        let date_to_json: Value<'js> = helpers.get("dateToJSON")?;
         let prototypes: Array<'js> = helpers.get("prototypes")?;
+        let branded = prototypes
+            .iter::<Object<'js>>()
+            .map(|prototype| Ok(Persistent::save(ctx, prototype?)));
         Ok(Self {
-            object_prototype: helpers.get("objectPrototype")?,
-            branded: prototypes.iter().collect::<Result<_, _>>()?,
-            date_to_json: helpers.get("dateToJSON")?,
-            map_chunk: helpers.get("mapChunk")?,
-            set_chunk: helpers.get("setChunk")?,
-            typed_array_length: helpers.get("typedArrayLength")?,
-            string_length: helpers.get("stringLength")?,
-            is_array: helpers.get("isArray")?,
-            bigint_text: helpers.get("bigintText")?,
-            symbol_text: helpers.get("symbolText")?,
-            function_text: helpers.get("functionText")?,
-            construct: helpers.get("construct")?,
-            install_virtual_date: helpers.get("installVirtualDate")?,
-            open: helpers.get("open")?,
+            object_prototype: Persistent::save(ctx, object_prototype),
+            branded: branded.collect::<rquickjs::Result<_>>()?,
+            date_to_json: Persistent::save(ctx, date_to_json),
+            map_chunk: helper("mapChunk")?,
+            set_chunk: helper("setChunk")?,
+            typed_array_length: helper("typedArrayLength")?,
+            string_length: helper("stringLength")?,
+            is_array: helper("isArray")?,
+            bigint_text: helper("bigintText")?,
+            symbol_text: helper("symbolText")?,
+            function_text: helper("functionText")?,
+            construct: helper("construct")?,
+            install_virtual_date: helper("installVirtualDate")?,
+            open: helper("open")?,
         })
     }
 
     /// What built-in class `object` belongs to and what stands inside it. Runs no guest code: a class is recognised by
     /// the prototype chain and then proved by the engine, and the search stops at a proxy.
-    pub(super) fn brand_of(
+    pub(super) fn brand_of<'js>(
         &self,
         object: &Object<'js>,
     ) -> rquickjs::Result<Option<(Brand, Value<'js>)>> {
@@ -119,11 +135,12 @@ impl<'js> Realm<'js> {
             let Some(link) = prototype else {
                 return Ok(None);
             };
-            if link == self.object_prototype {
+            let kept = Persistent::save(object.ctx(), link.clone());
+            if kept == self.object_prototype {
                 return Ok(None);
             }
-            if let Some(index) = self.branded.iter().position(|known| *known == link) {
-                let inside: Value<'js> = self.open.call((index, object.clone()))?;
+            if let Some(index) = self.branded.iter().position(|known| *known == kept) {
+                let inside: Value<'js> = call(object.ctx(), &self.open, (index, object.clone()))?;
                 let brand = BRANDS.get(index).copied();
                 return Ok(brand
                     .filter(|_| !inside.is_undefined())
@@ -139,19 +156,33 @@ impl<'js> Realm<'js> {
 
     /// Whether `object` is an error: an Error, or the DOMException that `atob` throws, which is a class of its own here.
     /// Runs no guest code; a proxy is not one.
-    pub(super) fn is_error(&self, object: &Object<'js>) -> bool {
+    pub(super) fn is_error(&self, object: &Object<'_>) -> bool {
         if object.is_error() {
             return true;
         }
         !object.is_proxy() && matches!(self.brand_of(object), Ok(Some((Brand::DomException, _))))
     }
 
+    /// Whether `function` is the `toJSON` that dates are born with.
+    pub(super) fn is_date_to_json<'js>(&self, function: &Value<'js>) -> bool {
+        Persistent::save(function.ctx(), function.clone()) == self.date_to_json
+    }
+
     /// Calls one of the helpers that take one value.
-    pub(super) fn ask<R: FromJs<'js>>(
+    pub(super) fn ask<'js, R: FromJs<'js>>(
         &self,
-        helper: &Function<'js>,
+        helper: &Helper,
         value: &Value<'js>,
     ) -> rquickjs::Result<R> {
-        helper.call((value.clone(),))
+        call(value.ctx(), helper, (value.clone(),))
     }
+}
+
+/// Calls a helper.
+pub(super) fn call<'js, R: FromJs<'js>>(
+    ctx: &Ctx<'js>,
+    helper: &Helper,
+    arguments: impl IntoArgs<'js>,
+) -> rquickjs::Result<R> {
+    helper.clone().restore(ctx)?.call(arguments)
 }

@@ -13,7 +13,7 @@ use super::timers::{self, Timers};
 use super::{EngineJob, Output, console, globals};
 use crate::domain::Limits;
 use rquickjs::runtime::RejectionTracker;
-use rquickjs::{Context, Ctx, Object, Persistent, Runtime};
+use rquickjs::{Context, Ctx, Persistent, Runtime};
 use std::convert::Infallible;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -33,16 +33,10 @@ pub struct WarmEngine {
     // nothing and a chance for it.
     runtime: ManuallyDrop<Runtime>,
     context: ManuallyDrop<Context>,
-    handles: ManuallyDrop<Handles>,
+    realm: ManuallyDrop<Rc<Realm>>,
     host: Rc<Host>,
     timers: Rc<Timers>,
     rejections: Rc<Rejections>,
-}
-
-/// What `run` takes up again of what `warm` made in the context.
-struct Handles {
-    helpers: Persistent<Object<'static>>,
-    performance: Persistent<Object<'static>>,
 }
 
 impl std::fmt::Debug for WarmEngine {
@@ -61,7 +55,7 @@ impl WarmEngine {
         runtime.set_max_stack_size(Limits::STACK_BYTES);
         let context = Context::full(&runtime).map_err(no_context)?;
         let (timers, rejections) = <(Rc<Timers>, Rc<Rejections>)>::default();
-        let handles = context.with(|ctx| {
+        let realm = context.with(|ctx| {
             furnish(&ctx, &host, &timers).map_err(|error| {
                 let thrown = ctx.catch();
                 EngineError(format!("{error}: {thrown:?}"))
@@ -74,7 +68,7 @@ impl WarmEngine {
         Ok(Self {
             runtime: ManuallyDrop::new(runtime),
             context: ManuallyDrop::new(context),
-            handles: ManuallyDrop::new(handles),
+            realm: ManuallyDrop::new(realm),
             host,
             timers,
             rejections,
@@ -101,43 +95,42 @@ impl WarmEngine {
                 let timers = Rc::clone(&self.timers);
                 Execution::new(scene, timers, Rc::clone(&self.rejections)).run(job)
             }
-            // The handles were all there in the zygote, so what is missing now is memory.
+            // Everything was there in the zygote, so what is missing now is memory.
             Err(_) => self.host.finish_without_memory(),
         }
     }
 
     fn begin<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Scene<'js>> {
-        let helpers = self.handles.helpers.clone().restore(ctx)?;
-        let performance = self.handles.performance.clone().restore(ctx)?;
         let scene = Scene {
             ctx: ctx.clone(),
             host: Rc::clone(&self.host),
-            realm: Rc::new(Realm::load(&helpers)?),
+            realm: Rc::clone(&self.realm),
         };
-        globals::prepare(&scene, &performance)?;
+        globals::prepare(&scene)?;
         Ok(scene)
     }
 }
 
 /// Puts the host's functions into a fresh context, and touches what the engine would set up at its first use.
-fn furnish<'js>(ctx: &Ctx<'js>, host: &Rc<Host>, timers: &Rc<Timers>) -> rquickjs::Result<Handles> {
+fn furnish<'js>(
+    ctx: &Ctx<'js>,
+    host: &Rc<Host>,
+    timers: &Rc<Timers>,
+) -> rquickjs::Result<Rc<Realm>> {
     let helpers = realm::evaluate_prelude(ctx)?;
     let scene = Scene {
         ctx: ctx.clone(),
         host: Rc::clone(host),
-        realm: Rc::new(Realm::load(&helpers)?),
+        realm: Rc::new(Realm::load(ctx, &helpers)?),
     };
     console::install(&scene)?;
     timers::install(&scene, timers)?;
-    let performance = globals::install(&scene)?;
+    globals::install(&scene)?;
     // The first local time reads the time zone's file, which a job process may not open.
     ctx.eval::<(), _>(
         "new Date(2020, 6, 1).toString(), new Date().getTimezoneOffset(), undefined",
     )?;
-    Ok(Handles {
-        helpers: Persistent::save(ctx, helpers),
-        performance: Persistent::save(ctx, performance),
-    })
+    Ok(scene.realm)
 }
 
 fn tracker(rejections: &Rc<Rejections>) -> RejectionTracker {

@@ -93,18 +93,18 @@ impl Channel {
 
     /// Reads all of the job. Takes no more memory than the job says before the kernel has been told its bound.
     fn read_job(self, born_with_bytes: u64) -> JobBytes {
-        // One read takes all of an ordinary job.
-        let mut bytes = vec![0; 4096];
+        // One read takes all of an ordinary job. On the stack, which is this process's own already.
+        let mut first = [0; 4096];
         let mut filled = 0;
         while filled < PREFIX_BYTES {
-            match sys::read_fd(CHANNEL, &mut bytes[filled..]) {
+            match sys::read_fd(CHANNEL, &mut first[filled..]) {
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(count) => filled += count,
                 Err(Errno::EINTR) => {}
                 Err(_) => sys::exit_now(EXIT_BROKEN),
             }
         }
-        let Some(prefix) = wire::prefix(&bytes) else {
+        let Some(prefix) = wire::prefix(&first) else {
             sys::exit_now(EXIT_BROKEN)
         };
         let most = born_with_bytes.saturating_add(prefix.room);
@@ -112,8 +112,12 @@ impl Channel {
             sys::exit_now(EXIT_BROKEN);
         }
         let job_bytes = PREFIX_BYTES + prefix.header_bytes + prefix.text_bytes;
-        bytes.resize(job_bytes, 0);
-        self.fill(&mut bytes, filled.min(job_bytes));
+        let mut bytes = Vec::with_capacity(job_bytes);
+        bytes.extend_from_slice(&first[..filled.min(job_bytes)]);
+        if filled < job_bytes {
+            bytes.resize(job_bytes, 0);
+            self.fill(&mut bytes, filled);
+        }
         JobBytes {
             bytes,
             header_bytes: prefix.header_bytes,

@@ -201,6 +201,16 @@ pub(super) fn write_fd(descriptor: RawFd, bytes: &[u8]) -> Result<usize, Errno> 
     Errno::result(written).map(|count| usize::try_from(count).unwrap_or_default())
 }
 
+/// Has the C library put its free memory in order now. It would do so at some later allocation, in every child anew, and
+/// write to pages all over the heap.
+pub(super) fn tidy_heap() {
+    // SAFETY: there is one thread, and the call keeps to memory that is free.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Copies the memory at `range` to pages of `huge` bytes and puts them in its place, over the whole of `whole`: the range
 /// extended to huge boundaries, where nothing else is mapped. Leaves everything as it was if `is_huge` denies the copy.
 pub(super) fn replace_by_huge_pages(

@@ -43,19 +43,19 @@ fn a_wrong_query_names_its_part() {
 fn another_method_is_told_those_that_there_are() {
     let service = Service::start();
     for (path, allowed) in [
-        ("/api", "GET"),
-        ("/api/health", "GET"),
-        ("/api/health/live", "GET"),
-        ("/api/health/ready", "GET"),
-        ("/api/netcheck", "GET"),
+        ("/api", "GET, HEAD"),
+        ("/api/health", "GET, HEAD"),
+        ("/api/health/live", "GET, HEAD"),
+        ("/api/health/ready", "GET, HEAD"),
+        ("/api/netcheck", "GET, HEAD"),
         ("/api/execute", "POST"),
-        ("/api/jobs", "GET, POST"),
-        ("/api/jobs/1", "GET, DELETE"),
-        ("/api/scripts", "GET"),
-        ("/api/scripts/simple.js", "GET"),
+        ("/api/jobs", "GET, HEAD, POST"),
+        ("/api/jobs/1", "GET, HEAD, DELETE"),
+        ("/api/scripts", "GET, HEAD"),
+        ("/api/scripts/simple.js", "GET, HEAD"),
     ] {
         for method in [
-            "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
+            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
         ] {
             if allowed.split(", ").any(|one| one == method) {
                 continue;

@@ -7,9 +7,9 @@
 mod objects;
 mod writer;
 
-use super::realm::{Brand, Scene};
+use super::realm::{Brand, Helper, Scene};
 use crate::domain::ValueType;
-use rquickjs::{CString, Function, Object, Value};
+use rquickjs::{CString, Object, Value};
 pub(super) use writer::well_formed;
 use writer::{JsonWriter, OverBudget};
 
@@ -197,7 +197,7 @@ impl<'scene, 'js> Converter<'scene, 'js> {
         }
     }
 
-    fn label(&mut self, helper: &Function<'js>, value: &Value<'js>) -> Result<(), Stop> {
+    fn label(&mut self, helper: &Helper, value: &Value<'js>) -> Result<(), Stop> {
         let text: Value<'js> = self.scene.realm.ask(helper, value)?;
         self.string(&text)
     }

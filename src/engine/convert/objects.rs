@@ -2,7 +2,7 @@
 
 use super::{Converter, DEPTH_MAX, Stop};
 use crate::engine::failure;
-use crate::engine::realm::Brand;
+use crate::engine::realm::{Brand, Helper};
 use crate::engine::stack;
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::{Array, Atom, CString, Function, Object, Value};
@@ -60,7 +60,7 @@ impl<'js> Converter<'_, 'js> {
     /// `toISOString` by name and has no answer for an invalid date.
     fn asked_to_json(&self, object: &Object<'js>) -> Result<Option<Value<'js>>, Stop> {
         let to_json: Value<'js> = object.get(PredefinedAtom::ToJSON)?;
-        if to_json == self.scene.realm.date_to_json {
+        if self.scene.realm.is_date_to_json(&to_json) {
             return Ok(None);
         }
         match Function::from_value(to_json) {
@@ -139,7 +139,7 @@ impl<'js> Converter<'_, 'js> {
     fn entries(
         &mut self,
         iterator: &Value<'js>,
-        next_chunk: &Function<'js>,
+        next_chunk: &Helper,
         in_pairs: bool,
     ) -> Result<(), Stop> {
         self.raw("[")?;
