@@ -34,7 +34,7 @@ test: tools
 
 lint: tools tools-lint
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked --target $(HOST) -- -D warnings
 	$(CARGO) deny --locked --log-level error check licenses bans sources
 
 bench: build tools-bench
