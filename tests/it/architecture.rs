@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Each part of the house, and what it may name of the others.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -128,4 +129,28 @@ fn the_engine_that_is_told_is_the_engine_that_is_built() {
         .unwrap();
     let version = after.split('"').next().unwrap();
     assert!(sandpiper::domain::ENGINE.contains(&format!("rquickjs {version})")));
+}
+
+#[test]
+fn every_option_stands_in_the_readme_with_its_variable() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        .args(["serve", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let mut checked = 0;
+    for word in help.split(|c: char| c.is_whitespace() || "[]=<>,".contains(c)) {
+        let is_flag = word.starts_with("--") && word != "--help";
+        let is_variable = word.starts_with("SANDPIPER_") || matches!(word, "HOST" | "PORT");
+        if is_flag || is_variable {
+            assert!(readme.contains(&format!("| `{word}` |")), "{word}");
+            checked += 1;
+        }
+    }
+    assert!(
+        checked > 70,
+        "only {checked} options and variables were found"
+    );
 }

@@ -55,7 +55,7 @@ fn another_method_is_told_those_that_there_are() {
         ("/api/scripts/simple.js", "GET, HEAD"),
     ] {
         for method in [
-            "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
+            "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW",
         ] {
             if allowed.split(", ").any(|one| one == method) {
                 continue;
@@ -102,4 +102,19 @@ fn the_body_of_a_refusal_is_a_whole_problem() {
     assert!(!answer.header("x-request-id").is_empty());
     assert_eq!(answer.header("x-content-type-options"), "nosniff");
     assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+#[test]
+fn where_there_is_get_there_is_head_without_a_body() {
+    let service = Service::start();
+    for path in ["/api", "/api/health", "/api/health/live", "/api/scripts"] {
+        let head = service.exchange(&bare("HEAD", path)).unwrap();
+        assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
+        assert_eq!(head.header("content-type"), "application/json", "{path}");
+    }
+    let head = service.exchange(&bare("HEAD", "/api/execute")).unwrap();
+    assert_eq!(
+        (head.status, head.header("allow"), head.text.as_str()),
+        (405, "POST", "")
+    );
 }
