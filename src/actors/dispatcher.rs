@@ -125,6 +125,7 @@ pub struct Dispatcher {
     running: HashMap<JobId, Running>,
     resting: HashMap<JobId, (ClientKey, Pending)>,
     free: usize,
+    checking_up: usize,
     draining: bool,
     mean_wall: Duration,
 }
@@ -151,6 +152,7 @@ impl Dispatcher {
             recent,
             running: HashMap::new(),
             resting: HashMap::new(),
+            checking_up: 0,
             draining: false,
             mean_wall: Duration::from_millis(10),
         }
@@ -432,12 +434,20 @@ impl Dispatcher {
             }
         }
         // Executors that have nothing to run would not notice that their zygote died.
-        if self.free > 0 && self.board.executors_ready() < self.board.executors() {
-            for _ in 0..self.free {
-                let _ = self.check_ups.try_send(CheckUp);
-            }
+        if self.board.executors_ready() < self.board.executors() {
+            self.send_check_ups(context);
         }
         self.hand_out(context);
+    }
+
+    /// As many as there are free Executors, and no more while those are on their way: raising a zygote may take long, and
+    /// a SyncArbiter's mailbox has no bound.
+    fn send_check_ups(&mut self, context: &mut Context<Self>) {
+        while self.checking_up < self.free {
+            self.checking_up += 1;
+            let done = self.check_ups.send(CheckUp);
+            context.spawn(done.into_actor(self).map(|_, act, _| act.checking_up -= 1));
+        }
     }
 
     fn sweep(&mut self, context: &mut Context<Self>) {

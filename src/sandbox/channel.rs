@@ -128,8 +128,9 @@ impl JobProcess {
         self.pid
     }
 
-    /// Kills it, for good. It has not been reaped, so its pid is its own: a job process ends only by this kill, and
-    /// where it died before, the channel had closed and this is not called.
+    /// Kills it, for good. An honest job process ends only by this, so its pid is its own; where it died before, the
+    /// channel had closed and this is not called. A hostile one may end by itself in the microseconds before: to harm
+    /// anybody, its pid would have to come round again within them, and it cannot fork.
     pub(super) fn kill(&self) {
         let _ = kill(self.pid, Signal::SIGKILL);
     }
