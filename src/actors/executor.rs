@@ -248,10 +248,11 @@ impl<R: Runner> Handler<Execute> for Executor<R> {
         self.show_busy(false);
         let revive = caught.is_err();
         let answer = caught.unwrap_or(Err(ExecutorFailure::Panicked));
-        if answer
+        let crashed = answer
             .as_ref()
-            .is_ok_and(|execution| execution.outcome == Outcome::Crashed)
-        {
+            .is_ok_and(|execution| execution.outcome == Outcome::Crashed);
+        // A network check is meant to die of its try.
+        if crashed && matches!(message.task, Task::Script(..)) {
             warn!(job = %message.id, "a job process crashed");
         }
         // Whoever waited may be gone.

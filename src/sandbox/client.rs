@@ -243,6 +243,7 @@ impl Sandbox {
             Ending::Done(_) => return None,
             Ending::Cancelled => {}
             Ending::Overran => self.counters.killed_at_deadline += 1,
+            Ending::Died if expects_death => {}
             Ending::Died | Ending::DiedUnread | Ending::Broke(_) | Ending::ChannelFailed(_) => {
                 self.counters.crashed += 1;
             }

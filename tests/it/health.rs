@@ -167,6 +167,9 @@ fn a_script_cannot_reach_what_the_service_itself_can() {
     assert!(open.accept().is_err());
     // It tried, and that is no crash that anybody should count.
     assert_eq!(service.result("1 + 2"), 3);
+    let ready = service.get("/api/health/ready").json();
+    assert_eq!(ready["executions"]["crashed"], 0);
+    assert_eq!(ready["executors"]["zygotesReplaced"], 0);
 }
 
 #[test]
