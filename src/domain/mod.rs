@@ -7,6 +7,8 @@ mod execution;
 mod job;
 mod json_text;
 mod limits;
+#[cfg(test)]
+pub(crate) mod samples;
 mod script;
 mod timestamp;
 

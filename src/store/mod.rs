@@ -5,6 +5,8 @@
 
 mod memory;
 mod recent;
+#[cfg(test)]
+mod tests;
 
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};

@@ -1,0 +1,40 @@
+//! Words for the tests of every part: the smallest value of each type that obeys its rules.
+
+use super::{
+    Ceiling, Execution, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, ScriptError,
+};
+use std::sync::Arc;
+
+pub(crate) fn limits() -> Limits {
+    let ceiling = Ceiling {
+        timeout_ms: 1_000,
+        memory_bytes: 1 << 20,
+        output_bytes: 1 << 20,
+    };
+    Limits::defaults(1_000, 1 << 20, 1 << 20, &ceiling).unwrap()
+}
+
+/// A script whose code has so many bytes.
+pub(crate) fn script(code_bytes: usize) -> Arc<Script> {
+    let draft = ScriptDraft {
+        code: Some(" ".repeat(code_bytes)),
+        ..ScriptDraft::default()
+    };
+    Arc::new(Script::new(draft).unwrap())
+}
+
+/// An execution of `id` that ended like this, without a result.
+pub(crate) fn execution(id: JobId, outcome: Outcome) -> Execution {
+    let error = ScriptError::of_service("Test", "it never ran");
+    Execution::never_ran(id, limits(), outcome, error)
+}
+
+/// An execution of `id` that succeeded, with a result of so many bytes.
+pub(crate) fn success(id: JobId, result_bytes: usize) -> Execution {
+    let text = format!("\"{}\"", "r".repeat(result_bytes.saturating_sub(2)));
+    Execution {
+        result: Some(JsonText::parse(text).unwrap()),
+        error: None,
+        ..execution(id, Outcome::Succeeded)
+    }
+}

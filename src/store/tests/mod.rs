@@ -1,0 +1,96 @@
+//! What a store promises. [`contract`] holds for every store; the rest is what the stores in memory add to it.
+
+mod contract;
+mod memory;
+mod recent;
+
+use super::{
+    Finished, Found, JobStore, MemoryStore, MemoryStoreBounds, NewJob, Settlement, StoreError,
+};
+use crate::domain::{ClientKey, Job, JobId, JobState, Outcome, Timestamp, samples};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Far more than anything here takes; a wait that gets there is a failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+const TTL: Duration = Duration::from_secs(60);
+const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
+    jobs_max: 10_000,
+    bytes_max: 64 << 20,
+    ttl: TTL,
+};
+
+/// A new, empty store of each kind, with room for what the contract asks and a [`TTL`] of a minute.
+fn every_store() -> Vec<Arc<dyn JobStore>> {
+    vec![Arc::new(MemoryStore::new(ROOMY))]
+}
+
+/// Holds `promise` against every kind of store.
+async fn over_every_store<Held>(promise: impl Fn(Arc<dyn JobStore>) -> Held)
+where
+    Held: Future<Output = ()>,
+{
+    for store in every_store() {
+        let name = store.name();
+        tokio::time::timeout(PATIENCE, promise(store))
+            .await
+            .unwrap_or_else(|_| panic!("{name}: the promise was not kept in time"));
+    }
+}
+
+fn new_job(code_bytes: usize) -> NewJob {
+    NewJob {
+        id: JobId::generate(),
+        created_at: Timestamp::now(),
+        script: samples::script(code_bytes),
+        limits: samples::limits(),
+        client: ClientKey::new("test"),
+    }
+}
+
+async fn submit(store: &dyn JobStore) -> JobId {
+    store.submit(new_job(1)).await.unwrap().id
+}
+
+async fn submit_and_start(store: &dyn JobStore) -> JobId {
+    let id = submit(store).await;
+    store.start(id, 1).await.unwrap();
+    id
+}
+
+fn finished(id: JobId) -> Settlement {
+    Settlement {
+        state: JobState::Finished,
+        execution: Some(Arc::new(samples::success(id, 2))),
+    }
+}
+
+fn cancelled() -> Settlement {
+    Settlement {
+        state: JobState::Cancelled,
+        execution: None,
+    }
+}
+
+fn lost(id: JobId) -> Settlement {
+    Settlement {
+        state: JobState::Lost,
+        execution: Some(Arc::new(samples::execution(id, Outcome::Crashed))),
+    }
+}
+
+async fn get(store: &dyn JobStore, id: JobId) -> Job {
+    job(store.get(id).await.unwrap())
+}
+
+fn job(found: Found) -> Job {
+    match found {
+        Found::Job(job) => job,
+        other => panic!("no job but {other:?}"),
+    }
+}
+
+/// A moment at which everything that is final by now has expired.
+fn when_all_is_expired() -> Timestamp {
+    Timestamp::now().plus(TTL * 2)
+}
