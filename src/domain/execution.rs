@@ -159,6 +159,18 @@ impl ScriptError {
             cause: None,
         }
     }
+
+    /// Bytes on the heap. A script chooses every text here, so every one counts.
+    fn size_bytes(&self) -> usize {
+        let json_bytes =
+            |text: &Option<JsonText>| text.as_ref().map_or(0, |text| text.as_str().len());
+        self.name.len()
+            + self.message.len()
+            + self.stack.len()
+            + self.file_name.as_ref().map_or(0, String::len)
+            + json_bytes(&self.value)
+            + json_bytes(&self.cause)
+    }
 }
 
 /// What a result was before it became JSON.
@@ -266,10 +278,45 @@ impl Execution {
             .map(|entry| size_of::<LogEntry>() + entry.data.as_str().len())
             .sum();
         let result = self.result.as_ref().map_or(0, |text| text.as_str().len());
-        let error = self
-            .error
-            .as_ref()
-            .map_or(0, |error| error.message.len() + error.stack.len());
+        let error = self.error.as_ref().map_or(0, ScriptError::size_bytes);
         size_of::<Self>() + log + result + error
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::samples;
+
+    #[test]
+    fn every_text_that_a_script_can_make_long_counts_as_bytes_of_its_record() {
+        let long = "x".repeat(10_000);
+        let json = || JsonText::parse(format!("\"{long}\"")).unwrap();
+        let plain = samples::execution(JobId::generate(), Outcome::Threw);
+        let grown_by = |change: &dyn Fn(&mut Execution, &mut ScriptError)| {
+            let mut execution = plain.clone();
+            let mut error = ScriptError::of_service("Test", "it never ran");
+            change(&mut execution, &mut error);
+            execution.error = Some(error);
+            execution.size_bytes() - plain.size_bytes()
+        };
+        let grown = [
+            grown_by(&|execution, _| execution.result = Some(json())),
+            grown_by(&|execution, _| {
+                execution.log.push(LogEntry {
+                    kind: LogKind::Log,
+                    timestamp: Timestamp::now(),
+                    depth: 0,
+                    data: json(),
+                });
+            }),
+            grown_by(&|_, error| error.name.push_str(&long)),
+            grown_by(&|_, error| error.message.push_str(&long)),
+            grown_by(&|_, error| error.stack.push_str(&long)),
+            grown_by(&|_, error| error.file_name = Some(long.clone())),
+            grown_by(&|_, error| error.value = Some(json())),
+            grown_by(&|_, error| error.cause = Some(json())),
+        ];
+        assert!(grown.iter().all(|bytes| *bytes >= 10_000), "{grown:?}");
     }
 }
