@@ -179,7 +179,7 @@ impl<R: Runner> Executor<R> {
     }
 
     fn bring_up(&mut self) {
-        self.runner = match (self.factory)() {
+        self.runner = match self.outlive("starting", || (self.factory)()) {
             Ok(runner) => Some(runner),
             Err(failure) => {
                 error!(error = %failure, "an executor has no sandbox");
@@ -191,15 +191,42 @@ impl<R: Runner> Executor<R> {
     }
 
     fn keep_up(&mut self, care: fn(&mut R) -> Result<(), SandboxError>) {
-        let Some(runner) = &mut self.runner else {
+        let Some(mut runner) = self.runner.take() else {
             self.bring_up();
             return;
         };
-        if let Err(failure) = care(runner) {
+        let cared = self.outlive("upkeep", || care(&mut runner));
+        self.runner = Some(runner);
+        if let Err(failure) = cared {
             error!(error = %failure, "an executor lost its sandbox");
-            self.runner = None;
+            self.let_go();
         }
         self.show();
+    }
+
+    /// Drops the runner, once what it has counted is on the board.
+    fn let_go(&mut self) {
+        self.show();
+        let runner = self.runner.take();
+        if let Err(failure) = self.outlive("letting go", || {
+            drop(runner);
+            Ok(())
+        }) {
+            error!(error = %failure, "an executor's sandbox did not end in order");
+        }
+    }
+
+    /// A panic of the runner becomes its failure: it would end this thread for good, while the arbiter still claims to
+    /// be connected.
+    fn outlive<T>(
+        &self,
+        doing: &str,
+        step: impl FnOnce() -> Result<T, SandboxError>,
+    ) -> Result<T, SandboxError> {
+        catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
+            self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
+            Err(SandboxError::Zygote(format!("{doing} panicked")))
+        })
     }
 
     fn show(&mut self) {
@@ -260,6 +287,7 @@ impl<R: Runner> Handler<Execute> for Executor<R> {
         if revive {
             error!(job = %message.id, "an executor panicked and is brought back");
             self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
+            self.let_go();
             // The arbiter makes a new Executor on this thread.
             context.stop();
             return;
