@@ -9,6 +9,8 @@ mod dispatcher;
 mod executor;
 mod handle;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 pub use board::Board;
 pub use dispatcher::{Dispatcher, DispatcherOptions};

@@ -1,0 +1,407 @@
+//! Fakes: runners that do what a test says, and executors that hand everything to the test.
+
+use super::super::answers::Submission;
+use super::super::board::Board;
+use super::super::dispatcher::{Dispatcher, DispatcherOptions};
+use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Runner, Task};
+use super::super::handle::{DispatcherHandle, Parts};
+use super::super::queue::QueueBounds;
+use crate::domain::{ClientKey, Execution, Job, JobId, Outcome, Timestamp, samples};
+use crate::sandbox::{CancelToken, IsolationLevel, SandboxCounters, SandboxError};
+use crate::store::{
+    Finished, Found, JobPage, JobStore, ListQuery, MemoryStore, MemoryStoreBounds, NewJob,
+    RecentBounds, RecentExecutions, Settlement, StoreError,
+};
+use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
+use async_trait::async_trait;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Far more than anything here takes; a wait that gets there is a failure.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What `future` comes to, within [`PATIENCE`].
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
+
+/// Returns once `holds`, within [`PATIENCE`].
+pub(super) async fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Panics as code does, without the hook that would write it among the tests' names.
+pub(super) fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new("a panic that the test wants"))
+}
+
+pub(super) fn zygote_failed() -> SandboxError {
+    SandboxError::Zygote("a failure that the test wants".to_owned())
+}
+
+type Run = dyn Fn(JobId, &CancelToken) -> Result<Execution, SandboxError> + Send + Sync;
+type Care = dyn Fn() -> Result<(), SandboxError> + Send + Sync;
+
+/// A runner made of functions. Its zygote is the test's own process, so the board believes it alive.
+pub(super) struct FakeRunner {
+    pub(super) run: Arc<Run>,
+    pub(super) care: Arc<Care>,
+    pub(super) on_drop: OnDrop,
+    pub(super) counters: SandboxCounters,
+}
+
+impl FakeRunner {
+    /// Succeeds at everything.
+    pub(super) fn new() -> Self {
+        Self::that_runs(|id, _| Ok(samples::success(id, 2)))
+    }
+
+    pub(super) fn that_runs(
+        run: impl Fn(JobId, &CancelToken) -> Result<Execution, SandboxError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            run: Arc::new(run),
+            care: Arc::new(|| Ok(())),
+            on_drop: OnDrop(|| {}),
+            counters: SandboxCounters::default(),
+        }
+    }
+}
+
+impl fmt::Debug for FakeRunner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("FakeRunner")
+    }
+}
+
+/// What a runner does when it is let go.
+pub(super) struct OnDrop(pub(super) fn());
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl Runner for FakeRunner {
+    fn run(
+        &mut self,
+        id: JobId,
+        _: &Task,
+        cancel: &CancelToken,
+    ) -> Result<Execution, SandboxError> {
+        let answer = (self.run)(id, cancel);
+        let crashed = matches!(&answer, Ok(execution) if execution.outcome == Outcome::Crashed);
+        self.counters.crashed += u64::from(crashed);
+        answer
+    }
+
+    fn maintain(&mut self) -> Result<(), SandboxError> {
+        (self.care)()
+    }
+
+    fn check_up(&mut self) -> Result<(), SandboxError> {
+        (self.care)()
+    }
+
+    fn zygote_pid(&self) -> Option<u32> {
+        Some(std::process::id())
+    }
+
+    fn counters(&self) -> SandboxCounters {
+        self.counters
+    }
+}
+
+/// In the place of the executors: whatever is handed out goes to the test.
+struct Hands {
+    out: mpsc::UnboundedSender<Execute>,
+    check_ups: Arc<AtomicUsize>,
+    check_ups_end: watch::Receiver<bool>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Ping;
+
+impl Actor for Hands {
+    type Context = Context<Self>;
+}
+
+impl Handler<Execute> for Hands {
+    type Result = ();
+
+    fn handle(&mut self, message: Execute, _: &mut Self::Context) {
+        // Without a test there is nobody to run it, which is an executor that is gone.
+        let _ = self.out.send(message);
+    }
+}
+
+impl Handler<CheckUp> for Hands {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: CheckUp, _: &mut Self::Context) -> Self::Result {
+        self.check_ups.fetch_add(1, Ordering::SeqCst);
+        let mut end = self.check_ups_end.clone();
+        Box::pin(async move {
+            let _ = end.wait_for(|may_end| *may_end).await;
+        })
+    }
+}
+
+impl Handler<Ping> for Hands {
+    type Result = ();
+
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
+}
+
+/// What a [`House`] is built of.
+pub(super) struct Plan {
+    pub(super) executors: usize,
+    pub(super) store: Arc<Witness>,
+    pub(super) background_max: usize,
+    pub(super) queue_wait_max: Duration,
+}
+
+impl Plan {
+    pub(super) fn new(executors: usize) -> Self {
+        Self {
+            executors,
+            store: Witness::over(10_000),
+            background_max: 1_000,
+            queue_wait_max: PATIENCE * 10,
+        }
+    }
+
+    pub(super) fn build(self) -> House {
+        let board = Board::new(self.executors);
+        let (out, handed) = mpsc::unbounded_channel();
+        let check_ups = Arc::new(AtomicUsize::new(0));
+        let (check_ups_end, ends) = watch::channel(true);
+        let hands = Hands {
+            out,
+            check_ups: Arc::clone(&check_ups),
+            check_ups_end: ends,
+        }
+        .start();
+        let recent = Arc::new(RecentExecutions::new(RecentBounds {
+            executions_max: 100,
+            bytes_max: 1 << 20,
+            ttl: PATIENCE,
+        }));
+        let options = DispatcherOptions {
+            queue: QueueBounds {
+                interactive_max: 100,
+                background_max: self.background_max,
+                bytes_max: 1 << 20,
+                interactive_weight: 4,
+            },
+            queue_wait_max: self.queue_wait_max,
+            attempts_max: 3,
+        };
+        let store: Arc<dyn JobStore> = Arc::clone(&self.store) as _;
+        let dispatcher = Dispatcher::new(
+            options,
+            hands.clone().recipient(),
+            hands.clone().recipient(),
+            Arc::clone(&board),
+            Arc::clone(&store),
+            Arc::clone(&recent),
+        )
+        .start();
+        let handle = DispatcherHandle::new(Parts {
+            dispatcher: dispatcher.clone(),
+            store,
+            recent,
+            board: Arc::clone(&board),
+            isolation_level: IsolationLevel::L2,
+            walls: Vec::new(),
+            net_check_limits: samples::limits(),
+            drained: watch::Sender::new(false),
+        });
+        House {
+            handle,
+            dispatcher,
+            board,
+            store: self.store,
+            check_ups,
+            check_ups_end,
+            hands,
+            handed,
+        }
+    }
+}
+
+/// A Dispatcher whose executors are the test.
+pub(super) struct House {
+    pub(super) handle: DispatcherHandle,
+    pub(super) dispatcher: Addr<Dispatcher>,
+    pub(super) board: Arc<Board>,
+    pub(super) store: Arc<Witness>,
+    /// Check-ups that arrived.
+    pub(super) check_ups: Arc<AtomicUsize>,
+    /// False: a check-up takes until it is true.
+    pub(super) check_ups_end: watch::Sender<bool>,
+    hands: Addr<Hands>,
+    handed: mpsc::UnboundedReceiver<Execute>,
+}
+
+impl House {
+    /// The next thing that is handed to an executor.
+    pub(super) async fn next(&mut self) -> Execute {
+        let next = soon("something is handed out", self.handed.recv()).await;
+        next.expect("the hands live as long as the house")
+    }
+
+    /// All that was handed out by now and not taken by [`House::next`].
+    pub(super) async fn handed_out(&mut self) -> Vec<Execute> {
+        // Whatever the Dispatcher was sent before this was handled before it, and then by the hands.
+        let position = super::super::dispatcher::Position(JobId::generate());
+        self.dispatcher.send(position).await.unwrap();
+        self.hands.send(Ping).await.unwrap();
+        std::iter::from_fn(|| self.handed.try_recv().ok()).collect()
+    }
+
+    /// Submits a background job that is accepted.
+    pub(super) async fn submit(&self) -> JobId {
+        self.handle.submit(submission()).await.unwrap().id
+    }
+
+    pub(super) async fn job(&self, id: JobId) -> Job {
+        match self.store.get(id).await.unwrap() {
+            Found::Job(job) => job,
+            other => panic!("no job but {other:?}"),
+        }
+    }
+
+    /// The job once it is final.
+    pub(super) async fn final_job(&self, id: JobId) -> Job {
+        let found = soon("the job is final", self.store.wait(id, PATIENCE * 10)).await;
+        match found.unwrap() {
+            Found::Job(job) => job,
+            other => panic!("no job but {other:?}"),
+        }
+    }
+}
+
+pub(super) fn submission() -> Submission {
+    Submission {
+        id: JobId::generate(),
+        script: samples::script(1),
+        limits: samples::limits(),
+        client: ClientKey::new("test"),
+    }
+}
+
+/// Answers as an executor does whose execution succeeded.
+pub(super) fn succeed(execute: Execute) {
+    let execution = samples::success(execute.id, 2);
+    answer(execute, Ok(execution));
+}
+
+pub(super) fn answer(execute: Execute, answer: ExecutorAnswer) {
+    // Whoever waited may be gone.
+    let _ = execute.reply.send(answer);
+}
+
+/// A store in memory that writes down who changed what, and can be made to take its time over a start.
+#[derive(Debug)]
+pub(super) struct Witness {
+    inner: MemoryStore,
+    changes: Mutex<Vec<String>>,
+    may_start: watch::Sender<bool>,
+}
+
+impl Witness {
+    pub(super) fn over(jobs_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryStore::new(MemoryStoreBounds {
+                jobs_max,
+                bytes_max: 1 << 30,
+                ttl: PATIENCE,
+            }),
+            changes: Mutex::default(),
+            may_start: watch::Sender::new(true),
+        })
+    }
+
+    /// False: a start takes until it is true.
+    pub(super) fn let_start(&self, may_start: bool) {
+        self.may_start.send_replace(may_start);
+    }
+
+    /// What was done to jobs, in the order it was done.
+    pub(super) fn changes(&self) -> Vec<String> {
+        self.changes.lock().unwrap().clone()
+    }
+
+    fn note(&self, change: String) {
+        self.changes.lock().unwrap().push(change);
+    }
+}
+
+#[async_trait]
+impl JobStore for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+
+    fn promise(&self) -> &'static str {
+        "none"
+    }
+
+    async fn submit(&self, job: NewJob) -> Result<Job, StoreError> {
+        self.inner.submit(job).await
+    }
+
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        let mut may_start = self.may_start.subscribe();
+        let _ = may_start.wait_for(|may_start| *may_start).await;
+        self.note(format!("start {attempt}"));
+        self.inner.start(id, attempt).await
+    }
+
+    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        self.note(format!("hand_back {attempt}"));
+        self.inner.hand_back(id, attempt).await
+    }
+
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        self.note(format!("finish {attempt} {}", settlement.state.as_str()));
+        self.inner.finish(id, attempt, settlement).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
+        self.inner.get(id).await
+    }
+
+    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
+        self.inner.wait(id, patience).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.inner.sweep(now).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.inner.health().await
+    }
+}
