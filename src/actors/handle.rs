@@ -97,9 +97,11 @@ impl DispatcherHandle {
     /// The job as it stands once it is final, once `wait` is over, or once the service has stopped running jobs.
     pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Lookup, Refusal> {
         let mut drained = self.0.drained.subscribe();
+        // What it answers is a lock, which is not to be held while the store is asked.
+        let is_drained = async { drop(drained.wait_for(|is_drained| *is_drained).await) };
         let found = tokio::select! {
             found = self.0.store.wait(id, wait) => found,
-            _ = drained.wait_for(|is_drained| *is_drained) => self.0.store.get(id).await,
+            () = is_drained => self.0.store.get(id).await,
         };
         self.look_up(id, found).await
     }
