@@ -291,7 +291,9 @@ impl Dispatcher {
         context: &mut Context<Self>,
     ) {
         let Running {
-            client, pending, ..
+            client,
+            pending,
+            cancel,
         } = running;
         if !matches!(pending.audience, Audience::Store) {
             let refusal = match failure {
@@ -299,6 +301,15 @@ impl Dispatcher {
                 ExecutorFailure::Panicked => Refusal::Internal,
             };
             refuse(pending.audience, refusal);
+            return;
+        }
+        // It is not run, which is what was asked for. Tried again, it would be.
+        if cancel.is_cancelled() {
+            let settlement = Settlement {
+                state: JobState::Cancelled,
+                execution: None,
+            };
+            self.settle(id, pending.attempt, settlement, context);
             return;
         }
         let limits = limits_of(&pending.task);
