@@ -103,6 +103,34 @@ struct Pending {
     task: Task,
     attempt: u32,
     audience: Audience,
+    changes: Changes,
+}
+
+/// The changes of one job in the store, one after the other: a store may take its time, and a start that comes after its
+/// finish would make that finish stale and the job run for ever.
+#[derive(Debug, Default)]
+struct Changes {
+    last: Option<oneshot::Receiver<()>>,
+}
+
+impl Changes {
+    /// `change`, made once the change before it was made or has failed.
+    fn in_order<Change: Future>(
+        &mut self,
+        change: Change,
+    ) -> impl Future<Output = Change::Output> + use<Change> {
+        let (made, last) = oneshot::channel();
+        let before = self.last.replace(last);
+        async move {
+            if let Some(before) = before {
+                // Nothing is ever sent: whoever made it drops its end.
+                let _ = before.await;
+            }
+            let outcome = change.await;
+            drop(made);
+            outcome
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -204,7 +232,7 @@ impl Dispatcher {
         }
         pending.attempt += 1;
         if matches!(pending.audience, Audience::Store) {
-            self.record_start(id, pending.attempt, context);
+            self.record_start(id, &mut pending, context);
         }
         let cancel = CancelToken::default();
         let (reply, answer) = oneshot::channel();
@@ -277,7 +305,7 @@ impl Dispatcher {
                     state,
                     execution: Some(Arc::new(execution)),
                 };
-                self.settle(id, running.pending.attempt, settlement, context);
+                self.settle(id, running.pending, settlement, context);
             }
         }
     }
@@ -292,7 +320,7 @@ impl Dispatcher {
     ) {
         let Running {
             client,
-            pending,
+            mut pending,
             cancel,
         } = running;
         if !matches!(pending.audience, Audience::Store) {
@@ -309,7 +337,7 @@ impl Dispatcher {
                 state: JobState::Cancelled,
                 execution: None,
             };
-            self.settle(id, pending.attempt, settlement, context);
+            self.settle(id, pending, settlement, context);
             return;
         }
         let limits = limits_of(&pending.task);
@@ -327,12 +355,13 @@ impl Dispatcher {
                 state: JobState::Lost,
                 execution: Some(Arc::new(execution)),
             };
-            self.settle(id, pending.attempt, settlement, context);
+            self.settle(id, pending, settlement, context);
             return;
         }
         let attempt = pending.attempt;
         let store = Arc::clone(&self.store);
         let handed_back = async move { store.hand_back(id, attempt).await };
+        let handed_back = pending.changes.in_order(handed_back);
         context.spawn(
             handed_back
                 .into_actor(self)
@@ -376,9 +405,11 @@ impl Dispatcher {
         }
     }
 
-    fn record_start(&mut self, id: JobId, attempt: u32, context: &mut Context<Self>) {
+    fn record_start(&mut self, id: JobId, pending: &mut Pending, context: &mut Context<Self>) {
         let store = Arc::clone(&self.store);
+        let attempt = pending.attempt;
         let started = async move { store.start(id, attempt).await };
+        let started = pending.changes.in_order(started);
         context.spawn(
             started
                 .into_actor(self)
@@ -389,12 +420,14 @@ impl Dispatcher {
     fn settle(
         &mut self,
         id: JobId,
-        attempt: u32,
+        mut pending: Pending,
         settlement: Settlement,
         context: &mut Context<Self>,
     ) {
         let store = Arc::clone(&self.store);
+        let attempt = pending.attempt;
         let finished = async move { store.finish(id, attempt, settlement).await };
+        let finished = pending.changes.in_order(finished);
         context.spawn(
             finished
                 .into_actor(self)
@@ -432,7 +465,7 @@ impl Dispatcher {
                 state: JobState::Cancelled,
                 execution: None,
             };
-            self.settle(id, pending.attempt, settlement, context);
+            self.settle(id, pending, settlement, context);
         }
         self.show();
     }
@@ -551,6 +584,7 @@ impl Handler<RunNow> for Dispatcher {
             task: Task::Script(submission.script, submission.limits),
             attempt: 0,
             audience: Audience::Caller(reply),
+            changes: Changes::default(),
         };
         self.admit(submission.id, submission.client, bytes, pending);
         self.hand_out(context);
@@ -565,6 +599,7 @@ impl Handler<CheckNetwork> for Dispatcher {
             task: Task::NetCheck(message.host, message.port, message.limits),
             attempt: 0,
             audience: Audience::NetCheck(message.reply),
+            changes: Changes::default(),
         };
         self.admit(JobId::generate(), ClientKey::new("netcheck"), 0, pending);
         self.hand_out(context);
@@ -602,6 +637,7 @@ impl Handler<Submit> for Dispatcher {
                             task: Task::Script(submission.script, submission.limits),
                             attempt: 0,
                             audience: Audience::Store,
+                            changes: Changes::default(),
                         };
                         let (id, client) = (submission.id, submission.client);
                         act.queue.push(place, id, client, Instant::now(), pending);
