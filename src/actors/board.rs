@@ -37,6 +37,8 @@ pub struct Board {
     pub queued_background: AtomicUsize,
     /// Handed to executors.
     pub running: AtomicUsize,
+    /// Changes of a job that the store was asked for and has not yet made.
+    pub unrecorded: AtomicUsize,
     /// No new work is taken.
     pub draining: AtomicBool,
 }
@@ -56,6 +58,7 @@ impl Board {
             queued_interactive: AtomicUsize::new(0),
             queued_background: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
+            unrecorded: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         })
     }

@@ -361,12 +361,7 @@ impl Dispatcher {
         let attempt = pending.attempt;
         let store = Arc::clone(&self.store);
         let handed_back = async move { store.hand_back(id, attempt).await };
-        let handed_back = pending.changes.in_order(handed_back);
-        context.spawn(
-            handed_back
-                .into_actor(self)
-                .map(|result, act, _| act.count_failure(result.err())),
-        );
+        self.make_change(&mut pending.changes, handed_back, context, |_, ()| {});
         self.rest(id, client, pending, context);
     }
 
@@ -409,12 +404,7 @@ impl Dispatcher {
         let store = Arc::clone(&self.store);
         let attempt = pending.attempt;
         let started = async move { store.start(id, attempt).await };
-        let started = pending.changes.in_order(started);
-        context.spawn(
-            started
-                .into_actor(self)
-                .map(|result, act, _| act.count_failure(result.err())),
-        );
+        self.make_change(&mut pending.changes, started, context, |_, ()| {});
     }
 
     fn settle(
@@ -427,18 +417,30 @@ impl Dispatcher {
         let store = Arc::clone(&self.store);
         let attempt = pending.attempt;
         let finished = async move { store.finish(id, attempt, settlement).await };
-        let finished = pending.changes.in_order(finished);
-        context.spawn(
-            finished
-                .into_actor(self)
-                .map(|result, act, _| match result {
-                    Ok(Finished::Recorded) => {}
-                    Ok(Finished::Stale) => {
-                        act.board.finishes_stale.fetch_add(1, Ordering::Relaxed);
-                    }
-                    Err(failure) => act.count_failure(Some(failure)),
-                }),
-        );
+        self.make_change(&mut pending.changes, finished, context, |act, finished| {
+            if finished == Finished::Stale {
+                act.board.finishes_stale.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// Makes a change of a job in the store, after those before it. Until it is made the service may not end.
+    fn make_change<Made: 'static>(
+        &mut self,
+        changes: &mut Changes,
+        change: impl Future<Output = Result<Made, StoreError>> + 'static,
+        context: &mut Context<Self>,
+        then: fn(&mut Self, Made),
+    ) {
+        self.board.unrecorded.fetch_add(1, Ordering::Relaxed);
+        let made = changes.in_order(change).into_actor(self);
+        context.spawn(made.map(move |made, act, _| {
+            act.board.unrecorded.fetch_sub(1, Ordering::Relaxed);
+            match made {
+                Ok(made) => then(act, made),
+                Err(failure) => act.count_failure(Some(failure)),
+            }
+        }));
     }
 
     fn count_failure(&mut self, failure: Option<StoreError>) {
@@ -514,7 +516,8 @@ impl Dispatcher {
         board
             .queued_background
             .store(self.queue.waiting(Lane::Background), Ordering::Relaxed);
-        board.running.store(self.running.len(), Ordering::Relaxed);
+        // Whoever sees that nothing runs sees what is still to be recorded of it too.
+        board.running.store(self.running.len(), Ordering::Release);
     }
 }
 

@@ -184,13 +184,14 @@ impl DispatcherHandle {
         }
     }
 
-    /// Takes no new work and gives what runs `patience` to end; then stops it. Afterwards nothing runs.
+    /// Takes no new work and gives what runs `patience` to end; then stops it. Afterwards nothing runs,
+    /// and what ran is recorded.
     pub async fn drain(&self, patience: Duration) {
         let _ = self.0.dispatcher.send(Drain).timeout(ANSWER_WITHIN).await;
         if !self.is_idle_within(patience).await {
             let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;
             if !self.is_idle_within(CANCEL_WITHIN).await {
-                error!("some executions could not be stopped");
+                error!("some executions could not be stopped, or not be recorded");
             }
         }
         self.0.drained.send_replace(true);
@@ -200,8 +201,9 @@ impl DispatcherHandle {
         let deadline = Instant::now() + patience;
         loop {
             let board = &self.0.board;
-            let left = board.running.load(Ordering::Relaxed)
-                + board.queued_interactive.load(Ordering::Relaxed);
+            let left = board.running.load(Ordering::Acquire)
+                + board.queued_interactive.load(Ordering::Relaxed)
+                + board.unrecorded.load(Ordering::Relaxed);
             if left == 0 {
                 return true;
             }
