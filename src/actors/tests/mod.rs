@@ -1,5 +1,9 @@
 //! What the actors promise and HTTP cannot show: executors that panic or lose their sandbox, jobs that are tried again,
 //! stores that refuse or dawdle.
 
+mod dispatcher;
 mod executor;
+mod retries;
+mod stopping;
 mod support;
+mod witness;

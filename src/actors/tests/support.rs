@@ -6,22 +6,19 @@ use super::super::dispatcher::{Dispatcher, DispatcherOptions};
 use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Runner, Task};
 use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
-use crate::domain::{ClientKey, Execution, Job, JobId, Outcome, Timestamp, samples};
+use super::witness::Witness;
+use crate::domain::{ClientKey, Execution, Job, JobId, Outcome, samples};
 use crate::sandbox::{CancelToken, IsolationLevel, SandboxCounters, SandboxError};
-use crate::store::{
-    Finished, Found, JobPage, JobStore, ListQuery, MemoryStore, MemoryStoreBounds, NewJob,
-    RecentBounds, RecentExecutions, Settlement, StoreError,
-};
+use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
-use async_trait::async_trait;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// Far more than anything here takes; a wait that gets there is a failure.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What `future` comes to, within [`PATIENCE`].
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -55,6 +52,7 @@ type Care = dyn Fn() -> Result<(), SandboxError> + Send + Sync;
 pub(super) struct FakeRunner {
     pub(super) run: Arc<Run>,
     pub(super) care: Arc<Care>,
+    #[expect(dead_code, reason = "it is there to be dropped")]
     pub(super) on_drop: OnDrop,
     pub(super) counters: SandboxCounters,
 }
@@ -311,97 +309,4 @@ pub(super) fn succeed(execute: Execute) {
 pub(super) fn answer(execute: Execute, answer: ExecutorAnswer) {
     // Whoever waited may be gone.
     let _ = execute.reply.send(answer);
-}
-
-/// A store in memory that writes down who changed what, and can be made to take its time over a start.
-#[derive(Debug)]
-pub(super) struct Witness {
-    inner: MemoryStore,
-    changes: Mutex<Vec<String>>,
-    may_start: watch::Sender<bool>,
-}
-
-impl Witness {
-    pub(super) fn over(jobs_max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            inner: MemoryStore::new(MemoryStoreBounds {
-                jobs_max,
-                bytes_max: 1 << 30,
-                ttl: PATIENCE,
-            }),
-            changes: Mutex::default(),
-            may_start: watch::Sender::new(true),
-        })
-    }
-
-    /// False: a start takes until it is true.
-    pub(super) fn let_start(&self, may_start: bool) {
-        self.may_start.send_replace(may_start);
-    }
-
-    /// What was done to jobs, in the order it was done.
-    pub(super) fn changes(&self) -> Vec<String> {
-        self.changes.lock().unwrap().clone()
-    }
-
-    fn note(&self, change: String) {
-        self.changes.lock().unwrap().push(change);
-    }
-}
-
-#[async_trait]
-impl JobStore for Witness {
-    fn name(&self) -> &'static str {
-        "witness"
-    }
-
-    fn promise(&self) -> &'static str {
-        "none"
-    }
-
-    async fn submit(&self, job: NewJob) -> Result<Job, StoreError> {
-        self.inner.submit(job).await
-    }
-
-    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        let mut may_start = self.may_start.subscribe();
-        let _ = may_start.wait_for(|may_start| *may_start).await;
-        self.note(format!("start {attempt}"));
-        self.inner.start(id, attempt).await
-    }
-
-    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        self.note(format!("hand_back {attempt}"));
-        self.inner.hand_back(id, attempt).await
-    }
-
-    async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError> {
-        self.note(format!("finish {attempt} {}", settlement.state.as_str()));
-        self.inner.finish(id, attempt, settlement).await
-    }
-
-    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
-        self.inner.get(id).await
-    }
-
-    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
-        self.inner.wait(id, patience).await
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
-        self.inner.list(query).await
-    }
-
-    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
-        self.inner.sweep(now).await
-    }
-
-    async fn health(&self) -> Result<(), StoreError> {
-        self.inner.health().await
-    }
 }

@@ -1,0 +1,105 @@
+//! A store that tells what was done to its jobs.
+
+use super::support::PATIENCE;
+use crate::domain::{Job, JobId, Timestamp};
+use crate::store::{
+    Finished, Found, JobPage, JobStore, ListQuery, MemoryStore, MemoryStoreBounds, NewJob,
+    Settlement, StoreError,
+};
+use async_trait::async_trait;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A store in memory that writes down who changed what, and can be made to take its time over a start.
+#[derive(Debug)]
+pub(super) struct Witness {
+    inner: MemoryStore,
+    changes: Mutex<Vec<String>>,
+    may_start: watch::Sender<bool>,
+}
+
+impl Witness {
+    pub(super) fn over(jobs_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryStore::new(MemoryStoreBounds {
+                jobs_max,
+                bytes_max: 1 << 30,
+                ttl: PATIENCE,
+            }),
+            changes: Mutex::default(),
+            may_start: watch::Sender::new(true),
+        })
+    }
+
+    /// False: a start takes until it is true.
+    pub(super) fn let_start(&self, may_start: bool) {
+        self.may_start.send_replace(may_start);
+    }
+
+    /// What was done to jobs, in the order it was done.
+    pub(super) fn changes(&self) -> Vec<String> {
+        self.changes.lock().unwrap().clone()
+    }
+
+    fn note(&self, change: String) {
+        self.changes.lock().unwrap().push(change);
+    }
+}
+
+#[async_trait]
+impl JobStore for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+
+    fn promise(&self) -> &'static str {
+        "none"
+    }
+
+    async fn submit(&self, job: NewJob) -> Result<Job, StoreError> {
+        self.inner.submit(job).await
+    }
+
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        let mut may_start = self.may_start.subscribe();
+        let _ = may_start.wait_for(|may_start| *may_start).await;
+        self.note(format!("start {attempt}"));
+        self.inner.start(id, attempt).await
+    }
+
+    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        self.note(format!("hand_back {attempt}"));
+        self.inner.hand_back(id, attempt).await
+    }
+
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        self.note(format!("finish {attempt} {}", settlement.state.as_str()));
+        self.inner.finish(id, attempt, settlement).await
+    }
+
+    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
+        self.inner.get(id).await
+    }
+
+    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
+        self.inner.wait(id, patience).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
+        self.inner.list(query).await
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.inner.sweep(now).await
+    }
+
+    async fn health(&self) -> Result<(), StoreError> {
+        self.inner.health().await
+    }
+}
