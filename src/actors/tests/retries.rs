@@ -59,8 +59,8 @@ async fn a_job_tried_again_that_then_succeeds_has_attempt_2_and_one_final_state(
 async fn a_job_that_rests_keeps_no_other_from_running() {
     let mut house = Plan::new(1).build();
     let resting = house.submit().await;
-    answer(house.next().await, Err(ExecutorFailure::NoSandbox));
     let next = house.submit().await;
+    answer(house.next().await, Err(ExecutorFailure::NoSandbox));
     let execute = house.next().await;
     assert_eq!(execute.id, next);
     succeed(execute);
@@ -96,9 +96,9 @@ async fn a_job_without_a_place_to_come_back_to_waits_until_there_is_one() {
     .build();
     let unlucky = house.submit().await;
     let execute = house.next().await;
-    // Whoever comes first once the slot is free takes it, and the one after that the only place in the queue.
-    answer(execute, Err(ExecutorFailure::NoSandbox));
     let first = house.submit().await;
+    // The first takes its executor, and the second the only place in the queue before it comes back.
+    answer(execute, Err(ExecutorFailure::NoSandbox));
     let execute = house.next().await;
     assert_eq!(execute.id, first);
     let second = house.submit().await;

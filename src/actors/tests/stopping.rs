@@ -87,12 +87,14 @@ async fn a_cancelled_job_whose_executor_fails_is_not_tried_again() {
 async fn a_resting_job_that_is_cancelled_is_not_tried_again() {
     let mut house = Plan::new(1).build();
     let cancelled = house.submit().await;
-    answer(house.next().await, Err(ExecutorFailure::NoSandbox));
-    is_handed_back(&house).await;
-    assert_cancelled(&house.handle.cancel(cancelled).await.unwrap());
-    // One that begins to rest after it, and comes back, comes back alone.
     let other = house.submit().await;
     answer(house.next().await, Err(ExecutorFailure::NoSandbox));
+    is_handed_back(&house).await;
+    // The other has the only executor meanwhile, so this one rests, or waits at most.
+    let execute = house.next().await;
+    assert_cancelled(&house.handle.cancel(cancelled).await.unwrap());
+    // One that begins to rest after it, and comes back, comes back alone.
+    answer(execute, Err(ExecutorFailure::NoSandbox));
     assert_eq!(house.next().await.id, other);
     assert_eq!(house.board.finishes_stale.load(Ordering::Relaxed), 0);
 }
