@@ -1,6 +1,7 @@
 //! Jobs in this process's memory: bounded in entries and bytes, and honest about it.
 //!
-//! It never evicts a job that has not expired: when it is full it refuses new ones. What it holds is gone when the
+//! It never evicts a job that has not expired: when it is full it refuses new ones, and no job is run whose result would
+//! have no room. Beyond the bound lie at most the results of what was running. What it holds is gone when the
 //! process ends.
 
 use super::{Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreError};
@@ -260,6 +261,10 @@ impl JobStore for MemoryStore {
             self.expire(*id);
         }
         Ok(expired.len())
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) < self.bounds.bytes_max
     }
 
     async fn health(&self) -> Result<(), StoreError> {

@@ -130,6 +130,11 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     /// Forgets what has expired by `now`; tells how many.
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
 
+    /// Whether more results can be taken. While not, no further job is handed out: it waits, and loses nothing.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Whether it can be reached and written.
     async fn health(&self) -> Result<(), StoreError>;
 }

@@ -4,7 +4,7 @@ use crate::raw::answer_on;
 use crate::support::{Answer, Service, assert_refused, assert_serves, eventually};
 use serde_json::{Value, json};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -173,4 +173,25 @@ fn refusals_come_at_once_while_every_executor_spins() {
     }
     let each = start.elapsed() / 100;
     assert!(each < Duration::from_millis(50), "{each:?}");
+}
+
+#[test]
+fn results_that_fill_the_store_hold_jobs_back_and_lose_none() {
+    let service = Service::start_with(&["--store-bytes", "1MiB", "--result-ttl-s", "1"]);
+    let submitted = Instant::now();
+    let ids: Vec<String> = (0..8)
+        .map(|_| service.submit(&json!({ "code": "'x'.repeat(400_000)" })))
+        .collect();
+    // Three or four results fill it; the others wait until those have expired.
+    let last = service.finished(&ids[7]);
+    assert_eq!(last["execution"]["outcome"], "succeeded");
+    let waited = submitted.elapsed();
+    assert!(
+        waited >= Duration::from_secs(1),
+        "the last ran after {waited:?}"
+    );
+    for id in &ids {
+        let status = service.get(&format!("/api/jobs/{id}")).status;
+        assert!(matches!(status, 200 | 410), "{status}");
+    }
 }

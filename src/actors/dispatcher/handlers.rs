@@ -1,0 +1,133 @@
+//! The shell round the plain methods: one handler a message.
+
+use super::messages::{Cancel, CheckNetwork, Drain, Position, RunNow, StopAll, Submit};
+use super::pending::{Audience, Changes, Pending, refuse};
+use super::{Dispatcher, RETRY_AFTER_MIN};
+use crate::actors::answers::Refusal;
+use crate::actors::executor::Task;
+use crate::domain::{ClientKey, Job, JobId, Lane, Timestamp};
+use crate::store::{NewJob, StoreError};
+use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl Handler<RunNow> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, message: RunNow, context: &mut Self::Context) {
+        let RunNow { submission, reply } = message;
+        let bytes = submission.script.size_bytes();
+        let pending = Pending {
+            task: Task::Script(submission.script, submission.limits),
+            attempt: 0,
+            audience: Audience::Caller(reply),
+            changes: Changes::default(),
+        };
+        self.admit(submission.id, submission.client, bytes, pending);
+        self.hand_out(context);
+    }
+}
+
+impl Handler<CheckNetwork> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, message: CheckNetwork, context: &mut Self::Context) {
+        let pending = Pending {
+            task: Task::NetCheck(message.host, message.port, message.limits),
+            attempt: 0,
+            audience: Audience::NetCheck(message.reply),
+            changes: Changes::default(),
+        };
+        self.admit(JobId::generate(), ClientKey::new("netcheck"), 0, pending);
+        self.hand_out(context);
+    }
+}
+
+impl Handler<Submit> for Dispatcher {
+    type Result = ResponseActFuture<Self, Result<Job, Refusal>>;
+
+    fn handle(&mut self, message: Submit, _: &mut Self::Context) -> Self::Result {
+        let submission = message.0;
+        if self.draining {
+            return Box::pin(actix::fut::ready(Err(Refusal::Draining)));
+        }
+        let bytes = submission.script.size_bytes();
+        let Ok(place) = self.queue.reserve(Lane::Background, bytes) else {
+            let retry_after = self.retry_after(Lane::Background);
+            return Box::pin(actix::fut::ready(Err(Refusal::QueueFull { retry_after })));
+        };
+        let new = NewJob {
+            id: submission.id,
+            created_at: Timestamp::now(),
+            script: Arc::clone(&submission.script),
+            limits: submission.limits,
+            client: submission.client.clone(),
+        };
+        let store = Arc::clone(&self.store);
+        let accepted = async move { store.submit(new).await };
+        Box::pin(
+            accepted
+                .into_actor(self)
+                .map(move |accepted, act, context| match accepted {
+                    Ok(job) => {
+                        let pending = Pending {
+                            task: Task::Script(submission.script, submission.limits),
+                            attempt: 0,
+                            audience: Audience::Store,
+                            changes: Changes::default(),
+                        };
+                        let (id, client) = (submission.id, submission.client);
+                        act.queue.push(place, id, client, Instant::now(), pending);
+                        act.hand_out(context);
+                        Ok(job)
+                    }
+                    Err(StoreError::Full { retry_after }) => {
+                        act.queue.release(place);
+                        let retry_after = retry_after.max(RETRY_AFTER_MIN);
+                        Err(Refusal::StoreFull { retry_after })
+                    }
+                }),
+        )
+    }
+}
+
+impl Handler<Cancel> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, message: Cancel, context: &mut Self::Context) {
+        self.cancel(message.0, context);
+    }
+}
+
+impl Handler<Position> for Dispatcher {
+    type Result = Option<usize>;
+
+    fn handle(&mut self, message: Position, _: &mut Self::Context) -> Self::Result {
+        self.queue.position(message.0)
+    }
+}
+
+impl Handler<Drain> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.draining = true;
+        self.board.draining.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Handler<StopAll> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
+        self.draining = true;
+        while let Some(waiting) = self.queue.pop_interactive() {
+            refuse(waiting.item.audience, Refusal::Draining);
+        }
+        for running in self.running.values() {
+            running.cancel.cancel();
+        }
+        self.show();
+    }
+}

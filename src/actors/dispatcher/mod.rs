@@ -1,0 +1,270 @@
+//! The Dispatcher: admits, orders, hands out, records. The only one who changes a job's state.
+//!
+//! It never blocks and never waits for an Executor: what takes time becomes a future of its own context, and comes back
+//! as a fact. It never has more in flight than there are Executors.
+
+mod handlers;
+mod messages;
+mod pending;
+mod record;
+
+pub(super) use messages::{Cancel, CheckNetwork, Drain, Position, RunNow, StopAll, Submit};
+
+use super::answers::Refusal;
+use super::board::Board;
+use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure};
+use super::queue::{Queue, QueueBounds, Waiting};
+use crate::domain::{ClientKey, JobId, JobState, Lane, Timestamp};
+use crate::sandbox::CancelToken;
+use crate::store::{JobStore, RecentExecutions, Settlement};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
+use pending::{Audience, Pending, Running, is_gone, refuse};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tracing::error;
+
+/// How often waiting jobs are looked over and records swept.
+const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Messages that may wait for the Dispatcher; senders beyond that wait themselves.
+const MAILBOX_CAPACITY: usize = 4096;
+/// A job that could not be run is tried again after this long.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How much a new execution weighs in the running mean of their time.
+const MEAN_WEIGHT: f64 = 0.05;
+/// Shortest honest `Retry-After`.
+const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
+/// What the Dispatcher is told at the start.
+#[derive(Debug, Clone)]
+pub struct DispatcherOptions {
+    /// The waiting room.
+    pub queue: QueueBounds,
+    /// Longest a synchronous request waits for an executor.
+    pub queue_wait_max: Duration,
+    /// Times a job is tried when the service, not the script, failed.
+    pub attempts_max: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Dispatcher {
+    options: DispatcherOptions,
+    executors: Recipient<Execute>,
+    check_ups: Recipient<CheckUp>,
+    board: Arc<Board>,
+    store: Arc<dyn JobStore>,
+    recent: Arc<RecentExecutions>,
+    queue: Queue<Pending>,
+    running: HashMap<JobId, Running>,
+    resting: HashMap<JobId, (ClientKey, Pending)>,
+    free: usize,
+    checking_up: usize,
+    draining: bool,
+    mean_wall: Duration,
+}
+
+impl Dispatcher {
+    /// A Dispatcher over `executors`, of which the board tells how many there are.
+    #[must_use]
+    pub fn new(
+        options: DispatcherOptions,
+        executors: Recipient<Execute>,
+        check_ups: Recipient<CheckUp>,
+        board: Arc<Board>,
+        store: Arc<dyn JobStore>,
+        recent: Arc<RecentExecutions>,
+    ) -> Self {
+        Self {
+            queue: Queue::new(options.queue),
+            free: board.executors(),
+            options,
+            executors,
+            check_ups,
+            board,
+            store,
+            recent,
+            running: HashMap::new(),
+            resting: HashMap::new(),
+            checking_up: 0,
+            draining: false,
+            mean_wall: Duration::from_millis(10),
+        }
+    }
+
+    /// Takes work that somebody waits for. Refusals go to the audience.
+    fn admit(&mut self, id: JobId, client: ClientKey, bytes: usize, pending: Pending) {
+        if self.draining {
+            refuse(pending.audience, Refusal::Draining);
+            return;
+        }
+        let Ok(place) = self.queue.reserve(Lane::Interactive, bytes) else {
+            let retry_after = self.retry_after(Lane::Interactive);
+            refuse(pending.audience, Refusal::QueueFull { retry_after });
+            return;
+        };
+        self.queue.push(place, id, client, Instant::now(), pending);
+    }
+
+    /// When a place in `lane` is likely: what waits there, at the pace of late.
+    fn retry_after(&self, lane: Lane) -> Duration {
+        let waiting = u32::try_from(self.queue.waiting(lane)).unwrap_or(u32::MAX);
+        let executors = u32::try_from(self.board.executors().max(1)).unwrap_or(1);
+        (self.mean_wall * waiting / executors).max(RETRY_AFTER_MIN)
+    }
+
+    fn hand_out(&mut self, context: &mut Context<Self>) {
+        while self.free > 0 {
+            // What runs in the background ends in the store, so the store's room is what it waits for.
+            let next = if self.draining || !self.store.has_room() {
+                self.queue.pop_interactive()
+            } else {
+                self.queue.pop()
+            };
+            let Some(waiting) = next else { break };
+            self.hand_to_executor(waiting, context);
+        }
+        self.show();
+    }
+
+    fn hand_to_executor(&mut self, waiting: Waiting<Pending>, context: &mut Context<Self>) {
+        let Waiting {
+            id,
+            client,
+            item: mut pending,
+            ..
+        } = waiting;
+        if is_gone(&pending.audience) {
+            return;
+        }
+        pending.attempt += 1;
+        if matches!(pending.audience, Audience::Store) {
+            self.record_start(id, &mut pending, context);
+        }
+        let cancel = CancelToken::default();
+        let (reply, answer) = oneshot::channel();
+        let message = Execute {
+            id,
+            task: pending.task.clone(),
+            cancel: cancel.clone(),
+            reply,
+        };
+        self.free -= 1;
+        self.running.insert(
+            id,
+            Running {
+                client,
+                pending,
+                cancel,
+            },
+        );
+        // A SyncArbiter's mailbox takes everything; `free` is what bounds it. A failure drops `reply`.
+        if let Err(error) = self.executors.try_send(message) {
+            error!(job = %id, %error, "the executors are gone");
+        }
+        let facts = answer.into_actor(self).map(move |answer, act, context| {
+            let answer = answer.unwrap_or(Err(ExecutorFailure::NoSandbox));
+            act.execution_finished(id, answer, context);
+        });
+        context.spawn(facts);
+    }
+
+    fn execution_finished(
+        &mut self,
+        id: JobId,
+        answer: ExecutorAnswer,
+        context: &mut Context<Self>,
+    ) {
+        self.free += 1;
+        if let Some(running) = self.running.remove(&id) {
+            match answer {
+                Ok(execution) => self.record(id, running, execution, context),
+                Err(failure) => self.execution_failed(id, running, failure, context),
+            }
+        }
+        self.hand_out(context);
+    }
+
+    fn cancel(&mut self, id: JobId, context: &mut Context<Self>) {
+        if let Some(running) = self.running.get(&id) {
+            running.cancel.cancel();
+            return;
+        }
+        let pending = match self.queue.remove(id) {
+            Some(waiting) => waiting.item,
+            None => match self.resting.remove(&id) {
+                Some((_, pending)) => pending,
+                None => return,
+            },
+        };
+        if matches!(pending.audience, Audience::Store) {
+            let settlement = Settlement {
+                state: JobState::Cancelled,
+                execution: None,
+            };
+            self.settle(id, pending, settlement, context);
+        }
+        self.show();
+    }
+
+    fn look_around(&mut self, context: &mut Context<Self>) {
+        if let Some(earliest) = Instant::now().checked_sub(self.options.queue_wait_max) {
+            for waiting in self.queue.remove_older(Lane::Interactive, earliest) {
+                let waited = waiting.since.elapsed();
+                refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
+            }
+        }
+        // Executors that have nothing to run would not notice that their zygote died.
+        if self.board.executors_ready() < self.board.executors() {
+            self.send_check_ups(context);
+        }
+        self.hand_out(context);
+    }
+
+    /// As many as there are free Executors, and no more while those are on their way: raising a zygote may take long, and
+    /// a SyncArbiter's mailbox has no bound.
+    fn send_check_ups(&mut self, context: &mut Context<Self>) {
+        while self.checking_up < self.free {
+            self.checking_up += 1;
+            let done = self.check_ups.send(CheckUp);
+            context.spawn(done.into_actor(self).map(|_, act, _| act.checking_up -= 1));
+        }
+    }
+
+    fn sweep(&mut self, context: &mut Context<Self>) {
+        let now = Timestamp::now();
+        self.recent.sweep(now);
+        let store = Arc::clone(&self.store);
+        let swept = async move { store.sweep(now).await };
+        context.spawn(
+            swept
+                .into_actor(self)
+                .map(|result, act, _| act.count_failure(result.err())),
+        );
+    }
+
+    fn show(&self) {
+        let board = &self.board;
+        board
+            .queued_interactive
+            .store(self.queue.waiting(Lane::Interactive), Ordering::Relaxed);
+        board
+            .queued_background
+            .store(self.queue.waiting(Lane::Background), Ordering::Relaxed);
+        // Whoever sees that nothing runs sees what is still to be recorded of it too.
+        board.running.store(self.running.len(), Ordering::Release);
+    }
+}
+
+impl Actor for Dispatcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, context: &mut Self::Context) {
+        context.set_mailbox_capacity(MAILBOX_CAPACITY);
+        context.run_interval(LOOK_AROUND_EVERY, Self::look_around);
+        context.run_interval(SWEEP_EVERY, Self::sweep);
+    }
+}
