@@ -15,6 +15,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -67,6 +68,7 @@ pub enum ServeError {
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let started = Instant::now();
     options.check()?;
+    let connections_max = connections_within_descriptors(options)?;
     let scripts = ScriptLibrary::load(&options.scripts_dir)?;
     let proof = prove_walls(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
@@ -82,7 +84,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         });
         let listener = listen(options)?;
         let address = listener.local_addr()?;
-        let server = http_server(options, api, listener)?;
+        let server = http_server(options, api, listener, connections_max)?;
         info!(
             %address,
             executors = options.executors(),
@@ -120,7 +122,10 @@ async fn start_actors(
     net_check_limits: Limits,
 ) -> Result<DispatcherHandle, ServeError> {
     let board = Board::new(options.executors());
-    let factory = sandboxes(options.walls.sandbox());
+    // No zygote that comes later may have less than was proved.
+    let mut as_proved = options.walls.sandbox();
+    as_proved.min_isolation = proof.level;
+    let factory = sandboxes(as_proved);
     let executors = {
         let board = Arc::clone(&board);
         SyncArbiter::start(options.executors(), move || {
@@ -148,6 +153,7 @@ async fn start_actors(
         board,
         isolation_level: proof.level,
         walls: proof.walls,
+        execute_within: options.execute_within(),
         net_check_limits,
         drained: watch::Sender::new(false),
     }))
@@ -174,13 +180,35 @@ fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
     })
 }
 
+/// Takes as many descriptors as the system allows, and keeps those that executors need out of the reach of connections: a
+/// service without descriptors could raise no zygote.
+fn connections_within_descriptors(options: &ServeOptions) -> Result<usize, ServeError> {
+    const KEPT: usize = 64;
+    const KEPT_PER_EXECUTOR: usize = 8;
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
+    let kept = KEPT + KEPT_PER_EXECUTOR * options.executors();
+    let room = usize::try_from(most)
+        .unwrap_or(usize::MAX)
+        .saturating_sub(kept);
+    let wanted = usize::try_from(options.connections_max).unwrap_or(usize::MAX);
+    if room < wanted {
+        warn!(
+            connections_max = room.max(1),
+            descriptors = most,
+            "fewer connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
+        );
+    }
+    Ok(wanted.min(room).max(1))
+}
+
 fn http_server(
     options: &ServeOptions,
     api: Data<Api>,
     listener: TcpListener,
+    connections_max: usize,
 ) -> Result<Server, ServeError> {
     let workers = usize::from(options.http_workers);
-    let connections_max = usize::try_from(options.connections_max).unwrap_or(usize::MAX);
     let server = HttpServer::new(move || {
         App::new()
             .app_data(api.clone())

@@ -371,6 +371,15 @@ impl ServeOptions {
         }
     }
 
+    /// Longest from asking to the answer of an execution, beside the script's own time: the queue, the kill, and zygotes
+    /// raised anew.
+    #[must_use]
+    pub fn execute_within(&self) -> Duration {
+        const RAISING_ZYGOTES: Duration = Duration::from_secs(60);
+        Duration::from_millis(self.queue_wait_ms.saturating_add(self.walls.kill_grace_ms))
+            .saturating_add(RAISING_ZYGOTES)
+    }
+
     /// For the HTTP side.
     #[must_use]
     pub fn http(&self) -> HttpBounds {

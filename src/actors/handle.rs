@@ -47,6 +47,8 @@ pub struct Parts {
     pub isolation_level: IsolationLevel,
     /// Proved at start.
     pub walls: Vec<WallReport>,
+    /// Longest from asking to the answer of an execution, beside the script's own time.
+    pub execute_within: Duration,
     /// What a network check may use.
     pub net_check_limits: Limits,
     /// True once nothing runs any more and nothing will: whoever waits is let go.
@@ -64,6 +66,7 @@ impl DispatcherHandle {
     /// the grace. Dropping the future cancels the job: queued, it is removed; running, it is killed.
     pub async fn execute(&self, submission: Submission) -> ExecuteAnswer {
         let (reply, answer) = oneshot::channel();
+        let patience = self.0.execute_within + submission.limits.timeout();
         let mut on_drop = CancelOnDrop {
             dispatcher: self.0.dispatcher.clone(),
             id: Some(submission.id),
@@ -73,7 +76,11 @@ impl DispatcherHandle {
             .send(RunNow { submission, reply })
             .await
             .map_err(broken)?;
-        let answer = answer.await;
+        // Only a broken part of the service takes this long; the job is cancelled by `on_drop`.
+        let Ok(answer) = tokio::time::timeout(patience, answer).await else {
+            error!("an execution was not answered in time");
+            return Err(Refusal::Internal);
+        };
         on_drop.id = None;
         answer.unwrap_or(Err(Refusal::Internal))
     }

@@ -11,7 +11,7 @@ pub struct QueueBounds {
     pub interactive_max: usize,
     /// Most jobs in the background lane.
     pub background_max: usize,
-    /// Most bytes of scripts in both.
+    /// Most bytes of scripts in both; the background lane alone may hold three quarters of it.
     pub bytes_max: usize,
     /// Interactive jobs taken for each background job, while both lanes wait.
     pub interactive_weight: u32,
@@ -86,8 +86,13 @@ impl<T> Queue<T> {
             Lane::Interactive => self.bounds.interactive_max,
             Lane::Background => self.bounds.background_max,
         };
+        let bytes_max = match lane {
+            Lane::Interactive => self.bounds.bytes_max,
+            // A quarter is kept for those that somebody waits for.
+            Lane::Background => self.bounds.bytes_max / 4 * 3,
+        };
         let taken = self.lane(lane).waiting + self.lane(lane).reserved;
-        if taken >= most || self.bytes + bytes > self.bounds.bytes_max {
+        if taken >= most || self.bytes + bytes > bytes_max {
             return Err(Full);
         }
         self.lane_mut(lane).reserved += 1;
@@ -334,6 +339,14 @@ mod tests {
         assert!(queue.reserve(Lane::Interactive, 600).is_err());
         queue.release(place);
         assert!(queue.reserve(Lane::Interactive, 600).is_ok());
+    }
+
+    #[test]
+    fn a_flood_of_large_jobs_leaves_bytes_for_those_that_somebody_waits_for() {
+        let mut queue: Queue<()> = Queue::new(BOUNDS);
+        let _place = queue.reserve(Lane::Background, 700).unwrap();
+        assert!(queue.reserve(Lane::Background, 100).is_err());
+        assert!(queue.reserve(Lane::Interactive, 200).is_ok());
     }
 
     #[test]

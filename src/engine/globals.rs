@@ -8,6 +8,7 @@ use super::{EngineJob, failure};
 use rquickjs::object::{Accessor, Property};
 use rquickjs::{Array, Function, Object, Value};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Replaces what the engine would carry from the zygote into every execution: its random state and its age.
 pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
@@ -19,7 +20,7 @@ pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
 
     let host = Rc::clone(&scene.host);
     let now = Function::new(scene.ctx.clone(), move || {
-        host.clock.elapsed().as_secs_f64() * 1000.0
+        whole_micros_as_millis(host.clock.elapsed())
     })?;
     let performance = Object::new(scene.ctx.clone())?;
     performance.set("now", now.with_name("now")?)?;
@@ -78,6 +79,12 @@ fn define_json<'js>(scene: &Scene<'js>, name: &str, json: &str) -> rquickjs::Res
     let value: Value<'js> = scene.ctx.json_parse(json)?;
     let property = Property::from(value).writable().enumerable().configurable();
     scene.ctx.globals().prop(name, property)
+}
+
+/// No finer than a microsecond: what is finer helps to time the neighbours, and little else.
+#[allow(clippy::cast_precision_loss)] // exact for 285 years
+fn whole_micros_as_millis(elapsed: Duration) -> f64 {
+    elapsed.as_micros() as f64 / 1000.0
 }
 
 fn hidden<T>(value: T) -> Property<T> {

@@ -9,8 +9,11 @@ use std::collections::{BTreeMap, HashMap};
 
 type Kept = Persistent<Value<'static>>;
 
-/// Rejected promises without a handler, by identity and by age. Held outside the engine's heap; the promises themselves,
-/// which are far larger, are counted there.
+/// What one of them costs of the execution's memory, beside the promise itself, which the engine counts.
+pub(super) const REJECTION_BYTES: usize = 256;
+
+/// Rejected promises without a handler, by identity and by age. Held outside the engine's heap; the tracker charges for
+/// them.
 #[derive(Default)]
 pub(super) struct Rejections {
     ages: RefCell<HashMap<Kept, u64>>,
@@ -28,11 +31,13 @@ impl Rejections {
         self.reasons.borrow_mut().insert(age, reason);
     }
 
-    /// A rejected promise got its handler after all.
-    pub(super) fn remove(&self, promise: &Kept) {
-        if let Some(age) = self.ages.borrow_mut().remove(promise) {
-            self.reasons.borrow_mut().remove(&age);
-        }
+    /// A rejected promise got its handler after all. False: it was not one of these.
+    pub(super) fn remove(&self, promise: &Kept) -> bool {
+        let Some(age) = self.ages.borrow_mut().remove(promise) else {
+            return false;
+        };
+        self.reasons.borrow_mut().remove(&age);
+        true
     }
 
     /// A job of the promise queue was interrupted at the deadline, which rejected its promise with the engine's error.

@@ -8,7 +8,7 @@ use super::allocator::{CountingAllocator, MemoryAccount};
 use super::execution::Execution;
 use super::host::Host;
 use super::realm::{self, Realm, Scene};
-use super::rejections::Rejections;
+use super::rejections::{REJECTION_BYTES, Rejections};
 use super::timers::{self, Timers};
 use super::{EngineJob, Output, console, globals};
 use crate::domain::Limits;
@@ -64,7 +64,7 @@ impl WarmEngine {
         runtime.run_gc();
         let asked = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || asked.should_interrupt())));
-        runtime.set_host_promise_rejection_tracker(Some(tracker(&rejections)));
+        runtime.set_host_promise_rejection_tracker(Some(tracker(&host, &rejections)));
         Ok(Self {
             runtime: ManuallyDrop::new(runtime),
             context: ManuallyDrop::new(context),
@@ -133,13 +133,19 @@ fn furnish<'js>(
     Ok(scene.realm)
 }
 
-fn tracker(rejections: &Rc<Rejections>) -> RejectionTracker {
-    let rejections = Rc::clone(rejections);
+fn tracker(host: &Rc<Host>, rejections: &Rc<Rejections>) -> RejectionTracker {
+    let (host, rejections) = (Rc::clone(host), Rc::clone(rejections));
     Box::new(move |ctx, promise, reason, is_handled| {
         let promise = Persistent::save(&ctx, promise);
         if is_handled {
-            rejections.remove(&promise);
+            if rejections.remove(&promise) {
+                host.memory.discharge(REJECTION_BYTES);
+            }
             return;
+        }
+        if !host.memory.charge(REJECTION_BYTES) {
+            // Nobody here can be thrown at.
+            host.finish_without_memory();
         }
         let is_interrupt = reason.is_uncatchable_error();
         let reason = Persistent::save(&ctx, reason);

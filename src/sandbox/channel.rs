@@ -131,8 +131,8 @@ impl JobProcess {
     /// Kills it, for good. An honest job process ends only by this, so its pid is its own; where it died before, the
     /// channel had closed and this is not called. A hostile one may end by itself in the microseconds before: to harm
     /// anybody, its pid would have to come round again within them, and it cannot fork.
-    pub(super) fn kill(&self) {
-        let _ = kill(self.pid, Signal::SIGKILL);
+    pub(super) fn kill(&self) -> Result<(), Errno> {
+        kill(self.pid, Signal::SIGKILL)
     }
 
     /// Writes all of `bytes` by `deadline`.

@@ -229,7 +229,8 @@ impl Sandbox {
                 },
             }),
             Err(errno) => {
-                job.kill();
+                // It is dead already, or dies of its closed channel.
+                let _ = job.kill();
                 Err(SandboxError::Zygote(format!(
                     "its job process did not take its job: {errno}"
                 )))
@@ -279,6 +280,7 @@ impl Sandbox {
             });
         }
         zygote.order_spare();
+        zygote.prove_that_kill_kills(HELLO_WITHIN)?;
         self.zygote = Some(zygote);
         Ok(())
     }

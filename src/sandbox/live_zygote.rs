@@ -111,6 +111,40 @@ impl LiveZygote {
             .ok();
     }
 
+    /// Kills its spare and asks how that ended: the limit of time stands on it. Orders another.
+    pub(super) fn prove_that_kill_kills(&mut self, patience: Duration) -> Result<(), SandboxError> {
+        const WALL: &str = "sigkill";
+        let missing = |reason: String| SandboxError::WallMissing {
+            wall: WALL.to_owned(),
+            reason,
+        };
+        let failed = |what: &str| SandboxError::Zygote(what.to_owned());
+        let spare = self
+            .spare
+            .take()
+            .ok_or_else(|| failed("it takes no orders"))?;
+        let job = spare
+            .ready(patience)
+            .map_err(|error| failed(&error.to_string()))?;
+        job.kill().map_err(|errno| {
+            missing(format!(
+                "a job process cannot be killed ({errno}); started as root, the service needs CAP_KILL"
+            ))
+        })?;
+        self.order_spare();
+        let reaped = self
+            .ask_how_it_ended()
+            .map_err(|errno| failed(&format!("it does not tell how its child ended: {errno}")))?;
+        if reaped.signal != Some(libc::SIGKILL) {
+            return Err(missing(format!(
+                "a job process that was killed ended as {reaped:?}"
+            )));
+        }
+        self.walls
+            .push(WallReport::present(WALL, "a job process was killed, and died of it").required());
+        Ok(())
+    }
+
     /// How its last job process ended; waits until that has.
     pub(super) fn ask_how_it_ended(&self) -> Result<Reaped, Errno> {
         order_report(self.control.as_fd())?;
@@ -132,6 +166,10 @@ impl Drop for LiveZygote {
             std::thread::sleep(LOOKED_AT_EVERY);
         }
         let _ = self.process.kill();
-        let _ = self.process.wait();
+        // Killed, it is gone at once. One that cannot be killed must not hold the executor for ever.
+        let deadline = Instant::now() + ENDED_WITHIN;
+        while !self.has_died() && Instant::now() < deadline {
+            std::thread::sleep(LOOKED_AT_EVERY);
+        }
     }
 }

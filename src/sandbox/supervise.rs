@@ -101,14 +101,16 @@ pub(super) fn supervise(
         }
         match take_frames(&mut buffers.reader, &mut log) {
             Ok(None) => {}
-            Ok(Some(done)) => break Ending::Done(done),
+            Ok(Some(done)) if log.has_room_for(&done) => break Ending::Done(done),
+            Ok(Some(_)) => break Ending::Broke(BrokenProtocol::TooLong),
             Err(broken) => break Ending::Broke(broken),
         }
     };
     let wall = start.given.elapsed();
     let cpu = sys::cpu_time_of(job.pid()).map(|cpu| cpu.saturating_sub(start.cpu_before));
     if !matches!(ending, Ending::Died | Ending::DiedUnread) {
-        job.kill();
+        // Proved to work when the zygote was raised; what is dead already is no failure.
+        let _ = job.kill();
     }
     if matches!(ending, Ending::Overran | Ending::Cancelled) {
         take_what_is_left(job, buffers, &mut log);
@@ -163,6 +165,16 @@ impl Log {
             bytes: 0,
             bytes_max: u64::from(limits.output_bytes()),
         }
+    }
+
+    /// Result and log are held to the bound together.
+    fn has_room_for(&self, done: &Done) -> bool {
+        let result = done
+            .result
+            .as_ref()
+            .map_or(0, |result| result.as_str().len());
+        let result = u64::try_from(result).unwrap_or(u64::MAX);
+        self.bytes.saturating_add(result) <= self.bytes_max
     }
 
     fn take(&mut self, entry: LogEntry) -> Result<(), BrokenProtocol> {

@@ -28,6 +28,9 @@ pub struct MemoryStoreBounds {
 /// Ids of expired jobs that are remembered, so that they get 410 and not 404.
 const TOMBSTONES_MAX: usize = 100_000;
 
+/// Jobs that one list looks at.
+const SCANNED_MAX: usize = 2_000;
+
 #[derive(Debug)]
 struct Entry {
     job: Job,
@@ -218,10 +221,19 @@ impl JobStore for MemoryStore {
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         use std::ops::Bound::{Excluded, Unbounded};
+        let mut last_scanned = None;
         let upper = query.before.map_or(Unbounded, Excluded);
         let mut jobs: Vec<Job> = Vec::with_capacity(query.limit);
         let orders = self.orders();
-        for id in orders.by_age.range((Unbounded, upper)).rev() {
+        for (scanned, id) in orders.by_age.range((Unbounded, upper)).rev().enumerate() {
+            if scanned == SCANNED_MAX {
+                // A page may be short, or empty: whoever waits for the lock does not wait for a rare state to be found.
+                return Ok(JobPage {
+                    jobs,
+                    next: last_scanned,
+                });
+            }
+            last_scanned = Some(*id);
             let Some(entry) = self.entries.get(id) else {
                 continue;
             };

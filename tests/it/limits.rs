@@ -347,3 +347,12 @@ fn peak_memory_grows_with_what_the_script_holds() {
     let freed = peak("for (let i = 0; i < 10; i++) 'x'.repeat(1_000_000).length");
     assert!(freed < 4_000_000, "{freed}");
 }
+
+#[test]
+fn rejections_that_nobody_handles_count_as_memory() {
+    let execution = Service::start().execute(&json!({
+        "code": "for (;;) Promise.reject(1)",
+        "limits": { "timeoutMs": 30_000, "memoryBytes": 256 * MIB },
+    }));
+    assert_eq!(execution["outcome"], "memory_exceeded", "{execution}");
+}

@@ -167,7 +167,7 @@ fn a_service_that_is_stopping_takes_no_new_work() {
 fn refusals_come_at_once_while_every_executor_spins() {
     let (service, _holder) = service_that_is_held(&["--queue-background", "1"]);
     service.submit(&endless());
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     for _ in 0..100 {
         assert_put_off(&service.post("/api/jobs", &endless()), 503, "queue_full");
     }

@@ -46,6 +46,8 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "process_vm_writev",
     "pidfd_open",
     "wait",
+    "clock_of_another_process",
+    "sleep_by_the_clock_of_another_process",
     "getpid",
     "getppid",
     "prctl_dumpable",
@@ -177,6 +179,14 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "process_vm_writev" => with(libc::SYS_process_vm_writev, [parent]),
         "pidfd_open" => with(libc::SYS_pidfd_open, [parent, 0]),
         "wait" => with(libc::SYS_wait4, [-1]),
+        "clock_of_another_process" => with(
+            libc::SYS_clock_gettime,
+            [clock_of(parent), address(&message)],
+        ),
+        "sleep_by_the_clock_of_another_process" => with(
+            libc::SYS_clock_nanosleep,
+            [clock_of(parent), 0, address(&message), 0],
+        ),
         "getpid" => with(libc::SYS_getpid, []),
         "getppid" => with(libc::SYS_getppid, []),
         "prctl_dumpable" => with(libc::SYS_prctl, [i64::from(libc::PR_SET_DUMPABLE), 1]),
@@ -218,6 +228,11 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "log_then_spin" => forgeries::log_then_spin(channel),
         _ => None,
     }
+}
+
+/// The kernel's number for the processor clock of a process.
+fn clock_of(pid: i64) -> i64 {
+    (!pid << 3) | 2
 }
 
 /// Through the door that programs of 32 bits use: another table of system calls (20 is getpid).

@@ -28,6 +28,10 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("a_success_without_a_result", "cut short or malformed"),
     ("a_failure_with_a_result", "cut short or malformed"),
     ("a_result_above_the_bound", "longer than the job may send"),
+    (
+        "a_result_and_a_log_above_the_bound",
+        "longer than the job may send",
+    ),
     ("half_a_frame_and_an_end", "ended by itself with code 3"),
     ("half_a_frame_and_silence", "timed out"),
     ("silence", "timed out"),
@@ -77,6 +81,11 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
         "a_result_above_the_bound" => {
             let result = format!("\"{}\"", "a".repeat(OUTPUT_BYTES + (256 << 10)));
             finish(channel, &ending("succeeded", ""), result.as_bytes());
+        }
+        "a_result_and_a_log_above_the_bound" => {
+            let half = format!("[\"{}\"]", "a".repeat(OUTPUT_BYTES / 2));
+            log(channel, 0, half.as_bytes());
+            finish(channel, &ending("succeeded", ""), half.as_bytes());
         }
         "half_a_frame_and_an_end" => {
             channel.write_all(&[100, 0, 0, 0, LOG, 0, 0]);

@@ -26,7 +26,10 @@ const SLACK: Duration = Duration::from_secs(2);
 fn main() -> ExitCode {
     enter_if_asked::<Attacker>();
     let mut trials = Vec::new();
-    for level in [IsolationLevel::L2, IsolationLevel::L3, IsolationLevel::L4] {
+    // A row is named by a level only if that is what it runs at.
+    let highest = sandbox(IsolationLevel::L4).isolation().unwrap().0;
+    let levels = [IsolationLevel::L2, IsolationLevel::L3, IsolationLevel::L4];
+    for level in levels.into_iter().filter(|level| *level <= highest) {
         for attack in attacks::FORBIDDEN {
             trials.push(Trial::test(
                 format!("{level}_{attack}_kills_its_caller"),
@@ -107,7 +110,9 @@ fn check(holds: bool, execution: &Execution) -> Result<(), Failed> {
 }
 
 fn is_killed_for_a_forbidden_call(level: IsolationLevel, attack: &str) -> Result<(), Failed> {
-    let execution = run(&mut sandbox(level), attack);
+    let mut sandbox = sandbox(level);
+    assert_eq!(sandbox.isolation().unwrap().0, level);
+    let execution = run(&mut sandbox, attack);
     let killed = execution.outcome == Outcome::Crashed
         && message_of(&execution).contains("system call that is forbidden");
     check(killed, &execution)

@@ -223,6 +223,7 @@ impl Plan {
             board: Arc::clone(&board),
             isolation_level: IsolationLevel::L2,
             walls: Vec::new(),
+            execute_within: Duration::from_secs(60),
             net_check_limits: samples::limits(),
             drained: watch::Sender::new(false),
         });
