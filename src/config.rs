@@ -344,6 +344,13 @@ impl ServeOptions {
     /// Options that depend on each other.
     pub fn check(&self) -> Result<(), Unfit> {
         self.walls.check()?;
+        if self.queue_bytes / 4 * 3 < self.body_bytes {
+            return Err(Unfit {
+                first: "--queue-bytes",
+                second: "--body-bytes",
+                reason: "one job must fit into three quarters of the queue".to_owned(),
+            });
+        }
         self.limits.defaults(&self.ceilings.ceiling()).map(drop)
     }
 

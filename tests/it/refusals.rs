@@ -80,8 +80,10 @@ fn a_full_background_lane_refuses_and_takes_again() {
 
 #[test]
 fn a_queue_that_is_full_in_bytes_refuses_in_both_lanes() {
-    let (service, holder) = service_that_is_held(&["--queue-bytes", "1MiB"]);
-    let large = json!({ "code": format!("/*{}*/ 1", "x".repeat(900_000)) });
+    // Room for one in the background's three quarters, and not for a second in the whole.
+    let options = ["--queue-bytes", "1200KiB", "--body-bytes", "900KiB"];
+    let (service, holder) = service_that_is_held(&options);
+    let large = json!({ "code": format!("/*{}*/ 1", "x".repeat(880_000)) });
     let id = service.submit(&large);
     assert_put_off(&service.post("/api/jobs", &large), 503, "queue_full");
     assert_put_off(&service.post("/api/execute", &large), 503, "queue_full");
