@@ -1,6 +1,7 @@
 //! The service put together: the only file that knows every layer.
 //!
-//! Start: walls proved, scripts read, executors up, Dispatcher, and only then the port. Stop: no new work, time for what
+//! Start: options checked, port bound, scripts read, walls proved, executors up, Dispatcher, and only then is anybody
+//! answered. Stop: no new work, time for what
 //! runs, the rest killed, the port closed.
 
 use crate::actors::{Board, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
@@ -69,6 +70,8 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let started = Instant::now();
     options.check()?;
     let connections_max = connections_within_descriptors(options)?;
+    // Whoever connects before the service is up waits in the backlog for those milliseconds.
+    let listener = listen(options)?;
     let scripts = ScriptLibrary::load(&options.scripts_dir)?;
     let proof = prove_walls(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
@@ -82,7 +85,6 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             bounds: options.http(),
             started,
         });
-        let listener = listen(options)?;
         let address = listener.local_addr()?;
         let server = http_server(options, api, listener, connections_max)?;
         info!(

@@ -16,6 +16,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
+use tracing::level_filters::LevelFilter;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -233,7 +234,8 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info",
+        value_parser = log_filter
     )]
     pub log: String,
 }
@@ -438,6 +440,19 @@ fn milliseconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
 
 fn seconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     milliseconds(least, most)
+}
+
+/// What `tracing` would take for the name of a module, and then log nothing, is refused.
+fn log_filter(text: &str) -> Result<String, String> {
+    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
+    let is_directive = |part: &str| match part.trim().split_once('=') {
+        Some((module, level)) => !module.is_empty() && is_level(level),
+        None => is_level(part.trim()),
+    };
+    if text.split(',').all(is_directive) {
+        return Ok(text.to_owned());
+    }
+    Err("give off, error, warn, info, debug or trace, also by module as sandpiper=debug, with commas between".to_owned())
 }
 
 /// An IP address, or `localhost`.

@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use sandpiper::config::{Command, CommandLine, LogFormat, ServeOptions};
-use sandpiper::sandbox::{EngineBody, enter_if_asked};
+use sandpiper::sandbox::{EngineBody, enter_if_asked, return_large_blocks};
 use sandpiper::{app, commands};
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
+    return_large_blocks();
     start_log(options)?;
     app::serve(options)?;
     Ok(ExitCode::SUCCESS)

@@ -32,6 +32,11 @@ mod walls;
 mod wire;
 mod zygote;
 
+/// For a service that holds large answers: memory that is freed goes back to the system. Call it before any thread.
+pub fn return_large_blocks() {
+    sys::return_large_blocks();
+}
+
 pub use cancel::CancelToken;
 pub use client::{Sandbox, SandboxCounters, SandboxError, SandboxOptions};
 pub use control::ZygotePlan;

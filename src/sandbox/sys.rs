@@ -201,6 +201,16 @@ pub(super) fn write_fd(descriptor: RawFd, bytes: &[u8]) -> Result<usize, Errno> 
     Errno::result(written).map(|count| usize::try_from(count).unwrap_or_default())
 }
 
+/// Blocks of a megabyte and more get mappings of their own, and go back to the system when they are freed. By default the
+/// C library raises that bound to the largest block it has seen, and then keeps what large answers took.
+pub(super) fn return_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a parameter of the allocator, set before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
+}
+
 /// Has the C library put its free memory in order now. It would do so at some later allocation, in every child anew, and
 /// write to pages all over the heap.
 pub(super) fn tidy_heap() {

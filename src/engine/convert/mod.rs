@@ -8,13 +8,13 @@ mod objects;
 mod writer;
 
 use super::realm::{Brand, Helper, Scene};
-use crate::domain::ValueType;
+use crate::domain::{Script, ValueType};
 use rquickjs::{CString, Object, Value};
 pub(super) use writer::well_formed;
 use writer::{JsonWriter, OverBudget};
 
-/// How deeply arrays and objects are followed.
-const DEPTH_MAX: usize = 100;
+/// How deeply arrays and objects are followed: as deep as an input may be, so that what comes in can go out.
+const DEPTH_MAX: usize = Script::JSON_DEPTH_MAX;
 
 /// Why a conversion did not come to its end.
 #[derive(Debug)]

@@ -76,7 +76,12 @@ async fn try_from_service(target: SocketAddr) -> Result<(), String> {
 }
 
 fn port_of(query: &str) -> Result<u16, Problem> {
-    let wrong = || Problem::invalid_field("port", "`port` must be a whole number from 1 to 65535");
+    let wrong = || {
+        Problem::invalid_field(
+            "port",
+            "the query may hold `port`, a whole number from 1 to 65535, and nothing else",
+        )
+    };
     let query = Query::<NetCheckQuery>::from_query(query).map_err(|_| wrong())?;
     match &query.port {
         None => Ok(PORT_DEFAULT),
