@@ -144,14 +144,15 @@ pub(super) fn limit_resources() -> Result<WallReport, WallMissing> {
     let bounds = [
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_FSIZE, 0),
-        (Resource::RLIMIT_MEMLOCK, 0),
-        (Resource::RLIMIT_MSGQUEUE, 0),
         (Resource::RLIMIT_NOFILE, DESCRIPTORS),
     ];
     for (resource, most) in bounds {
         setrlimit(resource, most, most)
             .map_err(|errno| missing("rlimits", format!("{resource:?}: {errno}")))?;
     }
+    // gVisor does not have these; the calls they bound are forbidden anyway.
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0);
+    let _ = setrlimit(Resource::RLIMIT_MSGQUEUE, 0, 0);
     // The hard limit may already lie lower, which is as good.
     let _ = setrlimit(Resource::RLIMIT_STACK, STACK_BYTES, STACK_BYTES);
     Ok(WallReport::present(
