@@ -74,6 +74,7 @@ impl DispatcherHandle {
         self.0
             .dispatcher
             .send(RunNow { submission, reply })
+            .timeout(ANSWER_WITHIN)
             .await
             .map_err(broken)?;
         // Only a broken part of the service takes this long; the job is cancelled by `on_drop`.

@@ -162,7 +162,7 @@ fn doctor_lists_every_wall_and_the_level_they_come_to() {
 }
 
 #[test]
-fn doctor_fails_below_the_minimum_and_still_lists_the_walls() {
+fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
     // Whether there is a machine without landlock or not, above L2 nothing is tried here.
     let doctor = output(&["doctor", "--max-isolation", "L2"]);
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
