@@ -2,33 +2,33 @@
 //!
 //! The zygote's is an allow-list: a call that is not named here, a call of another architecture and the x32 numbers all
 //! end the process with SIGSYS. A job process inherits it and takes away what is the zygote's alone. Both programs are
-//! compiled once, in the zygote; a job process only hands the second to the kernel.
+//! made once, in the zygote; a job process only hands the second to the kernel.
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
+    SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 /// A filter did not compile: a fault of this file, found at start.
 #[derive(Debug, thiserror::Error)]
-#[error("a seccomp filter does not compile: {0}")]
-pub(super) struct FilterError(#[from] seccompiler::BackendError);
+pub(super) enum FilterError {
+    #[error("a seccomp filter does not compile: {0}")]
+    Compiler(#[from] seccompiler::BackendError),
+    #[error("a seccomp filter does not compile: a number or a jump does not fit")]
+    Unrepresentable,
+}
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// What only the zygote does: take orders, fork, reap, report, and what goes with a fork in the C library.
-const ZYGOTE_ALONE: [libc::c_long; 13] = [
+/// What only the zygote does: take orders, fork, reap, report.
+const ZYGOTE_ALONE: [libc::c_long; 9] = [
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_close,
     libc::SYS_wait4,
     libc::SYS_clone,
-    libc::SYS_set_robust_list,
-    libc::SYS_rseq,
-    libc::SYS_set_tid_address,
-    libc::SYS_rt_sigprocmask,
     libc::SYS_getpid,
     libc::SYS_getppid,
     // The child ties its life to the zygote's, and installs its own filter.
@@ -41,9 +41,7 @@ pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, Filte
     let mut rules = memory_and_time()?;
     allow(&mut rules, &ZYGOTE_ALONE);
     // fork and nothing more: no thread, no shared memory, no namespace.
-    let fork_flags =
-        u64::try_from(libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD)
-            .unwrap_or_default();
+    let fork_flags = u64::try_from(libc::SIGCHLD).unwrap_or_default();
     let set_parent_death_signal = u64::try_from(libc::PR_SET_PDEATHSIG).unwrap_or_default();
     rules.insert(
         libc::SYS_clone,
@@ -65,15 +63,36 @@ pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, Filte
 
 /// What a job process may not do any more, of what its zygote may: everything that is the zygote's alone, and the
 /// zygote's descriptor. The kernel asks both filters and takes the sterner answer, so together they are an allow-list:
-/// read the job, compute, write frames, end. Written as the difference because every child installs it, and the kernel's
-/// work for that grows with its length.
+/// read the job, compute, write frames, end. That is also why this one need not look at the architecture again.
+///
+/// Written as the difference, and by hand, because every child installs it: the kernel checks, converts and compiles it
+/// anew for each, and this is a quarter of the length that a compiler of filters makes of the same rules.
 pub(super) fn job_process(control: RawFd) -> Result<BpfProgram, FilterError> {
-    let mut rules = Rules::new();
-    allow(&mut rules, &ZYGOTE_ALONE);
-    for call in [libc::SYS_read, libc::SYS_write] {
-        rules.insert(call, vec![on_descriptor(control)?]);
+    let on_descriptors = [libc::SYS_read, libc::SYS_write];
+    let checks = on_descriptors.len() + ZYGOTE_ALONE.len();
+    let control = u32::try_from(control).map_err(|_| FilterError::Unrepresentable)?;
+    let mut program = vec![load(OFFSET_OF_CALL)];
+    // A jump counts the instructions it leaps over. Behind the checks stand four: one that allows, then the look at the
+    // descriptor, and last the one that kills.
+    let to_descriptor = |place: usize| checks - place;
+    let to_kill = |place: usize| checks - place + 3;
+    for (place, call) in on_descriptors.into_iter().enumerate() {
+        program.push(jump_if(number(call)?, to_descriptor(place))?);
     }
-    compile(rules, SeccompAction::Allow, SeccompAction::KillProcess)
+    for (place, call) in ZYGOTE_ALONE.into_iter().enumerate() {
+        program.push(jump_if(
+            number(call)?,
+            to_kill(on_descriptors.len() + place),
+        )?);
+    }
+    program.extend([
+        answer(libc::SECCOMP_RET_ALLOW),
+        load(OFFSET_OF_FIRST_ARGUMENT),
+        jump_if(control, 1)?,
+        answer(libc::SECCOMP_RET_ALLOW),
+        answer(libc::SECCOMP_RET_KILL_PROCESS),
+    ]);
+    Ok(program)
 }
 
 /// What a launcher may do: wait for its zygote and end.
@@ -175,4 +194,40 @@ fn compile(
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = SeccompFilter::new(rules, others, named, architecture)?;
     Ok(filter.try_into()?)
+}
+
+/// Where `struct seccomp_data` has the call's number, and the lower half of its first argument: a descriptor is no wider.
+const OFFSET_OF_CALL: u32 = 0;
+const OFFSET_OF_FIRST_ARGUMENT: u32 = if cfg!(target_endian = "little") {
+    16
+} else {
+    20
+};
+
+fn number(call: libc::c_long) -> Result<u32, FilterError> {
+    u32::try_from(call).map_err(|_| FilterError::Unrepresentable)
+}
+
+fn load(offset: u32) -> sock_filter {
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, offset)
+}
+
+/// Leaps over `count` instructions if what was loaded is `value`.
+fn jump_if(value: u32, count: usize) -> Result<sock_filter, FilterError> {
+    let count = u8::try_from(count).map_err(|_| FilterError::Unrepresentable)?;
+    Ok(instruction(
+        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+        count,
+        value,
+    ))
+}
+
+fn answer(what: u32) -> sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, 0, what)
+}
+
+fn instruction(code: u32, jt: u8, k: u32) -> sock_filter {
+    // Every code fits: they are small constants of the kernel's.
+    let code = u16::try_from(code).unwrap_or(u16::MAX);
+    sock_filter { code, jt, jf: 0, k }
 }
