@@ -1,125 +1,61 @@
-//! The executor's end of a job process's channel, and waiting for the hello.
+//! The executor's ends of a job process's channel.
 
-use super::frames::HELLO_FRAME;
-use nix::cmsg_space;
+use super::control::FarEnds;
+use super::sys;
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixCredentials, recv,
-    recvmsg, send, setsockopt, socketpair, sockopt,
-};
 use nix::sys::time::TimeSpec;
-use nix::unistd::Pid;
-use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use nix::unistd::{Pid, pipe2, read, write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// A job process that was ordered: forked, or about to be.
+/// The executor's ends of a job process's channel: two pipes. Not a socket: one end of a socket wakes when the other has
+/// read, which costs each job process two wakes for nothing, and sockets on their way to a zygote set off the kernel's
+/// collector of lost ones at every close.
 #[derive(Debug)]
-pub(super) struct Spare {
-    channel: OwnedFd,
-    /// The end that the zygote is given.
-    pub(super) far_end: OwnedFd,
+pub(super) struct NearEnds {
+    job: OwnedFd,
+    frames: OwnedFd,
 }
 
-/// A job process that said hello: filtered, and waiting for its job.
+/// A job process that has its channel and has said hello. It filters itself and waits for its job.
 #[derive(Debug)]
 pub(super) struct JobProcess {
-    channel: OwnedFd,
+    ends: NearEnds,
     pid: Pid,
 }
 
-/// Why there was no hello.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoHello {
-    #[error("its zygote or the job process itself died before it was ready")]
-    Died,
-    #[error("it was not ready in time")]
-    TooLate,
-    #[error("it said something else")]
-    Broken,
-    #[error("its channel failed: {0}")]
-    Failed(Errno),
+/// A new channel: the executor's ends, which never block, and the job process's, which do. Once the zygote has those, they
+/// must be closed here: a job process's death must close the channel.
+pub(super) fn channel() -> Result<(NearEnds, FarEnds), Errno> {
+    let (far_job, job) = pipe2(OFlag::O_CLOEXEC)?;
+    let (frames, far_frames) = pipe2(OFlag::O_CLOEXEC)?;
+    for near in [&job, &frames] {
+        fcntl(near, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    let far = FarEnds {
+        job: far_job,
+        frames: far_frames,
+    };
+    Ok((NearEnds { job, frames }, far))
 }
 
-impl Spare {
-    /// A channel for a job process that is still to be ordered.
-    pub(super) fn new() -> Result<Self, Errno> {
-        let (channel, far_end) = socketpair(
-            AddressFamily::Unix,
-            SockType::Stream,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )?;
-        // With every hello the kernel tells who sent it, by a pid of this process's own pid namespace.
-        setsockopt(&channel, sockopt::PassCred, &true)?;
-        Ok(Self { channel, far_end })
+impl NearEnds {
+    /// These are the ends of the job process `pid`.
+    pub(super) fn of(self, pid: Pid) -> JobProcess {
+        JobProcess { ends: self, pid }
     }
 
-    /// Once the zygote has its end, only the job process may hold it: its death must close the channel.
-    pub(super) fn ordered(self) -> Ordered {
-        Ordered {
-            channel: self.channel,
-        }
+    /// Whether the other ends are gone. Asked before the job is given: nothing is to be read yet.
+    pub(super) fn have_closed(&self) -> bool {
+        matches!(read(&self.frames, &mut [0]), Ok(0))
     }
-}
 
-/// A spare whose far end is the zygote's.
-#[derive(Debug)]
-pub(super) struct Ordered {
-    channel: OwnedFd,
-}
-
-impl Ordered {
-    /// Waits for the hello.
-    pub(super) fn ready(self, patience: Duration) -> Result<JobProcess, NoHello> {
-        let deadline = Instant::now() + patience;
-        let mut ancillary = cmsg_space!(UnixCredentials);
-        loop {
-            match receive_hello(&self.channel, &mut ancillary) {
-                Ok(pid) => {
-                    return Ok(JobProcess {
-                        channel: self.channel,
-                        pid,
-                    });
-                }
-                Err(NoHello::Failed(Errno::EAGAIN)) => {}
-                Err(error) => return Err(error),
-            }
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return Err(NoHello::TooLate);
-            };
-            wait_readable([self.channel.as_fd()], left).map_err(NoHello::Failed)?;
-        }
-    }
-}
-
-fn receive_hello(channel: &OwnedFd, ancillary: &mut [u8]) -> Result<Pid, NoHello> {
-    // Large enough to notice anything more than a hello.
-    let mut bytes = [0; HELLO_FRAME.len() + 1];
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let received = recvmsg::<()>(
-        channel.as_raw_fd(),
-        &mut parts,
-        Some(ancillary),
-        MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC,
-    )
-    .map_err(|errno| match errno {
-        Errno::ECONNRESET => NoHello::Died,
-        other => NoHello::Failed(other),
-    })?;
-    let length = received.bytes;
-    let sender = received.cmsgs().ok().and_then(|mut messages| {
-        messages.find_map(|message| match message {
-            ControlMessageOwned::ScmCredentials(sender) => Some(sender.pid()),
-            _ => None,
-        })
-    });
-    match (length, sender) {
-        (0, _) => Err(NoHello::Died),
-        (_, Some(pid)) if pid > 0 && bytes[..length] == HELLO_FRAME => Ok(Pid::from_raw(pid)),
-        _ => Err(NoHello::Broken),
+    /// Becomes readable when the job process writes, and when it and its zygote have lost the other end.
+    pub(super) fn frames(&self) -> BorrowedFd<'_> {
+        self.frames.as_fd()
     }
 }
 
@@ -137,16 +73,15 @@ impl JobProcess {
 
     /// Writes all of `bytes` by `deadline`.
     pub(super) fn send(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), Errno> {
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         while !bytes.is_empty() {
-            match send(self.channel.as_raw_fd(), bytes, flags) {
+            match write(&self.ends.job, bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
                     let left = deadline
                         .checked_duration_since(Instant::now())
                         .ok_or(Errno::ETIMEDOUT)?;
-                    let mut polled = [PollFd::new(self.channel.as_fd(), PollFlags::POLLOUT)];
+                    let mut polled = [PollFd::new(self.ends.job.as_fd(), PollFlags::POLLOUT)];
                     ppoll(&mut polled, Some(TimeSpec::from_duration(left)), None)?;
                 }
                 Err(errno) => return Err(errno),
@@ -155,14 +90,19 @@ impl JobProcess {
         Ok(())
     }
 
-    /// Reads what is there: `Ok(0)` when the other side is gone, `EAGAIN` when there is nothing yet, `ECONNRESET` when
-    /// the other side is gone and had not read everything.
+    /// Reads what is there: `Ok(0)` when the other side is gone, `EAGAIN` when there is nothing yet.
     pub(super) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        recv(self.channel.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT)
+        read(&self.ends.frames, buffer)
+    }
+
+    /// Whether something of the job was never read. Once the job process is gone that means that none of it has run: all
+    /// is read before anything is.
+    pub(super) fn has_unread(&self) -> bool {
+        sys::unread_bytes(self.ends.job.as_fd()).is_ok_and(|count| count > 0)
     }
 
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
+        self.ends.frames()
     }
 }
 

@@ -4,7 +4,7 @@ use super::cancel::{CancelToken, Waker};
 use super::channel::JobProcess;
 use super::control::ZygotePlan;
 use super::level::{IsolationLevel, WallReport};
-use super::live_zygote::LiveZygote;
+use super::live_zygote::{LiveZygote, NoHello};
 use super::supervise::{Buffers, Ending, Start, supervise};
 use super::sys::{self, Reaped};
 use super::verdict::execution;
@@ -207,14 +207,9 @@ impl Sandbox {
     }
 
     fn try_to_give(&mut self) -> Result<Given, SandboxError> {
-        let spare = self
-            .zygote
-            .as_mut()
-            .and_then(|zygote| zygote.spare.take())
-            .ok_or_else(|| SandboxError::Zygote("it takes no orders".to_owned()))?;
-        let job = spare
-            .ready(HELLO_WITHIN)
-            .map_err(|error| SandboxError::Zygote(error.to_string()))?;
+        let failed = |error: NoHello| SandboxError::Zygote(error.to_string());
+        let zygote = self.zygote.as_mut().ok_or_else(|| failed(NoHello::Died))?;
+        let job = zygote.take_spare(HELLO_WITHIN).map_err(failed)?;
         // What it took to be forked and filtered is not the script's.
         let cpu_before = sys::cpu_time_of(job.pid()).unwrap_or_default();
         let (at, given) = (Timestamp::now(), Instant::now());
@@ -252,7 +247,7 @@ impl Sandbox {
         drop(job);
         let reaped = self
             .zygote
-            .as_ref()
+            .as_mut()
             .and_then(|zygote| zygote.ask_how_it_ended().ok());
         let unexpected = !matches!(ending, Ending::Overran | Ending::Cancelled) && !expects_death;
         if unexpected || reaped.is_none() {

@@ -1,24 +1,29 @@
 //! What an executor and its zygote say to each other over the control socket: one packet a message.
 //!
-//! Both ends are trusted: a zygote never touches a job's bytes, and a job process closes the control socket before it
-//! reads any.
+//! Both ends are trusted: a zygote never touches a job's bytes, and a job process says hello and closes the control socket
+//! before it reads any.
 
 use super::level::{IsolationLevel, WallReport};
-use super::sys::Reaped;
+use super::sys::{self, Reaped};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, send, sendmsg,
+    ControlMessage, ControlMessageOwned, MsgFlags, UnixCredentials, recv, recvmsg, send, sendmsg,
 };
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Longest control message, bytes.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 const ORDER_SPARE: u8 = b's';
 const ORDER_REPORT: u8 = b'r';
+const HELLO: u8 = b'h';
+
+/// Longest word after the handshake, bytes.
+const WORD_BYTES_MAX: usize = 1024;
 
 /// How a zygote is to wall itself in; its first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,11 +44,20 @@ pub(super) enum Readiness {
     Failed { wall: String, reason: String },
 }
 
+/// A job process's ends of its channel.
+#[derive(Debug)]
+pub(super) struct FarEnds {
+    /// It reads its job from here.
+    pub(super) job: OwnedFd,
+    /// It writes frames to here.
+    pub(super) frames: OwnedFd,
+}
+
 /// What a zygote is told.
 #[derive(Debug)]
 pub(super) enum Order {
     /// Fork a job process that serves this channel.
-    Spare(OwnedFd),
+    Spare(FarEnds),
     /// Tell how the last job process ended.
     Report,
     /// The executor is gone.
@@ -66,9 +80,50 @@ pub(super) fn receive_message<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Re
     serde_json::from_slice(&buffer[..length]).map_err(|_| Errno::EBADMSG)
 }
 
-/// Asks for a job process that serves `channel`.
-pub(super) fn order_spare(socket: BorrowedFd<'_>, channel: BorrowedFd<'_>) -> Result<(), Errno> {
-    let descriptors = [channel.as_raw_fd()];
+/// Says that this process has been forked and waits for its job. The kernel tells the executor who says so.
+pub(super) fn say_hello(control: RawFd) -> Result<(), Errno> {
+    send(control, &[HELLO], MsgFlags::MSG_NOSIGNAL).map(drop)
+}
+
+/// What an executor hears after the handshake: from the zygote, or from a job process that is about to wait.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// A job process has been forked; its pid in this process's own pid namespace.
+    Hello(Pid),
+    /// How the last job process ended.
+    Report(Reaped),
+}
+
+/// The next word. With `MSG_DONTWAIT` among the flags, `EAGAIN` when there is none yet; `EPIPE` when nobody is left.
+pub(super) fn next_word(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Word, Errno> {
+    let mut bytes = [0; WORD_BYTES_MAX];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let mut ancillary = cmsg_space!(UnixCredentials);
+    let received = recvmsg::<()>(
+        socket.as_raw_fd(),
+        &mut parts,
+        Some(&mut ancillary),
+        flags | MsgFlags::MSG_CMSG_CLOEXEC,
+    )?;
+    let length = received.bytes;
+    let sender = received.cmsgs().ok().and_then(|mut messages| {
+        messages.find_map(|message| match message {
+            ControlMessageOwned::ScmCredentials(sender) => Some(sender.pid()),
+            _ => None,
+        })
+    });
+    match (&bytes[..length], sender) {
+        ([], _) => Err(Errno::EPIPE),
+        ([HELLO], Some(pid)) if pid > 0 => Ok(Word::Hello(Pid::from_raw(pid))),
+        (text, _) => serde_json::from_slice(text)
+            .map(Word::Report)
+            .map_err(|_| Errno::EBADMSG),
+    }
+}
+
+/// Asks for a job process that serves these ends.
+pub(super) fn order_spare(socket: BorrowedFd<'_>, ends: &FarEnds) -> Result<(), Errno> {
+    let descriptors = [ends.job.as_raw_fd(), ends.frames.as_raw_fd()];
     sendmsg::<()>(
         socket.as_raw_fd(),
         &[IoSlice::new(&[ORDER_SPARE])],
@@ -84,56 +139,32 @@ pub(super) fn order_report(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     send(socket.as_raw_fd(), &[ORDER_REPORT], MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
-/// The zygote's side: waits for the next order. Allocates the space for one descriptor once.
+/// The zygote's side: waits for the next order.
 #[derive(Debug)]
 pub(super) struct Orders {
     socket: OwnedFd,
-    ancillary: Vec<u8>,
 }
 
 impl Orders {
     pub(super) fn new(socket: OwnedFd) -> Self {
-        Self {
-            socket,
-            ancillary: cmsg_space!([RawFd; 1]),
-        }
+        Self { socket }
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {
-        use std::os::fd::AsFd;
         self.socket.as_fd()
     }
 
-    pub(super) fn next(&mut self) -> Order {
-        let mut byte = [0];
-        let mut parts = [IoSliceMut::new(&mut byte)];
-        let received = loop {
-            let attempt = recvmsg::<()>(
-                self.socket.as_raw_fd(),
-                &mut parts,
-                Some(&mut self.ancillary),
-                MsgFlags::MSG_CMSG_CLOEXEC,
-            );
-            match attempt {
-                Err(Errno::EINTR) => {}
-                Err(_) => return Order::Closed,
-                Ok(received) if received.bytes == 0 => return Order::Closed,
-                Ok(received) => break received,
-            }
-        };
-        let descriptor = received.cmsgs().ok().and_then(|mut messages| {
-            messages.find_map(|message| match message {
-                ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
-                _ => None,
-            })
-        });
-        match (byte[0], descriptor) {
-            (ORDER_SPARE, Some(descriptor)) => {
-                // SAFETY: the kernel just made this descriptor for this process, and nothing else knows its number.
-                Order::Spare(unsafe { OwnedFd::from_raw_fd(descriptor) })
-            }
-            (ORDER_REPORT, _) => Order::Report,
-            _ => Order::Closed,
+    pub(super) fn next(&self) -> Order {
+        loop {
+            return match sys::receive_order(self.socket()) {
+                Ok(Some((ORDER_SPARE, [Some(job), Some(frames)]))) => {
+                    Order::Spare(FarEnds { job, frames })
+                }
+                Ok(Some((ORDER_REPORT, _))) => Order::Report,
+                Ok(_) => Order::Closed,
+                Err(Errno::EINTR) => continue,
+                Err(_) => Order::Closed,
+            };
         }
     }
 

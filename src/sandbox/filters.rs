@@ -37,7 +37,7 @@ const ZYGOTE_ALONE: [libc::c_long; 9] = [
 ];
 
 /// What the zygote may do. Its children start with the same.
-pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, FilterError> {
+pub(super) fn zygote(job: RawFd, frames: RawFd) -> Result<BpfProgram, FilterError> {
     let mut rules = memory_and_time()?;
     allow(&mut rules, &ZYGOTE_ALONE);
     // fork and nothing more: no thread, no shared memory, no namespace.
@@ -57,41 +57,25 @@ pub(super) fn zygote(control: RawFd, channel: RawFd) -> Result<BpfProgram, Filte
         )])?],
     );
     limit_self(&mut rules)?;
-    read_and_write(&mut rules, &[control, channel])?;
+    read_and_write(&mut rules, job, frames)?;
     compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)
 }
 
-/// What a job process may not do any more, of what its zygote may: everything that is the zygote's alone, and the
-/// zygote's descriptor. The kernel asks both filters and takes the sterner answer, so together they are an allow-list:
-/// read the job, compute, write frames, end. That is also why this one need not look at the architecture again.
+/// What a job process may not do any more, of what its zygote may: all that is the zygote's alone. The kernel asks both
+/// filters and takes the sterner answer, so together they are an allow-list: read the job, compute, write frames, end. That
+/// is also why this one need not look at the architecture again.
 ///
 /// Written as the difference, and by hand, because every child installs it: the kernel checks, converts and compiles it
-/// anew for each, and this is a quarter of the length that a compiler of filters makes of the same rules.
-pub(super) fn job_process(control: RawFd) -> Result<BpfProgram, FilterError> {
-    let on_descriptors = [libc::SYS_read, libc::SYS_write];
-    let checks = on_descriptors.len() + ZYGOTE_ALONE.len();
-    let control = u32::try_from(control).map_err(|_| FilterError::Unrepresentable)?;
-    let mut program = vec![load(OFFSET_OF_CALL)];
-    // A jump counts the instructions it leaps over. Behind the checks stand four: one that allows, then the look at the
-    // descriptor, and last the one that kills.
-    let to_descriptor = |place: usize| checks - place;
-    let to_kill = |place: usize| checks - place + 3;
-    for (place, call) in on_descriptors.into_iter().enumerate() {
-        program.push(jump_if(number(call)?, to_descriptor(place))?);
-    }
+/// anew for each, and this is a fraction of what a compiler of filters makes of the same rules.
+pub(super) fn job_process() -> Result<BpfProgram, FilterError> {
+    let count = ZYGOTE_ALONE.len();
+    let mut program = vec![load_number_of_call()];
     for (place, call) in ZYGOTE_ALONE.into_iter().enumerate() {
-        program.push(jump_if(
-            number(call)?,
-            to_kill(on_descriptors.len() + place),
-        )?);
+        // Over the checks that are left, and over the instruction that allows.
+        program.push(leap_if(call, count - place)?);
     }
-    program.extend([
-        answer(libc::SECCOMP_RET_ALLOW),
-        load(OFFSET_OF_FIRST_ARGUMENT),
-        jump_if(control, 1)?,
-        answer(libc::SECCOMP_RET_ALLOW),
-        answer(libc::SECCOMP_RET_KILL_PROCESS),
-    ]);
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
     Ok(program)
 }
 
@@ -153,16 +137,13 @@ fn limit_self(rules: &mut Rules) -> Result<(), FilterError> {
     Ok(())
 }
 
-/// Reading from `descriptors`; writing to them and to the standard two, which lead nowhere.
-fn read_and_write(rules: &mut Rules, descriptors: &[RawFd]) -> Result<(), FilterError> {
-    let readable: Result<Vec<_>, _> = descriptors.iter().copied().map(on_descriptor).collect();
-    let writable: Result<Vec<_>, _> = descriptors
-        .iter()
-        .chain(&[libc::STDOUT_FILENO, libc::STDERR_FILENO])
-        .copied()
+/// Reading jobs; writing frames, and to the standard two, which lead nowhere.
+fn read_and_write(rules: &mut Rules, job: RawFd, frames: RawFd) -> Result<(), FilterError> {
+    let writable: Result<Vec<_>, _> = [frames, libc::STDOUT_FILENO, libc::STDERR_FILENO]
         .map(on_descriptor)
+        .into_iter()
         .collect();
-    rules.insert(libc::SYS_read, readable?);
+    rules.insert(libc::SYS_read, vec![on_descriptor(job)?]);
     rules.insert(libc::SYS_write, writable?);
     Ok(())
 }
@@ -196,29 +177,25 @@ fn compile(
     Ok(filter.try_into()?)
 }
 
-/// Where `struct seccomp_data` has the call's number, and the lower half of its first argument: a descriptor is no wider.
+/// Where `struct seccomp_data` has the number of the call.
 const OFFSET_OF_CALL: u32 = 0;
-const OFFSET_OF_FIRST_ARGUMENT: u32 = if cfg!(target_endian = "little") {
-    16
-} else {
-    20
-};
 
-fn number(call: libc::c_long) -> Result<u32, FilterError> {
-    u32::try_from(call).map_err(|_| FilterError::Unrepresentable)
+fn load_number_of_call() -> sock_filter {
+    instruction(
+        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+        0,
+        OFFSET_OF_CALL,
+    )
 }
 
-fn load(offset: u32) -> sock_filter {
-    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, offset)
-}
-
-/// Leaps over `count` instructions if what was loaded is `value`.
-fn jump_if(value: u32, count: usize) -> Result<sock_filter, FilterError> {
+/// Leaps over `count` instructions if what was loaded is `call`.
+fn leap_if(call: libc::c_long, count: usize) -> Result<sock_filter, FilterError> {
     let count = u8::try_from(count).map_err(|_| FilterError::Unrepresentable)?;
+    let call = u32::try_from(call).map_err(|_| FilterError::Unrepresentable)?;
     Ok(instruction(
         libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
         count,
-        value,
+        call,
     ))
 }
 

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //!   u32 payload length | u8 kind | payload
-//!   hello  (empty)                                  filtered and ready; the only frame before the job is read
 //!   log    u8 console method | u32 depth | u64 Unix milliseconds | JSON array
 //!   done   u32 length of the ending | ending (JSON) | result (JSON, empty unless it succeeded)
 //! ```
@@ -23,9 +22,8 @@ const DONE_PREFIX_BYTES: usize = 4;
 /// Most bytes of an ending: an error's message, stack and cause, each of which the engine cuts.
 const ENDING_BYTES_MAX: usize = 256 * 1024;
 
-const HELLO: u8 = 1;
-const LOG: u8 = 2;
-const DONE: u8 = 3;
+const LOG: u8 = 1;
+const DONE: u8 = 2;
 
 /// The order is the wire's.
 const LOG_KINDS: [LogKind; 12] = [
@@ -53,9 +51,6 @@ struct Ending {
     log_dropped: u64,
     peak_memory_bytes: u64,
 }
-
-/// The hello frame.
-pub(super) const HELLO_FRAME: [u8; HEADER_BYTES] = [0, 0, 0, 0, HELLO];
 
 /// Writes a log frame into `buffer`, replacing what was there.
 pub(super) fn encode_log(buffer: &mut Vec<u8>, kind: LogKind, depth: u32, millis: u64, data: &str) {
@@ -107,7 +102,6 @@ fn end(buffer: &mut [u8]) {
 /// A frame, checked.
 #[derive(Debug)]
 pub(super) enum Frame {
-    Hello,
     Log(LogEntry),
     Done(Done),
 }
@@ -183,7 +177,6 @@ impl FrameReader {
             return Ok(None);
         };
         let frame = match header[4] {
-            HELLO if payload.is_empty() => Frame::Hello,
             LOG => Frame::Log(decode_log(payload)?),
             DONE => Frame::Done(decode_done(payload)?),
             _ => return Err(BrokenProtocol::UnknownKind),

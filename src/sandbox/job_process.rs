@@ -1,12 +1,13 @@
 //! The forked child that runs exactly one execution.
 //!
-//! It takes the second filter before it reads a byte, says hello, lowers its own address space to the job's measure,
-//! reads its job, runs, writes its last frame and waits to be killed. It never returns and runs no destructor.
+//! It says hello, takes the second filter before it reads a byte, lowers its own address space to the job's measure, reads
+//! its job, runs, writes its last frame and waits to be killed. It never returns and runs no destructor.
 
-use super::frames::{self, HELLO_FRAME};
+use super::control::say_hello;
+use super::frames;
 use super::sys;
 use super::wire::{self, Header, PREFIX_BYTES};
-use super::zygote::{CHANNEL, CONTROL};
+use super::zygote::{CONTROL, FRAMES, JOB};
 use crate::domain::{LogKind, Outcome, ScriptError, ValueType};
 use crate::engine::{Completion, Output, WarmEngine};
 use nix::errno::Errno;
@@ -58,7 +59,7 @@ impl Channel {
     /// Writes all of `bytes`; if nobody reads any more, there is nothing left to do.
     pub fn write_all(self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match sys::write_fd(CHANNEL, bytes) {
+            match sys::write_fd(FRAMES, bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::EINTR) => {}
                 Err(_) => sys::exit_now(EXIT_ORDERLY),
@@ -71,7 +72,7 @@ impl Channel {
     pub fn wait_to_be_killed(self) -> ! {
         let mut nothing = [0; 64];
         loop {
-            match sys::read_fd(CHANNEL, &mut nothing) {
+            match sys::read_fd(JOB, &mut nothing) {
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => sys::exit_now(EXIT_BROKEN),
@@ -81,7 +82,7 @@ impl Channel {
 
     fn fill(self, buffer: &mut [u8], mut filled: usize) {
         while filled < buffer.len() {
-            match sys::read_fd(CHANNEL, &mut buffer[filled..]) {
+            match sys::read_fd(JOB, &mut buffer[filled..]) {
                 // A spare that is not needed sees its channel close.
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(count) => filled += count,
@@ -97,7 +98,7 @@ impl Channel {
         let mut first = [0; 4096];
         let mut filled = 0;
         while filled < PREFIX_BYTES {
-            match sys::read_fd(CHANNEL, &mut first[filled..]) {
+            match sys::read_fd(JOB, &mut first[filled..]) {
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(count) => filled += count,
                 Err(Errno::EINTR) => {}
@@ -132,15 +133,16 @@ pub(super) fn begin<B: JobBody>(
     filter: &BpfProgram,
     born_with_bytes: u64,
 ) -> ! {
-    sys::close_fd(CONTROL);
     let tied = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).is_ok()
         && nix::unistd::getppid() == zygote;
     let alone = setrlimit(Resource::RLIMIT_NPROC, 0, 0).is_ok();
-    if !tied || !alone || sys::install_filter(filter).is_err() {
+    // With the control socket: the kernel says there who is speaking. What comes after is too short to wait for.
+    let said = say_hello(CONTROL).is_ok();
+    sys::close_fd(CONTROL);
+    if !tied || !alone || !said || sys::install_filter(filter).is_err() {
         sys::exit_now(EXIT_BROKEN);
     }
     let channel = Channel(());
-    channel.write_all(&HELLO_FRAME);
     let job = channel.read_job(born_with_bytes);
     B::run(warm, job, channel)
 }

@@ -1,18 +1,21 @@
 //! The executor's side of one zygote: starting it, ordering job processes, and ending it.
 
-use super::channel::{Ordered, Spare};
+use super::channel::{JobProcess, NearEnds, channel, wait_readable};
 use super::client::SandboxError;
 use super::control::{
-    Readiness, ZygotePlan, order_report, order_spare, receive_message, send_message,
+    Readiness, Word, ZygotePlan, next_word, order_report, order_spare, receive_message,
+    send_message,
 };
 use super::level::{IsolationLevel, WallReport};
 use super::sys::Reaped;
 use super::zygote::ZYGOTE_ARGUMENT;
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Shutdown, SockFlag, SockType, setsockopt, shutdown, socketpair, sockopt,
+    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, setsockopt, shutdown, socketpair,
+    sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -30,8 +33,10 @@ const LOOKED_AT_EVERY: Duration = Duration::from_micros(500);
 pub(super) struct LiveZygote {
     process: Child,
     control: OwnedFd,
-    /// The job process that the next job goes to; `None` when it could not be ordered.
-    pub(super) spare: Option<Ordered>,
+    /// The job process that the next job goes to: forked, or about to be; `None` when it could not be ordered.
+    spare: Option<NearEnds>,
+    /// The spare's hello, where it came while something else was waited for.
+    hello: Option<Pid>,
     pub(super) level: IsolationLevel,
     pub(super) walls: Vec<WallReport>,
     /// Executions so far.
@@ -54,6 +59,8 @@ impl LiveZygote {
             &TimeVal::milliseconds(i64::try_from(READY_WITHIN.as_millis()).unwrap_or(i64::MAX)),
         )
         .map_err(io::Error::from)?;
+        // With every hello the kernel tells who sent it, by a pid of this process's own pid namespace.
+        setsockopt(&control, sockopt::PassCred, &true).map_err(io::Error::from)?;
         // The running binary itself, even when the file has been replaced since.
         let process = Command::new("/proc/self/exe")
             .arg0("sandpiper-zygote")
@@ -70,6 +77,7 @@ impl LiveZygote {
             process,
             control,
             spare: None,
+            hello: None,
             level: IsolationLevel::L2,
             walls: Vec::new(),
             served: 0,
@@ -103,12 +111,37 @@ impl LiveZygote {
 
     /// Orders the next job process. If that fails the zygote is gone, which the next execution finds out.
     pub(super) fn order_spare(&mut self) {
-        self.spare = Spare::new()
-            .and_then(|spare| {
-                order_spare(self.control.as_fd(), spare.far_end.as_fd())?;
-                Ok(spare.ordered())
+        self.spare = channel()
+            .and_then(|(near, far)| {
+                order_spare(self.control.as_fd(), &far)?;
+                Ok(near)
             })
             .ok();
+    }
+
+    /// The job process that was ordered, once it has said hello.
+    pub(super) fn take_spare(&mut self, patience: Duration) -> Result<JobProcess, NoHello> {
+        let spare = self.spare.take().ok_or(NoHello::NotOrdered)?;
+        let deadline = Instant::now() + patience;
+        let mut has_closed = false;
+        loop {
+            if let Some(pid) = self.hello.take() {
+                return Ok(spare.of(pid));
+            }
+            match next_word(self.control.as_fd(), MsgFlags::MSG_DONTWAIT) {
+                Ok(Word::Hello(pid)) => return Ok(spare.of(pid)),
+                Ok(Word::Report(_)) => return Err(NoHello::Broken),
+                Err(Errno::EAGAIN | Errno::EINTR) if has_closed => return Err(NoHello::Died),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(NoHello::Died),
+                Err(errno) => return Err(NoHello::Failed(errno)),
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(NoHello::TooLate);
+            };
+            wait_readable([self.control.as_fd(), spare.frames()], left).map_err(NoHello::Failed)?;
+            has_closed = spare.have_closed();
+        }
     }
 
     /// Kills its spare and asks how that ended: the limit of time stands on it. Orders another.
@@ -119,12 +152,8 @@ impl LiveZygote {
             reason,
         };
         let failed = |what: &str| SandboxError::Zygote(what.to_owned());
-        let spare = self
-            .spare
-            .take()
-            .ok_or_else(|| failed("it takes no orders"))?;
-        let job = spare
-            .ready(patience)
+        let job = self
+            .take_spare(patience)
             .map_err(|error| failed(&error.to_string()))?;
         job.kill().map_err(|errno| {
             missing(format!(
@@ -146,10 +175,31 @@ impl LiveZygote {
     }
 
     /// How its last job process ended; waits until that has.
-    pub(super) fn ask_how_it_ended(&self) -> Result<Reaped, Errno> {
+    pub(super) fn ask_how_it_ended(&mut self) -> Result<Reaped, Errno> {
         order_report(self.control.as_fd())?;
-        receive_message(self.control.as_fd())
+        loop {
+            match next_word(self.control.as_fd(), MsgFlags::empty())? {
+                Word::Report(reaped) => return Ok(reaped),
+                // The spare was ordered before.
+                Word::Hello(pid) => self.hello = Some(pid),
+            }
+        }
     }
+}
+
+/// Why there was no hello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoHello {
+    #[error("it takes no orders")]
+    NotOrdered,
+    #[error("its zygote or the job process itself died before it was ready")]
+    Died,
+    #[error("it was not ready in time")]
+    TooLate,
+    #[error("it said something else")]
+    Broken,
+    #[error("its channel failed: {0}")]
+    Failed(Errno),
 }
 
 impl Drop for LiveZygote {

@@ -89,6 +89,7 @@ pub(super) fn supervise(
             Err(errno) => break Ending::ChannelFailed(errno),
         }
         match job.receive(&mut buffers.bytes) {
+            Ok(0) if job.has_unread() => break Ending::DiedUnread,
             Ok(0) => break Ending::Died,
             Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
             // It was the waker, or nothing.
@@ -96,7 +97,6 @@ pub(super) fn supervise(
                 waker.settle();
                 continue;
             }
-            Err(Errno::ECONNRESET) => break Ending::DiedUnread,
             Err(errno) => break Ending::ChannelFailed(errno),
         }
         match take_frames(&mut buffers.reader, &mut log) {
@@ -126,7 +126,7 @@ pub(super) fn supervise(
 
 /// Log frames that had arrived when the job process was killed: they are its last words.
 fn take_what_is_left(job: &JobProcess, buffers: &mut Buffers, log: &mut Log) {
-    // A socket holds a few hundred kilobytes; the count keeps even a broken one from holding the executor.
+    // A pipe holds 64 kilobytes; the count keeps even a broken one from holding the executor.
     for _ in 0..64 {
         match job.receive(&mut buffers.bytes) {
             Ok(0) | Err(_) => return,
@@ -143,8 +143,6 @@ fn take_frames(reader: &mut FrameReader, log: &mut Log) -> Result<Option<Done>, 
         match frame {
             Frame::Log(entry) => log.take(entry)?,
             Frame::Done(done) => return Ok(Some(done)),
-            // It said hello before.
-            Frame::Hello => return Err(BrokenProtocol::UnknownKind),
         }
     }
     Ok(None)

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use nix::unistd::Pid;
 use seccompiler::sock_filter;
 use std::ops::Range;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -48,6 +48,55 @@ pub(super) fn fork() -> Result<Forked, Errno> {
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` has no precondition.
     unsafe { libc::_exit(code) }
+}
+
+/// Bytes in the pipe of `descriptor` that nobody has read.
+pub(super) fn unread_bytes(descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, to a local that lives for the call.
+    let asked = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    Errno::result(asked)?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+/// Receives one byte and up to two descriptors; `None` when the other side is gone. Allocates nothing: what a zygote
+/// writes to its heap between two forks is a page to copy.
+pub(super) fn receive_order(
+    socket: BorrowedFd<'_>,
+) -> Result<Option<(u8, [Option<OwnedFd>; 2])>, Errno> {
+    #[repr(C, align(8))]
+    struct Ancillary([u8; 64]);
+    let (mut byte, mut ancillary) = (0u8, Ancillary([0; 64]));
+    let mut part = libc::iovec {
+        iov_base: (&raw mut byte).cast(),
+        iov_len: 1,
+    };
+    // SAFETY: `msghdr` is pointers and numbers, for which all zeroes is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = ancillary.0.as_mut_ptr().cast();
+    message.msg_controllen = ancillary.0.len();
+    // SAFETY: everything that `message` points at are locals that live for the call, with their true lengths.
+    let received =
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+    if Errno::result(received)? == 0 {
+        return Ok(None);
+    }
+    let mut descriptors = [const { None }; 2];
+    // SAFETY: the kernel filled `message` in. A header that CMSG_FIRSTHDR finds lies in `ancillary`, and so does its data
+    // of the length it says; the kernel made these descriptors for this process, and nothing else knows their numbers.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        if !header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS {
+            let count = ((*header).cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (place, descriptor) in descriptors.iter_mut().enumerate().take(count) {
+                *descriptor = Some(OwnedFd::from_raw_fd(data.add(place).read_unaligned()));
+            }
+        }
+    }
+    Ok(Some((byte, descriptors)))
 }
 
 /// Closes a descriptor by number.

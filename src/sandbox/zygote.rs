@@ -19,8 +19,10 @@ pub const ZYGOTE_ARGUMENT: &str = "zygote";
 
 /// The control socket comes as standard input.
 pub(super) const CONTROL: RawFd = libc::STDIN_FILENO;
-/// Every channel comes as the first descriptor after the standard three.
-pub(super) const CHANNEL: RawFd = libc::STDERR_FILENO + 1;
+/// Every channel comes as the first two descriptors after the standard three: one to read a job from, one to write frames
+/// to.
+pub(super) const JOB: RawFd = libc::STDERR_FILENO + 1;
+pub(super) const FRAMES: RawFd = JOB + 1;
 
 const EXIT_ORDERLY: i32 = 0;
 const EXIT_WALL_MISSING: i32 = 78;
@@ -40,10 +42,10 @@ pub fn enter_if_asked<B: JobBody>() {
 fn enter<B: JobBody>() -> ! {
     // A panic prints nothing and opens nothing: it ends the process, and the executor starts another.
     std::panic::set_hook(Box::new(|_| sys::exit_now(EXIT_PANICKED)));
-    sys::close_from(CHANNEL);
+    sys::close_from(JOB);
     // SAFETY: descriptor 0 is this process's control socket by construction, and nothing else uses standard input.
     let control = unsafe { OwnedFd::from_raw_fd(CONTROL) };
-    let mut orders = Orders::new(control);
+    let orders = Orders::new(control);
     let Ok(plan) = receive_message::<ZygotePlan>(orders.socket()) else {
         sys::exit_now(EXIT_ORDERLY)
     };
@@ -56,7 +58,7 @@ fn enter<B: JobBody>() -> ! {
             if send_message(orders.socket(), &readiness).is_err() {
                 sys::exit_now(EXIT_ORDERLY);
             }
-            serve(ready, &mut orders)
+            serve(ready, &orders)
         }
         Err(WallMissing { wall, reason }) => {
             let readiness = Readiness::Failed {
@@ -100,9 +102,8 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
     let memory = walls::refuse_executable_memory();
     let landlock = walls::deny_files_and_network(plan.max_isolation);
 
-    let zygote_filter =
-        filters::zygote(CONTROL, CHANNEL).map_err(|error| missing("seccomp", error))?;
-    let job_filter = filters::job_process(CONTROL).map_err(|error| missing("seccomp", error))?;
+    let zygote_filter = filters::zygote(JOB, FRAMES).map_err(|error| missing("seccomp", error))?;
+    let job_filter = filters::job_process().map_err(|error| missing("seccomp", error))?;
     sys::install_filter(&zygote_filter)
         .map_err(|errno| missing("seccomp", format!("the filter is refused: {errno}")))?;
     let seccomp = proof::of_both_filters(&job_filter)?;
@@ -147,13 +148,13 @@ fn continue_in_child() -> Result<(), WallMissing> {
     sys::exit_now(EXIT_ORDERLY)
 }
 
-fn serve<B: JobBody>(ready: Ready<B>, orders: &mut Orders) -> ! {
+fn serve<B: JobBody>(ready: Ready<B>, orders: &Orders) -> ! {
     let zygote = nix::unistd::getpid();
     let mut running: Option<Pid> = None;
     let mut last = Reaped::default();
     loop {
-        let channel = match orders.next() {
-            Order::Spare(channel) => channel,
+        let ends = match orders.next() {
+            Order::Spare(ends) => ends,
             Order::Report => {
                 let _ = orders.report(last);
                 continue;
@@ -166,7 +167,7 @@ fn serve<B: JobBody>(ready: Ready<B>, orders: &mut Orders) -> ! {
                 sys::exit_now(EXIT_ORDERLY)
             }
         };
-        if channel.as_raw_fd() != CHANNEL {
+        if ends.job.as_raw_fd() != JOB || ends.frames.as_raw_fd() != FRAMES {
             // Another descriptor is open that should not be.
             sys::exit_now(EXIT_WALL_MISSING);
         }
@@ -181,8 +182,9 @@ fn serve<B: JobBody>(ready: Ready<B>, orders: &mut Orders) -> ! {
             // Without the channel the executor sees it close at once, and starts another zygote.
             Err(_) => sys::exit_now(EXIT_WALL_MISSING),
         };
-        // Not by dropping it: a debug build would first ask whether it is open, and die of asking.
-        sys::close_fd(channel.into_raw_fd());
+        // Not by dropping them: a debug build would first ask whether they are open, and die of asking.
+        sys::close_fd(ends.job.into_raw_fd());
+        sys::close_fd(ends.frames.into_raw_fd());
         // The spare before this one has its job by now: an executor orders the next spare only then. It is killed when
         // that job is over.
         if let Some(before) = running.replace(spare) {

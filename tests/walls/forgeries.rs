@@ -2,14 +2,13 @@
 
 use sandpiper::sandbox::Channel;
 
-const HELLO: u8 = 1;
-const LOG: u8 = 2;
-const DONE: u8 = 3;
+const LOG: u8 = 1;
+const DONE: u8 = 2;
 
 /// Each, and what the executor must say of it.
 pub(crate) const ALL: &[(&str, &str)] = &[
     ("a_frame_of_an_unknown_kind", "unknown kind"),
-    ("a_second_hello", "unknown kind"),
+    ("a_frame_of_no_kind", "unknown kind"),
     ("a_frame_of_four_gigabytes", "longer than the job may send"),
     (
         "a_log_frame_above_the_bound",
@@ -52,7 +51,7 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
     };
     match forgery {
         "a_frame_of_an_unknown_kind" => send(channel, 77, b""),
-        "a_second_hello" => send(channel, HELLO, b""),
+        "a_frame_of_no_kind" => send(channel, 0, b""),
         "a_frame_of_four_gigabytes" => channel.write_all(&[255, 255, 255, 255, LOG]),
         "a_log_frame_above_the_bound" => {
             log(
