@@ -11,6 +11,7 @@ use super::dispatcher::{
 use crate::domain::{Job, JobId, JobState, Limits};
 use crate::sandbox::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions};
+use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -71,12 +72,7 @@ impl DispatcherHandle {
             dispatcher: self.0.dispatcher.clone(),
             id: Some(submission.id),
         };
-        self.0
-            .dispatcher
-            .send(RunNow { submission, reply })
-            .timeout(ANSWER_WITHIN)
-            .await
-            .map_err(broken)?;
+        self.hand_over(RunNow { submission, reply }).await?;
         // Only a broken part of the service takes this long; the job is cancelled by `on_drop`.
         let Ok(answer) = tokio::time::timeout(patience, answer).await else {
             error!("an execution was not answered in time");
@@ -84,6 +80,22 @@ impl DispatcherHandle {
         };
         on_drop.id = None;
         answer.unwrap_or(Err(Refusal::Internal))
+    }
+
+    /// Puts `message` into the Dispatcher's mailbox, and waits only while that is full: whether it was taken is told with
+    /// the answer, and to be told twice would cost each request a wake.
+    async fn hand_over(&self, message: RunNow) -> Result<(), Refusal> {
+        match self.0.dispatcher.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(SendError::Full(message)) => self
+                .0
+                .dispatcher
+                .send(message)
+                .timeout(ANSWER_WITHIN)
+                .await
+                .map_err(broken),
+            Err(SendError::Closed(_)) => Err(broken(MailboxError::Closed)),
+        }
     }
 
     /// Accepts `submission` to be run later.

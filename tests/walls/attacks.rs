@@ -14,6 +14,8 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "chdir",
     "read_the_control_socket",
     "write_the_control_socket",
+    "read_its_own_frames",
+    "write_its_own_job",
     "read_another_descriptor",
     "write_another_descriptor",
     "dup",
@@ -34,6 +36,9 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "vfork",
     "clone3",
     "thread",
+    "set_tid_address",
+    "set_robust_list",
+    "rseq",
     "execve",
     "execveat",
     "kill_the_zygote",
@@ -106,6 +111,8 @@ impl JobBody for Attacker {
 }
 
 const ZYGOTE_CONTROL: i64 = 0;
+const JOB: i64 = 3;
+const FRAMES: i64 = 4;
 const NOT_OPEN: i64 = 9;
 const SOME_SIGNAL: i64 = libc::SIGTERM as i64;
 
@@ -144,6 +151,8 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "chdir" => with(libc::SYS_chdir, [root]),
         "read_the_control_socket" => with(libc::SYS_read, [ZYGOTE_CONTROL, address(&message), 1]),
         "write_the_control_socket" => with(libc::SYS_write, [ZYGOTE_CONTROL, address(&message), 1]),
+        "read_its_own_frames" => with(libc::SYS_read, [FRAMES, address(&message), 1]),
+        "write_its_own_job" => with(libc::SYS_write, [JOB, address(&message), 1]),
         "read_another_descriptor" => with(libc::SYS_read, [NOT_OPEN, address(&message), 1]),
         "write_another_descriptor" => with(libc::SYS_write, [NOT_OPEN, address(&message), 1]),
         "dup" => with(libc::SYS_dup, [3]),
@@ -157,9 +166,9 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "socket_netlink" => with(libc::SYS_socket, [16, 3, 0]),
         "socket_packet" => with(libc::SYS_socket, [17, 3, 0]),
         "socketpair" => with(libc::SYS_socketpair, [1, 1, 0, address(&message)]),
-        "recvmsg" => with(libc::SYS_recvmsg, [3, address(&message), 0]),
-        "sendmsg" => with(libc::SYS_sendmsg, [3, address(&message), 0]),
-        "sendto" => with(libc::SYS_sendto, [3, address(&message), 1]),
+        "recvmsg" => with(libc::SYS_recvmsg, [ZYGOTE_CONTROL, address(&message), 0]),
+        "sendmsg" => with(libc::SYS_sendmsg, [ZYGOTE_CONTROL, address(&message), 0]),
+        "sendto" => with(libc::SYS_sendto, [ZYGOTE_CONTROL, address(&message), 1]),
         "fork" => with(libc::SYS_clone, [i64::from(libc::SIGCHLD)]),
         "vfork" => with(libc::SYS_vfork, []),
         "clone3" => with(libc::SYS_clone3, [address(&message), 64]),
@@ -167,6 +176,9 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
             libc::SYS_clone,
             [i64::from(libc::CLONE_VM | libc::CLONE_THREAD)],
         ),
+        "set_tid_address" => with(libc::SYS_set_tid_address, [address(&message)]),
+        "set_robust_list" => with(libc::SYS_set_robust_list, [address(&message), 24]),
+        "rseq" => with(libc::SYS_rseq, [address(&message), 32, 0, 0]),
         "execve" => with(libc::SYS_execve, [address(c"/bin/sh"), 0, 0]),
         "execveat" => with(libc::SYS_execveat, [-100, address(c"/bin/sh"), 0, 0]),
         "kill_the_zygote" => with(libc::SYS_kill, [parent, SOME_SIGNAL]),
