@@ -58,6 +58,7 @@ fn enter<B: JobBody>() -> ! {
             if send_message(orders.socket(), &readiness).is_err() {
                 sys::exit_now(EXIT_ORDERLY);
             }
+            sys::use_up_free_memory();
             serve(ready, &orders)
         }
         Err(WallMissing { wall, reason }) => {
@@ -96,7 +97,6 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
     let warm = B::warm().map_err(|reason| missing("engine", reason))?;
     // After it: what this allocates and frees would leave holes in the heap, and the engine's objects on more pages.
     text::move_to_huge_pages();
-    sys::tidy_heap();
     let address_space_bytes = walls::address_space_bytes()?;
     let rlimits = walls::limit_resources()?;
     let memory = walls::refuse_executable_memory();
