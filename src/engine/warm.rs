@@ -50,8 +50,8 @@ impl WarmEngine {
     pub fn warm() -> Result<Self, EngineError> {
         let memory = Rc::new(MemoryAccount::without_limit());
         let host = Rc::new(Host::new(Rc::clone(&memory)));
-        let runtime =
-            Runtime::new_with_alloc(CountingAllocator::new(memory)).map_err(no_context)?;
+        let (allocator, building) = CountingAllocator::new(memory);
+        let runtime = Runtime::new_with_alloc(allocator).map_err(no_context)?;
         runtime.set_max_stack_size(Limits::STACK_BYTES);
         let context = Context::full(&runtime).map_err(no_context)?;
         let (timers, rejections) = <(Rc<Timers>, Rc<Rejections>)>::default();
@@ -65,6 +65,7 @@ impl WarmEngine {
         let asked = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || asked.should_interrupt())));
         runtime.set_host_promise_rejection_tracker(Some(tracker(&host, &rejections)));
+        drop(building);
         Ok(Self {
             runtime: ManuallyDrop::new(runtime),
             context: ManuallyDrop::new(context),

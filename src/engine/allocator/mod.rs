@@ -6,8 +6,12 @@
 //! the timers and counters of the host, which charge what they keep outside the engine's heap.
 #![allow(unsafe_code)] // the allocator interface deals in raw pointers; nothing else in this module does
 
+mod arenas;
+
+use arenas::ArenaPages;
 use rquickjs::allocator::Allocator;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
 /// Bytes held, most ever held, and the limit. Shared by the allocator and the host; one thread.
@@ -85,42 +89,61 @@ impl MemoryAccount {
     }
 }
 
-/// libc's allocator, counted. Sizes are what libc really hands out, so a free needs no bookkeeping of ours.
+/// libc's allocator, counted, with pages for the arenas that executions inherit. Sizes are what was really handed out, so
+/// a free needs no bookkeeping of ours.
 pub(super) struct CountingAllocator {
     account: Rc<MemoryAccount>,
+    pages: Rc<RefCell<ArenaPages>>,
+}
+
+/// While this lives, the engine is being built: its arenas are inherited ones.
+pub(super) struct Building(Rc<RefCell<ArenaPages>>);
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        self.0.borrow_mut().close();
+    }
 }
 
 impl CountingAllocator {
-    pub(super) fn new(account: Rc<MemoryAccount>) -> Self {
-        Self { account }
+    pub(super) fn new(account: Rc<MemoryAccount>) -> (Self, Building) {
+        let pages = Rc::new(RefCell::new(ArenaPages::take()));
+        let building = Building(Rc::clone(&pages));
+        (Self { account, pages }, building)
     }
 
     fn counted(&self, pointer: *mut u8) -> *mut u8 {
-        if pointer.is_null() {
-            self.account.refused.set(true);
-            return pointer;
-        }
-        // SAFETY: `pointer` was just returned by libc's allocator and is not null.
-        self.account
-            .add(unsafe { libc::malloc_usable_size(pointer.cast()) });
+        let Some(block) = NonNull::new(pointer) else {
+            return self.refuse();
+        };
+        self.account.add(usable_size(block));
         pointer
     }
 
     fn refuse(&self) -> *mut u8 {
         self.account.refused.set(true);
-        std::ptr::null_mut()
+        ptr::null_mut()
     }
 }
 
-// SAFETY: every pointer comes from libc's malloc, calloc or realloc, which align for any type and give at least the size
-// asked for; the usable size is libc's own answer for the same pointer.
+/// How many bytes a block of this allocator has.
+fn usable_size(block: NonNull<u8>) -> usize {
+    // SAFETY: what is no page of ours is libc's, and live, or the caller would not have it.
+    arenas::size_of_page(block)
+        .unwrap_or_else(|| unsafe { libc::malloc_usable_size(block.as_ptr().cast()) })
+}
+
+// SAFETY: every pointer is a page of ours or comes from libc's malloc, calloc or realloc; both are aligned for any type and
+// have at least the size asked for; the usable size is the giver's own answer for the same pointer.
 unsafe impl Allocator for CountingAllocator {
     fn alloc(&mut self, size: usize) -> *mut u8 {
         if !self.account.has_room_for(size) {
             return self.refuse();
         }
+        let page = self.pages.borrow_mut().page_for(size);
         // SAFETY: malloc takes any size and answers null when it has none.
-        self.counted(unsafe { libc::malloc(size) }.cast())
+        let block = page.map_or_else(|| unsafe { libc::malloc(size) }.cast(), NonNull::as_ptr);
+        self.counted(block)
     }
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
@@ -135,32 +158,48 @@ unsafe impl Allocator for CountingAllocator {
     }
 
     unsafe fn dealloc(&mut self, pointer: *mut u8) {
-        if pointer.is_null() {
+        let Some(block) = NonNull::new(pointer) else {
+            return;
+        };
+        self.account.discharge(usable_size(block));
+        if arenas::size_of_page(block).is_some() {
+            self.pages.borrow_mut().give_back(block);
             return;
         }
         // SAFETY: the caller says that this allocator handed out `pointer`, so it is libc's and still live.
-        unsafe {
-            self.account
-                .discharge(libc::malloc_usable_size(pointer.cast()));
-            libc::free(pointer.cast());
-        }
+        unsafe { libc::free(pointer.cast()) };
     }
 
     unsafe fn realloc(&mut self, pointer: *mut u8, new_size: usize) -> *mut u8 {
-        if pointer.is_null() {
+        let Some(block) = NonNull::new(pointer) else {
             return self.alloc(new_size);
-        }
+        };
         if new_size == 0 {
             // SAFETY: as the caller of this function says.
             unsafe { self.dealloc(pointer) };
-            return std::ptr::null_mut();
+            return ptr::null_mut();
         }
-        // SAFETY: the caller says that this allocator handed out `pointer`, so it is libc's and still live.
-        let old_size = unsafe { libc::malloc_usable_size(pointer.cast()) };
+        let old_size = usable_size(block);
         if new_size > old_size && !self.account.has_room_for(new_size - old_size) {
             return self.refuse();
         }
-        // SAFETY: as above; when realloc answers null the old block stays live, and stays counted.
+        if arenas::size_of_page(block).is_some() {
+            // The engine never grows an arena; if it did, it would get a block of libc's.
+            if new_size <= old_size {
+                return pointer;
+            }
+            let moved = self.alloc(new_size);
+            if !moved.is_null() {
+                // SAFETY: both are live and have `old_size` bytes; the old one is given back once.
+                unsafe {
+                    ptr::copy_nonoverlapping(pointer, moved, old_size);
+                    self.dealloc(pointer);
+                }
+            }
+            return moved;
+        }
+        // SAFETY: the caller says that this allocator handed out `pointer`, so it is libc's and still live; when realloc
+        // answers null the old block stays live, and stays counted.
         let moved: *mut u8 = unsafe { libc::realloc(pointer.cast(), new_size) }.cast();
         if !moved.is_null() {
             self.account.discharge(old_size);
@@ -169,8 +208,7 @@ unsafe impl Allocator for CountingAllocator {
     }
 
     unsafe fn usable_size(pointer: *mut u8) -> usize {
-        // SAFETY: the caller says that this allocator handed out `pointer`, so it is libc's and still live.
-        unsafe { libc::malloc_usable_size(pointer.cast()) }
+        NonNull::new(pointer).map_or(0, usable_size)
     }
 }
 
@@ -182,7 +220,7 @@ mod tests {
     fn an_allocation_beyond_the_limit_is_refused_and_remembered() {
         let account = Rc::new(MemoryAccount::without_limit());
         account.start(1024);
-        let mut allocator = CountingAllocator::new(Rc::clone(&account));
+        let mut allocator = CountingAllocator::new(Rc::clone(&account)).0;
         let small = allocator.alloc(100);
         assert!(!small.is_null() && !account.was_refused());
         assert!(allocator.alloc(2048).is_null() && account.was_refused());
@@ -196,7 +234,7 @@ mod tests {
     #[test]
     fn a_grown_block_is_counted_once() {
         let account = Rc::new(MemoryAccount::without_limit());
-        let mut allocator = CountingAllocator::new(Rc::clone(&account));
+        let mut allocator = CountingAllocator::new(Rc::clone(&account)).0;
         let block = allocator.alloc(64);
         // SAFETY: `block` came from this allocator.
         let grown = unsafe { allocator.realloc(block, 4096) };
