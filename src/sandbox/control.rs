@@ -155,16 +155,17 @@ impl Orders {
     }
 
     pub(super) fn next(&self) -> Order {
-        loop {
-            return match sys::receive_order(self.socket()) {
-                Ok(Some((ORDER_SPARE, [Some(job), Some(frames)]))) => {
-                    Order::Spare(FarEnds { job, frames })
-                }
-                Ok(Some((ORDER_REPORT, _))) => Order::Report,
-                Ok(_) => Order::Closed,
-                Err(Errno::EINTR) => continue,
-                Err(_) => Order::Closed,
-            };
+        let received = loop {
+            match sys::receive_order(self.socket()) {
+                Ok(Some(received)) => break received,
+                Err(Errno::EINTR) => {}
+                Ok(None) | Err(_) => return Order::Closed,
+            }
+        };
+        match (received.byte, received.descriptors) {
+            (ORDER_SPARE, [Some(job), Some(frames)]) => Order::Spare(FarEnds { job, frames }),
+            (ORDER_REPORT, _) => Order::Report,
+            _ => Order::Closed,
         }
     }
 

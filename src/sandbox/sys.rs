@@ -59,11 +59,16 @@ pub(super) fn unread_bytes(descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
-/// Receives one byte and up to two descriptors; `None` when the other side is gone. Allocates nothing: what a zygote
+/// A byte that came with up to two descriptors.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) byte: u8,
+    pub(super) descriptors: [Option<OwnedFd>; 2],
+}
+
+/// Receives an order; `None` when the other side is gone. Allocates nothing: what a zygote
 /// writes to its heap between two forks is a page to copy.
-pub(super) fn receive_order(
-    socket: BorrowedFd<'_>,
-) -> Result<Option<(u8, [Option<OwnedFd>; 2])>, Errno> {
+pub(super) fn receive_order(socket: BorrowedFd<'_>) -> Result<Option<Received>, Errno> {
     #[repr(C, align(8))]
     struct Ancillary([u8; 64]);
     let (mut byte, mut ancillary) = (0u8, Ancillary([0; 64]));
@@ -96,7 +101,7 @@ pub(super) fn receive_order(
             }
         }
     }
-    Ok(Some((byte, descriptors)))
+    Ok(Some(Received { byte, descriptors }))
 }
 
 /// Closes a descriptor by number.
