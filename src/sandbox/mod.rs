@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   executor thread                zygote (walled in)             job process (walled in twice)
-//!   Sandbox::run ── order a spare ──▶ fork ───────────────────────▶ second filter, "hello", read…
+//!   Sandbox::run ── order a spare ──▶ fork ───────────────────────▶ "hello", second filter, read…
 //!        │ job, over its own channel ───────────────────────────────▶ run the engine
 //!        ◀──────────────────────── frames: log, log, done ──────────┘
 //!        └── kill ──────────────────▶ reap
