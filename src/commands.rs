@@ -1,10 +1,11 @@
 //! The commands beside `serve`: one script behind the same walls, and a look at the walls themselves.
 
-use crate::config::{RunOptions, Unfit, WallOptions};
+use crate::config::{RunOptions, SelftestOptions, Unfit, WallOptions};
 use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use crate::http::execution_json;
 use crate::sandbox::{CancelToken, IsolationLevel, Sandbox, SandboxError, WallReport, Work};
-use std::io::{self, Read as _, Write};
+use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
+use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 use std::{fs, process::ExitCode};
 
@@ -31,6 +32,9 @@ pub enum CommandError {
     /// The walls.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// What the scripts are run against.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// The execution as JSON.
     #[error("the execution cannot be written: {0}")]
     Json(#[from] serde_json::Error),
@@ -122,6 +126,38 @@ pub fn doctor(options: &WallOptions) -> Result<ExitCode, CommandError> {
     }
     writeln!(out, "isolation: {level}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `sandpiper selftest`: exit status 1 when a script did not end as it must.
+pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
+    options.walls.check()?;
+    let mut target: Box<dyn Target> = match &options.url {
+        Some(url) => Box::new(Remote::new(url)),
+        None => {
+            let walls = Local::start(options.walls.sandbox())?;
+            writeln!(io::stderr(), "against walls of its own, {}", walls.level())?;
+            Box::new(walls)
+        }
+    };
+    let selection = Selection {
+        class: options.class.clone(),
+    };
+    let shows_progress = io::stderr().is_terminal();
+    let report = selftest::run(&mut *target, &selection, |class, scripts| {
+        if shows_progress {
+            // Whoever watches may be gone.
+            let _ = write!(io::stderr(), "\r\x1b[K{class}: {}", scripts + 1);
+        }
+    })?;
+    if shows_progress {
+        write!(io::stderr(), "\r\x1b[K")?;
+    }
+    report.write(&mut io::stdout().lock())?;
+    Ok(if report.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn write_wall(out: &mut impl Write, wall: &WallReport) -> io::Result<()> {

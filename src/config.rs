@@ -7,6 +7,7 @@ use crate::actors::{DispatcherOptions, QueueBounds};
 use crate::domain::{Ceiling, LimitError, Limits};
 use crate::http::HttpBounds;
 use crate::sandbox::{IsolationLevel, SandboxOptions, ZygotePlan};
+use crate::selftest;
 use crate::store::{MemoryStoreBounds, RecentBounds};
 use actix_web::http::header::HeaderName;
 use clap::builder::RangedU64ValueParser;
@@ -50,6 +51,23 @@ pub enum Command {
     Run(RunOptions),
     /// Try every wall and say how it stands; exit status 1 means that isolation is below the minimum
     Doctor(WallOptions),
+    /// Run scripts that mean harm against these walls, or against a deployment, and say how each class of them ended;
+    /// exit status 1 means that one did not end as it must
+    Selftest(SelftestOptions),
+}
+
+/// For `selftest`.
+#[derive(Debug, Args)]
+pub struct SelftestOptions {
+    /// The deployment to try, as http://127.0.0.1:8081; without it, walls of its own
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Only the scripts of this class
+    #[arg(long, value_name = "NAME", value_parser = class)]
+    pub class: Option<String>,
+    /// The walls.
+    #[command(flatten)]
+    pub walls: WallOptions,
 }
 
 /// For `run`.
@@ -462,6 +480,15 @@ fn address(text: &str) -> Result<IpAddr, String> {
     }
     text.parse()
         .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
+}
+
+/// A class of the selftest's scripts.
+fn class(name: &str) -> Result<String, String> {
+    let known: Vec<&str> = selftest::classes().collect();
+    if known.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("give one of {}", known.join(", ")))
 }
 
 /// `33554432`, `32MiB`, `64KiB`, `1GiB`.

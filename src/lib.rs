@@ -10,7 +10,8 @@
 //! | [`scripts`] | the example scripts |
 //! | [`http`] | routes, bodies, problems |
 //! | [`config`] | every option, its default and its bound |
-//! | [`commands`] | `sandpiper run` and `sandpiper doctor` |
+//! | [`selftest`] | scripts that mean harm, and how each must end |
+//! | [`commands`] | `sandpiper run`, `sandpiper doctor` and `sandpiper selftest` |
 //! | [`app`] | puts all of it together; start order, stop order |
 //!
 //! Imports point one way: `app → http → actors → {sandbox, store} → domain`, and `sandbox → engine → domain`. A test reads
@@ -25,4 +26,5 @@ pub mod engine;
 pub mod http;
 pub mod sandbox;
 pub mod scripts;
+pub mod selftest;
 pub mod store;

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Run(options)) => commands::run(&options).map_err(Into::into),
         Some(Command::Doctor(options)) => commands::doctor(&options).map_err(Into::into),
+        Some(Command::Selftest(options)) => commands::selftest(&options).map_err(Into::into),
     };
     done.unwrap_or_else(|trouble| {
         // Where standard error is gone, nobody can be told.

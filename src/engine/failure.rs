@@ -85,16 +85,26 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
         return Outcome::Threw;
     };
     let message = read_text(scene, error, PredefinedAtom::Message).unwrap_or_default();
-    if message.starts_with("out of memory") && out_of_memory(scene) {
+    let name = read_text(scene, error, PredefinedAtom::Name);
+    if out_of_memory(scene) && is_shortage(name.as_deref(), &message) {
         return Outcome::MemoryExceeded;
     }
-    let is_overflow = message == "Maximum call stack size exceeded"
-        && read_text(scene, error, PredefinedAtom::Name).as_deref() == Some("RangeError");
+    let is_overflow =
+        message == "Maximum call stack size exceeded" && name.as_deref() == Some("RangeError");
     if is_overflow {
         Outcome::StackExceeded
     } else {
         Outcome::Threw
     }
+}
+
+/// The ways in which the engine says that it was refused memory. Its parser goes on after a refusal and blames the text; a
+/// script that caught a refusal before and then throws a `SyntaxError` of its own is told of memory as well, which is true.
+fn is_shortage(name: Option<&str>, message: &str) -> bool {
+    message.starts_with("out of memory")
+        // There was no memory for what it wanted to say.
+        || message == "Invalid error message"
+        || name == Some("SyntaxError")
 }
 
 fn out_of_memory(scene: &Scene<'_>) -> bool {

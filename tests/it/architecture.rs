@@ -13,8 +13,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("actors", &["domain", "sandbox", "store"]),
     ("scripts", &["domain"]),
     ("http", &["actors", "domain", "scripts"]),
-    ("config", &["actors", "domain", "http", "sandbox", "store"]),
-    ("commands", &["config", "domain", "http", "sandbox"]),
+    (
+        "config",
+        &["actors", "domain", "http", "sandbox", "selftest", "store"],
+    ),
+    ("selftest", &["domain", "http", "sandbox"]),
+    (
+        "commands",
+        &["config", "domain", "http", "sandbox", "selftest"],
+    ),
     (
         "app",
         &[

@@ -19,7 +19,7 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Service {
     child: Child,
     /// `http://127.0.0.1:PORT`
-    pub(crate) url: String,
+    url: String,
     pub(crate) port: u16,
     agent: Agent,
 }
@@ -101,6 +101,10 @@ impl Service {
             port,
             agent,
         }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     pub(crate) fn pid(&self) -> u32 {

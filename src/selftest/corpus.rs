@@ -1,0 +1,172 @@
+//! The scripts and how each must end, from tables of one script a line:
+//!
+//! ```text
+//! code ==> outcome | outcome        any of these outcomes is honest
+//! code ==> JSON                     it succeeds with this result
+//! code ==> distinct                 no two executions have the same result
+//! code ==> … log JSON               and logs exactly these entries
+//! ```
+
+use serde_json::Value;
+use std::fmt;
+
+/// Scripts of one kind.
+pub(super) struct Class {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) timeout_ms: u32,
+    table: &'static str,
+}
+
+/// Short, because most of these scripts use all of it.
+const SHORT_MS: u32 = 150;
+/// Long enough for the slowest machine to reach another limit first.
+const PATIENT_MS: u32 = 5_000;
+
+pub(super) const CLASSES: &[Class] = &[
+    Class {
+        name: "endless",
+        about: "loops that swallow every exception",
+        timeout_ms: SHORT_MS,
+        table: include_str!("corpus/endless.table"),
+    },
+    Class {
+        name: "queues",
+        about: "microtasks, timers and finalizers without end",
+        timeout_ms: SHORT_MS,
+        table: include_str!("corpus/queues.table"),
+    },
+    Class {
+        name: "native",
+        about: "built-in functions and parsers that never ask for the time",
+        timeout_ms: SHORT_MS,
+        table: include_str!("corpus/native.table"),
+    },
+    Class {
+        name: "memory",
+        about: "memory by heap, strings, buffers, regular expressions, parsers",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/memory.table"),
+    },
+    Class {
+        name: "stack",
+        about: "recursion of calls, parsers, JSON, conversions, proxies",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/stack.table"),
+    },
+    Class {
+        name: "output",
+        about: "floods by log, result and error",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/output.table"),
+    },
+    Class {
+        name: "spinning",
+        about: "values that never end being read",
+        timeout_ms: SHORT_MS,
+        table: include_str!("corpus/spinning.table"),
+    },
+    Class {
+        name: "reading",
+        about: "getters, proxies and thrown values that fight being read",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/reading.table"),
+    },
+    Class {
+        name: "tampering",
+        about: "prototypes, built-in functions and globals turned against the host",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/tampering.table"),
+    },
+    Class {
+        name: "leaks",
+        about: "residue, randomness, hidden globals, modules, the host's own text",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/leaks.table"),
+    },
+    Class {
+        name: "engine",
+        about: "the shapes of past engine bugs: resize, detach, species, re-entrance",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/engine.table"),
+    },
+];
+
+/// One script.
+pub(super) struct Case {
+    pub(super) code: String,
+    pub(super) expected: Expected,
+    pub(super) log: Option<Value>,
+}
+
+/// How a script must end.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Expected {
+    Outcomes(Vec<String>),
+    Result(Value),
+    Distinct,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outcomes(outcomes) => formatter.write_str(&outcomes.join(" or ")),
+            Self::Result(result) => write!(formatter, "succeeded {result}"),
+            Self::Distinct => formatter.write_str("results that differ"),
+        }
+    }
+}
+
+impl Class {
+    pub(super) fn cases(&self) -> impl Iterator<Item = Case> {
+        self.table.lines().filter_map(parse)
+    }
+}
+
+fn parse(line: &str) -> Option<Case> {
+    let (code, expected) = line.rsplit_once(" ==> ")?;
+    let (expected, log) = match expected.split_once(" log ") {
+        Some((expected, log)) => (expected, Some(serde_json::from_str(log).ok()?)),
+        None => (expected, None),
+    };
+    let expected = match (expected, serde_json::from_str(expected)) {
+        ("distinct", _) => Expected::Distinct,
+        // JSON has no word for it; the result of the API is null.
+        ("undefined", _) => Expected::Result(Value::Null),
+        (_, Ok(result)) => Expected::Result(result),
+        (outcomes, Err(_)) => Expected::Outcomes(
+            outcomes
+                .split('|')
+                .map(|outcome| outcome.trim().to_owned())
+                .collect(),
+        ),
+    };
+    Some(Case {
+        code: code.to_owned(),
+        expected,
+        log,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Outcome;
+
+    #[test]
+    fn every_line_of_every_table_is_a_script_with_outcomes_that_exist() {
+        let mut scripts = 0;
+        for class in CLASSES {
+            for line in class.table.lines() {
+                let case = parse(line).unwrap_or_else(|| panic!("{}: {line}", class.name));
+                if let Expected::Outcomes(outcomes) = case.expected {
+                    for outcome in outcomes {
+                        serde_json::from_value::<Outcome>(Value::from(outcome)).expect(line);
+                    }
+                }
+                scripts += 1;
+            }
+        }
+        assert!(scripts >= 400, "only {scripts} scripts");
+    }
+}

@@ -1,0 +1,198 @@
+//! What the scripts are run against: walls of this process's own, or a deployment.
+
+use crate::domain::{
+    Ceiling, JobId, LimitError, Limits, RequestedLimits, Script, ScriptDraft, ScriptRefusal,
+};
+use crate::http::execution_json;
+use crate::sandbox::{CancelToken, Sandbox, SandboxError, SandboxOptions, Work};
+use serde_json::{Value, json};
+use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longest that one request may take: a script's time, a queue, a network.
+const REQUEST_WITHIN: Duration = Duration::from_secs(120);
+/// How long a deployment may say that it is busy.
+const BUSY_FOR: Duration = Duration::from_secs(120);
+/// The wait when it does not say how long.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+/// Most bytes of an answer.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// The scripts could not be run, which says nothing about them.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    /// These walls.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// A script of the corpus is none.
+    #[error(transparent)]
+    Script(#[from] ScriptRefusal),
+    /// A limit of the corpus is none.
+    #[error(transparent)]
+    Limits(#[from] LimitError),
+    /// The deployment.
+    #[error("{url}: {reason}")]
+    Remote {
+        /// Which.
+        url: String,
+        /// What it answered, or why it did not.
+        reason: String,
+    },
+    /// The system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// An execution that is no JSON.
+    #[error("an execution could not be read: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Runs scripts, one at a time.
+pub trait Target {
+    /// Runs `code` to its end; the execution in the API's form.
+    fn execute(
+        &mut self,
+        code: &str,
+        timeout_ms: u32,
+        memory_bytes: Option<u64>,
+    ) -> Result<Value, TargetError>;
+}
+
+/// Walls of this process's own.
+#[derive(Debug)]
+pub struct Local(Sandbox);
+
+impl Local {
+    const DEFAULTS: Ceiling = Ceiling {
+        timeout_ms: 30_000,
+        memory_bytes: 32 << 20,
+        output_bytes: 1 << 20,
+    };
+
+    /// Raises them.
+    pub fn start(options: SandboxOptions) -> Result<Self, TargetError> {
+        Ok(Self(Sandbox::start(options)?))
+    }
+
+    /// In words.
+    #[must_use]
+    pub fn level(&self) -> String {
+        self.0
+            .isolation()
+            .map_or_else(|| "none".to_owned(), |(level, _)| level.to_string())
+    }
+}
+
+impl Target for Local {
+    fn execute(
+        &mut self,
+        code: &str,
+        timeout_ms: u32,
+        memory_bytes: Option<u64>,
+    ) -> Result<Value, TargetError> {
+        let Ceiling {
+            timeout_ms: longest,
+            memory_bytes: most,
+            output_bytes,
+        } = Self::DEFAULTS;
+        let defaults = Limits::defaults(longest, most, output_bytes, &Self::DEFAULTS)?;
+        let asked = RequestedLimits {
+            timeout_ms: Some(u64::from(timeout_ms)),
+            memory_bytes,
+            ..RequestedLimits::default()
+        };
+        let limits = Limits::within(&asked, &defaults, &Self::DEFAULTS)?;
+        let script = Script::new(ScriptDraft {
+            code: Some(code.to_owned()),
+            ..ScriptDraft::default()
+        })?;
+        let entropy = getrandom::u64().map_err(|error| {
+            io::Error::other(format!("the kernel gives no randomness: {error}"))
+        })?;
+        let work = Work::Script {
+            script: &script,
+            limits,
+            entropy,
+        };
+        let execution = self
+            .0
+            .run(JobId::generate(), &work, &CancelToken::default())?;
+        self.0.maintain()?;
+        Ok(serde_json::from_str(&execution_json(&execution)?)?)
+    }
+}
+
+/// A deployment, by the address of its root.
+#[derive(Debug)]
+pub struct Remote {
+    agent: ureq::Agent,
+    url: String,
+}
+
+impl Remote {
+    /// Nothing is asked of it yet.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(REQUEST_WITHIN))
+            .http_status_as_error(false)
+            .build();
+        Self {
+            agent: config.into(),
+            url: format!("{}/api/execute", url.trim_end_matches('/')),
+        }
+    }
+
+    fn failed(&self, reason: impl ToString) -> TargetError {
+        TargetError::Remote {
+            url: self.url.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl Target for Remote {
+    fn execute(
+        &mut self,
+        code: &str,
+        timeout_ms: u32,
+        memory_bytes: Option<u64>,
+    ) -> Result<Value, TargetError> {
+        let mut limits = json!({"timeoutMs": timeout_ms});
+        if let Some(bytes) = memory_bytes {
+            limits["memoryBytes"] = bytes.into();
+        }
+        let request = json!({"code": code, "limits": limits}).to_string();
+        let give_up = Instant::now() + BUSY_FOR;
+        loop {
+            let mut answer = self
+                .agent
+                .post(&self.url)
+                .content_type("application/json")
+                .send(request.as_str())
+                .map_err(|error| self.failed(error))?;
+            let status = answer.status().as_u16();
+            let retry_after = answer
+                .headers()
+                .get("retry-after")
+                .and_then(|after| after.to_str().ok()?.parse().ok());
+            let body = answer
+                .body_mut()
+                .with_config()
+                .limit(ANSWER_BYTES_MAX)
+                .read_to_string();
+            let body = body.map_err(|error| self.failed(error))?;
+            match status {
+                200 => return Ok(serde_json::from_str(&body)?),
+                // It is busy, and honest about it.
+                429 | 503 if Instant::now() < give_up => {
+                    thread::sleep(retry_after.map_or(BUSY_WAIT, Duration::from_secs));
+                }
+                _ => {
+                    let start: String = body.chars().take(500).collect();
+                    return Err(self.failed(format!("{status} {start}")));
+                }
+            }
+        }
+    }
+}
