@@ -2,11 +2,12 @@
 # make test    every test
 # make lint    format, clippy, licences
 # make bench   what it costs on this machine; nothing fails by it
+# make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build test lint bench advisories tools tools-lint tools-bench
+.PHONY: run build test lint bench soak advisories tools tools-lint tools-bench
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
@@ -40,6 +41,9 @@ lint: tools tools-lint
 bench: build tools-bench
 	$(CARGO) bench --locked --target $(HOST) --bench sandbox
 	benches/run bin/sandpiper
+
+soak: build
+	$(CARGO) bench --locked --target $(HOST) --bench soak
 
 advisories: tools-lint
 	$(CARGO) deny --locked check advisories
