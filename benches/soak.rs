@@ -3,7 +3,12 @@
 //! `make soak` runs it for half an hour (`SOAK_MINUTES` says otherwise) and prints a line a minute. It fails when an honest
 //! execution comes to anything but its result, other than one that was in flight where something was killed; when a job is
 //! lost; or when memory or descriptors grow.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods
+)] // its own program
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

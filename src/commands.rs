@@ -3,7 +3,9 @@
 use crate::config::{RunOptions, SelftestOptions, Unfit, WallOptions};
 use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use crate::http::execution_json;
-use crate::sandbox::{CancelToken, IsolationLevel, Sandbox, SandboxError, WallReport, Work};
+use crate::sandbox::{
+    CancelToken, IsolationLevel, Sandbox, SandboxError, WallReport, Work, remedy,
+};
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
@@ -109,6 +111,9 @@ pub fn doctor(options: &WallOptions) -> Result<ExitCode, CommandError> {
         Ok(sandbox) => sandbox,
         Err(failure) => {
             writeln!(out, "nothing can run here: {failure}")?;
+            if let SandboxError::WallMissing { wall, .. } = &failure {
+                write_remedy(&mut out, wall)?;
+            }
             return Ok(ExitCode::FAILURE);
         }
     };
@@ -166,5 +171,16 @@ fn write_wall(out: &mut impl Write, wall: &WallReport) -> io::Result<()> {
         (false, true) => "MISSING",
         (false, false) => "absent",
     };
-    writeln!(out, "{mark:8} {:26} {}", wall.wall, wall.detail)
+    writeln!(out, "{mark:8} {:26} {}", wall.wall, wall.detail)?;
+    if wall.present {
+        return Ok(());
+    }
+    write_remedy(out, &wall.wall)
+}
+
+fn write_remedy(out: &mut impl Write, wall: &str) -> io::Result<()> {
+    match remedy(wall) {
+        Some(remedy) => writeln!(out, "{:35} to have it: {remedy}", ""),
+        None => Ok(()),
+    }
 }

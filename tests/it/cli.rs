@@ -167,6 +167,7 @@ fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
     let doctor = output(&["doctor", "--max-isolation", "L2"]);
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
     let report = String::from_utf8(doctor.stdout).unwrap();
+    assert_eq!(report.matches("to have it: ").count(), 2, "{report}");
     assert!(report.ends_with("isolation: L2\n"), "{report}");
 
     let contradiction = output(&["doctor", "--max-isolation", "L2", "--min-isolation", "L3"]);
