@@ -2,15 +2,17 @@
 # make test    every test
 # make lint    format, clippy, licences
 # make bench   what it costs on this machine; nothing fails by it
+# make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
 # make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build test lint bench soak advisories tools tools-lint tools-bench
+.PHONY: run build test lint bench fuzz soak advisories tools tools-lint tools-bench
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
+FUZZ_CASES ?= 20000
 
 # Linked statically, wherever there is a static C library: a fork copies every mapping, and a program without shared
 # libraries has a third of them. Naming the target keeps the flag away from build scripts and procedural macros.
@@ -41,6 +43,10 @@ lint: tools tools-lint
 bench: build tools-bench
 	$(CARGO) bench --locked --target $(HOST) --bench sandbox
 	benches/run bin/sandpiper
+
+fuzz: tools
+	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --test it fuzz
+	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --lib frames
 
 soak: build
 	$(CARGO) bench --locked --target $(HOST) --bench soak

@@ -242,3 +242,107 @@ fn json(bytes: &[u8]) -> Result<JsonText, BrokenProtocol> {
     let text = std::str::from_utf8(bytes).map_err(|_| BrokenProtocol::NotJson)?;
     JsonText::parse(text.to_owned()).map_err(|_| BrokenProtocol::NotJson)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+
+    const OUTPUT_BYTES: u32 = 1024;
+
+    fn limits() -> Limits {
+        let ceiling = crate::domain::Ceiling {
+            timeout_ms: 1_000,
+            memory_bytes: 1 << 20,
+            output_bytes: OUTPUT_BYTES,
+        };
+        Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap()
+    }
+
+    /// What a reader makes of `bytes` when they come `step` at a time, up to the first that is no frame.
+    fn read(bytes: &[u8], step: usize) -> Vec<String> {
+        let mut reader = FrameReader::default();
+        reader.begin(&limits());
+        let mut seen = Vec::new();
+        for chunk in bytes.chunks(step) {
+            reader.push(chunk);
+            loop {
+                match reader.next() {
+                    Ok(Some(frame)) => seen.push(format!("{frame:?}")),
+                    Ok(None) => break,
+                    Err(broken) => {
+                        seen.push(broken.to_string());
+                        return seen;
+                    }
+                }
+            }
+            let most = step + HEADER_BYTES + reader.payload_max;
+            assert!(
+                reader.bytes.len() <= most,
+                "{} bytes are held",
+                reader.bytes.len()
+            );
+        }
+        seen
+    }
+
+    /// Bytes that begin as frames do, so that more than the first check is reached.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let kind = prop_oneof![Just(LOG), Just(DONE), any::<u8>()];
+        let payload = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            "[\\x00-\\x0c]{13}\\[[a-z0-9,\"{}:]{0,20}\\]".prop_map(String::into_bytes),
+            (0..40_u32, "\\{[a-z0-9,\":]{0,40}\\}")
+                .prop_map(|(length, text)| { [&length.to_le_bytes(), text.as_bytes()].concat() }),
+        ];
+        let frame =
+            (kind, payload, prop::option::of(any::<u32>())).prop_map(|(kind, payload, lie)| {
+                let length = lie.unwrap_or(u32::try_from(payload.len()).unwrap());
+                [&length.to_le_bytes()[..], &[kind], &payload].concat()
+            });
+        prop::collection::vec(frame, 0..6).prop_map(|frames| frames.concat())
+    }
+
+    proptest! {
+        #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn hostile_bytes_are_read_the_same_however_they_are_cut(bytes in stream(), step in 1_usize..40) {
+            prop_assert_eq!(read(&bytes, bytes.len().max(1)), read(&bytes, step));
+        }
+
+        #[test]
+        fn what_is_written_is_what_is_read(
+            text in any::<String>(),
+            depth in any::<u32>(),
+            millis in 0_u64..1 << 42,
+            dropped in any::<u64>(),
+        ) {
+            let data = serde_json::to_string(&[&text]).unwrap();
+            prop_assume!(data.len() < 900);
+            let mut buffer = Vec::new();
+            encode_log(&mut buffer, LogKind::Warn, depth, millis, &data);
+            let mut stream = buffer.clone();
+            let completion = Completion {
+                outcome: Outcome::Succeeded,
+                result: Some(data.clone()),
+                result_type: Some(ValueType::Array),
+                error: None,
+                log_dropped: dropped,
+                peak_memory_bytes: 7,
+                output_bytes: 0,
+            };
+            encode_done(&mut buffer, &completion);
+            stream.extend_from_slice(&buffer);
+            let mut reader = FrameReader::default();
+            reader.begin(&limits());
+            reader.push(&stream);
+            let Ok(Some(Frame::Log(entry))) = reader.next() else { panic!("no log") };
+            prop_assert_eq!((entry.kind, entry.depth, entry.data.as_str()), (LogKind::Warn, depth, data.as_str()));
+            let Ok(Some(Frame::Done(done))) = reader.next() else { panic!("no end") };
+            prop_assert_eq!(done.result.as_ref().map(JsonText::as_str), Some(data.as_str()));
+            prop_assert_eq!(done.log_dropped, dropped);
+        }
+    }
+}

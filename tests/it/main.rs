@@ -12,6 +12,7 @@ mod console;
 mod errors;
 mod execute;
 mod files;
+mod fuzz;
 mod globals;
 mod health;
 mod hostile;
