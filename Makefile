@@ -2,23 +2,26 @@
 # make test    every test
 # make lint    format, clippy, licences
 # make bench   what it costs on this machine; nothing fails by it
+# make test-gvisor  doctor, the selftest and the attackers under gVisor
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
 # make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build test lint bench fuzz soak advisories tools tools-lint tools-bench
+.PHONY: run build test lint bench fuzz soak test-gvisor advisories tools tools-lint tools-bench
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 FUZZ_CASES ?= 20000
+RUNSC := runsc --platform=ptrace --network=none --ignore-cgroups do
 
 # Linked statically, wherever there is a static C library: a fork copies every mapping, and a program without shared
 # libraries has a third of them. Naming the target keeps the flag away from build scripts and procedural macros.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_VARIABLE := $(shell tr 'a-z-' 'A-Z_' <<<'$(HOST)')
 ifneq ($(wildcard $(shell cc -print-file-name=libc.a 2>/dev/null)),)
-export CARGO_TARGET_$(shell tr 'a-z-' 'A-Z_' <<<'$(HOST)')_RUSTFLAGS := -C target-feature=+crt-static
+export CARGO_TARGET_$(TARGET_VARIABLE)_RUSTFLAGS := -C target-feature=+crt-static
 endif
 
 # As root on a Debian system what is missing is installed; anybody else is told what to type.
@@ -44,6 +47,11 @@ bench: build tools-bench
 	$(CARGO) bench --locked --target $(HOST) --bench sandbox
 	benches/run bin/sandpiper
 
+test-gvisor: build tools-gvisor
+	$(RUNSC) $(CURDIR)/bin/sandpiper doctor
+	$(RUNSC) $(CURDIR)/bin/sandpiper selftest
+	CARGO_TARGET_$(TARGET_VARIABLE)_RUNNER="$(RUNSC)" $(CARGO) test --locked --target $(HOST) --test walls
+
 fuzz: tools
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --test it fuzz
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --lib frames
@@ -63,6 +71,9 @@ tools-lint:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
 	  echo "Type: rustup component add rustfmt clippy" >&2; exit 1; }
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION)
+
+tools-gvisor:
+	@$(call ensure,runsc,runsc)
 
 tools-bench:
 	@$(call ensure,wrk,wrk)

@@ -104,27 +104,26 @@ fn memory_and_time() -> Result<Rules, FilterError> {
             libc::SYS_brk,
             libc::SYS_munmap,
             libc::SYS_mremap,
-            libc::SYS_madvise,
-            libc::SYS_futex,
-            libc::SYS_gettimeofday,
-            libc::SYS_nanosleep,
             libc::SYS_getrandom,
-            libc::SYS_sched_yield,
         ],
+    );
+    // Giving memory back, and no other advice.
+    let advice = u64::try_from(libc::MADV_DONTNEED).unwrap_or_default();
+    rules.insert(
+        libc::SYS_madvise,
+        vec![rule(&[(2, ArgLen::Dword, Op::Eq, advice)])?],
     );
     // The clocks of the machine and of oneself. A clock's number can also name another process, any other.
     for call in [libc::SYS_clock_gettime, libc::SYS_clock_nanosleep] {
         let last = u64::try_from(libc::CLOCK_TAI).unwrap_or_default();
         rules.insert(call, vec![rule(&[(0, ArgLen::Dword, Op::Le, last)])?]);
     }
-    // New memory and new rights to it, but never executable.
+    // New memory, but never executable.
     let executable = u64::try_from(libc::PROT_EXEC).unwrap_or_default();
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-        rules.insert(
-            call,
-            vec![rule(&[(2, ArgLen::Dword, Op::MaskedEq(executable), 0)])?],
-        );
-    }
+    rules.insert(
+        libc::SYS_mmap,
+        vec![rule(&[(2, ArgLen::Dword, Op::MaskedEq(executable), 0)])?],
+    );
     Ok(rules)
 }
 

@@ -66,6 +66,11 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "setns",
     "memory_to_write_and_run",
     "memory_made_executable",
+    "memory_made_writable",
+    "advice_on_memory",
+    "futex",
+    "nanosleep",
+    "sched_yield",
     "memfd",
     "shared_memory",
     "io_uring",
@@ -215,6 +220,14 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
             let page = call(libc::SYS_mmap, [0, 4096, 3, 0x22, -1, 0]);
             with(libc::SYS_mprotect, [page, 4096, 5])
         }
+        "memory_made_writable" => with(libc::SYS_mprotect, [0x10000, 4096, 3]),
+        "advice_on_memory" => with(
+            libc::SYS_madvise,
+            [0x10000, 4096, i64::from(libc::MADV_HUGEPAGE)],
+        ),
+        "futex" => with(libc::SYS_futex, [address(&message), 1, 1]),
+        "nanosleep" => with(libc::SYS_nanosleep, [address(&message), 0]),
+        "sched_yield" => with(libc::SYS_sched_yield, []),
         "memfd" => with(libc::SYS_memfd_create, [root, 0]),
         "shared_memory" => with(libc::SYS_shmget, [0, 4096, 0o1600]),
         "io_uring" => with(libc::SYS_io_uring_setup, [1, address(&message)]),
