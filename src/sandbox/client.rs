@@ -5,7 +5,7 @@ use super::channel::JobProcess;
 use super::control::ZygotePlan;
 use super::level::{IsolationLevel, WallReport};
 use super::live_zygote::{LiveZygote, NoHello};
-use super::supervise::{Buffers, Ending, Start, supervise};
+use super::supervise::{Buffers, Ending, Observed, Start, supervise};
 use super::sys::{self, Reaped};
 use super::verdict::execution;
 use super::wire::{self, Work};
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// A job process that has not taken its whole job by then is given up.
 const JOB_TAKEN_WITHIN: Duration = Duration::from_secs(2);
+/// A silent execution that was killed within this time is run again.
+const KILLED_AT_ONCE: Duration = Duration::from_millis(5);
 /// Zygotes that may fail one after the other before an execution is refused.
 const ZYGOTES_TRIED: usize = 3;
 
@@ -159,10 +161,16 @@ impl Sandbox {
             }
             let expects_death = matches!(work, Work::NetCheck { .. });
             let reaped = self.settle(job, &observed.ending, expects_death);
+            if !expects_death {
+                if was_killed_at_once(&observed, reaped) {
+                    continue;
+                }
+                self.counters.crashed += u64::from(is_crash(&observed.ending));
+            }
             return Ok(execution(id, at, observed, &limits, reaped));
         }
         Err(SandboxError::Zygote(
-            "its job processes die before they read their jobs".to_owned(),
+            "its job processes die as soon as they have their jobs".to_owned(),
         ))
     }
 
@@ -237,12 +245,8 @@ impl Sandbox {
     fn settle(&mut self, job: JobProcess, ending: &Ending, expects_death: bool) -> Option<Reaped> {
         match ending {
             Ending::Done(_) => return None,
-            Ending::Cancelled => {}
             Ending::Overran => self.counters.killed_at_deadline += 1,
-            Ending::Died if expects_death => {}
-            Ending::Died | Ending::DiedUnread | Ending::Broke(_) | Ending::ChannelFailed(_) => {
-                self.counters.crashed += 1;
-            }
+            _ => {}
         }
         drop(job);
         let reaped = self
@@ -279,6 +283,24 @@ impl Sandbox {
         self.zygote = Some(zygote);
         Ok(())
     }
+}
+
+/// Whether the job process is to blame.
+fn is_crash(ending: &Ending) -> bool {
+    matches!(
+        ending,
+        Ending::Died | Ending::DiedUnread | Ending::Broke(_) | Ending::ChannelFailed(_)
+    )
+}
+
+/// Whether it was killed from outside, by whoever killed its zygote or it, about when it got its job, and had said nothing.
+/// A process that is being killed may still take its job from the pipe. Nobody has seen anything of such an execution, and a
+/// script can do nothing but be seen, so it may be run again.
+fn was_killed_at_once(observed: &Observed, reaped: Option<Reaped>) -> bool {
+    matches!(observed.ending, Ending::Died)
+        && observed.log.is_empty()
+        && observed.wall < KILLED_AT_ONCE
+        && reaped.is_none_or(|reaped| reaped.signal == Some(libc::SIGKILL))
 }
 
 fn absent_walls(walls: &[WallReport]) -> String {

@@ -1,0 +1,32 @@
+//! The whole corpus of `sandpiper selftest`, behind walls of each level that a container may have. A binary of its own, so
+//! that it does not run beside tests that look at the clock.
+
+use std::process::Command;
+
+/// Runs all of it, and shows its account if anything is wrong.
+fn every_script_ends_as_it_must_at(level: &str) {
+    let done = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        .args(["selftest", "--max-isolation", level])
+        .output()
+        .unwrap();
+    let account = String::from_utf8(done.stdout).unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(0), "{account}\n{said}");
+    assert!(account.ends_with("as expected, 0 not\n"), "{account}");
+    let scripts: usize = account
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok())
+        .sum();
+    assert!(scripts > 2_900, "{account}");
+}
+
+#[test]
+fn every_script_ends_as_it_must_at_l3() {
+    every_script_ends_as_it_must_at("L3");
+}
+
+#[test]
+fn every_script_ends_as_it_must_at_l2() {
+    every_script_ends_as_it_must_at("L2");
+}
