@@ -1,6 +1,8 @@
 //! The whole corpus of `sandpiper selftest`, behind walls of each level that a container may have. A binary of its own, so
 //! that it does not run beside tests that look at the clock.
 
+#![allow(clippy::unwrap_used)] // a test says what it expects by unwrapping
+
 use std::process::Command;
 
 /// Runs all of it, and shows its account if anything is wrong.
