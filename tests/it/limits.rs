@@ -2,6 +2,9 @@
 
 use crate::support::Service;
 use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
 /// What a log entry costs of `outputBytes` beside its data.
@@ -355,4 +358,80 @@ fn rejections_that_nobody_handles_count_as_memory() {
         "limits": { "timeoutMs": 30_000, "memoryBytes": 256 * MIB },
     }));
     assert_eq!(execution["outcome"], "memory_exceeded", "{execution}");
+}
+
+/// Runs a script without a server. The execution, and the processor time in milliseconds that the kernel counts for the
+/// command and every process below it.
+#[allow(unsafe_code)] // the standard library does not tell what a child used
+fn run_and_count(code: &str) -> (Value, f64) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        .args(["run", "-", "--timeout-ms", "30000"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    command
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(code.as_bytes())
+        .unwrap();
+    let mut text = String::new();
+    command
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
+    let mut status = 0;
+    // SAFETY: `rusage` is plain numbers, for which all zeroes is a value.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
+    let pid = i32::try_from(command.id()).unwrap();
+    // SAFETY: both pointers are to locals that live for the call; nobody else waits for this child.
+    let reaped = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut used) };
+    assert_eq!(reaped, pid);
+    let millis = |time: libc::timeval| {
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap())
+            .saturating_add(Duration::from_micros(u64::try_from(time.tv_usec).unwrap()))
+            .as_secs_f64()
+            * 1000.0
+    };
+    (
+        serde_json::from_str(&text).unwrap(),
+        millis(used.ru_utime) + millis(used.ru_stime),
+    )
+}
+
+#[test]
+fn processor_time_is_what_the_kernel_counts() {
+    let (idle, idle_ms) = run_and_count("1");
+    assert_eq!(idle["outcome"], "succeeded");
+    let (busy, busy_ms) = run_and_count("let s = 0; for (let i = 0; i < 2e7; i++) s += i; s");
+    assert_eq!(busy["outcome"], "succeeded");
+    let told = busy["usage"]["cpuMs"].as_f64().unwrap();
+    // What the command itself takes, it takes for both.
+    let counted = busy_ms - idle_ms;
+    assert!(
+        (told - counted).abs() <= counted * 0.1 + 10.0,
+        "told {told}, counted {counted}"
+    );
+    assert!(told > 100.0, "{told}");
+}
+
+#[test]
+fn peak_memory_is_what_the_script_holds() {
+    let service = Service::start();
+    for megabytes in [5, 10, 20, 28] {
+        let bytes = megabytes * 1_000_000;
+        let execution = service.run(&format!(
+            "const held = new Uint8Array({bytes}).fill(1); held.length"
+        ));
+        assert_eq!(execution["result"], bytes);
+        let told = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
+        let context = 300_000;
+        assert!(
+            (bytes..=bytes + bytes / 10 + context).contains(&told),
+            "{bytes}: {told}"
+        );
+    }
 }
