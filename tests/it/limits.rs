@@ -362,7 +362,7 @@ fn rejections_that_nobody_handles_count_as_memory() {
 
 /// Runs a script without a server. The execution, and the processor time in milliseconds that the kernel counts for the
 /// command and every process below it.
-#[allow(unsafe_code)] // the standard library does not tell what a child used
+#[allow(unsafe_code, clippy::zombie_processes)] // the standard library does not tell what a child used: wait4 does
 fn run_and_count(code: &str) -> (Value, f64) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .args(["run", "-", "--timeout-ms", "30000"])
