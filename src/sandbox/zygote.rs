@@ -30,6 +30,7 @@ const EXIT_PANICKED: i32 = 70;
 
 /// Becomes a zygote and does not return, if this process was started as one. Call it first in `main`.
 pub fn enter_if_asked<B: JobBody>() {
+    // Behind the program's own name.
     let mut arguments = std::env::args_os().skip(1);
     if arguments
         .next()

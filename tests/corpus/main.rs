@@ -17,7 +17,7 @@ fn every_script_ends_as_it_must_at(level: &str) {
     assert!(account.ends_with("as expected, 0 not\n"), "{account}");
     let scripts: usize = account
         .lines()
-        .skip(1)
+        .skip(1) // the head of the table
         .filter_map(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok())
         .sum();
     assert!(scripts > 2_900, "{account}");
