@@ -1,0 +1,180 @@
+//! What the options come to for each part of the service, and whether they fit together.
+
+use super::{CeilingOptions, LimitOptions, ServeOptions, Unfit, WallOptions};
+use crate::actors::{DispatcherOptions, QueueBounds};
+use crate::domain::{Ceiling, LimitError, Limits};
+use crate::http::HttpBounds;
+use crate::sandbox::{SandboxOptions, ZygotePlan};
+use crate::store::{MemoryStoreBounds, RecentBounds};
+use std::num::NonZero;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+impl CeilingOptions {
+    /// The most a client may ask for.
+    #[must_use]
+    pub fn ceiling(&self) -> Ceiling {
+        Ceiling {
+            timeout_ms: self.timeout_ms_ceiling,
+            memory_bytes: self.memory_bytes_ceiling,
+            output_bytes: as_output(self.output_bytes_ceiling),
+        }
+    }
+}
+
+impl LimitOptions {
+    /// What a client gets that asks for nothing.
+    pub fn defaults(&self, ceiling: &Ceiling) -> Result<Limits, Unfit> {
+        let output_bytes = as_output(self.output_bytes);
+        Limits::defaults(self.timeout_ms, self.memory_bytes, output_bytes, ceiling).map_err(
+            |error| {
+                let field = match &error {
+                    LimitError::AboveCeiling(above) => above.field,
+                    LimitError::TooSmall { field, .. } => *field,
+                };
+                let (first, second) = match field {
+                    "timeoutMs" => ("--timeout-ms", "--timeout-ms-ceiling"),
+                    "memoryBytes" => ("--memory-bytes", "--memory-bytes-ceiling"),
+                    _ => ("--output-bytes", "--output-bytes-ceiling"),
+                };
+                let reason = "the default must not be above the ceiling".to_owned();
+                Unfit {
+                    first,
+                    second,
+                    reason,
+                }
+            },
+        )
+    }
+
+    /// The limits themselves, for whoever sets their own: they are their own ceiling.
+    pub fn own(&self) -> Result<Limits, Unfit> {
+        self.defaults(&Ceiling {
+            timeout_ms: self.timeout_ms,
+            memory_bytes: self.memory_bytes,
+            output_bytes: as_output(self.output_bytes),
+        })
+    }
+}
+
+impl WallOptions {
+    /// For one executor.
+    #[must_use]
+    pub fn sandbox(&self) -> SandboxOptions {
+        SandboxOptions {
+            plan: ZygotePlan {
+                max_isolation: self.max_isolation,
+            },
+            min_isolation: self.min_isolation,
+            kill_grace: Duration::from_millis(self.kill_grace_ms),
+            executions_per_zygote: self.zygote_executions,
+        }
+    }
+
+    /// Options that depend on each other.
+    pub fn check(&self) -> Result<(), Unfit> {
+        if self.min_isolation <= self.max_isolation {
+            return Ok(());
+        }
+        Err(Unfit {
+            first: "--min-isolation",
+            second: "--max-isolation",
+            reason: format!(
+                "{} is asked for, and nothing above {} is tried",
+                self.min_isolation, self.max_isolation
+            ),
+        })
+    }
+}
+
+impl ServeOptions {
+    /// Options that depend on each other.
+    pub fn check(&self) -> Result<(), Unfit> {
+        self.walls.check()?;
+        if self.queue_bytes / 4 * 3 < self.body_bytes {
+            return Err(Unfit {
+                first: "--queue-bytes",
+                second: "--body-bytes",
+                reason: "one job must fit into three quarters of the queue".to_owned(),
+            });
+        }
+        self.limits.defaults(&self.ceilings.ceiling()).map(drop)
+    }
+
+    /// Executions at one time.
+    #[must_use]
+    pub fn executors(&self) -> usize {
+        self.executors.map_or_else(
+            || available_parallelism().map_or(1, NonZero::get),
+            usize::from,
+        )
+    }
+
+    /// For the Dispatcher.
+    #[must_use]
+    pub fn dispatcher(&self) -> DispatcherOptions {
+        DispatcherOptions {
+            queue: QueueBounds {
+                interactive_max: as_count(self.queue_interactive),
+                background_max: as_count(self.queue_background),
+                bytes_max: as_size(self.queue_bytes),
+                interactive_weight: self.interactive_weight,
+            },
+            queue_wait_max: Duration::from_millis(self.queue_wait_ms),
+            attempts_max: self.attempts_max,
+        }
+    }
+
+    /// Longest from asking to the answer of an execution, beside the script's own time: the queue, the kill, and zygotes
+    /// raised anew.
+    #[must_use]
+    pub fn execute_within(&self) -> Duration {
+        const RAISING_ZYGOTES: Duration = Duration::from_secs(60);
+        Duration::from_millis(self.queue_wait_ms.saturating_add(self.walls.kill_grace_ms))
+            .saturating_add(RAISING_ZYGOTES)
+    }
+
+    /// For the HTTP side.
+    #[must_use]
+    pub fn http(&self) -> HttpBounds {
+        HttpBounds {
+            body_bytes: as_size(self.body_bytes),
+            body_timeout: Duration::from_millis(self.body_timeout_ms),
+            wait_max: Duration::from_secs(self.wait_max_s),
+            netcheck_host: self.netcheck_host,
+            client_header: self.client_header.clone(),
+        }
+    }
+
+    /// For the memory store.
+    #[must_use]
+    pub fn memory_store(&self) -> MemoryStoreBounds {
+        MemoryStoreBounds {
+            jobs_max: as_count(self.store_jobs_max),
+            bytes_max: as_size(self.store_bytes),
+            ttl: Duration::from_secs(self.result_ttl_s),
+        }
+    }
+
+    /// For the results of synchronous executions.
+    #[must_use]
+    pub fn recent(&self) -> RecentBounds {
+        RecentBounds {
+            executions_max: as_count(self.recent_max),
+            bytes_max: as_size(self.recent_bytes),
+            ttl: Duration::from_secs(self.result_ttl_s),
+        }
+    }
+}
+
+fn as_output(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn as_count(count: u32) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+fn as_size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,68 @@
+//! How the text of an option becomes its value, and what is said when it does not.
+
+use super::{GIB, KIB, MIB};
+use crate::selftest;
+use clap::builder::RangedU64ValueParser;
+use std::net::{IpAddr, Ipv4Addr};
+use tracing::level_filters::LevelFilter;
+
+pub(super) fn milliseconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+pub(super) fn seconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
+    milliseconds(least, most)
+}
+
+/// What `tracing` would take for the name of a module, and then log nothing, is refused.
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
+    let is_directive = |part: &str| match part.trim().split_once('=') {
+        Some((module, level)) => !module.is_empty() && is_level(level),
+        None => is_level(part.trim()),
+    };
+    if text.split(',').all(is_directive) {
+        return Ok(text.to_owned());
+    }
+    Err("give off, error, warn, info, debug or trace, also by module as sandpiper=debug, with commas between".to_owned())
+}
+
+/// An IP address, or `localhost`.
+pub(super) fn address(text: &str) -> Result<IpAddr, String> {
+    if text == "localhost" {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse()
+        .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
+}
+
+/// A class of the selftest's scripts.
+pub(super) fn class(name: &str) -> Result<String, String> {
+    let known: Vec<&str> = selftest::classes().collect();
+    if known.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("give one of {}", known.join(", ")))
+}
+
+/// `33554432`, `32MiB`, `64KiB`, `1GiB`.
+pub(super) fn bytes(
+    least: u64,
+    most: u64,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync {
+    move |text| {
+        let (digits, unit) = [("KiB", KIB), ("MiB", MIB), ("GiB", GIB)]
+            .into_iter()
+            .find_map(|(suffix, unit)| text.strip_suffix(suffix).map(|digits| (digits, unit)))
+            .unwrap_or((text, 1));
+        digits
+            .trim_end()
+            .parse::<u64>()
+            .ok()
+            .and_then(|count| count.checked_mul(unit))
+            .filter(|bytes| (least..=most).contains(bytes))
+            .ok_or_else(|| {
+                format!("give {least} to {most} bytes, as a number or with KiB, MiB or GiB")
+            })
+    }
+}
