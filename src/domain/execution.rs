@@ -17,7 +17,7 @@ pub enum Outcome {
     MemoryExceeded,
     /// It recursed deeper than its stack allows.
     StackExceeded,
-    /// Result and log together came to more than `outputBytes`.
+    /// Its result was longer than `outputBytes`, or its log many times as long.
     OutputExceeded,
     /// Somebody stopped it.
     Cancelled,
@@ -239,9 +239,9 @@ pub struct Execution {
     pub result_type: Option<ValueType>,
     /// What went wrong, when it did not succeed.
     pub error: Option<ScriptError>,
-    /// What it logged, oldest first.
+    /// What it logged, oldest first; of a long log, head and tail.
     pub log: Vec<LogEntry>,
-    /// Log entries that did not fit into `outputBytes`.
+    /// Log entries that did not fit into `outputBytes`: the middle of the log.
     pub log_dropped: u64,
     /// What it used.
     pub usage: Usage,

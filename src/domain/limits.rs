@@ -72,6 +72,9 @@ impl Limits {
     pub const SMALLEST_MEMORY_BYTES: u64 = 1024 * 1024;
     /// Smallest output that may be asked for.
     pub const SMALLEST_OUTPUT_BYTES: u32 = 256;
+    /// How many times `outputBytes` a script may log before it is stopped. A talkative script loses the middle of its log
+    /// and keeps its result; one that logs without end must not keep its executor reading for all its time.
+    pub const LOG_FACTOR: u32 = 16;
 
     /// Stack of one execution, bytes; not the client's to choose. Room for some 6,500 plain calls: at one mebibyte ordinary
     /// recursion ended at 1,600. Far below the process's own stack, and at most the 16 MiB beyond which the engine does
@@ -154,6 +157,12 @@ impl Limits {
     #[must_use]
     pub fn output_bytes(&self) -> u32 {
         self.output_bytes
+    }
+
+    /// What a script may log in all, kept or not, bytes of JSON.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        u64::from(self.output_bytes) * u64::from(Self::LOG_FACTOR)
     }
 }
 

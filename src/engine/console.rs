@@ -1,7 +1,7 @@
 //! `console`: what a script says, sent out at once as structured values.
 //!
 //! Its own: the console's methods, its counters and stopwatches. Not its own: the form of values (`convert`) and the
-//! budget (`host`). No format strings: every argument is data. An entry that does not fit ends the execution.
+//! budget (`host`). No format strings: every argument is data. An entry that does not fit is counted and left out.
 
 use super::convert::{Converter, Stop};
 use super::failure;
@@ -248,29 +248,20 @@ fn write<'scene, 'js: 'scene>(
     fill: impl FnOnce(&mut Converter<'scene, 'js>) -> Result<(), Stop>,
 ) -> rquickjs::Result<()> {
     let depth = scene.host.group_depth.get();
-    let Some(room) = scene.host.room_for_log_data() else {
-        scene.host.finish_output_exceeded("a log entry", 1);
-    };
-    let mut converter = Converter::new(scene, room);
+    let mut converter = Converter::new(scene, scene.host.room_for_log_data());
     let filled = converter
         .raw("[")
         .and_then(|()| fill(&mut converter))
         .and_then(|()| converter.raw("]"));
     match filled {
         Ok(()) => {
-            // Guest code that ran meanwhile (a getter, say) may have logged, so the room is looked at again.
-            let data = converter.into_text();
-            if scene
-                .host
-                .room_for_log_data()
-                .is_none_or(|room| data.len() > room)
-            {
-                scene.host.finish_output_exceeded("a log entry", 1);
-            }
-            scene.host.log(kind, depth, &data);
+            scene.host.log(kind, depth, &converter.into_text());
             Ok(())
         }
-        Err(Stop::OverBudget) => scene.host.finish_output_exceeded("a log entry", 1),
+        Err(Stop::OverBudget) => {
+            scene.host.drop_log_entry();
+            Ok(())
+        }
         Err(Stop::Thrown) => Err(rquickjs::Error::Exception),
     }
 }

@@ -204,11 +204,8 @@ impl<'js> Execution<'js> {
         let host = &self.scene.host;
         let value_type = convert::type_of(&self.scene, value);
         match convert::to_json(&self.scene, value, host.room_for_result()) {
-            // Guest code that ran meanwhile may have logged, so the room is looked at again.
-            Ok(json) if json.len() <= host.room_for_result() => {
-                host.finish_succeeded(Success { json, value_type })
-            }
-            Ok(_) | Err(Stop::OverBudget) => host.finish_output_exceeded("the result", 0),
+            Ok(json) => host.finish_succeeded(Success { json, value_type }),
+            Err(Stop::OverBudget) => host.finish_result_too_long(),
             Err(Stop::Thrown) => failure::fail_pending(&self.scene, &rquickjs::Error::Exception),
         }
     }

@@ -6,13 +6,10 @@
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
 use super::{Completion, EngineJob, Output};
-use crate::domain::{LogKind, Outcome, ScriptError, ValueType};
+use crate::domain::{Limits, LogEntry, LogKind, Outcome, ScriptError, ValueType};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// What one log entry costs of `outputBytes` beside its data, so that a loop of empty entries is bounded too.
-pub(super) const LOG_ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// What an execution says that ran out of memory.
 pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its limit allows";
@@ -36,8 +33,10 @@ pub(super) struct Host {
     timeout: Cell<Duration>,
     deadline: Cell<Instant>,
     interrupted: Cell<bool>,
-    output_limit: Cell<usize>,
-    output_used: Cell<usize>,
+    output_bytes: Cell<usize>,
+    log_bytes_max: Cell<u64>,
+    /// What the log came to so far, whether kept or not.
+    log_bytes: Cell<u64>,
 }
 
 impl Host {
@@ -52,8 +51,9 @@ impl Host {
             timeout: Cell::new(Duration::MAX),
             deadline: Cell::new(Instant::now() + Duration::from_secs(3600)),
             interrupted: Cell::new(false),
-            output_limit: Cell::new(0),
-            output_used: Cell::new(0),
+            output_bytes: Cell::new(0),
+            log_bytes_max: Cell::new(0),
+            log_bytes: Cell::new(0),
         }
     }
 
@@ -62,8 +62,9 @@ impl Host {
         let now = Instant::now();
         self.timeout.set(job.limits.timeout());
         self.deadline.set(now + job.limits.timeout());
-        self.output_limit
+        self.output_bytes
             .set(usize::try_from(job.limits.output_bytes()).unwrap_or(usize::MAX));
+        self.log_bytes_max.set(job.limits.log_bytes());
         self.clock.start(now, job.seed.is_some());
         self.random
             .replace(fastrand::Rng::with_seed(job.seed.unwrap_or(job.entropy)));
@@ -120,39 +121,59 @@ impl Host {
         )
     }
 
-    /// Bytes of JSON that data of one more log entry may have; `None` when not even an empty one fits.
-    pub(super) fn room_for_log_data(&self) -> Option<usize> {
-        self.room_for_result().checked_sub(LOG_ENTRY_OVERHEAD_BYTES)
+    /// Bytes of JSON that data of one log entry may have.
+    pub(super) fn room_for_log_data(&self) -> usize {
+        self.output_bytes
+            .get()
+            .saturating_sub(LogEntry::OVERHEAD_BYTES)
     }
 
     /// Bytes of JSON that the result may have.
     pub(super) fn room_for_result(&self) -> usize {
-        self.output_limit
-            .get()
-            .saturating_sub(self.output_used.get())
+        self.output_bytes.get()
     }
 
-    /// Sends one log entry, which the caller has made to fit.
+    /// Sends one log entry, which the caller has made to fit. Which entries are kept is the executor's to say.
     pub(super) fn log(&self, kind: LogKind, depth: u32, data: &str) {
-        self.output_used
-            .set(self.output_used.get() + data.len() + LOG_ENTRY_OVERHEAD_BYTES);
+        self.charge_log(data.len());
         if let Some(output) = self.output.get() {
             output.log(kind, depth, clock::real_unix_millis(), data);
         }
     }
 
-    /// Ends the execution because a log entry or the result did not fit.
-    pub(super) fn finish_output_exceeded(&self, what: &str, log_dropped: u64) -> ! {
-        let message = format!(
-            "{what} did not fit into the limit of {} bytes for result and log together",
-            self.output_limit.get()
-        );
-        self.finish(Completion {
-            outcome: Outcome::OutputExceeded,
-            error: Some(ScriptError::of_service("OutputLimitError", message)),
-            log_dropped,
-            ..self.empty_completion()
-        })
+    /// Says that a log entry was too long to be sent.
+    pub(super) fn drop_log_entry(&self) {
+        self.charge_log(0);
+        if let Some(output) = self.output.get() {
+            output.log_dropped();
+        }
+    }
+
+    /// Counts an entry; ends an execution that logs without end.
+    fn charge_log(&self, data_bytes: usize) {
+        let bytes = self.log_bytes.get() + as_u64(data_bytes + LogEntry::OVERHEAD_BYTES);
+        if bytes > self.log_bytes_max.get() {
+            self.finish_output_exceeded(&format!(
+                "the log came to more than {} times the limit of {} bytes for result and log together",
+                Limits::LOG_FACTOR,
+                self.output_bytes.get(),
+            ));
+        }
+        self.log_bytes.set(bytes);
+    }
+
+    pub(super) fn finish_result_too_long(&self) -> ! {
+        self.finish_output_exceeded(&format!(
+            "the result did not fit into the limit of {} bytes for result and log together",
+            self.output_bytes.get()
+        ))
+    }
+
+    fn finish_output_exceeded(&self, message: &str) -> ! {
+        self.finish_failed(
+            Outcome::OutputExceeded,
+            ScriptError::of_service("OutputLimitError", message),
+        )
     }
 
     pub(super) fn finish_failed(&self, outcome: Outcome, error: ScriptError) -> ! {
@@ -172,8 +193,6 @@ impl Host {
     }
 
     pub(super) fn finish_succeeded(&self, success: Success) -> ! {
-        self.output_used
-            .set(self.output_used.get() + success.json.len());
         self.finish(Completion {
             result: Some(success.json),
             result_type: Some(success.value_type),
@@ -187,9 +206,7 @@ impl Host {
             result: None,
             result_type: None,
             error: None,
-            log_dropped: 0,
             peak_memory_bytes: as_u64(self.memory.peak()),
-            output_bytes: as_u64(self.output_used.get()),
         }
     }
 

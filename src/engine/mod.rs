@@ -49,18 +49,16 @@ pub struct Completion {
     pub result_type: Option<ValueType>,
     /// What went wrong, when it did not succeed.
     pub error: Option<ScriptError>,
-    /// Log entries that did not fit.
-    pub log_dropped: u64,
     /// Most heap at any moment, bytes.
     pub peak_memory_bytes: u64,
-    /// JSON bytes of log and result so far.
-    pub output_bytes: u64,
 }
 
 /// Where an execution's words go.
 pub trait Output {
     /// One log entry, at once. `data` is a JSON array.
     fn log(&self, kind: LogKind, depth: u32, timestamp_millis: u64, data: &str);
+    /// One log entry was too long to be kept at all.
+    fn log_dropped(&self);
     /// The last word. Does not return: the engine may call it from inside the script's own call stack.
     fn finish(&self, completion: &Completion) -> !;
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   u32 payload length | u8 kind | payload
 //!   log    u8 console method | u32 depth | u64 Unix milliseconds | JSON array
+//!   dropped  (empty: one log entry was too long to be sent)
 //!   done   u32 length of the ending | ending (JSON) | result (JSON, empty unless it succeeded)
 //! ```
 //! Little-endian. Anything else, and anything longer than the job may say, is a broken protocol.
@@ -24,6 +25,7 @@ const ENDING_BYTES_MAX: usize = 256 * 1024;
 
 const LOG: u8 = 1;
 const DONE: u8 = 2;
+const DROPPED: u8 = 3;
 
 /// The order is the wire's.
 const LOG_KINDS: [LogKind; 12] = [
@@ -48,7 +50,6 @@ struct Ending {
     outcome: Outcome,
     result_type: Option<ValueType>,
     error: Option<ScriptError>,
-    log_dropped: u64,
     peak_memory_bytes: u64,
 }
 
@@ -63,6 +64,11 @@ pub(super) fn encode_log(buffer: &mut Vec<u8>, kind: LogKind, depth: u32, millis
     end(buffer);
 }
 
+/// Writes a dropped frame into `buffer`, replacing what was there.
+pub(super) fn encode_dropped(buffer: &mut Vec<u8>) {
+    begin(buffer, DROPPED);
+}
+
 /// Writes a done frame into `buffer`, replacing what was there.
 pub(super) fn encode_done(buffer: &mut Vec<u8>, completion: &Completion) {
     begin(buffer, DONE);
@@ -71,7 +77,6 @@ pub(super) fn encode_done(buffer: &mut Vec<u8>, completion: &Completion) {
         outcome: completion.outcome,
         result_type: completion.result_type,
         error: completion.error.clone(),
-        log_dropped: completion.log_dropped,
         peak_memory_bytes: completion.peak_memory_bytes,
     };
     // An ending is made of strings and numbers: writing it to memory cannot fail. If it did, the executor would find an
@@ -103,6 +108,7 @@ fn end(buffer: &mut [u8]) {
 #[derive(Debug)]
 pub(super) enum Frame {
     Log(LogEntry),
+    Dropped,
     Done(Done),
 }
 
@@ -113,8 +119,16 @@ pub(super) struct Done {
     pub(super) result: Option<JsonText>,
     pub(super) result_type: Option<ValueType>,
     pub(super) error: Option<ScriptError>,
-    pub(super) log_dropped: u64,
     pub(super) peak_memory_bytes: u64,
+}
+
+impl Done {
+    /// What the result costs of `outputBytes`.
+    pub(super) fn result_bytes(&self) -> usize {
+        self.result
+            .as_ref()
+            .map_or(0, |result| result.as_str().len())
+    }
 }
 
 /// The bytes are no frame that this job may send.
@@ -179,6 +193,8 @@ impl FrameReader {
         let frame = match header[4] {
             LOG => Frame::Log(decode_log(payload)?),
             DONE => Frame::Done(decode_done(payload)?),
+            DROPPED if payload.is_empty() => Frame::Dropped,
+            DROPPED => return Err(BrokenProtocol::Malformed),
             _ => return Err(BrokenProtocol::UnknownKind),
         };
         self.read += HEADER_BYTES + length;
@@ -233,7 +249,6 @@ fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
         result: if succeeded { Some(json(result)?) } else { None },
         result_type: ending.result_type,
         error: ending.error,
-        log_dropped: ending.log_dropped,
         peak_memory_bytes: ending.peak_memory_bytes,
     })
 }
@@ -289,7 +304,7 @@ mod tests {
 
     /// Bytes that begin as frames do, so that more than the first check is reached.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
-        let kind = prop_oneof![Just(LOG), Just(DONE), any::<u8>()];
+        let kind = prop_oneof![Just(LOG), Just(DONE), Just(DROPPED), any::<u8>()];
         let payload = prop_oneof![
             prop::collection::vec(any::<u8>(), 0..64),
             "[\\x00-\\x0c]{13}\\[[a-z0-9,\"{}:]{0,20}\\]".prop_map(String::into_bytes),
@@ -317,7 +332,7 @@ mod tests {
             text in any::<String>(),
             depth in any::<u32>(),
             millis in 0_u64..1 << 42,
-            dropped in any::<u64>(),
+            peak in any::<u64>(),
         ) {
             let data = serde_json::to_string(&[&text]).unwrap();
             prop_assume!(data.len() < 900);
@@ -329,9 +344,7 @@ mod tests {
                 result: Some(data.clone()),
                 result_type: Some(ValueType::Array),
                 error: None,
-                log_dropped: dropped,
-                peak_memory_bytes: 7,
-                output_bytes: 0,
+                peak_memory_bytes: peak,
             };
             encode_done(&mut buffer, &completion);
             stream.extend_from_slice(&buffer);
@@ -342,7 +355,7 @@ mod tests {
             prop_assert_eq!((entry.kind, entry.depth, entry.data.as_str()), (LogKind::Warn, depth, data.as_str()));
             let Ok(Some(Frame::Done(done))) = reader.next() else { panic!("no end") };
             prop_assert_eq!(done.result.as_ref().map(JsonText::as_str), Some(data.as_str()));
-            prop_assert_eq!(done.log_dropped, dropped);
+            prop_assert_eq!(done.peak_memory_bytes, peak);
         }
     }
 }

@@ -191,9 +191,7 @@ fn net_check_completion(text: &str) -> Completion {
         result: Some(format!("\"{text}\"")),
         result_type: Some(ValueType::String),
         error: None::<ScriptError>,
-        log_dropped: 0,
         peak_memory_bytes: 0,
-        output_bytes: 0,
     }
 }
 
@@ -206,6 +204,12 @@ impl Output for ChannelOutput {
     fn log(&self, kind: LogKind, depth: u32, timestamp_millis: u64, data: &str) {
         let mut buffer = self.buffer.borrow_mut();
         frames::encode_log(&mut buffer, kind, depth, timestamp_millis, data);
+        self.channel.write_all(&buffer);
+    }
+
+    fn log_dropped(&self) {
+        let mut buffer = self.buffer.borrow_mut();
+        frames::encode_dropped(&mut buffer);
         self.channel.write_all(&buffer);
     }
 

@@ -21,6 +21,7 @@ mod control;
 mod filters;
 mod frames;
 mod job_process;
+mod kept_log;
 mod level;
 mod live_zygote;
 mod proof;

@@ -6,8 +6,9 @@
 use super::cancel::{CancelToken, Waker};
 use super::channel::{JobProcess, Waited, wait_readable};
 use super::frames::{BrokenProtocol, Done, Frame, FrameReader};
+use super::kept_log::{FinishedLog, KeptLog};
 use super::sys;
-use crate::domain::{Limits, LogEntry};
+use crate::domain::Limits;
 use nix::errno::Errno;
 use std::time::{Duration, Instant};
 
@@ -37,9 +38,7 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct Observed {
     pub(super) ending: Ending,
-    pub(super) log: Vec<LogEntry>,
-    /// Bytes of JSON: log entries, each with its overhead.
-    pub(super) log_bytes: u64,
+    pub(super) log: FinishedLog,
     pub(super) wall: Duration,
     /// By the kernel; absent when it was dead and reaped before it could be asked.
     pub(super) cpu: Option<Duration>,
@@ -74,7 +73,8 @@ pub(super) fn supervise(
 ) -> Observed {
     buffers.reader.begin(limits);
     buffers.bytes.resize(READ_BYTES, 0);
-    let mut log = Log::new(limits);
+    let mut log = KeptLog::new(limits);
+    let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
     let deadline = start.taken + limits.timeout() + grace;
     let ending = loop {
         if cancel.is_cancelled() {
@@ -101,7 +101,7 @@ pub(super) fn supervise(
         }
         match take_frames(&mut buffers.reader, &mut log) {
             Ok(None) => {}
-            Ok(Some(done)) if log.has_room_for(&done) => break Ending::Done(done),
+            Ok(Some(done)) if done.result_bytes() <= output_bytes => break Ending::Done(done),
             Ok(Some(_)) => break Ending::Broke(BrokenProtocol::TooLong),
             Err(broken) => break Ending::Broke(broken),
         }
@@ -115,17 +115,20 @@ pub(super) fn supervise(
     if matches!(ending, Ending::Overran | Ending::Cancelled) {
         take_what_is_left(job, buffers, &mut log);
     }
+    let result_bytes = match &ending {
+        Ending::Done(done) => done.result_bytes(),
+        _ => 0,
+    };
     Observed {
         ending,
-        log_bytes: log.bytes,
-        log: log.entries,
+        log: log.finish(result_bytes),
         wall,
         cpu,
     }
 }
 
 /// Log frames that had arrived when the job process was killed: they are its last words.
-fn take_what_is_left(job: &JobProcess, buffers: &mut Buffers, log: &mut Log) {
+fn take_what_is_left(job: &JobProcess, buffers: &mut Buffers, log: &mut KeptLog) {
     // A pipe holds 64 kilobytes; the count keeps even a broken one from holding the executor.
     for _ in 0..64 {
         match job.receive(&mut buffers.bytes) {
@@ -138,50 +141,16 @@ fn take_what_is_left(job: &JobProcess, buffers: &mut Buffers, log: &mut Log) {
     }
 }
 
-fn take_frames(reader: &mut FrameReader, log: &mut Log) -> Result<Option<Done>, BrokenProtocol> {
+fn take_frames(
+    reader: &mut FrameReader,
+    log: &mut KeptLog,
+) -> Result<Option<Done>, BrokenProtocol> {
     while let Some(frame) = reader.next()? {
         match frame {
             Frame::Log(entry) => log.take(entry)?,
+            Frame::Dropped => log.drop_one()?,
             Frame::Done(done) => return Ok(Some(done)),
         }
     }
     Ok(None)
-}
-
-/// The log as it comes in, held to the job's bound. The engine keeps to it; whoever took the engine over does not.
-#[derive(Debug)]
-struct Log {
-    entries: Vec<LogEntry>,
-    bytes: u64,
-    bytes_max: u64,
-}
-
-impl Log {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            entries: Vec::new(),
-            bytes: 0,
-            bytes_max: u64::from(limits.output_bytes()),
-        }
-    }
-
-    /// Result and log are held to the bound together.
-    fn has_room_for(&self, done: &Done) -> bool {
-        let result = done
-            .result
-            .as_ref()
-            .map_or(0, |result| result.as_str().len());
-        let result = u64::try_from(result).unwrap_or(u64::MAX);
-        self.bytes.saturating_add(result) <= self.bytes_max
-    }
-
-    fn take(&mut self, entry: LogEntry) -> Result<(), BrokenProtocol> {
-        let cost = u64::try_from(entry.output_bytes()).unwrap_or(u64::MAX);
-        self.bytes = self.bytes.saturating_add(cost);
-        if self.bytes > self.bytes_max {
-            return Err(BrokenProtocol::TooLong);
-        }
-        self.entries.push(entry);
-        Ok(())
-    }
 }

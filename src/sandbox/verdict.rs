@@ -19,6 +19,7 @@ pub(super) fn execution(
         .cpu
         .and_then(|cpu| u64::try_from(cpu.as_micros()).ok())
         .unwrap_or_default();
+    let log_bytes = u64::try_from(observed.log.bytes).unwrap_or(u64::MAX);
     let peak_resident = reaped.map_or(0, |reaped| reaped.peak_resident_bytes);
     let mut execution = Execution {
         id,
@@ -28,13 +29,13 @@ pub(super) fn execution(
         result: None,
         result_type: None,
         error: None,
-        log: observed.log,
-        log_dropped: 0,
+        log: observed.log.entries,
+        log_dropped: observed.log.dropped,
         usage: Usage {
             wall_micros,
             cpu_micros,
             peak_memory_bytes: peak_resident,
-            output_bytes: observed.log_bytes,
+            output_bytes: log_bytes,
         },
         limits: *limits,
     };
@@ -46,15 +47,11 @@ pub(super) fn execution(
     };
     let (outcome, error) = match observed.ending {
         Ending::Done(done) => {
-            let result_bytes = done
-                .result
-                .as_ref()
-                .map_or(0, |result| result.as_str().len());
+            let result_bytes = done.result_bytes();
             execution.outcome = done.outcome;
             execution.result_type = done.result_type;
             execution.result = done.result;
             execution.error = done.error;
-            execution.log_dropped = done.log_dropped;
             execution.usage.peak_memory_bytes = done.peak_memory_bytes;
             execution.usage.output_bytes += u64::try_from(result_bytes).unwrap_or_default();
             return execution;

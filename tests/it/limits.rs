@@ -247,8 +247,9 @@ fn output_is_bounded_to_the_byte() {
         ("Array(51).fill(null).concat('')", "output_exceeded", 0),
         // 64 for the entry, 4 for `[""]`, 4 for the result.
         ("console.log('x'.repeat(184))", "succeeded", 256),
-        ("console.log('x'.repeat(185))", "output_exceeded", 253),
-        ("console.log('x'.repeat(189))", "output_exceeded", 0),
+        // What the result needs, it takes from the log.
+        ("console.log('x'.repeat(185))", "succeeded", 4),
+        ("console.log('x'.repeat(189))", "succeeded", 4),
         (
             "console.log(1); console.log(2); console.log(3); 4",
             "succeeded",
@@ -256,13 +257,24 @@ fn output_is_bounded_to_the_byte() {
         ),
         (
             "for (let i = 0; i < 4; i++) console.log(i)",
-            "output_exceeded",
-            3 * 67,
+            "succeeded",
+            3 * 67 + 4,
         ),
         (
             "({get a() { console.log('x'.repeat(150)); return 'y'.repeat(150) }})",
+            "succeeded",
+            158,
+        ),
+        // Sixteen times 256.
+        (
+            "for (let i = 0; i < 61; i++) console.log(0)",
+            "succeeded",
+            3 * 67 + 4,
+        ),
+        (
+            "for (let i = 0; i < 62; i++) console.log(0)",
             "output_exceeded",
-            218,
+            3 * 67,
         ),
     ] {
         let execution = ends_as(&service, code, &limits, outcome);
@@ -276,38 +288,89 @@ fn output_is_bounded_to_the_byte() {
 #[test]
 fn output_that_does_not_fit_is_told_of_the_log_and_of_the_result_apart() {
     let service = Service::start();
-    let by_log = "for (let i = 0; ; i++) console.log(i)";
+    for (code, message) in [
+        (
+            "for (;;) console.log(1)",
+            "the log came to more than 16 times the limit of 1000 bytes",
+        ),
+        (
+            "Array(1e6).fill('x')",
+            "the result did not fit into the limit of 1000 bytes",
+        ),
+    ] {
+        let execution = ends_as(
+            &service,
+            code,
+            &json!({"outputBytes": 1000}),
+            "output_exceeded",
+        );
+        assert_eq!(execution["error"]["name"], "OutputLimitError");
+        let told = execution["error"]["message"].as_str().unwrap();
+        assert!(told.starts_with(message), "{told}");
+    }
+    let execution = service.run("console.log('kept'); Array(1e6).fill('x')");
+    assert_eq!(execution["log"][0]["data"], json!(["kept"]));
+    assert_eq!(execution["logDropped"], 0);
+}
+
+/// The numbers that a script logged, as far as they were kept.
+fn numbers(execution: &Value) -> Vec<u64> {
+    let log = execution["log"].as_array().unwrap();
+    log.iter()
+        .map(|entry| entry["data"][0].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_long_log_keeps_its_head_and_its_tail_however_the_script_ends() {
+    let service = Service::start();
+    let limits = json!({"outputBytes": 1000, "timeoutMs": 300});
+    let head: Vec<u64> = (100..107).collect();
+    for (end, outcome, tail) in [
+        ("'r'.repeat(50)", "succeeded", 194..200),
+        ("throw 1", "threw", 193..200),
+        ("for (;;);", "timed_out", 193..200),
+        // The engine cannot be interrupted there, so its process is killed.
+        ("new Array(1e9) + ''", "timed_out", 193..200),
+        ("(function f() { f() })()", "stack_exceeded", 193..200),
+        ("'x'.repeat(2000)", "output_exceeded", 193..200),
+    ] {
+        let code = format!("for (let i = 100; i < 200; i++) console.log(i); {end}");
+        let execution = ends_as(&service, &code, &limits, outcome);
+        let kept: Vec<u64> = head.iter().copied().chain(tail).collect();
+        assert_eq!(numbers(&execution), kept, "{end}");
+        assert_eq!(
+            execution["logDropped"].as_u64().unwrap(),
+            100 - u64::try_from(kept.len()).unwrap(),
+            "{end}"
+        );
+    }
+}
+
+#[test]
+fn a_script_that_logs_without_end_keeps_its_head_and_its_last_entries() {
+    let service = Service::start();
+    let code = "for (let i = 100; ; i++) console.log(i)";
     let execution = ends_as(
         &service,
-        by_log,
+        code,
         &json!({"outputBytes": 1000}),
         "output_exceeded",
     );
-    assert_eq!(execution["error"]["name"], "OutputLimitError");
-    assert!(
-        execution["error"]["message"]
-            .as_str()
-            .unwrap()
-            .starts_with("a log entry did not fit")
-    );
+    // 69 bytes each: 231 of them are less than sixteen times 1000.
+    let kept: Vec<u64> = (100..107).chain(324..331).collect();
+    assert_eq!(numbers(&execution), kept);
+    assert_eq!(execution["logDropped"], 231 - 14);
+}
+
+#[test]
+fn an_entry_that_cannot_fit_is_counted_and_the_script_goes_on() {
+    let service = Service::start();
+    let code = "console.log(1); console.log('x'.repeat(2e6)); console.log(2); 'went on'";
+    let execution = ends_as(&service, code, &json!({}), "succeeded");
+    assert_eq!(execution["result"], "went on");
+    assert_eq!(numbers(&execution), [1, 2]);
     assert_eq!(execution["logDropped"], 1);
-    let log = execution["log"].as_array().unwrap();
-    assert_eq!(log.len(), 14);
-    assert!(
-        log.iter()
-            .enumerate()
-            .all(|(index, entry)| entry["data"] == json!([index]))
-    );
-    let by_result = "console.log('kept'); Array(1e6).fill('x')";
-    let execution = ends_as(&service, by_result, &json!({}), "output_exceeded");
-    assert!(
-        execution["error"]["message"]
-            .as_str()
-            .unwrap()
-            .starts_with("the result did not fit")
-    );
-    assert_eq!(execution["logDropped"], 0);
-    assert_eq!(execution["log"][0]["data"], json!(["kept"]));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use sandpiper::sandbox::Channel;
 
 const LOG: u8 = 1;
 const DONE: u8 = 2;
+const DROPPED: u8 = 3;
 
 /// Each, and what the executor must say of it.
 pub(crate) const ALL: &[(&str, &str)] = &[
@@ -27,10 +28,8 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("a_success_without_a_result", "cut short or malformed"),
     ("a_failure_with_a_result", "cut short or malformed"),
     ("a_result_above_the_bound", "longer than the job may send"),
-    (
-        "a_result_and_a_log_above_the_bound",
-        "longer than the job may send",
-    ),
+    ("dropped_frames_without_end", "longer than the job may send"),
+    ("a_dropped_frame_that_says_more", "cut short or malformed"),
     ("half_a_frame_and_an_end", "ended by itself with code 3"),
     ("half_a_frame_and_silence", "timed out"),
     ("silence", "timed out"),
@@ -46,7 +45,7 @@ const OUTPUT_BYTES: usize = 64 << 10;
 pub(crate) fn act(forgery: &str, channel: Channel) {
     let ending = |outcome: &str, rest: &str| {
         format!(
-            r#"{{"outcome":"{outcome}","result_type":null,"error":null,"log_dropped":0,"peak_memory_bytes":0{rest}}}"#
+            r#"{{"outcome":"{outcome}","result_type":null,"error":null,"peak_memory_bytes":0{rest}}}"#
         )
     };
     match forgery {
@@ -81,11 +80,10 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
             let result = format!("\"{}\"", "a".repeat(OUTPUT_BYTES + (256 << 10)));
             finish(channel, &ending("succeeded", ""), result.as_bytes());
         }
-        "a_result_and_a_log_above_the_bound" => {
-            let half = format!("[\"{}\"]", "a".repeat(OUTPUT_BYTES / 2));
-            log(channel, 0, half.as_bytes());
-            finish(channel, &ending("succeeded", ""), half.as_bytes());
-        }
+        "dropped_frames_without_end" => loop {
+            send(channel, DROPPED, b"");
+        },
+        "a_dropped_frame_that_says_more" => send(channel, DROPPED, b"1"),
         "half_a_frame_and_an_end" => {
             channel.write_all(&[100, 0, 0, 0, LOG, 0, 0]);
             exit();
@@ -111,7 +109,8 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
 
 /// An honest last word, with a number for a result.
 pub(crate) fn done(channel: Channel, result: i64) -> ! {
-    let ending = r#"{"outcome":"succeeded","result_type":"number","error":null,"log_dropped":0,"peak_memory_bytes":0}"#;
+    let ending =
+        r#"{"outcome":"succeeded","result_type":"number","error":null,"peak_memory_bytes":0}"#;
     finish(channel, ending, result.to_string().as_bytes());
     channel.wait_to_be_killed()
 }
