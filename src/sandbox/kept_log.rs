@@ -1,0 +1,248 @@
+//! What is kept of a log that may be longer than its answer: its head, its tail, and how much is missing between them.
+//!
+//! The head takes up to half of `outputBytes`; the newest entries take the rest. What a result needs, it takes from the
+//! log, the oldest of the tail first. An entry's cost is [`LogEntry::output_bytes`].
+
+use super::frames::BrokenProtocol;
+use crate::domain::{Limits, LogEntry};
+use std::collections::VecDeque;
+
+/// The log as it comes in, held to the job's bound. The engine keeps to that; whoever took the engine over does not.
+#[derive(Debug)]
+pub(super) struct KeptLog {
+    head: Vec<LogEntry>,
+    tail: VecDeque<LogEntry>,
+    /// The head takes no more: order would be lost.
+    head_is_full: bool,
+    head_bytes: usize,
+    tail_bytes: usize,
+    dropped: u64,
+    output_bytes: usize,
+    /// What the log came to, whether kept or not.
+    logged: u64,
+    logged_max: u64,
+}
+
+/// A log at its end.
+#[derive(Debug)]
+pub(super) struct FinishedLog {
+    pub(super) entries: Vec<LogEntry>,
+    /// Entries that were not kept. They lay between two of the kept ones, or before the first.
+    pub(super) dropped: u64,
+    /// What the kept entries cost of `outputBytes`.
+    pub(super) bytes: usize,
+}
+
+impl FinishedLog {
+    /// Whether nothing was logged.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.dropped == 0
+    }
+}
+
+impl KeptLog {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            head: Vec::new(),
+            tail: VecDeque::new(),
+            head_is_full: false,
+            head_bytes: 0,
+            tail_bytes: 0,
+            dropped: 0,
+            output_bytes: usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX),
+            logged: 0,
+            logged_max: limits.log_bytes(),
+        }
+    }
+
+    /// Takes the next entry; drops older ones where there is no room for it.
+    pub(super) fn take(&mut self, entry: LogEntry) -> Result<(), BrokenProtocol> {
+        let cost = entry.output_bytes();
+        self.charge(cost)?;
+        if cost > self.output_bytes {
+            return Err(BrokenProtocol::TooLong);
+        }
+        if !self.head_is_full && self.head_bytes + cost <= self.output_bytes / 2 {
+            self.head_bytes += cost;
+            self.head.push(entry);
+            return Ok(());
+        }
+        self.head_is_full = true;
+        self.tail_bytes += cost;
+        self.tail.push_back(entry);
+        self.trim_tail(self.output_bytes.saturating_sub(self.head_bytes));
+        Ok(())
+    }
+
+    /// Counts an entry that its job process could not send.
+    pub(super) fn drop_one(&mut self) -> Result<(), BrokenProtocol> {
+        self.charge(LogEntry::OVERHEAD_BYTES)?;
+        self.dropped += 1;
+        Ok(())
+    }
+
+    /// The log beside a result of so many bytes.
+    pub(super) fn finish(mut self, result_bytes: usize) -> FinishedLog {
+        let room = self.output_bytes.saturating_sub(result_bytes);
+        self.trim_tail(room.saturating_sub(self.head_bytes));
+        while self.head_bytes > room {
+            let Some(entry) = self.head.pop() else { break };
+            self.head_bytes -= entry.output_bytes();
+            self.dropped += 1;
+        }
+        let mut entries = self.head;
+        entries.extend(self.tail);
+        FinishedLog {
+            entries,
+            dropped: self.dropped,
+            bytes: self.head_bytes + self.tail_bytes,
+        }
+    }
+
+    fn charge(&mut self, cost: usize) -> Result<(), BrokenProtocol> {
+        self.logged = self
+            .logged
+            .saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
+        if self.logged > self.logged_max {
+            return Err(BrokenProtocol::TooLong);
+        }
+        Ok(())
+    }
+
+    fn trim_tail(&mut self, room: usize) {
+        while self.tail_bytes > room {
+            let Some(entry) = self.tail.pop_front() else {
+                break;
+            };
+            self.tail_bytes -= entry.output_bytes();
+            self.dropped += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Ceiling, JsonText, LogKind, Timestamp};
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+
+    const OUTPUT_BYTES: u32 = 1000;
+
+    fn kept() -> KeptLog {
+        let ceiling = Ceiling {
+            timeout_ms: 1_000,
+            memory_bytes: 1 << 20,
+            output_bytes: OUTPUT_BYTES,
+        };
+        KeptLog::new(&Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap())
+    }
+
+    fn entry(number: usize, bytes: usize) -> LogEntry {
+        let text = "x".repeat(bytes);
+        LogEntry {
+            kind: LogKind::Log,
+            timestamp: Timestamp::now(),
+            depth: 0,
+            data: JsonText::parse(format!("[{number},\"{text}\"]")).unwrap(),
+        }
+    }
+
+    fn numbers(log: &FinishedLog) -> Vec<usize> {
+        let number = |entry: &LogEntry| {
+            let data: (usize, String) = serde_json::from_str(entry.data.as_str()).unwrap();
+            data.0
+        };
+        log.entries.iter().map(number).collect()
+    }
+
+    #[test]
+    fn a_log_that_fits_is_kept_whole() {
+        let mut log = kept();
+        // 64 and `[0,"…"]` of 36 each.
+        for number in 0..10 {
+            log.take(entry(number, 30)).unwrap();
+        }
+        let log = log.finish(0);
+        assert_eq!(numbers(&log), (0..10).collect::<Vec<_>>());
+        assert_eq!((log.dropped, log.bytes), (0, 1000));
+    }
+
+    #[test]
+    fn a_longer_one_keeps_its_head_and_its_newest_entries() {
+        let mut log = kept();
+        for number in 0..100 {
+            log.take(entry(number, 29 + usize::from(number < 10)))
+                .unwrap();
+        }
+        let log = log.finish(0);
+        assert_eq!(numbers(&log), [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]);
+        assert_eq!(log.dropped, 90);
+    }
+
+    #[test]
+    fn a_result_takes_its_room_from_the_middle() {
+        let finish = |result_bytes| {
+            let mut log = kept();
+            for number in 0..10 {
+                log.take(entry(number, 30)).unwrap();
+            }
+            log.finish(result_bytes)
+        };
+        assert_eq!(numbers(&finish(1)), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
+        assert_eq!(numbers(&finish(500)), [0, 1, 2, 3, 4]);
+        assert_eq!(numbers(&finish(650)), [0, 1, 2]);
+        assert_eq!(numbers(&finish(1000)), [0; 0]);
+        assert_eq!(finish(1000).dropped, 10);
+    }
+
+    #[test]
+    fn an_entry_that_needs_all_the_room_there_is_beside_the_head_is_kept() {
+        let mut log = kept();
+        for number in 0..3 {
+            log.take(entry(number, 30)).unwrap();
+        }
+        log.take(entry(3, 630)).unwrap();
+        assert_eq!(numbers(&log.finish(0)), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn logging_without_end_breaks_the_protocol() {
+        let mut log = kept();
+        let most = usize::try_from(Limits::LOG_FACTOR).unwrap() * 10;
+        for number in 0..most {
+            log.take(entry(number % 10, 30)).unwrap();
+        }
+        assert_eq!(log.drop_one(), Err(BrokenProtocol::TooLong));
+    }
+
+    proptest! {
+        #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn what_is_kept_and_what_is_dropped_is_what_was_logged_in_order_and_fits(
+            sizes in prop::collection::vec(prop::option::of(0..900_usize), 0..40),
+            result_bytes in 0..1000_usize,
+        ) {
+            let mut log = kept();
+            let mut logged = 0;
+            for (number, size) in sizes.iter().enumerate() {
+                let taken = match size {
+                    Some(size) => log.take(entry(number, *size)),
+                    None => log.drop_one(),
+                };
+                if taken.is_err() {
+                    break;
+                }
+                logged += 1;
+            }
+            let log = log.finish(result_bytes);
+            let kept = numbers(&log);
+            prop_assert!(kept.is_sorted());
+            prop_assert_eq!(u64::try_from(kept.len()).unwrap() + log.dropped, logged);
+            let bytes: usize = log.entries.iter().map(LogEntry::output_bytes).sum();
+            prop_assert_eq!(bytes, log.bytes);
+            prop_assert!(bytes + result_bytes <= 1000);
+        }
+    }
+}
