@@ -44,6 +44,10 @@ fn main() -> ExitCode {
         ));
     }
     trials.extend([
+        Trial::test(
+            "the_table_in_security_names_every_attack",
+            the_table_in_security_names_every_attack,
+        ),
         Trial::test("what_is_allowed_comes_back", what_is_allowed_comes_back),
         Trial::test("a_killed_job_leaves_its_log", a_killed_job_leaves_its_log),
         Trial::test(
@@ -138,6 +142,18 @@ fn what_is_allowed_comes_back() -> Result<(), Failed> {
         check(execution.outcome == Outcome::Succeeded, &execution)?;
     }
     Ok(())
+}
+
+fn the_table_in_security_names_every_attack() -> Result<(), Failed> {
+    let table = include_str!("../../SECURITY.md");
+    let forgeries = forgeries::ALL.iter().map(|(forgery, _)| forgery);
+    let missing: Vec<&&str> = (attacks::FORBIDDEN.iter().chain(forgeries))
+        .filter(|name| !table.contains(&format!("`{name}`")))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("SECURITY.md does not name {missing:?}").into())
 }
 
 fn a_killed_job_leaves_its_log() -> Result<(), Failed> {

@@ -1,0 +1,258 @@
+//! The ingress put together: the only file that knows every part. Start: options checked, keys read, port bound. Stop: not
+//! ready any more, time for what is open, the port closed.
+
+use crate::client::Trust;
+use crate::config::{ServeOptions, Unfit};
+use crate::door::{self, Door};
+use crate::keys::{self, KeyFileError, KeyRing};
+use crate::limits::{InFlight, Limits};
+use crate::proxy::Upstream;
+use crate::{pages, tasks};
+use actix_cors::Cors;
+use actix_web::dev::{Extensions, Server};
+use actix_web::middleware::{Condition, from_fn};
+use actix_web::rt::{System, net::TcpStream};
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use governor::clock::DefaultClock;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
+use std::any::Any;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// Why the ingress does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An option.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// The keys.
+    #[error("--keys-file: {0}")]
+    Keys(#[from] KeyFileError),
+    /// The address.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The operating system.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Lets requests through until it is told to stop.
+pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    let door = Data::new(door(options)?);
+    let listener = listen(options)?;
+    let address = listener.local_addr()?;
+    System::new().block_on(async {
+        let server = http_server(options, &door, listener)?;
+        let sweeping = tasks::sweep(door.clone());
+        let watching = tasks::watch_keys(door.clone(), options.keys_file.clone());
+        say_what_stands(options, &door);
+        info!(
+            %address,
+            service = %options.authority()?,
+            "listening on http://{address}"
+        );
+        let told = run_until_told(server, &door).await;
+        sweeping.abort();
+        watching.abort();
+        told
+    })
+}
+
+fn door(options: &ServeOptions) -> Result<Door, ServeError> {
+    let client_quotas = options.client_quotas();
+    let keys = match &options.keys_file {
+        None => None,
+        Some(path) => Some(Arc::new(KeyRing::new(
+            &keys::load(path)?,
+            client_quotas,
+            options.requests_per_client,
+        ))),
+    };
+    Ok(Door {
+        trust: options.trust(),
+        limits: Limits::new(
+            options.total_quota,
+            client_quotas,
+            options.clients_max.get(),
+            &DefaultClock::default(),
+        ),
+        in_flight: InFlight::default(),
+        requests_per_client: options.requests_per_client,
+        keys,
+        url_bytes: as_usize(options.url_bytes.as_u64()),
+        header_bytes: as_usize(options.header_bytes.as_u64()),
+        stopping: AtomicBool::new(false),
+    })
+}
+
+fn as_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What an operator should know who has read nothing.
+fn say_what_stands(options: &ServeOptions, door: &Door) {
+    match &door.keys {
+        Some(keys) => info!(keys = keys.len(), "a key is needed"),
+        None => warn!(
+            "no key is needed: whoever reaches this port may run code and read every job (--keys-file)"
+        ),
+    }
+    if !pages::has_page(&options.pages_dir) {
+        warn!(folder = %options.pages_dir.display(), "no web page is built there: a plain one stands in");
+    }
+}
+
+fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
+    // Each client's connection may need one to the service.
+    let needed = options
+        .connections_max
+        .get()
+        .saturating_mul(2)
+        .saturating_add(64);
+    if as_usize(most) < needed {
+        warn!(
+            descriptors = most,
+            needed, "the limit of open files (RLIMIT_NOFILE) is lower than --connections-max needs"
+        );
+    }
+    TcpListener::bind((options.host, options.port)).map_err(|cause| ServeError::Listen {
+        address: format!("{}:{}", options.host, options.port),
+        cause,
+    })
+}
+
+fn http_server(
+    options: &ServeOptions,
+    door: &Data<Door>,
+    listener: TcpListener,
+) -> Result<Server, ServeError> {
+    let upstream = Arc::new(options.upstream()?);
+    let reached = Arc::new(AtomicBool::new(true));
+    let (pages_dir, cors_origins) = (options.pages_dir.clone(), options.cors_origins.clone());
+    let app = {
+        let door = door.clone();
+        move || {
+            App::new()
+                .app_data(door.clone())
+                .app_data(Upstream::new(Arc::clone(&upstream), Arc::clone(&reached)))
+                .wrap(from_fn(door::pass))
+                .wrap(Condition::new(
+                    !cors_origins.is_empty(),
+                    cors(&cors_origins),
+                ))
+                .configure(|config| pages::configure(&pages_dir, config))
+        }
+    };
+    let server = HttpServer::new(app)
+        .workers(options.workers())
+        .max_connections(options.connections_per_worker())
+        .backlog(BACKLOG)
+        .tcp_nodelay(true)
+        .keep_alive(Duration::from_secs(options.keep_alive_s))
+        .client_request_timeout(Duration::from_millis(options.header_timeout_ms))
+        // A client that hangs up hangs up on the service.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(options.drain_ms.div_ceil(1000))
+        .on_connect(greeter(options))
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    Ok(server)
+}
+
+/// Only for the origins that are listed; what a page may read of an answer is what the API says of it.
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods(["GET", "POST", "DELETE"])
+        .allowed_headers([
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "last-event-id",
+            "prefer",
+            "x-api-key",
+            "x-request-id",
+        ])
+        .expose_headers([
+            "etag",
+            "location",
+            "preference-applied",
+            "ratelimit",
+            "ratelimit-policy",
+            "retry-after",
+            "x-request-id",
+        ])
+        .max_age(3600);
+    origins
+        .iter()
+        .fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// What is done with a connection before it says anything.
+fn greeter(options: &ServeOptions) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
+    let connections = InFlight::default();
+    // Behind proxies, many clients come from one address.
+    let most = match options.trust() {
+        Trust::Nobody => options.connections_per_client,
+        Trust::Hops(_) | Trust::Networks(_) => u32::MAX,
+    };
+    let unread_max = u32::try_from(options.write_timeout_ms).unwrap_or(u32::MAX);
+    move |stream, extensions| {
+        let Some(stream) = stream.downcast_ref::<TcpStream>() else {
+            return;
+        };
+        // The kernel gives up on a client that does not take what it is sent.
+        let _ = setsockopt(stream, sockopt::TcpUserTimeout, &unread_max);
+        let Ok(peer) = stream.peer_addr() else { return };
+        match connections.enter(door::client_of_connection(peer.ip()), most) {
+            Some(visit) => {
+                extensions.insert(visit);
+            }
+            None => {
+                let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
+            }
+        }
+    }
+}
+
+/// Stops in order on the first signal, and at once on the second.
+async fn run_until_told(server: Server, door: &Door) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let handle = server.handle();
+    let server = actix_web::rt::spawn(server);
+    told(&mut terminate, &mut interrupt).await;
+    info!("stopping: no new connections, and time for what is open");
+    door.stopping.store(true, Ordering::Relaxed);
+    tokio::select! {
+        () = handle.stop(true) => info!("stopped"),
+        () = told(&mut terminate, &mut interrupt) => warn!("stopped at once, by a second signal"),
+    }
+    server.abort();
+    Ok(())
+}
+
+async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,378 @@
+//! Every option: its flag, its environment variable, its default, its bound, and the reason for them.
+//!
+//! The only place that reads the environment. What is in an options struct has been checked.
+
+use crate::client::Trust;
+use crate::keys::{NewKey, Scope};
+use crate::limits::{Quota, Quotas};
+use crate::proxy::UpstreamOptions;
+use actix_web::http::uri::Authority;
+use bytesize::ByteSize;
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sandpiper-ingress",
+    version,
+    about = "The door of Sandpiper: rate limits, keys, pages, and a proxy to the service.",
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub struct CommandLine {
+    /// What to do; `serve` when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// For `serve` without its name.
+    #[command(flatten)]
+    pub serve: ServeOptions,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // one of them exists, once, on the stack of `main`
+pub enum Command {
+    /// Let requests through to the service (the default)
+    Serve(ServeOptions),
+    /// Manage API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// What to do with keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key, add it to the file, and print it; it can be seen this once
+    New(NewKeyOptions),
+}
+
+/// For `key new`.
+#[derive(Debug, Args)]
+pub struct NewKeyOptions {
+    /// The file of keys; made if it is missing
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_KEYS_FILE",
+        value_name = "FILE",
+        default_value = "keys.json"
+    )]
+    pub keys_file: PathBuf,
+    /// Whose key it is, for people who read the file
+    #[arg(long, value_name = "TEXT")]
+    pub name: String,
+    /// What it may do
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "execute,jobs,read"
+    )]
+    pub scopes: Vec<Scope>,
+    /// Its own quota for running code, as 20/s:40
+    #[arg(long, value_name = "QUOTA")]
+    pub run_quota: Option<Quota>,
+    /// Its own quota for the rest
+    #[arg(long, value_name = "QUOTA")]
+    pub read_quota: Option<Quota>,
+    /// Requests that it may have open at a time
+    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
+    pub requests_max: Option<u32>,
+}
+
+impl NewKeyOptions {
+    /// The key that is to be made.
+    #[must_use]
+    pub fn new_key(&self) -> NewKey {
+        NewKey {
+            name: self.name.clone(),
+            scopes: self.scopes.clone(),
+            run_quota: self.run_quota,
+            read_quota: self.read_quota,
+            requests_max: self.requests_max,
+        }
+    }
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Text,
+    /// For programs, one object a line
+    Json,
+}
+
+/// For `serve`.
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// Address to listen on
+    #[arg(long, env = "HOST", value_parser = address, default_value = "0.0.0.0")]
+    pub host: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Where the service is: an address or a name
+    #[arg(
+        long,
+        env = "API_HOST",
+        value_name = "HOST",
+        default_value = "127.0.0.1"
+    )]
+    pub api_host: String,
+    /// The service's port
+    #[arg(long, env = "API_PORT", value_name = "PORT", default_value_t = 8081)]
+    pub api_port: u16,
+    /// Folder of the built web page; a plain page stands in where there is none
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_PAGES_DIR",
+        value_name = "FOLDER",
+        default_value = "frontend/dist"
+    )]
+    pub pages_dir: PathBuf,
+
+    /// All requests of everybody together
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_TOTAL_QUOTA",
+        value_name = "QUOTA",
+        default_value = "2000/s:4000"
+    )]
+    pub total_quota: Quota,
+    /// Running code: execute, jobs, netcheck; each client
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_RUN_QUOTA",
+        value_name = "QUOTA",
+        default_value = "50/s:100"
+    )]
+    pub run_quota: Quota,
+    /// Everything else, polling too; each client
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_READ_QUOTA",
+        value_name = "QUOTA",
+        default_value = "100/s:200"
+    )]
+    pub read_quota: Quota,
+    /// Requests that one client may have open at a time
+    #[arg(long, env = "SANDPIPER_INGRESS_REQUESTS_PER_CLIENT", value_name = "COUNT", value_parser = value_parser!(u32).range(1..), default_value_t = 64)]
+    pub requests_per_client: u32,
+    /// Clients that are told apart in each class; more share quotas with one another
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_CLIENTS_MAX",
+        value_name = "COUNT",
+        default_value = "100000"
+    )]
+    pub clients_max: NonZeroUsize,
+
+    /// Proxies in front, each of which adds to X-Forwarded-For
+    #[arg(long, env = "SANDPIPER_INGRESS_TRUSTED_HOPS", value_name = "COUNT", value_parser = hops, default_value = "0", conflicts_with = "trusted_proxies")]
+    pub trusted_hops: usize,
+    /// Networks of proxies in front, as 10.0.0.0/8, with commas between
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<IpNet>,
+
+    /// File of API keys; without one, nobody needs a key
+    #[arg(long, env = "SANDPIPER_INGRESS_KEYS_FILE", value_name = "FILE")]
+    pub keys_file: Option<PathBuf>,
+    /// Origins whose pages may use the API from a browser, as https://example.org, with commas between
+    #[arg(long, env = "SANDPIPER_INGRESS_CORS_ORIGINS", value_name = "ORIGIN", value_parser = origin, value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+
+    /// Longest path and query of a request
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_URL_BYTES",
+        value_name = "BYTES",
+        default_value = "8KiB"
+    )]
+    pub url_bytes: ByteSize,
+    /// Longest headers of a request, all together
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_HEADER_BYTES",
+        value_name = "BYTES",
+        default_value = "16KiB"
+    )]
+    pub header_bytes: ByteSize,
+    /// Longest body of a request; the service has a bound of its own
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_BODY_BYTES",
+        value_name = "BYTES",
+        default_value = "2MiB"
+    )]
+    pub body_bytes: ByteSize,
+    /// Longest that a request's head may take to arrive
+    #[arg(long, env = "SANDPIPER_INGRESS_HEADER_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 600_000), default_value = "5000")]
+    pub header_timeout_ms: u64,
+    /// Longest that a request's body may take to arrive
+    #[arg(long, env = "SANDPIPER_INGRESS_BODY_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 600_000), default_value = "10000")]
+    pub body_timeout_ms: u64,
+    /// How long an idle connection is kept
+    #[arg(long, env = "SANDPIPER_INGRESS_KEEP_ALIVE_S", value_name = "S", value_parser = range(1, 3600), default_value = "75")]
+    pub keep_alive_s: u64,
+    /// Longest that a client may take nothing of what it is sent
+    #[arg(long, env = "SANDPIPER_INGRESS_WRITE_TIMEOUT_MS", value_name = "MS", value_parser = range(100, 3_600_000), default_value = "30000")]
+    pub write_timeout_ms: u64,
+    /// Most open connections; more wait unanswered until one closes
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_CONNECTIONS_MAX",
+        value_name = "COUNT",
+        default_value = "10000"
+    )]
+    pub connections_max: NonZeroUsize,
+    /// Most open connections of one address; not counted where proxies are trusted
+    #[arg(long, env = "SANDPIPER_INGRESS_CONNECTIONS_PER_CLIENT", value_name = "COUNT", value_parser = value_parser!(u32).range(1..), default_value_t = 256)]
+    pub connections_per_client: u32,
+    /// Threads that speak HTTP; one a core when absent
+    #[arg(long, env = "SANDPIPER_INGRESS_HTTP_WORKERS", value_name = "COUNT")]
+    pub http_workers: Option<NonZeroUsize>,
+
+    /// Longest that opening a connection to the service may take
+    #[arg(long, env = "SANDPIPER_INGRESS_CONNECT_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 60_000), default_value = "1000")]
+    pub connect_timeout_ms: u64,
+    /// Longest until the service begins to answer: its queue's wait and an execution, or the longest `Prefer: wait`
+    #[arg(long, env = "SANDPIPER_INGRESS_ANSWER_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 3_600_000), default_value = "90000")]
+    pub answer_timeout_ms: u64,
+    /// Longest silence of the service in the middle of an answer
+    #[arg(long, env = "SANDPIPER_INGRESS_SILENCE_MS", value_name = "MS", value_parser = range(10, 3_600_000), default_value = "60000")]
+    pub silence_ms: u64,
+    /// Time for what is open when the ingress stops; longer than the service takes to stop
+    #[arg(long, env = "SANDPIPER_INGRESS_DRAIN_MS", value_name = "MS", value_parser = range(0, 600_000), default_value = "9000")]
+    pub drain_ms: u64,
+
+    /// How the log is written, on standard error
+    #[arg(long, env = "SANDPIPER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// What is logged, as `info` or `sandpiper_ingress=debug`
+    #[arg(
+        long,
+        env = "SANDPIPER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// Options that do not fit.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// Host and port make no address.
+    #[error("--api-host: `{0}` is no address and no name of a host")]
+    ApiHost(String),
+}
+
+impl ServeOptions {
+    /// The service's host and port.
+    pub fn authority(&self) -> Result<Authority, Unfit> {
+        let unfit = || Unfit::ApiHost(self.api_host.clone());
+        let host = match self.api_host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
+            _ => self.api_host.clone(),
+        };
+        let is_a_name = |host: &str| {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+        };
+        let authority = format!("{host}:{}", self.api_port).parse::<Authority>();
+        authority
+            .ok()
+            .filter(|_| is_a_name(&host))
+            .ok_or_else(unfit)
+    }
+
+    /// How the service is reached from each thread.
+    pub fn upstream(&self) -> Result<UpstreamOptions, Unfit> {
+        Ok(UpstreamOptions {
+            authority: self.authority()?,
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+            answer_timeout: Duration::from_millis(self.answer_timeout_ms),
+            silence_max: Duration::from_millis(self.silence_ms),
+            body_bytes: self.body_bytes.as_u64(),
+            body_timeout: Duration::from_millis(self.body_timeout_ms),
+            connections_max: self.connections_per_worker(),
+        })
+    }
+
+    /// Who may say who is asking.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        match (self.trusted_hops, self.trusted_proxies.as_slice()) {
+            (0, []) => Trust::Nobody,
+            (0, networks) => Trust::Networks(networks.to_vec()),
+            (hops, _) => Trust::Hops(hops),
+        }
+    }
+
+    /// What a client without a key gets.
+    #[must_use]
+    pub fn client_quotas(&self) -> Quotas {
+        Quotas {
+            run: self.run_quota,
+            read: self.read_quota,
+        }
+    }
+
+    /// Threads that speak HTTP.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
+        self.http_workers.map_or_else(cores, NonZeroUsize::get)
+    }
+
+    /// Connections that one thread may have open.
+    #[must_use]
+    pub fn connections_per_worker(&self) -> usize {
+        self.connections_max.get().div_ceil(self.workers())
+    }
+}
+
+fn range(least: u64, most: u64) -> RangedU64ValueParser<u64> {
+    RangedU64ValueParser::new().range(least..=most)
+}
+
+/// More than a few proxies in a row is a mistake.
+fn hops(text: &str) -> Result<usize, String> {
+    const MOST: usize = 10;
+    let hops = text.parse().ok().filter(|hops| *hops <= MOST);
+    hops.ok_or_else(|| format!("give 0 to {MOST}"))
+}
+
+/// An IP address, or `localhost`.
+fn address(text: &str) -> Result<IpAddr, String> {
+    if text == "localhost" {
+        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    text.parse()
+        .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
+}
+
+/// A scheme and a host, and nothing else: browsers compare the text.
+fn origin(text: &str) -> Result<String, String> {
+    let is_origin = ["https://", "http://"].iter().any(|scheme| {
+        text.strip_prefix(scheme)
+            .is_some_and(|host| host.parse::<Authority>().is_ok() && !host.contains('@'))
+    });
+    if is_origin {
+        return Ok(text.to_owned());
+    }
+    Err("give an origin, as https://example.org or http://localhost:3000".to_owned())
+}

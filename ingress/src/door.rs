@@ -1,0 +1,371 @@
+//! What every request meets, in this order: how long its head is, what it is for, who asks, whether it is too many, and
+//! then the service or a page.
+
+use crate::asker::Asker;
+use crate::client::{Client, Trust};
+use crate::health;
+use crate::keys::{Key, KeyRing, Scope};
+use crate::limits::{Class, Exceeded, InFlight, Limits, Standing, Visit};
+use crate::pages;
+use crate::problem::{Code, Problem};
+use crate::proxy::{Introduction, Upstream};
+use crate::target::{NoTarget, Target};
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use actix_web::middleware::Next;
+use actix_web::web::{self, Data};
+use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use uuid::Uuid;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Longest request id that is taken from a client, bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+/// What each header costs of `--header-bytes` beside its name and value.
+const HEADER_OVERHEAD_BYTES: usize = 4;
+
+/// What all threads share.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// Who may say who is asking.
+    pub trust: Trust,
+    /// The buckets.
+    pub limits: Limits,
+    /// What is open.
+    pub in_flight: InFlight,
+    /// Requests that one client may have open.
+    pub requests_per_client: u32,
+    /// The keys, if keys are needed.
+    pub keys: Option<Arc<KeyRing>>,
+    /// Longest target of a request, bytes.
+    pub url_bytes: usize,
+    /// Longest head beside the target, bytes.
+    pub header_bytes: usize,
+    /// It is being stopped.
+    pub stopping: AtomicBool,
+}
+
+/// Middleware: lets a request through to where it belongs, or refuses it.
+pub(crate) async fn pass<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let id = take_request_id(&mut request);
+    let mut response = match admit(&request) {
+        Ok(admitted) => answer(request, admitted, next).await?,
+        Err(refused) => refused.into_response(request),
+    };
+    finish(&id, &mut response);
+    Ok(response)
+}
+
+/// A request that may go on.
+struct Admitted {
+    target: Target,
+    who: Introduction,
+    standing: Option<Standing>,
+    visit: Option<Visit>,
+}
+
+/// A request that may not, and how its asker stands.
+struct Refused {
+    problem: Problem,
+    standing: Option<Standing>,
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            standing: None,
+        }
+    }
+}
+
+impl From<Exceeded> for Refused {
+    fn from(exceeded: Exceeded) -> Self {
+        let policy = exceeded.standing.policy();
+        let problem = Problem::new(
+            Code::RateLimited,
+            format!("the quota `{policy}` is used up; try again after the time in Retry-After"),
+        );
+        Self {
+            problem: problem.retry_after(exceeded.retry_after),
+            standing: Some(exceeded.standing),
+        }
+    }
+}
+
+impl Refused {
+    fn into_response(self, request: ServiceRequest) -> ServiceResponse<BoxBody> {
+        let mut response = self.problem.into_response();
+        if let Some(standing) = self.standing {
+            standing.write(response.headers_mut());
+        }
+        let (request, _) = request.into_parts();
+        ServiceResponse::new(request, response)
+    }
+}
+
+fn door_of(request: &HttpRequest) -> &Data<Door> {
+    match request.app_data::<Data<Door>>() {
+        Some(door) => door,
+        None => unreachable!("every app is built with its door"),
+    }
+}
+
+fn upstream_of(request: &HttpRequest) -> &Upstream {
+    match request.app_data::<Upstream>() {
+        Some(upstream) => upstream,
+        None => unreachable!("every app is built with its way to the service"),
+    }
+}
+
+fn admit(request: &ServiceRequest) -> Result<Admitted, Refused> {
+    let door = door_of(request.request());
+    check_length(door, request)?;
+    let target =
+        Target::of(request.method(), request.uri()).map_err(|no_target| match no_target {
+            NoTarget::Method => {
+                Problem::new(Code::MethodNotAllowed, "this method is not passed on")
+            }
+            NoTarget::DotSegment => Problem::new(
+                Code::InvalidPath,
+                "the path has `.` or `..` in it; write the path that is meant",
+            ),
+        })?;
+    let Some(peer) = request.peer_addr() else {
+        // A connection that is gone already.
+        return Err(Problem::new(Code::InvalidBody, "the connection has no peer").into());
+    };
+    let address = door.trust.client_address(peer.ip(), request.headers());
+    let client = Client::of(address);
+    let who = |asker| Introduction { address, asker };
+    let (class, scope) = match target {
+        // Whoever watches over this process must not be told to wait.
+        Target::Live | Target::Ready => {
+            return Ok(Admitted {
+                target,
+                who: who(Asker::Client(client)),
+                standing: None,
+                visit: None,
+            });
+        }
+        Target::Page => (Class::Read, None),
+        Target::Api { class, scope } => (class, scope),
+    };
+    let key = find_key(door, request.headers(), client, scope)?;
+    let (asker, requests_max, standing) = match &key {
+        Some(key) => (
+            Asker::Key(key.id()),
+            key.requests_max(),
+            door.limits.check_key(key.buckets(), class)?,
+        ),
+        None => (
+            Asker::Client(client),
+            door.requests_per_client,
+            door.limits.check_client(client, class)?,
+        ),
+    };
+    let Some(visit) = door.in_flight.enter(asker, requests_max) else {
+        return Err(too_many_open(requests_max, standing));
+    };
+    Ok(Admitted {
+        target,
+        who: who(asker),
+        standing: Some(standing),
+        visit: Some(visit),
+    })
+}
+
+fn too_many_open(requests_max: u32, standing: Standing) -> Refused {
+    const SOON: Duration = Duration::from_secs(1);
+    let problem = Problem::new(
+        Code::RateLimited,
+        format!(
+            "{requests_max} requests of this client are open already; wait until one has ended"
+        ),
+    );
+    Refused {
+        problem: problem.retry_after(SOON),
+        standing: Some(standing),
+    }
+}
+
+fn check_length(door: &Door, request: &ServiceRequest) -> Result<(), Problem> {
+    let uri = request.uri();
+    let url_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
+    if url_bytes > door.url_bytes {
+        return Err(Problem::new(
+            Code::UrlTooLong,
+            format!(
+                "path and query have {url_bytes} bytes, above the bound of {}",
+                door.url_bytes
+            ),
+        ));
+    }
+    let headers = request.headers().iter();
+    let header_bytes: usize = headers
+        .map(|(name, value)| name.as_str().len() + value.len() + HEADER_OVERHEAD_BYTES)
+        .sum();
+    if header_bytes > door.header_bytes {
+        return Err(Problem::new(
+            Code::HeadTooLarge,
+            format!(
+                "the headers have {header_bytes} bytes, above the bound of {}",
+                door.header_bytes
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The key of a request: a known one that may do this, where keys are needed; one that is known, where they are not but one
+/// was given. A wrong key is counted like any request of its client, so that guessing has a rate.
+fn find_key(
+    door: &Door,
+    headers: &HeaderMap,
+    client: Client,
+    scope: Option<Scope>,
+) -> Result<Option<Arc<Key>>, Refused> {
+    let Some(keys) = &door.keys else {
+        return Ok(None);
+    };
+    let refuse = |code, detail: String| {
+        let standing = door.limits.check_client(client, Class::Read)?;
+        Err(Refused {
+            problem: Problem::new(code, detail),
+            standing: Some(standing),
+        })
+    };
+    let Some(presented) = presented_key(headers) else {
+        return match scope {
+            None => Ok(None),
+            Some(_) => refuse(
+                Code::Unauthorized,
+                "give a key as `Authorization: Bearer sp_…` or `X-API-Key: sp_…`".to_owned(),
+            ),
+        };
+    };
+    let Ok(key) = keys.find(presented) else {
+        return refuse(Code::Unauthorized, "this key is not known here".to_owned());
+    };
+    match scope {
+        Some(scope) if !key.allows(scope) => refuse(
+            Code::Forbidden,
+            format!("this key does not have the scope `{}`", scope.name()),
+        ),
+        _ => Ok(Some(key)),
+    }
+}
+
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    if let Some(value) = headers.get(&API_KEY) {
+        return Some(value.to_str().unwrap_or_default());
+    }
+    let value = headers.get(AUTHORIZATION)?.to_str().unwrap_or_default();
+    let (scheme, key) = value.split_once(' ').unwrap_or((value, ""));
+    Some(if scheme.eq_ignore_ascii_case("bearer") {
+        key.trim()
+    } else {
+        ""
+    })
+}
+
+async fn answer<B: MessageBody + 'static>(
+    mut request: ServiceRequest,
+    admitted: Admitted,
+    next: Next<B>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let mut response = match admitted.target {
+        Target::Live => {
+            let (request, _) = request.into_parts();
+            ServiceResponse::new(request, health::live())
+        }
+        Target::Ready => {
+            let (request, _) = request.into_parts();
+            let stopping = door_of(&request).stopping.load(Ordering::Relaxed);
+            let response = health::ready(upstream_of(&request), stopping).await;
+            ServiceResponse::new(request, response)
+        }
+        Target::Page => pages::answer(request, next).await?,
+        Target::Api { .. } => {
+            // A key is for this door and no further.
+            request.headers_mut().remove(API_KEY);
+            request.headers_mut().remove(AUTHORIZATION);
+            let (request, payload) = request.into_parts();
+            let response = to_service(&request, payload, &admitted.who, admitted.visit).await;
+            ServiceResponse::new(request, response)
+        }
+    };
+    if let Some(standing) = admitted.standing {
+        standing.write(response.headers_mut());
+    }
+    Ok(response)
+}
+
+async fn to_service(
+    request: &HttpRequest,
+    mut payload: Payload,
+    who: &Introduction,
+    visit: Option<Visit>,
+) -> HttpResponse {
+    let Some(visit) = visit else {
+        unreachable!("whatever goes to the service has been counted");
+    };
+    let payload = match web::Payload::from_request(request, &mut payload).into_inner() {
+        Ok(payload) => payload,
+        Err(error) => return HttpResponse::from_error(error),
+    };
+    let passed = upstream_of(request)
+        .pass(request, payload, *who, visit)
+        .await;
+    passed.unwrap_or_else(Problem::into_response)
+}
+
+/// The client's own id where it is fit, or a new one; either way it is what the service is told.
+fn take_request_id(request: &mut ServiceRequest) -> HeaderValue {
+    let is_fit = |given: &HeaderValue| {
+        let bytes = given.as_bytes();
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
+            && bytes
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+    };
+    let given = request
+        .headers()
+        .get(&REQUEST_ID)
+        .filter(|given| is_fit(given))
+        .cloned();
+    let id = given.unwrap_or_else(|| {
+        let mut text = Uuid::encode_buffer();
+        let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
+    });
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    id
+}
+
+/// What every answer has, whoever made it.
+fn finish(id: &HeaderValue, response: &mut ServiceResponse<BoxBody>) {
+    let stopping = door_of(response.request()).stopping.load(Ordering::Relaxed);
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id.clone());
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if stopping {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// The address of whoever opened a connection, as a client of its own.
+#[must_use]
+pub(crate) fn client_of_connection(peer: IpAddr) -> Asker {
+    Asker::Client(Client::of(peer))
+}

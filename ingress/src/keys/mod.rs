@@ -1,0 +1,111 @@
+//! API keys: a file of hashes, what each key may do, and how much of it.
+//!
+//! A key is `sp_`, sixteen hexadecimal digits that name it, `_`, and sixty-four that are its secret. The file has the
+//! secret's SHA-256: 256 random bits need no slow hash.
+
+mod file;
+mod new;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+pub use file::{KeyFileError, load};
+pub use new::{NewKey, write_new};
+pub use ring::{Key, KeyRing, Unknown};
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What a key's holder may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// `POST /api/execute`, `GET /api/netcheck`
+    Execute,
+    /// `POST /api/jobs`, `DELETE /api/jobs/<id>`
+    Jobs,
+    /// `GET /api/jobs`, `GET /api/jobs/<id>` and what hangs below
+    Read,
+}
+
+impl Scope {
+    /// Its name in the file and in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Execute => "execute",
+            Self::Jobs => "jobs",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// The public name of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(u64);
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for KeyId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits: [u8; 8] = from_hex(text).ok_or("an id is 16 lower-case hexadecimal digits")?;
+        Ok(Self(u64::from_be_bytes(digits)))
+    }
+}
+
+/// SHA-256 of a secret.
+type Digest = [u8; 32];
+
+/// A key as its holder sends it.
+struct Presented {
+    id: KeyId,
+    secret: [u8; 32],
+}
+
+const PREFIX: &str = "sp_";
+
+impl Presented {
+    fn parse(text: &str) -> Option<Self> {
+        let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
+        Some(Self {
+            id: id.parse().ok()?,
+            secret: from_hex(secret)?,
+        })
+    }
+
+    fn to_text(&self) -> String {
+        format!("{PREFIX}{}_{}", self.id, to_hex(&self.secret))
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+fn from_hex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let text = text.as_bytes();
+    if text.len() != BYTES * 2 {
+        return None;
+    }
+    let mut bytes = [0; BYTES];
+    for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(digits[0])? << 4 | digit(digits[1])?;
+    }
+    Some(bytes)
+}

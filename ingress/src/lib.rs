@@ -1,0 +1,19 @@
+//! The ingress of Sandpiper: the only part that faces the public.
+//!
+//! One request's way: `door` measures its head, reads what it is for (`target`), finds out who asks (`client`, `keys`),
+//! holds it to its quotas (`limits`), and lets it through to the service (`proxy`) or to a page (`pages`). `app` puts
+//! them together; `config` has every option. It shares nothing with the service but HTTP.
+
+pub mod app;
+mod asker;
+mod client;
+pub mod config;
+mod door;
+mod health;
+pub mod keys;
+mod limits;
+mod pages;
+mod problem;
+mod proxy;
+mod target;
+mod tasks;

@@ -1,0 +1,145 @@
+//! How much of something one asker gets: a rate, and how much of it at once.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// `20/s:40` is twenty a second, and forty at once after a while of silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    rate: NonZeroU32,
+    period: Period,
+    burst: NonZeroU32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Period {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Period {
+    const ALL: [Self; 3] = [Self::Second, Self::Minute, Self::Hour];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Second => "s",
+            Self::Minute => "m",
+            Self::Hour => "h",
+        }
+    }
+
+    fn length(self) -> Duration {
+        match self {
+            Self::Second => Duration::from_secs(1),
+            Self::Minute => Duration::from_mins(1),
+            Self::Hour => Duration::from_hours(1),
+        }
+    }
+}
+
+impl Quota {
+    /// Most of a rate, and of a burst.
+    const MOST: u32 = 1_000_000;
+
+    /// What may be asked for at once.
+    #[must_use]
+    pub fn burst(&self) -> u32 {
+        self.burst.get()
+    }
+
+    /// How long one unit takes to come back.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.period.length() / self.rate.get()
+    }
+
+    /// How long a burst takes to come back.
+    #[must_use]
+    pub fn window(&self) -> Duration {
+        self.interval() * self.burst.get()
+    }
+
+    pub(super) fn for_governor(self) -> governor::Quota {
+        // An interval is at least a microsecond, so there is always one.
+        governor::Quota::with_period(self.interval())
+            .unwrap_or_else(|| governor::Quota::per_second(self.rate))
+            .allow_burst(self.burst)
+    }
+}
+
+impl FromStr for Quota {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = || {
+            let (rate, rest) = text.split_once('/')?;
+            let (period, burst) = rest.split_once(':')?;
+            let period = Period::ALL
+                .into_iter()
+                .find(|known| known.name() == period)?;
+            let number = |text: &str| {
+                text.parse()
+                    .ok()
+                    .filter(|number: &NonZeroU32| number.get() <= Self::MOST)
+            };
+            Some(Self {
+                rate: number(rate)?,
+                period,
+                burst: number(burst)?,
+            })
+        };
+        parse().ok_or_else(|| {
+            format!(
+                "give a rate and a burst, as 20/s:40 or 600/m:100, each from 1 to {}",
+                Self::MOST
+            )
+        })
+    }
+}
+
+impl fmt::Display for Quota {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{}/{}:{}",
+            self.rate,
+            self.period.name(),
+            self.burst
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_read_and_written_the_same() {
+        for text in ["20/s:40", "600/m:1", "1/h:1000000"] {
+            assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "20",
+            "20/s",
+            "0/s:1",
+            "1/s:0",
+            "1/d:1",
+            "1/s:-1",
+            "1000001/s:1",
+            "1/s:1 ",
+        ] {
+            assert!(text.parse::<Quota>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_the_time_a_burst_takes_to_come_back() {
+        let quota: Quota = "120/m:30".parse().unwrap();
+        assert_eq!(quota.interval(), Duration::from_millis(500));
+        assert_eq!(quota.window(), Duration::from_secs(15));
+    }
+}

@@ -1,0 +1,135 @@
+//! What the ingress itself refuses, as RFC 9457 `application/problem+json`, in the form that the service uses.
+//!
+//! Nothing of the service's address or of an error's inside is in the text. What the service refuses passes as it is.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::Serialize;
+use std::time::Duration;
+
+/// The stable name of a problem. Clients may match on it; it never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// The path has dot segments.
+    InvalidPath,
+    /// The body broke off, or is not what its headers say.
+    InvalidBody,
+    /// No key was given, or none that is known.
+    Unauthorized,
+    /// The key may not do this.
+    Forbidden,
+    /// There is no such page.
+    NotFound,
+    /// Pages are only read; and two methods are never passed on.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body is longer than `--body-bytes`.
+    BodyTooLarge,
+    /// The target is longer than `--url-bytes`.
+    UrlTooLong,
+    /// A bound of requests was reached.
+    RateLimited,
+    /// The head is longer than `--header-bytes`.
+    HeadTooLarge,
+    /// The service cannot be reached, or broke off before it answered.
+    ServiceUnreachable,
+    /// The service did not answer in time.
+    ServiceTimeout,
+}
+
+impl Code {
+    /// The table: status, name, title.
+    const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::InvalidPath => (400, "invalid_path", "The path is not one that is served"),
+            Self::InvalidBody => (400, "invalid_body", "The body cannot be read"),
+            Self::Unauthorized => (401, "unauthorized", "A key is needed"),
+            Self::Forbidden => (403, "forbidden", "The key may not do this"),
+            Self::NotFound => (404, "not_found", "There is nothing at this path"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "The path has no such method"),
+            Self::BodyTimeout => (408, "body_timeout", "The body took too long to arrive"),
+            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
+            Self::UrlTooLong => (414, "url_too_long", "The URL is too long"),
+            Self::RateLimited => (429, "rate_limited", "Too many requests"),
+            Self::HeadTooLarge => (431, "head_too_large", "The request's head is too large"),
+            Self::ServiceUnreachable => (502, "service_unreachable", "The service did not answer"),
+            Self::ServiceTimeout => (504, "service_timeout", "The service did not answer in time"),
+        }
+    }
+}
+
+/// A refusal on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    retry_after: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+}
+
+impl Problem {
+    /// A problem; `detail` says what is wrong with this request and what would be right.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Says when it is worth another try.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The answer.
+    #[must_use]
+    pub(crate) fn into_response(self) -> HttpResponse {
+        let (status, code, title) = self.code.row();
+        let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status_code);
+        response
+            .insert_header((CONTENT_TYPE, "application/problem+json"))
+            .insert_header((CACHE_CONTROL, "no-store"));
+        if let Some(after) = self.retry_after {
+            response.insert_header((RETRY_AFTER, whole_seconds(after)));
+        }
+        match self.code {
+            Code::Unauthorized => {
+                response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+            }
+            Code::MethodNotAllowed => {
+                response.insert_header((ALLOW, "GET, HEAD"));
+            }
+            _ => {}
+        }
+        let body = Body {
+            kind: format!("urn:sandpiper:problem:{code}"),
+            title,
+            status,
+            code,
+            detail: &self.detail,
+        };
+        // Made of strings and numbers: writing it to memory cannot fail.
+        response.body(serde_json::to_vec(&body).unwrap_or_default())
+    }
+}
+
+/// Seconds as headers have them: whole, never too few, at least one.
+#[must_use]
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
+}

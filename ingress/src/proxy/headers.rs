@@ -1,0 +1,90 @@
+//! Which headers pass, in both directions.
+
+use crate::asker::Asker;
+use actix_web::http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+};
+use std::net::IpAddr;
+
+/// Tells the service who is asking. Only the ingress may say anything under this prefix.
+pub(super) const OWN_PREFIX: &str = "sandpiper-";
+const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Those of one connection, and the framing, which each connection has its own of.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [
+        &CONNECTION,
+        &CONTENT_LENGTH,
+        &KEEP_ALIVE,
+        &PROXY_AUTHENTICATE,
+        &PROXY_AUTHORIZATION,
+        &PROXY_CONNECTION,
+        &TE,
+        &TRAILER,
+        &TRANSFER_ENCODING,
+        &UPGRADE,
+    ]
+    .contains(&name)
+}
+
+/// What a client may not say for itself, and what only its own connection is about.
+fn is_the_proxys(name: &HeaderName) -> bool {
+    [
+        &EXPECT,
+        &FORWARDED,
+        &HOST,
+        &REAL_IP,
+        &X_FORWARDED_FOR,
+        &X_FORWARDED_HOST,
+        &X_FORWARDED_PROTO,
+    ]
+    .contains(&name)
+        || name.as_str().starts_with(OWN_PREFIX)
+}
+
+/// Whether `Connection` names this header as its own.
+fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|token| token.trim().eq_ignore_ascii_case(name.as_str()))
+}
+
+/// Copies what passes from a client to the service.
+pub(super) fn copy_request(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        if !is_the_proxys(name) {
+            copy(from, name, value, to);
+        }
+    }
+}
+
+/// Copies what passes from the service to a client.
+pub(super) fn copy_response(from: &HeaderMap, to: &mut HeaderMap) {
+    for (name, value) in from {
+        copy(from, name, value, to);
+    }
+}
+
+fn copy(from: &HeaderMap, name: &HeaderName, value: &HeaderValue, to: &mut HeaderMap) {
+    if !is_hop_by_hop(name) && !is_named_by_connection(from, name) {
+        to.append(name.clone(), value.clone());
+    }
+}
+
+/// Says who is asking: the address for logs, the asker for the queue.
+pub(super) fn introduce(client: IpAddr, asker: Asker, to: &mut HeaderMap) {
+    let mut insert = |name: HeaderName, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            to.insert(name, value);
+        }
+    };
+    insert(X_FORWARDED_FOR, client.to_canonical().to_string());
+    insert(CLIENT, asker.to_string());
+}

@@ -1,0 +1,92 @@
+//! A request's body on its way to the service: passed on as it comes, bounded in bytes and in time.
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::web::{Bytes, Payload};
+use futures_util::Stream as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Why a body did not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UploadError {
+    #[error("the body is longer than its bound")]
+    TooLong,
+    #[error("the body took too long")]
+    TimedOut,
+    #[error("the body broke off")]
+    Broken,
+}
+
+/// A body that is arriving.
+pub(super) struct Upload {
+    payload: Payload,
+    first: Option<Bytes>,
+    size: BodySize,
+    room: u64,
+    deadline: Instant,
+    /// Made when there is something to wait for.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Upload {
+    /// `length` is what the client says, if it says it.
+    pub(super) fn new(payload: Payload, length: Option<u64>, most: u64, deadline: Instant) -> Self {
+        Self {
+            payload,
+            first: None,
+            size: length.map_or(BodySize::Stream, BodySize::Sized),
+            room: most,
+            deadline,
+            timer: None,
+        }
+    }
+
+    /// Waits for the first bytes, so that a client which sends none takes nothing of the service.
+    pub(super) async fn begin(&mut self) -> Result<(), UploadError> {
+        match std::future::poll_fn(|context| self.poll_chunk(context)).await {
+            None => self.size = BodySize::Sized(0),
+            Some(chunk) => self.first = Some(chunk?),
+        }
+        Ok(())
+    }
+
+    fn poll_chunk(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UploadError>>> {
+        let Poll::Ready(chunk) = Pin::new(&mut self.payload).poll_next(context) else {
+            let deadline = self.deadline;
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+            ready!(timer.as_mut().poll(context));
+            return Poll::Ready(Some(Err(UploadError::TimedOut)));
+        };
+        Poll::Ready(chunk.map(|chunk| {
+            let chunk = chunk.map_err(|_| UploadError::Broken)?;
+            let length = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+            self.room = self.room.checked_sub(length).ok_or(UploadError::TooLong)?;
+            Ok(chunk)
+        }))
+    }
+}
+
+impl MessageBody for Upload {
+    type Error = UploadError;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, UploadError>>> {
+        let upload = self.get_mut();
+        match upload.first.take() {
+            Some(chunk) => Poll::Ready(Some(Ok(chunk))),
+            None => upload.poll_chunk(context),
+        }
+    }
+}

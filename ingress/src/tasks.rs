@@ -1,0 +1,65 @@
+//! What happens in the background: clients are forgotten, and the file of keys is read again.
+
+use crate::door::Door;
+use crate::keys;
+use actix_web::rt;
+use actix_web::web::Data;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+/// Between two looks for clients whose quota is whole again.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Between two looks at the file of keys.
+const KEYS_EVERY: Duration = Duration::from_secs(1);
+
+/// Forgets clients that have used nothing for a while.
+pub(crate) fn sweep(door: Data<Door>) -> JoinHandle<()> {
+    rt::spawn(async move {
+        loop {
+            tokio::time::sleep(SWEEP_EVERY).await;
+            let door = door.clone();
+            // A million clients take some milliseconds, for which no request should wait.
+            let _ = rt::task::spawn_blocking(move || door.limits.sweep()).await;
+        }
+    })
+}
+
+/// Takes the keys of the file whenever it has changed. A file that cannot be used changes nothing.
+pub(crate) fn watch_keys(door: Data<Door>, path: Option<PathBuf>) -> JoinHandle<()> {
+    rt::spawn(async move {
+        let (Some(path), Some(ring)) = (path, door.keys.clone()) else {
+            return;
+        };
+        let mut seen = stamp(&path);
+        loop {
+            tokio::time::sleep(KEYS_EVERY).await;
+            let now = stamp(&path);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match keys::load(&path) {
+                Ok(file) => {
+                    ring.replace(&file);
+                    info!(keys = ring.len(), "the keys were read again");
+                }
+                Err(cause) => error!(%cause, "the keys that were read before go on to count"),
+            }
+        }
+    })
+}
+
+/// What changes when a file does.
+fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((
+        metadata.ino(),
+        metadata.len(),
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+    ))
+}
