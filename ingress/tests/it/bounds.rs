@@ -1,0 +1,279 @@
+//! Every size and every wait has a bound, also against clients that mean to use it up.
+
+use super::support::{OK, Scripted, ingress};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_target_or_a_head_that_is_too_long_is_told_its_bound() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(
+        service.port,
+        &["--url-bytes", "100", "--header-bytes", "1000"],
+    );
+    let target = |length: usize| format!("/api?{}", "x".repeat(length - 5));
+    assert_eq!(ingress.get(&target(100)).status, 200);
+    let answer = ingress.get(&target(101));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (414, "url_too_long")
+    );
+    assert!(
+        answer.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("the bound of 100")
+    );
+    let one = format!("x-long: {}", "x".repeat(900));
+    assert_eq!(ingress.send("GET", "/api", &[&one], "").status, 200);
+    let answer = ingress.send("GET", "/api", &[&one, &one], "");
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (431, "head_too_large")
+    );
+    assert_eq!(service.requests(), 2);
+}
+
+#[test]
+fn a_head_without_end_is_cut_off() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &[]);
+    for begin in [
+        "GET /api?",
+        "GET /api HTTP/1.1\r\nx-long: ",
+        "GET /api HTTP/1.1\r\nx: 1\r\n",
+    ] {
+        let mut connection = ingress.connect();
+        let _ = connection.write(begin);
+        let more = if begin.ends_with('\n') {
+            "x: 1\r\n".repeat(1000)
+        } else {
+            "x".repeat(6000)
+        };
+        let mut sent = 0_usize;
+        while sent < 4 << 20 && connection.write(&more).is_ok() {
+            sent += more.len();
+        }
+        let said = String::from_utf8_lossy(&connection.rest()).into_owned();
+        assert!(sent < 4 << 20, "{begin}: {sent} bytes were taken");
+        assert!(
+            said.is_empty() || said.starts_with("HTTP/1.1 4"),
+            "{begin}: {said}"
+        );
+    }
+    assert_eq!(service.connections(), 0);
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused_before_the_service_hears_of_it() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--body-bytes", "1000"]);
+    assert_eq!(
+        ingress
+            .send("POST", "/api/x", &[], &"x".repeat(1000))
+            .status,
+        200
+    );
+    service.request();
+    let answer = ingress.send("POST", "/api/x", &[], &"x".repeat(1001));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "body_too_large")
+    );
+    // What its header says is enough.
+    let mut connection = ingress.connect();
+    connection
+        .write("POST /api/x HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n")
+        .unwrap();
+    assert_eq!(connection.answer().status, 413);
+    assert_eq!(service.requests(), 0);
+    // In chunks nobody knows beforehand.
+    let mut connection = ingress.connect();
+    connection
+        .write("POST /api/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        .unwrap();
+    for _ in 0..20 {
+        let _ = connection.write(format!("64\r\n{}\r\n", "x".repeat(100)));
+    }
+    let answer = connection.answer();
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (413, "body_too_large")
+    );
+    assert_eq!(service.requests(), 0);
+}
+
+/// Sends a byte now and then, as long as the other end takes it; how long that was.
+fn drip(connection: &mut super::support::Connection, byte: &str) -> Duration {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        if connection.write(byte).is_err() {
+            break;
+        }
+        if connection.closes_within(Duration::from_millis(20)) {
+            break;
+        }
+    }
+    start.elapsed()
+}
+
+#[test]
+fn a_head_that_drips_is_given_up() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--header-timeout-ms", "500"]);
+    for begin in [
+        "",
+        "GET /api HTTP/1.1\r\n",
+        "GET /api HTTP/1.1\r\nhost: x\r\nx-drip: ",
+    ] {
+        let mut connection = ingress.connect();
+        connection.write(begin).unwrap();
+        let took = drip(&mut connection, "a");
+        assert!(took < Duration::from_secs(4), "{begin}: {took:?}");
+    }
+    let mut silent = ingress.connect();
+    assert!(silent.closes_within(Duration::from_secs(4)));
+    assert_eq!(ingress.get("/api").status, 200);
+}
+
+#[test]
+fn a_body_that_drips_is_given_up() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--body-timeout-ms", "500"]);
+    for (framing, begin, byte) in [
+        ("content-length: 1000", "", "a"),
+        ("content-length: 1000", "x", "a"),
+        ("transfer-encoding: chunked", "", "1\r\na\r\n"),
+    ] {
+        let mut connection = ingress.connect();
+        connection
+            .write(format!(
+                "POST /api/x HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n{begin}"
+            ))
+            .unwrap();
+        let start = Instant::now();
+        let mut writer = super::support::Connection::of(connection.stream().try_clone().unwrap());
+        let dripping = thread::spawn(move || {
+            while writer.write(byte).is_ok() {
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let answer = connection.answer();
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (408, "body_timeout"),
+            "{framing}"
+        );
+        assert!(
+            start.elapsed() < Duration::from_secs(4),
+            "{framing}: {:?}",
+            start.elapsed()
+        );
+        drop(connection);
+        dripping.join().unwrap();
+    }
+    assert_eq!(service.requests(), 0);
+}
+
+#[test]
+fn a_body_that_breaks_off_is_no_request() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &[]);
+    for begin in [
+        "content-length: 10\r\n\r\n12345",
+        "transfer-encoding: chunked\r\n\r\n5\r\n123",
+    ] {
+        let mut connection = ingress.connect();
+        connection
+            .write(format!("POST /api/x HTTP/1.1\r\nhost: x\r\n{begin}"))
+            .unwrap();
+        thread::sleep(Duration::from_millis(50));
+        connection
+            .stream()
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap();
+    }
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(service.requests(), 0);
+    assert_eq!(ingress.get("/api").status, 200);
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--keep-alive-s", "1"]);
+    let mut connection = ingress.connect();
+    connection.request("GET", "/api", &[], "");
+    assert_eq!(connection.answer().status, 200);
+    assert!(connection.closes_within(Duration::from_secs(5)));
+}
+
+#[test]
+fn a_client_that_does_not_take_its_answer_is_given_up_and_frees_the_service() {
+    let (told, gone) = std::sync::mpsc::channel();
+    let service = Scripted::start(move |mut connection, _| {
+        connection.head().unwrap();
+        let _ = connection.write("HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n");
+        let piece = vec![b'x'; 1 << 20];
+        let mut sent = 0;
+        while sent < 100 && connection.write(&piece).is_ok() {
+            sent += 1;
+        }
+        told.send(sent).unwrap();
+    });
+    let ingress = ingress(service.port, &["--write-timeout-ms", "500"]);
+    let mut connection = ingress.connect();
+    connection.request("GET", "/api/x", &[], "");
+    let start = Instant::now();
+    // Nothing is read.
+    let sent = gone.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(sent < 100, "{sent} MiB were taken");
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_the_first_of_them_go_on() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--connections-per-client", "5"]);
+    let mut open: Vec<_> = (0..5).map(|_| ingress.connect()).collect();
+    for connection in &mut open {
+        connection.request("GET", "/api", &[], "");
+        assert_eq!(connection.answer().status, 200);
+    }
+    for _ in 0..5 {
+        assert!(ingress.connect().closes_within(Duration::from_secs(3)));
+    }
+    for connection in &mut open {
+        connection.request("GET", "/api", &[], "");
+        assert_eq!(connection.answer().status, 200);
+    }
+    drop(open);
+    super::support::eventually("there is room again", || {
+        let mut connection = ingress.connect();
+        let asked = connection.write("GET /api HTTP/1.1\r\nhost: x\r\n\r\n");
+        asked.is_ok() && connection.message().is_ok()
+    });
+}
+
+#[test]
+fn slow_clients_do_not_hold_up_the_others() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--header-timeout-ms", "3000"]);
+    let mut slow: Vec<_> = (0..200).map(|_| ingress.connect()).collect();
+    for connection in &mut slow {
+        connection.write("GET /api HTTP/1.1\r\nx: ").unwrap();
+    }
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(ingress.get("/api").status, 200);
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+}

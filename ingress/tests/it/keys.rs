@@ -1,0 +1,226 @@
+//! API keys: made by the command, asked for at the door, and gone behind it.
+
+use super::support::{Folder, OK, Running, Scripted, eventually, ingress};
+use std::process::Command;
+
+struct Keyed {
+    folder: Folder,
+    service: Scripted,
+    ingress: Running,
+}
+
+fn new_key(folder: &Folder, options: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
+        .args([
+            "key",
+            "new",
+            "--keys-file",
+            &folder.text_of("keys.json"),
+            "--name",
+            "a test",
+        ])
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn keyed(options: &[&str]) -> Keyed {
+    let folder = Folder::new();
+    folder.write("keys.json", r#"{"keys":[]}"#);
+    let service = Scripted::answering(OK);
+    let keys_file = folder.text_of("keys.json");
+    let mut all = vec!["--keys-file", &keys_file];
+    all.extend(options);
+    let ingress = ingress(service.port, &all);
+    Keyed {
+        folder,
+        service,
+        ingress,
+    }
+}
+
+impl Keyed {
+    /// A new key, once it counts.
+    fn key(&self, options: &[&str]) -> String {
+        let key = new_key(&self.folder, options);
+        eventually("the key counts", || {
+            self.ask("GET", "/api", &key).status == 200
+        });
+        while self.service.requests() > 0 {
+            self.service.request();
+        }
+        key
+    }
+
+    fn ask(&self, method: &str, target: &str, key: &str) -> super::support::Answer {
+        let header = format!("authorization: Bearer {key}");
+        self.ingress.send(
+            method,
+            target,
+            &[&header],
+            if method == "POST" { "{}" } else { "" },
+        )
+    }
+}
+
+#[test]
+fn without_a_key_there_is_only_what_everybody_may_know() {
+    let door = keyed(&[]);
+    for target in [
+        "/api",
+        "/api/health",
+        "/api/health/ready",
+        "/api/scripts",
+        "/api/openapi.json",
+        "/",
+        "/ingress/live",
+    ] {
+        assert_eq!(door.ingress.get(target).status, 200, "{target}");
+    }
+    for (method, target) in [
+        ("POST", "/api/execute"),
+        ("POST", "/api/jobs"),
+        ("GET", "/api/jobs"),
+        ("GET", "/api/jobs/1"),
+        ("DELETE", "/api/jobs/1"),
+        ("GET", "/api/netcheck"),
+        ("GET", "/api/what-comes-later"),
+    ] {
+        let answer = door.ingress.send(method, target, &[], "");
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (401, "unauthorized"),
+            "{method} {target}"
+        );
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+}
+
+#[test]
+fn a_key_opens_and_does_not_pass_the_door() {
+    let door = keyed(&[]);
+    let key = door.key(&[]);
+    for header in [
+        format!("authorization: bearer {key}"),
+        format!("X-API-Key: {key}"),
+    ] {
+        assert_eq!(
+            door.ingress
+                .send("POST", "/api/execute", &[&header], "{}")
+                .status,
+            200
+        );
+        let request = door.service.request();
+        assert!(
+            !request.has("authorization") && !request.has("x-api-key"),
+            "{request:?}"
+        );
+        let asker = request.header("sandpiper-client");
+        assert!(
+            asker.starts_with("key:") && !key.ends_with(&asker[4..]),
+            "{asker}"
+        );
+    }
+    for wrong in [
+        "",
+        "sp_",
+        "Bearer",
+        &key[..key.len() - 1],
+        &format!("{key}0"),
+        &key.replace("sp_", "xx_"),
+    ] {
+        assert_eq!(
+            door.ask("POST", "/api/execute", wrong).status,
+            401,
+            "{wrong}"
+        );
+    }
+    // Not even for what needs none.
+    assert_eq!(door.ask("GET", "/api", "sp_wrong").status, 401);
+}
+
+#[test]
+fn a_key_may_do_what_its_scopes_say() {
+    let door = keyed(&[]);
+    let read = door.key(&["--scopes", "read"]);
+    let run = door.key(&["--scopes", "execute,jobs"]);
+    for (method, target, of_read, of_run) in [
+        ("POST", "/api/execute", 403, 200),
+        ("GET", "/api/netcheck", 403, 200),
+        ("POST", "/api/jobs", 403, 200),
+        ("DELETE", "/api/jobs/1", 403, 200),
+        ("GET", "/api/jobs/1", 200, 403),
+        ("GET", "/api", 200, 200),
+    ] {
+        assert_eq!(
+            door.ask(method, target, &read).status,
+            of_read,
+            "{method} {target}"
+        );
+        assert_eq!(
+            door.ask(method, target, &run).status,
+            of_run,
+            "{method} {target}"
+        );
+    }
+    assert_eq!(door.ask("POST", "/api/jobs", &read).code(), "forbidden");
+}
+
+#[test]
+fn a_key_has_its_own_quota_and_guessing_has_a_rate() {
+    let door = keyed(&["--read-quota", "10/s:20"]);
+    let key = door.key(&["--run-quota", "1/h:2"]);
+    let statuses: Vec<u16> = (0..3)
+        .map(|_| door.ask("POST", "/api/execute", &key).status)
+        .collect();
+    assert_eq!(statuses, [200, 200, 429]);
+    assert_eq!(
+        door.ask("POST", "/api/execute", &key)
+            .header("ratelimit-policy"),
+        "\"key-run\";q=2;w=7200"
+    );
+    let guesses: Vec<u16> = (0..40)
+        .map(|_| door.ask("POST", "/api/execute", "sp_guess").status)
+        .collect();
+    assert!(guesses.contains(&429), "{guesses:?}");
+    // Whoever has a key is not held up by the guesses from its address.
+    assert_eq!(door.ask("GET", "/api/jobs", &key).status, 200);
+}
+
+#[test]
+fn keys_come_and_go_while_it_runs_and_a_broken_file_changes_nothing() {
+    let door = keyed(&[]);
+    let key = door.key(&[]);
+    let file = std::fs::read_to_string(door.folder.path("keys.json")).unwrap();
+    door.folder.write("keys.json", "{");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(door.ask("GET", "/api/jobs", &key).status, 200);
+    door.folder.write("keys.json", r#"{"keys":[]}"#);
+    eventually("the key is gone", || {
+        door.ask("GET", "/api/jobs", &key).status == 401
+    });
+    door.folder.write("keys.json", file);
+    eventually("the key is back", || {
+        door.ask("GET", "/api/jobs", &key).status == 200
+    });
+}
+
+#[test]
+fn it_does_not_start_with_keys_that_it_cannot_read() {
+    let folder = Folder::new();
+    folder.write("keys.json", r#"{"keys":[{"id":"x"}]}"#);
+    for name in ["keys.json", "none.json"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
+            .args(["--port", "0", "--keys-file", &folder.text_of(name)])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("--keys-file") && said.contains(name),
+            "{said}"
+        );
+    }
+}

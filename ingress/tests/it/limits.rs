@@ -1,0 +1,148 @@
+//! Rate limits in real time, against the real binary. What a quota is to the microsecond is in `src/limits/tests.rs`.
+
+use super::support::{OK, Running, Scripted, ingress};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn statuses(ingress: &Running, method: &str, target: &str, tries: usize) -> Vec<u16> {
+    let mut connection = ingress.connect();
+    let mut one = || {
+        connection.request(
+            method,
+            target,
+            &[],
+            if method == "POST" { "{}" } else { "" },
+        );
+        connection.answer().status
+    };
+    (0..tries).map(|_| one()).collect()
+}
+
+#[test]
+fn a_burst_passes_and_what_is_more_is_told_when_to_come_back() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--run-quota", "30/m:3"]);
+    assert_eq!(
+        statuses(&ingress, "POST", "/api/execute", 5),
+        [200, 200, 200, 429, 429]
+    );
+    assert_eq!(service.requests(), 3);
+    let answer = ingress.execute("1");
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (429, "rate_limited")
+    );
+    assert_eq!(answer.header("retry-after"), "2");
+    assert_eq!(answer.header("ratelimit-policy"), "\"client-run\";q=3;w=6");
+    assert_eq!(answer.header("ratelimit"), "\"client-run\";r=0;t=6");
+    assert_eq!(answer.header("x-ratelimit-limit"), "3");
+    assert_eq!(answer.header("x-ratelimit-remaining"), "0");
+    assert!(
+        answer.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("client-run")
+    );
+}
+
+#[test]
+fn polling_and_running_are_counted_apart() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(
+        service.port,
+        &["--run-quota", "1/h:1", "--read-quota", "1/h:2"],
+    );
+    assert_eq!(statuses(&ingress, "POST", "/api/jobs", 2), [200, 429]);
+    assert_eq!(statuses(&ingress, "GET", "/api/netcheck?port=1", 1), [429]);
+    assert_eq!(statuses(&ingress, "GET", "/api/jobs/1", 3), [200, 200, 429]);
+    assert_eq!(statuses(&ingress, "GET", "/", 1), [429]);
+    // Whoever watches over the process is not counted.
+    assert_eq!(statuses(&ingress, "GET", "/ingress/live", 10), [200; 10]);
+}
+
+#[test]
+fn all_together_have_a_quota_too() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(
+        service.port,
+        &["--total-quota", "1/h:3", "--trusted-hops", "1"],
+    );
+    let status = |number: u32| {
+        let header = format!("x-forwarded-for: 203.0.113.{number}");
+        ingress.send("GET", "/api", &[&header], "")
+    };
+    for number in 0..3 {
+        assert_eq!(status(number).status, 200);
+    }
+    let refused = status(4);
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("ratelimit-policy"), "\"total\";q=3;w=10800");
+}
+
+#[test]
+fn over_a_second_a_client_gets_its_rate_and_no_more() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--read-quota", "50/s:10"]);
+    let mut connection = ingress.connect();
+    let start = Instant::now();
+    let mut passed = 0_u32;
+    while start.elapsed() < Duration::from_millis(1500) {
+        connection.request("GET", "/api", &[], "");
+        passed += u32::from(connection.answer().status == 200);
+    }
+    let due = 10.0 + start.elapsed().as_secs_f64() * 50.0;
+    // A slow machine may not have asked often enough, but never gets more.
+    assert!(
+        f64::from(passed) <= due + 1.0 && passed > 30,
+        "{passed} passed, {due} were due"
+    );
+}
+
+#[test]
+fn a_client_may_have_so_many_requests_open_and_others_are_not_held_up() {
+    let (told, asked) = mpsc::channel();
+    let service = Scripted::start(move |mut connection, _| {
+        while let Ok(request) = connection.message() {
+            if request.first_line.contains("/api/slow") {
+                told.send(()).unwrap();
+                connection.rest();
+                return;
+            }
+            connection.write(OK).unwrap();
+        }
+    });
+    let ingress = ingress(
+        service.port,
+        &["--requests-per-client", "2", "--trusted-hops", "1"],
+    );
+    let slow = || {
+        let mut connection = ingress.connect();
+        connection.request("GET", "/api/slow", &["x-forwarded-for: 203.0.113.1"], "");
+        asked.recv_timeout(Duration::from_secs(5)).unwrap();
+        connection
+    };
+    let ask =
+        |client: &str| ingress.send("GET", "/api", &[&format!("x-forwarded-for: {client}")], "");
+    let (first, second) = (slow(), slow());
+    let refused = ask("203.0.113.1");
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (429, "rate_limited")
+    );
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(
+        refused.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("2 requests")
+    );
+    assert_eq!(ask("203.0.113.2").status, 200);
+    drop(first);
+    let start = Instant::now();
+    while ask("203.0.113.1").status != 200 {
+        assert!(start.elapsed() < Duration::from_secs(5));
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(second);
+}

@@ -1,0 +1,13 @@
+//! Promises of the ingress over real HTTP, against the real binary: in front of a service that a test scripts byte by byte,
+//! or of the real one.
+#![allow(clippy::unwrap_used)] // tests
+
+mod bounds;
+mod forwarded;
+mod hostile_http;
+mod keys;
+mod limits;
+mod pages;
+mod proxy;
+mod service;
+mod support;

@@ -1,0 +1,218 @@
+//! In front of the real service.
+
+use super::support::{Running, WITHIN, eventually, free_port, ingress, service};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_script_runs_and_a_job_is_polled_through_it() {
+    let service = service(&["--port", "0"]);
+    let ingress = ingress(service.port, &[]);
+    let answer = ingress.execute("1 + 2");
+    assert_eq!((answer.status, &answer.json()["result"]), (200, &json!(3)));
+    let id = answer.header("location").to_owned();
+    assert_eq!(ingress.get(&id).json()["execution"]["result"], 3);
+    let submitted = ingress.send(
+        "POST",
+        "/api/jobs",
+        &["content-type: application/json"],
+        r#"{"code":"6 * 7"}"#,
+    );
+    assert_eq!(submitted.status, 202);
+    let job = ingress.send(
+        "GET",
+        submitted.header("location"),
+        &["prefer: wait=10"],
+        "",
+    );
+    assert_eq!(job.json()["execution"]["result"], 42);
+    assert_eq!(job.header("preference-applied"), "wait=10");
+    // A refusal of the service's passes as it is.
+    let refused = ingress.send(
+        "POST",
+        "/api/execute",
+        &["content-type: application/json"],
+        r#"{"code":1}"#,
+    );
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (400, "invalid_field")
+    );
+    assert_eq!(ingress.get("/api/scripts").status, 200);
+    let metrics = ingress.get("/metrics");
+    assert_eq!(
+        (metrics.status, metrics.code().as_str()),
+        (404, "not_found")
+    );
+}
+
+#[test]
+fn a_client_that_hangs_up_kills_its_script() {
+    let service = service(&[
+        "--port",
+        "0",
+        "--executors",
+        "1",
+        "--timeout-ms-ceiling",
+        "60000",
+    ]);
+    let ingress = ingress(service.port, &[]);
+    let body = json!({"code": "for (;;);", "limits": {"timeoutMs": 60_000}}).to_string();
+    let mut connection = ingress.connect();
+    connection.request(
+        "POST",
+        "/api/execute",
+        &["content-type: application/json"],
+        &body,
+    );
+    thread::sleep(Duration::from_millis(200));
+    drop(connection);
+    let start = Instant::now();
+    assert_eq!(ingress.execute("1").json()["result"], 1);
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn readiness_is_the_services() {
+    let port = free_port();
+    let ingress = ingress(port, &[]);
+    assert_eq!(ingress.get("/ingress/live").status, 200);
+    let answer = ingress.get("/ingress/ready");
+    assert_eq!(
+        (answer.status, answer.json()),
+        (
+            503,
+            json!({"status": "DOWN", "reasons": ["the service cannot be reached"]})
+        )
+    );
+    let service = service(&["--port", &port.to_string()]);
+    assert_eq!(
+        ingress.get("/ingress/ready").json(),
+        json!({"status": "UP"})
+    );
+    assert_eq!(ingress.execute("1").status, 200);
+    drop(service);
+    assert_eq!(ingress.get("/ingress/ready").status, 503);
+    assert_eq!(ingress.get("/ingress/live").status, 200);
+}
+
+/// What a client saw while the service was killed and started again.
+#[derive(Default)]
+struct Seen {
+    right: AtomicU64,
+    refused: AtomicU64,
+    wrong: AtomicU64,
+}
+
+fn ask_until(over: &AtomicBool, ingress: &Running, seen: &Seen) {
+    let body = r#"{"code":"6 * 7"}"#;
+    while !over.load(Ordering::Relaxed) {
+        let answer = ingress.send(
+            "POST",
+            "/api/execute",
+            &["content-type: application/json"],
+            body,
+        );
+        let counter = match answer.status {
+            200 if answer.json()["result"] == 42 => &seen.right,
+            502 if answer.code() == "service_unreachable" => &seen.refused,
+            _ => &seen.wrong,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_service_that_is_killed_costs_only_what_was_in_flight_and_is_found_again() {
+    let port = free_port();
+    let text = port.to_string();
+    let ingress = ingress(
+        port,
+        &[
+            "--run-quota",
+            "1000000/s:1000000",
+            "--total-quota",
+            "1000000/s:1000000",
+        ],
+    );
+    let (over, seen) = (AtomicBool::new(false), Seen::default());
+    thread::scope(|scope| {
+        let mut running = service(&["--port", &text]);
+        for _ in 0..4 {
+            scope.spawn(|| ask_until(&over, &ingress, &seen));
+        }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        for _ in 0..3 {
+            let before = count(&seen.right);
+            eventually("requests are answered", || count(&seen.right) > before + 50);
+            let refused = count(&seen.refused);
+            running.signal(Signal::SIGKILL);
+            running.exit_within(WITHIN);
+            eventually("requests are refused", || count(&seen.refused) > refused);
+            running = service(&["--port", &text]);
+        }
+        let before = count(&seen.right);
+        eventually("requests are answered again", || {
+            count(&seen.right) > before + 50
+        });
+        let refused = count(&seen.refused);
+        let right = count(&seen.right);
+        eventually("and no other way", || count(&seen.right) > right + 100);
+        assert_eq!(count(&seen.refused), refused);
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(seen.wrong.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn told_to_stop_it_ends_what_is_open_and_takes_nothing_new() {
+    let service = service(&["--port", "0"]);
+    let mut ingress = ingress(service.port, &[]);
+    let body =
+        json!({"code": "await new Promise((done) => setTimeout(done, 1000)); 'ended'"}).to_string();
+    let mut connection = ingress.connect();
+    connection.request(
+        "POST",
+        "/api/execute",
+        &["content-type: application/json"],
+        &body,
+    );
+    thread::sleep(Duration::from_millis(200));
+    ingress.signal(Signal::SIGTERM);
+    let answer = connection.answer();
+    assert_eq!(answer.json()["result"], "ended");
+    assert_eq!(answer.header("connection"), "close");
+    assert!(ingress.exit_within(Duration::from_secs(8)).success());
+}
+
+#[test]
+fn a_second_signal_stops_it_at_once() {
+    let service = service(&["--port", "0"]);
+    let mut ingress = ingress(service.port, &[]);
+    let body = json!({"code": "for (;;);", "limits": {"timeoutMs": 20_000}}).to_string();
+    let mut connection = ingress.connect();
+    connection.request(
+        "POST",
+        "/api/execute",
+        &["content-type: application/json"],
+        &body,
+    );
+    thread::sleep(Duration::from_millis(100));
+    ingress.signal(Signal::SIGTERM);
+    thread::sleep(Duration::from_millis(100));
+    let start = Instant::now();
+    ingress.signal(Signal::SIGINT);
+    assert!(ingress.exit_within(WITHIN).success());
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+}

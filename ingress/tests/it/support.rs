@@ -1,0 +1,463 @@
+//! An ingress of one's own for every test, and services to put behind it.
+
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Slower than anything here may be, so that a hang is a failure and not a wait.
+pub(crate) const WITHIN: Duration = Duration::from_secs(20);
+
+/// A process of the tests, gone with its test.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    /// Starts `command` and reads its port from its log.
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = child.stderr.take().unwrap();
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                let address = line.rsplit_once("listening on http://");
+                let port = address.and_then(|(_, rest)| {
+                    let end = rest
+                        .find(|c: char| c == ' ' || c == '"')
+                        .unwrap_or(rest.len());
+                    rest[..end].rsplit_once(':')?.1.parse().ok()
+                });
+                // The log is read to its end, so that its writer never waits.
+                if let Some(port) = port {
+                    let _ = sender.send(port);
+                }
+            }
+        });
+        let port = receiver.recv_timeout(WITHIN).unwrap_or_else(|_| {
+            let _ = child.kill();
+            panic!("it did not start: {:?}", child.wait())
+        });
+        Self { child, port }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// How it ended, which it must within this time.
+    pub(crate) fn exit_within(&mut self, within: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(start.elapsed() < within, "it runs on after {within:?}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        Connection::to(self.port)
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn send(&self, method: &str, target: &str, headers: &[&str], body: &str) -> Answer {
+        let mut connection = self.connect();
+        connection.request(method, target, headers, body);
+        connection.answer_to(method)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Answer {
+        self.send("GET", target, &[], "")
+    }
+
+    pub(crate) fn execute(&self, code: &str) -> Answer {
+        let body = serde_json::json!({ "code": code }).to_string();
+        self.send(
+            "POST",
+            "/api/execute",
+            &["content-type: application/json"],
+            &body,
+        )
+    }
+}
+
+/// An ingress in front of the service on this port.
+pub(crate) fn ingress(api_port: u16, options: &[&str]) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
+    command
+        .args([
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--api-port",
+            &api_port.to_string(),
+        ])
+        .args(options)
+        // Not a page that happens to be built.
+        .env("SANDPIPER_INGRESS_HTTP_WORKERS", "2")
+        .current_dir(std::env::temp_dir());
+    Running::start(command)
+}
+
+/// The real service. The whole workspace's tests build it beside the ingress.
+pub(crate) fn service(options: &[&str]) -> Running {
+    let ingress = Path::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
+    let binary = ingress.with_file_name("sandpiper");
+    assert!(binary.exists(), "build the service first: cargo build");
+    let mut command = Command::new(binary);
+    command
+        .args([
+            "serve",
+            "--executors",
+            "2",
+            "--client-header",
+            "sandpiper-client",
+        ])
+        .args(options)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    Running::start(command)
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+/// An HTTP message as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) first_line: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Message {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self
+            .headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers
+            .iter()
+            .any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) message: Message,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.message.header(name)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.message.body)
+            .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.message.text()))
+    }
+
+    /// Of a problem.
+    pub(crate) fn code(&self) -> String {
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        problem["code"].as_str().unwrap().to_owned()
+    }
+}
+
+/// One connection, on which a test writes every byte itself.
+pub(crate) struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn to(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        Self::of(stream)
+    }
+
+    pub(crate) fn of(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(WITHIN)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.0.get_ref()
+    }
+
+    /// Whether all was taken; the other end may have closed.
+    pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes.as_ref())
+    }
+
+    pub(crate) fn request(&mut self, method: &str, target: &str, headers: &[&str], body: &str) {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
+        for header in headers {
+            head.push_str(header);
+            head.push_str("\r\n");
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        self.write(format!("{head}\r\n{body}")).unwrap();
+    }
+
+    pub(crate) fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.0.read_line(&mut line)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    }
+
+    /// A head alone.
+    pub(crate) fn head(&mut self) -> io::Result<Message> {
+        let first_line = self.line()?;
+        let mut headers = Vec::new();
+        loop {
+            let line = self.line()?;
+            let Some((name, value)) = line.split_once(':') else {
+                break;
+            };
+            headers.push((name.to_owned(), value.trim().to_owned()));
+        }
+        Ok(Message {
+            first_line,
+            headers,
+            body: Vec::new(),
+        })
+    }
+
+    pub(crate) fn exactly(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A chunk; empty at the end.
+    pub(crate) fn chunk(&mut self) -> io::Result<Vec<u8>> {
+        let length = self.line()?;
+        let length = usize::from_str_radix(&length, 16).map_err(io::Error::other)?;
+        let bytes = self.exactly(length)?;
+        self.line()?;
+        Ok(bytes)
+    }
+
+    /// A message with its body.
+    pub(crate) fn message(&mut self) -> io::Result<Message> {
+        let mut message = self.head()?;
+        if message
+            .header("transfer-encoding")
+            .eq_ignore_ascii_case("chunked")
+        {
+            loop {
+                let chunk = self.chunk()?;
+                if chunk.is_empty() {
+                    break;
+                }
+                message.body.extend(chunk);
+            }
+        } else if let Ok(length) = message.header("content-length").parse() {
+            message.body = self.exactly(length)?;
+        }
+        Ok(message)
+    }
+
+    pub(crate) fn answer(&mut self) -> Answer {
+        self.answer_to("GET")
+    }
+
+    pub(crate) fn answer_to(&mut self, method: &str) -> Answer {
+        let message = if method == "HEAD" {
+            self.head()
+        } else {
+            self.message()
+        };
+        let message = message.unwrap();
+        let status = message
+            .first_line
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        Answer { status, message }
+    }
+
+    /// Everything until the other end closes.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // A reset is an end too.
+        let _ = self.0.read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// Whether the other end closes within this time, saying nothing more.
+    pub(crate) fn closes_within(&mut self, within: Duration) -> bool {
+        self.stream().set_read_timeout(Some(within)).unwrap();
+        let mut byte = [0];
+        match self.0.read(&mut byte) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+            ),
+        }
+    }
+}
+
+/// A service that a test scripts: what it does with each connection.
+pub(crate) struct Scripted {
+    pub(crate) port: u16,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<Mutex<VecDeque<Message>>>,
+}
+
+impl Scripted {
+    /// Each connection is `act`'s, with its number from 0.
+    pub(crate) fn start(act: impl Fn(Connection, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (act, counted) = (Arc::new(act), Arc::clone(&connections));
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let number = counted.fetch_add(1, Ordering::SeqCst);
+                let act = Arc::clone(&act);
+                thread::spawn(move || act(Connection::of(stream), number));
+            }
+        });
+        Self {
+            port,
+            connections,
+            requests: Arc::default(),
+        }
+    }
+
+    /// Answers every request with these bytes, and remembers it.
+    pub(crate) fn answering(answer: &'static str) -> Self {
+        Self::answering_by(move |_| answer.to_owned())
+    }
+
+    /// Answers every request with what `answer` makes of it.
+    pub(crate) fn answering_by(
+        answer: impl Fn(&Message) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let requests: Arc<Mutex<VecDeque<Message>>> = Arc::default();
+        let seen = Arc::clone(&requests);
+        let mut scripted = Self::start(move |mut connection, _| {
+            while let Ok(request) = connection.message() {
+                let text = answer(&request);
+                seen.lock().unwrap().push_back(request);
+                if connection.write(text).is_err() {
+                    return;
+                }
+            }
+        });
+        scripted.requests = requests;
+        scripted
+    }
+
+    /// The oldest request that was not taken yet.
+    pub(crate) fn request(&self) -> Message {
+        self.requests.lock().unwrap().pop_front().unwrap()
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.lock().unwrap().len()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// A folder, gone with its test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let path =
+            std::env::temp_dir().join(format!("sandpiper-ingress-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn text_of(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits until `holds`.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < WITHIN, "never: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
