@@ -10,15 +10,18 @@ use crate::pages;
 use crate::problem::{Code, Problem};
 use crate::proxy::{Introduction, Upstream};
 use crate::target::{NoTarget, Target};
+use crate::unread;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
-use actix_web::web::{self, Data};
-use actix_web::{FromRequest as _, HttpRequest, HttpResponse};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -60,7 +63,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
     let id = take_request_id(&mut request);
     let mut response = match admit(&request) {
         Ok(admitted) => answer(request, admitted, next).await?,
-        Err(refused) => refused.into_response(request),
+        Err(refused) => refused.into_response(request).await,
     };
     finish(&id, &mut response);
     Ok(response)
@@ -104,12 +107,13 @@ impl From<Exceeded> for Refused {
 }
 
 impl Refused {
-    fn into_response(self, request: ServiceRequest) -> ServiceResponse<BoxBody> {
+    async fn into_response(self, request: ServiceRequest) -> ServiceResponse<BoxBody> {
         let mut response = self.problem.into_response();
         if let Some(standing) = self.standing {
             standing.write(response.headers_mut());
         }
-        let (request, _) = request.into_parts();
+        let (request, payload) = request.into_parts();
+        let response = unread::hold(response, Rc::new(RefCell::new(payload))).await;
         ServiceResponse::new(request, response)
     }
 }
@@ -313,21 +317,19 @@ async fn answer<B: MessageBody + 'static>(
 
 async fn to_service(
     request: &HttpRequest,
-    mut payload: Payload,
+    payload: Payload,
     who: &Introduction,
     visit: Option<Visit>,
 ) -> HttpResponse {
     let Some(visit) = visit else {
         unreachable!("whatever goes to the service has been counted");
     };
-    let payload = match web::Payload::from_request(request, &mut payload).into_inner() {
-        Ok(payload) => payload,
-        Err(error) => return HttpResponse::from_error(error),
-    };
-    let passed = upstream_of(request)
-        .pass(request, payload, *who, visit)
-        .await;
-    passed.unwrap_or_else(Problem::into_response)
+    let payload = Rc::new(RefCell::new(payload));
+    let passed = upstream_of(request).pass(request, Rc::clone(&payload), *who, visit);
+    match passed.await {
+        Ok(response) => response,
+        Err(problem) => unread::hold(problem.into_response(), payload).await,
+    }
 }
 
 /// The client's own id where it is fit, or a new one; either way it is what the service is told.

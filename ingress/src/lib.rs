@@ -17,3 +17,4 @@ mod problem;
 mod proxy;
 mod target;
 mod tasks;
+mod unread;

@@ -10,12 +10,12 @@ mod upload;
 use crate::asker::Asker;
 use crate::limits::Visit;
 use crate::problem::{Code, Problem};
-use actix_web::body::{BodySize, BoxBody};
+use crate::unread::SharedPayload;
+use actix_web::body::{BodySize, BoxBody, None as NoBody};
 use actix_web::dev::fn_service;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::http::uri::{Authority, PathAndQuery, Scheme};
 use actix_web::http::{Method, StatusCode, Uri};
-use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use awc::error::{ConnectError, SendRequestError};
 use awc::{Client, ClientRequest, ClientResponse};
@@ -106,7 +106,7 @@ impl Upstream {
     pub(crate) async fn pass(
         &self,
         request: &HttpRequest,
-        payload: Payload,
+        payload: SharedPayload,
         who: Introduction,
         visit: Visit,
     ) -> Result<HttpResponse, Problem> {
@@ -142,7 +142,7 @@ impl Upstream {
     async fn receive(
         &self,
         request: &HttpRequest,
-        payload: Payload,
+        payload: SharedPayload,
     ) -> Result<Option<Upload>, Problem> {
         let length = declared_length(request.headers());
         if length == Some(0)
@@ -178,7 +178,8 @@ impl Upstream {
         headers::introduce(who.address, who.asker, passed.headers_mut());
         match upload {
             Some(upload) => passed.send_body(upload).await,
-            None => passed.send().await,
+            // Not `send`, which says that there is a body of no bytes.
+            None => passed.send_body(NoBody::new()).await,
         }
     }
 

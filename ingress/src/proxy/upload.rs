@@ -1,7 +1,10 @@
 //! A request's body on its way to the service: passed on as it comes, bounded in bytes and in time.
+//!
+//! The HTTP client below sends it in pieces of at least eight kilobytes, or at its end.
 
+use crate::unread::SharedPayload;
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::web::{Bytes, Payload};
+use actix_web::web::Bytes;
 use futures_util::Stream as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,7 +23,7 @@ pub(super) enum UploadError {
 
 /// A body that is arriving.
 pub(super) struct Upload {
-    payload: Payload,
+    payload: SharedPayload,
     first: Option<Bytes>,
     size: BodySize,
     room: u64,
@@ -31,7 +34,12 @@ pub(super) struct Upload {
 
 impl Upload {
     /// `length` is what the client says, if it says it.
-    pub(super) fn new(payload: Payload, length: Option<u64>, most: u64, deadline: Instant) -> Self {
+    pub(super) fn new(
+        payload: SharedPayload,
+        length: Option<u64>,
+        most: u64,
+        deadline: Instant,
+    ) -> Self {
         Self {
             payload,
             first: None,
@@ -55,7 +63,8 @@ impl Upload {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UploadError>>> {
-        let Poll::Ready(chunk) = Pin::new(&mut self.payload).poll_next(context) else {
+        let Poll::Ready(chunk) = Pin::new(&mut *self.payload.borrow_mut()).poll_next(context)
+        else {
             let deadline = self.deadline;
             let timer = self
                 .timer

@@ -2,6 +2,7 @@
 
 use super::support::{Answer, Message, Running, Scripted, ingress};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A service that says after each request what it was.
 struct Witness {
@@ -27,23 +28,14 @@ fn witness() -> Witness {
 impl Witness {
     /// All that is answered to these bytes, and what the service saw of them.
     fn send(&self, bytes: &str) -> (Vec<u16>, Vec<Message>) {
+        const NOTHING_MORE: Duration = Duration::from_millis(500);
         let mut connection = self.ingress.connect();
         connection.write(bytes).unwrap();
-        connection
-            .stream()
-            .shutdown(std::net::Shutdown::Write)
-            .unwrap();
         let mut statuses = Vec::new();
-        while let Ok(message) = connection.message() {
-            let status = message
-                .first_line
-                .split(' ')
-                .nth(1)
-                .unwrap()
-                .parse()
-                .unwrap();
-            statuses.push(status);
+        while let Some(answer) = connection.answer_within(NOTHING_MORE) {
+            statuses.push(answer.status);
         }
+        drop(connection);
         (statuses, std::mem::take(&mut *self.seen.lock().unwrap()))
     }
 

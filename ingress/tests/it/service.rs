@@ -1,11 +1,19 @@
 //! In front of the real service.
 
-use super::support::{Running, WITHIN, eventually, free_port, ingress, service};
+use super::support::{Connection, Running, WITHIN, eventually, free_port, ingress, service};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// Sends a script and does not wait for its answer.
+fn begin(ingress: &Running, body: &str) -> Connection {
+    let mut connection = ingress.connect();
+    let headers = ["content-type: application/json"];
+    connection.request("POST", "/api/execute", &headers, body);
+    connection
+}
 
 #[test]
 fn a_script_runs_and_a_job_is_polled_through_it() {
@@ -51,23 +59,10 @@ fn a_script_runs_and_a_job_is_polled_through_it() {
 
 #[test]
 fn a_client_that_hangs_up_kills_its_script() {
-    let service = service(&[
-        "--port",
-        "0",
-        "--executors",
-        "1",
-        "--timeout-ms-ceiling",
-        "60000",
-    ]);
+    let service = service(&["--port", "0", "--executors", "1"]);
     let ingress = ingress(service.port, &[]);
-    let body = json!({"code": "for (;;);", "limits": {"timeoutMs": 60_000}}).to_string();
-    let mut connection = ingress.connect();
-    connection.request(
-        "POST",
-        "/api/execute",
-        &["content-type: application/json"],
-        &body,
-    );
+    let body = json!({"code": "for (;;);", "limits": {"timeoutMs": 30_000}}).to_string();
+    let connection = begin(&ingress, &body);
     thread::sleep(Duration::from_millis(200));
     drop(connection);
     let start = Instant::now();
@@ -177,13 +172,7 @@ fn told_to_stop_it_ends_what_is_open_and_takes_nothing_new() {
     let mut ingress = ingress(service.port, &[]);
     let body =
         json!({"code": "await new Promise((done) => setTimeout(done, 1000)); 'ended'"}).to_string();
-    let mut connection = ingress.connect();
-    connection.request(
-        "POST",
-        "/api/execute",
-        &["content-type: application/json"],
-        &body,
-    );
+    let mut connection = begin(&ingress, &body);
     thread::sleep(Duration::from_millis(200));
     ingress.signal(Signal::SIGTERM);
     let answer = connection.answer();
@@ -197,13 +186,7 @@ fn a_second_signal_stops_it_at_once() {
     let service = service(&["--port", "0"]);
     let mut ingress = ingress(service.port, &[]);
     let body = json!({"code": "for (;;);", "limits": {"timeoutMs": 20_000}}).to_string();
-    let mut connection = ingress.connect();
-    connection.request(
-        "POST",
-        "/api/execute",
-        &["content-type: application/json"],
-        &body,
-    );
+    let _connection = begin(&ingress, &body);
     thread::sleep(Duration::from_millis(100));
     ingress.signal(Signal::SIGTERM);
     thread::sleep(Duration::from_millis(100));

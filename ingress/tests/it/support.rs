@@ -42,9 +42,7 @@ impl Running {
             for line in BufReader::new(log).lines().map_while(Result::ok) {
                 let address = line.rsplit_once("listening on http://");
                 let port = address.and_then(|(_, rest)| {
-                    let end = rest
-                        .find(|c: char| c == ' ' || c == '"')
-                        .unwrap_or(rest.len());
+                    let end = rest.find([' ', '"']).unwrap_or(rest.len());
                     rest[..end].rsplit_once(':')?.1.parse().ok()
                 });
                 // The log is read to its end, so that its writer never waits.
@@ -132,13 +130,9 @@ pub(crate) fn service(options: &[&str]) -> Running {
     assert!(binary.exists(), "build the service first: cargo build");
     let mut command = Command::new(binary);
     command
-        .args([
-            "serve",
-            "--executors",
-            "2",
-            "--client-header",
-            "sandpiper-client",
-        ])
+        // By the environment, so that `options` may say otherwise.
+        .env("SANDPIPER_EXECUTORS", "2")
+        .args(["serve", "--client-header", "sandpiper-client"])
         .args(options)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     Running::start(command)
@@ -189,6 +183,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    fn of(message: Message) -> Self {
+        let status = message.first_line.split(' ').nth(1);
+        Self {
+            status: status.and_then(|status| status.parse().ok()).unwrap(),
+            message,
+        }
+    }
+
     pub(crate) fn header(&self, name: &str) -> &str {
         self.message.header(name)
     }
@@ -318,15 +320,13 @@ impl Connection {
         } else {
             self.message()
         };
-        let message = message.unwrap();
-        let status = message
-            .first_line
-            .split(' ')
-            .nth(1)
-            .unwrap()
-            .parse()
-            .unwrap();
-        Answer { status, message }
+        Answer::of(message.unwrap())
+    }
+
+    /// The next answer, unless none comes within this time or the other end closes.
+    pub(crate) fn answer_within(&mut self, within: Duration) -> Option<Answer> {
+        self.stream().set_read_timeout(Some(within)).unwrap();
+        self.message().ok().map(Answer::of)
     }
 
     /// Everything until the other end closes.
