@@ -238,27 +238,34 @@ pub(crate) fn assert_serves(service: &Service) {
 
 /// Children of a process, and theirs.
 pub(crate) fn descendants_of(pid: u32) -> Vec<u32> {
+    let parents = parents();
     let mut found = Vec::new();
-    let mut unvisited = children_of(pid);
+    let mut unvisited = children_among(&parents, pid);
     while let Some(pid) = unvisited.pop() {
         found.push(pid);
-        unvisited.extend(children_of(pid));
+        unvisited.extend(children_among(&parents, pid));
     }
     found
 }
 
-/// Children of a process, over all of its threads.
+/// Children of a process.
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|text| {
-            text.split_whitespace()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<u32>>()
+    children_among(&parents(), pid)
+}
+
+fn children_among(parents: &[(u32, u32)], pid: u32) -> Vec<u32> {
+    let children = parents.iter().filter(|(_, parent)| *parent == pid);
+    children.map(|(child, _)| *child).collect()
+}
+
+/// Every process with its parent. Each process is asked for its parent, and no parent for its children: not every kernel
+/// says the latter.
+fn parents() -> Vec<(u32, u32)> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            Some((pid, stat_of(pid, 1)?.parse().ok()?))
         })
         .collect()
 }
