@@ -9,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build test lint bench fuzz soak test-gvisor advisories tools tools-lint tools-bench
+.PHONY: run build test lint bench fuzz soak test-gvisor advisories tools tools-test tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
@@ -35,7 +35,7 @@ build: tools
 	mkdir -p bin
 	install target/$(HOST)/release/sandpiper bin/sandpiper
 
-test: tools
+test: tools tools-test
 	$(CARGO) test --workspace --locked --target $(HOST)
 
 lint: tools tools-lint
@@ -67,6 +67,14 @@ tools:
 	  echo "Rust is missing. Install 1.95 or newer from https://rustup.rs and try again." >&2; exit 1; }
 	@$(call ensure,cc,gcc libc6-dev)
 
+# Servers that the tests fetch scripts from as if from S3 and from Google Cloud Storage; again when the list has changed.
+STORES := ingress/tests/stores.txt
+tools-test:
+	@cmp -s $(STORES) target/stores/installed.txt || { \
+	  $(call ensure,python3,python3 python3-venv) && rm -rf target/stores && python3 -m venv target/stores && \
+	  target/stores/bin/pip install --quiet --disable-pip-version-check --requirement $(STORES) && \
+	  cp $(STORES) target/stores/installed.txt; }
+
 tools-lint:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
 	  echo "Type: rustup component add rustfmt clippy" >&2; exit 1; }
@@ -80,6 +88,6 @@ tools-bench:
 	@$(call ensure,curl,curl)
 
 # $(call ensure,COMMAND,PACKAGES): COMMAND is there afterwards, or it is said how to get it.
-ensure = command -v $(1) >/dev/null || { \
+ensure = { command -v $(1) >/dev/null || \
   if [ -n "$(APT)" ]; then apt-get update -qq && apt-get install -y -qq $(2); \
   else echo "$(1) is missing. On Debian or Ubuntu type: sudo apt-get install $(2)" >&2; exit 1; fi; }

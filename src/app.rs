@@ -80,6 +80,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         let api = Data::new(Api {
             dispatcher: dispatcher.clone(),
             scripts,
+            sources: options.sources(),
             defaults,
             ceiling: options.ceilings.ceiling(),
             bounds: options.http(),

@@ -86,6 +86,7 @@ fn read_source(path: &Path) -> Result<Source, CommandError> {
     let text = text.map_err(unreadable)?;
     if text.len() > Script::CODE_BYTES_MAX {
         return Err(ScriptRefusal::CodeTooLarge {
+            field: Script::CODE_FILE_NAME,
             bytes: text.len(),
             most: Script::CODE_BYTES_MAX,
         }

@@ -27,4 +27,5 @@ pub mod http;
 pub mod sandbox;
 pub mod scripts;
 pub mod selftest;
+pub mod sources;
 pub mod store;

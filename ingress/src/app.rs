@@ -7,6 +7,7 @@ use crate::door::{self, Door};
 use crate::keys::{self, KeyFileError, KeyRing};
 use crate::limits::{InFlight, Limits};
 use crate::proxy::Upstream;
+use crate::sources::{Sources, SourcesError};
 use crate::{pages, tasks};
 use actix_cors::Cors;
 use actix_web::dev::{Extensions, Server};
@@ -39,6 +40,9 @@ pub enum ServeError {
     /// The keys.
     #[error("--keys-file: {0}")]
     Keys(#[from] KeyFileError),
+    /// Scripts that requests only point at.
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
     /// The address.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -54,10 +58,10 @@ pub enum ServeError {
 
 /// Lets requests through until it is told to stop.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
-    let door = Data::new(door(options)?);
-    let listener = listen(options)?;
-    let address = listener.local_addr()?;
     System::new().block_on(async {
+        let door = Data::new(door(options)?);
+        let listener = listen(options)?;
+        let address = listener.local_addr()?;
         let server = http_server(options, &door, listener)?;
         let sweeping = tasks::sweep(door.clone());
         let watching = tasks::watch_keys(door.clone(), options.keys_file.clone());
@@ -95,6 +99,7 @@ fn door(options: &ServeOptions) -> Result<Door, ServeError> {
         in_flight: InFlight::default(),
         requests_per_client: options.requests_per_client,
         keys,
+        sources: options.sources.checked()?.map(Sources::new).transpose()?,
         url_bytes: as_usize(options.url_bytes.as_u64()),
         header_bytes: as_usize(options.header_bytes.as_u64()),
         stopping: AtomicBool::new(false),

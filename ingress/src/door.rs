@@ -9,12 +9,15 @@ use crate::limits::{Class, Exceeded, InFlight, Limits, Standing, Visit};
 use crate::pages;
 use crate::problem::{Code, Problem};
 use crate::proxy::{Introduction, Upstream};
+use crate::sources::Sources;
 use crate::target::{NoTarget, Target};
-use crate::unread;
+use crate::unread::{self, SharedPayload};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{
-    AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -28,6 +31,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const JSON: &[u8] = b"application/json";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Longest request id that is taken from a client, bytes.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -47,6 +51,8 @@ pub(crate) struct Door {
     pub requests_per_client: u32,
     /// The keys, if keys are needed.
     pub keys: Option<Arc<KeyRing>>,
+    /// Where scripts may come from, if from anywhere.
+    pub sources: Option<Sources>,
     /// Longest target of a request, bytes.
     pub url_bytes: usize,
     /// Longest head beside the target, bytes.
@@ -151,7 +157,11 @@ fn admit(request: &ServiceRequest) -> Result<Admitted, Refused> {
     };
     let address = door.trust.client_address(peer.ip(), request.headers());
     let client = Client::of(address);
-    let who = |asker| Introduction { address, asker };
+    let who = |asker| Introduction {
+        address,
+        asker,
+        script: None,
+    };
     let (class, scope) = match target {
         // Whoever watches over this process must not be told to wait.
         Target::Live | Target::Ready => {
@@ -305,7 +315,7 @@ async fn answer<B: MessageBody + 'static>(
             request.headers_mut().remove(API_KEY);
             request.headers_mut().remove(AUTHORIZATION);
             let (request, payload) = request.into_parts();
-            let response = to_service(&request, payload, &admitted.who, admitted.visit).await;
+            let response = to_service(&request, payload, admitted.who, admitted.visit).await;
             ServiceResponse::new(request, response)
         }
     };
@@ -318,18 +328,52 @@ async fn answer<B: MessageBody + 'static>(
 async fn to_service(
     request: &HttpRequest,
     payload: Payload,
-    who: &Introduction,
+    who: Introduction,
     visit: Option<Visit>,
 ) -> HttpResponse {
     let Some(visit) = visit else {
         unreachable!("whatever goes to the service has been counted");
     };
     let payload = Rc::new(RefCell::new(payload));
-    let passed = upstream_of(request).pass(request, Rc::clone(&payload), *who, visit);
-    match passed.await {
+    match pass_on(request, Rc::clone(&payload), who, visit).await {
         Ok(response) => response,
         Err(problem) => unread::hold(problem.into_response(), payload).await,
     }
+}
+
+async fn pass_on(
+    request: &HttpRequest,
+    payload: SharedPayload,
+    mut who: Introduction,
+    visit: Visit,
+) -> Result<HttpResponse, Problem> {
+    let upstream = upstream_of(request);
+    let mut upload = upstream.receive(request, payload).await?;
+    if let (Some(sources), Some(upload)) = (&door_of(request).sources, &mut upload)
+        && may_name_a_source(request)
+    {
+        let gathered = upload.gather().await;
+        let body = gathered.map_err(|error| upstream.upload_problem(error))?;
+        who.script = sources.of_body(&body).await?;
+    }
+    upstream.pass(request, upload, &who, visit).await
+}
+
+/// Execute and jobs with a JSON body.
+fn may_name_a_source(request: &HttpRequest) -> bool {
+    let runs_code = matches!(
+        Target::of(request.method(), request.uri()),
+        Ok(Target::Api {
+            class: Class::Run,
+            ..
+        })
+    );
+    let content_type = request.headers().get(CONTENT_TYPE);
+    let is_json = content_type.is_none_or(|content_type| {
+        let essence = content_type.as_bytes().split(|byte| *byte == b';').next();
+        essence.is_some_and(|essence| essence.trim_ascii().eq_ignore_ascii_case(JSON))
+    });
+    request.method() == Method::POST && runs_code && is_json
 }
 
 /// The client's own id where it is fit, or a new one; either way it is what the service is told.

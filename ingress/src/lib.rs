@@ -1,7 +1,8 @@
 //! The ingress of Sandpiper: the only part that faces the public.
 //!
 //! One request's way: `door` measures its head, reads what it is for (`target`), finds out who asks (`client`, `keys`),
-//! holds it to its quotas (`limits`), and lets it through to the service (`proxy`) or to a page (`pages`). `app` puts
+//! holds it to its quotas (`limits`), fetches the script that it only names (`sources`), and lets it through to the service
+//! (`proxy`) or to a page (`pages`). `app` puts
 //! them together; `config` has every option. It shares nothing with the service but HTTP.
 
 pub mod app;
@@ -10,11 +11,13 @@ mod client;
 pub mod config;
 mod door;
 mod health;
+mod hex;
 pub mod keys;
 mod limits;
 mod pages;
 mod problem;
 mod proxy;
+pub mod sources;
 mod target;
 mod tasks;
 mod unread;

@@ -15,10 +15,14 @@ pub(crate) enum Code {
     InvalidPath,
     /// The body broke off, or is not what its headers say.
     InvalidBody,
+    /// A field of the body is not what it should be.
+    InvalidField,
     /// No key was given, or none that is known.
     Unauthorized,
     /// The key may not do this.
     Forbidden,
+    /// Scripts may not come from there.
+    SourceNotAllowed,
     /// There is no such page.
     NotFound,
     /// Pages are only read; and two methods are never passed on.
@@ -27,16 +31,26 @@ pub(crate) enum Code {
     BodyTimeout,
     /// The body is longer than `--body-bytes`.
     BodyTooLarge,
+    /// What lies there is no script that can be run.
+    SourceUnfit,
+    /// The host of a script does not give it.
+    SourceUnavailable,
     /// The target is longer than `--url-bytes`.
     UrlTooLong,
     /// A bound of requests was reached.
     RateLimited,
     /// The head is longer than `--header-bytes`.
     HeadTooLarge,
+    /// A script could not be written to the folder.
+    SourceNotKept,
     /// The service cannot be reached, or broke off before it answered.
     ServiceUnreachable,
+    /// All room for scripts is taken by those in use.
+    SourcesFull,
     /// The service did not answer in time.
     ServiceTimeout,
+    /// The host of a script did not answer in time.
+    SourceTimeout,
 }
 
 impl Code {
@@ -45,16 +59,25 @@ impl Code {
         match self {
             Self::InvalidPath => (400, "invalid_path", "The path is not one that is served"),
             Self::InvalidBody => (400, "invalid_body", "The body cannot be read"),
+            Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
             Self::Unauthorized => (401, "unauthorized", "A key is needed"),
             Self::Forbidden => (403, "forbidden", "The key may not do this"),
+            Self::SourceNotAllowed => {
+                (403, "source_not_allowed", "Scripts may not come from there")
+            }
             Self::NotFound => (404, "not_found", "There is nothing at this path"),
             Self::MethodNotAllowed => (405, "method_not_allowed", "The path has no such method"),
             Self::BodyTimeout => (408, "body_timeout", "The body took too long to arrive"),
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
             Self::UrlTooLong => (414, "url_too_long", "The URL is too long"),
+            Self::SourceUnfit => (422, "source_unfit", "The script cannot be taken"),
+            Self::SourceUnavailable => (424, "source_unavailable", "The script cannot be had"),
             Self::RateLimited => (429, "rate_limited", "Too many requests"),
             Self::HeadTooLarge => (431, "head_too_large", "The request's head is too large"),
+            Self::SourceNotKept => (500, "source_not_kept", "The script could not be kept"),
             Self::ServiceUnreachable => (502, "service_unreachable", "The service did not answer"),
+            Self::SourcesFull => (503, "sources_full", "There is no room for the script"),
+            Self::SourceTimeout => (504, "source_timeout", "The script was not here in time"),
             Self::ServiceTimeout => (504, "service_timeout", "The service did not answer in time"),
         }
     }
@@ -65,6 +88,7 @@ impl Code {
 pub(crate) struct Problem {
     code: Code,
     detail: String,
+    field: Option<&'static str>,
     retry_after: Option<Duration>,
 }
 
@@ -76,6 +100,8 @@ struct Body<'a> {
     status: u16,
     code: &'static str,
     detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
 }
 
 impl Problem {
@@ -84,8 +110,16 @@ impl Problem {
         Self {
             code,
             detail: detail.into(),
+            field: None,
             retry_after: None,
         }
+    }
+
+    /// Names the field of the body.
+    #[must_use]
+    pub(crate) fn field(mut self, field: &'static str) -> Self {
+        self.field = Some(field);
+        self
     }
 
     /// Says when it is worth another try.
@@ -122,6 +156,7 @@ impl Problem {
             status,
             code,
             detail: &self.detail,
+            field: self.field,
         };
         // Made of strings and numbers: writing it to memory cannot fail.
         response.body(serde_json::to_vec(&body).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! What happens in the background: clients are forgotten, and the file of keys is read again.
+//! What happens in the background: clients and old scripts are forgotten, and the file of keys is read again.
 
 use crate::door::Door;
 use crate::keys;
@@ -11,19 +11,25 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-/// Between two looks for clients whose quota is whole again.
+/// Between two looks for clients whose quota is whole again, and for scripts that nobody uses.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Between two looks at the file of keys.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 
-/// Forgets clients that have used nothing for a while.
+/// Forgets clients that have used nothing for a while, and scripts that nobody has.
 pub(crate) fn sweep(door: Data<Door>) -> JoinHandle<()> {
     rt::spawn(async move {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
             let door = door.clone();
             // A million clients take some milliseconds, for which no request should wait.
-            let _ = rt::task::spawn_blocking(move || door.limits.sweep()).await;
+            let swept = rt::task::spawn_blocking(move || {
+                door.limits.sweep();
+                if let Some(sources) = &door.sources {
+                    sources.sweep();
+                }
+            });
+            let _ = swept.await;
         }
     })
 }

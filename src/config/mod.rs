@@ -154,6 +154,10 @@ pub struct ServeOptions {
         default_value = "example-scripts"
     )]
     pub scripts_dir: PathBuf,
+    /// Folder in which an ingress with --source-allow puts the scripts that requests only point at. Set it only where
+    /// nobody but that ingress can reach this port
+    #[arg(long, env = "SANDPIPER_SOURCES_DIR", value_name = "DIR")]
+    pub sources_dir: Option<PathBuf>,
     /// The walls.
     #[command(flatten)]
     pub walls: WallOptions,

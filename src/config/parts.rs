@@ -2,9 +2,10 @@
 
 use super::{CeilingOptions, LimitOptions, ServeOptions, Unfit, WallOptions};
 use crate::actors::{DispatcherOptions, QueueBounds};
-use crate::domain::{Ceiling, LimitError, Limits};
+use crate::domain::{Ceiling, LimitError, Limits, Script};
 use crate::http::HttpBounds;
 use crate::sandbox::{SandboxOptions, ZygotePlan};
+use crate::sources::SourceFolder;
 use crate::store::{MemoryStoreBounds, RecentBounds};
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -144,6 +145,13 @@ impl ServeOptions {
             netcheck_host: self.netcheck_host,
             client_header: self.client_header.clone(),
         }
+    }
+
+    /// For scripts from elsewhere.
+    #[must_use]
+    pub fn sources(&self) -> Option<SourceFolder> {
+        let path = self.sources_dir.clone()?;
+        Some(SourceFolder::new(path, Script::CODE_BYTES_MAX))
     }
 
     /// For the memory store.

@@ -34,6 +34,8 @@ pub struct Script {
 pub struct ScriptDraft {
     /// Source that runs first.
     pub code: Option<String>,
+    /// Source from elsewhere, in the place of `code`.
+    pub source: Option<String>,
     /// An example script, already found by name, that runs after `code`.
     pub file: Option<Source>,
     /// Bound to the global `input`.
@@ -48,11 +50,13 @@ pub struct ScriptDraft {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptRefusal {
     /// Neither `code` nor `file`.
-    #[error("give `code`, `file`, or both")]
+    #[error("give `code` or `source`, a `file`, or both")]
     MissingCode,
     /// Longer than [`Script::CODE_BYTES_MAX`].
-    #[error("`code` has {bytes} bytes; the most is {most}")]
+    #[error("`{field}` has {bytes} bytes; the most is {most}")]
     CodeTooLarge {
+        /// `code` or `source`.
+        field: &'static str,
         /// Length of the code.
         bytes: usize,
         /// The bound.
@@ -81,15 +85,23 @@ impl Script {
 
     /// The name under which error positions refer to the client's own `code`.
     pub const CODE_FILE_NAME: &'static str = "code";
+    /// The name under which they refer to what came from elsewhere.
+    pub const SOURCE_FILE_NAME: &'static str = "source";
 
     /// Checks a draft.
     pub fn new(draft: ScriptDraft) -> Result<Self, ScriptRefusal> {
         let mut sources = Vec::with_capacity(2);
-        if let Some(code) = draft.code {
-            check_code(&code)?;
+        if draft.code.is_some() && draft.source.is_some() {
+            let detail = "give `code` or `source`, not both".to_owned();
+            return Err(invalid(Self::SOURCE_FILE_NAME, detail));
+        }
+        let written = draft.code.map(|text| (Self::CODE_FILE_NAME, text));
+        let fetched = draft.source.map(|text| (Self::SOURCE_FILE_NAME, text));
+        if let Some((name, text)) = written.or(fetched) {
+            check_code(name, &text)?;
             sources.push(Source {
-                file_name: Self::CODE_FILE_NAME.to_owned(),
-                text: code,
+                file_name: name.to_owned(),
+                text,
             });
         }
         sources.extend(draft.file);
@@ -158,17 +170,18 @@ impl Script {
     }
 }
 
-fn check_code(code: &str) -> Result<(), ScriptRefusal> {
+fn check_code(field: &'static str, code: &str) -> Result<(), ScriptRefusal> {
     if code.len() > Script::CODE_BYTES_MAX {
         return Err(ScriptRefusal::CodeTooLarge {
+            field,
             bytes: code.len(),
             most: Script::CODE_BYTES_MAX,
         });
     }
     match code.find('\0') {
         Some(position) => Err(invalid(
-            "code",
-            format!("`code` has a NUL character at byte {position}; write it as \\0"),
+            field,
+            format!("`{field}` has a NUL character at byte {position}; write it as \\0"),
         )),
         None => Ok(()),
     }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use std::fmt;
 
 /// Every field there is, for the message that refuses another.
-const NAMES: &str = "code, file, globals, input, kind, language, limits, seed";
+const NAMES: &str = "code, file, globals, input, kind, language, limits, seed, source";
 const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
 /// Members of one object that are looked at; no object here may have as many.
 const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
@@ -20,6 +20,8 @@ const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
 pub(super) struct Fields {
     pub(super) code: Option<String>,
     pub(super) file: Option<String>,
+    /// Where a script lies is for the ingress; here it only counts that there is one.
+    pub(super) has_source: bool,
     pub(super) input: Option<JsonText>,
     pub(super) globals: Vec<Global>,
     pub(super) limits: RequestedLimits,
@@ -102,6 +104,7 @@ impl Fields {
             "language" => "language",
             "limits" => "limits",
             "seed" => "seed",
+            "source" => "source",
             _ => return Err(unknown(name, NAMES)),
         };
         if self.given.contains(&name) {
@@ -119,6 +122,7 @@ impl Fields {
             "globals" => self.globals = globals(given)?,
             "limits" => self.limits = limits(given)?,
             "seed" => self.seed = Some(seed(given)?),
+            "source" => self.has_source = true,
             "language" => one_of(name, &given.string(name)?, "javascript", "typescript")?,
             _ => one_of(name, &given.string(name)?, "script", "module")?,
         }

@@ -22,6 +22,7 @@ pub use view::execution_json;
 use crate::actors::DispatcherHandle;
 use crate::domain::{Ceiling, Limits};
 use crate::scripts::ScriptLibrary;
+use crate::sources::SourceFolder;
 use actix_web::http::header::HeaderName;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub struct Api {
     pub dispatcher: DispatcherHandle,
     /// The example scripts.
     pub scripts: ScriptLibrary,
+    /// Where scripts from elsewhere lie, if there are any.
+    pub sources: Option<SourceFolder>,
     /// What a client gets that asks for nothing.
     pub defaults: Limits,
     /// The most it may ask for.

@@ -8,10 +8,15 @@ use super::form;
 use super::problem::{Code, Problem};
 use crate::actors::answers::Submission;
 use crate::domain::{JobId, Limits, Script, ScriptDraft};
+use crate::sources::SourceError;
 use actix_web::HttpRequest;
-use actix_web::web::{Payload, Query};
+use actix_web::http::header::HeaderName;
+use actix_web::web::{self, Payload, Query};
 use serde::Deserialize;
 use std::sync::Arc;
+
+/// In which the ingress names a script that it has fetched. Clients cannot send it: the ingress takes it from them.
+const SOURCE_HEADER: HeaderName = HeaderName::from_static("sandpiper-source");
 
 /// The query of execute and jobs.
 #[derive(Debug, Deserialize)]
@@ -47,7 +52,11 @@ pub(super) async fn read(
         fields.set_file_from_query(file)?;
     }
     let limits = Limits::within(&fields.limits, &api.defaults, &api.ceiling)?;
-    let script = Script::new(draft(api, fields)?)?;
+    let source = match fields.has_source {
+        true => Some(source_of(api, request).await?),
+        false => None,
+    };
+    let script = Script::new(draft(api, fields, source)?)?;
     Ok(Submission {
         id: JobId::generate(),
         script: Arc::new(script),
@@ -56,7 +65,33 @@ pub(super) async fn read(
     })
 }
 
-fn draft(api: &Api, fields: Fields) -> Result<ScriptDraft, Problem> {
+/// The script from elsewhere, by what the ingress says of it.
+async fn source_of(api: &Api, request: &HttpRequest) -> Result<String, Problem> {
+    let unsupported =
+        |detail: &str| Problem::new(Code::Unsupported, detail).with("field", "source");
+    let Some(folder) = api.sources.clone() else {
+        return Err(unsupported(
+            "`source` is not supported here: it needs --sources-dir, and an ingress with --source-allow",
+        ));
+    };
+    let named = request.headers().get(SOURCE_HEADER);
+    let named = named
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let Some(sha256) = named else {
+        return Err(unsupported(
+            "`source` was not fetched: it must be JSON that came through an ingress with --source-allow",
+        ));
+    };
+    let read = web::block(move || folder.read(&sha256)).await;
+    read.unwrap_or(Err(SourceError::Missing))
+        .map_err(|error| match error {
+            SourceError::NoName => Problem::invalid_field("source", error.to_string()),
+            SourceError::Missing => Problem::new(Code::SourceMissing, error.to_string()),
+        })
+}
+
+fn draft(api: &Api, fields: Fields, source: Option<String>) -> Result<ScriptDraft, Problem> {
     let file = match fields.file {
         None => None,
         Some(name) => match api.scripts.get(&name) {
@@ -66,6 +101,7 @@ fn draft(api: &Api, fields: Fields) -> Result<ScriptDraft, Problem> {
     };
     Ok(ScriptDraft {
         code: fields.code,
+        source,
         file,
         input: fields.input,
         globals: fields.globals,

@@ -236,6 +236,7 @@ mod tests {
         let json = |text: &str| JsonText::parse(text.to_owned()).unwrap();
         let script = Script::new(ScriptDraft {
             code: Some("var é = 1;".to_owned()),
+            source: None,
             file: Some(Source {
                 file_name: "pi.js".to_owned(),
                 text: "input".to_owned(),

@@ -57,6 +57,7 @@ pub(crate) fn answer_on(mut stream: TcpStream) -> Option<Answer> {
         match stream.read(&mut chunk) {
             Ok(0) => break,
             Ok(length) => received.extend_from_slice(&chunk[..length]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             // It was closed while bytes of ours were still unread; what came before counts.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
             Err(error) => panic!("no answer, and no end: {error}"),

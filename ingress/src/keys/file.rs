@@ -1,6 +1,7 @@
 //! The file of keys: JSON, without a secret in it.
 
-use super::{Digest, KeyId, Scope, from_hex, to_hex};
+use super::{KeyId, Scope};
+use crate::hex::{Digest, from_hex, to_hex};
 use crate::limits::Quota;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::HashSet;

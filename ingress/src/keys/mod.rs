@@ -13,6 +13,7 @@ pub use file::{KeyFileError, load};
 pub use new::{NewKey, write_new};
 pub use ring::{Key, KeyRing, Unknown};
 
+use crate::hex::{from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -60,9 +61,6 @@ impl FromStr for KeyId {
     }
 }
 
-/// SHA-256 of a secret.
-type Digest = [u8; 32];
-
 /// A key as its holder sends it.
 struct Presented {
     id: KeyId,
@@ -83,29 +81,4 @@ impl Presented {
     fn to_text(&self) -> String {
         format!("{PREFIX}{}_{}", self.id, to_hex(&self.secret))
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .map(|digit| char::from(DIGITS[usize::from(digit)]))
-        .collect()
-}
-
-fn from_hex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let text = text.as_bytes();
-    if text.len() != BYTES * 2 {
-        return None;
-    }
-    let mut bytes = [0; BYTES];
-    for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(digits[0])? << 4 | digit(digits[1])?;
-    }
-    Some(bytes)
 }

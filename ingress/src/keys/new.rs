@@ -1,7 +1,8 @@
 //! Making a key: `sandpiper-ingress key new`.
 
 use super::file::{Entry, KeyFile, KeyFileError, load, store};
-use super::{Digest, KeyId, Presented, Scope};
+use super::{KeyId, Presented, Scope};
+use crate::hex::Digest;
 use crate::limits::Quota;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;

@@ -1,7 +1,8 @@
 //! The keys that count now. A new file replaces them while requests go on.
 
 use super::file::{Entry, KeyFile};
-use super::{Digest, KeyId, Presented, Scope};
+use super::{KeyId, Presented, Scope};
+use crate::hex::Digest;
 use crate::limits::{KeyBuckets, Quotas};
 use governor::clock::DefaultClock;
 use sha2::{Digest as _, Sha256};

@@ -1,15 +1,17 @@
 //! Which headers pass, in both directions.
 
-use crate::asker::Asker;
+use super::Introduction;
+use crate::hex::to_hex;
 use actix_web::http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
     X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
-use std::net::IpAddr;
 
 /// Tells the service who is asking. Only the ingress may say anything under this prefix.
 pub(super) const OWN_PREFIX: &str = "sandpiper-";
+/// The SHA-256 of a script that a request only points at: tells the service what to run, and the client what was run.
+const SOURCE: HeaderName = HeaderName::from_static("sandpiper-source");
 const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -78,13 +80,22 @@ fn copy(from: &HeaderMap, name: &HeaderName, value: &HeaderValue, to: &mut Heade
     }
 }
 
-/// Says who is asking: the address for logs, the asker for the queue.
-pub(super) fn introduce(client: IpAddr, asker: Asker, to: &mut HeaderMap) {
+/// Says who is asking: the address for logs, the asker for the queue; and which script is meant.
+pub(super) fn introduce(who: &Introduction, to: &mut HeaderMap) {
     let mut insert = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::try_from(text) {
             to.insert(name, value);
         }
     };
-    insert(X_FORWARDED_FOR, client.to_canonical().to_string());
-    insert(CLIENT, asker.to_string());
+    insert(X_FORWARDED_FOR, who.address.to_canonical().to_string());
+    insert(CLIENT, who.asker.to_string());
+    name_script(who, to);
+}
+
+/// Says which script is meant by a request that points at one, to the service and to the client.
+pub(super) fn name_script(who: &Introduction, to: &mut HeaderMap) {
+    let Some(script) = &who.script else { return };
+    if let Ok(value) = HeaderValue::try_from(to_hex(script.digest())) {
+        to.insert(SOURCE, value);
+    }
 }

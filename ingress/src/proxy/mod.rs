@@ -10,6 +10,7 @@ mod upload;
 use crate::asker::Asker;
 use crate::limits::Visit;
 use crate::problem::{Code, Problem};
+use crate::sources::OnShelf;
 use crate::unread::SharedPayload;
 use actix_web::body::{BodySize, BoxBody, None as NoBody};
 use actix_web::dev::fn_service;
@@ -26,7 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
-use upload::{Upload, UploadError};
+pub(crate) use upload::Upload;
+use upload::UploadError;
 
 /// Kept shorter than the service keeps idle connections, so that it is never the service that closes first.
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(15);
@@ -62,12 +64,14 @@ pub(crate) struct Upstream {
 }
 
 /// Who asks, as the service is told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Introduction {
     /// Where from.
     pub address: IpAddr,
     /// Counted as whom.
     pub asker: Asker,
+    /// The script that the request only points at. It stays in its folder while this lives.
+    pub script: Option<OnShelf>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -106,11 +110,10 @@ impl Upstream {
     pub(crate) async fn pass(
         &self,
         request: &HttpRequest,
-        payload: SharedPayload,
-        who: Introduction,
+        upload: Option<Upload>,
+        who: &Introduction,
         visit: Visit,
     ) -> Result<HttpResponse, Problem> {
-        let upload = self.receive(request, payload).await?;
         let is_repeatable =
             upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
         let mut sent = self.send(request, who, upload).await;
@@ -120,7 +123,11 @@ impl Upstream {
         let is_reached = !matches!(sent, Err(ref error) if is_unreachable(error));
         self.note(is_reached);
         match sent {
-            Ok(answer) => Ok(self.answer(request.method(), answer, visit)),
+            Ok(answer) => {
+                let mut response = self.answer(request.method(), answer, visit);
+                headers::name_script(who, response.headers_mut());
+                Ok(response)
+            }
             Err(error) => Err(self.problem(&error)),
         }
     }
@@ -139,7 +146,7 @@ impl Upstream {
     }
 
     /// The body, once its first bytes are here; `None` where there is none.
-    async fn receive(
+    pub(crate) async fn receive(
         &self,
         request: &HttpRequest,
         payload: SharedPayload,
@@ -165,7 +172,7 @@ impl Upstream {
     async fn send(
         &self,
         request: &HttpRequest,
-        who: Introduction,
+        who: &Introduction,
         upload: Option<Upload>,
     ) -> Result<ClientResponse, SendRequestError> {
         let path = request.uri().path_and_query().cloned();
@@ -175,7 +182,7 @@ impl Upstream {
             .request(request.method().clone(), uri)
             .no_decompress();
         headers::copy_request(request.headers(), passed.headers_mut());
-        headers::introduce(who.address, who.asker, passed.headers_mut());
+        headers::introduce(who, passed.headers_mut());
         match upload {
             Some(upload) => passed.send_body(upload).await,
             // Not `send`, which says that there is a body of no bytes.
@@ -252,7 +259,7 @@ impl Upstream {
         }
     }
 
-    fn upload_problem(&self, error: UploadError) -> Problem {
+    pub(crate) fn upload_problem(&self, error: UploadError) -> Problem {
         let options = &self.options;
         match error {
             UploadError::TooLong => Problem::new(

@@ -1,10 +1,11 @@
-//! A request's body on its way to the service: passed on as it comes, bounded in bytes and in time.
+//! A request's body on its way to the service: passed on as it comes, or gathered first where it must be looked at; bounded
+//! in bytes and in time.
 //!
 //! The HTTP client below sends it in pieces of at least eight kilobytes, or at its end.
 
 use crate::unread::SharedPayload;
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::web::Bytes;
+use actix_web::web::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Why a body did not arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UploadError {
+pub(crate) enum UploadError {
     #[error("the body is longer than its bound")]
     TooLong,
     #[error("the body took too long")]
@@ -22,7 +23,7 @@ pub(super) enum UploadError {
 }
 
 /// A body that is arriving.
-pub(super) struct Upload {
+pub(crate) struct Upload {
     payload: SharedPayload,
     first: Option<Bytes>,
     size: BodySize,
@@ -57,6 +58,26 @@ impl Upload {
             Some(chunk) => self.first = Some(chunk?),
         }
         Ok(())
+    }
+
+    /// Waits for all of it.
+    pub(crate) async fn gather(&mut self) -> Result<Bytes, UploadError> {
+        let mut whole = BytesMut::new();
+        let mut first = self.first.take();
+        loop {
+            let next = match first.take() {
+                Some(chunk) => Some(Ok(chunk)),
+                None => std::future::poll_fn(|context| self.poll_chunk(context)).await,
+            };
+            match next {
+                Some(chunk) => whole.extend_from_slice(&chunk?),
+                None => break,
+            }
+        }
+        let whole = whole.freeze();
+        self.size = BodySize::Sized(u64::try_from(whole.len()).unwrap_or(u64::MAX));
+        self.first = Some(whole.clone());
+        Ok(whole)
     }
 
     fn poll_chunk(

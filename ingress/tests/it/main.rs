@@ -10,4 +10,5 @@ mod limits;
 mod pages;
 mod proxy;
 mod service;
+mod sources;
 mod support;

@@ -14,6 +14,16 @@ use std::time::{Duration, Instant};
 /// Slower than anything here may be, so that a hang is a failure and not a wait.
 pub(crate) const WITHIN: Duration = Duration::from_secs(20);
 
+/// A program that is not ours, gone with its test.
+pub(crate) struct Tool(pub(crate) Child);
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A process of the tests, gone with its test.
 pub(crate) struct Running {
     child: Child,
@@ -106,6 +116,15 @@ impl Running {
 
 /// An ingress in front of the service on this port.
 pub(crate) fn ingress(api_port: u16, options: &[&str]) -> Running {
+    ingress_with(api_port, options, &[])
+}
+
+/// With environment variables more.
+pub(crate) fn ingress_with(
+    api_port: u16,
+    options: &[&str],
+    variables: &[(&str, String)],
+) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
     command
         .args([
@@ -119,6 +138,7 @@ pub(crate) fn ingress(api_port: u16, options: &[&str]) -> Running {
         .args(options)
         // Not a page that happens to be built.
         .env("SANDPIPER_INGRESS_HTTP_WORKERS", "2")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(std::env::temp_dir());
     Running::start(command)
 }

@@ -2,6 +2,10 @@
 //!
 //! The only place that reads the environment. What is in an options struct has been checked.
 
+mod sources;
+
+pub use sources::SourceOptions;
+
 use crate::client::Trust;
 use crate::keys::{NewKey, Scope};
 use crate::limits::{Quota, Quotas};
@@ -257,6 +261,10 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_INGRESS_DRAIN_MS", value_name = "MS", value_parser = range(0, 600_000), default_value = "9000")]
     pub drain_ms: u64,
 
+    /// Where the scripts may come from that requests only point at.
+    #[command(flatten)]
+    pub sources: SourceOptions,
+
     /// How the log is written, on standard error
     #[arg(long, env = "SANDPIPER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -276,6 +284,11 @@ pub enum Unfit {
     /// Host and port make no address.
     #[error("--api-host: `{0}` is no address and no name of a host")]
     ApiHost(String),
+    /// Scripts need a folder.
+    #[error(
+        "--source-allow needs --sources-dir, a folder that the service reads with its own --sources-dir"
+    )]
+    NoSourcesDir,
 }
 
 impl ServeOptions {
