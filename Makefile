@@ -78,7 +78,8 @@ tools-test:
 tools-lint:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
 	  echo "Type: rustup component add rustfmt clippy" >&2; exit 1; }
-	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION)
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+	  env -u CARGO_TARGET_$(TARGET_VARIABLE)_RUSTFLAGS $(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION)
 
 tools-gvisor:
 	@$(call ensure,runsc,runsc)

@@ -234,7 +234,7 @@ mod tests {
         let shelf = folder.shelf(100, LONG);
         let script = shelf.put(b"1+2").unwrap();
         let name = to_hex(script.digest());
-        assert_eq!(folder.names(), [name.clone()]);
+        assert_eq!(folder.names(), std::slice::from_ref(&name));
         assert_eq!(fs::read(folder.0.join(&name)).unwrap(), b"1+2");
         assert_eq!(shelf.put(b"1+2").unwrap().digest(), script.digest());
         assert_eq!(folder.names(), [name]);
