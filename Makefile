@@ -1,4 +1,4 @@
-# make run     builds what is missing and serves on http://127.0.0.1:8081
+# make run     builds what is missing; the ingress on http://localhost:8080, the service on http://127.0.0.1:8081
 # make test    every test
 # make lint    format, clippy, licences
 # make bench   what it costs on this machine; nothing fails by it
@@ -27,13 +27,19 @@ endif
 # As root on a Debian system what is missing is installed; anybody else is told what to type.
 APT := $(if $(shell command -v apt-get),$(if $(filter 0,$(shell id -u)),yes))
 
+# Both, until Ctrl-C or the end of either. The ingress stops last, so that it still answers while the service drains.
 run: build
-	exec bin/sandpiper serve
+	@mkdir -p target/sources
+	@export SANDPIPER_SOURCES_DIR=target/sources SANDPIPER_INGRESS_SOURCES_DIR=target/sources; \
+	bin/sandpiper serve --host 127.0.0.1 --port 8081 --client-header sandpiper-client & service=$$!; \
+	bin/sandpiper-ingress serve --port 8080 --api-port 8081 & ingress=$$!; \
+	trap 'kill $$service 2>/dev/null || :; wait $$service || :; kill $$ingress 2>/dev/null || :' INT TERM EXIT; \
+	wait -n $$service $$ingress || :
 
 build: tools
-	$(CARGO) build --release --locked --target $(HOST)
+	$(CARGO) build --workspace --release --locked --target $(HOST)
 	mkdir -p bin
-	install target/$(HOST)/release/sandpiper bin/sandpiper
+	install target/$(HOST)/release/sandpiper target/$(HOST)/release/sandpiper-ingress bin
 
 test: tools tools-test
 	$(CARGO) test --workspace --locked --target $(HOST)
@@ -46,6 +52,7 @@ lint: tools tools-lint
 bench: build tools-bench
 	$(CARGO) bench --locked --target $(HOST) --bench sandbox
 	benches/run bin/sandpiper
+	benches/ingress bin/sandpiper bin/sandpiper-ingress
 
 test-gvisor: build tools-gvisor
 	$(RUNSC) $(CURDIR)/bin/sandpiper doctor
@@ -86,6 +93,7 @@ tools-gvisor:
 
 tools-bench:
 	@$(call ensure,wrk,wrk)
+	@$(call ensure,nginx,nginx-light)
 	@$(call ensure,curl,curl)
 
 # $(call ensure,COMMAND,PACKAGES): COMMAND is there afterwards, or it is said how to get it.

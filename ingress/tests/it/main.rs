@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
 mod bounds;
+mod documents;
 mod forwarded;
 mod hostile_http;
 mod keys;
