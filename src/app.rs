@@ -215,6 +215,7 @@ fn http_server(
     let server = HttpServer::new(move || {
         App::new()
             .app_data(api.clone())
+            .wrap(from_fn(http::close_unread))
             .wrap(from_fn(http::request_id))
             .configure(http::configure)
     })

@@ -13,10 +13,12 @@ mod process_stats;
 mod request_id;
 mod routes;
 mod submission;
+mod unread;
 mod view;
 
 pub use request_id::tag as request_id;
 pub use routes::configure;
+pub use unread::close as close_unread;
 pub use view::execution_json;
 
 use crate::actors::DispatcherHandle;

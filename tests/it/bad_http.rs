@@ -3,7 +3,7 @@
 use crate::raw::{answer_on, post};
 use crate::support::{Service, assert_refused, assert_serves};
 use serde_json::json;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
@@ -201,6 +201,54 @@ fn a_body_that_comes_too_slowly_is_given_up() {
         assert_refused(&answer, 408, "body_timeout", "slow");
         assert!(start.elapsed() < Duration::from_secs(10));
     }
+    assert_serves(&service);
+}
+
+#[test]
+fn a_body_that_nobody_waits_for_does_not_keep_its_connection() {
+    let service = Service::start_with(&["--body-bytes", "1KiB", "--body-timeout-ms", "300"]);
+    for (path, first, status) in [
+        ("/nothing", "1\r\na\r\n".to_owned(), 404),
+        ("/api/execute", "1\r\n{\r\n".to_owned(), 408),
+        (
+            "/api/jobs",
+            format!("1000\r\n{}\r\n", "a".repeat(4096)),
+            413,
+        ),
+    ] {
+        let head = [
+            &format!("POST {path} HTTP/1.1"),
+            "host: test",
+            "transfer-encoding: chunked",
+        ];
+        let mut stream = service.send_raw(&request(&head, first.as_bytes()));
+        let start = Instant::now();
+        let mut reader = stream.try_clone().unwrap();
+        // It is dripped into for as long as it takes it.
+        while stream.write_all(b"1\r\na\r\n").is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{path}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let mut answer = Vec::new();
+        let _ = reader.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        let begins = format!("HTTP/1.1 {status}");
+        assert!(
+            answer.is_empty() || answer.starts_with(&begins),
+            "{path}: {answer}"
+        );
+    }
+    // One that is here as a whole keeps it, whatever became of it.
+    let whole = "POST /nothing HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let last = "GET /nothing HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    let stream = service.send_raw(format!("{whole}{whole}{last}").as_bytes());
+    let answers = answer_on(stream).unwrap();
+    assert_eq!(
+        answers.text.matches("HTTP/1.1 404").count(),
+        2,
+        "{}",
+        answers.text
+    );
     assert_serves(&service);
 }
 
