@@ -31,10 +31,11 @@ APT := $(if $(shell command -v apt-get),$(if $(filter 0,$(shell id -u)),yes))
 run: build
 	@mkdir -p target/sources
 	@export SANDPIPER_SOURCES_DIR=target/sources SANDPIPER_INGRESS_SOURCES_DIR=target/sources; \
-	bin/sandpiper serve --host 127.0.0.1 --port 8081 --client-header sandpiper-client & service=$$!; \
-	bin/sandpiper-ingress serve --port 8080 --api-port 8081 & ingress=$$!; \
-	trap 'kill $$service 2>/dev/null || :; wait $$service || :; kill $$ingress 2>/dev/null || :' INT TERM EXIT; \
-	wait -n $$service $$ingress || :
+	setsid bin/sandpiper serve --host 127.0.0.1 --port 8081 --client-header sandpiper-client & service=$$!; \
+	setsid bin/sandpiper-ingress serve --port 8080 --api-port 8081 & ingress=$$!; \
+	trap 'trap - INT TERM HUP; kill $$service || :; wait $$service || :; kill $$ingress || :; wait' EXIT 2>/dev/null; \
+	trap 'exit 0' INT TERM HUP; \
+	wait -n $$service $$ingress || echo "one of the two has ended" >&2
 
 build: tools
 	$(CARGO) build --workspace --release --locked --target $(HOST)
@@ -53,6 +54,7 @@ bench: build tools-bench
 	$(CARGO) bench --locked --target $(HOST) --bench sandbox
 	benches/run bin/sandpiper
 	benches/ingress bin/sandpiper bin/sandpiper-ingress
+	benches/overload bin/sandpiper bin/sandpiper-ingress
 
 test-gvisor: build tools-gvisor
 	$(RUNSC) $(CURDIR)/bin/sandpiper doctor
@@ -94,6 +96,7 @@ tools-gvisor:
 tools-bench:
 	@$(call ensure,wrk,wrk)
 	@$(call ensure,nginx,nginx-light)
+	@$(call ensure,python3,python3)
 	@$(call ensure,curl,curl)
 
 # $(call ensure,COMMAND,PACKAGES): COMMAND is there afterwards, or it is said how to get it.

@@ -250,7 +250,7 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_LOG",
         value_name = "FILTER",
-        default_value = "info",
+        default_value = "info,actix_server=warn",
         value_parser = log_filter
     )]
     pub log: String,

@@ -273,7 +273,7 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_LOG",
         value_name = "FILTER",
-        default_value = "info"
+        default_value = "info,actix_server=warn"
     )]
     pub log: String,
 }
