@@ -4,16 +4,18 @@
 # make bench   what it costs on this machine; nothing fails by it
 # make test-gvisor  doctor, the selftest and the attackers under gVisor
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
+# make crashtest  services and databases are killed at random, CRASHES times, and no accepted job may be lost
 # make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build test lint bench fuzz soak test-gvisor advisories tools tools-test tools-lint tools-bench tools-gvisor
+.PHONY: run build test lint bench fuzz crashtest soak test-gvisor advisories tools tools-test tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 FUZZ_CASES ?= 20000
+CRASHES ?= 50
 RUNSC := runsc --platform=ptrace --network=none --ignore-cgroups do
 
 # Linked statically, wherever there is a static C library: a fork copies every mapping, and a program without shared
@@ -65,6 +67,9 @@ fuzz: tools
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --test it fuzz
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --lib frames
 
+crashtest: tools tools-test
+	CRASHES=$(CRASHES) $(CARGO) test --locked --target $(HOST) --test it crash:: -- --nocapture --test-threads 1
+
 soak: build
 	$(CARGO) bench --locked --target $(HOST) --bench soak
 
@@ -76,9 +81,11 @@ tools:
 	  echo "Rust is missing. Install 1.95 or newer from https://rustup.rs and try again." >&2; exit 1; }
 	@$(call ensure,cc,gcc libc6-dev)
 
-# Servers that the tests fetch scripts from as if from S3 and from Google Cloud Storage; again when the list has changed.
+# A Postgres that tests start themselves; and servers from which they fetch scripts as if from S3 and from Google Cloud
+# Storage, installed again when the list has changed.
 STORES := ingress/tests/stores.txt
 tools-test:
+	@[ -n "$(wildcard /usr/lib/postgresql/*/bin/initdb)" ] || $(call ensure,initdb,postgresql)
 	@cmp -s $(STORES) target/stores/installed.txt || { \
 	  $(call ensure,python3,python3 python3-venv) && rm -rf target/stores && python3 -m venv target/stores && \
 	  target/stores/bin/pip install --quiet --disable-pip-version-check --requirement $(STORES) && \

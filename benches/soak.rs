@@ -111,6 +111,8 @@ fn start() -> Service {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .args([
             "serve",
+            "--store",
+            "memory",
             "--port",
             "0",
             "--executors",

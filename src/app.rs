@@ -4,13 +4,13 @@
 //! answered. Stop: no new work, time for what
 //! runs, the rest killed, the port closed.
 
-use crate::actors::{Board, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
+use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::domain::Limits;
 use crate::http::{self, Api};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
-use crate::store::{JobStore, MemoryStore, RecentExecutions};
+use crate::store::{DurableStore, JobStore, MemoryStore, OpenError, RecentExecutions, StoreError};
 use actix::{Actor, SyncArbiter, System};
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -60,6 +60,12 @@ pub enum ServeError {
         /// Wanted.
         total: usize,
     },
+    /// The database of jobs.
+    #[error("--store: {0}")]
+    Store(#[from] OpenError),
+    /// It was reached, and then not.
+    #[error("--store: {0}")]
+    StoreLost(#[from] StoreError),
     /// The operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -75,8 +81,9 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let scripts = ScriptLibrary::load(&options.scripts_dir)?;
     let proof = prove_walls(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
+    let store = open_store(options)?;
     System::new().block_on(async {
-        let dispatcher = start_actors(options, proof, defaults).await?;
+        let dispatcher = start_actors(options, proof, defaults, store).await?;
         let api = Data::new(Api {
             dispatcher: dispatcher.clone(),
             scripts,
@@ -119,10 +126,21 @@ fn prove_walls(options: &ServeOptions) -> Result<Proof, SandboxError> {
     })
 }
 
+fn open_store(options: &ServeOptions) -> Result<Arc<dyn JobStore>, ServeError> {
+    Ok(match &options.store {
+        StoreChoice::Memory => Arc::new(MemoryStore::new(options.memory_store())),
+        StoreChoice::Durable(address) => {
+            let durable = options.durable_store(address.clone());
+            Arc::new(DurableStore::open(durable)?)
+        }
+    })
+}
+
 async fn start_actors(
     options: &ServeOptions,
     proof: Proof,
     net_check_limits: Limits,
+    store: Arc<dyn JobStore>,
 ) -> Result<DispatcherHandle, ServeError> {
     let board = Board::new(options.executors());
     // No zygote that comes later may have less than was proved.
@@ -136,9 +154,6 @@ async fn start_actors(
         })
     };
     wait_for_executors(&board).await?;
-    let store: Arc<dyn JobStore> = match options.store {
-        StoreChoice::Memory => Arc::new(MemoryStore::new(options.memory_store())),
-    };
     let recent = Arc::new(RecentExecutions::new(options.recent()));
     let dispatcher = Dispatcher::new(
         options.dispatcher(),
@@ -149,6 +164,7 @@ async fn start_actors(
         Arc::clone(&recent),
     )
     .start();
+    store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
     Ok(DispatcherHandle::new(Parts {
         dispatcher,
         store,

@@ -35,6 +35,9 @@ pub enum Refusal {
         /// When the next record expires.
         retry_after: Duration,
     },
+    /// The database cannot be reached; synchronous executions go on.
+    #[error("the store is not available")]
+    StoreUnavailable,
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,

@@ -10,7 +10,7 @@ use super::dispatcher::{
 };
 use crate::domain::{Job, JobId, JobState, Limits};
 use crate::sandbox::{IsolationLevel, WallReport};
-use crate::store::{Found, JobStore, RecentExecutions};
+use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
 use std::net::IpAddr;
@@ -128,7 +128,7 @@ impl DispatcherHandle {
 
     /// Jobs, newest first.
     pub async fn list(&self, query: ListQuery) -> Result<JobPage, Refusal> {
-        self.0.store.list(&query).await.map_err(broken)
+        self.0.store.list(&query).await.map_err(unavailable)
     }
 
     /// Stops a job, and waits until it has stopped.
@@ -141,6 +141,7 @@ impl DispatcherHandle {
             }
             Lookup::Found { .. } => {}
         }
+        self.0.store.cancel(id).await.map_err(unavailable)?;
         self.0
             .dispatcher
             .send(Cancel(id))
@@ -207,6 +208,7 @@ impl DispatcherHandle {
     /// Takes no new work and gives what runs `patience` to end; then stops it. Afterwards nothing runs,
     /// and what ran is recorded.
     pub async fn drain(&self, patience: Duration) {
+        self.0.store.hold();
         let _ = self.0.dispatcher.send(Drain).timeout(ANSWER_WITHIN).await;
         if !self.is_idle_within(patience).await {
             let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;
@@ -214,6 +216,7 @@ impl DispatcherHandle {
                 error!("some executions could not be stopped, or not be recorded");
             }
         }
+        self.0.store.close().await;
         self.0.drained.send_replace(true);
     }
 
@@ -237,9 +240,9 @@ impl DispatcherHandle {
     async fn look_up(
         &self,
         id: JobId,
-        found: Result<Found, crate::store::StoreError>,
+        found: Result<Found, StoreError>,
     ) -> Result<Lookup, Refusal> {
-        match found.map_err(broken)? {
+        match found.map_err(unavailable)? {
             Found::Job(job) => {
                 let queue_position = if job.state == JobState::Queued {
                     self.queue_position(id).await?
@@ -275,19 +278,16 @@ impl DispatcherHandle {
     }
 }
 
-/// The Dispatcher or the store did not answer: said in the log, not to the client.
-fn broken(failure: impl Into<Broken>) -> Refusal {
-    let failure: Broken = failure.into();
-    error!(error = %failure, "a part of the service did not answer");
-    Refusal::Internal
+/// The store did not do it: why is said in the log, not to the client.
+fn unavailable(failure: StoreError) -> Refusal {
+    error!(error = %failure, "the store did not answer");
+    Refusal::StoreUnavailable
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Broken {
-    #[error(transparent)]
-    Mailbox(#[from] MailboxError),
-    #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
+/// The Dispatcher did not answer: said in the log, not to the client.
+fn broken(failure: MailboxError) -> Refusal {
+    error!(error = %failure, "a part of the service did not answer");
+    Refusal::Internal
 }
 
 /// Cancels the job if whoever waits for it goes away.

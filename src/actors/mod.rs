@@ -5,6 +5,7 @@
 
 pub mod answers;
 mod board;
+mod claims;
 mod dispatcher;
 mod executor;
 mod handle;
@@ -13,6 +14,7 @@ mod queue;
 mod tests;
 
 pub use board::Board;
+pub use claims::Claims;
 pub use dispatcher::{Dispatcher, DispatcherOptions};
 pub use executor::{Execute, Executor, Runner, RunnerFactory, Task, sandboxes};
 pub use handle::{DispatcherHandle, Parts};

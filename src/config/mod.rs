@@ -7,10 +7,12 @@ mod parts;
 mod values;
 
 use crate::sandbox::IsolationLevel;
+use crate::store::Address;
 use actix_web::http::header::HeaderName;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use values::{address, bytes, class, log_filter, milliseconds, seconds};
 
 const KIB: u64 = 1024;
@@ -140,9 +142,18 @@ pub struct ServeOptions {
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "PORT", default_value_t = 8081)]
     pub port: u16,
-    /// Where jobs are remembered
-    #[arg(long, env = "SANDPIPER_STORE", default_value = "memory")]
+    /// Where jobs are remembered: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory
+    #[arg(
+        long,
+        env = "SANDPIPER_STORE",
+        value_name = "STORE",
+        default_value = "sqlite:data/sandpiper.db",
+        hide_env_values = true
+    )]
     pub store: StoreChoice,
+    /// Jobs that a node takes from the database for each executor: one runs, and the rest are at hand
+    #[arg(long, env = "SANDPIPER_CLAIMS_PER_EXECUTOR", value_name = "COUNT", default_value_t = 16, value_parser = value_parser!(u16).range(1..=1_000))]
+    pub claims_per_executor: u16,
     /// Executions at one time [default: one a core]
     #[arg(long, env = "SANDPIPER_EXECUTORS", value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
     pub executors: Option<u16>,
@@ -154,8 +165,8 @@ pub struct ServeOptions {
         default_value = "example-scripts"
     )]
     pub scripts_dir: PathBuf,
-    /// Folder in which an ingress with --source-allow puts the scripts that requests only point at. Set it only where
-    /// nobody but that ingress can reach this port
+    /// Folder in which the ingress puts the scripts that requests only point at. Set it only where nobody but that
+    /// ingress can reach this port
     #[arg(long, env = "SANDPIPER_SOURCES_DIR", value_name = "DIR")]
     pub sources_dir: Option<PathBuf>,
     /// The walls.
@@ -207,7 +218,7 @@ pub struct ServeOptions {
     /// How long a result stays readable, seconds
     #[arg(long, env = "SANDPIPER_RESULT_TTL_S", value_name = "S", default_value_t = 900, value_parser = seconds(1, 2_592_000))]
     pub result_ttl_s: u64,
-    /// Most jobs that the memory store holds
+    /// Most jobs that the memory store holds; a database has no such bound
     #[arg(long, env = "SANDPIPER_STORE_JOBS_MAX", value_name = "COUNT", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=100_000_000))]
     pub store_jobs_max: u32,
     /// Most bytes that the memory store holds
@@ -257,10 +268,29 @@ pub struct ServeOptions {
 }
 
 /// Where jobs are remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreChoice {
     /// In this process; jobs end with it
     Memory,
+    /// In a database
+    Durable(Address),
+}
+
+impl FromStr for StoreChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "memory" {
+            return Ok(Self::Memory);
+        }
+        if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Durable(Address::Sqlite(path.into())));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Durable(Address::Postgres(text.to_owned())));
+        }
+        Err("give sqlite:PATH, postgres://USER@HOST/DATABASE, or memory")
+    }
 }
 
 /// How the log is written.

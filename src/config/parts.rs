@@ -6,7 +6,7 @@ use crate::domain::{Ceiling, LimitError, Limits, Script};
 use crate::http::HttpBounds;
 use crate::sandbox::{SandboxOptions, ZygotePlan};
 use crate::sources::SourceFolder;
-use crate::store::{MemoryStoreBounds, RecentBounds};
+use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
 use std::num::NonZero;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -152,6 +152,18 @@ impl ServeOptions {
     pub fn sources(&self) -> Option<SourceFolder> {
         let path = self.sources_dir.clone()?;
         Some(SourceFolder::new(path, Script::CODE_BYTES_MAX))
+    }
+
+    /// For a store in a database.
+    #[must_use]
+    pub fn durable_store(&self, address: Address) -> DurableOptions {
+        DurableOptions {
+            address,
+            ttl: Duration::from_secs(self.result_ttl_s),
+            attempts_max: self.attempts_max,
+            executors: self.executors(),
+            claims_per_executor: usize::from(self.claims_per_executor),
+        }
     }
 
     /// For the memory store.

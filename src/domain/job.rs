@@ -1,6 +1,6 @@
 //! What a client submits, and where it is.
 
-use super::{Execution, Timestamp};
+use super::{Execution, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -114,6 +114,12 @@ impl ClientKey {
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
+
+    /// That text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A job as it stands.
@@ -133,7 +139,9 @@ pub struct Job {
     pub expires_at: Option<Timestamp>,
     /// How many executions were started for it.
     pub attempt: u32,
-    /// The execution that settled it.
+    /// How the execution that settled it ended.
+    pub outcome: Option<Outcome>,
+    /// That execution; left out of lists by stores that would have to read it.
     pub execution: Option<Arc<Execution>>,
 }
 

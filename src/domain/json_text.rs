@@ -13,6 +13,25 @@ pub struct JsonText(Box<RawValue>);
 #[error("not a JSON value: {0}")]
 pub struct InvalidJson(#[from] serde_json::Error);
 
+/// A value that may be left out: that it is `null` does not mean that it is not there.
+pub(crate) mod given_json {
+    use super::JsonText;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(
+        value: &Option<JsonText>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<JsonText>, D::Error> {
+        JsonText::deserialize(deserializer).map(Some)
+    }
+}
+
 impl JsonText {
     /// Checks `text` for JSON syntax (one pass, no tree) and keeps it.
     pub fn parse(text: String) -> Result<Self, InvalidJson> {

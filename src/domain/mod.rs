@@ -14,6 +14,7 @@ mod timestamp;
 
 pub use execution::{Execution, Limit, LogEntry, LogKind, Outcome, ScriptError, Usage, ValueType};
 pub use job::{ClientKey, Job, JobId, JobState, Lane, UnknownJobState};
+pub(crate) use json_text::given_json;
 pub use json_text::{InvalidJson, JsonText};
 pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};
 pub use script::{Global, Script, ScriptDraft, ScriptRefusal, Source};

@@ -1,9 +1,11 @@
 //! Validated source: what will run, and with which values in reach.
 
 use super::JsonText;
+use super::json_text::given_json;
+use serde::{Deserialize, Serialize};
 
 /// One piece of source text with the name that error positions refer to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// `code`, or the example script's file name.
     pub file_name: String,
@@ -12,7 +14,7 @@ pub struct Source {
 }
 
 /// One global that the client wants its script to find.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Global {
     /// A plain identifier.
     pub name: String,
@@ -21,9 +23,10 @@ pub struct Global {
 }
 
 /// What a client wants run: one or two sources in order, `input`, `globals` and a seed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Script {
     sources: Vec<Source>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "given_json")]
     input: Option<JsonText>,
     globals: Vec<Global>,
     seed: Option<u64>,

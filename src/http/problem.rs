@@ -37,6 +37,7 @@ pub(crate) enum Code {
     SourceMissing,
     QueueFull,
     StoreFull,
+    StoreUnavailable,
     Draining,
     IsolationLost,
     QueueWaitExceeded,
@@ -75,6 +76,11 @@ impl Code {
             Self::SourceMissing => (500, "source_missing", "The script was not handed over"),
             Self::QueueFull => (503, "queue_full", "The queue is full"),
             Self::StoreFull => (503, "store_full", "The store of jobs is full"),
+            Self::StoreUnavailable => (
+                503,
+                "store_unavailable",
+                "The store of jobs is not available",
+            ),
             Self::Draining => (503, "draining", "The service is stopping"),
             Self::IsolationLost => (503, "isolation_lost", "No sandbox is available"),
             Self::QueueWaitExceeded => {
@@ -225,6 +231,11 @@ impl From<Refusal> for Problem {
             Refusal::IsolationLost => Self::new(
                 Code::IsolationLost,
                 "no sandbox could be raised for this execution, and nothing runs without one",
+            )
+            .retry_after(SOON),
+            Refusal::StoreUnavailable => Self::new(
+                Code::StoreUnavailable,
+                "the database of jobs cannot be reached; POST /api/execute works without it",
             )
             .retry_after(SOON),
             Refusal::QueueWaitExceeded { waited } => Self::new(

@@ -141,7 +141,7 @@ impl From<&Job> for JobSummary {
             finished_at: job.finished_at,
             expires_at: job.expires_at,
             attempt: job.attempt,
-            outcome: job.execution.as_ref().map(|execution| execution.outcome),
+            outcome: job.outcome,
         }
     }
 }

@@ -125,6 +125,7 @@ impl JobStore for MemoryStore {
             finished_at: None,
             expires_at: None,
             attempt: 0,
+            outcome: None,
             execution: None,
         };
         let entry = Entry {
@@ -185,6 +186,7 @@ impl JobStore for MemoryStore {
             self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
             entry.bytes = bytes;
             entry.job.state = settlement.state;
+            entry.job.outcome = settlement.outcome();
             entry.job.execution = settlement.execution;
             entry.job.finished_at = Some(now);
             entry.job.expires_at = Some(expires_at);

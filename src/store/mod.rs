@@ -3,15 +3,19 @@
 //! [`JobStore`] is shaped for stores that several machines share: every call may wait for a network, every finish is
 //! fenced by its attempt, and nobody but the Dispatcher calls what changes a job's state. Knows no actor and no HTTP.
 
+mod durable;
 mod memory;
 mod recent;
 #[cfg(test)]
 mod tests;
 
+pub use durable::{Address, DurableOptions, DurableStore, OpenError};
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
 
-use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, Script, Timestamp};
+use crate::domain::{
+    ClientKey, Execution, Job, JobId, JobState, Limits, Outcome, Script, Timestamp,
+};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +56,12 @@ pub struct Settlement {
     pub execution: Option<Arc<Execution>>,
 }
 
+impl Settlement {
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.execution.as_ref().map(|execution| execution.outcome)
+    }
+}
+
 /// What came of a finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finished {
@@ -90,6 +100,46 @@ pub enum StoreError {
         /// When the next record expires.
         retry_after: Duration,
     },
+    /// The database cannot be reached, or does not do what it is asked.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+}
+
+/// A job that a store hands out.
+#[derive(Debug, Clone)]
+pub struct ClaimedJob {
+    /// Its name.
+    pub id: JobId,
+    /// What to run.
+    pub script: Arc<Script>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whose it is.
+    pub client: ClientKey,
+}
+
+/// Why a job that was handed out did not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRun {
+    /// There is no place for it here now.
+    #[error("no place")]
+    Busy,
+    /// The service failed to run it.
+    #[error("the service failed to run it")]
+    Failed,
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+/// Runs the jobs that a store hands out.
+#[async_trait]
+pub trait JobRunner: fmt::Debug + Send + Sync {
+    /// Runs one to its end.
+    async fn run(&self, job: ClaimedJob) -> Result<Arc<Execution>, NotRun>;
+
+    /// Stops one that is being run; its `run` ends with a cancelled execution.
+    async fn cancel(&self, id: JobId);
 }
 
 /// Memory of jobs. One contract over every store.
@@ -129,6 +179,28 @@ pub trait JobStore: fmt::Debug + Send + Sync {
 
     /// Forgets what has expired by `now`; tells how many.
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// Whether it hands jobs out itself, in its own order, and records what became of them. Then nobody calls `start`,
+    /// `hand_back` and `finish`.
+    fn hands_out(&self) -> bool {
+        false
+    }
+
+    /// Where it hands jobs out: begins to, to this runner.
+    fn begin(&self, _runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Where it hands jobs out: stops one, wherever it is.
+    async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Where it hands jobs out: hands out no more.
+    fn hold(&self) {}
+
+    /// Where it hands jobs out: gives back what it has, and records what is left to record.
+    async fn close(&self) {}
 
     /// Whether more results can be taken. While not, no further job is handed out: it waits, and loses nothing.
     fn has_room(&self) -> bool {

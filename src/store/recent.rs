@@ -73,6 +73,7 @@ impl RecentExecutions {
             _ => JobState::Finished,
         };
         Some(Job {
+            outcome: Some(execution.outcome),
             id,
             state,
             created_at: execution.started_at,

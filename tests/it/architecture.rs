@@ -12,10 +12,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["domain"]),
     ("actors", &["domain", "sandbox", "store"]),
     ("scripts", &["domain"]),
-    ("http", &["actors", "domain", "scripts"]),
+    ("sources", &[]),
+    ("http", &["actors", "domain", "scripts", "sources"]),
     (
         "config",
-        &["actors", "domain", "http", "sandbox", "selftest", "store"],
+        &[
+            "actors", "domain", "http", "sandbox", "selftest", "sources", "store",
+        ],
     ),
     ("selftest", &["domain", "http", "sandbox"]),
     (
@@ -37,6 +40,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("landlock", &["sandbox"]),
     ("actix::", &["actors", "app"]),
     ("dashmap", &["store"]),
+    ("riverqueue", &["store"]),
+    ("sqlx", &["store"]),
     ("clap", &["config", "main"]),
 ];
 

@@ -12,6 +12,7 @@ fn sandpiper(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper"));
     command
         .args(arguments)
+        .env("SANDPIPER_STORE", "memory")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null());
     command
@@ -234,7 +235,7 @@ fn a_bad_value_names_its_option_and_its_bound() {
         ("--wait-max-s", "3601", "0..=3600"),
         ("--drain-ms", "600001", "0..=600000"),
         ("--min-isolation", "L9", "L2"),
-        ("--store", "postgres", "memory"),
+        ("--store", "postgres", "sqlite:PATH"),
         ("--netcheck-host", "example.org", "netcheck-host"),
         ("--client-header", "not a header", "client-header"),
         ("--log-format", "xml", "json"),

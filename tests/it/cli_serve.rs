@@ -10,6 +10,7 @@ fn refused(options: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .arg("serve")
         .args(options)
+        .env("SANDPIPER_STORE", "memory")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
@@ -34,6 +35,7 @@ fn a_port_that_is_taken_is_named() {
     let by_variable = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .env("PORT", &port)
         .env("HOST", "localhost")
+        .env("SANDPIPER_STORE", "memory")
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -9,6 +9,7 @@ mod bad_paths;
 mod cli;
 mod cli_serve;
 mod console;
+mod durable;
 mod errors;
 mod execute;
 mod files;

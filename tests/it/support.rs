@@ -79,6 +79,7 @@ impl Service {
         let mut child = command
             // By the environment, so that `options` may say otherwise.
             .env("SANDPIPER_EXECUTORS", "2")
+            .env("SANDPIPER_STORE", "memory")
             .args(["serve", "--port", "0"])
             .args(options)
             .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -152,6 +152,7 @@ pub(crate) fn service(options: &[&str]) -> Running {
     command
         // By the environment, so that `options` may say otherwise.
         .env("SANDPIPER_EXECUTORS", "2")
+        .env("SANDPIPER_STORE", "memory")
         .args(["serve", "--client-header", "sandpiper-client"])
         .args(options)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));

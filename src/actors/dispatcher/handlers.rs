@@ -1,6 +1,6 @@
 //! The shell round the plain methods: one handler a message.
 
-use super::messages::{Cancel, CheckNetwork, Drain, Position, RunNow, StopAll, Submit};
+use super::messages::{Cancel, CheckNetwork, Drain, Position, RunClaimed, RunNow, StopAll, Submit};
 use super::pending::{Audience, Changes, Pending, refuse};
 use super::{Dispatcher, RETRY_AFTER_MIN};
 use crate::actors::answers::Refusal;
@@ -24,7 +24,36 @@ impl Handler<RunNow> for Dispatcher {
             audience: Audience::Caller(reply),
             changes: Changes::default(),
         };
-        self.admit(submission.id, submission.client, bytes, pending);
+        self.admit(
+            Lane::Interactive,
+            submission.id,
+            submission.client,
+            bytes,
+            pending,
+        );
+        self.hand_out(context);
+    }
+}
+
+impl Handler<RunClaimed> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, message: RunClaimed, context: &mut Self::Context) {
+        let RunClaimed { submission, reply } = message;
+        let bytes = submission.script.size_bytes();
+        let pending = Pending {
+            task: Task::Script(submission.script, submission.limits),
+            attempt: 0,
+            audience: Audience::Claimant(reply),
+            changes: Changes::default(),
+        };
+        self.admit(
+            Lane::Background,
+            submission.id,
+            submission.client,
+            bytes,
+            pending,
+        );
         self.hand_out(context);
     }
 }
@@ -39,7 +68,8 @@ impl Handler<CheckNetwork> for Dispatcher {
             audience: Audience::NetCheck(message.reply),
             changes: Changes::default(),
         };
-        self.admit(JobId::generate(), ClientKey::new("netcheck"), 0, pending);
+        let (id, client) = (JobId::generate(), ClientKey::new("netcheck"));
+        self.admit(Lane::Interactive, id, client, 0, pending);
         self.hand_out(context);
     }
 }
@@ -70,6 +100,11 @@ impl Handler<Submit> for Dispatcher {
             accepted
                 .into_actor(self)
                 .map(move |accepted, act, context| match accepted {
+                    Ok(job) if act.store.hands_out() => {
+                        // It comes back when the store says that it is its turn.
+                        act.queue.release(place);
+                        Ok(job)
+                    }
                     Ok(job) => {
                         let pending = Pending {
                             task: Task::Script(submission.script, submission.limits),
@@ -86,6 +121,11 @@ impl Handler<Submit> for Dispatcher {
                         act.queue.release(place);
                         let retry_after = retry_after.max(RETRY_AFTER_MIN);
                         Err(Refusal::StoreFull { retry_after })
+                    }
+                    Err(failure @ StoreError::Unavailable(_)) => {
+                        act.queue.release(place);
+                        act.count_failure(Some(failure));
+                        Err(Refusal::StoreUnavailable)
                     }
                 }),
         )
@@ -114,6 +154,13 @@ impl Handler<Drain> for Dispatcher {
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.draining = true;
         self.board.draining.store(true, Ordering::SeqCst);
+        if self.store.hands_out() {
+            // What waits here belongs to the store, which gives it to somebody else.
+            for waiting in self.queue.remove_older(Lane::Background, Instant::now()) {
+                refuse(waiting.item.audience, Refusal::Draining);
+            }
+        }
+        self.show();
     }
 }
 

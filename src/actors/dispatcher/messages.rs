@@ -14,6 +14,14 @@ pub struct RunNow {
     pub(in crate::actors) reply: oneshot::Sender<ExecuteAnswer>,
 }
 
+/// Run what the store hands out. As [`RunNow`], but in the background lane.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct RunClaimed {
+    pub(in crate::actors) submission: Submission,
+    pub(in crate::actors) reply: oneshot::Sender<ExecuteAnswer>,
+}
+
 /// Remember it and run it later.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Job, Refusal>")]

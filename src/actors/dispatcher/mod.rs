@@ -8,7 +8,9 @@ mod messages;
 mod pending;
 mod record;
 
-pub(super) use messages::{Cancel, CheckNetwork, Drain, Position, RunNow, StopAll, Submit};
+pub(super) use messages::{
+    Cancel, CheckNetwork, Drain, Position, RunClaimed, RunNow, StopAll, Submit,
+};
 
 use super::answers::Refusal;
 use super::board::Board;
@@ -96,13 +98,13 @@ impl Dispatcher {
     }
 
     /// Takes work that somebody waits for. Refusals go to the audience.
-    fn admit(&mut self, id: JobId, client: ClientKey, bytes: usize, pending: Pending) {
+    fn admit(&mut self, lane: Lane, id: JobId, client: ClientKey, bytes: usize, pending: Pending) {
         if self.draining {
             refuse(pending.audience, Refusal::Draining);
             return;
         }
-        let Ok(place) = self.queue.reserve(Lane::Interactive, bytes) else {
-            let retry_after = self.retry_after(Lane::Interactive);
+        let Ok(place) = self.queue.reserve(lane, bytes) else {
+            let retry_after = self.retry_after(lane);
             refuse(pending.audience, Refusal::QueueFull { retry_after });
             return;
         };

@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) enum Audience {
     Caller(oneshot::Sender<ExecuteAnswer>),
+    /// The store, which handed it out and records what becomes of it.
+    Claimant(oneshot::Sender<ExecuteAnswer>),
     NetCheck(oneshot::Sender<Result<SandboxReach, Refusal>>),
     Store,
 }
@@ -62,7 +64,7 @@ pub(super) struct Running {
 pub(super) fn refuse(audience: Audience, refusal: Refusal) {
     // Whoever waited may be gone.
     match audience {
-        Audience::Caller(reply) => drop(reply.send(Err(refusal))),
+        Audience::Caller(reply) | Audience::Claimant(reply) => drop(reply.send(Err(refusal))),
         Audience::NetCheck(reply) => drop(reply.send(Err(refusal))),
         Audience::Store => {}
     }
@@ -71,7 +73,7 @@ pub(super) fn refuse(audience: Audience, refusal: Refusal) {
 /// Whether nobody waits for it any more.
 pub(super) fn is_gone(audience: &Audience) -> bool {
     match audience {
-        Audience::Caller(reply) => reply.is_closed(),
+        Audience::Caller(reply) | Audience::Claimant(reply) => reply.is_closed(),
         Audience::NetCheck(reply) => reply.is_closed(),
         Audience::Store => false,
     }

@@ -28,6 +28,7 @@ impl Dispatcher {
                 self.recent.keep(&execution);
                 let _ = reply.send(Ok(execution));
             }
+            Audience::Claimant(reply) => drop(reply.send(Ok(Arc::new(execution)))),
             Audience::NetCheck(reply) => {
                 let _ = reply.send(Ok(reach(&execution)));
             }

@@ -17,6 +17,7 @@ async fn fill(store: &MemoryStore, code_bytes: usize) -> (Vec<JobId>, Duration) 
         assert!(ids.len() < 10_000, "it takes whatever comes");
         match store.submit(new_job(code_bytes)).await {
             Ok(job) => ids.push(job.id),
+            Err(unavailable @ StoreError::Unavailable(_)) => panic!("{unavailable}"),
             Err(StoreError::Full { retry_after }) => return (ids, retry_after),
         }
     }

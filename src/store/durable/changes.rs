@@ -1,0 +1,269 @@
+//! Submits and finishes, made in batches: one transaction, and so one wait for the disk, for all that came meanwhile.
+//!
+//! A change that comes alone is made at once. A batch that fails is made again one by one, so that nobody fails for another.
+
+use super::database::in_transaction;
+use super::record::{Request, execution_to_text, request_to_text};
+use super::work::{QUEUE, RunScript};
+use super::{Owner, Shared};
+use crate::domain::{Job, JobId, JobState, Timestamp};
+use crate::store::{Finished, NewJob, Settlement, StoreError};
+use riverqueue::{InsertManyItem, InsertOpts};
+use sqlx::AssertSqlSafe;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Most changes of one transaction.
+const BATCH_MAX: usize = 128;
+/// Changes that may wait; whoever brings more waits.
+const WAITING_MAX: usize = 4096;
+/// Longest that a change may take.
+const MADE_WITHIN: Duration = Duration::from_secs(4);
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// A change of a job.
+#[derive(Debug)]
+pub(super) enum Change {
+    Submit(NewJob, Reply<Job>),
+    Finish(Finish, Reply<Finished>),
+}
+
+/// A final state.
+#[derive(Debug, Clone)]
+pub(super) struct Finish {
+    pub(super) id: JobId,
+    pub(super) attempt: u32,
+    pub(super) settlement: Settlement,
+}
+
+/// The way to the writer.
+#[derive(Debug)]
+pub(super) struct Changes(mpsc::Sender<Change>);
+
+impl Changes {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Change>) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        (Self(sender), receiver)
+    }
+
+    pub(super) async fn make<T>(
+        &self,
+        change: impl FnOnce(Reply<T>) -> Change,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let made = async {
+            self.0.send(change(reply)).await.ok();
+            answer.await
+        };
+        match tokio::time::timeout(MADE_WITHIN, made).await {
+            Ok(Ok(made)) => made,
+            Ok(Err(_)) => Err(StoreError::Unavailable("it has been closed".to_owned())),
+            Err(_) => Err(StoreError::Unavailable(
+                "it does not answer in time".to_owned(),
+            )),
+        }
+    }
+}
+
+/// Makes changes as they come, until nobody can bring any more.
+pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
+    let mut batch = Vec::with_capacity(BATCH_MAX);
+    while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        let Some(shared) = owner.upgrade() else {
+            return;
+        };
+        // Whoever has gone away was told that it failed, and may have asked again.
+        batch.retain(|change| match change {
+            Change::Submit(_, reply) => !reply.is_closed(),
+            Change::Finish(..) => true,
+        });
+        let mut submits = Vec::new();
+        let mut finishes = Vec::new();
+        for change in batch.drain(..) {
+            match change {
+                Change::Submit(job, reply) => submits.push((job, reply)),
+                Change::Finish(finish, reply) => finishes.push((finish, reply)),
+            }
+        }
+        let (jobs, replies): (Vec<_>, Vec<_>) = submits.into_iter().unzip();
+        let (ends, end_replies): (Vec<_>, Vec<_>) = finishes.into_iter().unzip();
+        match shared.make(&jobs, &ends).await {
+            Ok((accepted, finished)) => {
+                answer(replies, accepted);
+                answer(end_replies, finished);
+                shared.wake(&ends);
+            }
+            Err(failure) if jobs.len() + ends.len() == 1 => {
+                for reply in replies {
+                    let _ = reply.send(Err(failure.again()));
+                }
+                for reply in end_replies {
+                    let _ = reply.send(Err(failure.again()));
+                }
+            }
+            Err(_) => {
+                for (job, reply) in jobs.into_iter().zip(replies) {
+                    let made = shared.make(std::slice::from_ref(&job), &[]).await;
+                    let _ = reply.send(made.map(|(mut jobs, _)| jobs.remove(0)));
+                }
+                for (end, reply) in ends.into_iter().zip(end_replies) {
+                    let end = [end];
+                    let made = shared.make(&[], &end).await;
+                    if made.is_ok() {
+                        shared.wake(&end);
+                    }
+                    let _ = reply.send(made.map(|(_, mut finished)| finished.remove(0)));
+                }
+            }
+        }
+    }
+}
+
+fn answer<T>(replies: Vec<Reply<T>>, made: Vec<T>) {
+    for (reply, made) in replies.into_iter().zip(made) {
+        let _ = reply.send(Ok(made));
+    }
+}
+
+impl StoreError {
+    /// The same, for another who waits.
+    fn again(&self) -> Self {
+        Self::Unavailable(self.to_string())
+    }
+}
+
+const INSERT: &str = "INSERT INTO sandpiper_jobs \
+    (id, river_id, client, request, state, attempt, created_at) VALUES ($1, $2, $3, $4, 'open', 0, $5)";
+
+const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, started_at = $5, \
+    finished_at = $6, expires_at = $7, execution = $8 WHERE id = $1 AND state = 'open'";
+
+impl Shared {
+    /// In one transaction.
+    async fn make(
+        &self,
+        jobs: &[NewJob],
+        ends: &[Finish],
+    ) -> Result<(Vec<Job>, Vec<Finished>), StoreError> {
+        let requests = jobs.iter().map(request_of).collect::<Result<Vec<_>, _>>()?;
+        let finished = in_transaction!(&self.database, transaction => {
+            if !jobs.is_empty() {
+                let items = jobs.iter().map(|job| self.item(job.id));
+                let inserted = self.client.insert_many(items).tx(&mut transaction).await?;
+                for ((job, request), inserted) in jobs.iter().zip(&requests).zip(&inserted) {
+                    sqlx::query(INSERT)
+                        .bind(job.id.to_string())
+                        .bind(inserted.id())
+                        .bind(job.client.as_str())
+                        .bind(request)
+                        .bind(as_i64(job.created_at.as_unix_millis()))
+                        .execute(&mut *transaction)
+                        .await?;
+                }
+            }
+            let mut finished = Vec::with_capacity(ends.len());
+            for end in ends {
+                let fence = format!(
+                    "SELECT s.river_id, s.state, CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {} \
+                     FROM sandpiper_jobs s JOIN river_job r ON r.id = s.river_id WHERE s.id = $1{}",
+                    self.database.attempted_at(),
+                    self.database.for_update(),
+                );
+                let found: Option<(i64, String, String, i64, Option<i64>)> =
+                    sqlx::query_as(AssertSqlSafe(fence))
+                        .bind(end.id.to_string())
+                        .fetch_optional(&mut *transaction)
+                        .await?;
+                let Some((river_id, state, river_state, attempt, attempted_at)) = found else {
+                    finished.push(Finished::Stale);
+                    continue;
+                };
+                if state != "open" || river_state != "running" || attempt != i64::from(end.attempt) {
+                    finished.push(Finished::Stale);
+                    continue;
+                }
+                let now = Timestamp::now();
+                let execution = end.settlement.execution.as_deref();
+                sqlx::query(SETTLE)
+                    .bind(end.id.to_string())
+                    .bind(end.settlement.state.as_str())
+                    .bind(end.settlement.outcome().map(super::jobs::outcome_to_text))
+                    .bind(attempt)
+                    .bind(execution.map_or(attempted_at, |execution| {
+                        Some(as_i64(execution.started_at.as_unix_millis()))
+                    }))
+                    .bind(as_i64(now.as_unix_millis()))
+                    .bind(as_i64(now.plus(self.options.ttl).as_unix_millis()))
+                    .bind(execution.map(execution_to_text).transpose()?)
+                    .execute(&mut *transaction)
+                    .await?;
+                self.client.jobs().complete(river_id).tx(&mut transaction).await?;
+                finished.push(Finished::Recorded);
+            }
+            finished
+        });
+        Ok((jobs.iter().map(queued).collect(), finished))
+    }
+
+    fn item(&self, id: JobId) -> InsertManyItem<RunScript> {
+        let attempts = i32::try_from(self.options.attempts_max).unwrap_or(i32::MAX);
+        InsertManyItem::new(
+            RunScript { id },
+            InsertOpts::default()
+                .with_queue(QUEUE)
+                .with_max_attempts(attempts),
+        )
+    }
+
+    /// Wakes whoever waits here for jobs that have ended.
+    fn wake(&self, ends: &[Finish]) {
+        for end in ends {
+            if let Some((_, waiting)) = self.waiting.remove(&end.id) {
+                waiting.notify_waiters();
+            }
+        }
+    }
+
+    pub(super) async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        let finish = Finish {
+            id,
+            attempt,
+            settlement,
+        };
+        self.changes
+            .make(|reply| Change::Finish(finish, reply))
+            .await
+    }
+}
+
+fn request_of(job: &NewJob) -> Result<String, StoreError> {
+    let request = Request {
+        script: (*job.script).clone(),
+        limits: job.limits,
+    };
+    Ok(request_to_text(&request)?)
+}
+
+fn queued(job: &NewJob) -> Job {
+    Job {
+        id: job.id,
+        state: JobState::Queued,
+        created_at: job.created_at,
+        started_at: None,
+        finished_at: None,
+        expires_at: None,
+        attempt: 0,
+        outcome: None,
+        execution: None,
+    }
+}
+
+pub(super) fn as_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

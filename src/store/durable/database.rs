@@ -1,0 +1,266 @@
+//! The two databases behind one set of statements.
+//!
+//! Both take `$1`; where they differ in a word, the word is here. A statement is written once and run on whichever pool
+//! there is by [`on_database!`].
+
+use riverqueue::migrate::{PostgresMigrator, SqliteMigrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+/// Where jobs are kept.
+#[derive(Debug, Clone)]
+pub(super) enum Database {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+impl Database {
+    /// Milliseconds since 1970, by the clock of the database, which all nodes share.
+    pub(super) fn now(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "CAST(unixepoch('subsec') * 1000 AS BIGINT)",
+            Self::Postgres(_) => "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)",
+        }
+    }
+
+    /// When a job was taken the last time, as milliseconds since 1970.
+    pub(super) fn attempted_at(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "CAST(unixepoch(r.attempted_at, 'subsec') * 1000 AS BIGINT)",
+            Self::Postgres(_) => "CAST(extract(epoch FROM r.attempted_at) * 1000 AS BIGINT)",
+        }
+    }
+
+    /// Keeps the rows of a SELECT from others until the transaction ends; a transaction of SQLite has the whole file.
+    pub(super) fn for_update(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(_) => " FOR UPDATE",
+        }
+    }
+}
+
+/// Runs `$body` with `$pool` bound to the pool of whichever database it is.
+macro_rules! on_database {
+    ($database:expr, $pool:ident => $body:expr) => {
+        match $database {
+            $crate::store::durable::database::Database::Sqlite($pool) => $body,
+            $crate::store::durable::database::Database::Postgres($pool) => $body,
+        }
+    };
+}
+pub(super) use on_database;
+
+/// Begins a transaction that may write on `$database`, runs `$body` with it bound to `$transaction`, and commits.
+macro_rules! in_transaction {
+    ($database:expr, $transaction:ident => $body:expr) => {
+        match $database {
+            $crate::store::durable::database::Database::Sqlite(pool) => {
+                let mut $transaction = riverqueue::database::begin_sqlite_write(pool).await?;
+                let made = $body;
+                $transaction.commit().await?;
+                made
+            }
+            $crate::store::durable::database::Database::Postgres(pool) => {
+                let mut $transaction = riverqueue::database::begin_postgres(pool).await?;
+                let made = $body;
+                $transaction.commit().await?;
+                made
+            }
+        }
+    };
+}
+pub(super) use in_transaction;
+
+/// Connections of one node.
+const CONNECTIONS_MAX: u32 = 16;
+/// Connections that only read a file of SQLite.
+const READERS_MAX: u32 = 4;
+/// Longest that a request waits for a free connection.
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
+/// Longest that a statement of SQLite waits for another writer.
+const BUSY_WITHIN: Duration = Duration::from_secs(5);
+
+/// The store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder of the file.
+    #[error("{path} cannot be used: {cause}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("{0} is in use by another process; a database of SQLite belongs to one service")]
+    InUse(PathBuf),
+    /// The address.
+    #[error("the address of the database is not understood: {0}")]
+    Address(sqlx::Error),
+    /// It cannot be reached.
+    #[error("the database cannot be reached: {0}")]
+    Unreachable(#[from] sqlx::Error),
+    /// Its tables.
+    #[error("the tables cannot be made or brought up to date: {0}")]
+    Migration(String),
+    /// It was written by a later version.
+    #[error(
+        "the tables are of version {found}, and this program knows up to {known}: start a newer one"
+    )]
+    Newer {
+        /// What is there.
+        found: i64,
+        /// What is known.
+        known: i64,
+    },
+    /// The queue.
+    #[error("the queue cannot be set up: {0}")]
+    Queue(#[from] riverqueue::Error),
+    /// The threads.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Held for as long as a file of SQLite is in use, so that whatever was running in it belongs to nobody.
+#[derive(Debug)]
+pub(super) struct FileLock(#[allow(dead_code)] File); // its life is what counts
+
+/// Opens, and makes where it is missing, the file at `path`.
+///
+/// One connection writes: SQLite has one writer, and several would wait for each other by sleeping. Others read meanwhile.
+pub(super) async fn open_sqlite(path: &Path) -> Result<(Database, Database, FileLock), OpenError> {
+    let unfit = |cause| OpenError::File {
+        path: path.to_owned(),
+        cause,
+    };
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        fs::create_dir_all(folder).map_err(unfit)?;
+    }
+    let lock_path = path.with_added_extension("lock");
+    let lock = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(unfit)?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse(path.to_owned()),
+        TryLockError::Error(cause) => unfit(cause),
+    })?;
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // What was answered 202 survives a loss of power.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_WITHIN);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_WITHIN)
+        .connect_with(options.clone())
+        .await?;
+    SqliteMigrator::new(pool.clone())
+        .migrate_up()
+        .await
+        .map_err(|error| OpenError::Migration(error.to_string()))?;
+    let database = Database::Sqlite(pool);
+    migrate(&database).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS_MAX)
+        .acquire_timeout(ACQUIRE_WITHIN)
+        .connect_with(options.read_only(true))
+        .await?;
+    Ok((database, Database::Sqlite(readers), FileLock(lock)))
+}
+
+/// Connects to the database at `url`.
+pub(super) async fn open_postgres(url: &str) -> Result<Database, OpenError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(OpenError::Address)?
+        .application_name("sandpiper");
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_WITHIN)
+        .connect_with(options)
+        .await?;
+    let database = Database::Postgres(pool.clone());
+    // Several nodes may start at once: one of them migrates, and the others find it done. The lock is this connection's.
+    let mut locked = pool.acquire().await?;
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut *locked)
+        .await?;
+    let river = PostgresMigrator::new(pool).migrate_up().await;
+    let migrated = match river {
+        Ok(_) => migrate(&database).await,
+        Err(error) => Err(OpenError::Migration(error.to_string())),
+    };
+    // Closed, so that the lock is gone whatever became of it.
+    let _ = locked.close().await;
+    migrated.map(|()| database)
+}
+
+/// Our own tables, in the order that they came to be; a version is its place here, from 1. What was released is never
+/// changed.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+
+/// A number that nobody else locks: "sandpipe" in ASCII.
+const MIGRATION_LOCK: i64 = 0x7361_6e64_7069_7065;
+
+async fn migrate(database: &Database) -> Result<(), OpenError> {
+    let failed = |error: sqlx::Error| OpenError::Migration(error.to_string());
+    migrate_in_transaction(database)
+        .await
+        .map_err(|error| match error {
+            Migrate::Database(error) => failed(error),
+            Migrate::Newer { found, known } => OpenError::Newer { found, known },
+        })
+}
+
+enum Migrate {
+    Database(sqlx::Error),
+    Newer { found: i64, known: i64 },
+}
+
+impl From<sqlx::Error> for Migrate {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+async fn migrate_in_transaction(database: &Database) -> Result<(), Migrate> {
+    in_transaction!(database, transaction => {
+        sqlx::query("CREATE TABLE IF NOT EXISTS sandpiper_migrations (version BIGINT PRIMARY KEY)")
+            .execute(&mut *transaction)
+            .await?;
+        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+        let (found,): (i64,) = sqlx::query_as("SELECT coalesce(max(version), 0) FROM sandpiper_migrations")
+            .fetch_one(&mut *transaction)
+            .await?;
+        if found > known {
+            return Err(Migrate::Newer { found, known });
+        }
+        for (version, migration) in (1_i64..).zip(MIGRATIONS) {
+            if version <= found {
+                continue;
+            }
+            for statement in migration.split(';').filter(|text| !text.trim().is_empty()) {
+                sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+            }
+            sqlx::query("INSERT INTO sandpiper_migrations (version) VALUES ($1)")
+                .bind(version)
+                .execute(&mut *transaction)
+                .await?;
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! What is asked of jobs: one, many, until one has ended; and their end.
+
+use super::changes::as_i64;
+use super::database::{in_transaction, on_database};
+use super::record::{Request, execution_from_text, execution_to_text, request_from_text};
+use super::{Shared, WAIT_POLL};
+use crate::domain::{Execution, Job, JobId, JobState, Outcome, ScriptError, Timestamp};
+use crate::store::{Found, JobPage, ListQuery, StoreError};
+use sqlx::AssertSqlSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// Rows that one statement of the sweep takes: whoever else writes waits no longer than that.
+const SWEEP_BATCH: i64 = 500;
+/// Such statements in one sweep.
+const SWEEP_BATCHES: usize = 20;
+/// How long an id is remembered after its record has gone, so that it gets 410 and not 404.
+const REMEMBERED: Duration = Duration::from_hours(24);
+/// Above every id.
+const LAST_ID: &str = "~";
+
+/// A job as a row: id, state, outcome, attempt, created, started, finished, expires, execution; River's state, attempt, and
+/// the time of it.
+type Row = (
+    String,
+    String,
+    Option<String>,
+    i64,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+);
+
+impl Shared {
+    /// The columns of a [`Row`]; lists have no use for executions.
+    fn columns(&self, execution: &str) -> String {
+        format!(
+            "s.id, s.state, s.outcome, s.attempt, s.created_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
+             CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {}",
+            self.database.attempted_at()
+        )
+    }
+
+    pub(super) async fn find(&self, id: JobId) -> Result<Found, StoreError> {
+        let select = format!(
+            "SELECT {} FROM sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id WHERE s.id = $1",
+            self.columns("s.execution")
+        );
+        let row: Option<Row> = on_database!(&self.readers, pool => {
+            sqlx::query_as(AssertSqlSafe(select))
+                .bind(id.to_string())
+                .fetch_optional(pool)
+                .await?
+        });
+        match row {
+            None => Ok(Found::Unknown),
+            Some(row) if row.1 == "expired" => Ok(Found::Expired),
+            Some(row) => Ok(Found::Job(job(row)?)),
+        }
+    }
+
+    /// What is to be run of a job that is open: whose it is, and its request.
+    pub(super) async fn claimed(&self, id: JobId) -> Result<Option<(String, Request)>, StoreError> {
+        let row: Option<(String, String)> = on_database!(&self.readers, pool => {
+            sqlx::query_as("SELECT client, request FROM sandpiper_jobs WHERE id = $1 AND state = 'open'")
+                .bind(id.to_string())
+                .fetch_optional(pool)
+                .await?
+        });
+        let Some((client, request)) = row else {
+            return Ok(None);
+        };
+        Ok(Some((client, request_from_text(&request)?)))
+    }
+
+    /// Woken by a finish on this node, and looking now and then for one on another.
+    pub(super) async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let waiting = Arc::clone(
+                &self
+                    .waiting
+                    .entry(id)
+                    .or_insert_with(|| Arc::new(Notify::new())),
+            );
+            // Registered before the state is looked at, so a finish in between is not missed.
+            let notified = waiting.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            let found = self.find(id).await;
+            let is_open = matches!(&found, Ok(Found::Job(job)) if !job.state.is_final());
+            if !is_open || Instant::now() >= deadline {
+                // Two hold it when nobody else waits: the map, and this.
+                self.waiting
+                    .remove_if(&id, |_, waiting| Arc::strong_count(waiting) <= 2);
+                return found;
+            }
+            let next_look = (Instant::now() + WAIT_POLL).min(deadline);
+            let _ = tokio::time::timeout_at(next_look, notified).await;
+        }
+    }
+
+    pub(super) async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
+        let columns = self.columns("NULL");
+        let left = "sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id";
+        let (tables, condition) = match query.state {
+            None => (left, "s.state <> 'expired'".to_owned()),
+            Some(JobState::Queued) => (
+                left,
+                "s.state = 'open' AND CAST(r.state AS TEXT) IN ('available', 'pending', 'retryable', 'scheduled')"
+                    .to_owned(),
+            ),
+            // Few run while many may wait, so it is River's index of states that finds them.
+            Some(JobState::Running) => (
+                "river_job r JOIN sandpiper_jobs s ON s.river_id = r.id",
+                "r.state = 'running' AND s.state = 'open'".to_owned(),
+            ),
+            Some(state) => (left, format!("s.state = '{}'", state.as_str())),
+        };
+        let select = format!(
+            "SELECT {columns} FROM {tables} WHERE {condition} AND s.id < $1 ORDER BY s.id DESC LIMIT $2"
+        );
+        let before = query.before.map_or(LAST_ID.to_owned(), |id| id.to_string());
+        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+        let rows: Vec<Row> = on_database!(&self.readers, pool => {
+            sqlx::query_as(AssertSqlSafe(select))
+                .bind(before)
+                // One more, by which it is known whether there is another page.
+                .bind(limit.saturating_add(1))
+                .fetch_all(pool)
+                .await?
+        });
+        let mut jobs = rows.into_iter().map(job).collect::<Result<Vec<_>, _>>()?;
+        let next = if jobs.len() > query.limit {
+            jobs.truncate(query.limit);
+            jobs.last().map(|job| job.id)
+        } else {
+            None
+        };
+        Ok(JobPage { jobs, next })
+    }
+
+    /// Cancels it where it waits, and tells the node that runs it.
+    pub(super) async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
+        let select = format!(
+            "SELECT river_id FROM sandpiper_jobs WHERE id = $1 AND state = 'open'{}",
+            self.database.for_update()
+        );
+        in_transaction!(&self.database, transaction => {
+            let open: Option<(i64,)> = sqlx::query_as(AssertSqlSafe(select))
+                .bind(id.to_string())
+                .fetch_optional(&mut *transaction)
+                .await?;
+            if let Some((river_id,)) = open {
+                let row = self.client.jobs().cancel(river_id).tx(&mut transaction).await?;
+                if row.state == riverqueue::JobState::Cancelled {
+                    let now = Timestamp::now();
+                    sqlx::query(
+                        "UPDATE sandpiper_jobs SET state = 'cancelled', attempt = $2, finished_at = $3, expires_at = $4 \
+                         WHERE id = $1",
+                    )
+                    .bind(id.to_string())
+                    .bind(i64::from(row.attempt))
+                    .bind(as_i64(now.as_unix_millis()))
+                    .bind(as_i64(now.plus(self.options.ttl).as_unix_millis()))
+                    .execute(&mut *transaction)
+                    .await?;
+                }
+            }
+        });
+        if let Some((_, waiting)) = self.waiting.remove(&id) {
+            waiting.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// In small batches: what River gave up becomes final, what has expired loses its record and later its id.
+    pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.settle_given_up().await?;
+        let expire = format!(
+            "UPDATE sandpiper_jobs SET state = 'expired', request = '', execution = NULL WHERE id IN \
+             (SELECT id FROM sandpiper_jobs WHERE expires_at <= $1 AND state <> 'expired' ORDER BY expires_at LIMIT {SWEEP_BATCH})"
+        );
+        let forget = format!(
+            "DELETE FROM sandpiper_jobs WHERE id IN \
+             (SELECT id FROM sandpiper_jobs WHERE expires_at <= $1 AND state = 'expired' ORDER BY expires_at LIMIT {SWEEP_BATCH})"
+        );
+        let now = as_i64(now.as_unix_millis());
+        let forgotten =
+            now.saturating_sub(i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX));
+        let mut expired = 0;
+        for (statement, until, counts) in [(expire, now, true), (forget, forgotten, false)] {
+            for _ in 0..SWEEP_BATCHES {
+                let statement = statement.clone();
+                let taken = on_database!(&self.database, pool => {
+                    sqlx::query(AssertSqlSafe(statement)).bind(until).execute(pool).await?.rows_affected()
+                });
+                if counts {
+                    expired += usize::try_from(taken).unwrap_or(usize::MAX);
+                }
+                if taken < u64::try_from(SWEEP_BATCH).unwrap_or(u64::MAX) {
+                    break;
+                }
+            }
+        }
+        Ok(expired)
+    }
+
+    /// Jobs that died with their node as often as they may, and those that were cancelled by other means than ours.
+    async fn settle_given_up(&self) -> Result<(), StoreError> {
+        let given_up: Vec<(String, String, i64)> = on_database!(&self.database, pool => {
+            sqlx::query_as(
+                "SELECT s.id, CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT) \
+                 FROM river_job r JOIN sandpiper_jobs s ON s.river_id = r.id \
+                 WHERE r.state IN ('discarded', 'cancelled') AND s.state = 'open' LIMIT 500",
+            )
+            .fetch_all(pool)
+            .await?
+        });
+        for (id, river_state, attempt) in given_up {
+            let Ok(id) = id.parse::<JobId>() else {
+                continue;
+            };
+            let Some((_, request)) = self.claimed(id).await? else {
+                continue;
+            };
+            let now = Timestamp::now();
+            let (state, execution) = if river_state == "cancelled" {
+                (JobState::Cancelled, None)
+            } else {
+                tracing::warn!(job = %id, attempt, "a job is lost");
+                let error = ScriptError::of_service(
+                    "Lost",
+                    format!("the nodes that ran this job died, {attempt} times"),
+                );
+                let execution = Execution::never_ran(id, request.limits, Outcome::Crashed, error);
+                (JobState::Lost, Some(execution))
+            };
+            let text = execution.as_ref().map(execution_to_text).transpose()?;
+            on_database!(&self.database, pool => {
+                sqlx::query(
+                    "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, finished_at = $5, expires_at = $6, \
+                     execution = $7 WHERE id = $1 AND state = 'open'",
+                )
+                .bind(id.to_string())
+                .bind(state.as_str())
+                .bind(execution.as_ref().map(|execution| outcome_to_text(execution.outcome)))
+                .bind(attempt)
+                .bind(as_i64(now.as_unix_millis()))
+                .bind(as_i64(now.plus(self.options.ttl).as_unix_millis()))
+                .bind(text)
+                .execute(pool)
+                .await?;
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        on_database!(&self.readers, pool => {
+            sqlx::query("SELECT 1").execute(pool).await?;
+        });
+        Ok(())
+    }
+}
+
+pub(super) fn outcome_to_text(outcome: Outcome) -> String {
+    serde_json::to_string(&outcome).unwrap_or_default()
+}
+
+fn job(row: Row) -> Result<Job, StoreError> {
+    let (
+        id,
+        state,
+        outcome,
+        attempt,
+        created,
+        started,
+        finished,
+        expires,
+        execution,
+        river,
+        tries,
+        tried_at,
+    ) = row;
+    let unreadable =
+        |what: &str| StoreError::Unavailable(format!("a stored {what} cannot be read"));
+    let id: JobId = id.parse().map_err(|_| unreadable("id"))?;
+    let moment =
+        |millis: i64| Timestamp::from_unix_millis(u64::try_from(millis).unwrap_or_default());
+    let execution = execution
+        .map(|text| execution_from_text(id, &text).map(Arc::new))
+        .transpose()?;
+    let (state, attempt, started) = if state == "open" {
+        // Until our row says more, River's does.
+        let state = match river.as_deref() {
+            Some("running") => JobState::Running,
+            Some("cancelled") => JobState::Cancelled,
+            Some("discarded" | "completed") => JobState::Lost,
+            _ => JobState::Queued,
+        };
+        let started = tried_at.filter(|_| state == JobState::Running);
+        (state, tries.unwrap_or(attempt), started)
+    } else {
+        (
+            state.parse().map_err(|_| unreadable("state"))?,
+            attempt,
+            started,
+        )
+    };
+    Ok(Job {
+        id,
+        state,
+        created_at: moment(created),
+        started_at: started.map(moment),
+        finished_at: finished.map(moment),
+        expires_at: expires.map(moment),
+        attempt: u32::try_from(attempt).unwrap_or_default(),
+        outcome: outcome.and_then(|text| serde_json::from_str(&text).ok()),
+        execution,
+    })
+}

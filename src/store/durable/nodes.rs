@@ -1,0 +1,125 @@
+//! Which nodes live, and what becomes of the jobs of those that do not.
+//!
+//! A node says every two seconds that it lives. One that has not for six is dead: what it ran is taken up by another, with
+//! its next attempt, whatever the job's own limit. A node that only seemed dead can record nothing of it any more.
+
+use super::Shared;
+use super::database::{Database, on_database};
+use crate::store::StoreError;
+use sqlx::AssertSqlSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+const BEAT_EVERY: Duration = Duration::from_secs(2);
+/// Three beats.
+const DEAD_AFTER_MS: i64 = 6_000;
+/// How long a dead node is remembered.
+const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
+
+/// Says that this node lives, and looks for those that do not.
+pub(super) async fn beat(shared: Arc<Shared>) {
+    loop {
+        if let Err(cause) = shared.say_that_it_lives().await {
+            error!(%cause, "this node cannot say that it lives");
+        } else if let Database::Postgres(_) = &shared.database {
+            match shared.rescue().await {
+                Ok(0) => {}
+                Ok(jobs) => warn!(jobs, "jobs of a dead node were taken from it"),
+                Err(cause) => error!(%cause, "jobs of dead nodes cannot be taken from them"),
+            }
+        }
+        tokio::time::sleep(BEAT_EVERY).await;
+    }
+}
+
+impl Shared {
+    async fn say_that_it_lives(&self) -> Result<(), StoreError> {
+        let now = self.database.now();
+        let beat = format!(
+            "INSERT INTO sandpiper_nodes (id, started_at, seen_at, executors) VALUES ($1, {now}, {now}, $2) \
+             ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"
+        );
+        let executors = i64::try_from(self.options.executors).unwrap_or(i64::MAX);
+        on_database!(&self.database, pool => {
+            sqlx::query(AssertSqlSafe(beat))
+                .bind(&self.node)
+                .bind(executors)
+                .execute(pool)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Says that this node ends.
+    pub(super) async fn leave(&self) -> Result<(), StoreError> {
+        on_database!(&self.database, pool => {
+            sqlx::query("DELETE FROM sandpiper_nodes WHERE id = $1")
+                .bind(&self.node)
+                .execute(pool)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Gives what dead nodes ran to the others; tells how many jobs that were.
+    async fn rescue(&self) -> Result<u64, StoreError> {
+        let Database::Postgres(pool) = &self.database else {
+            return Ok(0);
+        };
+        let now = self.database.now();
+        let rescue = format!(
+            "UPDATE river_job SET \
+                 state = CASE WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END::river_job_state, \
+                 finalized_at = CASE WHEN attempt >= max_attempts THEN now() END, \
+                 scheduled_at = now(), \
+                 errors = array_append(errors, jsonb_build_object('at', now(), 'attempt', attempt, \
+                     'error', 'its node died', 'trace', '')) \
+             WHERE id IN (SELECT id FROM river_job \
+                 WHERE state = 'running' AND queue = $1 \
+                     AND attempted_at < clock_timestamp() - make_interval(secs => $2::bigint / 1000.0) \
+                     AND NOT EXISTS (SELECT 1 FROM sandpiper_nodes n \
+                         WHERE n.id = attempted_by[array_upper(attempted_by, 1)] AND n.seen_at > {now} - $2::bigint) \
+                 LIMIT 1000 FOR UPDATE SKIP LOCKED)"
+        );
+        let rescued = sqlx::query(AssertSqlSafe(rescue))
+            .bind(super::work::QUEUE)
+            .bind(DEAD_AFTER_MS)
+            .execute(pool)
+            .await?
+            .rows_affected();
+        let forget = format!("DELETE FROM sandpiper_nodes WHERE seen_at < {now} - $1");
+        sqlx::query(AssertSqlSafe(forget))
+            .bind(FORGOTTEN_AFTER_MS)
+            .execute(pool)
+            .await?;
+        Ok(rescued)
+    }
+}
+
+/// Whatever runs in a file that nobody else has open ran in a process that is dead.
+pub(super) async fn give_back_all(database: &Database) -> Result<(), sqlx::Error> {
+    let Database::Sqlite(pool) = database else {
+        return Ok(());
+    };
+    let given_back = sqlx::query(
+        "UPDATE river_job SET \
+             state = CASE WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END, \
+             finalized_at = CASE WHEN attempt >= max_attempts THEN CURRENT_TIMESTAMP END \
+         WHERE state = 'running' AND queue = $1",
+    )
+    .bind(super::work::QUEUE)
+    .execute(pool)
+    .await?
+    .rows_affected();
+    if given_back > 0 {
+        info!(
+            jobs = given_back,
+            "jobs that an earlier process left unfinished are run again"
+        );
+    }
+    sqlx::query("DELETE FROM sandpiper_nodes")
+        .execute(pool)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! How a job's request and its execution are written into a row: JSON text, read back to what it was.
+//!
+//! Never `jsonb`, which changes numbers and takes no NUL.
+
+use crate::domain::{
+    Execution, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Script, ScriptError, Timestamp,
+    Usage, ValueType, given_json,
+};
+use serde::{Deserialize, Serialize};
+
+/// What is to be run.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) script: Script,
+    pub(super) limits: Limits,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredExecution {
+    started_at: u64,
+    finished_at: u64,
+    outcome: Outcome,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "given_json")]
+    result: Option<JsonText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    result_type: Option<ValueType>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<ScriptError>,
+    log: Vec<StoredLogEntry>,
+    log_dropped: u64,
+    wall_micros: u64,
+    cpu_micros: u64,
+    peak_memory_bytes: u64,
+    output_bytes: u64,
+    limits: Limits,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLogEntry {
+    kind: LogKind,
+    at: u64,
+    depth: u32,
+    data: JsonText,
+}
+
+/// A row that cannot be read: it was written by another version, or by somebody else.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored {what} cannot be read: {cause}")]
+pub(super) struct Unreadable {
+    what: &'static str,
+    cause: serde_json::Error,
+}
+
+pub(super) fn request_to_text(request: &Request) -> Result<String, Unreadable> {
+    serde_json::to_string(request).map_err(|cause| Unreadable {
+        what: "request",
+        cause,
+    })
+}
+
+pub(super) fn request_from_text(text: &str) -> Result<Request, Unreadable> {
+    serde_json::from_str(text).map_err(|cause| Unreadable {
+        what: "request",
+        cause,
+    })
+}
+
+pub(super) fn execution_to_text(execution: &Execution) -> Result<String, Unreadable> {
+    let stored = StoredExecution {
+        started_at: execution.started_at.as_unix_millis(),
+        finished_at: execution.finished_at.as_unix_millis(),
+        outcome: execution.outcome,
+        result: execution.result.clone(),
+        result_type: execution.result_type,
+        error: execution.error.clone(),
+        log: execution
+            .log
+            .iter()
+            .map(|entry| StoredLogEntry {
+                kind: entry.kind,
+                at: entry.timestamp.as_unix_millis(),
+                depth: entry.depth,
+                data: entry.data.clone(),
+            })
+            .collect(),
+        log_dropped: execution.log_dropped,
+        wall_micros: execution.usage.wall_micros,
+        cpu_micros: execution.usage.cpu_micros,
+        peak_memory_bytes: execution.usage.peak_memory_bytes,
+        output_bytes: execution.usage.output_bytes,
+        limits: execution.limits,
+    };
+    serde_json::to_string(&stored).map_err(|cause| Unreadable {
+        what: "execution",
+        cause,
+    })
+}
+
+pub(super) fn execution_from_text(id: JobId, text: &str) -> Result<Execution, Unreadable> {
+    let stored: StoredExecution = serde_json::from_str(text).map_err(|cause| Unreadable {
+        what: "execution",
+        cause,
+    })?;
+    Ok(Execution {
+        id,
+        started_at: Timestamp::from_unix_millis(stored.started_at),
+        finished_at: Timestamp::from_unix_millis(stored.finished_at),
+        outcome: stored.outcome,
+        result: stored.result,
+        result_type: stored.result_type,
+        error: stored.error,
+        log: stored
+            .log
+            .into_iter()
+            .map(|entry| LogEntry {
+                kind: entry.kind,
+                timestamp: Timestamp::from_unix_millis(entry.at),
+                depth: entry.depth,
+                data: entry.data,
+            })
+            .collect(),
+        log_dropped: stored.log_dropped,
+        usage: Usage {
+            wall_micros: stored.wall_micros,
+            cpu_micros: stored.cpu_micros,
+            peak_memory_bytes: stored.peak_memory_bytes,
+            output_bytes: stored.output_bytes,
+        },
+        limits: stored.limits,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::samples;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let id = JobId::generate();
+        let mut execution = samples::success(id, 2);
+        execution.result = Some(JsonText::parse(r#"[1.0, "\u0000", 1e400]"#.to_owned()).unwrap());
+        execution.error = Some(ScriptError::of_service("Error", "x"));
+        let text = execution_to_text(&execution).unwrap();
+        assert_eq!(execution_from_text(id, &text).unwrap(), execution);
+        let request = Request {
+            script: (*samples::script(3)).clone(),
+            limits: samples::limits(),
+        };
+        let read = request_from_text(&request_to_text(&request).unwrap()).unwrap();
+        assert_eq!(read.script, request.script);
+        assert_eq!(read.limits, request.limits);
+    }
+
+    #[test]
+    fn a_result_of_null_is_not_a_result_left_out() {
+        let id = JobId::generate();
+        let mut execution = samples::success(id, 1);
+        execution.result = Some(JsonText::null());
+        let text = execution_to_text(&execution).unwrap();
+        assert_eq!(
+            execution_from_text(id, &text).unwrap().result,
+            execution.result
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! Everything is killed at random, again and again, and whatever was accepted has one end.
+//!
+//! `make crashtest` does it longer.
+
+use super::postgres::Postgres;
+use super::{Database, Folder};
+use crate::support::Service;
+use serde_json::json;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use ureq::Agent;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// How many kills; `CRASHES` says otherwise.
+#[allow(clippy::disallowed_methods)] // a test's own variable
+fn crashes() -> usize {
+    std::env::var("CRASHES").map_or(6, |text| text.parse().unwrap())
+}
+
+/// Small, the same each time, and spread out.
+fn chance(state: &mut u64, below: u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1);
+    (*state >> 33) % below
+}
+
+/// Submits to whichever node answers, and remembers what was accepted.
+fn submit_until(
+    stop: &AtomicBool,
+    urls: &Mutex<Vec<String>>,
+    accepted: &Mutex<HashMap<String, u64>>,
+) {
+    let agent: Agent = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(10)))
+        .build()
+        .new_agent();
+    let mut number = 0;
+    while !stop.load(Ordering::SeqCst) {
+        number += 1;
+        let url = {
+            let urls = urls.lock().unwrap();
+            urls[usize::try_from(number).unwrap() % urls.len()].clone()
+        };
+        let body = json!({ "code": format!("const until = Date.now() + {}; while (Date.now() < until); {number}", number % 30) });
+        let sent = agent
+            .post(format!("{url}/api/jobs"))
+            .header("content-type", "application/json")
+            .send(body.to_string());
+        if let Ok(mut answer) = sent
+            && answer.status() == 202
+        {
+            let job: serde_json::Value =
+                serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+            let id = job["id"].as_str().unwrap().to_owned();
+            accepted.lock().unwrap().insert(id, number);
+        } else {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Every job that was accepted has ended as it had to; how many were run more than once, and how long the last took.
+#[allow(clippy::print_stdout)] // for `make crashtest`
+fn assert_all_ended(node: &Service, accepted: &HashMap<String, u64>) {
+    let start = Instant::now();
+    let mut again = 0;
+    for (id, number) in accepted {
+        let job = node.finished(id);
+        assert_eq!(job["state"], "finished", "{job}");
+        assert_eq!(job["execution"]["result"], *number, "{job}");
+        again += u64::from(job["attempt"].as_u64().unwrap() > 1);
+    }
+    println!(
+        "{} accepted, {again} of them run more than once, all ended {:?} after the last kill",
+        accepted.len(),
+        start.elapsed()
+    );
+    for state in ["queued", "running", "lost", "cancelled"] {
+        let left = node.get(&format!("/api/jobs?state={state}&limit=5")).json();
+        assert_eq!(left["jobs"], json!([]), "{state}");
+    }
+}
+
+const OPTIONS: [&str; 4] = ["--attempts-max", "100", "--result-ttl-s", "3600"];
+
+#[test]
+fn a_service_that_is_killed_again_and_again_loses_no_job() {
+    let database = Database::Sqlite(Folder::new());
+    let mut service = database.serve(&OPTIONS);
+    let urls = Mutex::new(vec![service.url().to_owned()]);
+    let (stop, accepted) = (AtomicBool::new(false), Mutex::new(HashMap::new()));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| submit_until(&stop, &urls, &accepted));
+        }
+        let mut state = 1;
+        for _ in 0..crashes() {
+            thread::sleep(Duration::from_millis(100 + chance(&mut state, 900)));
+            service.signal(9);
+            service.exit_within(SOON);
+            service = database.serve(&OPTIONS);
+            *urls.lock().unwrap() = vec![service.url().to_owned()];
+        }
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::SeqCst);
+    });
+    let accepted = accepted.into_inner().unwrap();
+    assert!(accepted.len() > 20, "{}", accepted.len());
+    assert_all_ended(&service, &accepted);
+}
+
+#[test]
+fn three_nodes_and_their_postgres_that_are_killed_again_and_again_lose_no_job() {
+    let mut postgres = Postgres::start();
+    let store = postgres.url();
+    let serve = || {
+        let options = [&["--store", &store, "--executors", "1"][..], &OPTIONS].concat();
+        Service::start_with(&options)
+    };
+    let mut nodes: Vec<Service> = (0..3).map(|_| serve()).collect();
+    let urls_of = |nodes: &[Service]| nodes.iter().map(|node| node.url().to_owned()).collect();
+    let urls: Mutex<Vec<String>> = Mutex::new(urls_of(&nodes));
+    let (stop, accepted) = (AtomicBool::new(false), Mutex::new(HashMap::new()));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| submit_until(&stop, &urls, &accepted));
+        }
+        let mut state = 2;
+        for crash in 0..crashes() {
+            thread::sleep(Duration::from_millis(200 + chance(&mut state, 1_500)));
+            if crash % 3 == 2 {
+                postgres.down();
+                postgres.up();
+                continue;
+            }
+            let victim = usize::try_from(chance(&mut state, 3)).unwrap();
+            nodes[victim].signal(9);
+            nodes[victim].exit_within(SOON);
+            nodes[victim] = serve();
+            *urls.lock().unwrap() = urls_of(&nodes);
+        }
+        thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::SeqCst);
+    });
+    let accepted = accepted.into_inner().unwrap();
+    assert!(accepted.len() > 20, "{}", accepted.len());
+    assert_all_ended(&nodes[0], &accepted);
+}

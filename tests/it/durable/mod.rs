@@ -1,0 +1,85 @@
+//! Jobs in a database: each promise over SQLite, and over a Postgres that the test starts itself.
+
+mod crash;
+mod life;
+mod nodes;
+mod outage;
+mod postgres;
+
+use crate::support::Service;
+use postgres::Postgres;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A folder, gone with its test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let path =
+            std::env::temp_dir().join(format!("sandpiper-it-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).into_os_string().into_string().unwrap()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A database that outlives the services on it.
+enum Database {
+    Sqlite(Folder),
+    Postgres(Postgres),
+}
+
+impl Database {
+    fn store(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => format!("sqlite:{}", folder.text("deep/er/jobs.db")),
+            Self::Postgres(postgres) => postgres.url(),
+        }
+    }
+
+    /// A service on it, with these options more.
+    fn serve(&self, options: &[&str]) -> Service {
+        let store = self.store();
+        Service::start_with(&[&["--store", &store], options].concat())
+    }
+}
+
+/// Holds `promise` over each kind of database.
+fn over_each(promise: impl Fn(&Database)) {
+    promise(&Database::Sqlite(Folder::new()));
+    promise(&Database::Postgres(Postgres::start()));
+}
+
+/// A job that runs until it is stopped.
+fn endless() -> Value {
+    json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } })
+}
+
+impl Service {
+    fn job(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/api/jobs/{id}"));
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    }
+
+    fn state(&self, id: &str) -> String {
+        self.job(id)["state"].as_str().unwrap().to_owned()
+    }
+}

@@ -1,0 +1,97 @@
+//! Several nodes on one Postgres.
+
+use super::postgres::Postgres;
+use super::{Database, endless};
+use crate::support::{Service, eventually};
+use serde_json::json;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn any_node_runs_a_job_and_any_node_answers_for_it() {
+    let database = Database::Postgres(Postgres::start());
+    let nodes: Vec<Service> = thread::scope(|scope| {
+        // At once, so that they meet in the migrations.
+        let starting: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| database.serve(&[])))
+            .collect();
+        starting
+            .into_iter()
+            .map(|node| node.join().unwrap())
+            .collect()
+    });
+    let ids: Vec<String> = (0..60)
+        .map(|number| nodes[number % 3].submit(&json!({ "code": format!("{number}") })))
+        .collect();
+    for (number, id) in ids.iter().enumerate() {
+        let job = nodes[(number + 1) % 3].finished(id);
+        assert_eq!(job["execution"]["result"], number);
+        assert_eq!(job["attempt"], 1);
+    }
+    let listed = nodes[0].get("/api/jobs?limit=200").json();
+    assert_eq!(listed["jobs"].as_array().unwrap().len(), 60);
+    let running = nodes[0].submit(&endless());
+    eventually(SOON, "it runs", || nodes[1].state(&running) == "running");
+    for node in &nodes {
+        assert_eq!(node.state(&running), "running");
+    }
+    // Two of the three do not have it.
+    let answer = nodes[2].delete(&format!("/api/jobs/{running}"));
+    assert_eq!(
+        (answer.status, &answer.json()["state"]),
+        (200, &json!("cancelled"))
+    );
+}
+
+#[test]
+fn what_a_dead_node_ran_is_taken_up_by_another_soon_after() {
+    let database = Database::Postgres(Postgres::start());
+    let mut first = database.serve(&["--executors", "1"]);
+    let job = json!({
+        "code": "const until = Date.now() + 1000; while (Date.now() < until); 'done'",
+        "limits": { "timeoutMs": 20_000 },
+    });
+    let ids: Vec<String> = (0..4).map(|_| first.submit(&job)).collect();
+    eventually(SOON, "it runs", || first.state(&ids[0]) == "running");
+    first.signal(9);
+    first.exit_within(SOON);
+    let dead_since = Instant::now();
+    let second = database.serve(&["--executors", "2"]);
+    for id in &ids {
+        let job = second.finished(id);
+        assert_eq!(job["execution"]["result"], "done", "{job}");
+    }
+    let recovered = dead_since.elapsed();
+    assert!(recovered < Duration::from_secs(20), "{recovered:?}");
+    assert_eq!(second.job(&ids[0])["attempt"], 2);
+}
+
+#[test]
+fn a_node_that_only_seemed_dead_can_record_nothing_of_what_was_taken_from_it() {
+    let database = Database::Postgres(Postgres::start());
+    let first = database.serve(&["--executors", "1"]);
+    let slow = json!({
+        "code": "const until = Date.now() + 300; while (Date.now() < until); Math.random()",
+        "limits": { "timeoutMs": 20_000 },
+    });
+    let id = first.submit(&slow);
+    eventually(SOON, "it runs", || first.state(&id) == "running");
+    const STOP: i32 = 19;
+    const CONTINUE: i32 = 18;
+    first.signal(STOP);
+    let second = database.serve(&["--executors", "1"]);
+    let settled = second.finished(&id);
+    assert_eq!(
+        (&settled["state"], &settled["attempt"]),
+        (&json!("finished"), &json!(2))
+    );
+    first.signal(CONTINUE);
+    eventually(SOON, "it serves again", || {
+        first.get("/api/health/live").status == 200
+    });
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(second.job(&id)["execution"], settled["execution"]);
+    assert_eq!(first.job(&id)["execution"], settled["execution"]);
+}

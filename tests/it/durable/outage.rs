@@ -1,0 +1,69 @@
+//! The database goes away, and comes back.
+
+use super::endless;
+use super::postgres::Postgres;
+use crate::support::{Service, assert_refused, eventually};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn without_its_database_the_service_refuses_jobs_honestly_runs_scripts_and_loses_nothing() {
+    let mut postgres = Postgres::start();
+    let service = Service::start_with(&["--store", &postgres.url(), "--executors", "2"]);
+    let before = service.submit(&json!({ "code": "1" }));
+    service.finished(&before);
+    let running = service.submit(&json!({
+        "code": "const until = Date.now() + 3000; while (Date.now() < until); 'ended meanwhile'",
+        "limits": { "timeoutMs": 20_000 },
+    }));
+    eventually(SOON, "it runs", || service.state(&running) == "running");
+    postgres.down();
+    let start = Instant::now();
+    for answer in [
+        service.post("/api/jobs", &json!({ "code": "1" })),
+        service.get(&format!("/api/jobs/{before}")),
+        service.get("/api/jobs"),
+        service.delete(&format!("/api/jobs/{before}")),
+    ] {
+        assert_refused(&answer, 503, "store_unavailable", "without a database");
+        assert!(!answer.header("retry-after").is_empty());
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        start.elapsed()
+    );
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(service.result("1 + 2"), 3);
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    // It ends while there is nobody to tell.
+    std::thread::sleep(Duration::from_secs(3));
+    postgres.up();
+    eventually(SOON, "it answers again", || {
+        service.get(&format!("/api/jobs/{before}")).status == 200
+    });
+    let job = service.finished(&running);
+    assert_eq!(job["execution"]["result"], "ended meanwhile", "{job}");
+    let after = service.submit(&json!({ "code": "2" }));
+    assert_eq!(service.finished(&after)["execution"]["result"], 2);
+}
+
+#[test]
+fn a_service_whose_database_is_gone_stops_all_the_same() {
+    let mut postgres = Postgres::start();
+    let store = postgres.url();
+    let mut service = Service::start_with(&["--store", &store, "--drain-ms", "300"]);
+    let id = service.submit(&endless());
+    eventually(SOON, "it runs", || service.state(&id) == "running");
+    postgres.down();
+    service.signal(15);
+    service.exit_within(Duration::from_secs(20));
+}
