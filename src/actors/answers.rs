@@ -1,7 +1,7 @@
 //! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
 
 pub use crate::sandbox::WallReport;
-pub use crate::store::{JobPage, ListQuery};
+pub use crate::store::{Accepted, JobPage, ListQuery};
 
 use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, Script};
 use std::sync::Arc;
@@ -38,6 +38,15 @@ pub enum Refusal {
     /// The database cannot be reached; synchronous executions go on.
     #[error("the store is not available")]
     StoreUnavailable,
+    /// The key came before with another request.
+    #[error("the key was used for another request")]
+    KeyReused,
+    /// The key came before; its job's record has expired.
+    #[error("the job of this key has expired")]
+    KeyExpired,
+    /// What is asked for is kept by a database only, and there is none.
+    #[error("the store keeps no times and no priorities")]
+    NeedsDatabase,
     /// The service is stopping.
     #[error("the service is stopping")]
     Draining,

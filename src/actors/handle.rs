@@ -1,14 +1,14 @@
 //! The way into the actors for everything above them.
 
 use super::answers::{
-    Cancelled, ExecuteAnswer, JobPage, ListQuery, Lookup, Refusal, SandboxReach, ServiceStatus,
-    Submission,
+    Accepted, Cancelled, ExecuteAnswer, JobPage, ListQuery, Lookup, Refusal, SandboxReach,
+    ServiceStatus, Submission,
 };
 use super::board::Board;
 use super::dispatcher::{
     Cancel, CheckNetwork, Dispatcher, Drain, Position, RunNow, StopAll, Submit,
 };
-use crate::domain::{Job, JobId, JobState, Limits};
+use crate::domain::{JobId, JobState, JobTerms, Limits};
 use crate::sandbox::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
@@ -99,10 +99,14 @@ impl DispatcherHandle {
     }
 
     /// Accepts `submission` to be run later.
-    pub async fn submit(&self, submission: Submission) -> Result<Job, Refusal> {
+    pub async fn submit(
+        &self,
+        submission: Submission,
+        terms: JobTerms,
+    ) -> Result<Accepted, Refusal> {
         self.0
             .dispatcher
-            .send(Submit(submission))
+            .send(Submit { submission, terms })
             .timeout(ANSWER_WITHIN)
             .await
             .map_err(broken)?

@@ -131,6 +131,8 @@ pub struct Job {
     pub state: JobState,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// Not before this moment, where the client said so.
+    pub run_at: Option<Timestamp>,
     /// When an executor took it, the last time.
     pub started_at: Option<Timestamp>,
     /// When it reached its final state.

@@ -10,6 +10,7 @@ mod limits;
 #[cfg(test)]
 pub(crate) mod samples;
 mod script;
+mod terms;
 mod timestamp;
 
 pub use execution::{Execution, Limit, LogEntry, LogKind, Outcome, ScriptError, Usage, ValueType};
@@ -18,6 +19,7 @@ pub(crate) use json_text::given_json;
 pub use json_text::{InvalidJson, JsonText};
 pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};
 pub use script::{Global, Script, ScriptDraft, ScriptRefusal, Source};
+pub use terms::{IdempotencyKey, JobTerms, Priority};
 pub use timestamp::Timestamp;
 
 /// The JavaScript engine, for `/api`. A test holds it against the lock file.

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 const RFC3339_MILLIS: &[BorrowedFormatItem<'_>] =
@@ -45,6 +46,14 @@ impl Timestamp {
         Self::from_unix_millis(self.0.saturating_add(millis))
     }
 
+    /// From RFC 3339, of any offset; what is finer than a millisecond is cut off.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let millis = moment.unix_timestamp_nanos() / 1_000_000;
+        Some(Self::from_unix_millis(u64::try_from(millis).ok()?))
+    }
+
     /// `2026-11-24T12:51:51.042Z`
     #[must_use]
     pub fn to_rfc3339(self) -> String {
@@ -74,5 +83,16 @@ mod tests {
         assert_eq!(moment.to_rfc3339(), "2024-04-24T09:50:41.362Z");
         assert_eq!(Timestamp::MAX.to_rfc3339(), "9999-12-31T23:59:59.999Z");
         assert_eq!(Timestamp::from_unix_millis(u64::MAX), Timestamp::MAX);
+        for text in ["2024-04-24T09:50:41.362Z", "2024-04-24T11:50:41.3629+02:00"] {
+            assert_eq!(Timestamp::from_rfc3339(text), Some(moment), "{text}");
+        }
+        for text in [
+            "",
+            "2024-04-24",
+            "1969-12-31T23:59:59Z",
+            "2024-04-24T09:50:41",
+        ] {
+            assert_eq!(Timestamp::from_rfc3339(text), None, "{text}");
+        }
     }
 }

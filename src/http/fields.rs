@@ -4,13 +4,14 @@
 //! stay text until the engine parses them.
 
 use super::problem::{Code, Problem};
-use crate::domain::{Global, JsonText, RequestedLimits, Script};
+use crate::domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
 /// Every field there is, for the message that refuses another.
-const NAMES: &str = "code, file, globals, input, kind, language, limits, seed, source";
+const NAMES: &str =
+    "code, file, globals, input, kind, language, limits, priority, runAt, seed, source";
 const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
 /// Members of one object that are looked at; no object here may have as many.
 const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
@@ -26,6 +27,8 @@ pub(super) struct Fields {
     pub(super) globals: Vec<Global>,
     pub(super) limits: RequestedLimits,
     pub(super) seed: Option<u64>,
+    pub(super) run_at: Option<Timestamp>,
+    pub(super) priority: Option<Priority>,
     given: Vec<&'static str>,
 }
 
@@ -103,6 +106,8 @@ impl Fields {
             "kind" => "kind",
             "language" => "language",
             "limits" => "limits",
+            "priority" => "priority",
+            "runAt" => "runAt",
             "seed" => "seed",
             "source" => "source",
             _ => return Err(unknown(name, NAMES)),
@@ -121,6 +126,8 @@ impl Fields {
             "input" => self.input = Some(given.json(name)?),
             "globals" => self.globals = globals(given)?,
             "limits" => self.limits = limits(given)?,
+            "priority" => self.priority = Some(priority(given)?),
+            "runAt" => self.run_at = Some(run_at(&given.string(name)?)?),
             "seed" => self.seed = Some(seed(given)?),
             "source" => self.has_source = true,
             "language" => one_of(name, &given.string(name)?, "javascript", "typescript")?,
@@ -241,6 +248,31 @@ fn seed(given: Given<'_>) -> Result<u64, Problem> {
     text.parse::<u64>()
         .or_else(|_| text.parse::<i64>().map(i64::cast_unsigned))
         .map_err(|_| Problem::invalid_field("seed", "`seed` must be a whole number of 64 bits"))
+}
+
+fn priority(given: Given<'_>) -> Result<Priority, Problem> {
+    let json = given.json("priority")?;
+    let number = json.as_str().trim().parse().ok();
+    number.and_then(Priority::new).ok_or_else(|| {
+        let detail = format!(
+            "`priority` must be a whole number from 1, which is first, to {}",
+            Priority::LAST
+        );
+        Problem::invalid_field("priority", detail)
+    })
+}
+
+fn run_at(text: &str) -> Result<Timestamp, Problem> {
+    let moment = Timestamp::from_rfc3339(text).ok_or_else(|| {
+        let detail = "`runAt` must be a moment as 2026-11-24T12:51:51Z";
+        Problem::invalid_field("runAt", detail)
+    })?;
+    if moment > Timestamp::now().plus(JobTerms::AHEAD_MAX) {
+        let days = JobTerms::AHEAD_MAX.as_secs() / 86_400;
+        let detail = format!("`runAt` lies more than {days} days ahead");
+        return Err(Problem::invalid_field("runAt", detail));
+    }
+    Ok(moment)
 }
 
 /// The members of a JSON object, in their order, their values as text.

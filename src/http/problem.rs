@@ -33,6 +33,7 @@ pub(crate) enum Code {
     UnsupportedMediaType,
     LimitAboveCeiling,
     Unsupported,
+    IdempotencyKeyReused,
     Internal,
     SourceMissing,
     QueueFull,
@@ -72,6 +73,11 @@ impl Code {
                 "A limit lies above what this service grants",
             ),
             Self::Unsupported => (422, "unsupported", "This is not supported yet"),
+            Self::IdempotencyKeyReused => (
+                422,
+                "idempotency_key_reused",
+                "The key was used for another request",
+            ),
             Self::Internal => (500, "internal", "The service failed"),
             Self::SourceMissing => (500, "source_missing", "The script was not handed over"),
             Self::QueueFull => (503, "queue_full", "The queue is full"),
@@ -238,6 +244,15 @@ impl From<Refusal> for Problem {
                 "the database of jobs cannot be reached; POST /api/execute works without it",
             )
             .retry_after(SOON),
+            Refusal::KeyReused => Self::new(
+                Code::IdempotencyKeyReused,
+                "this `Idempotency-Key` came before with another request; use a new key for a new request",
+            ),
+            Refusal::KeyExpired => Self::job_expired(),
+            Refusal::NeedsDatabase => Self::new(
+                Code::Unsupported,
+                "`runAt` and `priority` need a database (--store); this service keeps jobs in memory",
+            ),
             Refusal::QueueWaitExceeded { waited } => Self::new(
                 Code::QueueWaitExceeded,
                 format!(

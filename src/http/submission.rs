@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::form;
 use super::problem::{Code, Problem};
 use crate::actors::answers::Submission;
-use crate::domain::{JobId, Limits, Script, ScriptDraft};
+use crate::domain::{IdempotencyKey, JobId, JobTerms, Limits, Priority, Script, ScriptDraft};
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
@@ -15,6 +15,7 @@ use actix_web::web::{self, Payload, Query};
 use serde::Deserialize;
 use std::sync::Arc;
 
+const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// In which the ingress names a script that it has fetched. Clients cannot send it: the ingress takes it from them.
 const SOURCE_HEADER: HeaderName = HeaderName::from_static("sandpiper-source");
 
@@ -25,12 +26,53 @@ struct SubmitQuery {
     file: Option<String>,
 }
 
-/// Reads and checks a whole request.
-pub(super) async fn read(
+/// Reads and checks a request to run something now.
+pub(super) async fn read_now(
     api: &Api,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<Submission, Problem> {
+    let (submission, terms) = read(api, request, payload).await?;
+    for (field, is_given) in [
+        ("runAt", terms.run_at.is_some()),
+        ("priority", terms.priority != Priority::default()),
+    ] {
+        if is_given {
+            let detail = format!("`{field}` is for POST /api/jobs; this runs now");
+            return Err(Problem::invalid_field(field, detail));
+        }
+    }
+    Ok(submission)
+}
+
+/// Reads and checks a request to run something later.
+pub(super) async fn read_later(
+    api: &Api,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<(Submission, JobTerms), Problem> {
+    let key = match request.headers().get(KEY_HEADER) {
+        None => None,
+        Some(value) => {
+            let key = value.to_str().ok().and_then(IdempotencyKey::new);
+            Some(key.ok_or_else(|| {
+                let detail = format!(
+                    "`Idempotency-Key` must be 1 to {} visible ASCII characters",
+                    IdempotencyKey::BYTES_MAX
+                );
+                Problem::invalid_field("Idempotency-Key", detail)
+            })?)
+        }
+    };
+    let (submission, terms) = read(api, request, payload).await?;
+    Ok((submission, JobTerms { key, ..terms }))
+}
+
+async fn read(
+    api: &Api,
+    request: &HttpRequest,
+    payload: Payload,
+) -> Result<(Submission, JobTerms), Problem> {
     let query = Query::<SubmitQuery>::from_query(request.query_string())
         .map_err(|error| Problem::invalid_field("query", format!("the query: {error}")))?;
     let mut fields = match body::type_of(request.headers()) {
@@ -56,13 +98,19 @@ pub(super) async fn read(
         true => Some(source_of(api, request).await?),
         false => None,
     };
+    let terms = JobTerms {
+        run_at: fields.run_at,
+        priority: fields.priority.unwrap_or_default(),
+        key: None,
+    };
     let script = Script::new(draft(api, fields, source)?)?;
-    Ok(Submission {
+    let submission = Submission {
         id: JobId::generate(),
         script: Arc::new(script),
         limits,
         client: client_of(api, request),
-    })
+    };
+    Ok((submission, terms))
 }
 
 /// The script from elsewhere, by what the ingress says of it.

@@ -88,6 +88,9 @@ pub(super) struct JobView<'a> {
     id: JobId,
     state: JobState,
     created_at: Timestamp,
+    /// Only where the client gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
@@ -106,6 +109,7 @@ impl<'a> JobView<'a> {
             id: job.id,
             state: job.state,
             created_at: job.created_at,
+            run_at: job.run_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
             expires_at: job.expires_at,
@@ -123,6 +127,9 @@ pub(super) struct JobSummary {
     id: JobId,
     state: JobState,
     created_at: Timestamp,
+    /// Only where the client gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     expires_at: Option<Timestamp>,
@@ -137,6 +144,7 @@ impl From<&Job> for JobSummary {
             id: job.id,
             state: job.state,
             created_at: job.created_at,
+            run_at: job.run_at,
             started_at: job.started_at,
             finished_at: job.finished_at,
             expires_at: job.expires_at,

@@ -4,11 +4,13 @@
 //! have no room. Beyond the bound lie at most the results of what was running. What it holds is gone when the
 //! process ends.
 
-use super::{Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreError};
-use crate::domain::{Job, JobId, JobState, Timestamp};
+use super::{
+    Accepted, Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreError,
+};
+use crate::domain::{ClientKey, IdempotencyKey, Job, JobId, JobState, Timestamp};
 use async_trait::async_trait;
 use dashmap::DashMap;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,6 +29,9 @@ pub struct MemoryStoreBounds {
 
 /// Ids of expired jobs that are remembered, so that they get 410 and not 404.
 const TOMBSTONES_MAX: usize = 100_000;
+
+/// Keys of requests that are remembered.
+const KEYS_MAX: usize = 100_000;
 
 /// Jobs that one list looks at.
 const SCANNED_MAX: usize = 2_000;
@@ -53,7 +58,47 @@ pub struct MemoryStore {
     bounds: MemoryStoreBounds,
     entries: DashMap<JobId, Entry>,
     orders: Mutex<Orders>,
+    keys: Mutex<Keys>,
     bytes: AtomicUsize,
+}
+
+type Key = (ClientKey, IdempotencyKey);
+
+/// The requests that came with a key. The oldest are forgotten when their time is over, or their room.
+#[derive(Debug, Default)]
+struct Keys {
+    by_key: HashMap<Key, Keyed>,
+    by_age: VecDeque<(Timestamp, Key)>,
+}
+
+#[derive(Debug)]
+struct Keyed {
+    id: JobId,
+    fingerprint: String,
+}
+
+impl Keys {
+    fn remember(&mut self, key: Key, id: JobId, fingerprint: String) {
+        if self.by_age.len() >= KEYS_MAX {
+            self.forget_oldest();
+        }
+        self.by_age.push_back((Timestamp::now(), key.clone()));
+        self.by_key.insert(key, Keyed { id, fingerprint });
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.by_age.pop_front() {
+            self.by_key.remove(&key);
+        }
+    }
+
+    fn sweep(&mut self, now: Timestamp) {
+        while let Some((at, _)) = self.by_age.front()
+            && at.plus(IdempotencyKey::REMEMBERED) <= now
+        {
+            self.forget_oldest();
+        }
+    }
 }
 
 impl MemoryStore {
@@ -64,12 +109,17 @@ impl MemoryStore {
             bounds,
             entries: DashMap::new(),
             orders: Mutex::default(),
+            keys: Mutex::default(),
             bytes: AtomicUsize::new(0),
         }
     }
 
     fn orders(&self) -> MutexGuard<'_, Orders> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, id: JobId) -> Found {
@@ -108,7 +158,22 @@ impl JobStore for MemoryStore {
         "jobs live in this process's memory and end with it"
     }
 
-    async fn submit(&self, new: NewJob) -> Result<Job, StoreError> {
+    async fn submit(&self, new: NewJob) -> Result<Accepted, StoreError> {
+        let mut keys = self.keys();
+        let key = new.terms.key.as_ref();
+        let key = key.map(|key| (new.client.clone(), key.clone()));
+        if let Some(known) = key.as_ref().and_then(|key| keys.by_key.get(key)) {
+            if known.fingerprint != new.fingerprint() {
+                return Err(StoreError::KeyReused);
+            }
+            return match self.find(known.id) {
+                Found::Job(job) => Ok(Accepted {
+                    job,
+                    is_replay: true,
+                }),
+                Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
+            };
+        }
         let bytes = size_of::<Entry>() + new.script.size_bytes();
         let full = self.entries.len() >= self.bounds.jobs_max
             || self.bytes.load(Ordering::Relaxed) + bytes > self.bounds.bytes_max;
@@ -117,17 +182,7 @@ impl JobStore for MemoryStore {
                 retry_after: self.time_to_next_expiry(),
             });
         }
-        let job = Job {
-            id: new.id,
-            state: JobState::Queued,
-            created_at: new.created_at,
-            started_at: None,
-            finished_at: None,
-            expires_at: None,
-            attempt: 0,
-            outcome: None,
-            execution: None,
-        };
+        let job = new.queued();
         let entry = Entry {
             job: job.clone(),
             bytes,
@@ -136,7 +191,13 @@ impl JobStore for MemoryStore {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.entries.insert(new.id, entry);
         self.orders().by_age.insert(new.id);
-        Ok(job)
+        if let Some(key) = key {
+            keys.remember(key, new.id, new.fingerprint());
+        }
+        Ok(Accepted {
+            job,
+            is_replay: false,
+        })
     }
 
     async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
@@ -252,6 +313,7 @@ impl JobStore for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.keys().sweep(now);
         let mut expired = Vec::new();
         {
             let mut orders = self.orders();

@@ -14,9 +14,10 @@ pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
 
 use crate::domain::{
-    ClientKey, Execution, Job, JobId, JobState, Limits, Outcome, Script, Timestamp,
+    ClientKey, Execution, Job, JobId, JobState, JobTerms, Limits, Outcome, Script, Timestamp,
 };
 use async_trait::async_trait;
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,48 @@ pub struct NewJob {
     pub limits: Limits,
     /// Whose it is.
     pub client: ClientKey,
+    /// When, how urgently, and by which key.
+    pub terms: JobTerms,
+}
+
+impl NewJob {
+    /// Of everything that is asked for: the same request has the same.
+    pub(crate) fn fingerprint(&self) -> String {
+        let asked = (
+            &*self.script,
+            &self.limits,
+            self.terms.run_at,
+            self.terms.priority.get(),
+        );
+        // Made of strings and numbers: writing it to memory cannot fail.
+        let text = serde_json::to_vec(&asked).unwrap_or_default();
+        format!("{:x}", Sha256::digest(text))
+    }
+
+    /// As it stands when it is new.
+    pub(crate) fn queued(&self) -> Job {
+        Job {
+            id: self.id,
+            state: JobState::Queued,
+            created_at: self.created_at,
+            run_at: self.terms.run_at,
+            started_at: None,
+            finished_at: None,
+            expires_at: None,
+            attempt: 0,
+            outcome: None,
+            execution: None,
+        }
+    }
+}
+
+/// A job that was accepted, now or when the same request came before.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// As it stands.
+    pub job: Job,
+    /// It was accepted before.
+    pub is_replay: bool,
 }
 
 /// What is known of an id.
@@ -100,6 +143,12 @@ pub enum StoreError {
         /// When the next record expires.
         retry_after: Duration,
     },
+    /// The key came before with another request.
+    #[error("the key was used for another request")]
+    KeyReused,
+    /// The key came before; the record of its job has expired.
+    #[error("the job of this key has expired")]
+    KeyExpired,
     /// The database cannot be reached, or does not do what it is asked.
     #[error("the store is not available: {0}")]
     Unavailable(String),
@@ -152,7 +201,7 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     fn promise(&self) -> &'static str;
 
     /// Remembers a job as queued. Once this returned, the job is accepted.
-    async fn submit(&self, job: NewJob) -> Result<Job, StoreError>;
+    async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError>;
 
     /// An executor took the job: it is running, with this attempt.
     async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
@@ -179,6 +228,11 @@ pub trait JobStore: fmt::Debug + Send + Sync {
 
     /// Forgets what has expired by `now`; tells how many.
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// Whether it keeps when a job is to run, and how urgently.
+    fn keeps_terms(&self) -> bool {
+        false
+    }
 
     /// Whether it hands jobs out itself, in its own order, and records what became of them. Then nobody calls `start`,
     /// `hand_back` and `finish`.

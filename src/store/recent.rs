@@ -74,6 +74,7 @@ impl RecentExecutions {
         };
         Some(Job {
             outcome: Some(execution.outcome),
+            run_at: None,
             id,
             state,
             created_at: execution.started_at,

@@ -349,21 +349,6 @@ fn an_expired_job_is_gone_and_said_to_be_gone() {
 }
 
 #[test]
-fn an_idempotency_key_is_refused_rather_than_ignored() {
-    let service = Service::start();
-    let answer = service.post_with(
-        "/api/jobs",
-        &[("idempotency-key", "k")],
-        &json!({ "code": "1" }),
-    );
-    assert_eq!(
-        (answer.status, answer.code().as_str()),
-        (422, "unsupported")
-    );
-    assert_eq!(ids_of(&service.get("/api/jobs")), Vec::<String>::new());
-}
-
-#[test]
 fn a_submitter_that_hangs_up_does_not_take_its_job_along() {
     let service = Service::start();
     let body = json!({ "code": "await new Promise(done => setTimeout(done, 500)); 'done'" });

@@ -3,9 +3,9 @@
 use super::messages::{Cancel, CheckNetwork, Drain, Position, RunClaimed, RunNow, StopAll, Submit};
 use super::pending::{Audience, Changes, Pending, refuse};
 use super::{Dispatcher, RETRY_AFTER_MIN};
-use crate::actors::answers::Refusal;
+use crate::actors::answers::{Accepted, Refusal};
 use crate::actors::executor::Task;
-use crate::domain::{ClientKey, Job, JobId, Lane, Timestamp};
+use crate::domain::{ClientKey, JobId, Lane, Timestamp};
 use crate::store::{NewJob, StoreError};
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use std::sync::Arc;
@@ -75,10 +75,13 @@ impl Handler<CheckNetwork> for Dispatcher {
 }
 
 impl Handler<Submit> for Dispatcher {
-    type Result = ResponseActFuture<Self, Result<Job, Refusal>>;
+    type Result = ResponseActFuture<Self, Result<Accepted, Refusal>>;
 
     fn handle(&mut self, message: Submit, _: &mut Self::Context) -> Self::Result {
-        let submission = message.0;
+        let Submit { submission, terms } = message;
+        if terms.needs_database() && !self.store.keeps_terms() {
+            return Box::pin(actix::fut::ready(Err(Refusal::NeedsDatabase)));
+        }
         if self.draining {
             return Box::pin(actix::fut::ready(Err(Refusal::Draining)));
         }
@@ -93,6 +96,7 @@ impl Handler<Submit> for Dispatcher {
             script: Arc::clone(&submission.script),
             limits: submission.limits,
             client: submission.client.clone(),
+            terms,
         };
         let store = Arc::clone(&self.store);
         let accepted = async move { store.submit(new).await };
@@ -100,12 +104,12 @@ impl Handler<Submit> for Dispatcher {
             accepted
                 .into_actor(self)
                 .map(move |accepted, act, context| match accepted {
-                    Ok(job) if act.store.hands_out() => {
-                        // It comes back when the store says that it is its turn.
+                    Ok(accepted) if accepted.is_replay || act.store.hands_out() => {
+                        // It is here already, or comes back when the store says that it is its turn.
                         act.queue.release(place);
-                        Ok(job)
+                        Ok(accepted)
                     }
-                    Ok(job) => {
+                    Ok(accepted) => {
                         let pending = Pending {
                             task: Task::Script(submission.script, submission.limits),
                             attempt: 0,
@@ -115,12 +119,20 @@ impl Handler<Submit> for Dispatcher {
                         let (id, client) = (submission.id, submission.client);
                         act.queue.push(place, id, client, Instant::now(), pending);
                         act.hand_out(context);
-                        Ok(job)
+                        Ok(accepted)
                     }
                     Err(StoreError::Full { retry_after }) => {
                         act.queue.release(place);
                         let retry_after = retry_after.max(RETRY_AFTER_MIN);
                         Err(Refusal::StoreFull { retry_after })
+                    }
+                    Err(StoreError::KeyReused) => {
+                        act.queue.release(place);
+                        Err(Refusal::KeyReused)
+                    }
+                    Err(StoreError::KeyExpired) => {
+                        act.queue.release(place);
+                        Err(Refusal::KeyExpired)
                     }
                     Err(failure @ StoreError::Unavailable(_)) => {
                         act.queue.release(place);

@@ -1,7 +1,7 @@
 //! What the Dispatcher is told. Commands only; facts come back to it as the answers of its own futures.
 
-use crate::actors::answers::{ExecuteAnswer, Refusal, SandboxReach, Submission};
-use crate::domain::{Job, JobId, Limits};
+use crate::actors::answers::{Accepted, ExecuteAnswer, Refusal, SandboxReach, Submission};
+use crate::domain::{JobId, JobTerms, Limits};
 use actix::Message;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
@@ -24,8 +24,11 @@ pub struct RunClaimed {
 
 /// Remember it and run it later.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Job, Refusal>")]
-pub struct Submit(pub(in crate::actors) Submission);
+#[rtype(result = "Result<Accepted, Refusal>")]
+pub struct Submit {
+    pub(in crate::actors) submission: Submission,
+    pub(in crate::actors) terms: JobTerms,
+}
 
 /// Stop it.
 #[derive(Debug, Message)]

@@ -5,7 +5,7 @@ use super::super::dispatcher::RunNow;
 use super::super::executor::ExecutorFailure;
 use super::support::{PATIENCE, Plan, answer, eventually, soon, submission, succeed};
 use super::witness::Witness;
-use crate::domain::{JobId, JobState, Outcome, Timestamp};
+use crate::domain::{JobId, JobState, JobTerms, Outcome, Timestamp};
 use crate::store::JobStore as _;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -161,7 +161,7 @@ async fn a_store_that_refuses_gives_the_place_in_the_queue_back() {
     let running = house.next().await;
     // The first of these would take the only place for good.
     for _ in 0..3 {
-        let refused = house.handle.submit(submission()).await;
+        let refused = house.handle.submit(submission(), JobTerms::default()).await;
         let Err(Refusal::StoreFull { retry_after }) = refused else {
             panic!("not refused by the store: {refused:?}");
         };
@@ -187,7 +187,7 @@ async fn a_full_queue_refuses_before_the_store_is_asked() {
     let waiting = house.submit().await;
     let refused = submission();
     let id = refused.id;
-    let answer = house.handle.submit(refused).await;
+    let answer = house.handle.submit(refused, JobTerms::default()).await;
     assert!(
         matches!(answer, Err(Refusal::QueueFull { retry_after }) if retry_after >= Duration::from_secs(1)),
         "{answer:?}"

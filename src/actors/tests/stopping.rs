@@ -4,7 +4,7 @@ use super::super::answers::{Cancelled, Lookup, Refusal};
 use super::super::dispatcher::{Drain, StopAll};
 use super::super::executor::{Execute, ExecutorFailure};
 use super::support::{House, PATIENCE, Plan, answer, eventually, soon, submission, succeed};
-use crate::domain::{JobId, JobState, Outcome, samples};
+use crate::domain::{JobId, JobState, JobTerms, Outcome, samples};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ async fn a_draining_service_refuses_new_work_and_ends_what_runs() {
     assert!(house.handle.status().draining);
     let refused = house.handle.execute(submission()).await;
     assert_eq!(refused, Err(Refusal::Draining));
-    let refused = house.handle.submit(submission()).await;
+    let refused = house.handle.submit(submission(), JobTerms::default()).await;
     assert_eq!(refused.unwrap_err(), Refusal::Draining);
     succeed(execute);
     assert_eq!(house.final_job(running).await.state, JobState::Finished);

@@ -7,7 +7,7 @@ use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Runner, Task};
 use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
 use super::witness::Witness;
-use crate::domain::{ClientKey, Execution, Job, JobId, Outcome, samples};
+use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, samples};
 use crate::sandbox::{CancelToken, IsolationLevel, SandboxCounters, SandboxError};
 use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
@@ -272,7 +272,12 @@ impl House {
 
     /// Submits a background job that is accepted.
     pub(super) async fn submit(&self) -> JobId {
-        self.handle.submit(submission()).await.unwrap().id
+        self.handle
+            .submit(submission(), JobTerms::default())
+            .await
+            .unwrap()
+            .job
+            .id
     }
 
     pub(super) async fn job(&self, id: JobId) -> Job {

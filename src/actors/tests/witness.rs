@@ -1,10 +1,10 @@
 //! A store that tells what was done to its jobs.
 
 use super::support::PATIENCE;
-use crate::domain::{Job, JobId, Timestamp};
+use crate::domain::{JobId, Timestamp};
 use crate::store::{
-    Finished, Found, JobPage, JobStore, ListQuery, MemoryStore, MemoryStoreBounds, NewJob,
-    Settlement, StoreError,
+    Accepted, Finished, Found, JobPage, JobStore, ListQuery, MemoryStore, MemoryStoreBounds,
+    NewJob, Settlement, StoreError,
 };
 use async_trait::async_trait;
 use std::sync::{Arc, Mutex};
@@ -57,7 +57,7 @@ impl JobStore for Witness {
         "none"
     }
 
-    async fn submit(&self, job: NewJob) -> Result<Job, StoreError> {
+    async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError> {
         self.inner.submit(job).await
     }
 

@@ -14,7 +14,7 @@ pub(super) async fn execute(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let submission = submission::read(&api, &request, payload).await?;
+    let submission = submission::read_now(&api, &request, payload).await?;
     let execution = api.dispatcher.execute(submission).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((LOCATION, format!("/api/jobs/{}", execution.id)));

@@ -1,10 +1,10 @@
 //! `/api/jobs`: run it later, ask for it, list, cancel.
 
 use super::json_with;
-use crate::actors::answers::{Cancelled, ListQuery, Lookup};
+use crate::actors::answers::{Accepted, Cancelled, ListQuery, Lookup};
 use crate::domain::{Job, JobId, JobState};
 use crate::http::prefer;
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::Problem;
 use crate::http::view::{JobPageView, JobSummary, JobView};
 use crate::http::{Api, submission};
 use actix_web::http::StatusCode;
@@ -25,14 +25,8 @@ pub(super) async fn submit(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    if request.headers().contains_key("idempotency-key") {
-        return Err(Problem::new(
-            Code::Unsupported,
-            "`Idempotency-Key` is not supported, and ignoring it could run a job twice",
-        ));
-    }
-    let submission = submission::read(&api, &request, payload).await?;
-    let mut job = api.dispatcher.submit(submission).await?;
+    let (submission, terms) = submission::read_later(&api, &request, payload).await?;
+    let Accepted { mut job, is_replay } = api.dispatcher.submit(submission, terms).await?;
     let mut queue_position = None;
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     if let Some(wait) = wait {
@@ -46,6 +40,9 @@ pub(super) async fn submit(
     });
     response.insert_header((LOCATION, format!("/api/jobs/{}", job.id)));
     response.insert_header(("Vary", "Prefer"));
+    if is_replay {
+        response.insert_header(("Idempotency-Replayed", "true"));
+    }
     if let Some(wait) = wait {
         response.insert_header(prefer::applied(wait));
     }

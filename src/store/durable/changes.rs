@@ -6,8 +6,8 @@ use super::database::in_transaction;
 use super::record::{Request, execution_to_text, request_to_text};
 use super::work::{QUEUE, RunScript};
 use super::{Owner, Shared};
-use crate::domain::{Job, JobId, JobState, Timestamp};
-use crate::store::{Finished, NewJob, Settlement, StoreError};
+use crate::domain::{JobId, Timestamp};
+use crate::store::{Accepted, Finished, Found, NewJob, Settlement, StoreError};
 use riverqueue::{InsertManyItem, InsertOpts};
 use sqlx::AssertSqlSafe;
 use std::time::Duration;
@@ -25,7 +25,7 @@ type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 /// A change of a job.
 #[derive(Debug)]
 pub(super) enum Change {
-    Submit(NewJob, Reply<Job>),
+    Submit(NewJob, Reply<Accepted>),
     Finish(Finish, Reply<Finished>),
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
         match shared.make(&jobs, &ends).await {
             Ok((accepted, finished)) => {
                 answer(replies, accepted);
-                answer(end_replies, finished);
+                answer(end_replies, finished.into_iter().map(Ok));
                 shared.wake(&ends);
             }
             Err(failure) if jobs.len() + ends.len() == 1 => {
@@ -105,7 +105,7 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
             Err(_) => {
                 for (job, reply) in jobs.into_iter().zip(replies) {
                     let made = shared.make(std::slice::from_ref(&job), &[]).await;
-                    let _ = reply.send(made.map(|(mut jobs, _)| jobs.remove(0)));
+                    let _ = reply.send(made.and_then(|(mut accepted, _)| accepted.remove(0)));
                 }
                 for (end, reply) in ends.into_iter().zip(end_replies) {
                     let end = [end];
@@ -120,9 +120,10 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
     }
 }
 
-fn answer<T>(replies: Vec<Reply<T>>, made: Vec<T>) {
+fn answer<T>(replies: Vec<Reply<T>>, made: impl IntoIterator<Item = Result<T, StoreError>>) {
     for (reply, made) in replies.into_iter().zip(made) {
-        let _ = reply.send(Ok(made));
+        // Whoever asked may be gone.
+        let _ = reply.send(made);
     }
 }
 
@@ -134,7 +135,21 @@ impl StoreError {
 }
 
 const INSERT: &str = "INSERT INTO sandpiper_jobs \
-    (id, river_id, client, request, state, attempt, created_at) VALUES ($1, $2, $3, $4, 'open', 0, $5)";
+    (id, river_id, client, request, state, attempt, created_at, run_at) VALUES ($1, $2, $3, $4, 'open', 0, $5, $6)";
+
+const INSERT_KEY: &str = "INSERT INTO sandpiper_keys (client, idempotency_key, fingerprint, job_id, created_at) \
+    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (client, idempotency_key) DO NOTHING";
+
+const SELECT_KEY: &str =
+    "SELECT fingerprint, job_id FROM sandpiper_keys WHERE client = $1 AND idempotency_key = $2";
+
+/// What becomes of a submit.
+enum Admitted {
+    New,
+    /// It is this job, by its key.
+    Before(String),
+    KeyReused,
+}
 
 const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, started_at = $5, \
     finished_at = $6, expires_at = $7, execution = $8 WHERE id = $1 AND state = 'open'";
@@ -145,19 +160,56 @@ impl Shared {
         &self,
         jobs: &[NewJob],
         ends: &[Finish],
-    ) -> Result<(Vec<Job>, Vec<Finished>), StoreError> {
+    ) -> Result<(Vec<Result<Accepted, StoreError>>, Vec<Finished>), StoreError> {
         let requests = jobs.iter().map(request_of).collect::<Result<Vec<_>, _>>()?;
-        let finished = in_transaction!(&self.database, transaction => {
-            if !jobs.is_empty() {
-                let items = jobs.iter().map(|job| self.item(job.id));
+        let (admitted, finished) = in_transaction!(&self.database, transaction => {
+            let mut admitted = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                let Some(key) = &job.terms.key else {
+                    admitted.push(Admitted::New);
+                    continue;
+                };
+                let fingerprint = job.fingerprint();
+                let is_new = sqlx::query(INSERT_KEY)
+                    .bind(job.client.as_str())
+                    .bind(key.as_str())
+                    .bind(&fingerprint)
+                    .bind(job.id.to_string())
+                    .bind(as_i64(job.created_at.as_unix_millis()))
+                    .execute(&mut *transaction)
+                    .await?
+                    .rows_affected() == 1;
+                if is_new {
+                    admitted.push(Admitted::New);
+                    continue;
+                }
+                let (known, id): (String, String) = sqlx::query_as(SELECT_KEY)
+                    .bind(job.client.as_str())
+                    .bind(key.as_str())
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                admitted.push(if known == fingerprint {
+                    Admitted::Before(id)
+                } else {
+                    Admitted::KeyReused
+                });
+            }
+            let new = || {
+                let all = jobs.iter().zip(&requests).zip(&admitted);
+                all.filter(|(_, admitted)| matches!(admitted, Admitted::New))
+                    .map(|(job, _)| job)
+            };
+            if new().next().is_some() {
+                let items = new().map(|(job, _)| self.item(job));
                 let inserted = self.client.insert_many(items).tx(&mut transaction).await?;
-                for ((job, request), inserted) in jobs.iter().zip(&requests).zip(&inserted) {
+                for ((job, request), inserted) in new().zip(&inserted) {
                     sqlx::query(INSERT)
                         .bind(job.id.to_string())
                         .bind(inserted.id())
                         .bind(job.client.as_str())
                         .bind(request)
                         .bind(as_i64(job.created_at.as_unix_millis()))
+                        .bind(job.terms.run_at.map(|at| as_i64(at.as_unix_millis())))
                         .execute(&mut *transaction)
                         .await?;
                 }
@@ -201,19 +253,47 @@ impl Shared {
                 self.client.jobs().complete(river_id).tx(&mut transaction).await?;
                 finished.push(Finished::Recorded);
             }
-            finished
+            (admitted, finished)
         });
-        Ok((jobs.iter().map(queued).collect(), finished))
+        let mut accepted = Vec::with_capacity(jobs.len());
+        for (job, admitted) in jobs.iter().zip(admitted) {
+            accepted.push(match admitted {
+                Admitted::New => Ok(Accepted {
+                    job: job.queued(),
+                    is_replay: false,
+                }),
+                Admitted::Before(id) => self.accepted_before(&id).await,
+                Admitted::KeyReused => Err(StoreError::KeyReused),
+            });
+        }
+        Ok((accepted, finished))
     }
 
-    fn item(&self, id: JobId) -> InsertManyItem<RunScript> {
+    async fn accepted_before(&self, id: &str) -> Result<Accepted, StoreError> {
+        let id = id.parse().map_err(|_| StoreError::KeyExpired)?;
+        match self.find(id).await? {
+            Found::Job(job) => Ok(Accepted {
+                job,
+                is_replay: true,
+            }),
+            Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
+        }
+    }
+
+    fn item(&self, job: &NewJob) -> InsertManyItem<RunScript> {
         let attempts = i32::try_from(self.options.attempts_max).unwrap_or(i32::MAX);
-        InsertManyItem::new(
-            RunScript { id },
-            InsertOpts::default()
-                .with_queue(QUEUE)
-                .with_max_attempts(attempts),
-        )
+        let options = InsertOpts::default()
+            .with_queue(QUEUE)
+            .with_max_attempts(attempts)
+            .with_priority(i16::from(job.terms.priority.get()));
+        let run_at = job.terms.run_at.and_then(|at| {
+            riverqueue::jiff::Timestamp::from_millisecond(as_i64(at.as_unix_millis())).ok()
+        });
+        let options = match run_at {
+            Some(at) => options.with_scheduled_at(at),
+            None => options,
+        };
+        InsertManyItem::new(RunScript { id: job.id }, options)
     }
 
     /// Wakes whoever waits here for jobs that have ended.
@@ -248,20 +328,6 @@ fn request_of(job: &NewJob) -> Result<String, StoreError> {
         limits: job.limits,
     };
     Ok(request_to_text(&request)?)
-}
-
-fn queued(job: &NewJob) -> Job {
-    Job {
-        id: job.id,
-        state: JobState::Queued,
-        created_at: job.created_at,
-        started_at: None,
-        finished_at: None,
-        expires_at: None,
-        attempt: 0,
-        outcome: None,
-        execution: None,
-    }
 }
 
 pub(super) fn as_i64(number: u64) -> i64 {

@@ -4,7 +4,9 @@ use super::changes::as_i64;
 use super::database::{in_transaction, on_database};
 use super::record::{Request, execution_from_text, execution_to_text, request_from_text};
 use super::{Shared, WAIT_POLL};
-use crate::domain::{Execution, Job, JobId, JobState, Outcome, ScriptError, Timestamp};
+use crate::domain::{
+    Execution, IdempotencyKey, Job, JobId, JobState, Outcome, ScriptError, Timestamp,
+};
 use crate::store::{Found, JobPage, ListQuery, StoreError};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 /// Above every id.
 const LAST_ID: &str = "~";
 
-/// A job as a row: id, state, outcome, attempt, created, started, finished, expires, execution; River's state, attempt, and
+/// A job as a row: id, state, outcome, attempt, created, to run at, started, finished, expires, execution; River's state, attempt, and
 /// the time of it.
 type Row = (
     String,
@@ -29,6 +31,7 @@ type Row = (
     Option<String>,
     i64,
     i64,
+    Option<i64>,
     Option<i64>,
     Option<i64>,
     Option<i64>,
@@ -42,7 +45,7 @@ impl Shared {
     /// The columns of a [`Row`]; lists have no use for executions.
     fn columns(&self, execution: &str) -> String {
         format!(
-            "s.id, s.state, s.outcome, s.attempt, s.created_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
+            "s.id, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
              CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {}",
             self.database.attempted_at()
         )
@@ -193,10 +196,18 @@ impl Shared {
              (SELECT id FROM sandpiper_jobs WHERE expires_at <= $1 AND state = 'expired' ORDER BY expires_at LIMIT {SWEEP_BATCH})"
         );
         let now = as_i64(now.as_unix_millis());
-        let forgotten =
-            now.saturating_sub(i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX));
+        let forgotten = now.saturating_sub(as_millis(REMEMBERED));
+        let forget_keys = format!(
+            "DELETE FROM sandpiper_keys WHERE (client, idempotency_key) IN \
+             (SELECT client, idempotency_key FROM sandpiper_keys WHERE created_at <= $1 ORDER BY created_at LIMIT {SWEEP_BATCH})"
+        );
+        let keys_until = now.saturating_sub(as_millis(IdempotencyKey::REMEMBERED));
         let mut expired = 0;
-        for (statement, until, counts) in [(expire, now, true), (forget, forgotten, false)] {
+        for (statement, until, counts) in [
+            (expire, now, true),
+            (forget, forgotten, false),
+            (forget_keys, keys_until, false),
+        ] {
             for _ in 0..SWEEP_BATCHES {
                 let statement = statement.clone();
                 let taken = on_database!(&self.database, pool => {
@@ -271,6 +282,10 @@ impl Shared {
     }
 }
 
+fn as_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 pub(super) fn outcome_to_text(outcome: Outcome) -> String {
     serde_json::to_string(&outcome).unwrap_or_default()
 }
@@ -282,6 +297,7 @@ fn job(row: Row) -> Result<Job, StoreError> {
         outcome,
         attempt,
         created,
+        run_at,
         started,
         finished,
         expires,
@@ -319,6 +335,7 @@ fn job(row: Row) -> Result<Job, StoreError> {
         id,
         state,
         created_at: moment(created),
+        run_at: run_at.map(moment),
         started_at: started.map(moment),
         finished_at: finished.map(moment),
         expires_at: expires.map(moment),

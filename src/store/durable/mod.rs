@@ -16,9 +16,10 @@ mod work;
 pub use database::OpenError;
 
 use super::{
-    Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Settlement, StoreError,
+    Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Settlement,
+    StoreError,
 };
-use crate::domain::{Job, JobId, Timestamp};
+use crate::domain::{JobId, Timestamp};
 use async_trait::async_trait;
 use changes::{Change, Changes};
 use dashmap::DashMap;
@@ -41,6 +42,8 @@ const CLAIM_EVERY: Duration = Duration::from_millis(2);
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks of the leader for jobs whose time to be tried again has come.
 const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries of a node to become the leader where there is none.
+const ELECT_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at a job that another node may have settled.
 const WAIT_POLL: Duration = Duration::from_millis(250);
 /// Longest that giving back takes when the service stops.
@@ -223,6 +226,7 @@ fn client(
         .maintenance(
             MaintenanceConfig::default()
                 .with_scheduler_interval(SCHEDULE_EVERY)
+                .with_elect_interval(ELECT_EVERY)
                 .with_completed_job_retention(kept)
                 .with_cancelled_job_retention(kept),
         )
@@ -239,7 +243,7 @@ impl JobStore for DurableStore {
         self.promise
     }
 
-    async fn submit(&self, job: NewJob) -> Result<Job, StoreError> {
+    async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError> {
         self.shared
             .changes
             .make(|reply| Change::Submit(job, reply))
@@ -284,6 +288,10 @@ impl JobStore for DurableStore {
         let shared = Arc::clone(&self.shared);
         self.on_threads(async move { shared.sweep(now).await })
             .await
+    }
+
+    fn keeps_terms(&self) -> bool {
+        true
     }
 
     fn hands_out(&self) -> bool {

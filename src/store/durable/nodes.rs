@@ -88,6 +88,15 @@ impl Shared {
             .execute(pool)
             .await?
             .rows_affected();
+        // What its leader did for all (jobs whose time has come) another is to do soon.
+        let depose = format!(
+            "DELETE FROM river_leader WHERE leader_id IN \
+             (SELECT id FROM sandpiper_nodes WHERE seen_at <= {now} - $1)"
+        );
+        sqlx::query(AssertSqlSafe(depose))
+            .bind(DEAD_AFTER_MS)
+            .execute(pool)
+            .await?;
         let forget = format!("DELETE FROM sandpiper_nodes WHERE seen_at < {now} - $1");
         sqlx::query(AssertSqlSafe(forget))
             .bind(FORGOTTEN_AFTER_MS)
@@ -118,6 +127,9 @@ pub(super) async fn give_back_all(database: &Database) -> Result<(), sqlx::Error
             "jobs that an earlier process left unfinished are run again"
         );
     }
+    sqlx::query("DELETE FROM river_leader")
+        .execute(pool)
+        .await?;
     sqlx::query("DELETE FROM sandpiper_nodes")
         .execute(pool)
         .await?;

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 async fn a_submitted_job_is_queued_and_is_found() {
     over_every_store(|store| async move {
         let new = new_job(1);
-        let accepted = store.submit(new.clone()).await.unwrap();
+        let accepted = store.submit(new.clone()).await.unwrap().job;
         let found = get(&*store, new.id).await;
         for job in [accepted, found] {
             assert_eq!(job.id, new.id);

@@ -16,9 +16,9 @@ async fn fill(store: &MemoryStore, code_bytes: usize) -> (Vec<JobId>, Duration) 
     loop {
         assert!(ids.len() < 10_000, "it takes whatever comes");
         match store.submit(new_job(code_bytes)).await {
-            Ok(job) => ids.push(job.id),
-            Err(unavailable @ StoreError::Unavailable(_)) => panic!("{unavailable}"),
+            Ok(accepted) => ids.push(accepted.job.id),
             Err(StoreError::Full { retry_after }) => return (ids, retry_after),
+            Err(other) => panic!("{other}"),
         }
     }
 }

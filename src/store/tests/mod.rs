@@ -7,7 +7,7 @@ mod recent;
 use super::{
     Finished, Found, JobStore, MemoryStore, MemoryStoreBounds, NewJob, Settlement, StoreError,
 };
-use crate::domain::{ClientKey, Job, JobId, JobState, Outcome, Timestamp, samples};
+use crate::domain::{ClientKey, Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,11 +45,12 @@ fn new_job(code_bytes: usize) -> NewJob {
         script: samples::script(code_bytes),
         limits: samples::limits(),
         client: ClientKey::new("test"),
+        terms: JobTerms::default(),
     }
 }
 
 async fn submit(store: &dyn JobStore) -> JobId {
-    store.submit(new_job(1)).await.unwrap().id
+    store.submit(new_job(1)).await.unwrap().job.id
 }
 
 async fn submit_and_start(store: &dyn JobStore) -> JobId {

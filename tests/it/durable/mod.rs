@@ -5,6 +5,7 @@ mod life;
 mod nodes;
 mod outage;
 mod postgres;
+mod terms;
 
 use crate::support::Service;
 use postgres::Postgres;

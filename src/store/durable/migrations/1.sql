@@ -6,6 +6,7 @@ CREATE TABLE sandpiper_jobs (
     state TEXT NOT NULL,
     attempt BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
+    run_at BIGINT,
     started_at BIGINT,
     finished_at BIGINT,
     expires_at BIGINT,
@@ -16,6 +17,17 @@ CREATE TABLE sandpiper_jobs (
 CREATE INDEX sandpiper_jobs_state ON sandpiper_jobs (state, id);
 
 CREATE INDEX sandpiper_jobs_expiry ON sandpiper_jobs (expires_at) WHERE expires_at IS NOT NULL;
+
+CREATE TABLE sandpiper_keys (
+    client TEXT NOT NULL,
+    idempotency_key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (client, idempotency_key)
+);
+
+CREATE INDEX sandpiper_keys_age ON sandpiper_keys (created_at);
 
 CREATE TABLE sandpiper_nodes (
     id TEXT PRIMARY KEY,

@@ -1,0 +1,201 @@
+//! When a job is to run, how urgently, and that the same request is the same job.
+
+use super::{endless, over_each};
+use crate::support::{Service, eventually};
+use serde_json::{Value, json};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn submit_with_key(service: &Service, key: &str, body: &Value) -> (u16, String, bool) {
+    let answer = service.post_with("/api/jobs", &[("idempotency-key", key)], body);
+    if answer.status >= 400 {
+        return (answer.status, answer.code(), false);
+    }
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    (
+        answer.status,
+        id,
+        answer.header("idempotency-replayed") == "true",
+    )
+}
+
+/// Holds on `service` whatever its store is.
+fn assert_the_same_request_is_the_same_job(service: &Service) {
+    let body = json!({ "code": "Math.random()" });
+    let (status, id, is_replay) = submit_with_key(service, "a", &body);
+    assert_eq!((status, is_replay), (202, false));
+    let result = service.finished(&id)["execution"]["result"].clone();
+    let again = json!({ "code": "Math.random()", "globals": {} });
+    let answer = service.post_with("/api/jobs", &[("idempotency-key", "a")], &again);
+    assert_eq!(
+        (answer.status, answer.json()["id"].as_str()),
+        (200, Some(id.as_str()))
+    );
+    assert_eq!(answer.header("idempotency-replayed"), "true");
+    assert_eq!(answer.json()["execution"]["result"], result);
+    let other = json!({ "code": "1" });
+    let refused = (422, "idempotency_key_reused".to_owned(), false);
+    assert_eq!(submit_with_key(service, "a", &other), refused);
+    assert_ne!(submit_with_key(service, "b", &body).1, id);
+    for key in ["", "a b", "é", &"k".repeat(256)] {
+        let answer = service.post_with("/api/jobs", &[("idempotency-key", key)], &body);
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (400, "invalid_field"),
+            "{key}"
+        );
+    }
+    // At once, and still one job.
+    let ids: Vec<String> = thread::scope(|scope| {
+        let sent: Vec<_> = (0..16)
+            .map(|_| scope.spawn(|| submit_with_key(service, "c", &body).1))
+            .collect();
+        sent.into_iter().map(|sent| sent.join().unwrap()).collect()
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[test]
+fn the_same_request_with_the_same_key_is_the_same_job_in_memory() {
+    assert_the_same_request_is_the_same_job(&Service::start());
+}
+
+#[test]
+fn the_same_request_with_the_same_key_is_the_same_job_and_stays_it_after_a_restart() {
+    over_each(|database| {
+        let mut service = database.serve(&[]);
+        assert_the_same_request_is_the_same_job(&service);
+        let body = json!({ "code": "7" });
+        let (_, id, _) = submit_with_key(&service, "z", &body);
+        service.signal(9);
+        service.exit_within(SOON);
+        let service = database.serve(&["--result-ttl-s", "1"]);
+        let (_, again, is_replay) = submit_with_key(&service, "z", &body);
+        assert_eq!((again, is_replay), (id, true));
+        // Once the record has gone it is told so, and not run a second time.
+        let (_, short, _) = submit_with_key(&service, "y", &body);
+        service.finished(&short);
+        eventually(SOON, "it has gone", || {
+            submit_with_key(&service, "y", &body).0 == 410
+        });
+    });
+}
+
+#[test]
+fn a_job_waits_for_its_time_also_across_a_restart() {
+    over_each(|database| {
+        let mut service = database.serve(&[]);
+        let soon = std::time::SystemTime::now() + Duration::from_secs(3);
+        let run_at = rfc3339(soon);
+        let id = service.submit(&json!({ "code": "Date.now()", "runAt": run_at }));
+        let job = service.job(&id);
+        assert_eq!(
+            (&job["state"], &job["runAt"]),
+            (&json!("queued"), &json!(run_at))
+        );
+        service.signal(9);
+        service.exit_within(SOON);
+        let service = database.serve(&[]);
+        assert_eq!(service.state(&id), "queued");
+        let job = service.finished(&id);
+        let ran_at = job["execution"]["result"].as_f64().unwrap();
+        let since = soon.duration_since(std::time::UNIX_EPOCH).unwrap();
+        // It was asked for in whole seconds.
+        let wanted = since.as_secs_f64().floor() * 1000.0;
+        assert!(
+            ran_at >= wanted && ran_at < wanted + 12_000.0,
+            "{}",
+            ran_at - wanted
+        );
+        // What lies behind runs now, and what waits can be cancelled.
+        let past = service.submit(&json!({ "code": "1", "runAt": "2020-01-01T00:00:00Z" }));
+        assert_eq!(service.finished(&past)["state"], "finished");
+        let far = service.submit(&json!({ "code": "1", "runAt": "2027-01-01T00:00:00+02:00" }));
+        assert_eq!(
+            service.delete(&format!("/api/jobs/{far}")).json()["state"],
+            "cancelled"
+        );
+    });
+}
+
+#[test]
+fn an_urgent_job_overtakes_those_that_wait() {
+    over_each(|database| {
+        let service = database.serve(&["--executors", "1", "--claims-per-executor", "1"]);
+        let blocker = service.submit(&endless());
+        eventually(SOON, "it runs", || service.state(&blocker) == "running");
+        let submit =
+            |priority: u8| service.submit(&json!({ "code": "Date.now()", "priority": priority }));
+        let ids = [
+            submit(4),
+            submit(3),
+            service.submit(&json!({ "code": "Date.now()" })),
+            submit(1),
+        ];
+        service.delete(&format!("/api/jobs/{blocker}"));
+        let ran: Vec<f64> = ids
+            .iter()
+            .map(|id| {
+                service.finished(id)["execution"]["result"]
+                    .as_f64()
+                    .unwrap()
+            })
+            .collect();
+        assert!(ran.is_sorted_by(|later, sooner| later >= sooner), "{ran:?}");
+    });
+}
+
+#[test]
+fn terms_that_cannot_be_kept_are_refused_by_name() {
+    let service = Service::start();
+    let start = Instant::now();
+    for (field, value, status, code) in [
+        ("runAt", json!("2026-12-01T00:00:00Z"), 422, "unsupported"),
+        ("priority", json!(1), 422, "unsupported"),
+        ("runAt", json!("tomorrow"), 400, "invalid_field"),
+        ("runAt", json!(7), 400, "invalid_field"),
+        ("runAt", json!("2999-01-01T00:00:00Z"), 400, "invalid_field"),
+        ("priority", json!(0), 400, "invalid_field"),
+        ("priority", json!(5), 400, "invalid_field"),
+        ("priority", json!("high"), 400, "invalid_field"),
+    ] {
+        let answer = service.post("/api/jobs", &json!({ "code": "1", field: value }));
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (status, code),
+            "{field} {value}"
+        );
+        assert!(answer.text.contains(field), "{}", answer.text);
+    }
+    for field in ["runAt", "priority"] {
+        let value = if field == "runAt" {
+            json!("2026-12-01T00:00:00Z")
+        } else {
+            json!(1)
+        };
+        let answer = service.post("/api/execute", &json!({ "code": "1", field: value }));
+        assert_eq!(answer.code(), "invalid_field");
+        assert_eq!(answer.json()["field"], field);
+    }
+    assert!(start.elapsed() < SOON);
+}
+
+/// Of a moment in whole seconds, as the API writes it.
+fn rfc3339(moment: std::time::SystemTime) -> String {
+    let seconds = moment
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
+    let said = std::process::Command::new("date")
+        .args([
+            "-u",
+            "-d",
+            &format!("@{seconds}"),
+            "+%Y-%m-%dT%H:%M:%S.000Z",
+        ])
+        .output()
+        .unwrap();
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
+}
