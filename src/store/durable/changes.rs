@@ -90,6 +90,9 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
         let (ends, end_replies): (Vec<_>, Vec<_>) = finishes.into_iter().unzip();
         match shared.make(&jobs, &ends).await {
             Ok((accepted, finished)) => {
+                if !replies.is_empty() {
+                    shared.look_for_jobs();
+                }
                 answer(replies, accepted);
                 answer(end_replies, finished.into_iter().map(Ok));
                 shared.wake(&ends);

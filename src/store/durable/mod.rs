@@ -26,7 +26,7 @@ use dashmap::DashMap;
 use database::{Database, FileLock};
 use riverqueue::{Client, MaintenanceConfig, QueueConfig, Retention, RunHandle, Workers};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -100,6 +100,7 @@ struct Shared {
     waiting: DashMap<JobId, Arc<Notify>>,
     runner: OnceLock<Arc<dyn JobRunner>>,
     stopping: AtomicBool,
+    looks: AtomicU64,
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -193,10 +194,33 @@ async fn connect(
         waiting: DashMap::new(),
         runner: OnceLock::new(),
         stopping: AtomicBool::new(false),
+        looks: AtomicU64::new(0),
     });
     worker.belongs_to(Arc::downgrade(&shared));
     tokio::spawn(changes::write(Arc::downgrade(&shared), queue));
     Ok((shared, lock))
+}
+
+fn queue_config(options: &DurableOptions, poll_every: Duration) -> QueueConfig {
+    QueueConfig::new(options.executors * options.claims_per_executor)
+        .with_fetch_poll_interval(poll_every)
+}
+
+impl Shared {
+    /// Has this node look for jobs now. In SQLite notices lie in a table that is read every tenth of a second, which is a
+    /// long wait for a job that came to an idle node; but a producer that is configured anew looks at once.
+    fn look_for_jobs(&self) {
+        if !matches!(self.database, Database::Sqlite(_)) {
+            return;
+        }
+        // It has to be another configuration.
+        let odd = self.looks.fetch_add(1, Ordering::Relaxed) % 2;
+        let poll_every = POLL_EVERY + Duration::from_millis(odd);
+        let config = queue_config(&self.options, poll_every);
+        if let Err(cause) = self.client.local_queues().update(work::QUEUE, config) {
+            tracing::warn!(%cause, "jobs are looked for later");
+        }
+    }
 }
 
 fn client(
@@ -215,11 +239,7 @@ fn client(
     builder
         .id(node)
         .workers(workers)
-        .queue(
-            work::QUEUE,
-            QueueConfig::new(options.executors * options.claims_per_executor)
-                .with_fetch_poll_interval(POLL_EVERY),
-        )
+        .queue(work::QUEUE, queue_config(options, POLL_EVERY))
         .fetch_cooldown(CLAIM_EVERY)
         // A job has limits of its own, and its node says that it lives.
         .without_job_timeout()
