@@ -9,7 +9,8 @@ use super::{Owner, Shared};
 use crate::domain::{JobId, Timestamp};
 use crate::store::{Accepted, Finished, Found, NewJob, Settlement, StoreError};
 use riverqueue::{InsertManyItem, InsertOpts};
-use sqlx::AssertSqlSafe;
+use sqlx::QueryBuilder;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -138,7 +139,7 @@ impl StoreError {
 }
 
 const INSERT: &str = "INSERT INTO sandpiper_jobs \
-    (id, river_id, client, request, state, attempt, created_at, run_at) VALUES ($1, $2, $3, $4, 'open', 0, $5, $6)";
+    (id, river_id, client, request, state, attempt, created_at, run_at) ";
 
 const INSERT_KEY: &str = "INSERT INTO sandpiper_keys (client, idempotency_key, fingerprint, job_id, created_at) \
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (client, idempotency_key) DO NOTHING";
@@ -205,46 +206,54 @@ impl Shared {
             if new().next().is_some() {
                 let items = new().map(|(job, _)| self.item(job));
                 let inserted = self.client.insert_many(items).tx(&mut transaction).await?;
-                for ((job, request), inserted) in new().zip(&inserted) {
-                    sqlx::query(INSERT)
-                        .bind(job.id.to_string())
-                        .bind(inserted.id())
-                        .bind(job.client.as_str())
-                        .bind(request)
-                        .bind(as_i64(job.created_at.as_unix_millis()))
-                        .bind(job.terms.run_at.map(|at| as_i64(at.as_unix_millis())))
-                        .execute(&mut *transaction)
-                        .await?;
+                let mut insert = QueryBuilder::new(INSERT);
+                insert.push_values(new().zip(&inserted), |mut row, ((job, request), inserted)| {
+                    row.push_bind(job.id.to_string())
+                        .push_bind(inserted.id())
+                        .push_bind(job.client.as_str())
+                        .push_bind(request.as_str())
+                        .push("'open'")
+                        .push("0")
+                        .push_bind(as_i64(job.created_at.as_unix_millis()))
+                        .push_bind(job.terms.run_at.map(|at| as_i64(at.as_unix_millis())));
+                });
+                insert.build().execute(&mut *transaction).await?;
+            }
+            // What is still its attempt's, by River's word; kept from others until the end.
+            let mut held = HashMap::with_capacity(ends.len());
+            if !ends.is_empty() {
+                let mut fence = QueryBuilder::new(format!(
+                    "SELECT s.id, s.river_id, CAST(r.attempt AS BIGINT), {} \
+                     FROM sandpiper_jobs s JOIN river_job r ON r.id = s.river_id \
+                     WHERE s.state = 'open' AND r.state = 'running' AND s.id IN (",
+                    self.database.attempted_at()
+                ));
+                let mut ids = fence.separated(", ");
+                for end in ends {
+                    ids.push_bind(end.id.to_string());
+                }
+                fence.push(") ORDER BY s.id").push(self.database.for_update());
+                let rows: Vec<(String, i64, i64, Option<i64>)> =
+                    fence.build_query_as().fetch_all(&mut *transaction).await?;
+                for (id, river_id, attempt, attempted_at) in rows {
+                    let attempt = u32::try_from(attempt).unwrap_or_default();
+                    held.insert((id, attempt), (river_id, attempted_at));
                 }
             }
             let mut finished = Vec::with_capacity(ends.len());
             for end in ends {
-                let fence = format!(
-                    "SELECT s.river_id, s.state, CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {} \
-                     FROM sandpiper_jobs s JOIN river_job r ON r.id = s.river_id WHERE s.id = $1{}",
-                    self.database.attempted_at(),
-                    self.database.for_update(),
-                );
-                let found: Option<(i64, String, String, i64, Option<i64>)> =
-                    sqlx::query_as(AssertSqlSafe(fence))
-                        .bind(end.id.to_string())
-                        .fetch_optional(&mut *transaction)
-                        .await?;
-                let Some((river_id, state, river_state, attempt, attempted_at)) = found else {
+                let Some((river_id, attempted_at)) = held.remove(&(end.id.to_string(), end.attempt))
+                else {
                     finished.push(Finished::Stale);
                     continue;
                 };
-                if state != "open" || river_state != "running" || attempt != i64::from(end.attempt) {
-                    finished.push(Finished::Stale);
-                    continue;
-                }
                 let now = Timestamp::now();
                 let execution = end.settlement.execution.as_deref();
                 sqlx::query(SETTLE)
                     .bind(end.id.to_string())
                     .bind(end.settlement.state.as_str())
                     .bind(end.settlement.outcome().map(super::jobs::outcome_to_text))
-                    .bind(attempt)
+                    .bind(i64::from(end.attempt))
                     .bind(execution.map_or(attempted_at, |execution| {
                         Some(as_i64(execution.started_at.as_unix_millis()))
                     }))
