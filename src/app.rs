@@ -6,7 +6,7 @@
 
 use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
 use crate::config::{ServeOptions, StoreChoice, Unfit};
-use crate::domain::Limits;
+use crate::domain::{Limits, Timestamp};
 use crate::http::{self, Api};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
@@ -81,7 +81,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let scripts = ScriptLibrary::load(&options.scripts_dir)?;
     let proof = prove_walls(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
-    let store = open_store(options)?;
+    let store = open_store(options, defaults)?;
     System::new().block_on(async {
         let dispatcher = start_actors(options, proof, defaults, store).await?;
         let api = Data::new(Api {
@@ -126,11 +126,11 @@ fn prove_walls(options: &ServeOptions) -> Result<Proof, SandboxError> {
     })
 }
 
-fn open_store(options: &ServeOptions) -> Result<Arc<dyn JobStore>, ServeError> {
+fn open_store(options: &ServeOptions, defaults: Limits) -> Result<Arc<dyn JobStore>, ServeError> {
     Ok(match &options.store {
         StoreChoice::Memory => Arc::new(MemoryStore::new(options.memory_store())),
         StoreChoice::Durable(address) => {
-            let durable = options.durable_store(address.clone());
+            let durable = options.durable_store(address.clone(), defaults);
             Arc::new(DurableStore::open(durable)?)
         }
     })
@@ -174,6 +174,7 @@ async fn start_actors(
         walls: proof.walls,
         execute_within: options.execute_within(),
         net_check_limits,
+        started_at: Timestamp::now(),
         drained: watch::Sender::new(false),
     }))
 }

@@ -1,7 +1,7 @@
 //! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
 
 pub use crate::sandbox::WallReport;
-pub use crate::store::{Accepted, JobPage, ListQuery};
+pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes};
 
 use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, Script};
 use std::sync::Arc;

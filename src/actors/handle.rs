@@ -1,14 +1,14 @@
 //! The way into the actors for everything above them.
 
 use super::answers::{
-    Accepted, Cancelled, ExecuteAnswer, JobPage, ListQuery, Lookup, Refusal, SandboxReach,
-    ServiceStatus, Submission,
+    Accepted, Cancelled, ExecuteAnswer, JobPage, ListQuery, Lookup, Node, Nodes, Refusal,
+    SandboxReach, ServiceStatus, Submission,
 };
 use super::board::Board;
 use super::dispatcher::{
     Cancel, CheckNetwork, Dispatcher, Drain, Position, RunNow, StopAll, Submit,
 };
-use crate::domain::{JobId, JobState, JobTerms, Limits};
+use crate::domain::{JobId, JobState, JobTerms, Limits, Timestamp};
 use crate::sandbox::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
@@ -52,6 +52,8 @@ pub struct Parts {
     pub execute_within: Duration,
     /// What a network check may use.
     pub net_check_limits: Limits,
+    /// When this process started.
+    pub started_at: Timestamp,
     /// True once nothing runs any more and nothing will: whoever waits is let go.
     pub drained: watch::Sender<bool>,
 }
@@ -163,6 +165,25 @@ impl DispatcherHandle {
             Lookup::Expired => Ok(Cancelled::Expired),
             Lookup::Unknown => Ok(Cancelled::Unknown),
         }
+    }
+
+    /// Who runs jobs of the store.
+    pub async fn nodes(&self) -> Result<Nodes, Refusal> {
+        if let Some(nodes) = self.0.store.nodes().await.map_err(unavailable)? {
+            return Ok(nodes);
+        }
+        // Memory belongs to this process alone, and its queue says how long it is.
+        let this = "this".to_owned();
+        Ok(Nodes {
+            nodes: vec![Node {
+                id: this.clone(),
+                started_at: self.0.started_at,
+                seen_at: Timestamp::now(),
+                executors: self.0.board.executors(),
+            }],
+            this,
+            oldest_queued: None,
+        })
     }
 
     /// Tries to open a TCP connection to `host:port` from inside a job process.

@@ -156,9 +156,11 @@ impl ServeOptions {
 
     /// For a store in a database.
     #[must_use]
-    pub fn durable_store(&self, address: Address) -> DurableOptions {
+    pub fn durable_store(&self, address: Address, defaults: Limits) -> DurableOptions {
         DurableOptions {
             address,
+            defaults,
+            ceiling: self.ceilings.ceiling(),
             ttl: Duration::from_secs(self.result_ttl_s),
             attempts_max: self.attempts_max,
             executors: self.executors(),

@@ -181,6 +181,30 @@ pub enum NotRun {
     Stopping,
 }
 
+/// A process that runs jobs of one store.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Unique for each start of a process.
+    pub id: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it last said that it lives.
+    pub seen_at: Timestamp,
+    /// Executions that it runs at a time.
+    pub executors: usize,
+}
+
+/// Who runs jobs of a store, and how far behind they are.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    /// Those that live.
+    pub nodes: Vec<Node>,
+    /// The one that says so.
+    pub this: String,
+    /// How long the job has waited that has waited longest.
+    pub oldest_queued: Option<Duration>,
+}
+
 /// Runs the jobs that a store hands out.
 #[async_trait]
 pub trait JobRunner: fmt::Debug + Send + Sync {
@@ -248,6 +272,11 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     /// Where it hands jobs out: stops one, wherever it is.
     async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// Where it hands jobs out: to whom. `None` where it does not.
+    async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {
+        Ok(None)
     }
 
     /// Where it hands jobs out: hands out no more.

@@ -7,7 +7,7 @@ use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Runner, Task};
 use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
 use super::witness::Witness;
-use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, samples};
+use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};
 use crate::sandbox::{CancelToken, IsolationLevel, SandboxCounters, SandboxError};
 use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
@@ -217,6 +217,7 @@ impl Plan {
         )
         .start();
         let handle = DispatcherHandle::new(Parts {
+            started_at: Timestamp::now(),
             dispatcher: dispatcher.clone(),
             store,
             recent,

@@ -5,6 +5,7 @@ mod health;
 mod info;
 mod jobs;
 mod netcheck;
+mod nodes;
 mod scripts;
 
 use super::problem::{Code, Problem};
@@ -32,6 +33,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .get(jobs::show)
                 .delete(jobs::cancel),
         )
+        .service(resource("/api/nodes", "GET, HEAD").get(nodes::list))
         .service(resource("/api/scripts", "GET, HEAD").get(scripts::list))
         .service(resource("/api/scripts/{name}", "GET, HEAD").get(scripts::show))
         .default_service(web::to(not_found));

@@ -226,7 +226,7 @@ impl Shared {
                     "SELECT s.id, s.river_id, CAST(r.attempt AS BIGINT), {} \
                      FROM sandpiper_jobs s JOIN river_job r ON r.id = s.river_id \
                      WHERE s.state = 'open' AND r.state = 'running' AND s.id IN (",
-                    self.database.attempted_at()
+                    self.database.millis("r.attempted_at")
                 ));
                 let mut ids = fence.separated(", ");
                 for end in ends {
@@ -305,7 +305,7 @@ impl Shared {
             Some(at) => options.with_scheduled_at(at),
             None => options,
         };
-        InsertManyItem::new(RunScript { id: job.id }, options)
+        InsertManyItem::new(RunScript::by_id(job.id), options)
     }
 
     /// Wakes whoever waits here for jobs that have ended.

@@ -28,11 +28,11 @@ impl Database {
         }
     }
 
-    /// When a job was taken the last time, as milliseconds since 1970.
-    pub(super) fn attempted_at(&self) -> &'static str {
+    /// One of River's moments as milliseconds since 1970.
+    pub(super) fn millis(&self, moment: &str) -> String {
         match self {
-            Self::Sqlite(_) => "CAST(unixepoch(r.attempted_at, 'subsec') * 1000 AS BIGINT)",
-            Self::Postgres(_) => "CAST(extract(epoch FROM r.attempted_at) * 1000 AS BIGINT)",
+            Self::Sqlite(_) => format!("CAST(unixepoch({moment}, 'subsec') * 1000 AS BIGINT)"),
+            Self::Postgres(_) => format!("CAST(extract(epoch FROM {moment}) * 1000 AS BIGINT)"),
         }
     }
 

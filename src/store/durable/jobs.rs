@@ -2,7 +2,9 @@
 
 use super::changes::as_i64;
 use super::database::{in_transaction, on_database};
-use super::record::{Request, execution_from_text, execution_to_text, request_from_text};
+use super::record::{
+    Request, execution_from_text, execution_to_text, request_from_text, request_to_text,
+};
 use super::{Shared, WAIT_POLL};
 use crate::domain::{
     Execution, IdempotencyKey, Job, JobId, JobState, Outcome, ScriptError, Timestamp,
@@ -47,7 +49,7 @@ impl Shared {
         format!(
             "s.id, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
              CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {}",
-            self.database.attempted_at()
+            self.database.millis("r.attempted_at")
         )
     }
 
@@ -81,6 +83,42 @@ impl Shared {
             return Ok(None);
         };
         Ok(Some((client, request_from_text(&request)?)))
+    }
+
+    /// The id of a job that another client of River brought, once it was adopted.
+    pub(super) async fn id_of_river(&self, river_id: i64) -> Result<Option<JobId>, StoreError> {
+        let row: Option<(String,)> = on_database!(&self.readers, pool => {
+            sqlx::query_as("SELECT id FROM sandpiper_jobs WHERE river_id = $1")
+                .bind(river_id)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(row.and_then(|(id,)| id.parse().ok()))
+    }
+
+    /// Gives a job that another client of River brought a row of its own; false where there is one.
+    pub(super) async fn adopt(
+        &self,
+        id: JobId,
+        river_id: i64,
+        request: &Request,
+    ) -> Result<bool, StoreError> {
+        let request = request_to_text(request)?;
+        let made = on_database!(&self.database, pool => {
+            sqlx::query(
+                "INSERT INTO sandpiper_jobs (id, river_id, client, request, state, attempt, created_at) \
+                 VALUES ($1, $2, $3, $4, 'open', 0, $5) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.to_string())
+            .bind(river_id)
+            .bind(super::work::ADOPTED_CLIENT)
+            .bind(request)
+            .bind(as_i64(Timestamp::now().as_unix_millis()))
+            .execute(pool)
+            .await?
+            .rows_affected()
+        });
+        Ok(made == 1)
     }
 
     /// Woken by a finish on this node, and looking now and then for one on another.

@@ -16,10 +16,10 @@ mod work;
 pub use database::OpenError;
 
 use super::{
-    Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Settlement,
+    Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
     StoreError,
 };
-use crate::domain::{JobId, Timestamp};
+use crate::domain::{Ceiling, JobId, Limits, Timestamp};
 use async_trait::async_trait;
 use changes::{Change, Changes};
 use dashmap::DashMap;
@@ -63,6 +63,10 @@ pub enum Address {
 pub struct DurableOptions {
     /// Where.
     pub address: Address,
+    /// What a job gets that asks for nothing.
+    pub defaults: Limits,
+    /// The most that it may ask for.
+    pub ceiling: Ceiling,
     /// From a job's final state to its end.
     pub ttl: Duration,
     /// Tries of a job that the service failed to run.
@@ -332,6 +336,12 @@ impl JobStore for DurableStore {
     async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         self.on_threads(async move { shared.cancel(id).await })
+            .await
+    }
+
+    async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        self.on_threads(async move { shared.nodes().await.map(Some) })
             .await
     }
 

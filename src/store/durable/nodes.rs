@@ -5,7 +5,8 @@
 
 use super::Shared;
 use super::database::{Database, on_database};
-use crate::store::StoreError;
+use crate::domain::{Priority, Timestamp};
+use crate::store::{Node, Nodes, StoreError};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,54 @@ impl Shared {
                 .await?;
         });
         Ok(())
+    }
+
+    /// Who lives, and how long the oldest job has waited.
+    pub(super) async fn nodes(&self) -> Result<Nodes, StoreError> {
+        let now = self.database.now();
+        let select = format!(
+            "SELECT id, started_at, seen_at, executors FROM sandpiper_nodes WHERE seen_at > {now} - $1 ORDER BY started_at"
+        );
+        // The oldest of each priority: four looks into River's index, however many jobs wait.
+        let oldest_of = |priority| {
+            format!(
+                "SELECT (SELECT r.scheduled_at FROM river_job r WHERE r.state = 'available' AND r.queue = $1 \
+                 AND r.priority = {priority} ORDER BY r.scheduled_at LIMIT 1) AS since"
+            )
+        };
+        let each = (1..=Priority::LAST)
+            .map(oldest_of)
+            .collect::<Vec<_>>()
+            .join(" UNION ALL ");
+        let oldest = format!(
+            "SELECT {now} - {} FROM ({each}) o",
+            self.database.millis("min(since)")
+        );
+        let (rows, waited) = on_database!(&self.readers, pool => {
+            let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(AssertSqlSafe(select))
+                .bind(DEAD_AFTER_MS)
+                .fetch_all(pool)
+                .await?;
+            let (waited,): (Option<i64>,) = sqlx::query_as(AssertSqlSafe(oldest))
+                .bind(super::work::QUEUE)
+                .fetch_one(pool)
+                .await?;
+            (rows, waited)
+        });
+        let moment =
+            |millis: i64| Timestamp::from_unix_millis(u64::try_from(millis).unwrap_or_default());
+        let nodes = rows.into_iter().map(|(id, started, seen, executors)| Node {
+            id,
+            started_at: moment(started),
+            seen_at: moment(seen),
+            executors: usize::try_from(executors).unwrap_or_default(),
+        });
+        Ok(Nodes {
+            nodes: nodes.collect(),
+            this: self.node.clone(),
+            oldest_queued: waited
+                .map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or_default())),
+        })
     }
 
     /// Says that this node ends.

@@ -1,7 +1,11 @@
 //! Jobs that River hands to this node: run, and recorded.
 
+use super::record::Request;
 use super::{Owner, Shared};
-use crate::domain::{ClientKey, Execution, JobId, JobState, Outcome, ScriptError};
+use crate::domain::{
+    Ceiling, ClientKey, Execution, JobId, JobState, JsonText, Limits, Outcome, RequestedLimits,
+    Script, ScriptDraft, ScriptError, given_json,
+};
 use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement, StoreError};
 use riverqueue::{
     BoxError, Job, JobArgs, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp,
@@ -14,6 +18,8 @@ use tracing::{error, warn};
 
 /// River's queue of scripts.
 pub(super) const QUEUE: &str = "sandpiper";
+/// Whose the jobs are that other clients of River enqueue.
+pub(super) const ADOPTED_CLIENT: &str = "river";
 /// When a job is tried again that the service failed to run.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// When a job is looked at again for which there was no place.
@@ -21,11 +27,64 @@ const NO_PLACE_FOR: Duration = Duration::from_millis(200);
 /// Between two tries to record what became of a job. It goes on until the database is back: the script has run.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// River's arguments of a script: its row has the rest.
-#[derive(Debug, Clone, Serialize, Deserialize, JobArgs)]
+/// River's arguments of a script. Of one that came by HTTP they are its id, and its row has the rest; other clients of River
+/// give what is to be run, and an id if they want to ask for it by HTTP.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JobArgs)]
 #[river(kind = "sandpiper_run")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RunScript {
-    pub(super) id: JobId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<JobId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "given_json")]
+    input: Option<JsonText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limits: Option<WantedLimits>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct WantedLimits {
+    #[serde(default)]
+    timeout_ms: Option<u64>,
+    #[serde(default)]
+    memory_bytes: Option<u64>,
+    #[serde(default)]
+    output_bytes: Option<u64>,
+}
+
+impl RunScript {
+    /// Of a job whose row has what is to be run.
+    pub(super) fn by_id(id: JobId) -> Self {
+        Self {
+            id: Some(id),
+            ..Self::default()
+        }
+    }
+
+    /// What another client of River wants run, held to the rules that hold for everybody.
+    fn request(&self, defaults: &Limits, ceiling: &Ceiling) -> Result<Request, String> {
+        let script = Script::new(ScriptDraft {
+            code: self.code.clone(),
+            input: self.input.clone(),
+            seed: self.seed,
+            ..ScriptDraft::default()
+        });
+        let wanted = self.limits.clone().unwrap_or_default();
+        let wanted = RequestedLimits {
+            timeout_ms: wanted.timeout_ms,
+            memory_bytes: wanted.memory_bytes,
+            output_bytes: wanted.output_bytes,
+        };
+        Ok(Request {
+            script: script.map_err(|refusal| refusal.to_string())?,
+            limits: Limits::within(&wanted, defaults, ceiling)
+                .map_err(|error| error.to_string())?,
+        })
+    }
 }
 
 /// Works at scripts, once it belongs to a store.
@@ -68,9 +127,8 @@ impl Shared {
         context: &WorkContext,
         job: &Job<RunScript>,
     ) -> Result<WorkOutcome, BoxError> {
-        let id = job.args.id;
-        let Some((client, request)) = self.claimed(id).await? else {
-            // Settled already, or swept away.
+        let Some((id, client, request)) = self.what_to_run(job).await? else {
+            // Settled already, or swept away, or nothing that could ever run.
             return Ok(WorkOutcome::Complete);
         };
         let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
@@ -115,6 +173,38 @@ impl Shared {
         };
         self.record(id, attempt, settlement).await;
         Ok(WorkOutcome::Complete)
+    }
+
+    async fn what_to_run(
+        &self,
+        job: &Job<RunScript>,
+    ) -> Result<Option<(JobId, String, Request)>, BoxError> {
+        let known = match job.args.id {
+            Some(id) => Some(id),
+            None => self.id_of_river(job.id()).await?,
+        };
+        if let Some(id) = known
+            && let Some((client, request)) = self.claimed(id).await?
+        {
+            return Ok(Some((id, client, request)));
+        }
+        if job.args.code.is_none() {
+            return Ok(None);
+        }
+        let id = known.unwrap_or_else(JobId::generate);
+        match job
+            .args
+            .request(&self.options.defaults, &self.options.ceiling)
+        {
+            Ok(request) => {
+                let is_new = self.adopt(id, job.id(), &request).await?;
+                Ok(is_new.then(|| (id, ADOPTED_CLIENT.to_owned(), request)))
+            }
+            Err(cause) => {
+                warn!(river_id = job.id(), %cause, "a job of another client cannot be run");
+                Err(cause.into())
+            }
+        }
     }
 
     /// Records it however long the database is away; unless the node stops meanwhile, after which it is run again.

@@ -5,6 +5,7 @@ mod life;
 mod nodes;
 mod outage;
 mod postgres;
+mod river;
 mod terms;
 
 use crate::support::Service;

@@ -32,6 +32,11 @@ fn any_node_runs_a_job_and_any_node_answers_for_it() {
     }
     let listed = nodes[0].get("/api/jobs?limit=200").json();
     assert_eq!(listed["jobs"].as_array().unwrap().len(), 60);
+    let told = nodes[1].get("/api/nodes").json();
+    let told = told["nodes"].as_array().unwrap();
+    assert_eq!(told.len(), 3);
+    assert_eq!(told.iter().filter(|node| node["isThis"] == true).count(), 1);
+    assert!(told.iter().all(|node| node["executors"] == 2), "{told:?}");
     let running = nodes[0].submit(&endless());
     eventually(SOON, "it runs", || nodes[1].state(&running) == "running");
     for node in &nodes {
@@ -63,6 +68,12 @@ fn what_a_dead_node_ran_is_taken_up_by_another_soon_after() {
         let job = second.finished(id);
         assert_eq!(job["execution"]["result"], "done", "{job}");
     }
+    let told = second.get("/api/nodes").json();
+    assert_eq!(
+        told["nodes"].as_array().unwrap().len(),
+        1,
+        "the dead one is not told of: {told}"
+    );
     let recovered = dead_since.elapsed();
     assert!(recovered < Duration::from_secs(20), "{recovered:?}");
     assert_eq!(second.job(&ids[0])["attempt"], 2);

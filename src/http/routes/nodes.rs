@@ -1,0 +1,49 @@
+//! `GET /api/nodes`: who runs the jobs of this service's store.
+
+use super::json;
+use crate::domain::Timestamp;
+use crate::http::Api;
+use crate::http::problem::Problem;
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::Data;
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodesView {
+    nodes: Vec<NodeView>,
+    /// Milliseconds that the job has waited that has waited longest; null where none waits, or where it is not known.
+    oldest_queued_ms: Option<u128>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeView {
+    id: String,
+    /// The one that answers.
+    is_this: bool,
+    started_at: Timestamp,
+    seen_at: Timestamp,
+    executors: usize,
+}
+
+pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
+    let nodes = api.dispatcher.nodes().await?;
+    let this = nodes.this;
+    let view = NodesView {
+        oldest_queued_ms: nodes.oldest_queued.map(|waited| waited.as_millis()),
+        nodes: nodes
+            .nodes
+            .into_iter()
+            .map(|node| NodeView {
+                is_this: node.id == this,
+                id: node.id,
+                started_at: node.started_at,
+                seen_at: node.seen_at,
+                executors: node.executors,
+            })
+            .collect(),
+    };
+    json(StatusCode::OK, &view)
+}

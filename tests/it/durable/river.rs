@@ -1,0 +1,92 @@
+//! Jobs that another program enqueues with River's tables, in a transaction of its own.
+
+use super::Database;
+use super::postgres::Postgres;
+use crate::support::{Service, eventually};
+use serde_json::json;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// As River's clients insert.
+fn insert(args: &str) -> String {
+    format!(
+        "INSERT INTO river_job (args, kind, max_attempts, queue) VALUES ('{args}', 'sandpiper_run', 3, 'sandpiper')"
+    )
+}
+
+#[test]
+fn a_job_that_was_enqueued_in_a_transaction_elsewhere_runs_if_that_commits() {
+    let database = Database::Postgres(Postgres::start());
+    let service: Service = database.serve(&[]);
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    let id = "01a21382-4b4f-754c-aaa6-cf04619b0edf";
+    let wanted = format!(r#"{{"id": "{id}", "code": "input.a * 7", "input": {{"a": 6}}}}"#);
+    let unwanted = r#"{"code": "1"}"#;
+    let said = postgres.ask(&format!(
+        "CREATE TABLE orders (id INT); BEGIN; INSERT INTO orders VALUES (1); {}; COMMIT; BEGIN; {}; ROLLBACK",
+        insert(&wanted),
+        insert(unwanted)
+    ));
+    assert!(said.is_some());
+    eventually(SOON, "it has run", || {
+        service.get(&format!("/api/jobs/{id}")).status == 200
+    });
+    let job = service.finished(id);
+    assert_eq!(job["execution"]["result"], 42, "{job}");
+    // Without an id it is found by River's.
+    let quoted = r#"{"code": "''by river''", "limits": {"timeoutMs": 500}}"#;
+    postgres.ask(&insert(quoted));
+    let result = || {
+        postgres.ask(
+            "SELECT j.execution::json->>'result' FROM sandpiper_jobs j JOIN river_job r ON r.id = j.river_id \
+             WHERE r.args->>'code' LIKE '%by river%' AND j.state = 'finished'",
+        )
+    };
+    eventually(SOON, "it has run too", || {
+        result().as_deref() == Some("by river")
+    });
+    assert_eq!(
+        service.get("/api/jobs").json()["jobs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let rivers = postgres.ask("SELECT count(*) FROM river_job WHERE state = 'completed'");
+    assert_eq!(rivers.as_deref(), Some("2"));
+}
+
+#[test]
+fn what_another_program_enqueues_is_held_to_the_same_rules() {
+    let database = Database::Postgres(Postgres::start());
+    let service: Service = database.serve(&[]);
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    for args in [
+        r#"{"code": "1", "limits": {"timeoutMs": 999999999}}"#,
+        r#"{"code": "1", "unknown": 1}"#,
+    ] {
+        postgres.ask(&insert(args));
+    }
+    let failed = || {
+        postgres.ask("SELECT count(*) FROM river_job WHERE state = 'discarded' AND array_length(errors, 1) = 3")
+    };
+    eventually(SOON, "both are given up with their reason", || {
+        failed().as_deref() == Some("2")
+    });
+    let why = postgres
+        .ask("SELECT string_agg(errors[1]->>'error', '; ') FROM river_job")
+        .unwrap();
+    assert!(
+        why.contains("above this service") && why.contains("unknown"),
+        "{why}"
+    );
+    assert_eq!(service.get("/api/jobs").json()["jobs"], json!([]));
+    // And the queue goes on.
+    let id = service.submit(&json!({ "code": "1" }));
+    assert_eq!(service.finished(&id)["state"], "finished");
+}
