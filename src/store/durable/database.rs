@@ -36,6 +36,14 @@ impl Database {
         }
     }
 
+    /// The last node that took a job of River's.
+    pub(super) fn last_node(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "json_extract(attempted_by, '$[#-1]')",
+            Self::Postgres(_) => "attempted_by[array_upper(attempted_by, 1)]",
+        }
+    }
+
     /// Keeps the rows of a SELECT from others until the transaction ends; a transaction of SQLite has the whole file.
     pub(super) fn for_update(&self) -> &'static str {
         match self {

@@ -103,6 +103,8 @@ struct Shared {
     /// Who is to be woken when a job of this node has its final state.
     waiting: DashMap<JobId, Arc<Notify>>,
     runner: OnceLock<Arc<dyn JobRunner>>,
+    /// River's ids of the jobs that this node has.
+    working: DashMap<i64, ()>,
     stopping: AtomicBool,
     looks: AtomicU64,
 }
@@ -197,6 +199,7 @@ async fn connect(
         options,
         waiting: DashMap::new(),
         runner: OnceLock::new(),
+        working: DashMap::new(),
         stopping: AtomicBool::new(false),
         looks: AtomicU64::new(0),
     });

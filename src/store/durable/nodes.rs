@@ -15,6 +15,8 @@ use tracing::{error, info, warn};
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// Three beats.
 const DEAD_AFTER_MS: i64 = 6_000;
+/// Far longer than a job that was taken needs to come.
+const NEVER_CAME_AFTER_MS: i64 = 15_000;
 /// How long a dead node is remembered.
 const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
 
@@ -23,11 +25,19 @@ pub(super) async fn beat(shared: Arc<Shared>) {
     loop {
         if let Err(cause) = shared.say_that_it_lives().await {
             error!(%cause, "this node cannot say that it lives");
-        } else if let Database::Postgres(_) = &shared.database {
+        } else {
             match shared.rescue().await {
                 Ok(0) => {}
                 Ok(jobs) => warn!(jobs, "jobs of a dead node were taken from it"),
                 Err(cause) => error!(%cause, "jobs of dead nodes cannot be taken from them"),
+            }
+            match shared.give_back_unknown().await {
+                Ok(0) => {}
+                Ok(jobs) => warn!(
+                    jobs,
+                    "jobs that this node was given and never got were given back"
+                ),
+                Err(cause) => error!(%cause, "jobs that never came cannot be given back"),
             }
         }
         tokio::time::sleep(BEAT_EVERY).await;
@@ -109,6 +119,43 @@ impl Shared {
                 .await?;
         });
         Ok(())
+    }
+
+    /// Gives back what this node took by the database's word, and never got: the answer was lost with its connection. None of
+    /// it ran, so it uses up no attempt.
+    async fn give_back_unknown(&self) -> Result<u64, StoreError> {
+        let (now, last_node) = (self.database.now(), self.database.last_node());
+        let attempted_at = self.database.millis("attempted_at");
+        let taken = format!(
+            "SELECT id FROM river_job WHERE state = 'running' AND queue = $1 AND {last_node} = $2 \
+             AND {attempted_at} < {now} - $3"
+        );
+        let give_back = format!(
+            "UPDATE river_job SET state = 'available', attempt = attempt - 1 \
+             WHERE id = $1 AND state = 'running' AND {last_node} = $2 AND {attempted_at} < {now} - $3"
+        );
+        let mut given_back = 0;
+        on_database!(&self.database, pool => {
+            let taken: Vec<(i64,)> = sqlx::query_as(AssertSqlSafe(taken))
+                .bind(super::work::QUEUE)
+                .bind(&self.node)
+                .bind(NEVER_CAME_AFTER_MS)
+                .fetch_all(pool)
+                .await?;
+            for (id,) in taken {
+                if self.working.contains_key(&id) {
+                    continue;
+                }
+                given_back += sqlx::query(AssertSqlSafe(give_back.clone()))
+                    .bind(id)
+                    .bind(&self.node)
+                    .bind(NEVER_CAME_AFTER_MS)
+                    .execute(pool)
+                    .await?
+                    .rows_affected();
+            }
+        });
+        Ok(given_back)
     }
 
     /// Gives what dead nodes ran to the others; tells how many jobs that were.

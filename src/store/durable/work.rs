@@ -7,6 +7,7 @@ use crate::domain::{
     Script, ScriptDraft, ScriptError, given_json,
 };
 use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement, StoreError};
+use dashmap::DashMap;
 use riverqueue::{
     BoxError, Job, JobArgs, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp,
 };
@@ -116,6 +117,7 @@ impl Worker<RunScript> for RunWorker {
         let Some(runner) = shared.runner.get().cloned() else {
             return Ok(WorkOutcome::Snooze(NO_PLACE_FOR));
         };
+        let _working = shared.working(job.id());
         shared.work(&*runner, &context, &job).await
     }
 }
@@ -127,9 +129,19 @@ impl Shared {
         context: &WorkContext,
         job: &Job<RunScript>,
     ) -> Result<WorkOutcome, BoxError> {
-        let Some((id, client, request)) = self.what_to_run(job).await? else {
-            // Settled already, or swept away, or nothing that could ever run.
-            return Ok(WorkOutcome::Complete);
+        let (id, client, request) = match self.what_to_run(job).await {
+            Ok(Some(found)) => found,
+            // Settled already, or swept away.
+            Ok(None) => return Ok(WorkOutcome::Complete),
+            Err(NoRequest::Unfit(cause)) => {
+                warn!(river_id = job.id(), %cause, "a job of another client cannot be run");
+                return Err(cause.into());
+            }
+            // That the database is away uses up no attempt.
+            Err(NoRequest::Store(cause)) => {
+                error!(river_id = job.id(), %cause, "what is to be run cannot be read; it is looked at again");
+                return Ok(WorkOutcome::Snooze(TRY_AGAIN_AFTER));
+            }
         };
         let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
         let limits = request.limits;
@@ -178,7 +190,7 @@ impl Shared {
     async fn what_to_run(
         &self,
         job: &Job<RunScript>,
-    ) -> Result<Option<(JobId, String, Request)>, BoxError> {
+    ) -> Result<Option<(JobId, String, Request)>, NoRequest> {
         let known = match job.args.id {
             Some(id) => Some(id),
             None => self.id_of_river(job.id()).await?,
@@ -200,10 +212,16 @@ impl Shared {
                 let is_new = self.adopt(id, job.id(), &request).await?;
                 Ok(is_new.then(|| (id, ADOPTED_CLIENT.to_owned(), request)))
             }
-            Err(cause) => {
-                warn!(river_id = job.id(), %cause, "a job of another client cannot be run");
-                Err(cause.into())
-            }
+            Err(cause) => Err(NoRequest::Unfit(cause)),
+        }
+    }
+
+    /// Says for as long as it lives that this node has the job.
+    fn working(&self, river_id: i64) -> Working<'_> {
+        self.working.insert(river_id, ());
+        Working {
+            all: &self.working,
+            river_id,
         }
     }
 
@@ -223,6 +241,30 @@ impl Shared {
             }
             tokio::time::sleep(RECORD_AGAIN_AFTER).await;
         }
+    }
+}
+
+struct Working<'a> {
+    all: &'a DashMap<i64, ()>,
+    river_id: i64,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.all.remove(&self.river_id);
+    }
+}
+
+/// Why it is not known what is to be run.
+enum NoRequest {
+    /// It breaks a rule.
+    Unfit(String),
+    Store(StoreError),
+}
+
+impl From<StoreError> for NoRequest {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }
 

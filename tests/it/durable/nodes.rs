@@ -106,3 +106,25 @@ fn a_node_that_only_seemed_dead_can_record_nothing_of_what_was_taken_from_it() {
     assert_eq!(second.job(&id)["execution"], settled["execution"]);
     assert_eq!(first.job(&id)["execution"], settled["execution"]);
 }
+
+/// The database crashed when it had given the job to the node, and before it had said so.
+#[test]
+fn a_job_that_never_came_to_the_node_that_took_it_is_run_all_the_same() {
+    let database = Database::Postgres(Postgres::start());
+    let service = database.serve(&[]);
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    let later = json!({ "code": "'it came'", "runAt": "2027-06-01T00:00:00Z" });
+    let id = service.submit(&later);
+    let nodes = service.get("/api/nodes").json();
+    let node = nodes["nodes"][0]["id"].as_str().unwrap().to_owned();
+    postgres.ask(&format!(
+        "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now() - interval '20 s', \
+         attempted_by = ARRAY['{node}']"
+    ));
+    assert_eq!(service.state(&id), "running");
+    let job = service.finished(&id);
+    assert_eq!(job["execution"]["result"], "it came", "{job}");
+    assert_eq!(job["attempt"], 1);
+}
