@@ -120,7 +120,7 @@ fn a_job_that_never_came_to_the_node_that_took_it_is_run_all_the_same() {
     let nodes = service.get("/api/nodes").json();
     let node = nodes["nodes"][0]["id"].as_str().unwrap().to_owned();
     postgres.ask(&format!(
-        "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now() - interval '20 s', \
+        "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now() - interval '20 s', scheduled_at = now(), \
          attempted_by = ARRAY['{node}']"
     ));
     assert_eq!(service.state(&id), "running");
