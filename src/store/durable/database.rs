@@ -8,6 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -135,6 +136,9 @@ pub enum OpenError {
     Io(#[from] std::io::Error),
 }
 
+/// The mode of a file that is made.
+const OWNER_ONLY: u32 = 0o600;
+
 /// Held for as long as a file of SQLite is in use, so that whatever was running in it belongs to nobody.
 #[derive(Debug)]
 pub(super) struct FileLock(#[allow(dead_code)] File); // its life is what counts
@@ -164,9 +168,16 @@ pub(super) async fn open_sqlite(path: &Path) -> Result<(Database, Database, File
         TryLockError::WouldBlock => OpenError::InUse(path.to_owned()),
         TryLockError::Error(cause) => unfit(cause),
     })?;
+    // Its rows are what people wrote and what came of it. The files beside it get the mode that it has.
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(OWNER_ONLY)
+        .open(path)
+        .map_err(unfit)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         // What was answered 202 survives a loss of power.
         .synchronous(SqliteSynchronous::Full)

@@ -208,6 +208,21 @@ fn whoever_waits_is_answered_when_the_job_has_ended_and_not_before() {
 }
 
 #[test]
+fn a_file_of_sqlite_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let database = Database::Sqlite(Folder::new());
+    let service = database.serve(&[]);
+    service.finished(&service.submit(&json!({ "code": "1" })));
+    let Database::Sqlite(folder) = &database else {
+        unreachable!()
+    };
+    for file in ["jobs.db", "jobs.db-wal", "jobs.db-shm"] {
+        let metadata = std::fs::metadata(folder.path("deep/er").join(file)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
 fn a_file_of_sqlite_belongs_to_one_service() {
     let database = Database::Sqlite(Folder::new());
     let _service = database.serve(&[]);
