@@ -158,7 +158,7 @@ impl Shared {
         Ok(given_back)
     }
 
-    /// Gives what dead nodes ran to the others; tells how many jobs that were.
+    /// Gives what dead nodes ran to the others, except what was to be cancelled; tells how many jobs that were.
     async fn rescue(&self) -> Result<u64, StoreError> {
         let Database::Postgres(pool) = &self.database else {
             return Ok(0);
@@ -166,8 +166,10 @@ impl Shared {
         let now = self.database.now();
         let rescue = format!(
             "UPDATE river_job SET \
-                 state = CASE WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END::river_job_state, \
-                 finalized_at = CASE WHEN attempt >= max_attempts THEN now() END, \
+                 state = CASE WHEN metadata->>'cancel_attempted_at' IS NOT NULL THEN 'cancelled' \
+                     WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END::river_job_state, \
+                 finalized_at = CASE WHEN metadata->>'cancel_attempted_at' IS NOT NULL OR attempt >= max_attempts \
+                     THEN now() END, \
                  scheduled_at = now(), \
                  errors = array_append(errors, jsonb_build_object('at', now(), 'attempt', attempt, \
                      'error', 'its node died', 'trace', '')) \
@@ -209,8 +211,10 @@ pub(super) async fn give_back_all(database: &Database) -> Result<(), sqlx::Error
     };
     let given_back = sqlx::query(
         "UPDATE river_job SET \
-             state = CASE WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END, \
-             finalized_at = CASE WHEN attempt >= max_attempts THEN CURRENT_TIMESTAMP END \
+             state = CASE WHEN json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL THEN 'cancelled' \
+                 WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END, \
+             finalized_at = CASE WHEN json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL \
+                 OR attempt >= max_attempts THEN CURRENT_TIMESTAMP END \
          WHERE state = 'running' AND queue = $1",
     )
     .bind(super::work::QUEUE)

@@ -107,6 +107,20 @@ fn a_node_that_only_seemed_dead_can_record_nothing_of_what_was_taken_from_it() {
     assert_eq!(first.job(&id)["execution"], settled["execution"]);
 }
 
+#[test]
+fn a_job_that_was_cancelled_on_a_dead_node_is_not_run_again() {
+    const STOP: i32 = 19;
+    let database = Database::Postgres(Postgres::start());
+    let first = database.serve(&["--executors", "1"]);
+    let id = first.submit(&endless());
+    eventually(SOON, "it runs", || first.state(&id) == "running");
+    first.signal(STOP);
+    let second = database.serve(&["--executors", "1"]);
+    assert_eq!(second.delete(&format!("/api/jobs/{id}")).status, 200);
+    eventually(SOON, "it is cancelled", || second.state(&id) == "cancelled");
+    assert_eq!(second.job(&id)["attempt"], 1);
+}
+
 /// The database crashed when it had given the job to the node, and before it had said so.
 #[test]
 fn a_job_that_never_came_to_the_node_that_took_it_is_run_all_the_same() {
