@@ -5,7 +5,7 @@
 
 use sandpiper::domain::{Ceiling, JobId, Limits, Outcome, Script, ScriptDraft};
 use sandpiper::sandbox::{
-    CancelToken, EngineBody, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan,
+    EngineBody, ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan,
     enter_if_asked,
 };
 use std::thread;
@@ -86,7 +86,7 @@ fn measure(code: &str, max_isolation: IsolationLevel) -> Vec<Duration> {
                 entropy: u64::from(index),
             };
             let start = Instant::now();
-            let execution = sandbox.run(JobId::generate(), &work, &CancelToken::default());
+            let execution = sandbox.run(JobId::generate(), &work, &ExecutionHandle::default());
             let took = start.elapsed();
             assert_eq!(execution.unwrap().outcome, Outcome::Succeeded);
             sandbox.maintain().unwrap();

@@ -4,7 +4,7 @@ use crate::config::{RunOptions, SelftestOptions, Unfit, WallOptions};
 use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use crate::http::execution_json;
 use crate::sandbox::{
-    CancelToken, IsolationLevel, Sandbox, SandboxError, WallReport, Work, remedy,
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxError, WallReport, Work, remedy,
 };
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
 use std::io::{self, IsTerminal as _, Read as _, Write};
@@ -63,7 +63,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, CommandError> {
         limits,
         entropy,
     };
-    let execution = sandbox.run(JobId::generate(), &work, &CancelToken::default())?;
+    let execution = sandbox.run(JobId::generate(), &work, &ExecutionHandle::default())?;
     writeln!(io::stdout().lock(), "{}", execution_json(&execution)?)?;
     Ok(if execution.outcome == Outcome::Succeeded {
         ExitCode::SUCCESS

@@ -3,7 +3,7 @@
 pub use crate::sandbox::WallReport;
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes};
 
-use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, Script};
+use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Script};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,16 +64,22 @@ pub enum Refusal {
     Internal,
 }
 
+/// A job as it stands.
+#[derive(Debug, Clone)]
+pub struct JobNow {
+    /// What the store has of it.
+    pub job: Job,
+    /// Its place in its lane of this process, while it is queued there; 1 is next.
+    pub queue_position: Option<usize>,
+    /// What it has logged, while it runs.
+    pub log: Option<LogSoFar>,
+}
+
 /// What is known of an id.
 #[derive(Debug, Clone)]
 pub enum Lookup {
-    /// The job, and its place in its lane (1 is next) while it is queued.
-    Found {
-        /// The job as it stands.
-        job: Job,
-        /// 1 is next.
-        queue_position: Option<usize>,
-    },
+    /// The job as it stands.
+    Found(JobNow),
     /// It was known; its time is over.
     Expired,
     /// Never seen, or forgotten for long.

@@ -1,8 +1,8 @@
 //! Jobs that a store hands out, on their way to the Dispatcher and back.
 
 use super::answers::{Refusal, Submission};
-use super::dispatcher::{Cancel, Dispatcher, RunClaimed};
-use crate::domain::{Execution, JobId};
+use super::dispatcher::{Cancel, Dispatcher, HandleOf, RunClaimed};
+use crate::domain::{Execution, JobId, LogSoFar};
 use crate::store::{ClaimedJob, JobRunner, NotRun};
 use actix::Addr;
 use async_trait::async_trait;
@@ -52,6 +52,12 @@ impl JobRunner for Claims {
             Ok(Err(Refusal::QueueFull { .. })) => Err(NotRun::Busy),
             Ok(Err(_)) => Err(NotRun::Failed),
         }
+    }
+
+    async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar> {
+        let asked = self.0.send(HandleOf(id)).timeout(HANDED_OVER_WITHIN);
+        let running = asked.await.ok().flatten()?;
+        Some(running.log_since(number))
     }
 
     async fn cancel(&self, id: JobId) {

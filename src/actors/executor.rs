@@ -6,7 +6,9 @@
 use super::board::Board;
 use super::board::BoardPlace;
 use crate::domain::{Execution, JobId, Limits, Outcome, Script};
-use crate::sandbox::{CancelToken, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work};
+use crate::sandbox::{
+    ExecutionHandle, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
+};
 use actix::{Actor, ActorContext, Handler, Message, SyncContext};
 use std::fmt;
 use std::net::IpAddr;
@@ -32,7 +34,7 @@ pub trait Runner: fmt::Debug + Unpin + 'static {
         &mut self,
         id: JobId,
         task: &Task,
-        cancel: &CancelToken,
+        handle: &ExecutionHandle,
     ) -> Result<Execution, SandboxError>;
     /// What can wait until the answer is out.
     fn maintain(&mut self) -> Result<(), SandboxError>;
@@ -49,7 +51,7 @@ impl Runner for Sandbox {
         &mut self,
         id: JobId,
         task: &Task,
-        cancel: &CancelToken,
+        handle: &ExecutionHandle,
     ) -> Result<Execution, SandboxError> {
         match task {
             Task::Script(script, limits) => {
@@ -58,7 +60,7 @@ impl Runner for Sandbox {
                     limits: *limits,
                     entropy: entropy()?,
                 };
-                Self::run(self, id, &work, cancel)
+                Self::run(self, id, &work, handle)
             }
             Task::NetCheck(host, port, limits) => {
                 let work = Work::NetCheck {
@@ -66,7 +68,7 @@ impl Runner for Sandbox {
                     port: *port,
                     limits: *limits,
                 };
-                Self::run(self, id, &work, cancel)
+                Self::run(self, id, &work, handle)
             }
         }
     }
@@ -123,8 +125,8 @@ pub struct Execute {
     pub id: JobId,
     /// What to run.
     pub task: Task,
-    /// Stops it.
-    pub cancel: CancelToken,
+    /// Stops it, and reads its log.
+    pub handle: ExecutionHandle,
     /// Where the execution goes. Dropped unanswered, the executor is gone.
     pub reply: oneshot::Sender<ExecutorAnswer>,
 }
@@ -171,7 +173,7 @@ impl<R: Runner> Executor<R> {
         }
         let runner = self.runner.as_mut().ok_or(ExecutorFailure::NoSandbox)?;
         runner
-            .run(message.id, &message.task, &message.cancel)
+            .run(message.id, &message.task, &message.handle)
             .map_err(|failure| {
                 error!(job = %message.id, error = %failure, "the sandbox failed");
                 ExecutorFailure::NoSandbox

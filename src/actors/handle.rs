@@ -1,14 +1,14 @@
 //! The way into the actors for everything above them.
 
 use super::answers::{
-    Accepted, Cancelled, ExecuteAnswer, JobPage, ListQuery, Lookup, Node, Nodes, Refusal,
+    Accepted, Cancelled, ExecuteAnswer, JobNow, JobPage, ListQuery, Lookup, Node, Nodes, Refusal,
     SandboxReach, ServiceStatus, Submission,
 };
 use super::board::Board;
 use super::dispatcher::{
-    Cancel, CheckNetwork, Dispatcher, Drain, Position, RunNow, StopAll, Submit,
+    Cancel, CheckNetwork, Dispatcher, Drain, HandleOf, Position, RunNow, StopAll, Submit,
 };
-use crate::domain::{JobId, JobState, JobTerms, Limits, Timestamp};
+use crate::domain::{Job, JobId, JobState, JobTerms, Limits, LogSoFar, Timestamp};
 use crate::sandbox::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
@@ -142,10 +142,10 @@ impl DispatcherHandle {
         match self.get(id).await? {
             Lookup::Expired => return Ok(Cancelled::Expired),
             Lookup::Unknown => return Ok(Cancelled::Unknown),
-            Lookup::Found { job, .. } if job.state.is_final() => {
-                return Ok(Cancelled::AlreadyFinal(job.state));
+            Lookup::Found(now) if now.job.state.is_final() => {
+                return Ok(Cancelled::AlreadyFinal(now.job.state));
             }
-            Lookup::Found { .. } => {}
+            Lookup::Found(_) => {}
         }
         self.0.store.cancel(id).await.map_err(unavailable)?;
         self.0
@@ -156,12 +156,12 @@ impl DispatcherHandle {
             .map_err(broken)?;
         match self.wait(id, CANCEL_WITHIN).await? {
             // It ended by itself in the same moment.
-            Lookup::Found { job, .. }
-                if job.state.is_final() && job.state != JobState::Cancelled =>
+            Lookup::Found(now)
+                if now.job.state.is_final() && now.job.state != JobState::Cancelled =>
             {
-                Ok(Cancelled::AlreadyFinal(job.state))
+                Ok(Cancelled::AlreadyFinal(now.job.state))
             }
-            Lookup::Found { job, .. } => Ok(Cancelled::Done(job)),
+            Lookup::Found(now) => Ok(Cancelled::Done(now.job)),
             Lookup::Expired => Ok(Cancelled::Expired),
             Lookup::Unknown => Ok(Cancelled::Unknown),
         }
@@ -274,21 +274,42 @@ impl DispatcherHandle {
                 } else {
                     None
                 };
-                Ok(Lookup::Found {
+                let log = if job.state == JobState::Running {
+                    self.log_so_far(&job).await?
+                } else {
+                    None
+                };
+                Ok(Lookup::Found(JobNow {
                     job,
                     queue_position,
-                })
+                    log,
+                }))
             }
             Found::Expired => Ok(Lookup::Expired),
-            Found::Unknown => {
-                Ok(self
-                    .0
-                    .recent
-                    .get(id)
-                    .map_or(Lookup::Unknown, |job| Lookup::Found {
-                        job,
-                        queue_position: None,
-                    }))
+            Found::Unknown => Ok(self.0.recent.get(id).map_or(Lookup::Unknown, |job| {
+                Lookup::Found(JobNow {
+                    job,
+                    queue_position: None,
+                    log: None,
+                })
+            })),
+        }
+    }
+
+    /// What a running job has logged, wherever it runs.
+    async fn log_so_far(&self, job: &Job) -> Result<Option<LogSoFar>, Refusal> {
+        let running_here = self
+            .0
+            .dispatcher
+            .send(HandleOf(job.id))
+            .timeout(ANSWER_WITHIN)
+            .await
+            .map_err(broken)?;
+        match running_here {
+            Some(handle) => Ok(Some(handle.log_since(0))),
+            None => {
+                let log = self.0.store.log_so_far(job.id, job.attempt).await;
+                log.map_err(unavailable)
             }
         }
     }

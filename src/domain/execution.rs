@@ -1,6 +1,6 @@
 //! One try at a job: how it ended, what it said, what it used.
 
-use super::{JobId, JsonText, Limits, Timestamp};
+use super::{JobId, JsonText, Limits, LogEntry, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How an execution ended. A script's failure is data, never an error of the service.
@@ -51,55 +51,6 @@ impl Outcome {
             Self::Succeeded | Self::Threw | Self::Cancelled | Self::Crashed => None,
         }
     }
-}
-
-/// Which console method wrote a log entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
-pub enum LogKind {
-    Log,
-    Info,
-    Warn,
-    Error,
-    Debug,
-    Trace,
-    Dir,
-    Table,
-    Assert,
-    Count,
-    Time,
-    Group,
-}
-
-/// One line of a script's log.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LogEntry {
-    /// The console method.
-    #[serde(rename = "type")]
-    pub kind: LogKind,
-    /// When it was written.
-    pub timestamp: Timestamp,
-    /// How many `console.group` were open; left out when none was.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub depth: u32,
-    /// The arguments, a JSON array.
-    pub data: JsonText,
-}
-
-impl LogEntry {
-    /// What an entry costs of `outputBytes` beside its data: its kind, its time and its place in the answer.
-    pub const OVERHEAD_BYTES: usize = 64;
-
-    /// What this entry costs of `outputBytes`.
-    #[must_use]
-    pub fn output_bytes(&self) -> usize {
-        Self::OVERHEAD_BYTES + self.data.as_str().len()
-    }
-}
-
-fn is_zero(depth: &u32) -> bool {
-    *depth == 0
 }
 
 /// What a script threw, in the words the API uses.
@@ -286,7 +237,7 @@ impl Execution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::samples;
+    use crate::domain::{LogKind, samples};
 
     #[test]
     fn every_text_that_a_script_can_make_long_counts_as_bytes_of_its_record() {

@@ -7,17 +7,19 @@ mod execution;
 mod job;
 mod json_text;
 mod limits;
+mod log;
 #[cfg(test)]
 pub(crate) mod samples;
 mod script;
 mod terms;
 mod timestamp;
 
-pub use execution::{Execution, Limit, LogEntry, LogKind, Outcome, ScriptError, Usage, ValueType};
+pub use execution::{Execution, Limit, Outcome, ScriptError, Usage, ValueType};
 pub use job::{ClientKey, Job, JobId, JobState, Lane, UnknownJobState};
 pub(crate) use json_text::given_json;
 pub use json_text::{InvalidJson, JsonText};
 pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};
+pub use log::{LogEntry, LogKind, LogSoFar};
 pub use script::{Global, Script, ScriptDraft, ScriptRefusal, Source};
 pub use terms::{IdempotencyKey, JobTerms, Priority};
 pub use timestamp::Timestamp;

@@ -1,8 +1,9 @@
 //! What the API shows. The stored job is never serialised directly: a field is public because it stands here.
 
+use crate::actors::answers::JobNow;
 use crate::domain::{
-    Execution, Job, JobId, JobState, JsonText, Limit, Limits, LogEntry, Outcome, ScriptError,
-    Timestamp, Usage, ValueType,
+    Execution, Job, JobId, JobState, JsonText, Limit, Limits, LogEntry, LogSoFar, Outcome,
+    ScriptError, Timestamp, Usage, ValueType,
 };
 use serde::{Serialize, Serializer};
 
@@ -98,13 +99,24 @@ pub(super) struct JobView<'a> {
     /// 1 is next; only while the job is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<usize>,
+    /// What it has logged so far; only while the job is running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<Vec<&'a LogEntry>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_dropped: Option<u64>,
     /// Only once an execution has settled the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     execution: Option<ExecutionView<'a>>,
 }
 
-impl<'a> JobView<'a> {
-    pub(super) fn new(job: &'a Job, queue_position: Option<usize>) -> Self {
+impl<'a> From<&'a JobNow> for JobView<'a> {
+    fn from(now: &'a JobNow) -> Self {
+        let JobNow {
+            job,
+            queue_position,
+            log,
+        } = now;
+        let entries = |log: &'a LogSoFar| log.entries.iter().map(|(_, entry)| entry).collect();
         Self {
             id: job.id,
             state: job.state,
@@ -114,7 +126,9 @@ impl<'a> JobView<'a> {
             finished_at: job.finished_at,
             expires_at: job.expires_at,
             attempt: job.attempt,
-            queue_position,
+            queue_position: *queue_position,
+            log: log.as_ref().map(entries),
+            log_dropped: log.as_ref().map(LogSoFar::dropped),
             execution: job.execution.as_deref().map(ExecutionView::from),
         }
     }

@@ -1,8 +1,8 @@
 //! The service's side: a sandbox that runs one execution after the other, each in a process of its own.
 
-use super::cancel::{CancelToken, Waker};
 use super::channel::JobProcess;
 use super::control::ZygotePlan;
+use super::execution_handle::{ExecutionHandle, Waker};
 use super::level::{IsolationLevel, WallReport};
 use super::live_zygote::{LiveZygote, NoHello};
 use super::supervise::{Buffers, Ending, Observed, Start, supervise};
@@ -131,7 +131,7 @@ impl Sandbox {
         &mut self,
         id: JobId,
         work: &Work<'_>,
-        cancel: &CancelToken,
+        handle: &ExecutionHandle,
     ) -> Result<Execution, SandboxError> {
         wire::encode(work, &mut self.job_bytes)
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
@@ -143,17 +143,17 @@ impl Sandbox {
                 zygote.order_spare();
                 zygote.served += 1;
             }
-            cancel.attach(Some(Arc::clone(&self.waker)));
+            handle.attach(Some(Arc::clone(&self.waker)));
             let observed = supervise(
                 &job,
                 &limits,
                 self.options.kill_grace,
                 start,
-                cancel,
+                handle,
                 &self.waker,
                 &mut self.buffers,
             );
-            cancel.attach(None);
+            handle.attach(None);
             if matches!(observed.ending, Ending::DiedUnread) {
                 // Nothing of it has run, so it may be tried again.
                 self.give_zygote_up();

@@ -4,14 +4,16 @@
 //! log, the oldest of the tail first. An entry's cost is [`LogEntry::output_bytes`].
 
 use super::frames::BrokenProtocol;
-use crate::domain::{Limits, LogEntry};
+use crate::domain::{Limits, LogEntry, LogSoFar};
 use std::collections::VecDeque;
 
 /// The log as it comes in, held to the job's bound. The engine keeps to that; whoever took the engine over does not.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct KeptLog {
-    head: Vec<LogEntry>,
-    tail: VecDeque<LogEntry>,
+    head: Vec<(u64, LogEntry)>,
+    tail: VecDeque<(u64, LogEntry)>,
+    /// Entries that came, kept or not; an entry's number is how many came before it.
+    came: u64,
     /// The head takes no more: order would be lost.
     head_is_full: bool,
     head_bytes: usize,
@@ -43,15 +45,9 @@ impl FinishedLog {
 impl KeptLog {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            head: Vec::new(),
-            tail: VecDeque::new(),
-            head_is_full: false,
-            head_bytes: 0,
-            tail_bytes: 0,
-            dropped: 0,
             output_bytes: usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX),
-            logged: 0,
             logged_max: limits.log_bytes(),
+            ..Self::default()
         }
     }
 
@@ -62,14 +58,16 @@ impl KeptLog {
         if cost > self.output_bytes {
             return Err(BrokenProtocol::TooLong);
         }
+        let number = self.came;
+        self.came += 1;
         if !self.head_is_full && self.head_bytes + cost <= self.output_bytes / 2 {
             self.head_bytes += cost;
-            self.head.push(entry);
+            self.head.push((number, entry));
             return Ok(());
         }
         self.head_is_full = true;
         self.tail_bytes += cost;
-        self.tail.push_back(entry);
+        self.tail.push_back((number, entry));
         self.trim_tail(self.output_bytes.saturating_sub(self.head_bytes));
         Ok(())
     }
@@ -77,8 +75,21 @@ impl KeptLog {
     /// Counts an entry that its job process could not send.
     pub(super) fn drop_one(&mut self) -> Result<(), BrokenProtocol> {
         self.charge(LogEntry::OVERHEAD_BYTES)?;
+        self.came += 1;
         self.dropped += 1;
         Ok(())
+    }
+
+    /// What is kept of the entries from this number on.
+    pub(super) fn since(&self, number: u64) -> LogSoFar {
+        let kept = self.head.iter().chain(&self.tail);
+        LogSoFar {
+            entries: kept
+                .skip_while(|(its_number, _)| *its_number < number)
+                .cloned()
+                .collect(),
+            next: self.came,
+        }
     }
 
     /// The log beside a result of so many bytes.
@@ -86,14 +97,15 @@ impl KeptLog {
         let room = self.output_bytes.saturating_sub(result_bytes);
         self.trim_tail(room.saturating_sub(self.head_bytes));
         while self.head_bytes > room {
-            let Some(entry) = self.head.pop() else { break };
+            let Some((_, entry)) = self.head.pop() else {
+                break;
+            };
             self.head_bytes -= entry.output_bytes();
             self.dropped += 1;
         }
-        let mut entries = self.head;
-        entries.extend(self.tail);
+        let kept = self.head.into_iter().chain(self.tail);
         FinishedLog {
-            entries,
+            entries: kept.map(|(_, entry)| entry).collect(),
             dropped: self.dropped,
             bytes: self.head_bytes + self.tail_bytes,
         }
@@ -111,7 +123,7 @@ impl KeptLog {
 
     fn trim_tail(&mut self, room: usize) {
         while self.tail_bytes > room {
-            let Some(entry) = self.tail.pop_front() else {
+            let Some((_, entry)) = self.tail.pop_front() else {
                 break;
             };
             self.tail_bytes -= entry.output_bytes();
@@ -204,6 +216,34 @@ mod tests {
         }
         log.take(entry(3, 630)).unwrap();
         assert_eq!(numbers(&log.finish(0)), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn while_it_runs_what_is_kept_can_be_read_from_any_number_on() {
+        let mut log = kept();
+        assert_eq!(log.since(0), LogSoFar::default());
+        for number in 0..20 {
+            log.take(entry(number, 30 - usize::from(number > 9)))
+                .unwrap();
+        }
+        log.drop_one().unwrap();
+        let since = |number| {
+            let log = log.since(number);
+            assert_eq!(log.next, 21);
+            let numbers: Vec<u64> = log.entries.iter().map(|(number, _)| *number).collect();
+            numbers
+        };
+        assert_eq!(since(0), [0, 1, 2, 3, 4, 15, 16, 17, 18, 19]);
+        assert_eq!(since(3), [3, 4, 15, 16, 17, 18, 19]);
+        assert_eq!(since(9), [15, 16, 17, 18, 19]);
+        assert_eq!(since(18), [18, 19]);
+        assert_eq!(since(20), [0; 0]);
+        assert_eq!(log.since(0).dropped(), 11);
+        let written: (u64, String) = {
+            let log = log.since(17);
+            serde_json::from_str(log.entries[0].1.data.as_str()).unwrap()
+        };
+        assert_eq!(written.0, 17);
     }
 
     #[test]

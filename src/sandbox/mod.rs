@@ -14,10 +14,10 @@
 
 #![allow(unsafe_code)] // raw system calls: fork, seccomp, capset; all of them in `sys`
 
-mod cancel;
 mod channel;
 mod client;
 mod control;
+mod execution_handle;
 mod filters;
 mod frames;
 mod job_process;
@@ -39,9 +39,9 @@ pub fn return_large_blocks() {
     sys::return_large_blocks();
 }
 
-pub use cancel::CancelToken;
 pub use client::{Sandbox, SandboxCounters, SandboxError, SandboxOptions};
 pub use control::ZygotePlan;
+pub use execution_handle::ExecutionHandle;
 pub use job_process::{Channel, EngineBody, JobBody, JobBytes};
 pub use level::{IsolationLevel, UnknownIsolationLevel, WallReport};
 pub use remedy::remedy;

@@ -3,13 +3,14 @@
 //! All that it writes is hostile: frames are checked one by one, log and result are held to the job's own bound, and
 //! after its last word, at its deadline, on a cancel or on a broken rule it is killed, whatever it says.
 
-use super::cancel::{CancelToken, Waker};
 use super::channel::{JobProcess, Waited, wait_readable};
+use super::execution_handle::{ExecutionHandle, Waker};
 use super::frames::{BrokenProtocol, Done, Frame, FrameReader};
 use super::kept_log::{FinishedLog, KeptLog};
 use super::sys;
 use crate::domain::Limits;
 use nix::errno::Errno;
+use std::mem;
 use std::time::{Duration, Instant};
 
 /// Bytes read from a channel at a time.
@@ -67,17 +68,17 @@ pub(super) fn supervise(
     limits: &Limits,
     grace: Duration,
     start: Start,
-    cancel: &CancelToken,
+    handle: &ExecutionHandle,
     waker: &Waker,
     buffers: &mut Buffers,
 ) -> Observed {
     buffers.reader.begin(limits);
     buffers.bytes.resize(READ_BYTES, 0);
-    let mut log = KeptLog::new(limits);
+    *handle.log() = KeptLog::new(limits);
     let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
     let deadline = start.taken + limits.timeout() + grace;
     let ending = loop {
-        if cancel.is_cancelled() {
+        if handle.is_cancelled() {
             break Ending::Cancelled;
         }
         let Some(left) = deadline.checked_duration_since(Instant::now()) else {
@@ -99,7 +100,7 @@ pub(super) fn supervise(
             }
             Err(errno) => break Ending::ChannelFailed(errno),
         }
-        match take_frames(&mut buffers.reader, &mut log) {
+        match take_frames(&mut buffers.reader, &mut handle.log()) {
             Ok(None) => {}
             Ok(Some(done)) if done.result_bytes() <= output_bytes => break Ending::Done(done),
             Ok(Some(_)) => break Ending::Broke(BrokenProtocol::TooLong),
@@ -113,7 +114,7 @@ pub(super) fn supervise(
         let _ = job.kill();
     }
     if matches!(ending, Ending::Overran | Ending::Cancelled) {
-        take_what_is_left(job, buffers, &mut log);
+        take_what_is_left(job, buffers, &mut handle.log());
     }
     let result_bytes = match &ending {
         Ending::Done(done) => done.result_bytes(),
@@ -121,7 +122,7 @@ pub(super) fn supervise(
     };
     Observed {
         ending,
-        log: log.finish(result_bytes),
+        log: mem::take(&mut *handle.log()).finish(result_bytes),
         wall,
         cpu,
     }

@@ -4,7 +4,7 @@ use crate::domain::{
     Ceiling, JobId, LimitError, Limits, RequestedLimits, Script, ScriptDraft, ScriptRefusal,
 };
 use crate::http::execution_json;
-use crate::sandbox::{CancelToken, Sandbox, SandboxError, SandboxOptions, Work};
+use crate::sandbox::{ExecutionHandle, Sandbox, SandboxError, SandboxOptions, Work};
 use serde_json::{Value, json};
 use std::io;
 use std::thread;
@@ -116,7 +116,7 @@ impl Target for Local {
         };
         let execution = self
             .0
-            .run(JobId::generate(), &work, &CancelToken::default())?;
+            .run(JobId::generate(), &work, &ExecutionHandle::default())?;
         self.0.maintain()?;
         Ok(serde_json::from_str(&execution_json(&execution)?)?)
     }

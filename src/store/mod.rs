@@ -14,7 +14,8 @@ pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
 
 use crate::domain::{
-    ClientKey, Execution, Job, JobId, JobState, JobTerms, Limits, Outcome, Script, Timestamp,
+    ClientKey, Execution, Job, JobId, JobState, JobTerms, Limits, LogSoFar, Outcome, Script,
+    Timestamp,
 };
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
@@ -211,6 +212,9 @@ pub trait JobRunner: fmt::Debug + Send + Sync {
     /// Runs one to its end.
     async fn run(&self, job: ClaimedJob) -> Result<Arc<Execution>, NotRun>;
 
+    /// What one that is being run has logged, from the entry of this number on; `None` while it waits.
+    async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar>;
+
     /// Stops one that is being run; its `run` ends with a cancelled execution.
     async fn cancel(&self, id: JobId);
 }
@@ -246,6 +250,11 @@ pub trait JobStore: fmt::Debug + Send + Sync {
 
     /// The job once it is final, or as it stands when `patience` is over. Woken, not polled.
     async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError>;
+
+    /// What this attempt of a job has logged that runs in another process, as far as that process has brought it.
+    async fn log_so_far(&self, _id: JobId, _attempt: u32) -> Result<Option<LogSoFar>, StoreError> {
+        Ok(None)
+    }
 
     /// Jobs, newest first.
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError>;

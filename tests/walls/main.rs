@@ -12,7 +12,7 @@ use attacks::Attacker;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sandpiper::domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
 use sandpiper::sandbox::{
-    CancelToken, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan, enter_if_asked,
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan, enter_if_asked,
 };
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -91,7 +91,7 @@ fn run(sandbox: &mut Sandbox, attack: &str) -> Execution {
     };
     let start = Instant::now();
     let execution = sandbox
-        .run(JobId::generate(), &work, &CancelToken::default())
+        .run(JobId::generate(), &work, &ExecutionHandle::default())
         .unwrap();
     let took = start.elapsed();
     let most = limits.timeout() + KILL_GRACE + SLACK;

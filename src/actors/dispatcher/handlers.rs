@@ -1,11 +1,14 @@
 //! The shell round the plain methods: one handler a message.
 
-use super::messages::{Cancel, CheckNetwork, Drain, Position, RunClaimed, RunNow, StopAll, Submit};
+use super::messages::{
+    Cancel, CheckNetwork, Drain, HandleOf, Position, RunClaimed, RunNow, StopAll, Submit,
+};
 use super::pending::{Audience, Changes, Pending, refuse};
 use super::{Dispatcher, RETRY_AFTER_MIN};
 use crate::actors::answers::{Accepted, Refusal};
 use crate::actors::executor::Task;
 use crate::domain::{ClientKey, JobId, Lane, Timestamp};
+use crate::sandbox::ExecutionHandle;
 use crate::store::{NewJob, StoreError};
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use std::sync::Arc;
@@ -160,6 +163,15 @@ impl Handler<Position> for Dispatcher {
     }
 }
 
+impl Handler<HandleOf> for Dispatcher {
+    type Result = Option<ExecutionHandle>;
+
+    fn handle(&mut self, message: HandleOf, _: &mut Self::Context) -> Self::Result {
+        let running = self.running.get(&message.0);
+        running.map(|running| running.handle.clone())
+    }
+}
+
 impl Handler<Drain> for Dispatcher {
     type Result = ();
 
@@ -185,7 +197,7 @@ impl Handler<StopAll> for Dispatcher {
             refuse(waiting.item.audience, Refusal::Draining);
         }
         for running in self.running.values() {
-            running.cancel.cancel();
+            running.handle.cancel();
         }
         self.show();
     }

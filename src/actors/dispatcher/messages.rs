@@ -2,6 +2,7 @@
 
 use crate::actors::answers::{Accepted, ExecuteAnswer, Refusal, SandboxReach, Submission};
 use crate::domain::{JobId, JobTerms, Limits};
+use crate::sandbox::ExecutionHandle;
 use actix::Message;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
@@ -39,6 +40,11 @@ pub struct Cancel(pub(in crate::actors) JobId);
 #[derive(Debug, Message)]
 #[rtype(result = "Option<usize>")]
 pub struct Position(pub(in crate::actors) JobId);
+
+/// What is held of the execution of this job, while it runs here.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<ExecutionHandle>")]
+pub struct HandleOf(pub(in crate::actors) JobId);
 
 /// Try the network from inside a job process.
 #[derive(Debug, Message)]

@@ -9,7 +9,7 @@ mod pending;
 mod record;
 
 pub(super) use messages::{
-    Cancel, CheckNetwork, Drain, Position, RunClaimed, RunNow, StopAll, Submit,
+    Cancel, CheckNetwork, Drain, HandleOf, Position, RunClaimed, RunNow, StopAll, Submit,
 };
 
 use super::answers::Refusal;
@@ -17,7 +17,7 @@ use super::board::Board;
 use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure};
 use super::queue::{Queue, QueueBounds, Waiting};
 use crate::domain::{ClientKey, JobId, JobState, Lane, Timestamp};
-use crate::sandbox::CancelToken;
+use crate::sandbox::ExecutionHandle;
 use crate::store::{JobStore, RecentExecutions, Settlement};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
 use pending::{Audience, Pending, Running, is_gone, refuse};
@@ -146,12 +146,12 @@ impl Dispatcher {
         if matches!(pending.audience, Audience::Store) {
             self.record_start(id, &mut pending, context);
         }
-        let cancel = CancelToken::default();
+        let handle = ExecutionHandle::default();
         let (reply, answer) = oneshot::channel();
         let message = Execute {
             id,
             task: pending.task.clone(),
-            cancel: cancel.clone(),
+            handle: handle.clone(),
             reply,
         };
         self.free -= 1;
@@ -160,7 +160,7 @@ impl Dispatcher {
             Running {
                 client,
                 pending,
-                cancel,
+                handle,
             },
         );
         // A SyncArbiter's mailbox takes everything; `free` is what bounds it. A failure drops `reply`.
@@ -192,7 +192,7 @@ impl Dispatcher {
 
     fn cancel(&mut self, id: JobId, context: &mut Context<Self>) {
         if let Some(running) = self.running.get(&id) {
-            running.cancel.cancel();
+            running.handle.cancel();
             return;
         }
         let pending = match self.queue.remove(id) {

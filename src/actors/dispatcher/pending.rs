@@ -3,7 +3,7 @@
 use crate::actors::answers::{ExecuteAnswer, Refusal, SandboxReach};
 use crate::actors::executor::Task;
 use crate::domain::{ClientKey, Limits};
-use crate::sandbox::CancelToken;
+use crate::sandbox::ExecutionHandle;
 use tokio::sync::oneshot;
 
 /// Who is told.
@@ -57,7 +57,7 @@ impl Changes {
 pub(super) struct Running {
     pub(super) client: ClientKey,
     pub(super) pending: Pending,
-    pub(super) cancel: CancelToken,
+    pub(super) handle: ExecutionHandle,
 }
 
 /// Tells whoever waits that it will not be run.

@@ -57,7 +57,7 @@ impl Dispatcher {
         let Running {
             client,
             mut pending,
-            cancel,
+            handle,
         } = running;
         if !matches!(pending.audience, Audience::Store) {
             let refusal = match failure {
@@ -68,7 +68,7 @@ impl Dispatcher {
             return;
         }
         // It is not run, which is what was asked for. Tried again, it would be.
-        if cancel.is_cancelled() {
+        if handle.is_cancelled() {
             let settlement = Settlement {
                 state: JobState::Cancelled,
                 execution: None,

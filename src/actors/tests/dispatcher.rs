@@ -122,9 +122,9 @@ async fn a_caller_that_goes_away_while_its_job_runs_has_it_stopped() {
     let handle = house.handle.clone();
     let caller = tokio::spawn(async move { handle.execute(submission()).await });
     let running = house.next().await;
-    assert!(!running.cancel.is_cancelled());
+    assert!(!running.handle.is_cancelled());
     caller.abort();
-    eventually("it is stopped", || running.cancel.is_cancelled()).await;
+    eventually("it is stopped", || running.handle.is_cancelled()).await;
 }
 
 #[actix::test]

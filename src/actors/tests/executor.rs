@@ -6,7 +6,7 @@ use super::super::executor::{
 };
 use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
 use crate::domain::{JobId, Outcome, samples};
-use crate::sandbox::{CancelToken, SandboxError};
+use crate::sandbox::{ExecutionHandle, SandboxError};
 use actix::{Addr, SyncArbiter};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -52,7 +52,7 @@ impl Rig {
         let execute = Execute {
             id: JobId::generate(),
             task: Task::Script(samples::script(1), samples::limits()),
-            cancel: CancelToken::default(),
+            handle: ExecutionHandle::default(),
             reply,
         };
         self.executors.try_send(execute).unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 async fn cancel_running(house: &House, execute: Execute, then: fn(Execute)) -> Cancelled {
     let id = execute.id;
     let executor = async {
-        eventually("it is stopped", || execute.cancel.is_cancelled()).await;
+        eventually("it is stopped", || execute.handle.is_cancelled()).await;
         then(execute);
     };
     let (cancelled, ()) = tokio::join!(house.handle.cancel(id), executor);
@@ -155,7 +155,7 @@ async fn stopping_all_stops_what_runs_and_refuses_who_waits() {
     let refused = soon("the caller is told", caller).await.unwrap();
     assert_eq!(refused, Err(Refusal::Draining));
     for execute in running {
-        assert!(execute.cancel.is_cancelled());
+        assert!(execute.handle.is_cancelled());
         killed(execute);
     }
     for id in jobs {
@@ -180,7 +180,7 @@ async fn a_drain_is_over_as_soon_as_nothing_runs_and_lets_go_of_whoever_waits() 
     succeed(execute);
     soon("the drain is over", drain).await.unwrap();
     let found = soon("the waiter is let go", waiter).await.unwrap().unwrap();
-    assert!(matches!(found, Lookup::Found { job, .. } if job.state == JobState::Queued));
+    assert!(matches!(found, Lookup::Found(now) if now.job.state == JobState::Queued));
 }
 
 #[actix::test]
@@ -189,7 +189,7 @@ async fn a_drain_whose_patience_is_over_stops_what_runs() {
     let id = house.submit().await;
     let execute = house.next().await;
     let executor = async {
-        eventually("it is stopped", || execute.cancel.is_cancelled()).await;
+        eventually("it is stopped", || execute.handle.is_cancelled()).await;
         killed(execute);
     };
     let drain = house.handle.drain(Duration::from_millis(10));

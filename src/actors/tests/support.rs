@@ -8,7 +8,7 @@ use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
 use super::witness::Witness;
 use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};
-use crate::sandbox::{CancelToken, IsolationLevel, SandboxCounters, SandboxError};
+use crate::sandbox::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
 use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
 use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
 use std::fmt;
@@ -45,7 +45,7 @@ pub(super) fn zygote_failed() -> SandboxError {
     SandboxError::Zygote("a failure that the test wants".to_owned())
 }
 
-type Run = dyn Fn(JobId, &CancelToken) -> Result<Execution, SandboxError> + Send + Sync;
+type Run = dyn Fn(JobId, &ExecutionHandle) -> Result<Execution, SandboxError> + Send + Sync;
 type Care = dyn Fn() -> Result<(), SandboxError> + Send + Sync;
 
 /// A runner made of functions. Its zygote is the test's own process, so the board believes it alive.
@@ -64,7 +64,7 @@ impl FakeRunner {
     }
 
     pub(super) fn that_runs(
-        run: impl Fn(JobId, &CancelToken) -> Result<Execution, SandboxError> + Send + Sync + 'static,
+        run: impl Fn(JobId, &ExecutionHandle) -> Result<Execution, SandboxError> + Send + Sync + 'static,
     ) -> Self {
         Self {
             run: Arc::new(run),
@@ -95,9 +95,9 @@ impl Runner for FakeRunner {
         &mut self,
         id: JobId,
         _: &Task,
-        cancel: &CancelToken,
+        handle: &ExecutionHandle,
     ) -> Result<Execution, SandboxError> {
-        let answer = (self.run)(id, cancel);
+        let answer = (self.run)(id, handle);
         let crashed = matches!(&answer, Ok(execution) if execution.outcome == Outcome::Crashed);
         self.counters.crashed += u64::from(crashed);
         answer

@@ -1,8 +1,8 @@
 //! `/api/jobs`: run it later, ask for it, list, cancel.
 
 use super::json_with;
-use crate::actors::answers::{Accepted, Cancelled, ListQuery, Lookup};
-use crate::domain::{Job, JobId, JobState};
+use crate::actors::answers::{Accepted, Cancelled, JobNow, ListQuery, Lookup};
+use crate::domain::{JobId, JobState};
 use crate::http::prefer;
 use crate::http::problem::Problem;
 use crate::http::view::{JobPageView, JobSummary, JobView};
@@ -26,19 +26,22 @@ pub(super) async fn submit(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let (submission, terms) = submission::read_later(&api, &request, payload).await?;
-    let Accepted { mut job, is_replay } = api.dispatcher.submit(submission, terms).await?;
-    let mut queue_position = None;
+    let Accepted { job, is_replay } = api.dispatcher.submit(submission, terms).await?;
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
-    if let Some(wait) = wait {
-        let now = api.dispatcher.wait(job.id, wait).await?;
-        (job, queue_position) = found(now)?;
-    }
-    let mut response = HttpResponse::build(if job.state.is_final() {
+    let now = match wait {
+        Some(wait) => found(api.dispatcher.wait(job.id, wait).await?)?,
+        None => JobNow {
+            job,
+            queue_position: None,
+            log: None,
+        },
+    };
+    let mut response = HttpResponse::build(if now.job.state.is_final() {
         StatusCode::OK
     } else {
         StatusCode::ACCEPTED
     });
-    response.insert_header((LOCATION, format!("/api/jobs/{}", job.id)));
+    response.insert_header((LOCATION, format!("/api/jobs/{}", now.job.id)));
     response.insert_header(("Vary", "Prefer"));
     if is_replay {
         response.insert_header(("Idempotency-Replayed", "true"));
@@ -46,7 +49,7 @@ pub(super) async fn submit(
     if let Some(wait) = wait {
         response.insert_header(prefer::applied(wait));
     }
-    show_job(response, &job, queue_position)
+    show_job(response, &now)
 }
 
 /// The job as it stands; with `Prefer: wait`, once it has ended.
@@ -61,19 +64,19 @@ pub(super) async fn show(
         Some(wait) => api.dispatcher.wait(id, wait).await?,
         None => api.dispatcher.get(id).await?,
     };
-    let (job, queue_position) = found(now)?;
+    let now = found(now)?;
     let mut response = HttpResponse::Ok();
     response.insert_header(("Vary", "Prefer"));
     if let Some(wait) = wait {
         response.insert_header(prefer::applied(wait));
     }
-    let tag = entity_tag(&job, queue_position);
+    let tag = entity_tag(&now);
     response.insert_header((ETAG, tag.clone()));
     let known = request.headers().get(IF_NONE_MATCH);
     if known.is_some_and(|known| matches_tag(known.to_str().unwrap_or_default(), &tag)) {
         return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
     }
-    show_job(response, &job, queue_position)
+    show_job(response, &now)
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,7 +133,14 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
 /// Stops the job, and answers once it has stopped.
 pub(super) async fn cancel(api: Data<Api>, path: Path<String>) -> Result<HttpResponse, Problem> {
     match api.dispatcher.cancel(id_of(&path)?).await? {
-        Cancelled::Done(job) => show_job(HttpResponse::Ok(), &job, None),
+        Cancelled::Done(job) => show_job(
+            HttpResponse::Ok(),
+            &JobNow {
+                job,
+                queue_position: None,
+                log: None,
+            },
+        ),
         Cancelled::AlreadyFinal(state) => Err(Problem::job_already_final(state)),
         Cancelled::Expired => Err(Problem::job_expired()),
         Cancelled::Unknown => Err(Problem::job_not_found()),
@@ -141,34 +151,34 @@ fn id_of(path: &str) -> Result<JobId, Problem> {
     path.parse().map_err(|_| Problem::job_not_found())
 }
 
-fn found(lookup: Lookup) -> Result<(Job, Option<usize>), Problem> {
+fn found(lookup: Lookup) -> Result<JobNow, Problem> {
     match lookup {
-        Lookup::Found {
-            job,
-            queue_position,
-        } => Ok((job, queue_position)),
+        Lookup::Found(now) => Ok(now),
         Lookup::Expired => Err(Problem::job_expired()),
         Lookup::Unknown => Err(Problem::job_not_found()),
     }
 }
 
-fn show_job(
-    mut response: HttpResponseBuilder,
-    job: &Job,
-    queue_position: Option<usize>,
-) -> Result<HttpResponse, Problem> {
-    if !job.state.is_final() {
+fn show_job(mut response: HttpResponseBuilder, now: &JobNow) -> Result<HttpResponse, Problem> {
+    if !now.job.state.is_final() {
         response.insert_header((RETRY_AFTER, LOOK_AGAIN_SECONDS));
     }
-    json_with(response, &JobView::new(job, queue_position))
+    json_with(response, &JobView::from(now))
 }
 
 /// Of everything that can change in the view of a job.
-fn entity_tag(job: &Job, queue_position: Option<usize>) -> String {
+fn entity_tag(now: &JobNow) -> String {
+    let JobNow {
+        job,
+        queue_position,
+        log,
+    } = now;
+    let logged = log.as_ref().map_or(0, |log| log.next);
     let mut hasher = DefaultHasher::new();
     hasher.write(job.state.as_str().as_bytes());
     hasher.write_u32(job.attempt);
     hasher.write_usize(queue_position.unwrap_or_default());
+    hasher.write_u64(logged);
     hasher.write_u64(job.started_at.map_or(0, |at| at.as_unix_millis()));
     hasher.write_u64(job.finished_at.map_or(0, |at| at.as_unix_millis()));
     format!("\"{:016x}\"", hasher.finish())

@@ -230,7 +230,10 @@ pub(super) async fn open_postgres(url: &str) -> Result<Database, OpenError> {
 
 /// Our own tables, in the order that they came to be; a version is its place here, from 1. What was released is never
 /// changed.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+];
 
 /// A number that nobody else locks: "sandpipe" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7361_6e64_7069_7065;

@@ -239,12 +239,18 @@ impl Shared {
             "DELETE FROM sandpiper_keys WHERE (client, idempotency_key) IN \
              (SELECT client, idempotency_key FROM sandpiper_keys WHERE created_at <= $1 ORDER BY created_at LIMIT {SWEEP_BATCH})"
         );
+        let forget_logs = format!(
+            "DELETE FROM sandpiper_logs WHERE (job_id, attempt, first_number) IN \
+             (SELECT job_id, attempt, first_number FROM sandpiper_logs WHERE created_at <= $1 \
+              ORDER BY created_at LIMIT {SWEEP_BATCH})"
+        );
         let keys_until = now.saturating_sub(as_millis(IdempotencyKey::REMEMBERED));
         let mut expired = 0;
         for (statement, until, counts) in [
             (expire, now, true),
             (forget, forgotten, false),
             (forget_keys, keys_until, false),
+            (forget_logs, Self::sweep_logs_until(now), false),
         ] {
             for _ in 0..SWEEP_BATCHES {
                 let statement = statement.clone();

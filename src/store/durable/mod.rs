@@ -9,6 +9,7 @@
 mod changes;
 mod database;
 mod jobs;
+mod logs;
 mod nodes;
 mod record;
 mod work;
@@ -19,7 +20,7 @@ use super::{
     Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
     StoreError,
 };
-use crate::domain::{Ceiling, JobId, Limits, Timestamp};
+use crate::domain::{Ceiling, JobId, Limits, LogSoFar, Timestamp};
 use async_trait::async_trait;
 use changes::{Change, Changes};
 use dashmap::DashMap;
@@ -302,6 +303,12 @@ impl JobStore for DurableStore {
     async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
         let shared = Arc::clone(&self.shared);
         self.on_threads(async move { shared.wait(id, patience).await })
+            .await
+    }
+
+    async fn log_so_far(&self, id: JobId, attempt: u32) -> Result<Option<LogSoFar>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        self.on_threads(async move { shared.log_so_far(id, attempt).await })
             .await
     }
 

@@ -43,6 +43,28 @@ struct StoredLogEntry {
     data: JsonText,
 }
 
+impl From<&LogEntry> for StoredLogEntry {
+    fn from(entry: &LogEntry) -> Self {
+        Self {
+            kind: entry.kind,
+            at: entry.timestamp.as_unix_millis(),
+            depth: entry.depth,
+            data: entry.data.clone(),
+        }
+    }
+}
+
+impl From<StoredLogEntry> for LogEntry {
+    fn from(stored: StoredLogEntry) -> Self {
+        Self {
+            kind: stored.kind,
+            timestamp: Timestamp::from_unix_millis(stored.at),
+            depth: stored.depth,
+            data: stored.data,
+        }
+    }
+}
+
 /// A row that cannot be read: it was written by another version, or by somebody else.
 #[derive(Debug, thiserror::Error)]
 #[error("a stored {what} cannot be read: {cause}")]
@@ -73,16 +95,7 @@ pub(super) fn execution_to_text(execution: &Execution) -> Result<String, Unreada
         result: execution.result.clone(),
         result_type: execution.result_type,
         error: execution.error.clone(),
-        log: execution
-            .log
-            .iter()
-            .map(|entry| StoredLogEntry {
-                kind: entry.kind,
-                at: entry.timestamp.as_unix_millis(),
-                depth: entry.depth,
-                data: entry.data.clone(),
-            })
-            .collect(),
+        log: execution.log.iter().map(StoredLogEntry::from).collect(),
         log_dropped: execution.log_dropped,
         wall_micros: execution.usage.wall_micros,
         cpu_micros: execution.usage.cpu_micros,
@@ -94,6 +107,24 @@ pub(super) fn execution_to_text(execution: &Execution) -> Result<String, Unreada
         what: "execution",
         cause,
     })
+}
+
+/// Entries of a log with their numbers.
+pub(super) fn log_to_text(entries: &[(u64, LogEntry)]) -> Result<String, Unreadable> {
+    let stored: Vec<(u64, StoredLogEntry)> = entries
+        .iter()
+        .map(|(number, entry)| (*number, entry.into()))
+        .collect();
+    serde_json::to_string(&stored).map_err(|cause| Unreadable { what: "log", cause })
+}
+
+pub(super) fn log_from_text(text: &str) -> Result<Vec<(u64, LogEntry)>, Unreadable> {
+    let stored: Vec<(u64, StoredLogEntry)> =
+        serde_json::from_str(text).map_err(|cause| Unreadable { what: "log", cause })?;
+    let entries = stored.into_iter();
+    Ok(entries
+        .map(|(number, entry)| (number, entry.into()))
+        .collect())
 }
 
 pub(super) fn execution_from_text(id: JobId, text: &str) -> Result<Execution, Unreadable> {
@@ -109,16 +140,7 @@ pub(super) fn execution_from_text(id: JobId, text: &str) -> Result<Execution, Un
         result: stored.result,
         result_type: stored.result_type,
         error: stored.error,
-        log: stored
-            .log
-            .into_iter()
-            .map(|entry| LogEntry {
-                kind: entry.kind,
-                timestamp: Timestamp::from_unix_millis(entry.at),
-                depth: entry.depth,
-                data: entry.data,
-            })
-            .collect(),
+        log: stored.log.into_iter().map(LogEntry::from).collect(),
         log_dropped: stored.log_dropped,
         usage: Usage {
             wall_micros: stored.wall_micros,

@@ -1,5 +1,6 @@
 //! Jobs that River hands to this node: run, and recorded.
 
+use super::logs::{BRING_EVERY, Brought};
 use super::record::Request;
 use super::{Owner, Shared};
 use crate::domain::{
@@ -151,7 +152,8 @@ impl Shared {
             limits,
             client: ClientKey::new(&client),
         };
-        let ran = run(runner, claimed, context).await;
+        let mut brought = Brought::nothing_of(id, attempt, limits.output_bytes());
+        let ran = self.run(runner, claimed, context, &mut brought).await;
         let is_stopping = self.stopping.load(Ordering::SeqCst);
         let settlement = match ran {
             // Stopped because this node stops: it is another's now.
@@ -184,7 +186,35 @@ impl Shared {
             }
         };
         self.record(id, attempt, settlement).await;
+        self.forget_log(&brought).await;
         Ok(WorkOutcome::Complete)
+    }
+
+    /// Runs it, brings its log meanwhile, and stops it when River says so.
+    async fn run(
+        &self,
+        runner: &dyn JobRunner,
+        claimed: ClaimedJob,
+        context: &WorkContext,
+        brought: &mut Brought,
+    ) -> Result<Arc<Execution>, NotRun> {
+        let id = claimed.id;
+        let mut running = runner.run(claimed);
+        loop {
+            tokio::select! {
+                ran = &mut running => return ran,
+                () = context.cancellation_token().cancelled() => {
+                    runner.cancel(id).await;
+                    return running.await;
+                }
+                () = tokio::time::sleep(BRING_EVERY), if self.has_other_nodes() => {
+                    let Some(log) = runner.log_since(id, brought.next()).await else { continue };
+                    if let Err(cause) = self.bring_log(brought, &log).await {
+                        warn!(job = %id, %cause, "other nodes do not see what this job has logged of late");
+                    }
+                }
+            }
+        }
     }
 
     async fn what_to_run(
@@ -266,19 +296,4 @@ impl From<StoreError> for NoRequest {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
-}
-
-/// Runs it, and stops it when River says so.
-async fn run(
-    runner: &dyn JobRunner,
-    claimed: ClaimedJob,
-    context: &WorkContext,
-) -> Result<Arc<Execution>, NotRun> {
-    let id = claimed.id;
-    let mut running = runner.run(claimed);
-    tokio::select! {
-        ran = &mut running => return ran,
-        () = context.cancellation_token().cancelled() => runner.cancel(id).await,
-    }
-    running.await
 }

@@ -1,25 +1,28 @@
-//! Stopping an execution from another thread.
+//! What others hold of an execution: they stop it, and read its log while it runs.
 
+use super::kept_log::KeptLog;
+use crate::domain::LogSoFar;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One execution's stop button. Cheap to make: no system call until it is pressed.
+/// One execution's stop button and log. Cheap to make: no system call until it is pressed.
 #[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<State>);
+pub struct ExecutionHandle(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
     cancelled: AtomicBool,
     waker: Mutex<Option<Arc<Waker>>>,
+    log: Mutex<KeptLog>,
 }
 
-impl CancelToken {
+impl ExecutionHandle {
     /// Stops the execution, whether it has begun or not.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
-        let waker = self.0.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        let waker = lock(&self.0.waker);
         if let Some(waker) = &*waker {
             waker.wake();
         }
@@ -33,7 +36,18 @@ impl CancelToken {
 
     /// From now on pressing it wakes `waker`; `None` ends that.
     pub(super) fn attach(&self, waker: Option<Arc<Waker>>) {
-        *self.0.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
+        *lock(&self.0.waker) = waker;
+    }
+
+    /// What it has logged, from the entry of this number on. Nothing before it has begun, and once it has ended.
+    #[must_use]
+    pub fn log_since(&self, number: u64) -> LogSoFar {
+        lock(&self.0.log).since(number)
+    }
+
+    /// Its log, for whoever writes it.
+    pub(super) fn log(&self) -> MutexGuard<'_, KeptLog> {
+        lock(&self.0.log)
     }
 }
 
@@ -60,4 +74,8 @@ impl Waker {
     pub(super) fn settle(&self) {
         let _ = self.0.read();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
