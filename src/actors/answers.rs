@@ -1,7 +1,7 @@
 //! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
 
 pub use crate::sandbox::WallReport;
-pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes};
+pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun};
 
 use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Script};
 use std::sync::Arc;
@@ -27,6 +27,14 @@ pub enum Refusal {
     #[error("the queue is full")]
     QueueFull {
         /// When a place is likely.
+        retry_after: Duration,
+    },
+    /// This client has as many jobs open as it may.
+    #[error("the client has {most} jobs open")]
+    ClientFull {
+        /// As many as it may.
+        most: usize,
+        /// When one of them is likely to have ended.
         retry_after: Duration,
     },
     /// The store can take no more jobs until some expire.
@@ -145,3 +153,6 @@ pub struct ServiceStatus {
 
 /// The outcome of `POST /api/execute`.
 pub type ExecuteAnswer = Result<Arc<Execution>, Refusal>;
+
+/// What became of a job that the store handed out.
+pub type ClaimAnswer = Result<Arc<Execution>, NotRun>;

@@ -1,7 +1,7 @@
 //! Jobs that a store hands out, on their way to the Dispatcher and back.
 
-use super::answers::{Refusal, Submission};
-use super::dispatcher::{Cancel, Dispatcher, HandleOf, RunClaimed};
+use super::answers::Submission;
+use super::dispatcher::{Cancel, Dispatcher, RunClaimed, WhereIs, Whereabouts};
 use crate::domain::{Execution, JobId, LogSoFar};
 use crate::store::{ClaimedJob, JobRunner, NotRun};
 use actix::Addr;
@@ -46,18 +46,16 @@ impl JobRunner for Claims {
         if handed_over.timeout(HANDED_OVER_WITHIN).await.is_err() {
             return Err(NotRun::Busy);
         }
-        match answer.await {
-            Ok(Ok(execution)) => Ok(execution),
-            Ok(Err(Refusal::Draining)) | Err(_) => Err(NotRun::Stopping),
-            Ok(Err(Refusal::QueueFull { .. })) => Err(NotRun::Busy),
-            Ok(Err(_)) => Err(NotRun::Failed),
-        }
+        // Dropped unanswered, the Dispatcher has gone.
+        answer.await.unwrap_or(Err(NotRun::Stopping))
     }
 
     async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar> {
-        let asked = self.0.send(HandleOf(id)).timeout(HANDED_OVER_WITHIN);
-        let running = asked.await.ok().flatten()?;
-        Some(running.log_since(number))
+        let asked = self.0.send(WhereIs(id)).timeout(HANDED_OVER_WITHIN);
+        match asked.await.ok().flatten()? {
+            Whereabouts::Running(handle) => Some(handle.log_since(number)),
+            Whereabouts::Waiting(_) => None,
+        }
     }
 
     async fn cancel(&self, id: JobId) {

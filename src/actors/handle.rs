@@ -6,9 +6,9 @@ use super::answers::{
 };
 use super::board::Board;
 use super::dispatcher::{
-    Cancel, CheckNetwork, Dispatcher, Drain, HandleOf, Position, RunNow, StopAll, Submit,
+    Cancel, CheckNetwork, Dispatcher, Drain, RunNow, StopAll, Submit, WhereIs, Whereabouts,
 };
-use crate::domain::{Job, JobId, JobState, JobTerms, Limits, LogSoFar, Timestamp};
+use crate::domain::{Job, JobId, JobState, JobTerms, Limits, Timestamp};
 use crate::sandbox::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
@@ -268,23 +268,7 @@ impl DispatcherHandle {
         found: Result<Found, StoreError>,
     ) -> Result<Lookup, Refusal> {
         match found.map_err(unavailable)? {
-            Found::Job(job) => {
-                let queue_position = if job.state == JobState::Queued {
-                    self.queue_position(id).await?
-                } else {
-                    None
-                };
-                let log = if job.state == JobState::Running {
-                    self.log_so_far(&job).await?
-                } else {
-                    None
-                };
-                Ok(Lookup::Found(JobNow {
-                    job,
-                    queue_position,
-                    log,
-                }))
-            }
+            Found::Job(job) => self.now(job).await.map(Lookup::Found),
             Found::Expired => Ok(Lookup::Expired),
             Found::Unknown => Ok(self.0.recent.get(id).map_or(Lookup::Unknown, |job| {
                 Lookup::Found(JobNow {
@@ -296,28 +280,46 @@ impl DispatcherHandle {
         }
     }
 
-    /// What a running job has logged, wherever it runs.
-    async fn log_so_far(&self, job: &Job) -> Result<Option<LogSoFar>, Refusal> {
-        let running_here = self
-            .0
-            .dispatcher
-            .send(HandleOf(job.id))
-            .timeout(ANSWER_WITHIN)
-            .await
-            .map_err(broken)?;
-        match running_here {
-            Some(handle) => Ok(Some(handle.log_since(0))),
-            None => {
-                let log = self.0.store.log_so_far(job.id, job.attempt).await;
-                log.map_err(unavailable)
+    /// What the store says of it, and what is known of it here.
+    async fn now(&self, mut job: Job) -> Result<JobNow, Refusal> {
+        let (mut queue_position, mut log) = (None, None);
+        let whereabouts = if job.state.is_final() {
+            None
+        } else {
+            self.where_is(job.id).await?
+        };
+        match whereabouts {
+            // The store may not know it yet.
+            Some(Whereabouts::Running(handle)) if job.state == JobState::Running => {
+                log = Some(handle.log_since(0));
             }
+            Some(Whereabouts::Running(_)) => {}
+            Some(Whereabouts::Waiting(position)) => {
+                // A database has handed it out, and here it waits for an executor.
+                if job.state == JobState::Running {
+                    job.state = JobState::Queued;
+                    job.attempt = job.attempt.saturating_sub(1);
+                    job.started_at = None;
+                }
+                queue_position = Some(position);
+            }
+            None if job.state == JobState::Running => {
+                let brought = self.0.store.log_so_far(job.id, job.attempt).await;
+                log = brought.map_err(unavailable)?;
+            }
+            None => {}
         }
+        Ok(JobNow {
+            job,
+            queue_position,
+            log,
+        })
     }
 
-    async fn queue_position(&self, id: JobId) -> Result<Option<usize>, Refusal> {
+    async fn where_is(&self, id: JobId) -> Result<Option<Whereabouts>, Refusal> {
         self.0
             .dispatcher
-            .send(Position(id))
+            .send(WhereIs(id))
             .timeout(ANSWER_WITHIN)
             .await
             .map_err(broken)

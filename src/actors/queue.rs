@@ -121,21 +121,22 @@ impl<T> Queue<T> {
         self.bytes -= place.bytes;
     }
 
-    /// The next job: lanes by weight, inside a lane every client in turn.
-    pub fn pop(&mut self) -> Option<Waiting<T>> {
-        let waiting = if self.background_is_due() {
+    /// The next job: lanes by weight, inside a lane every client in turn; in the background only of clients that
+    /// `may_run` one more.
+    pub fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Waiting<T>> {
+        if self.background_is_due()
+            && let Some(waiting) = self.background.pop(may_run)
+        {
             self.interactive_in_a_row = 0;
-            self.background.pop()
-        } else {
-            self.interactive_in_a_row = self.interactive_in_a_row.saturating_add(1);
-            self.interactive.pop()
-        };
-        self.leave(waiting)
+            return self.leave(Some(waiting));
+        }
+        self.interactive_in_a_row = self.interactive_in_a_row.saturating_add(1);
+        self.pop_interactive()
     }
 
     /// The next interactive job, whatever waits in the background.
     pub fn pop_interactive(&mut self) -> Option<Waiting<T>> {
-        let waiting = self.interactive.pop();
+        let waiting = self.interactive.pop(|_| true);
         self.leave(waiting)
     }
 
@@ -222,8 +223,9 @@ impl<T> LaneQueue<T> {
         line.push_back(waiting);
     }
 
-    fn pop(&mut self) -> Option<Waiting<T>> {
-        let client = self.turns.pop_front()?;
+    fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Waiting<T>> {
+        let turn = self.turns.iter().position(may_run)?;
+        let client = self.turns.remove(turn)?;
         let line = self.clients.get_mut(&client)?;
         let waiting = line.pop_front()?;
         if line.is_empty() {
@@ -294,7 +296,7 @@ mod tests {
     }
 
     fn drain(queue: &mut Queue<&'static str>) -> Vec<&'static str> {
-        std::iter::from_fn(|| queue.pop())
+        std::iter::from_fn(|| queue.pop(|_| true))
             .map(|waiting| waiting.item)
             .collect()
     }
@@ -320,6 +322,21 @@ mod tests {
         }
         let order: String = drain(&mut queue).concat();
         assert_eq!(order, "iiiiBiiiiBB");
+    }
+
+    #[test]
+    fn who_runs_enough_already_is_passed_over_and_keeps_nobody_back() {
+        let mut queue = Queue::new(BOUNDS);
+        for item in ["a1", "a2"] {
+            push(&mut queue, Lane::Background, "a", item);
+        }
+        push(&mut queue, Lane::Background, "b", "b1");
+        let not_a = |client: &ClientKey| client.as_str() != "a";
+        assert_eq!(queue.pop(not_a).unwrap().item, "b1");
+        assert!(queue.pop(not_a).is_none());
+        push(&mut queue, Lane::Interactive, "a", "i");
+        assert_eq!(queue.pop(not_a).unwrap().item, "i");
+        assert_eq!(drain(&mut queue), ["a1", "a2"]);
     }
 
     #[test]
@@ -364,7 +381,7 @@ mod tests {
         .map(|(client, item)| push(&mut queue, Lane::Background, client, item))
         .collect();
         let told: Vec<usize> = ids.iter().map(|id| queue.position(*id).unwrap()).collect();
-        let order: Vec<JobId> = std::iter::from_fn(|| queue.pop())
+        let order: Vec<JobId> = std::iter::from_fn(|| queue.pop(|_| true))
             .map(|waiting| waiting.id)
             .collect();
         let found: Vec<usize> = ids

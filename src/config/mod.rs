@@ -151,9 +151,16 @@ pub struct ServeOptions {
         hide_env_values = true
     )]
     pub store: StoreChoice,
-    /// Jobs that a node takes from the database for each executor: one runs, and the rest are at hand
+    /// Most jobs that a node takes from the database for each executor: one runs, and the rest, if they are short, are at
+    /// hand
     #[arg(long, env = "SANDPIPER_CLAIMS_PER_EXECUTOR", value_name = "COUNT", default_value_t = 16, value_parser = value_parser!(u16).range(1..=1_000))]
     pub claims_per_executor: u16,
+    /// Most jobs that one client may have queued or running; in a database, those of all nodes together
+    #[arg(long, env = "SANDPIPER_CLIENT_JOBS_MAX", value_name = "COUNT", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub client_jobs_max: u32,
+    /// Most jobs of one client that run at a time on this node [default: as many as there are executors]
+    #[arg(long, env = "SANDPIPER_CLIENT_RUNNING_MAX", value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
+    pub client_running_max: Option<u16>,
     /// Executions at one time [default: one a core]
     #[arg(long, env = "SANDPIPER_EXECUTORS", value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
     pub executors: Option<u16>,

@@ -123,6 +123,7 @@ impl ServeOptions {
             },
             queue_wait_max: Duration::from_millis(self.queue_wait_ms),
             attempts_max: self.attempts_max,
+            client_running_max: self.client_running_max.map_or(usize::MAX, usize::from),
         }
     }
 
@@ -165,6 +166,7 @@ impl ServeOptions {
             attempts_max: self.attempts_max,
             executors: self.executors(),
             claims_per_executor: usize::from(self.claims_per_executor),
+            client_jobs_max: as_count(self.client_jobs_max),
         }
     }
 
@@ -175,6 +177,7 @@ impl ServeOptions {
             jobs_max: as_count(self.store_jobs_max),
             bytes_max: as_size(self.store_bytes),
             ttl: Duration::from_secs(self.result_ttl_s),
+            client_jobs_max: as_count(self.client_jobs_max),
         }
     }
 

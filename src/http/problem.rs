@@ -34,6 +34,7 @@ pub(crate) enum Code {
     LimitAboveCeiling,
     Unsupported,
     IdempotencyKeyReused,
+    ClientQueueFull,
     Internal,
     SourceMissing,
     QueueFull,
@@ -77,6 +78,11 @@ impl Code {
                 422,
                 "idempotency_key_reused",
                 "The key was used for another request",
+            ),
+            Self::ClientQueueFull => (
+                429,
+                "client_queue_full",
+                "This client has too many jobs open",
             ),
             Self::Internal => (500, "internal", "The service failed"),
             Self::SourceMissing => (500, "source_missing", "The script was not handed over"),
@@ -223,6 +229,12 @@ impl From<Refusal> for Problem {
                 Code::QueueFull,
                 "too many jobs wait already; try again after the time in Retry-After",
             )
+            .retry_after(retry_after),
+            Refusal::ClientFull { most, retry_after } => Self::new(
+                Code::ClientQueueFull,
+                format!("this client has {most} jobs queued or running, as many as one client may; try again when some have ended"),
+            )
+            .with("bound", most)
             .retry_after(retry_after),
             Refusal::StoreFull { retry_after } => Self::new(
                 Code::StoreFull,

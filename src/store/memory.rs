@@ -25,6 +25,8 @@ pub struct MemoryStoreBounds {
     pub bytes_max: usize,
     /// From a job's final state to its end.
     pub ttl: Duration,
+    /// Most jobs of one client that are queued or running.
+    pub client_jobs_max: usize,
 }
 
 /// Ids of expired jobs that are remembered, so that they get 410 and not 404.
@@ -39,6 +41,7 @@ const SCANNED_MAX: usize = 2_000;
 #[derive(Debug)]
 struct Entry {
     job: Job,
+    client: ClientKey,
     bytes: usize,
     settled: Arc<Notify>,
 }
@@ -59,6 +62,8 @@ pub struct MemoryStore {
     entries: DashMap<JobId, Entry>,
     orders: Mutex<Orders>,
     keys: Mutex<Keys>,
+    /// How many jobs each client has open.
+    open: DashMap<ClientKey, usize>,
     bytes: AtomicUsize,
 }
 
@@ -110,6 +115,7 @@ impl MemoryStore {
             entries: DashMap::new(),
             orders: Mutex::default(),
             keys: Mutex::default(),
+            open: DashMap::new(),
             bytes: AtomicUsize::new(0),
         }
     }
@@ -140,6 +146,14 @@ impl MemoryStore {
         })
     }
 
+    /// One of this client's jobs has ended.
+    fn close_one(&self, client: &ClientKey) {
+        if let Some(mut open) = self.open.get_mut(client) {
+            *open -= 1;
+        }
+        self.open.remove_if(client, |_, open| *open == 0);
+    }
+
     fn expire(&self, id: JobId) {
         let Some((_, entry)) = self.entries.remove(&id) else {
             return;
@@ -161,9 +175,11 @@ impl JobStore for MemoryStore {
     async fn submit(&self, new: NewJob) -> Result<Accepted, StoreError> {
         let mut keys = self.keys();
         let key = new.terms.key.as_ref();
-        let key = key.map(|key| (new.client.clone(), key.clone()));
-        if let Some(known) = key.as_ref().and_then(|key| keys.by_key.get(key)) {
-            if known.fingerprint != new.fingerprint() {
+        let key = key.map(|key| ((new.client.clone(), key.clone()), new.fingerprint()));
+        if let Some((key, fingerprint)) = &key
+            && let Some(known) = keys.by_key.get(key)
+        {
+            if known.fingerprint != *fingerprint {
                 return Err(StoreError::KeyReused);
             }
             return match self.find(known.id) {
@@ -174,6 +190,10 @@ impl JobStore for MemoryStore {
                 Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
             };
         }
+        let most = self.bounds.client_jobs_max;
+        if self.open.get(&new.client).is_some_and(|open| *open >= most) {
+            return Err(StoreError::ClientFull { most });
+        }
         let bytes = size_of::<Entry>() + new.script.size_bytes();
         let full = self.entries.len() >= self.bounds.jobs_max
             || self.bytes.load(Ordering::Relaxed) + bytes > self.bounds.bytes_max;
@@ -183,16 +203,18 @@ impl JobStore for MemoryStore {
             });
         }
         let job = new.queued();
+        *self.open.entry(new.client.clone()).or_default() += 1;
         let entry = Entry {
             job: job.clone(),
+            client: new.client,
             bytes,
             settled: Arc::new(Notify::new()),
         };
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.entries.insert(new.id, entry);
         self.orders().by_age.insert(new.id);
-        if let Some(key) = key {
-            keys.remember(key, new.id, new.fingerprint());
+        if let Some((key, fingerprint)) = key {
+            keys.remember(key, new.id, fingerprint);
         }
         Ok(Accepted {
             job,
@@ -230,7 +252,7 @@ impl JobStore for MemoryStore {
     ) -> Result<Finished, StoreError> {
         let now = Timestamp::now();
         let expires_at = now.plus(self.bounds.ttl);
-        let settled = {
+        let (settled, client) = {
             let Some(mut entry) = self.entries.get_mut(&id) else {
                 return Ok(Finished::Stale);
             };
@@ -251,8 +273,9 @@ impl JobStore for MemoryStore {
             entry.job.execution = settlement.execution;
             entry.job.finished_at = Some(now);
             entry.job.expires_at = Some(expires_at);
-            Arc::clone(&entry.settled)
+            (Arc::clone(&entry.settled), entry.client.clone())
         };
+        self.close_one(&client);
         self.orders().by_expiry.insert((expires_at, id), ());
         settled.notify_waiters();
         Ok(Finished::Recorded)

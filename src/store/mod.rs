@@ -144,6 +144,12 @@ pub enum StoreError {
         /// When the next record expires.
         retry_after: Duration,
     },
+    /// This client has as many jobs open as it may.
+    #[error("the client has {most} jobs open, as many as it may")]
+    ClientFull {
+        /// As many as it may.
+        most: usize,
+    },
     /// The key came before with another request.
     #[error("the key was used for another request")]
     KeyReused,
@@ -180,6 +186,9 @@ pub enum NotRun {
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
+    /// Somebody cancelled it before it began.
+    #[error("it was cancelled")]
+    Cancelled,
 }
 
 /// A process that runs jobs of one store.

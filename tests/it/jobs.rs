@@ -1,12 +1,35 @@
-//! `/api/jobs`: run it later, ask for it, list, cancel.
+//! `/api/jobs`: run it later, ask for it, list, cancel. Each promise is held over every kind of store.
 
 use crate::raw::post;
+use crate::stores::{Store, over_every_store};
 use crate::support::{Answer, Service, eventually};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
 const UNKNOWN: &str = "/api/jobs/01890a5d-ac96-774b-bcce-b302099a8057";
+
+over_every_store!(
+    a_job_is_accepted_with_202_and_told_where_and_when_to_look,
+    a_job_is_polled_until_it_is_final,
+    a_script_that_fails_makes_a_finished_job,
+    a_submitter_that_prefers_to_wait_gets_the_result_at_once,
+    a_wait_that_is_over_first_gets_the_job_as_it_stands,
+    a_long_poll_is_answered_the_moment_the_job_ends,
+    what_is_no_wait_is_ignored,
+    a_job_that_has_not_changed_is_not_sent_again,
+    the_list_is_newest_first_and_says_how_each_ended_but_not_what_it_said,
+    pages_follow_each_other_without_a_gap_or_a_double,
+    the_list_can_be_held_to_one_state,
+    a_queued_job_that_is_cancelled_never_runs,
+    a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_of_it,
+    what_a_job_has_logged_is_read_while_it_runs,
+    what_a_cancelled_job_logged_is_kept,
+    a_final_job_cannot_be_cancelled,
+    an_unknown_job_is_a_404_to_look_at_and_to_cancel,
+    an_expired_job_is_gone_and_said_to_be_gone,
+    a_submitter_that_hangs_up_does_not_take_its_job_along,
+);
 
 fn path_of(id: &str) -> String {
     format!("/api/jobs/{id}")
@@ -33,9 +56,8 @@ fn ids_of(page: &Answer) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn a_job_is_accepted_with_202_and_told_where_and_when_to_look() {
-    let service = Service::start_with(&["--executors", "1"]);
+fn a_job_is_accepted_with_202_and_told_where_and_when_to_look(store: &Store) {
+    let service = store.serve(&["--executors", "1"]);
     let answer = service.post("/api/jobs", &endless());
     assert_eq!(answer.status, 202);
     let job = answer.json();
@@ -51,9 +73,8 @@ fn a_job_is_accepted_with_202_and_told_where_and_when_to_look() {
     assert!(job.get("execution").is_none());
 }
 
-#[test]
-fn a_job_is_polled_until_it_is_final() {
-    let service = Service::start();
+fn a_job_is_polled_until_it_is_final(store: &Store) {
+    let service = store.serve(&[]);
     let request = json!({ "code": "console.log('a'); input * 2", "input": 21 });
     let id = service.submit(&request);
     eventually(SOON, "the job is final", || {
@@ -74,9 +95,8 @@ fn a_job_is_polled_until_it_is_final() {
     assert!(time("finishedAt") < time("expiresAt"));
 }
 
-#[test]
-fn a_script_that_fails_makes_a_finished_job() {
-    let service = Service::start();
+fn a_script_that_fails_makes_a_finished_job(store: &Store) {
+    let service = store.serve(&[]);
     let job = service.finished(&service.submit(&json!({ "code": "throw new RangeError('no')" })));
     assert_eq!(job["state"], "finished");
     assert_eq!(job["attempt"], 1);
@@ -84,9 +104,8 @@ fn a_script_that_fails_makes_a_finished_job() {
     assert_eq!(job["execution"]["error"]["name"], "RangeError");
 }
 
-#[test]
-fn a_submitter_that_prefers_to_wait_gets_the_result_at_once() {
-    let service = Service::start();
+fn a_submitter_that_prefers_to_wait_gets_the_result_at_once(store: &Store) {
+    let service = store.serve(&[]);
     let answer = service.post_with(
         "/api/jobs",
         &[("prefer", "wait=30")],
@@ -101,9 +120,8 @@ fn a_submitter_that_prefers_to_wait_gets_the_result_at_once() {
     assert_eq!(answer.header("location"), path_of(&id));
 }
 
-#[test]
-fn a_wait_that_is_over_first_gets_the_job_as_it_stands() {
-    let service = Service::start_with(&["--wait-max-s", "1"]);
+fn a_wait_that_is_over_first_gets_the_job_as_it_stands(store: &Store) {
+    let service = store.serve(&["--wait-max-s", "1"]);
     // More than the most is asked for: the most is granted, and said.
     let start = Instant::now();
     let answer = service.post_with("/api/jobs", &[("prefer", "wait=50")], &endless());
@@ -120,9 +138,8 @@ fn a_wait_that_is_over_first_gets_the_job_as_it_stands() {
     assert!((2.0..12.0).contains(&start.elapsed().as_secs_f64()));
 }
 
-#[test]
-fn a_long_poll_is_answered_the_moment_the_job_ends() {
-    let service = Service::start();
+fn a_long_poll_is_answered_the_moment_the_job_ends(store: &Store) {
+    let service = store.serve(&[]);
     let id =
         service.submit(&json!({ "code": "await new Promise(done => setTimeout(done, 300)); 1" }));
     let start = Instant::now();
@@ -132,9 +149,8 @@ fn a_long_poll_is_answered_the_moment_the_job_ends() {
     assert!(start.elapsed() < SOON);
 }
 
-#[test]
-fn what_is_no_wait_is_ignored() {
-    let service = Service::start();
+fn what_is_no_wait_is_ignored(store: &Store) {
+    let service = store.serve(&[]);
     let id = service.submit(&endless());
     for prefer in ["wait", "wait=soon", "wait=-1", "return=minimal"] {
         let answer = service.get_with(&path_of(&id), &[("prefer", prefer)]);
@@ -143,11 +159,12 @@ fn what_is_no_wait_is_ignored() {
     }
 }
 
-#[test]
-fn a_job_that_has_not_changed_is_not_sent_again() {
-    let service = Service::start();
+fn a_job_that_has_not_changed_is_not_sent_again(store: &Store) {
+    let service = store.serve(&[]);
     let id = service.submit(&endless());
-    wait_until_running(&service, &id);
+    eventually(SOON, "it has logged", || {
+        job(&service, &id)["log"][0]["data"] == json!(["begun"])
+    });
     let first = service.get(&path_of(&id));
     let tag = first.header("etag");
     let again = service.get_with(&path_of(&id), &[("if-none-match", tag)]);
@@ -161,9 +178,8 @@ fn a_job_that_has_not_changed_is_not_sent_again() {
     assert_eq!(changed.json()["state"], "cancelled");
 }
 
-#[test]
-fn the_list_is_newest_first_and_says_how_each_ended_but_not_what_it_said() {
-    let service = Service::start();
+fn the_list_is_newest_first_and_says_how_each_ended_but_not_what_it_said(store: &Store) {
+    let service = store.serve(&[]);
     let mut ids: Vec<String> = (0..3)
         .map(|n| service.submit(&json!({ "code": format!("console.log('x'); {n}") })))
         .collect();
@@ -182,9 +198,8 @@ fn the_list_is_newest_first_and_says_how_each_ended_but_not_what_it_said() {
     assert!(newest.get("execution").is_none());
 }
 
-#[test]
-fn pages_follow_each_other_without_a_gap_or_a_double() {
-    let service = Service::start();
+fn pages_follow_each_other_without_a_gap_or_a_double(store: &Store) {
+    let service = store.serve(&[]);
     let mut ids: Vec<String> = (0..7)
         .map(|_| service.submit(&json!({ "code": "1" })))
         .collect();
@@ -206,9 +221,8 @@ fn pages_follow_each_other_without_a_gap_or_a_double() {
     assert_eq!((seen, pages), (ids, 3));
 }
 
-#[test]
-fn the_list_can_be_held_to_one_state() {
-    let service = Service::start_with(&["--executors", "1"]);
+fn the_list_can_be_held_to_one_state(store: &Store) {
+    let service = store.serve(&["--executors", "1"]);
     let done = service.submit(&json!({ "code": "1" }));
     service.finished(&done);
     let running = service.submit(&endless());
@@ -228,9 +242,8 @@ fn the_list_can_be_held_to_one_state() {
     }
 }
 
-#[test]
-fn a_queued_job_that_is_cancelled_never_runs() {
-    let service = Service::start_with(&["--executors", "1"]);
+fn a_queued_job_that_is_cancelled_never_runs(store: &Store) {
+    let service = store.serve(&["--executors", "1"]);
     let running = service.submit(&endless());
     wait_until_running(&service, &running);
     let queued = service.submit(&json!({ "code": "1" }));
@@ -250,9 +263,10 @@ fn a_queued_job_that_is_cancelled_never_runs() {
     assert!(job.get("execution").is_none());
 }
 
-#[test]
-fn a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_of_it() {
-    let service = Service::start_with(&["--executors", "1"]);
+fn a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_of_it(
+    store: &Store,
+) {
+    let service = store.serve(&["--executors", "1"]);
     let id = service.submit(&endless());
     wait_until_running(&service, &id);
     let start = Instant::now();
@@ -271,21 +285,53 @@ fn a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_
     assert_eq!(service.result("1 + 2"), 3);
 }
 
-#[test]
-fn what_a_cancelled_job_logged_is_kept() {
-    let service = Service::start_with(&["--executors", "1"]);
-    // What is running may not have begun to log; the log is readable only at the end, so it is given a second.
+fn what_a_job_has_logged_is_read_while_it_runs(store: &Store) {
+    let service = store.serve(&["--executors", "1"]);
+    let id = service.submit(&json!({
+        "code": "console.log('first', 1); console.warn('then'); for (;;);",
+        "limits": { "timeoutMs": 30_000 },
+    }));
+    eventually(SOON, "its log is there", || {
+        job(&service, &id)["log"].as_array().map(Vec::len) == Some(2)
+    });
+    let now = service.get(&path_of(&id));
+    let running = now.json();
+    assert_eq!(running["state"], "running");
+    assert_eq!(running["log"][0]["data"], json!(["first", 1]));
+    assert_eq!(running["log"][1]["type"], "warn");
+    assert_eq!(running["logDropped"], 0);
+    let ended = service.delete(&path_of(&id)).json();
+    assert!(ended.get("log").is_none(), "{ended}");
+    assert_eq!(ended["execution"]["log"], running["log"]);
+
+    // Of a long one, head and tail.
+    let id = service.submit(&json!({
+        "code": "for (let n = 0; n < 500; n += 1) console.log(n); for (;;);",
+        "limits": { "timeoutMs": 30_000, "outputBytes": 10_000 },
+    }));
+    eventually(SOON, "the last of it is there", || {
+        let log = job(&service, &id)["log"].clone();
+        log.as_array()
+            .is_some_and(|log| log.last().is_some_and(|last| last["data"] == json!([499])))
+    });
+    let running = job(&service, &id);
+    let kept = running["log"].as_array().unwrap();
+    assert_eq!(kept[0]["data"], json!([0]));
+    assert_eq!(running["logDropped"], 500 - kept.len());
+}
+
+fn what_a_cancelled_job_logged_is_kept(store: &Store) {
+    let service = store.serve(&["--executors", "1"]);
     let id = service.submit(&endless());
-    wait_until_running(&service, &id);
-    let look = service.get_with(&path_of(&id), &[("prefer", "wait=1")]);
-    assert_eq!(look.json()["state"], "running");
+    eventually(SOON, "it has logged", || {
+        job(&service, &id)["log"][0]["data"] == json!(["begun"])
+    });
     let job = service.delete(&path_of(&id)).json();
     assert_eq!(job["execution"]["log"][0]["data"], json!(["begun"]));
 }
 
-#[test]
-fn a_final_job_cannot_be_cancelled() {
-    let service = Service::start();
+fn a_final_job_cannot_be_cancelled(store: &Store) {
+    let service = store.serve(&[]);
     let id = service.submit(&json!({ "code": "1" }));
     service.finished(&id);
     let refused = service.delete(&path_of(&id));
@@ -309,9 +355,8 @@ fn a_final_job_cannot_be_cancelled() {
     );
 }
 
-#[test]
-fn an_unknown_job_is_a_404_to_look_at_and_to_cancel() {
-    let service = Service::start();
+fn an_unknown_job_is_a_404_to_look_at_and_to_cancel(store: &Store) {
+    let service = store.serve(&[]);
     for path in [
         UNKNOWN,
         "/api/jobs/1",
@@ -335,9 +380,8 @@ fn an_unknown_job_is_a_404_to_look_at_and_to_cancel() {
     assert!(start.elapsed() < SOON);
 }
 
-#[test]
-fn an_expired_job_is_gone_and_said_to_be_gone() {
-    let service = Service::start_with(&["--result-ttl-s", "1"]);
+fn an_expired_job_is_gone_and_said_to_be_gone(store: &Store) {
+    let service = store.serve(&["--result-ttl-s", "1"]);
     let id = service.submit(&json!({ "code": "1" }));
     assert_eq!(service.finished(&id)["state"], "finished");
     eventually(SOON, "the job expires", || {
@@ -348,9 +392,8 @@ fn an_expired_job_is_gone_and_said_to_be_gone() {
     assert_eq!(ids_of(&service.get("/api/jobs")), Vec::<String>::new());
 }
 
-#[test]
-fn a_submitter_that_hangs_up_does_not_take_its_job_along() {
-    let service = Service::start();
+fn a_submitter_that_hangs_up_does_not_take_its_job_along(store: &Store) {
+    let service = store.serve(&[]);
     let body = json!({ "code": "await new Promise(done => setTimeout(done, 500)); 'done'" });
     let waiting = post(
         "/api/jobs",

@@ -1,14 +1,13 @@
 //! The shell round the plain methods: one handler a message.
 
 use super::messages::{
-    Cancel, CheckNetwork, Drain, HandleOf, Position, RunClaimed, RunNow, StopAll, Submit,
+    Cancel, CheckNetwork, Drain, RunClaimed, RunNow, StopAll, Submit, WhereIs, Whereabouts,
 };
 use super::pending::{Audience, Changes, Pending, refuse};
 use super::{Dispatcher, RETRY_AFTER_MIN};
 use crate::actors::answers::{Accepted, Refusal};
 use crate::actors::executor::Task;
 use crate::domain::{ClientKey, JobId, Lane, Timestamp};
-use crate::sandbox::ExecutionHandle;
 use crate::store::{NewJob, StoreError};
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use std::sync::Arc;
@@ -129,6 +128,11 @@ impl Handler<Submit> for Dispatcher {
                         let retry_after = retry_after.max(RETRY_AFTER_MIN);
                         Err(Refusal::StoreFull { retry_after })
                     }
+                    Err(StoreError::ClientFull { most }) => {
+                        act.queue.release(place);
+                        let retry_after = act.retry_after(Lane::Background);
+                        Err(Refusal::ClientFull { most, retry_after })
+                    }
                     Err(StoreError::KeyReused) => {
                         act.queue.release(place);
                         Err(Refusal::KeyReused)
@@ -155,20 +159,14 @@ impl Handler<Cancel> for Dispatcher {
     }
 }
 
-impl Handler<Position> for Dispatcher {
-    type Result = Option<usize>;
+impl Handler<WhereIs> for Dispatcher {
+    type Result = Option<Whereabouts>;
 
-    fn handle(&mut self, message: Position, _: &mut Self::Context) -> Self::Result {
-        self.queue.position(message.0)
-    }
-}
-
-impl Handler<HandleOf> for Dispatcher {
-    type Result = Option<ExecutionHandle>;
-
-    fn handle(&mut self, message: HandleOf, _: &mut Self::Context) -> Self::Result {
-        let running = self.running.get(&message.0);
-        running.map(|running| running.handle.clone())
+    fn handle(&mut self, message: WhereIs, _: &mut Self::Context) -> Self::Result {
+        if let Some(running) = self.running.get(&message.0) {
+            return Some(Whereabouts::Running(running.handle.clone()));
+        }
+        self.queue.position(message.0).map(Whereabouts::Waiting)
     }
 }
 

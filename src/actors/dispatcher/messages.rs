@@ -1,9 +1,11 @@
 //! What the Dispatcher is told. Commands only; facts come back to it as the answers of its own futures.
 
-use crate::actors::answers::{Accepted, ExecuteAnswer, Refusal, SandboxReach, Submission};
+use crate::actors::answers::{
+    Accepted, ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach, Submission,
+};
 use crate::domain::{JobId, JobTerms, Limits};
 use crate::sandbox::ExecutionHandle;
-use actix::Message;
+use actix::{Message, MessageResponse};
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 
@@ -20,7 +22,7 @@ pub struct RunNow {
 #[rtype(result = "()")]
 pub struct RunClaimed {
     pub(in crate::actors) submission: Submission,
-    pub(in crate::actors) reply: oneshot::Sender<ExecuteAnswer>,
+    pub(in crate::actors) reply: oneshot::Sender<ClaimAnswer>,
 }
 
 /// Remember it and run it later.
@@ -36,15 +38,19 @@ pub struct Submit {
 #[rtype(result = "()")]
 pub struct Cancel(pub(in crate::actors) JobId);
 
-/// Where does it stand in its lane?
+/// Where is it?
 #[derive(Debug, Message)]
-#[rtype(result = "Option<usize>")]
-pub struct Position(pub(in crate::actors) JobId);
+#[rtype(result = "Option<Whereabouts>")]
+pub struct WhereIs(pub(in crate::actors) JobId);
 
-/// What is held of the execution of this job, while it runs here.
-#[derive(Debug, Message)]
-#[rtype(result = "Option<ExecutionHandle>")]
-pub struct HandleOf(pub(in crate::actors) JobId);
+/// Where a job is that is here.
+#[derive(Debug, MessageResponse)]
+pub enum Whereabouts {
+    /// In its lane; 1 is next.
+    Waiting(usize),
+    /// An executor has it.
+    Running(ExecutionHandle),
+}
 
 /// Try the network from inside a job process.
 #[derive(Debug, Message)]

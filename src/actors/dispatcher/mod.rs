@@ -9,7 +9,7 @@ mod pending;
 mod record;
 
 pub(super) use messages::{
-    Cancel, CheckNetwork, Drain, HandleOf, Position, RunClaimed, RunNow, StopAll, Submit,
+    Cancel, CheckNetwork, Drain, RunClaimed, RunNow, StopAll, Submit, WhereIs, Whereabouts,
 };
 
 use super::answers::Refusal;
@@ -18,7 +18,7 @@ use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure};
 use super::queue::{Queue, QueueBounds, Waiting};
 use crate::domain::{ClientKey, JobId, JobState, Lane, Timestamp};
 use crate::sandbox::ExecutionHandle;
-use crate::store::{JobStore, RecentExecutions, Settlement};
+use crate::store::{JobStore, NotRun, RecentExecutions, Settlement};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
 use pending::{Audience, Pending, Running, is_gone, refuse};
 use std::collections::HashMap;
@@ -33,6 +33,8 @@ const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Messages that may wait for the Dispatcher; senders beyond that wait themselves.
 const MAILBOX_CAPACITY: usize = 4096;
+/// How long a job of a database waits here for an executor before it is given back.
+const AT_HAND_MAX: Duration = Duration::from_secs(1);
 /// A job that could not be run is tried again after this long.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How much a new execution weighs in the running mean of their time.
@@ -49,6 +51,8 @@ pub struct DispatcherOptions {
     pub queue_wait_max: Duration,
     /// Times a job is tried when the service, not the script, failed.
     pub attempts_max: u32,
+    /// Most jobs of one client that run here at a time.
+    pub client_running_max: usize,
 }
 
 /// See the module.
@@ -124,12 +128,23 @@ impl Dispatcher {
             let next = if self.draining || !self.store.has_room() {
                 self.queue.pop_interactive()
             } else {
-                self.queue.pop()
+                self.pop_any()
             };
             let Some(waiting) = next else { break };
             self.hand_to_executor(waiting, context);
         }
         self.show();
+    }
+
+    fn pop_any(&mut self) -> Option<Waiting<Pending>> {
+        let (most, running) = (self.options.client_running_max, &self.running);
+        if most >= self.board.executors() {
+            return self.queue.pop(|_| true);
+        }
+        self.queue.pop(|client| {
+            let of_client = |one: &&Running| one.client == *client && one.is_background();
+            running.values().filter(of_client).count() < most
+        })
     }
 
     fn hand_to_executor(&mut self, waiting: Waiting<Pending>, context: &mut Context<Self>) {
@@ -202,12 +217,16 @@ impl Dispatcher {
                 None => return,
             },
         };
-        if matches!(pending.audience, Audience::Store) {
-            let settlement = Settlement {
-                state: JobState::Cancelled,
-                execution: None,
-            };
-            self.settle(id, pending, settlement, context);
+        match pending.audience {
+            Audience::Store => {
+                let settlement = Settlement {
+                    state: JobState::Cancelled,
+                    execution: None,
+                };
+                self.settle(id, pending, settlement, context);
+            }
+            Audience::Claimant(reply) => drop(reply.send(Err(NotRun::Cancelled))),
+            Audience::Caller(_) | Audience::NetCheck(_) => {}
         }
         self.show();
     }
@@ -219,11 +238,26 @@ impl Dispatcher {
                 refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
             }
         }
+        if let Some(earliest) = Instant::now().checked_sub(AT_HAND_MAX) {
+            self.give_back_older(earliest);
+        }
         // Executors that have nothing to run would not notice that their zygote died.
         if self.board.executors_ready() < self.board.executors() {
             self.send_check_ups(context);
         }
         self.hand_out(context);
+    }
+
+    /// Gives the store back what it handed out and what has waited here since before `earliest`: another node may have
+    /// an executor for it.
+    fn give_back_older(&mut self, earliest: Instant) {
+        if !self.store.hands_out() {
+            return;
+        }
+        for waiting in self.queue.remove_older(Lane::Background, earliest) {
+            let waited = waiting.since.elapsed();
+            refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
+        }
     }
 
     /// As many as there are free Executors, and no more while those are on their way: raising a zygote may take long, and

@@ -1,9 +1,10 @@
 //! One piece of work on its way through the Dispatcher: what it is, who is told, and its changes in the store in order.
 
-use crate::actors::answers::{ExecuteAnswer, Refusal, SandboxReach};
+use crate::actors::answers::{ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach};
 use crate::actors::executor::Task;
 use crate::domain::{ClientKey, Limits};
 use crate::sandbox::ExecutionHandle;
+use crate::store::NotRun;
 use tokio::sync::oneshot;
 
 /// Who is told.
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 pub(super) enum Audience {
     Caller(oneshot::Sender<ExecuteAnswer>),
     /// The store, which handed it out and records what becomes of it.
-    Claimant(oneshot::Sender<ExecuteAnswer>),
+    Claimant(oneshot::Sender<ClaimAnswer>),
     NetCheck(oneshot::Sender<Result<SandboxReach, Refusal>>),
     Store,
 }
@@ -60,20 +61,41 @@ pub(super) struct Running {
     pub(super) handle: ExecutionHandle,
 }
 
+impl Running {
+    /// Whether nobody waits for it on a connection.
+    pub(super) fn is_background(&self) -> bool {
+        matches!(
+            self.pending.audience,
+            Audience::Claimant(_) | Audience::Store
+        )
+    }
+}
+
 /// Tells whoever waits that it will not be run.
 pub(super) fn refuse(audience: Audience, refusal: Refusal) {
     // Whoever waited may be gone.
     match audience {
-        Audience::Caller(reply) | Audience::Claimant(reply) => drop(reply.send(Err(refusal))),
+        Audience::Caller(reply) => drop(reply.send(Err(refusal))),
+        Audience::Claimant(reply) => drop(reply.send(Err(not_run(&refusal)))),
         Audience::NetCheck(reply) => drop(reply.send(Err(refusal))),
         Audience::Store => {}
+    }
+}
+
+/// What a refusal is to the store that handed the job out.
+fn not_run(refusal: &Refusal) -> NotRun {
+    match refusal {
+        Refusal::Draining => NotRun::Stopping,
+        Refusal::QueueFull { .. } | Refusal::QueueWaitExceeded { .. } => NotRun::Busy,
+        _ => NotRun::Failed,
     }
 }
 
 /// Whether nobody waits for it any more.
 pub(super) fn is_gone(audience: &Audience) -> bool {
     match audience {
-        Audience::Caller(reply) | Audience::Claimant(reply) => reply.is_closed(),
+        Audience::Caller(reply) => reply.is_closed(),
+        Audience::Claimant(reply) => reply.is_closed(),
         Audience::NetCheck(reply) => reply.is_closed(),
         Audience::Store => false,
     }

@@ -5,6 +5,7 @@ use super::super::dispatcher::RunNow;
 use super::super::executor::ExecutorFailure;
 use super::support::{PATIENCE, Plan, answer, eventually, soon, submission, succeed};
 use super::witness::Witness;
+use crate::actors::dispatcher::{WhereIs, Whereabouts};
 use crate::domain::{JobId, JobState, JobTerms, Outcome, Timestamp};
 use crate::store::JobStore as _;
 use std::collections::{BTreeSet, VecDeque};
@@ -205,15 +206,13 @@ async fn a_queued_job_knows_its_place_and_a_running_one_has_none() {
     let running = house.submit().await;
     let _busy = house.next().await;
     let waiting = [house.submit().await, house.submit().await];
-    let places: Vec<Option<usize>> = [running, waiting[0], waiting[1], JobId::generate()]
-        .map(super::super::dispatcher::Position)
-        .into_iter()
-        .map(|position| house.dispatcher.send(position))
-        .collect::<futures_util::future::JoinAll<_>>()
-        .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+    let mut places = Vec::new();
+    for id in [running, waiting[0], waiting[1], JobId::generate()] {
+        places.push(match house.dispatcher.send(WhereIs(id)).await.unwrap() {
+            Some(Whereabouts::Waiting(place)) => Some(place),
+            Some(Whereabouts::Running(_)) | None => None,
+        });
+    }
     assert_eq!(places, [None, Some(1), Some(2), None]);
 }
 

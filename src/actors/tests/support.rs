@@ -205,6 +205,7 @@ impl Plan {
             },
             queue_wait_max: self.queue_wait_max,
             attempts_max: 3,
+            client_running_max: usize::MAX,
         };
         let store: Arc<dyn JobStore> = Arc::clone(&self.store) as _;
         let dispatcher = Dispatcher::new(
@@ -265,8 +266,8 @@ impl House {
     /// All that was handed out by now and not taken by [`House::next`].
     pub(super) async fn handed_out(&mut self) -> Vec<Execute> {
         // Whatever the Dispatcher was sent before this was handled before it, and then by the hands.
-        let position = super::super::dispatcher::Position(JobId::generate());
-        self.dispatcher.send(position).await.unwrap();
+        let question = crate::actors::dispatcher::WhereIs(JobId::generate());
+        self.dispatcher.send(question).await.unwrap();
         self.hands.send(Ping).await.unwrap();
         std::iter::from_fn(|| self.handed.try_recv().ok()).collect()
     }

@@ -26,6 +26,7 @@ impl Witness {
                 jobs_max,
                 bytes_max: 1 << 30,
                 ttl: PATIENCE,
+                client_jobs_max: 1_000_000,
             }),
             changes: Mutex::default(),
             may_start: watch::Sender::new(true),

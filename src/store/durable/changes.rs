@@ -2,13 +2,14 @@
 //!
 //! A change that comes alone is made at once. A batch that fails is made again one by one, so that nobody fails for another.
 
-use super::database::in_transaction;
+use super::clients::credit;
+use super::database::{in_transaction, on_database};
 use super::record::{Request, execution_to_text, request_to_text};
 use super::work::{QUEUE, RunScript};
-use super::{Owner, Shared};
+use super::{Owner, Shared, as_millis};
 use crate::domain::{JobId, Timestamp};
 use crate::store::{Accepted, Finished, Found, NewJob, Settlement, StoreError};
-use riverqueue::{InsertManyItem, InsertOpts};
+use riverqueue::{InsertManyItem, InsertOpts, jiff};
 use sqlx::QueryBuilder;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -87,8 +88,8 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
                 Change::Finish(finish, reply) => finishes.push((finish, reply)),
             }
         }
-        let (jobs, replies): (Vec<_>, Vec<_>) = submits.into_iter().unzip();
         let (ends, end_replies): (Vec<_>, Vec<_>) = finishes.into_iter().unzip();
+        let (jobs, replies) = shared.admit(submits).await;
         match shared.make(&jobs, &ends).await {
             Ok((accepted, finished)) => {
                 if !replies.is_empty() {
@@ -147,6 +148,13 @@ const INSERT_KEY: &str = "INSERT INTO sandpiper_keys (client, idempotency_key, f
 const SELECT_KEY: &str =
     "SELECT fingerprint, job_id FROM sandpiper_keys WHERE client = $1 AND idempotency_key = $2";
 
+/// A job that its client may submit.
+struct Admission {
+    job: NewJob,
+    /// How many others its client has open.
+    open: u64,
+}
+
 /// What becomes of a submit.
 enum Admitted {
     New,
@@ -159,16 +167,51 @@ const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attemp
     finished_at = $6, expires_at = $7, execution = $8 WHERE id = $1 AND state = 'open'";
 
 impl Shared {
+    /// Refuses those of clients that have as many jobs open as they may; unless it is one that was accepted before.
+    async fn admit(
+        &self,
+        submits: Vec<(NewJob, Reply<Accepted>)>,
+    ) -> (Vec<Admission>, Vec<Reply<Accepted>>) {
+        let open = match self
+            .open_before_each(submits.iter().map(|(job, _)| job))
+            .await
+        {
+            Ok(open) => open,
+            Err(cause) => {
+                for (_, reply) in submits {
+                    let _ = reply.send(Err(cause.again()));
+                }
+                return Default::default();
+            }
+        };
+        let mut admitted = Vec::with_capacity(submits.len());
+        let mut replies = Vec::with_capacity(submits.len());
+        for ((job, reply), open) in submits.into_iter().zip(open) {
+            match open {
+                Ok(open) => {
+                    admitted.push(Admission { job, open });
+                    replies.push(reply);
+                }
+                Err(refusal) => {
+                    let known = self.accepted_with_key(&job).await;
+                    let _ = reply.send(known.unwrap_or(Err(refusal)));
+                }
+            }
+        }
+        (admitted, replies)
+    }
+
     /// In one transaction.
     async fn make(
         &self,
-        jobs: &[NewJob],
+        admissions: &[Admission],
         ends: &[Finish],
     ) -> Result<(Vec<Result<Accepted, StoreError>>, Vec<Finished>), StoreError> {
-        let requests = jobs.iter().map(request_of).collect::<Result<Vec<_>, _>>()?;
+        let jobs = || admissions.iter().map(|admission| &admission.job);
+        let requests = jobs().map(request_of).collect::<Result<Vec<_>, _>>()?;
         let (admitted, finished) = in_transaction!(&self.database, transaction => {
-            let mut admitted = Vec::with_capacity(jobs.len());
-            for job in jobs {
+            let mut admitted = Vec::with_capacity(admissions.len());
+            for job in jobs() {
                 let Some(key) = &job.terms.key else {
                     admitted.push(Admitted::New);
                     continue;
@@ -199,15 +242,16 @@ impl Shared {
                 });
             }
             let new = || {
-                let all = jobs.iter().zip(&requests).zip(&admitted);
+                let all = admissions.iter().zip(&requests).zip(&admitted);
                 all.filter(|(_, admitted)| matches!(admitted, Admitted::New))
-                    .map(|(job, _)| job)
+                    .map(|(new, _)| new)
             };
             if new().next().is_some() {
-                let items = new().map(|(job, _)| self.item(job));
+                let items = new().map(|(admission, _)| self.item(admission));
                 let inserted = self.client.insert_many(items).tx(&mut transaction).await?;
                 let mut insert = QueryBuilder::new(INSERT);
-                insert.push_values(new().zip(&inserted), |mut row, ((job, request), inserted)| {
+                insert.push_values(new().zip(&inserted), |mut row, ((admission, request), inserted)| {
+                    let job = &admission.job;
                     row.push_bind(job.id.to_string())
                         .push_bind(inserted.id())
                         .push_bind(job.client.as_str())
@@ -222,41 +266,40 @@ impl Shared {
             // What is still its attempt's, by River's word; kept from others until the end.
             let mut held = HashMap::with_capacity(ends.len());
             if !ends.is_empty() {
-                let mut fence = QueryBuilder::new(format!(
-                    "SELECT s.id, s.river_id, CAST(r.attempt AS BIGINT), {} \
+                let mut fence = QueryBuilder::new(
+                    "SELECT s.id, s.river_id, CAST(r.attempt AS BIGINT) \
                      FROM sandpiper_jobs s JOIN river_job r ON r.id = s.river_id \
                      WHERE s.state = 'open' AND r.state = 'running' AND s.id IN (",
-                    self.database.millis("r.attempted_at")
-                ));
+                );
                 let mut ids = fence.separated(", ");
                 for end in ends {
                     ids.push_bind(end.id.to_string());
                 }
                 fence.push(") ORDER BY s.id").push(self.database.for_update());
-                let rows: Vec<(String, i64, i64, Option<i64>)> =
+                let rows: Vec<(String, i64, i64)> =
                     fence.build_query_as().fetch_all(&mut *transaction).await?;
-                for (id, river_id, attempt, attempted_at) in rows {
+                for (id, river_id, attempt) in rows {
                     let attempt = u32::try_from(attempt).unwrap_or_default();
-                    held.insert((id, attempt), (river_id, attempted_at));
+                    held.insert((id, attempt), river_id);
                 }
             }
             let mut finished = Vec::with_capacity(ends.len());
             for end in ends {
-                let Some((river_id, attempted_at)) = held.remove(&(end.id.to_string(), end.attempt))
+                let Some(river_id) = held.remove(&(end.id.to_string(), end.attempt))
                 else {
                     finished.push(Finished::Stale);
                     continue;
                 };
                 let now = Timestamp::now();
                 let execution = end.settlement.execution.as_deref();
+                // Without an execution nothing of this attempt has run.
+                let attempt = end.attempt - u32::from(execution.is_none());
                 sqlx::query(SETTLE)
                     .bind(end.id.to_string())
                     .bind(end.settlement.state.as_str())
                     .bind(end.settlement.outcome().map(super::jobs::outcome_to_text))
-                    .bind(i64::from(end.attempt))
-                    .bind(execution.map_or(attempted_at, |execution| {
-                        Some(as_i64(execution.started_at.as_unix_millis()))
-                    }))
+                    .bind(i64::from(attempt))
+                    .bind(execution.map(|execution| as_i64(execution.started_at.as_unix_millis())))
                     .bind(as_i64(now.as_unix_millis()))
                     .bind(as_i64(now.plus(self.options.ttl).as_unix_millis()))
                     .bind(execution.map(execution_to_text).transpose()?)
@@ -267,8 +310,8 @@ impl Shared {
             }
             (admitted, finished)
         });
-        let mut accepted = Vec::with_capacity(jobs.len());
-        for (job, admitted) in jobs.iter().zip(admitted) {
+        let mut accepted = Vec::with_capacity(admissions.len());
+        for (job, admitted) in jobs().zip(admitted) {
             accepted.push(match admitted {
                 Admitted::New => Ok(Accepted {
                     job: job.queued(),
@@ -292,16 +335,43 @@ impl Shared {
         }
     }
 
-    fn item(&self, job: &NewJob) -> InsertManyItem<RunScript> {
+    /// What became of the same request before, if it came with a key.
+    async fn accepted_with_key(&self, job: &NewJob) -> Option<Result<Accepted, StoreError>> {
+        let key = job.terms.key.as_ref()?;
+        let known = async {
+            let known: Option<(String, String)> = on_database!(&self.readers, pool => {
+                sqlx::query_as(SELECT_KEY)
+                    .bind(job.client.as_str())
+                    .bind(key.as_str())
+                    .fetch_optional(pool)
+                    .await?
+            });
+            let Some((fingerprint, id)) = known else {
+                return Ok(None);
+            };
+            if fingerprint != job.fingerprint() {
+                return Err(StoreError::KeyReused);
+            }
+            self.accepted_before(&id).await.map(Some)
+        };
+        known.await.transpose()
+    }
+
+    fn item(&self, admission: &Admission) -> InsertManyItem<RunScript> {
+        let Admission { job, open } = admission;
         let attempts = i32::try_from(self.options.attempts_max).unwrap_or(i32::MAX);
         let options = InsertOpts::default()
             .with_queue(QUEUE)
             .with_max_attempts(attempts)
             .with_priority(i16::from(job.terms.priority.get()));
-        let run_at = job.terms.run_at.and_then(|at| {
-            riverqueue::jiff::Timestamp::from_millisecond(as_i64(at.as_unix_millis())).ok()
-        });
-        let options = match run_at {
+        let credit = credit(*open);
+        let at = match job.terms.run_at {
+            Some(at) => Some(as_i64(at.as_unix_millis())),
+            // By the database's clock.
+            None if credit.is_zero() => None,
+            None => Some(as_i64(job.created_at.as_unix_millis()).saturating_sub(as_millis(credit))),
+        };
+        let options = match at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
             Some(at) => options.with_scheduled_at(at),
             None => options,
         };

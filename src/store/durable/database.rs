@@ -37,6 +37,16 @@ impl Database {
         }
     }
 
+    /// Milliseconds since 1970 as one of River's moments.
+    pub(super) fn moment(&self, millis: &str) -> String {
+        match self {
+            Self::Sqlite(_) => {
+                format!("strftime('%Y-%m-%d %H:%M:%f', {millis} / 1000.0, 'unixepoch')")
+            }
+            Self::Postgres(_) => format!("to_timestamp({millis}::bigint / 1000.0)"),
+        }
+    }
+
     /// The last node that took a job of River's.
     pub(super) fn last_node(&self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use super::database::{in_transaction, on_database};
 use super::record::{
     Request, execution_from_text, execution_to_text, request_from_text, request_to_text,
 };
-use super::{Shared, WAIT_POLL};
+use super::{Shared, WAIT_POLL, as_millis};
 use crate::domain::{
     Execution, IdempotencyKey, Job, JobId, JobState, Outcome, ScriptError, Timestamp,
 };
@@ -224,6 +224,7 @@ impl Shared {
 
     /// In small batches: what River gave up becomes final, what has expired loses its record and later its id.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.clients.sweep();
         self.settle_given_up().await?;
         let expire = format!(
             "UPDATE sandpiper_jobs SET state = 'expired', request = '', execution = NULL WHERE id IN \
@@ -324,10 +325,6 @@ impl Shared {
         });
         Ok(())
     }
-}
-
-fn as_millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 pub(super) fn outcome_to_text(outcome: Outcome) -> String {

@@ -2,10 +2,10 @@
 //!
 //! Only where there can be another node, and only of jobs that run for longer than it takes to bring one.
 
-use super::Shared;
 use super::changes::as_i64;
 use super::database::{Database, on_database};
 use super::record::{log_from_text, log_to_text};
+use super::{Shared, as_millis};
 use crate::domain::{JobId, LogEntry, LogSoFar, Timestamp};
 use crate::store::StoreError;
 use std::time::Duration;
@@ -161,7 +161,7 @@ impl Shared {
 
     /// Parts that dead nodes left.
     pub(super) fn sweep_logs_until(now: i64) -> i64 {
-        now.saturating_sub(i64::try_from(LEFT_AFTER.as_millis()).unwrap_or(i64::MAX))
+        now.saturating_sub(as_millis(LEFT_AFTER))
     }
 }
 

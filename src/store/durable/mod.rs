@@ -7,10 +7,12 @@
 //! Everything that touches the database runs on threads of its own here: an actor never waits for it.
 
 mod changes;
+mod clients;
 mod database;
 mod jobs;
 mod logs;
 mod nodes;
+mod pace;
 mod record;
 mod work;
 
@@ -23,13 +25,15 @@ use super::{
 use crate::domain::{Ceiling, JobId, Limits, LogSoFar, Timestamp};
 use async_trait::async_trait;
 use changes::{Change, Changes};
+use clients::Clients;
 use dashmap::DashMap;
 use database::{Database, FileLock};
+use pace::Pace;
 use riverqueue::{Client, MaintenanceConfig, QueueConfig, Retention, RunHandle, Workers};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -74,8 +78,10 @@ pub struct DurableOptions {
     pub attempts_max: u32,
     /// Executions that this node runs at a time.
     pub executors: usize,
-    /// Jobs that it takes for each of them: one runs, and the rest are at hand.
+    /// Most jobs that it takes for each of them: one runs, and the rest are at hand.
     pub claims_per_executor: usize,
+    /// Most jobs of one client that are queued or running.
+    pub client_jobs_max: usize,
 }
 
 /// See the module.
@@ -99,6 +105,8 @@ struct Shared {
     readers: Database,
     client: Client,
     changes: Changes,
+    clients: Clients,
+    pace: Pace,
     node: String,
     options: DurableOptions,
     /// Who is to be woken when a job of this node has its final state.
@@ -106,8 +114,21 @@ struct Shared {
     runner: OnceLock<Arc<dyn JobRunner>>,
     /// River's ids of the jobs that this node has.
     working: DashMap<i64, ()>,
+    /// Jobs that were given back unrun, and since when they stand in line.
+    out_of_turn: Mutex<Vec<OutOfTurn>>,
     stopping: AtomicBool,
     looks: AtomicU64,
+    /// Jobs that it takes now for each executor.
+    per_executor: AtomicUsize,
+}
+
+/// A job that was given back unrun.
+#[derive(Debug)]
+struct OutOfTurn {
+    river_id: i64,
+    /// Since when it stands in line, milliseconds since 1970.
+    since: i64,
+    given_back: Instant,
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -191,40 +212,60 @@ async fn connect(
     let worker = work::RunWorker::default();
     let client = client(&database, &options, &node, &worker)?;
     let (changes, queue) = Changes::new();
+    let pace = Pace::new(options.claims_per_executor);
     let shared = Arc::new(Shared {
         database,
         readers,
         client,
         changes,
+        clients: Clients::default(),
+        pace,
         node,
         options,
         waiting: DashMap::new(),
         runner: OnceLock::new(),
         working: DashMap::new(),
+        out_of_turn: Mutex::default(),
         stopping: AtomicBool::new(false),
         looks: AtomicU64::new(0),
+        per_executor: AtomicUsize::new(1),
     });
     worker.belongs_to(Arc::downgrade(&shared));
     tokio::spawn(changes::write(Arc::downgrade(&shared), queue));
     Ok((shared, lock))
 }
 
-fn queue_config(options: &DurableOptions, poll_every: Duration) -> QueueConfig {
-    QueueConfig::new(options.executors * options.claims_per_executor)
-        .with_fetch_poll_interval(poll_every)
+fn queue_config(
+    options: &DurableOptions,
+    per_executor: usize,
+    poll_every: Duration,
+) -> QueueConfig {
+    QueueConfig::new(options.executors * per_executor).with_fetch_poll_interval(poll_every)
 }
 
 impl Shared {
     /// Has this node look for jobs now. In SQLite notices lie in a table that is read every tenth of a second, which is a
     /// long wait for a job that came to an idle node; but a producer that is configured anew looks at once.
     fn look_for_jobs(&self) {
-        if !matches!(self.database, Database::Sqlite(_)) {
-            return;
+        if matches!(self.database, Database::Sqlite(_)) {
+            self.configure(self.pace.per_executor());
         }
+    }
+
+    /// Has this node take as many jobs ahead as is right now.
+    fn keep_pace(&self) {
+        let per_executor = self.pace.per_executor();
+        if self.per_executor.load(Ordering::Relaxed) != per_executor {
+            self.configure(per_executor);
+        }
+    }
+
+    fn configure(&self, per_executor: usize) {
+        self.per_executor.store(per_executor, Ordering::Relaxed);
         // It has to be another configuration.
         let odd = self.looks.fetch_add(1, Ordering::Relaxed) % 2;
         let poll_every = POLL_EVERY + Duration::from_millis(odd);
-        let config = queue_config(&self.options, poll_every);
+        let config = queue_config(&self.options, per_executor, poll_every);
         if let Err(cause) = self.client.local_queues().update(work::QUEUE, config) {
             tracing::warn!(%cause, "jobs are looked for later");
         }
@@ -247,7 +288,8 @@ fn client(
     builder
         .id(node)
         .workers(workers)
-        .queue(work::QUEUE, queue_config(options, POLL_EVERY))
+        .hook(clients::DueAtOnce)
+        .queue(work::QUEUE, queue_config(options, 1, POLL_EVERY))
         .fetch_cooldown(CLAIM_EVERY)
         // A job has limits of its own, and its node says that it lives.
         .without_job_timeout()
@@ -379,6 +421,7 @@ impl JobStore for DurableStore {
             if let Some(beat) = beat {
                 beat.abort();
             }
+            shared.restore_turns(Duration::ZERO).await?;
             shared.leave().await
         };
         if let Err(cause) = self.on_threads(closed).await {
@@ -398,6 +441,10 @@ impl Drop for DurableStore {
             runtime.shutdown_background();
         }
     }
+}
+
+fn as_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

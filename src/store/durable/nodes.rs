@@ -3,9 +3,9 @@
 //! A node says every two seconds that it lives. One that has not for six is dead: what it ran is taken up by another, with
 //! its next attempt, whatever the job's own limit. A node that only seemed dead can record nothing of it any more.
 
-use super::Shared;
 use super::database::{Database, on_database};
-use crate::domain::{Priority, Timestamp};
+use super::{OutOfTurn, Shared, lock};
+use crate::domain::Timestamp;
 use crate::store::{Node, Nodes, StoreError};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(2);
 const DEAD_AFTER_MS: i64 = 6_000;
 /// Far longer than a job that was taken needs to come.
 const NEVER_CAME_AFTER_MS: i64 = 15_000;
+/// Longer than River takes to write down that a job was given back.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(500);
 /// How long a dead node is remembered.
 const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
 
@@ -38,6 +40,9 @@ pub(super) async fn beat(shared: Arc<Shared>) {
                     "jobs that this node was given and never got were given back"
                 ),
                 Err(cause) => error!(%cause, "jobs that never came cannot be given back"),
+            }
+            if let Err(cause) = shared.restore_turns(GIVEN_BACK_WITHIN).await {
+                error!(%cause, "jobs that were given back stand at the end of the line");
             }
         }
         tokio::time::sleep(BEAT_EVERY).await;
@@ -68,20 +73,10 @@ impl Shared {
         let select = format!(
             "SELECT id, started_at, seen_at, executors FROM sandpiper_nodes WHERE seen_at > {now} - $1 ORDER BY started_at"
         );
-        // The oldest of each priority: four looks into River's index, however many jobs wait.
-        let oldest_of = |priority| {
-            format!(
-                "SELECT (SELECT r.scheduled_at FROM river_job r WHERE r.state = 'available' AND r.queue = $1 \
-                 AND r.priority = {priority} ORDER BY r.scheduled_at LIMIT 1) AS since"
-            )
-        };
-        let each = (1..=Priority::LAST)
-            .map(oldest_of)
-            .collect::<Vec<_>>()
-            .join(" UNION ALL ");
+        // Ids sort by the time they were made, so the first one that waits is the oldest.
         let oldest = format!(
-            "SELECT {now} - {} FROM ({each}) o",
-            self.database.millis("min(since)")
+            "SELECT {now} - (SELECT s.created_at FROM sandpiper_jobs s JOIN river_job r ON r.id = s.river_id \
+             WHERE s.state = 'open' AND s.run_at IS NULL AND r.state = 'available' ORDER BY s.id LIMIT 1)"
         );
         let (rows, waited) = on_database!(&self.readers, pool => {
             let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(AssertSqlSafe(select))
@@ -89,7 +84,6 @@ impl Shared {
                 .fetch_all(pool)
                 .await?;
             let (waited,): (Option<i64>,) = sqlx::query_as(AssertSqlSafe(oldest))
-                .bind(super::work::QUEUE)
                 .fetch_one(pool)
                 .await?;
             (rows, waited)
@@ -158,6 +152,27 @@ impl Shared {
         Ok(given_back)
     }
 
+    /// Puts those that were given back unrun, so long ago, where they stood: River takes them for new.
+    pub(super) async fn restore_turns(&self, ago: Duration) -> Result<(), StoreError> {
+        let given_back: Vec<OutOfTurn> = lock(&self.out_of_turn)
+            .extract_if(.., |one| one.given_back.elapsed() >= ago)
+            .collect();
+        let moment = self.database.moment("$2");
+        let restore = format!(
+            "UPDATE river_job SET scheduled_at = {moment} \
+             WHERE id = $1 AND state = 'available' AND scheduled_at > {moment}"
+        );
+        for OutOfTurn {
+            river_id, since, ..
+        } in given_back
+        {
+            on_database!(&self.database, pool => {
+                sqlx::query(AssertSqlSafe(restore.clone())).bind(river_id).bind(since).execute(pool).await?;
+            });
+        }
+        Ok(())
+    }
+
     /// Gives what dead nodes ran to the others, except what was to be cancelled; tells how many jobs that were.
     async fn rescue(&self) -> Result<u64, StoreError> {
         let Database::Postgres(pool) = &self.database else {
@@ -170,7 +185,6 @@ impl Shared {
                      WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END::river_job_state, \
                  finalized_at = CASE WHEN metadata->>'cancel_attempted_at' IS NOT NULL OR attempt >= max_attempts \
                      THEN now() END, \
-                 scheduled_at = now(), \
                  errors = array_append(errors, jsonb_build_object('at', now(), 'attempt', attempt, \
                      'error', 'its node died', 'trace', '')) \
              WHERE id IN (SELECT id FROM river_job \

@@ -2,7 +2,7 @@
 
 use super::logs::{BRING_EVERY, Brought};
 use super::record::Request;
-use super::{Owner, Shared};
+use super::{OutOfTurn, Owner, Shared, lock};
 use crate::domain::{
     Ceiling, ClientKey, Execution, JobId, JobState, JsonText, Limits, Outcome, RequestedLimits,
     Script, ScriptDraft, ScriptError, given_json,
@@ -15,7 +15,7 @@ use riverqueue::{
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{error, warn};
 
 /// River's queue of scripts.
@@ -154,11 +154,19 @@ impl Shared {
         };
         let mut brought = Brought::nothing_of(id, attempt, limits.output_bytes());
         let ran = self.run(runner, claimed, context, &mut brought).await;
+        match &ran {
+            Ok(execution) => self
+                .pace
+                .ran(Duration::from_micros(execution.usage.wall_micros)),
+            Err(NotRun::Busy) => self.pace.waited_in_vain(),
+            Err(NotRun::Failed | NotRun::Stopping | NotRun::Cancelled) => {}
+        }
+        self.keep_pace();
         let is_stopping = self.stopping.load(Ordering::SeqCst);
         let settlement = match ran {
             // Stopped because this node stops: it is another's now.
             Ok(execution) if execution.outcome == Outcome::Cancelled && is_stopping => {
-                return Ok(WorkOutcome::Snooze(Duration::ZERO));
+                return Ok(self.give_back(job, Duration::ZERO));
             }
             Ok(execution) => Settlement {
                 state: match execution.outcome {
@@ -167,8 +175,14 @@ impl Shared {
                 },
                 execution: Some(execution),
             },
-            Err(NotRun::Stopping) => return Ok(WorkOutcome::Snooze(Duration::ZERO)),
-            Err(NotRun::Busy) => return Ok(WorkOutcome::Snooze(NO_PLACE_FOR)),
+            // So is what it had at hand; what somebody else cancelled River knows of.
+            Err(NotRun::Cancelled) if is_stopping => return Ok(self.give_back(job, Duration::ZERO)),
+            Err(NotRun::Stopping) => return Ok(self.give_back(job, Duration::ZERO)),
+            Err(NotRun::Busy) => return Ok(self.give_back(job, NO_PLACE_FOR)),
+            Err(NotRun::Cancelled) => Settlement {
+                state: JobState::Cancelled,
+                execution: None,
+            },
             Err(NotRun::Failed) if attempt < self.options.attempts_max => {
                 return Err(NotRun::Failed.into());
             }
@@ -190,6 +204,16 @@ impl Shared {
         Ok(WorkOutcome::Complete)
     }
 
+    /// For another node, or another time. It uses up no attempt, and will stand where it stood.
+    fn give_back(&self, job: &Job<RunScript>, pause: Duration) -> WorkOutcome {
+        lock(&self.out_of_turn).push(OutOfTurn {
+            river_id: job.id(),
+            since: job.row.scheduled_at.as_millisecond(),
+            given_back: Instant::now(),
+        });
+        WorkOutcome::Snooze(pause)
+    }
+
     /// Runs it, brings its log meanwhile, and stops it when River says so.
     async fn run(
         &self,
@@ -199,9 +223,14 @@ impl Shared {
         brought: &mut Brought,
     ) -> Result<Arc<Execution>, NotRun> {
         let id = claimed.id;
+        if context.cancellation_token().is_cancelled() {
+            return Err(NotRun::Cancelled);
+        }
         let mut running = runner.run(claimed);
         loop {
             tokio::select! {
+                // In this order: what was not yet begun cannot be stopped.
+                biased;
                 ran = &mut running => return ran,
                 () = context.cancellation_token().cancelled() => {
                     runner.cancel(id).await;

@@ -7,6 +7,7 @@ fn store_of(jobs_max: usize, bytes_max: usize) -> MemoryStore {
         jobs_max,
         bytes_max,
         ttl: TTL,
+        client_jobs_max: 1_000_000,
     })
 }
 

@@ -18,6 +18,7 @@ const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
     jobs_max: 10_000,
     bytes_max: 64 << 20,
     ttl: TTL,
+    client_jobs_max: 1_000_000,
 };
 
 /// A new, empty store of each kind, with room for what the contract asks and a [`TTL`] of a minute.

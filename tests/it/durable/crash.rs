@@ -2,8 +2,9 @@
 //!
 //! `make crashtest` does it longer.
 
-use super::postgres::Postgres;
-use super::{Database, Folder};
+use super::Database;
+use crate::stores::Folder;
+use crate::stores::Postgres;
 use crate::support::Service;
 use serde_json::json;
 use std::collections::HashMap;

@@ -1,6 +1,7 @@
 //! What every job in a database has: a life across restarts, and one end.
 
-use super::{Database, Folder, endless, over_each};
+use super::{Database, endless, over_each};
+use crate::stores::Folder;
 use crate::support::{Service, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -139,71 +140,6 @@ fn a_job_can_be_cancelled_while_it_waits_and_while_it_runs() {
             assert_eq!(service.finished(id)["state"], "finished");
         }
         assert_eq!(service.state(last), "cancelled");
-    });
-}
-
-#[test]
-fn jobs_are_listed_newest_first_by_state_and_page() {
-    over_each(|database| {
-        let service = database.serve(&["--executors", "1", "--claims-per-executor", "1"]);
-        let running = service.submit(&endless());
-        eventually(SOON, "it runs", || service.state(&running) == "running");
-        let ids: Vec<String> = (0..25)
-            .map(|_| service.submit(&json!({ "code": "1" })))
-            .collect();
-        let listed = |state: &str| {
-            let mut listed = Vec::new();
-            let mut cursor = String::new();
-            loop {
-                let page = service
-                    .get(&format!("/api/jobs?state={state}&limit=10{cursor}"))
-                    .json();
-                for job in page["jobs"].as_array().unwrap() {
-                    assert_eq!(job["state"], state);
-                    assert!(job.get("execution").is_none());
-                    listed.push(job["id"].as_str().unwrap().to_owned());
-                }
-                match page["nextCursor"].as_str() {
-                    Some(next) => cursor = format!("&cursor={next}"),
-                    None => return listed,
-                }
-            }
-        };
-        let newest_first: Vec<String> = ids.iter().rev().cloned().collect();
-        assert_eq!(listed("queued"), newest_first);
-        assert_eq!(listed("running"), std::slice::from_ref(&running));
-        service.delete(&format!("/api/jobs/{running}"));
-        for id in &ids {
-            service.finished(id);
-        }
-        assert_eq!(listed("finished"), newest_first);
-        assert_eq!(listed("cancelled"), [running]);
-        let outcomes = service.get("/api/jobs?state=finished&limit=1").json();
-        assert_eq!(outcomes["jobs"][0]["outcome"], "succeeded");
-    });
-}
-
-#[test]
-fn whoever_waits_is_answered_when_the_job_has_ended_and_not_before() {
-    over_each(|database| {
-        let service = database.serve(&[]);
-        let slow = json!({ "code": "await new Promise(done => setTimeout(done, 600)); 5" });
-        let start = Instant::now();
-        let answer = service.post_with("/api/jobs", &[("prefer", "wait=10")], &slow);
-        assert_eq!(
-            (answer.status, &answer.json()["execution"]["result"]),
-            (200, &json!(5))
-        );
-        let waited = start.elapsed();
-        assert!(
-            waited >= Duration::from_millis(600) && waited < Duration::from_secs(3),
-            "{waited:?}"
-        );
-        let start = Instant::now();
-        let id = service.submit(&endless());
-        let answer = service.get_with(&format!("/api/jobs/{id}"), &[("prefer", "wait=1")]);
-        assert_eq!(answer.json()["state"], "running");
-        assert!(start.elapsed() >= Duration::from_secs(1));
     });
 }
 

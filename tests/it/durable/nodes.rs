@@ -1,7 +1,7 @@
 //! Several nodes on one Postgres.
 
-use super::postgres::Postgres;
 use super::{Database, endless};
+use crate::stores::Postgres;
 use crate::support::{Service, eventually};
 use serde_json::json;
 use std::thread;
@@ -48,6 +48,80 @@ fn any_node_runs_a_job_and_any_node_answers_for_it() {
         (answer.status, &answer.json()["state"]),
         (200, &json!("cancelled"))
     );
+}
+
+#[test]
+fn what_a_job_has_logged_is_read_from_any_node_while_it_runs() {
+    let database = Database::Postgres(Postgres::start());
+    let first = database.serve(&["--executors", "1"]);
+    let id = first.submit(&json!({
+        "code": "for (let n = 0; ; n += 1) { console.log(n); await new Promise(done => setTimeout(done, 100)); }",
+        "limits": { "timeoutMs": 30_000, "outputBytes": 2_000 },
+    }));
+    eventually(SOON, "it runs", || first.state(&id) == "running");
+    let second = database.serve(&["--executors", "1"]);
+    let logged = |node: &Service| {
+        let job = node.job(&id);
+        let log = job["log"].as_array().cloned().unwrap_or_default();
+        let numbers: Vec<u64> = log
+            .iter()
+            .map(|entry| entry["data"][0].as_u64().unwrap())
+            .collect();
+        (numbers, job["logDropped"].as_u64().unwrap_or_default())
+    };
+    eventually(SOON, "the other node has it", || {
+        logged(&second).0.len() > 3
+    });
+    // Longer than is kept: head, tail, and how much is missing between them.
+    eventually(SOON, "it has lost its middle", || logged(&second).1 > 10);
+    let (numbers, dropped) = logged(&second);
+    assert_eq!(numbers[..3], [0, 1, 2]);
+    assert!(numbers.is_sorted());
+    let all = u64::try_from(numbers.len()).unwrap() + dropped;
+    assert_eq!(numbers.last(), Some(&(all - 1)));
+    // No more than was to be kept, and the part that came last.
+    assert!(numbers.len() < 40, "{numbers:?}");
+    assert!(logged(&first).0.last() >= numbers.last());
+    second.delete(&format!("/api/jobs/{id}"));
+    let job = second.finished(&id);
+    assert_eq!(job["state"], "cancelled");
+    assert!(job.get("log").is_none());
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    eventually(SOON, "nothing is left of it", || {
+        postgres
+            .ask("SELECT count(*) FROM sandpiper_logs")
+            .as_deref()
+            == Some("0")
+    });
+}
+
+#[test]
+fn what_one_node_has_taken_and_cannot_run_is_run_by_another() {
+    let database = Database::Postgres(Postgres::start());
+    let first = database.serve(&["--executors", "1"]);
+    // It learns that jobs are short, and takes many at a time.
+    for _ in 0..100 {
+        first.submit(&json!({ "code": "1" }));
+    }
+    let last = first.submit(&json!({ "code": "1" }));
+    first.finished(&last);
+    first.submit(&endless());
+    let ids: Vec<String> = (0..20)
+        .map(|number| first.submit(&json!({ "code": format!("{number}") })))
+        .collect();
+    let second = database.serve(&["--executors", "1"]);
+    let start = Instant::now();
+    for (number, id) in ids.iter().enumerate() {
+        let job = second.finished(id);
+        assert_eq!(
+            (&job["execution"]["result"], &job["attempt"]),
+            (&json!(number), &json!(1)),
+            "{job}"
+        );
+    }
+    assert!(start.elapsed() < SOON);
 }
 
 #[test]

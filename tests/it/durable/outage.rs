@@ -1,7 +1,7 @@
 //! The database goes away, and comes back.
 
 use super::endless;
-use super::postgres::Postgres;
+use crate::stores::Postgres;
 use crate::support::{Service, assert_refused, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};

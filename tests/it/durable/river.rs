@@ -1,7 +1,7 @@
 //! Jobs that another program enqueues with River's tables, in a transaction of its own.
 
 use super::Database;
-use super::postgres::Postgres;
+use crate::stores::Postgres;
 use crate::support::{Service, eventually};
 use serde_json::json;
 use std::time::Duration;

@@ -8,4 +8,6 @@ CREATE TABLE sandpiper_logs (
     PRIMARY KEY (job_id, attempt, first_number)
 );
 
-CREATE INDEX sandpiper_logs_age ON sandpiper_logs (created_at)
+CREATE INDEX sandpiper_logs_age ON sandpiper_logs (created_at);
+
+CREATE INDEX sandpiper_jobs_client ON sandpiper_jobs (client) WHERE state = 'open'

@@ -4,20 +4,46 @@ use super::Folder;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far longer than it takes.
 const UP_WITHIN: Duration = Duration::from_secs(60);
 
-pub(super) struct Postgres {
+pub(crate) struct Postgres {
     folder: Folder,
     server: Option<Child>,
     most_connections: u32,
 }
 
+/// One for all tests that share it, each with a database of its own.
+static SHARED: OnceLock<(Postgres, Child)> = OnceLock::new();
+
 impl Postgres {
-    pub(super) fn start() -> Self {
+    /// The address of a new, empty database in a cluster that other tests use too.
+    pub(crate) fn shared_database() -> String {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let (postgres, _) = SHARED.get_or_init(|| {
+            let postgres = Self::start_with(500);
+            let end = end_with_this_process(&postgres);
+            (postgres, end)
+        });
+        let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
+        // Two of them cannot be made at the same time.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        postgres.ask(&format!("CREATE DATABASE {name}")).unwrap();
+        postgres.url_of(&name)
+    }
+
+    pub(crate) fn start() -> Self {
+        Self::start_with(100)
+    }
+
+    /// That takes no more connections.
+    pub(crate) fn start_with(most_connections: u32) -> Self {
         let folder = Folder::new();
         // Whoever runs it must be able to reach and write it.
         let all = std::fs::Permissions::from_mode(0o777);
@@ -32,14 +58,14 @@ impl Postgres {
         let mut postgres = Self {
             folder,
             server: None,
-            most_connections: 100,
+            most_connections,
         };
         postgres.up();
         postgres
     }
 
     /// Starts it, and waits until it answers.
-    pub(super) fn up(&mut self) {
+    pub(crate) fn up(&mut self) {
         let folder = self.folder.text("");
         let server = as_user(&binary("postgres"))
             .args(["-D", &self.folder.text("data"), "-k", &folder])
@@ -59,7 +85,7 @@ impl Postgres {
     }
 
     /// Ends it at once, as a crash would.
-    pub(super) fn down(&mut self) {
+    pub(crate) fn down(&mut self) {
         if let Some(mut server) = self.server.take() {
             let pid = nix::unistd::Pid::from_raw(server.id().try_into().unwrap());
             let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGQUIT);
@@ -67,13 +93,17 @@ impl Postgres {
         }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    fn url_of(&self, database: &str) -> String {
         let folder = self.folder.text("").trim_end_matches('/').to_owned();
-        format!("postgres://sandpiper@localhost/postgres?host={folder}")
+        format!("postgres://sandpiper@localhost/{database}?host={folder}")
     }
 
     /// The first field of the first row.
-    pub(super) fn ask(&self, question: &str) -> Option<String> {
+    pub(crate) fn ask(&self, question: &str) -> Option<String> {
         let answer = Command::new(binary("psql"))
             .args([
                 "-h",
@@ -96,6 +126,19 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         self.down();
     }
+}
+
+/// What is never dropped has to be ended by somebody else: a shell that sees its input close when this process has gone.
+fn end_with_this_process(postgres: &Postgres) -> Child {
+    let server = postgres.server.as_ref().unwrap().id().to_string();
+    Command::new("sh")
+        .args(["-c", "cat; kill -QUIT \"$0\"; sleep 1; rm -rf \"$1\""])
+        .args([&server, &postgres.folder.text("")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// The newest that is installed; `make test` installs one.
