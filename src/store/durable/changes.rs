@@ -6,17 +6,19 @@ use super::clients::credit;
 use super::database::{in_transaction, on_database};
 use super::record::{Request, execution_to_text, request_to_text};
 use super::work::{QUEUE, RunScript};
-use super::{Owner, Shared, as_millis};
+use super::{Owner, Shared, as_millis, notices};
 use crate::domain::{JobId, Timestamp};
 use crate::store::{Accepted, Finished, Found, NewJob, Settlement, StoreError};
 use riverqueue::{InsertManyItem, InsertOpts, jiff};
 use sqlx::QueryBuilder;
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Most changes of one transaction.
 const BATCH_MAX: usize = 128;
+const _: () = assert!(BATCH_MAX <= notices::NAMES_MAX);
 /// Changes that may wait; whoever brings more waits.
 const WAITING_MAX: usize = 4096;
 /// Longest that a change may take.
@@ -97,7 +99,7 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
                 }
                 answer(replies, accepted);
                 answer(end_replies, finished.into_iter().map(Ok));
-                shared.wake(&ends);
+                ends.iter().for_each(|end| shared.wake(end.id));
             }
             Err(failure) if jobs.len() + ends.len() == 1 => {
                 for reply in replies {
@@ -116,7 +118,7 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
                     let end = [end];
                     let made = shared.make(&[], &end).await;
                     if made.is_ok() {
-                        shared.wake(&end);
+                        shared.wake(end[0].id);
                     }
                     let _ = reply.send(made.map(|(_, mut finished)| finished.remove(0)));
                 }
@@ -308,6 +310,10 @@ impl Shared {
                 self.client.jobs().complete(river_id).tx(&mut transaction).await?;
                 finished.push(Finished::Recorded);
             }
+            if !ends.is_empty() && self.is_one_of_many.load(Ordering::Relaxed) {
+                let names = notices::names(ends.iter().map(|end| &end.id));
+                sqlx::query(notices::TELL).bind(names).execute(&mut *transaction).await?;
+            }
             (admitted, finished)
         });
         let mut accepted = Vec::with_capacity(admissions.len());
@@ -378,12 +384,10 @@ impl Shared {
         InsertManyItem::new(RunScript::by_id(job.id), options)
     }
 
-    /// Wakes whoever waits here for jobs that have ended.
-    fn wake(&self, ends: &[Finish]) {
-        for end in ends {
-            if let Some((_, waiting)) = self.waiting.remove(&end.id) {
-                waiting.notify_waiters();
-            }
+    /// Wakes whoever waits here for a job that has ended.
+    pub(super) fn wake(&self, id: JobId) {
+        if let Some((_, waiting)) = self.waiting.remove(&id) {
+            waiting.notify_waiters();
         }
     }
 

@@ -5,13 +5,14 @@ use super::database::{in_transaction, on_database};
 use super::record::{
     Request, execution_from_text, execution_to_text, request_from_text, request_to_text,
 };
-use super::{Shared, WAIT_POLL, as_millis};
+use super::{Shared, WAIT_POLL, as_millis, notices};
 use crate::domain::{
     Execution, IdempotencyKey, Job, JobId, JobState, Outcome, ScriptError, Timestamp,
 };
 use crate::store::{Found, JobPage, ListQuery, StoreError};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -213,12 +214,13 @@ impl Shared {
                     .bind(as_i64(now.plus(self.options.ttl).as_unix_millis()))
                     .execute(&mut *transaction)
                     .await?;
+                    if self.is_one_of_many.load(Ordering::Relaxed) {
+                        sqlx::query(notices::TELL).bind(notices::names([&id])).execute(&mut *transaction).await?;
+                    }
                 }
             }
         });
-        if let Some((_, waiting)) = self.waiting.remove(&id) {
-            waiting.notify_waiters();
-        }
+        self.wake(id);
         Ok(())
     }
 

@@ -65,8 +65,8 @@ impl Brought {
 }
 
 impl Shared {
-    /// Whether another node can ask for what runs here.
-    pub(super) fn has_other_nodes(&self) -> bool {
+    /// Whether there can be another node.
+    pub(super) fn may_have_others(&self) -> bool {
         matches!(self.database, Database::Postgres(_))
     }
 
@@ -139,7 +139,7 @@ impl Shared {
         id: JobId,
         attempt: u32,
     ) -> Result<Option<LogSoFar>, StoreError> {
-        if !self.has_other_nodes() {
+        if !self.may_have_others() {
             return Ok(None);
         }
         let parts: Vec<(i64, String)> = on_database!(&self.readers, pool => {

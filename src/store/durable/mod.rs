@@ -12,6 +12,7 @@ mod database;
 mod jobs;
 mod logs;
 mod nodes;
+mod notices;
 mod pace;
 mod record;
 mod work;
@@ -49,8 +50,8 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries of a node to become the leader where there is none.
 const ELECT_EVERY: Duration = Duration::from_secs(2);
-/// Between two looks at a job that another node may have settled.
-const WAIT_POLL: Duration = Duration::from_millis(250);
+/// Between two looks at a job that another node may have settled without being heard.
+const WAIT_POLL: Duration = Duration::from_secs(1);
 /// Longest that giving back takes when the service stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -116,6 +117,8 @@ struct Shared {
     working: DashMap<i64, ()>,
     /// Jobs that were given back unrun, and since when they stand in line.
     out_of_turn: Mutex<Vec<OutOfTurn>>,
+    /// There are other nodes.
+    is_one_of_many: AtomicBool,
     stopping: AtomicBool,
     looks: AtomicU64,
     /// Jobs that it takes now for each executor.
@@ -226,12 +229,14 @@ async fn connect(
         runner: OnceLock::new(),
         working: DashMap::new(),
         out_of_turn: Mutex::default(),
+        is_one_of_many: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         looks: AtomicU64::new(0),
         per_executor: AtomicUsize::new(1),
     });
     worker.belongs_to(Arc::downgrade(&shared));
     tokio::spawn(changes::write(Arc::downgrade(&shared), queue));
+    tokio::spawn(notices::listen(Arc::downgrade(&shared)));
     Ok((shared, lock))
 }
 

@@ -9,6 +9,7 @@ use crate::domain::Timestamp;
 use crate::store::{Node, Nodes, StoreError};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tracing::{error, info, warn};
 
@@ -64,6 +65,18 @@ impl Shared {
                 .execute(pool)
                 .await?;
         });
+        if self.may_have_others() {
+            let others: (bool,) = on_database!(&self.database, pool => {
+                sqlx::query_as(AssertSqlSafe(format!(
+                    "SELECT EXISTS (SELECT 1 FROM sandpiper_nodes WHERE id <> $1 AND seen_at > {now} - $2)"
+                )))
+                .bind(&self.node)
+                .bind(DEAD_AFTER_MS)
+                .fetch_one(pool)
+                .await?
+            });
+            self.is_one_of_many.store(others.0, Ordering::Relaxed);
+        }
         Ok(())
     }
 

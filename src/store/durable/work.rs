@@ -236,7 +236,7 @@ impl Shared {
                     runner.cancel(id).await;
                     return running.await;
                 }
-                () = tokio::time::sleep(BRING_EVERY), if self.has_other_nodes() => {
+                () = tokio::time::sleep(BRING_EVERY), if self.may_have_others() => {
                     let Some(log) = runner.log_since(id, brought.next()).await else { continue };
                     if let Err(cause) = self.bring_log(brought, &log).await {
                         warn!(job = %id, %cause, "other nodes do not see what this job has logged of late");

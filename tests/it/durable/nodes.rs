@@ -51,6 +51,31 @@ fn any_node_runs_a_job_and_any_node_answers_for_it() {
 }
 
 #[test]
+fn whoever_waits_at_one_node_hears_at_once_what_ended_at_another() {
+    let database = Database::Postgres(Postgres::start());
+    let nodes = [database.serve(&[]), database.serve(&[])];
+    eventually(SOON, "they know of each other", || {
+        let told = nodes[0].get("/api/nodes").json();
+        told["nodes"].as_array().unwrap().len() == 2
+    });
+    // Each says so with its next beat.
+    thread::sleep(Duration::from_secs(3));
+    let body = json!({ "code": "await new Promise(done => setTimeout(done, 100)); 1" });
+    for number in 0..16 {
+        let id = nodes[number % 2].submit(&body);
+        let start = Instant::now();
+        // Whichever runs it, the other one is asked as well.
+        thread::scope(|scope| {
+            for node in &nodes {
+                scope.spawn(|| assert_eq!(node.finished(&id)["state"], "finished"));
+            }
+        });
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_millis(800), "{waited:?}");
+    }
+}
+
+#[test]
 fn what_a_job_has_logged_is_read_from_any_node_while_it_runs() {
     let database = Database::Postgres(Postgres::start());
     let first = database.serve(&["--executors", "1"]);
