@@ -1,9 +1,11 @@
 //! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
 
 pub use crate::sandbox::WallReport;
-pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun};
+pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
-use crate::domain::{ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Script};
+use crate::domain::{
+    ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Outcome, Script,
+};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,6 +145,10 @@ pub struct ServiceStatus {
     pub executions_crashed: u64,
     /// Executions that the polite interrupt did not end, and SIGKILL did.
     pub executions_killed: u64,
+    /// Executions that ended, by outcome.
+    pub executions: Vec<(Outcome, u64)>,
+    /// What happened to jobs of the store.
+    pub jobs: StoreCounts,
     /// Jobs waiting, interactive lane.
     pub queued_interactive: usize,
     /// Jobs waiting, background lane.

@@ -1,6 +1,7 @@
 //! What the executors and the Dispatcher show of themselves: plain numbers that health and metrics read without asking
 //! an actor, so that they stay fast while every executor spins.
 
+use crate::domain::Outcome;
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -27,6 +28,10 @@ pub struct Board {
     pub executions_crashed: AtomicU64,
     /// Executions killed at their deadline because the polite interrupt did not end them.
     pub executions_killed: AtomicU64,
+    /// Executions that ended, by outcome, in the order of [`Outcome::ALL`].
+    executions: [AtomicU64; Outcome::ALL.len()],
+    /// Jobs that were given up because the service failed to run them.
+    pub jobs_lost: AtomicU64,
     /// Finishes that the store refused because the job had moved on.
     pub finishes_stale: AtomicU64,
     /// Changes of a job that the store failed to record.
@@ -53,6 +58,8 @@ impl Board {
             executors_revived: AtomicU64::new(0),
             executions_crashed: AtomicU64::new(0),
             executions_killed: AtomicU64::new(0),
+            executions: Default::default(),
+            jobs_lost: AtomicU64::new(0),
             finishes_stale: AtomicU64::new(0),
             store_failures: AtomicU64::new(0),
             queued_interactive: AtomicUsize::new(0),
@@ -61,6 +68,19 @@ impl Board {
             unrecorded: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
         })
+    }
+
+    /// One more ended so.
+    pub(super) fn count_execution(&self, outcome: Outcome) {
+        self.executions[outcome as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many executions ended, by outcome.
+    pub fn executions(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        let counts = self.executions.iter();
+        Outcome::ALL
+            .into_iter()
+            .zip(counts.map(|count| count.load(Ordering::Relaxed)))
     }
 
     /// How many executors there are.

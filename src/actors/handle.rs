@@ -2,7 +2,7 @@
 
 use super::answers::{
     Accepted, Cancelled, ExecuteAnswer, JobNow, JobPage, ListQuery, Lookup, Node, Nodes, Refusal,
-    SandboxReach, ServiceStatus, Submission,
+    SandboxReach, ServiceStatus, StoreCounts, Submission,
 };
 use super::board::Board;
 use super::dispatcher::{
@@ -211,6 +211,7 @@ impl DispatcherHandle {
     #[must_use]
     pub fn status(&self) -> ServiceStatus {
         let Parts { board, store, .. } = &*self.0;
+        let counts = store.counts();
         ServiceStatus {
             isolation_level: self.0.isolation_level.to_string(),
             walls: self.0.walls.clone(),
@@ -224,6 +225,13 @@ impl DispatcherHandle {
             executors_revived: board.executors_revived.load(Ordering::Relaxed),
             executions_crashed: board.executions_crashed.load(Ordering::Relaxed),
             executions_killed: board.executions_killed.load(Ordering::Relaxed),
+            executions: board.executions().collect(),
+            jobs: StoreCounts {
+                lost: counts.lost + board.jobs_lost.load(Ordering::Relaxed),
+                stale: counts.stale + board.finishes_stale.load(Ordering::Relaxed),
+                failures: counts.failures + board.store_failures.load(Ordering::Relaxed),
+                ..counts
+            },
             queued_interactive: board.queued_interactive.load(Ordering::Relaxed),
             queued_background: board.queued_background.load(Ordering::Relaxed),
             process_ids: board.process_ids(),

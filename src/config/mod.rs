@@ -151,6 +151,9 @@ pub struct ServeOptions {
         hide_env_values = true
     )]
     pub store: StoreChoice,
+    /// Connections to Postgres, opened at the start and kept
+    #[arg(long, env = "SANDPIPER_STORE_CONNECTIONS", value_name = "COUNT", default_value_t = 10, value_parser = value_parser!(u16).range(4..=200))]
+    pub store_connections: u16,
     /// Most jobs that a node takes from the database for each executor: one runs, and the rest, if they are short, are at
     /// hand
     #[arg(long, env = "SANDPIPER_CLAIMS_PER_EXECUTOR", value_name = "COUNT", default_value_t = 16, value_parser = value_parser!(u16).range(1..=1_000))]

@@ -165,6 +165,7 @@ impl ServeOptions {
             ttl: Duration::from_secs(self.result_ttl_s),
             attempts_max: self.attempts_max,
             executors: self.executors(),
+            connections: u32::from(self.store_connections),
             claims_per_executor: usize::from(self.claims_per_executor),
             client_jobs_max: as_count(self.client_jobs_max),
         }

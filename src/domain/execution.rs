@@ -40,6 +40,33 @@ pub enum Limit {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 8] = [
+        Self::Succeeded,
+        Self::Threw,
+        Self::TimedOut,
+        Self::MemoryExceeded,
+        Self::StackExceeded,
+        Self::OutputExceeded,
+        Self::Cancelled,
+        Self::Crashed,
+    ];
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Threw => "threw",
+            Self::TimedOut => "timed_out",
+            Self::MemoryExceeded => "memory_exceeded",
+            Self::StackExceeded => "stack_exceeded",
+            Self::OutputExceeded => "output_exceeded",
+            Self::Cancelled => "cancelled",
+            Self::Crashed => "crashed",
+        }
+    }
+
     /// The limit that this outcome says was hit.
     #[must_use]
     pub fn limit(self) -> Option<Limit> {
@@ -238,6 +265,14 @@ impl Execution {
 mod tests {
     use super::*;
     use crate::domain::{LogKind, samples};
+
+    #[test]
+    fn an_outcome_has_one_name() {
+        for outcome in Outcome::ALL {
+            let name = serde_json::to_value(outcome).unwrap();
+            assert_eq!(name, outcome.as_str());
+        }
+    }
 
     #[test]
     fn every_text_that_a_script_can_make_long_counts_as_bytes_of_its_record() {

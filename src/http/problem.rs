@@ -253,7 +253,7 @@ impl From<Refusal> for Problem {
             .retry_after(SOON),
             Refusal::StoreUnavailable => Self::new(
                 Code::StoreUnavailable,
-                "the database of jobs cannot be reached; POST /api/execute works without it",
+                "the database of jobs cannot be reached or written; POST /api/execute works without it",
             )
             .retry_after(SOON),
             Refusal::KeyReused => Self::new(

@@ -215,6 +215,21 @@ pub struct Nodes {
     pub oldest_queued: Option<Duration>,
 }
 
+/// What has happened to jobs that a store hands out, on this node since its start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreCounts {
+    /// Taken from nodes that died.
+    pub rescued: u64,
+    /// Given up: whatever ran them died, or failed to run them, as often as it may.
+    pub lost: u64,
+    /// Ends that came too late and were refused.
+    pub stale: u64,
+    /// Given back unrun.
+    pub given_back: u64,
+    /// Times that the database did not do what it was asked, and was asked again.
+    pub failures: u64,
+}
+
 /// Runs the jobs that a store hands out.
 #[async_trait]
 pub trait JobRunner: fmt::Debug + Send + Sync {
@@ -295,6 +310,11 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     /// Where it hands jobs out: to whom. `None` where it does not.
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {
         Ok(None)
+    }
+
+    /// Where it hands jobs out: what happened to them.
+    fn counts(&self) -> StoreCounts {
+        StoreCounts::default()
     }
 
     /// Where it hands jobs out: hands out no more.

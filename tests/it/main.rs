@@ -21,6 +21,7 @@ mod health;
 mod hostile;
 mod jobs;
 mod limits;
+mod metrics;
 mod promises;
 mod queueing;
 mod raw;

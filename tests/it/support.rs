@@ -75,7 +75,8 @@ impl Service {
         Self::start_as(command, options)
     }
 
-    fn start_as(mut command: Command, options: &[&str]) -> Self {
+    /// By another command than its own.
+    pub(crate) fn start_as(mut command: Command, options: &[&str]) -> Self {
         let mut child = command
             // By the environment, so that `options` may say otherwise.
             .env("SANDPIPER_EXECUTORS", "2")

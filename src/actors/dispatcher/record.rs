@@ -21,6 +21,7 @@ impl Dispatcher {
         context: &mut Context<Self>,
     ) {
         let wall = Duration::from_micros(execution.usage.wall_micros);
+        self.board.count_execution(execution.outcome);
         self.mean_wall = self.mean_wall.mul_f64(1.0 - MEAN_WEIGHT) + wall.mul_f64(MEAN_WEIGHT);
         match running.pending.audience {
             Audience::Caller(reply) => {
@@ -79,6 +80,7 @@ impl Dispatcher {
         let limits = limits_of(&pending.task);
         if pending.attempt >= self.options.attempts_max {
             warn!(job = %id, attempts = pending.attempt, ?failure, "a job is lost");
+            self.board.jobs_lost.fetch_add(1, Ordering::Relaxed);
             let error = ScriptError::of_service(
                 "Lost",
                 format!(

@@ -4,6 +4,7 @@ mod execute;
 mod health;
 mod info;
 mod jobs;
+mod metrics;
 mod netcheck;
 mod nodes;
 mod scripts;
@@ -34,6 +35,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .delete(jobs::cancel),
         )
         .service(resource("/api/nodes", "GET, HEAD").get(nodes::list))
+        .service(resource("/metrics", "GET, HEAD").get(metrics::show))
         .service(resource("/api/scripts", "GET, HEAD").get(scripts::list))
         .service(resource("/api/scripts/{name}", "GET, HEAD").get(scripts::show))
         .default_service(web::to(not_found));

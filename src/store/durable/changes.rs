@@ -2,11 +2,11 @@
 //!
 //! A change that comes alone is made at once. A batch that fails is made again one by one, so that nobody fails for another.
 
-use super::clients::credit;
+use super::clients::Turn;
 use super::database::{in_transaction, on_database};
 use super::record::{Request, execution_to_text, request_to_text};
 use super::work::{QUEUE, RunScript};
-use super::{Owner, Shared, as_millis, notices};
+use super::{Owner, Shared, notices};
 use crate::domain::{JobId, Timestamp};
 use crate::store::{Accepted, Finished, Found, NewJob, Settlement, StoreError};
 use riverqueue::{InsertManyItem, InsertOpts, jiff};
@@ -153,8 +153,7 @@ const SELECT_KEY: &str =
 /// A job that its client may submit.
 struct Admission {
     job: NewJob,
-    /// How many others its client has open.
-    open: u64,
+    turn: Turn,
 }
 
 /// What becomes of a submit.
@@ -174,11 +173,8 @@ impl Shared {
         &self,
         submits: Vec<(NewJob, Reply<Accepted>)>,
     ) -> (Vec<Admission>, Vec<Reply<Accepted>>) {
-        let open = match self
-            .open_before_each(submits.iter().map(|(job, _)| job))
-            .await
-        {
-            Ok(open) => open,
+        let turns = match self.turns(submits.iter().map(|(job, _)| job)).await {
+            Ok(turns) => turns,
             Err(cause) => {
                 for (_, reply) in submits {
                     let _ = reply.send(Err(cause.again()));
@@ -188,10 +184,10 @@ impl Shared {
         };
         let mut admitted = Vec::with_capacity(submits.len());
         let mut replies = Vec::with_capacity(submits.len());
-        for ((job, reply), open) in submits.into_iter().zip(open) {
-            match open {
-                Ok(open) => {
-                    admitted.push(Admission { job, open });
+        for ((job, reply), turn) in submits.into_iter().zip(turns) {
+            match turn {
+                Ok(turn) => {
+                    admitted.push(Admission { job, turn });
                     replies.push(reply);
                 }
                 Err(refusal) => {
@@ -364,19 +360,14 @@ impl Shared {
     }
 
     fn item(&self, admission: &Admission) -> InsertManyItem<RunScript> {
-        let Admission { job, open } = admission;
+        let Admission { job, turn } = admission;
         let attempts = i32::try_from(self.options.attempts_max).unwrap_or(i32::MAX);
         let options = InsertOpts::default()
             .with_queue(QUEUE)
             .with_max_attempts(attempts)
             .with_priority(i16::from(job.terms.priority.get()));
-        let credit = credit(*open);
-        let at = match job.terms.run_at {
-            Some(at) => Some(as_i64(at.as_unix_millis())),
-            // By the database's clock.
-            None if credit.is_zero() => None,
-            None => Some(as_i64(job.created_at.as_unix_millis()).saturating_sub(as_millis(credit))),
-        };
+        let at = job.terms.run_at.map(|at| as_i64(at.as_unix_millis()));
+        let at = at.or(turn.since);
         let options = match at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
             Some(at) => options.with_scheduled_at(at),
             None => options,

@@ -3,9 +3,9 @@
 //! Counted by the database, at most once a second for a client; in between what this node accepts is added. So several
 //! nodes may together pass a bound by what they accept in a second.
 
-use super::Shared;
 use super::changes::as_i64;
 use super::database::on_database;
+use super::{Shared, as_millis};
 use crate::domain::ClientKey;
 use crate::store::{NewJob, StoreError};
 use dashmap::DashMap;
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const COUNTED_FOR: Duration = Duration::from_secs(1);
 /// How long it is believed when it would refuse: jobs may have ended since.
 const REFUSED_FOR: Duration = Duration::from_millis(100);
+/// How long a client is remembered that submits nothing.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// A client with so many jobs open stands where it comes; one with fewer stands further ahead.
 const NO_CREDIT_AT: u64 = 1_000;
 /// How far ahead the first job of a client stands: as if it had come so much earlier.
@@ -27,6 +29,15 @@ const CREDIT_MAX: Duration = Duration::from_hours(1);
 struct Open {
     jobs: u64,
     counted: Instant,
+    /// Where its last job stands in line, milliseconds since 1970.
+    last: i64,
+}
+
+/// A job that its client may have open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// Where it stands in line, milliseconds since 1970; `None` where it comes.
+    pub(super) since: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -45,30 +56,53 @@ impl Clients {
     }
 
     fn counted(&self, client: &ClientKey, jobs: u64) {
-        let open = Open {
+        let counted = Instant::now();
+        let mut open = self.0.entry(client.clone()).or_insert(Open {
             jobs,
-            counted: Instant::now(),
-        };
-        self.0.insert(client.clone(), open);
+            counted,
+            last: 0,
+        });
+        open.jobs = jobs;
+        open.counted = counted;
     }
 
-    /// One more.
-    pub(super) fn accepted(&self, client: &ClientKey) {
+    /// One more, made at this moment: where it stands in line. Never ahead of those before it.
+    fn accepted(&self, client: &ClientKey, at: i64) -> Turn {
+        let Some(mut open) = self.0.get_mut(client) else {
+            return Turn { since: None };
+        };
+        let credit = credit(open.jobs);
+        let since = at.saturating_sub(as_millis(credit));
+        let since = if open.jobs == 0 {
+            since
+        } else {
+            since.max(open.last)
+        };
+        open.jobs += 1;
+        open.last = since;
+        Turn {
+            // The database's clock says when now is.
+            since: (!credit.is_zero()).then_some(since),
+        }
+    }
+
+    /// One of its jobs has ended here.
+    pub(super) fn ended(&self, client: &ClientKey) {
         if let Some(mut open) = self.0.get_mut(client) {
-            open.jobs += 1;
+            open.jobs = open.jobs.saturating_sub(1);
         }
     }
 
     /// Forgets what is believed no longer.
     pub(super) fn sweep(&self) {
         self.0
-            .retain(|_, open| open.counted.elapsed() < COUNTED_FOR);
+            .retain(|_, open| open.counted.elapsed() < FORGOTTEN_AFTER);
     }
 }
 
 /// How much earlier a job is taken to have come whose client has so many others open. So whoever has much waiting waits
 /// behind those who have little.
-pub(super) fn credit(open: u64) -> Duration {
+fn credit(open: u64) -> Duration {
     let left = NO_CREDIT_AT.saturating_sub(open);
     CREDIT_MAX.mul_f64(left as f64 / NO_CREDIT_AT as f64)
 }
@@ -88,12 +122,11 @@ impl Hook for DueAtOnce {
 }
 
 impl Shared {
-    /// How many others the client of each job has open, those before it here included; an error where that is as many as
-    /// it may.
-    pub(super) async fn open_before_each(
+    /// Where each job stands in line; an error where its client has as many open as it may, those before it here included.
+    pub(super) async fn turns(
         &self,
         jobs: impl Iterator<Item = &NewJob> + Clone,
-    ) -> Result<Vec<Result<u64, StoreError>>, StoreError> {
+    ) -> Result<Vec<Result<Turn, StoreError>>, StoreError> {
         let most = u64::try_from(self.options.client_jobs_max).unwrap_or(u64::MAX);
         let unknown: HashSet<&ClientKey> = jobs
             .clone()
@@ -107,9 +140,9 @@ impl Shared {
             Some(open) if open >= most => Err(StoreError::ClientFull {
                 most: self.options.client_jobs_max,
             }),
-            open => {
-                self.clients.accepted(&job.client);
-                Ok(open.unwrap_or_default())
+            _ => {
+                let at = as_i64(job.created_at.as_unix_millis());
+                Ok(self.clients.accepted(&job.client, at))
             }
         });
         Ok(each.collect())
@@ -143,6 +176,33 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clients_jobs_keep_their_order_and_those_of_one_with_less_waiting_stand_ahead() {
+        let clients = Clients::default();
+        let [many, few] = ["many", "few"].map(ClientKey::new);
+        clients.counted(&many, 0);
+        clients.counted(&few, 0);
+        let hour = as_millis(CREDIT_MAX);
+        let since = |client: &ClientKey, at| clients.accepted(client, at).since.unwrap_or(at);
+        let of_many: Vec<i64> = (0..2_000)
+            .map(|number| since(&many, hour + number))
+            .collect();
+        assert!(of_many.is_sorted());
+        assert_eq!(of_many[0], 0);
+        assert_eq!(of_many[1_999], hour + 1_999);
+        let later = hour + 10_000;
+        assert!((of_many[0]..of_many[10]).contains(&since(&few, later)));
+        // Those that have ended give no place ahead of those that have not.
+        for _ in 0..1_500 {
+            clients.ended(&many);
+        }
+        assert_eq!(since(&many, later), of_many[1_999]);
+        for _ in 0..501 {
+            clients.ended(&many);
+        }
+        assert_eq!(since(&many, later), later - hour);
+    }
 
     #[test]
     fn the_more_a_client_has_open_the_later_its_next_job_comes() {

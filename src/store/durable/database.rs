@@ -3,10 +3,11 @@
 //! Both take `$1`; where they differ in a word, the word is here. A statement is written once and run on whichever pool
 //! there is by [`on_database!`].
 
+use futures_util::future::join_all;
 use riverqueue::migrate::{PostgresMigrator, SqliteMigrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlitePool};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -96,8 +97,6 @@ macro_rules! in_transaction {
 }
 pub(super) use in_transaction;
 
-/// Connections of one node.
-const CONNECTIONS_MAX: u32 = 16;
 /// Connections that only read a file of SQLite.
 const READERS_MAX: u32 = 4;
 /// Longest that a request waits for a free connection.
@@ -125,6 +124,18 @@ pub enum OpenError {
     /// It cannot be reached.
     #[error("the database cannot be reached: {0}")]
     Unreachable(#[from] sqlx::Error),
+    /// It has not as many connections.
+    #[error(
+        "{opened} of {wanted} connections could be opened: {cause}; lower --store-connections, or have the database allow more"
+    )]
+    Connections {
+        /// So many.
+        opened: usize,
+        /// Of so many.
+        wanted: u32,
+        /// Why not more.
+        cause: String,
+    },
     /// Its tables.
     #[error("the tables cannot be made or brought up to date: {0}")]
     Migration(String),
@@ -195,6 +206,9 @@ pub(super) async fn open_sqlite(path: &Path) -> Result<(Database, Database, File
     let pool = SqlitePoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ACQUIRE_WITHIN)
+        // When its disk is full SQLite rolls back by itself, and the library then believes for ever in a transaction that
+        // is no more: such a connection is made anew.
+        .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
         .connect_with(options.clone())
         .await?;
     SqliteMigrator::new(pool.clone())
@@ -211,16 +225,30 @@ pub(super) async fn open_sqlite(path: &Path) -> Result<(Database, Database, File
     Ok((database, Database::Sqlite(readers), FileLock(lock)))
 }
 
-/// Connects to the database at `url`.
-pub(super) async fn open_postgres(url: &str) -> Result<Database, OpenError> {
+/// Connects to the database at `url`, and keeps so many connections: what it has not for this node is missed now, and
+/// not under load.
+pub(super) async fn open_postgres(url: &str, connections: u32) -> Result<Database, OpenError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(OpenError::Address)?
         .application_name("sandpiper");
+    // A pool would try again and again, and not say why in the end.
+    PgConnection::connect_with(&options).await?.close().await?;
     let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
+        .min_connections(connections)
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE_WITHIN)
-        .connect_with(options)
-        .await?;
+        .connect_lazy_with(options.clone());
+    let all = join_all((0..connections).map(|_| pool.acquire())).await;
+    if all.iter().any(Result::is_err) {
+        let one_more = PgConnection::connect_with(&options).await;
+        return Err(OpenError::Connections {
+            opened: all.iter().filter(|one| one.is_ok()).count(),
+            wanted: connections,
+            cause: one_more
+                .map_or_else(|cause| cause.to_string(), |_| "it took too long".to_owned()),
+        });
+    }
+    drop(all);
     let database = Database::Postgres(pool.clone());
     // Several nodes may start at once: one of them migrates, and the others find it done. The lock is this connection's.
     let mut locked = pool.acquire().await?;

@@ -294,6 +294,7 @@ impl Shared {
                 (JobState::Cancelled, None)
             } else {
                 tracing::warn!(job = %id, attempt, "a job is lost");
+                self.counters.lost.fetch_add(1, Ordering::Relaxed);
                 let error = ScriptError::of_service(
                     "Lost",
                     format!("the nodes that ran this job died, {attempt} times"),

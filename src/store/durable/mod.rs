@@ -21,7 +21,7 @@ pub use database::OpenError;
 
 use super::{
     Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
-    StoreError,
+    StoreCounts, StoreError,
 };
 use crate::domain::{Ceiling, JobId, Limits, LogSoFar, Timestamp};
 use async_trait::async_trait;
@@ -79,6 +79,8 @@ pub struct DurableOptions {
     pub attempts_max: u32,
     /// Executions that this node runs at a time.
     pub executors: usize,
+    /// Connections to Postgres.
+    pub connections: u32,
     /// Most jobs that it takes for each of them: one runs, and the rest are at hand.
     pub claims_per_executor: usize,
     /// Most jobs of one client that are queued or running.
@@ -117,12 +119,23 @@ struct Shared {
     working: DashMap<i64, ()>,
     /// Jobs that were given back unrun, and since when they stand in line.
     out_of_turn: Mutex<Vec<OutOfTurn>>,
+    counters: Counters,
     /// There are other nodes.
     is_one_of_many: AtomicBool,
     stopping: AtomicBool,
     looks: AtomicU64,
     /// Jobs that it takes now for each executor.
     per_executor: AtomicUsize,
+}
+
+/// See [`StoreCounts`].
+#[derive(Debug, Default)]
+struct Counters {
+    rescued: AtomicU64,
+    lost: AtomicU64,
+    stale: AtomicU64,
+    given_back: AtomicU64,
+    failures: AtomicU64,
 }
 
 /// A job that was given back unrun.
@@ -204,7 +217,7 @@ async fn connect(
             (database, readers, Some(lock))
         }
         Address::Postgres(url) => {
-            let database = database::open_postgres(url).await?;
+            let database = database::open_postgres(url, options.connections).await?;
             (database.clone(), database, None)
         }
     };
@@ -229,6 +242,7 @@ async fn connect(
         runner: OnceLock::new(),
         working: DashMap::new(),
         out_of_turn: Mutex::default(),
+        counters: Counters::default(),
         is_one_of_many: AtomicBool::new(false),
         stopping: AtomicBool::new(false),
         looks: AtomicU64::new(0),
@@ -400,6 +414,17 @@ impl JobStore for DurableStore {
         let shared = Arc::clone(&self.shared);
         self.on_threads(async move { shared.nodes().await.map(Some) })
             .await
+    }
+
+    fn counts(&self) -> StoreCounts {
+        let counters = &self.shared.counters;
+        StoreCounts {
+            rescued: counters.rescued.load(Ordering::Relaxed),
+            lost: counters.lost.load(Ordering::Relaxed),
+            stale: counters.stale.load(Ordering::Relaxed),
+            given_back: counters.given_back.load(Ordering::Relaxed),
+            failures: counters.failures.load(Ordering::Relaxed),
+        }
     }
 
     fn hold(&self) {

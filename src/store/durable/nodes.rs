@@ -26,31 +26,35 @@ const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
 /// Says that this node lives, and looks for those that do not.
 pub(super) async fn beat(shared: Arc<Shared>) {
     loop {
-        if let Err(cause) = shared.say_that_it_lives().await {
-            error!(%cause, "this node cannot say that it lives");
-        } else {
-            match shared.rescue().await {
-                Ok(0) => {}
-                Ok(jobs) => warn!(jobs, "jobs of a dead node were taken from it"),
-                Err(cause) => error!(%cause, "jobs of dead nodes cannot be taken from them"),
-            }
-            match shared.give_back_unknown().await {
-                Ok(0) => {}
-                Ok(jobs) => warn!(
-                    jobs,
-                    "jobs that this node was given and never got were given back"
-                ),
-                Err(cause) => error!(%cause, "jobs that never came cannot be given back"),
-            }
-            if let Err(cause) = shared.restore_turns(GIVEN_BACK_WITHIN).await {
-                error!(%cause, "jobs that were given back stand at the end of the line");
-            }
+        if let Err(cause) = shared.look_after_jobs().await {
+            shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+            error!(%cause, "this node cannot say that it lives, or cannot look after jobs; it tries again");
         }
         tokio::time::sleep(BEAT_EVERY).await;
     }
 }
 
 impl Shared {
+    async fn look_after_jobs(&self) -> Result<(), StoreError> {
+        self.say_that_it_lives().await?;
+        let rescued = self.rescue().await?;
+        if rescued > 0 {
+            self.counters.rescued.fetch_add(rescued, Ordering::Relaxed);
+            warn!(jobs = rescued, "jobs of a dead node were taken from it");
+        }
+        let unknown = self.give_back_unknown().await?;
+        if unknown > 0 {
+            self.counters
+                .given_back
+                .fetch_add(unknown, Ordering::Relaxed);
+            warn!(
+                jobs = unknown,
+                "jobs that this node was given and never got were given back"
+            );
+        }
+        self.restore_turns(GIVEN_BACK_WITHIN).await
+    }
+
     async fn say_that_it_lives(&self) -> Result<(), StoreError> {
         let now = self.database.now();
         let beat = format!(

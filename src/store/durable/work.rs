@@ -144,13 +144,14 @@ impl Shared {
                 return Ok(WorkOutcome::Snooze(TRY_AGAIN_AFTER));
             }
         };
+        let client = ClientKey::new(&client);
         let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
         let limits = request.limits;
         let claimed = ClaimedJob {
             id,
             script: Arc::new(request.script),
             limits,
-            client: ClientKey::new(&client),
+            client: client.clone(),
         };
         let mut brought = Brought::nothing_of(id, attempt, limits.output_bytes());
         let ran = self.run(runner, claimed, context, &mut brought).await;
@@ -188,6 +189,7 @@ impl Shared {
             }
             Err(NotRun::Failed) => {
                 warn!(job = %id, attempt, "a job is lost");
+                self.counters.lost.fetch_add(1, Ordering::Relaxed);
                 let error = ScriptError::of_service(
                     "Lost",
                     format!("the service failed to run this job {attempt} times"),
@@ -200,12 +202,14 @@ impl Shared {
             }
         };
         self.record(id, attempt, settlement).await;
+        self.clients.ended(&client);
         self.forget_log(&brought).await;
         Ok(WorkOutcome::Complete)
     }
 
     /// For another node, or another time. It uses up no attempt, and will stand where it stood.
     fn give_back(&self, job: &Job<RunScript>, pause: Duration) -> WorkOutcome {
+        self.counters.given_back.fetch_add(1, Ordering::Relaxed);
         lock(&self.out_of_turn).push(OutOfTurn {
             river_id: job.id(),
             since: job.row.scheduled_at.as_millisecond(),
@@ -291,6 +295,7 @@ impl Shared {
                 Ok(Finished::Recorded) => return,
                 Ok(Finished::Stale) => {
                     warn!(job = %id, attempt, "a finish came too late and was refused");
+                    self.counters.stale.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
                 Err(StoreError::Unavailable(cause)) => {
@@ -298,6 +303,7 @@ impl Shared {
                 }
                 Err(cause) => error!(job = %id, %cause, "what became of a job cannot be recorded"),
             }
+            self.counters.failures.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(RECORD_AGAIN_AFTER).await;
         }
     }

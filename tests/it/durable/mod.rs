@@ -6,6 +6,7 @@ mod nodes;
 mod outage;
 mod river;
 mod terms;
+mod trouble;
 
 use crate::stores::{Folder, Postgres};
 use crate::support::Service;

@@ -35,6 +35,8 @@ fn without_its_database_the_service_refuses_jobs_honestly_runs_scripts_and_loses
         "{:?}",
         start.elapsed()
     );
+    assert_eq!(service.metric("store_up"), Some(0.0));
+    assert!(service.metric("store_failures_total").unwrap() >= 1.0);
     let start = Instant::now();
     for _ in 0..20 {
         assert_eq!(service.result("1 + 2"), 3);

@@ -1,6 +1,7 @@
 //! A Postgres of a test's own: a cluster in a folder, on a socket there and no port, gone with the test.
 
 use super::Folder;
+use crate::support::descendants_of;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -82,6 +83,12 @@ impl Postgres {
             assert!(start.elapsed() < UP_WITHIN, "Postgres did not start");
             thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// Whether a process is the server's or one of its children's.
+    pub(crate) fn has_process(&self, pid: u32) -> bool {
+        let server = self.server.as_ref().unwrap().id();
+        pid == server || descendants_of(server).contains(&pid)
     }
 
     /// Ends it at once, as a crash would.
