@@ -337,7 +337,10 @@ impl DispatcherHandle {
 /// The store did not do it: why is said in the log, not to the client.
 fn unavailable(failure: StoreError) -> Refusal {
     error!(error = %failure, "the store did not answer");
-    Refusal::StoreUnavailable
+    match failure {
+        StoreError::Unreadable(_) => Refusal::Internal,
+        _ => Refusal::StoreUnavailable,
+    }
 }
 
 /// The Dispatcher did not answer: said in the log, not to the client.

@@ -159,6 +159,9 @@ pub enum StoreError {
     /// The database cannot be reached, or does not do what it is asked.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// What it has cannot be read: another version wrote it, or somebody else.
+    #[error("{0}")]
+    Unreadable(String),
 }
 
 /// A job that a store hands out.

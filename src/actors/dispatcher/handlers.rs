@@ -141,7 +141,7 @@ impl Handler<Submit> for Dispatcher {
                         act.queue.release(place);
                         Err(Refusal::KeyExpired)
                     }
-                    Err(failure @ StoreError::Unavailable(_)) => {
+                    Err(failure @ (StoreError::Unavailable(_) | StoreError::Unreadable(_))) => {
                         act.queue.release(place);
                         act.count_failure(Some(failure));
                         Err(Refusal::StoreUnavailable)

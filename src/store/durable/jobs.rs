@@ -23,6 +23,8 @@ const SWEEP_BATCH: i64 = 500;
 const SWEEP_BATCHES: usize = 20;
 /// How long an id is remembered after its record has gone, so that it gets 410 and not 404.
 const REMEMBERED: Duration = Duration::from_hours(24);
+/// How far back a sweep looks for what River has ended: far more than clocks of nodes differ and transactions take.
+const ENDED_OF_LATE: Duration = Duration::from_mins(10);
 /// Above every id.
 const LAST_ID: &str = "~";
 
@@ -227,7 +229,7 @@ impl Shared {
     /// In small batches: what River gave up becomes final, what has expired loses its record and later its id.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.clients.sweep();
-        self.settle_given_up().await?;
+        self.settle_given_up(as_i64(now.as_unix_millis())).await?;
         let expire = format!(
             "UPDATE sandpiper_jobs SET state = 'expired', request = '', execution = NULL WHERE id IN \
              (SELECT id FROM sandpiper_jobs WHERE expires_at <= $1 AND state <> 'expired' ORDER BY expires_at LIMIT {SWEEP_BATCH})"
@@ -271,23 +273,39 @@ impl Shared {
         Ok(expired)
     }
 
-    /// Jobs that died with their node as often as they may, and those that were cancelled by other means than ours.
-    async fn settle_given_up(&self) -> Result<(), StoreError> {
-        let given_up: Vec<(String, String, i64)> = on_database!(&self.database, pool => {
-            sqlx::query_as(
-                "SELECT s.id, CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT) \
-                 FROM river_job r JOIN sandpiper_jobs s ON s.river_id = r.id \
-                 WHERE r.state IN ('discarded', 'cancelled') AND s.state = 'open' LIMIT 500",
-            )
-            .fetch_all(pool)
-            .await?
+    /// Jobs that died with their node as often as they may, and those that were cancelled by other means than ours: of those
+    /// that River has ended of late.
+    async fn settle_given_up(&self, now: i64) -> Result<(), StoreError> {
+        let since = self.settled_until.load(Ordering::Relaxed);
+        let select = format!(
+            "SELECT s.id, CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT) \
+             FROM river_job r JOIN sandpiper_jobs s ON s.river_id = r.id \
+             WHERE r.state IN ('discarded', 'cancelled') AND r.finalized_at >= {} AND s.state = 'open' LIMIT {SWEEP_BATCH}",
+            self.database.moment("$1")
+        );
+        let given_up: Vec<(String, String, i64)> = on_database!(&self.readers, pool => {
+            sqlx::query_as(AssertSqlSafe(select)).bind(since).fetch_all(pool).await?
         });
+        // What is left comes with the next sweep.
+        if i64::try_from(given_up.len()).unwrap_or(i64::MAX) < SWEEP_BATCH {
+            self.settled_until.store(
+                now.saturating_sub(as_millis(ENDED_OF_LATE)),
+                Ordering::Relaxed,
+            );
+        }
         for (id, river_state, attempt) in given_up {
             let Ok(id) = id.parse::<JobId>() else {
                 continue;
             };
-            let Some((_, request)) = self.claimed(id).await? else {
-                continue;
+            // Of what cannot be read nothing is known but that it was there.
+            let (limits, reason) = match self.claimed(id).await {
+                Ok(Some((_, request))) => (
+                    request.limits,
+                    format!("the nodes that ran this job died, {attempt} times"),
+                ),
+                Ok(None) => continue,
+                Err(StoreError::Unreadable(cause)) => (self.options.defaults, cause),
+                Err(failure) => return Err(failure),
             };
             let now = Timestamp::now();
             let (state, execution) = if river_state == "cancelled" {
@@ -295,11 +313,8 @@ impl Shared {
             } else {
                 tracing::warn!(job = %id, attempt, "a job is lost");
                 self.counters.lost.fetch_add(1, Ordering::Relaxed);
-                let error = ScriptError::of_service(
-                    "Lost",
-                    format!("the nodes that ran this job died, {attempt} times"),
-                );
-                let execution = Execution::never_ran(id, request.limits, Outcome::Crashed, error);
+                let error = ScriptError::of_service("Lost", reason);
+                let execution = Execution::never_ran(id, limits, Outcome::Crashed, error);
                 (JobState::Lost, Some(execution))
             };
             let text = execution.as_ref().map(execution_to_text).transpose()?;
@@ -350,8 +365,7 @@ fn job(row: Row) -> Result<Job, StoreError> {
         tries,
         tried_at,
     ) = row;
-    let unreadable =
-        |what: &str| StoreError::Unavailable(format!("a stored {what} cannot be read"));
+    let unreadable = |what: &str| StoreError::Unreadable(format!("a stored {what} cannot be read"));
     let id: JobId = id.parse().map_err(|_| unreadable("id"))?;
     let moment =
         |millis: i64| Timestamp::from_unix_millis(u64::try_from(millis).unwrap_or_default());

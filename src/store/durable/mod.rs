@@ -32,7 +32,7 @@ use database::{Database, FileLock};
 use pace::Pace;
 use riverqueue::{Client, MaintenanceConfig, QueueConfig, Retention, RunHandle, Workers};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -119,6 +119,8 @@ struct Shared {
     working: DashMap<i64, ()>,
     /// Jobs that were given back unrun, and since when they stand in line.
     out_of_turn: Mutex<Vec<OutOfTurn>>,
+    /// All that River had ended by then has its end here too; milliseconds since 1970.
+    settled_until: AtomicI64,
     counters: Counters,
     /// There are other nodes.
     is_one_of_many: AtomicBool,
@@ -161,7 +163,7 @@ impl From<riverqueue::Error> for StoreError {
 
 impl From<record::Unreadable> for StoreError {
     fn from(error: record::Unreadable) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::Unreadable(error.to_string())
     }
 }
 
@@ -242,6 +244,7 @@ async fn connect(
         runner: OnceLock::new(),
         working: DashMap::new(),
         out_of_turn: Mutex::default(),
+        settled_until: AtomicI64::new(0),
         counters: Counters::default(),
         is_one_of_many: AtomicBool::new(false),
         stopping: AtomicBool::new(false),

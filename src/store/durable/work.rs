@@ -135,7 +135,7 @@ impl Shared {
             // Settled already, or swept away.
             Ok(None) => return Ok(WorkOutcome::Complete),
             Err(NoRequest::Unfit(cause)) => {
-                warn!(river_id = job.id(), %cause, "a job of another client cannot be run");
+                warn!(river_id = job.id(), %cause, "a job cannot be run as it is written");
                 return Err(cause.into());
             }
             // That the database is away uses up no attempt.
@@ -322,13 +322,16 @@ impl Drop for Working<'_> {
 
 /// Why it is not known what is to be run.
 enum NoRequest {
-    /// It breaks a rule.
+    /// It breaks a rule, or cannot be read.
     Unfit(String),
     Store(StoreError),
 }
 
 impl From<StoreError> for NoRequest {
     fn from(error: StoreError) -> Self {
-        Self::Store(error)
+        match error {
+            StoreError::Unreadable(cause) => Self::Unfit(cause),
+            error => Self::Store(error),
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What every job in a database has: a life across restarts, and one end.
 
 use super::{Database, endless, over_each};
-use crate::stores::Folder;
+use crate::stores::{Folder, Postgres};
+
 use crate::support::{Service, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -111,6 +112,40 @@ fn a_job_that_dies_with_its_process_as_often_as_it_may_is_lost_and_says_so() {
         assert_eq!(job["execution"]["error"]["name"], "Lost");
         assert!(!job["expiresAt"].is_null());
     });
+}
+
+#[test]
+fn a_job_that_cannot_be_read_is_lost_and_keeps_nothing_else_back() {
+    let database = Database::Postgres(Postgres::start());
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    let options = ["--result-ttl-s", "2", "--attempts-max", "2"];
+    let mut service = database.serve(&[&options[..], &["--executors", "1"]].concat());
+    let blocker = service.submit(&endless());
+    eventually(SOON, "it runs", || service.state(&blocker) == "running");
+    let broken = service.submit(&json!({ "code": "1" }));
+    let whole = service.submit(&json!({ "code": "2" }));
+    postgres
+        .ask(&format!(
+            "UPDATE sandpiper_jobs SET request = '{{}}' WHERE id = '{broken}'"
+        ))
+        .unwrap();
+    service.delete(&format!("/api/jobs/{blocker}"));
+    assert_eq!(service.finished(&whole)["execution"]["result"], 2);
+    let job = service.finished(&broken);
+    assert_eq!(
+        (&job["state"], &job["attempt"]),
+        (&json!("lost"), &json!(2))
+    );
+    let said = job["execution"]["error"]["message"].as_str().unwrap();
+    assert!(said.contains("cannot be read"), "{said}");
+    assert_eq!(service.metric("jobs_lost_total"), Some(1.0));
+    eventually(SOON, "its time is over", || {
+        service.get(&format!("/api/jobs/{whole}")).status == 410
+    });
+    service.signal(15);
+    assert!(service.exit_within(SOON).success());
 }
 
 #[test]
