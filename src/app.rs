@@ -91,6 +91,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             defaults,
             ceiling: options.ceilings.ceiling(),
             bounds: options.http(),
+            streams: options.streams(),
             started,
         });
         let address = listener.local_addr()?;

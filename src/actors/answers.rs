@@ -96,6 +96,32 @@ pub enum Lookup {
     Unknown,
 }
 
+/// What a follower of a job has been told of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told {
+    /// Its state and attempt, if anything.
+    pub stands: Option<(JobState, u32)>,
+    /// The attempt whose log it was told of.
+    pub attempt: u32,
+    /// The number of the entry that comes next in that log.
+    pub next: u64,
+}
+
+/// What is new of a job that is followed.
+#[derive(Debug)]
+pub enum News {
+    /// It stands otherwise; `log` is what it has logged beyond what was told.
+    Stands(JobNow),
+    /// It has logged this since.
+    Logged(LogSoFar),
+    /// Nothing, for as long as was to be waited.
+    Nothing,
+    /// See [`Lookup::Expired`].
+    Expired,
+    /// See [`Lookup::Unknown`].
+    Unknown,
+}
+
 /// What came of a cancel.
 #[derive(Debug, Clone)]
 pub enum Cancelled {

@@ -253,6 +253,11 @@ impl DispatcherHandle {
         self.0.drained.send_replace(true);
     }
 
+    /// Whether nothing runs any more and nothing will.
+    pub(super) fn is_drained(&self) -> bool {
+        *self.0.drained.borrow()
+    }
+
     async fn is_idle_within(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
@@ -324,7 +329,7 @@ impl DispatcherHandle {
         })
     }
 
-    async fn where_is(&self, id: JobId) -> Result<Option<Whereabouts>, Refusal> {
+    pub(super) async fn where_is(&self, id: JobId) -> Result<Option<Whereabouts>, Refusal> {
         self.0
             .dispatcher
             .send(WhereIs(id))

@@ -8,6 +8,7 @@ mod board;
 mod claims;
 mod dispatcher;
 mod executor;
+mod follow;
 mod handle;
 mod queue;
 #[cfg(test)]

@@ -243,6 +243,15 @@ pub struct ServeOptions {
     /// Longest that `Prefer: wait` is honoured, seconds
     #[arg(long, env = "SANDPIPER_WAIT_MAX_S", value_name = "S", default_value_t = 60, value_parser = seconds(0, 3_600))]
     pub wait_max_s: u64,
+    /// Most streams of events that are open
+    #[arg(long, env = "SANDPIPER_EVENTS_MAX", value_name = "COUNT", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub events_max: u32,
+    /// Most of them that are one client's
+    #[arg(long, env = "SANDPIPER_EVENTS_CLIENT_MAX", value_name = "COUNT", default_value_t = 50, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub events_client_max: u32,
+    /// How long a stream of events lasts at most, seconds; whoever follows it comes again
+    #[arg(long, env = "SANDPIPER_EVENTS_S", value_name = "S", default_value_t = 600, value_parser = seconds(1, 86_400))]
+    pub events_s: u64,
     /// How long running executions get to end when the service stops, milliseconds
     #[arg(long, env = "SANDPIPER_DRAIN_MS", value_name = "MS", default_value_t = 8_000, value_parser = milliseconds(0, 600_000))]
     pub drain_ms: u64,

@@ -3,11 +3,12 @@
 use super::{CeilingOptions, LimitOptions, ServeOptions, Unfit, WallOptions};
 use crate::actors::{DispatcherOptions, QueueBounds};
 use crate::domain::{Ceiling, LimitError, Limits, Script};
-use crate::http::HttpBounds;
+use crate::http::{HttpBounds, Streams};
 use crate::sandbox::{SandboxOptions, ZygotePlan};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
 use std::num::NonZero;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -143,9 +144,16 @@ impl ServeOptions {
             body_bytes: as_size(self.body_bytes),
             body_timeout: Duration::from_millis(self.body_timeout_ms),
             wait_max: Duration::from_secs(self.wait_max_s),
+            events_for: Duration::from_secs(self.events_s),
             netcheck_host: self.netcheck_host,
             client_header: self.client_header.clone(),
         }
+    }
+
+    /// For streams of events.
+    #[must_use]
+    pub fn streams(&self) -> Arc<Streams> {
+        Streams::new(as_count(self.events_max), as_count(self.events_client_max))
     }
 
     /// For scripts from elsewhere.

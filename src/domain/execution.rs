@@ -1,6 +1,6 @@
 //! One try at a job: how it ended, what it said, what it used.
 
-use super::{JobId, JsonText, Limits, LogEntry, Timestamp};
+use super::{JobId, JsonText, Limits, LogEntry, LogSoFar, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// How an execution ended. A script's failure is data, never an error of the service.
@@ -221,6 +221,8 @@ pub struct Execution {
     pub log: Vec<LogEntry>,
     /// Log entries that did not fit into `outputBytes`: the middle of the log.
     pub log_dropped: u64,
+    /// How many entries of the log came before those that were dropped.
+    pub log_dropped_at: usize,
     /// What it used.
     pub usage: Usage,
     /// What it was allowed.
@@ -242,8 +244,32 @@ impl Execution {
             error: Some(error),
             log: Vec::new(),
             log_dropped: 0,
+            log_dropped_at: 0,
             usage: Usage::default(),
             limits,
+        }
+    }
+
+    /// Its log from the entry of this number on. Entries have the numbers that they had while it ran; where its job process
+    /// failed to send some, as near as can be known.
+    #[must_use]
+    pub fn log_since(&self, number: u64) -> LogSoFar {
+        let dropped_at = u64::try_from(self.log_dropped_at).unwrap_or(u64::MAX);
+        let numbered = (0..).zip(&self.log).map(|(count, entry)| {
+            let its_number = if count < dropped_at {
+                count
+            } else {
+                count + self.log_dropped
+            };
+            (its_number, entry)
+        });
+        let kept = u64::try_from(self.log.len()).unwrap_or(u64::MAX);
+        LogSoFar {
+            entries: numbered
+                .filter(|(its_number, _)| *its_number >= number)
+                .map(|(its_number, entry)| (its_number, entry.clone()))
+                .collect(),
+            next: kept + self.log_dropped,
         }
     }
 
@@ -272,6 +298,29 @@ mod tests {
             let name = serde_json::to_value(outcome).unwrap();
             assert_eq!(name, outcome.as_str());
         }
+    }
+
+    #[test]
+    fn entries_of_a_log_keep_their_numbers_around_what_was_dropped() {
+        let mut execution = samples::execution(JobId::generate(), Outcome::Succeeded);
+        let entry = LogEntry {
+            kind: LogKind::Log,
+            timestamp: Timestamp::now(),
+            depth: 0,
+            data: JsonText::null(),
+        };
+        execution.log = vec![entry; 5];
+        execution.log_dropped = 10;
+        execution.log_dropped_at = 2;
+        let since = |number| {
+            let log = execution.log_since(number);
+            assert_eq!(log.next, 15);
+            let numbers: Vec<u64> = log.entries.iter().map(|(number, _)| *number).collect();
+            numbers
+        };
+        assert_eq!(since(0), [0, 1, 12, 13, 14]);
+        assert_eq!(since(5), [12, 13, 14]);
+        assert_eq!(since(15), [0; 0]);
     }
 
     #[test]

@@ -12,12 +12,14 @@ mod problem;
 mod process_stats;
 mod request_id;
 mod routes;
+mod streams;
 mod submission;
 mod unread;
 mod view;
 
 pub use request_id::tag as request_id;
 pub use routes::configure;
+pub use streams::Streams;
 pub use unread::close as close_unread;
 pub use view::execution_json;
 
@@ -27,6 +29,7 @@ use crate::scripts::ScriptLibrary;
 use crate::sources::SourceFolder;
 use actix_web::http::header::HeaderName;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Bounds and choices of the HTTP side.
@@ -38,6 +41,8 @@ pub struct HttpBounds {
     pub body_timeout: Duration,
     /// Longest `Prefer: wait`.
     pub wait_max: Duration,
+    /// How long a stream of events lasts at most; whoever follows it comes again.
+    pub events_for: Duration,
     /// The host that `/api/netcheck` tries to reach.
     pub netcheck_host: IpAddr,
     /// Header in which a trusted front tells clients apart.
@@ -59,6 +64,8 @@ pub struct Api {
     pub ceiling: Ceiling,
     /// Bounds of the HTTP side.
     pub bounds: HttpBounds,
+    /// Streams of events that are open.
+    pub streams: Arc<Streams>,
     /// When the service started.
     pub started: Instant,
 }

@@ -35,6 +35,7 @@ pub(crate) enum Code {
     Unsupported,
     IdempotencyKeyReused,
     ClientQueueFull,
+    TooManyStreams,
     Internal,
     SourceMissing,
     QueueFull,
@@ -83,6 +84,11 @@ impl Code {
                 429,
                 "client_queue_full",
                 "This client has too many jobs open",
+            ),
+            Self::TooManyStreams => (
+                429,
+                "too_many_streams",
+                "Too many streams of events are open",
             ),
             Self::Internal => (500, "internal", "The service failed"),
             Self::SourceMissing => (500, "source_missing", "The script was not handed over"),
@@ -142,7 +148,7 @@ impl Problem {
         self
     }
 
-    fn retry_after(mut self, after: Duration) -> Self {
+    pub(super) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }

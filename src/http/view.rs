@@ -27,6 +27,9 @@ pub(super) struct ExecutionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_hit: Option<Limit>,
     log_dropped: u64,
+    /// How many entries of `log` came before those that were dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_dropped_at: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -78,6 +81,7 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
             limits: LimitsView::from(&execution.limits),
             limit_hit: execution.outcome.limit(),
             log_dropped: execution.log_dropped,
+            log_dropped_at: (execution.log_dropped > 0).then_some(execution.log_dropped_at),
         }
     }
 }

@@ -6,6 +6,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// One execution's stop button and log. Cheap to make: no system call until it is pressed.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +18,7 @@ struct State {
     cancelled: AtomicBool,
     waker: Mutex<Option<Arc<Waker>>>,
     log: Mutex<KeptLog>,
+    logged: Notify,
 }
 
 impl ExecutionHandle {
@@ -43,6 +46,16 @@ impl ExecutionHandle {
     #[must_use]
     pub fn log_since(&self, number: u64) -> LogSoFar {
         lock(&self.0.log).since(number)
+    }
+
+    /// Until it logs again.
+    pub fn logged(&self) -> Notified<'_> {
+        self.0.logged.notified()
+    }
+
+    /// Wakes whoever waits for its log.
+    pub(super) fn tell_of_log(&self) {
+        self.0.logged.notify_waiters();
     }
 
     /// Its log, for whoever writes it.

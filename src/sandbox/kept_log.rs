@@ -29,8 +29,10 @@ pub(super) struct KeptLog {
 #[derive(Debug)]
 pub(super) struct FinishedLog {
     pub(super) entries: Vec<LogEntry>,
-    /// Entries that were not kept. They lay between two of the kept ones, or before the first.
+    /// Entries that were not kept.
     pub(super) dropped: u64,
+    /// How many of the kept ones came before those.
+    pub(super) dropped_at: usize,
     /// What the kept entries cost of `outputBytes`.
     pub(super) bytes: usize,
 }
@@ -103,9 +105,15 @@ impl KeptLog {
             self.head_bytes -= entry.output_bytes();
             self.dropped += 1;
         }
+        let kept = || self.head.iter().chain(&self.tail);
+        let in_order = (0..)
+            .zip(kept())
+            .take_while(|(count, (number, _))| count == number);
+        let dropped_at = in_order.count();
         let kept = self.head.into_iter().chain(self.tail);
         FinishedLog {
             entries: kept.map(|(_, entry)| entry).collect(),
+            dropped_at,
             dropped: self.dropped,
             bytes: self.head_bytes + self.tail_bytes,
         }
@@ -189,7 +197,7 @@ mod tests {
         }
         let log = log.finish(0);
         assert_eq!(numbers(&log), [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]);
-        assert_eq!(log.dropped, 90);
+        assert_eq!((log.dropped, log.dropped_at), (90, 5));
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(super) fn supervise(
             Err(errno) => break Ending::ChannelFailed(errno),
         }
         match take_frames(&mut buffers.reader, &mut handle.log()) {
-            Ok(None) => {}
+            Ok(None) => handle.tell_of_log(),
             Ok(Some(done)) if done.result_bytes() <= output_bytes => break Ending::Done(done),
             Ok(Some(_)) => break Ending::Broke(BrokenProtocol::TooLong),
             Err(broken) => break Ending::Broke(broken),

@@ -31,6 +31,7 @@ pub(super) fn execution(
         error: None,
         log: observed.log.entries,
         log_dropped: observed.log.dropped,
+        log_dropped_at: observed.log.dropped_at,
         usage: Usage {
             wall_micros,
             cpu_micros,

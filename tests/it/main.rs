@@ -13,6 +13,7 @@ mod console;
 mod crowd;
 mod durable;
 mod errors;
+mod events;
 mod execute;
 mod files;
 mod fuzz;

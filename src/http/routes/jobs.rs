@@ -147,7 +147,7 @@ pub(super) async fn cancel(api: Data<Api>, path: Path<String>) -> Result<HttpRes
     }
 }
 
-fn id_of(path: &str) -> Result<JobId, Problem> {
+pub(super) fn id_of(path: &str) -> Result<JobId, Problem> {
     path.parse().map_err(|_| Problem::job_not_found())
 }
 

@@ -22,6 +22,7 @@ pub(super) async fn show(api: Data<Api>) -> HttpResponse {
     let asked = tokio::time::timeout(STORE_WITHIN, api.dispatcher.nodes()).await;
     let snapshot = Snapshot {
         status: api.dispatcher.status(),
+        streams: api.streams.open(),
         nodes: asked.ok().and_then(Result::ok),
     };
     let mut registry = Registry::with_prefix("sandpiper");
@@ -40,6 +41,7 @@ pub(super) async fn show(api: Data<Api>) -> HttpResponse {
 #[derive(Debug)]
 struct Snapshot {
     status: ServiceStatus,
+    streams: usize,
     /// `None` where the store does not answer.
     nodes: Option<Nodes>,
 }
@@ -112,6 +114,12 @@ impl Collector for Snapshot {
         ] {
             family.counter(name, help, count)?;
         }
+        family.gauge(
+            "event_streams",
+            "Streams of events that are open",
+            as_u64(self.streams),
+            None,
+        )?;
         family.gauge(
             "store_up",
             "Whether the store answers",

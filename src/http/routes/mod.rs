@@ -1,5 +1,6 @@
 //! One file a resource. Each handler extracts, makes one call on the handle, and shows a view.
 
+mod events;
 mod execute;
 mod health;
 mod info;
@@ -34,6 +35,7 @@ pub fn configure(config: &mut ServiceConfig) {
                 .get(jobs::show)
                 .delete(jobs::cancel),
         )
+        .service(resource("/api/jobs/{id}/events", "GET, HEAD").get(events::follow))
         .service(resource("/api/nodes", "GET, HEAD").get(nodes::list))
         .service(resource("/metrics", "GET, HEAD").get(metrics::show))
         .service(resource("/api/scripts", "GET, HEAD").get(scripts::list))

@@ -28,6 +28,8 @@ struct StoredExecution {
     error: Option<ScriptError>,
     log: Vec<StoredLogEntry>,
     log_dropped: u64,
+    #[serde(default)]
+    log_dropped_at: usize,
     wall_micros: u64,
     cpu_micros: u64,
     peak_memory_bytes: u64,
@@ -97,6 +99,7 @@ pub(super) fn execution_to_text(execution: &Execution) -> Result<String, Unreada
         error: execution.error.clone(),
         log: execution.log.iter().map(StoredLogEntry::from).collect(),
         log_dropped: execution.log_dropped,
+        log_dropped_at: execution.log_dropped_at,
         wall_micros: execution.usage.wall_micros,
         cpu_micros: execution.usage.cpu_micros,
         peak_memory_bytes: execution.usage.peak_memory_bytes,
@@ -142,6 +145,7 @@ pub(super) fn execution_from_text(id: JobId, text: &str) -> Result<Execution, Un
         error: stored.error,
         log: stored.log.into_iter().map(LogEntry::from).collect(),
         log_dropped: stored.log_dropped,
+        log_dropped_at: stored.log_dropped_at,
         usage: Usage {
             wall_micros: stored.wall_micros,
             cpu_micros: stored.cpu_micros,
