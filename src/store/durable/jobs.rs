@@ -46,6 +46,18 @@ type Row = (
     Option<i64>,
 );
 
+/// What is known of a job that River hands out.
+pub(super) enum Claimed {
+    /// It is to be run: whose it is, and its request.
+    Open(String, Request),
+    /// It has its end.
+    Settled,
+    /// Its id is that of another job.
+    Taken,
+    /// It was never seen, or was swept away.
+    Unknown,
+}
+
 impl Shared {
     /// The columns of a [`Row`]; lists have no use for executions.
     fn columns(&self, execution: &str) -> String {
@@ -74,18 +86,50 @@ impl Shared {
         }
     }
 
-    /// What is to be run of a job that is open: whose it is, and its request.
-    pub(super) async fn claimed(&self, id: JobId) -> Result<Option<(String, Request)>, StoreError> {
-        let row: Option<(String, String)> = on_database!(&self.readers, pool => {
-            sqlx::query_as("SELECT client, request FROM sandpiper_jobs WHERE id = $1 AND state = 'open'")
+    /// What is to be run of the job that is this one of River's.
+    pub(super) async fn claimed(&self, id: JobId, river_id: i64) -> Result<Claimed, StoreError> {
+        let row: Option<(String, String, String, i64)> = on_database!(&self.readers, pool => {
+            sqlx::query_as("SELECT client, request, state, river_id FROM sandpiper_jobs WHERE id = $1")
                 .bind(id.to_string())
                 .fetch_optional(pool)
                 .await?
         });
-        let Some((client, request)) = row else {
-            return Ok(None);
-        };
-        Ok(Some((client, request_from_text(&request)?)))
+        Ok(match row {
+            None => Claimed::Unknown,
+            Some((.., its_river_id)) if its_river_id != river_id => Claimed::Taken,
+            Some((client, request, state, _)) if state == "open" => {
+                Claimed::Open(client, request_from_text(&request)?)
+            }
+            Some(_) => Claimed::Settled,
+        })
+    }
+
+    /// Whether an attempt is still the one that runs.
+    pub(super) async fn is_running(&self, river_id: i64, attempt: u32) -> Result<bool, StoreError> {
+        let (running,): (bool,) = on_database!(&self.database, pool => {
+            sqlx::query_as(
+                "SELECT EXISTS (SELECT 1 FROM river_job WHERE id = $1 AND state = 'running' AND attempt = $2)",
+            )
+            .bind(river_id)
+            .bind(i64::from(attempt))
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(running)
+    }
+
+    /// Whether River will do nothing more with one of its jobs.
+    pub(super) async fn is_over(&self, river_id: i64) -> Result<bool, StoreError> {
+        let (goes_on,): (bool,) = on_database!(&self.database, pool => {
+            sqlx::query_as(
+                "SELECT EXISTS (SELECT 1 FROM river_job WHERE id = $1 \
+                 AND state NOT IN ('completed', 'cancelled', 'discarded'))",
+            )
+            .bind(river_id)
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(!goes_on)
     }
 
     /// The id of a job that another client of River brought, once it was adopted.
@@ -278,12 +322,12 @@ impl Shared {
     async fn settle_given_up(&self, now: i64) -> Result<(), StoreError> {
         let since = self.settled_until.load(Ordering::Relaxed);
         let select = format!(
-            "SELECT s.id, CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT) \
+            "SELECT s.id, r.id, CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT) \
              FROM river_job r JOIN sandpiper_jobs s ON s.river_id = r.id \
              WHERE r.state IN ('discarded', 'cancelled') AND r.finalized_at >= {} AND s.state = 'open' LIMIT {SWEEP_BATCH}",
             self.database.moment("$1")
         );
-        let given_up: Vec<(String, String, i64)> = on_database!(&self.readers, pool => {
+        let given_up: Vec<(String, i64, String, i64)> = on_database!(&self.readers, pool => {
             sqlx::query_as(AssertSqlSafe(select)).bind(since).fetch_all(pool).await?
         });
         // What is left comes with the next sweep.
@@ -293,17 +337,17 @@ impl Shared {
                 Ordering::Relaxed,
             );
         }
-        for (id, river_state, attempt) in given_up {
+        for (id, river_id, river_state, attempt) in given_up {
             let Ok(id) = id.parse::<JobId>() else {
                 continue;
             };
             // Of what cannot be read nothing is known but that it was there.
-            let (limits, reason) = match self.claimed(id).await {
-                Ok(Some((_, request))) => (
+            let (limits, reason) = match self.claimed(id, river_id).await {
+                Ok(Claimed::Open(_, request)) => (
                     request.limits,
                     format!("the nodes that ran this job died, {attempt} times"),
                 ),
-                Ok(None) => continue,
+                Ok(Claimed::Settled | Claimed::Taken | Claimed::Unknown) => continue,
                 Err(StoreError::Unreadable(cause)) => (self.options.defaults, cause),
                 Err(failure) => return Err(failure),
             };

@@ -115,8 +115,8 @@ struct Shared {
     /// Who is to be woken when a job of this node has its final state.
     waiting: DashMap<JobId, Arc<Notify>>,
     runner: OnceLock<Arc<dyn JobRunner>>,
-    /// River's ids of the jobs that this node has.
-    working: DashMap<i64, ()>,
+    /// River's ids of the jobs that this node has, with the attempt.
+    working: DashMap<(i64, u32), ()>,
     /// Jobs that were given back unrun, and since when they stand in line.
     out_of_turn: Mutex<Vec<OutOfTurn>>,
     /// All that River had ended by then has its end here too; milliseconds since 1970.

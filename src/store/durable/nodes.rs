@@ -138,7 +138,7 @@ impl Shared {
         let (now, last_node) = (self.database.now(), self.database.last_node());
         let attempted_at = self.database.millis("attempted_at");
         let taken = format!(
-            "SELECT id FROM river_job WHERE state = 'running' AND queue = $1 AND {last_node} = $2 \
+            "SELECT id, CAST(attempt AS BIGINT) FROM river_job WHERE state = 'running' AND queue = $1 AND {last_node} = $2 \
              AND {attempted_at} < {now} - $3"
         );
         let give_back = format!(
@@ -147,14 +147,15 @@ impl Shared {
         );
         let mut given_back = 0;
         on_database!(&self.database, pool => {
-            let taken: Vec<(i64,)> = sqlx::query_as(AssertSqlSafe(taken))
+            let taken: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(taken))
                 .bind(super::work::QUEUE)
                 .bind(&self.node)
                 .bind(NEVER_CAME_AFTER_MS)
                 .fetch_all(pool)
                 .await?;
-            for (id,) in taken {
-                if self.working.contains_key(&id) {
+            for (id, attempt) in taken {
+                let attempt = u32::try_from(attempt).unwrap_or_default();
+                if self.working.contains_key(&(id, attempt)) {
                     continue;
                 }
                 given_back += sqlx::query(AssertSqlSafe(give_back.clone()))

@@ -1,5 +1,6 @@
 //! Jobs that River hands to this node: run, and recorded.
 
+use super::jobs::Claimed;
 use super::logs::{BRING_EVERY, Brought};
 use super::record::Request;
 use super::{OutOfTurn, Owner, Shared, lock};
@@ -26,6 +27,8 @@ pub(super) const ADOPTED_CLIENT: &str = "river";
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// When a job is looked at again for which there was no place.
 const NO_PLACE_FOR: Duration = Duration::from_millis(200);
+/// Between two looks at a job that others have.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Between two tries to record what became of a job. It goes on until the database is back: the script has run.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -118,8 +121,30 @@ impl Worker<RunScript> for RunWorker {
         let Some(runner) = shared.runner.get().cloned() else {
             return Ok(WorkOutcome::Snooze(NO_PLACE_FOR));
         };
-        let _working = shared.working(job.id());
-        shared.work(&*runner, &context, &job).await
+        let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
+        let _working = shared.working(job.id(), attempt);
+        let worked = shared.work(&*runner, &context, &job).await;
+        // River writes down what it is told here whoever has the job by now.
+        if !worked.is_recorded {
+            shared.leave_to_others(job.id(), attempt).await;
+        }
+        worked.outcome
+    }
+}
+
+/// What River is to be told of a job.
+struct Worked {
+    outcome: Result<WorkOutcome, BoxError>,
+    /// Its end is recorded, in River's row too.
+    is_recorded: bool,
+}
+
+impl Worked {
+    fn unrecorded(outcome: Result<WorkOutcome, BoxError>) -> Self {
+        Self {
+            outcome,
+            is_recorded: false,
+        }
     }
 }
 
@@ -129,19 +154,19 @@ impl Shared {
         runner: &dyn JobRunner,
         context: &WorkContext,
         job: &Job<RunScript>,
-    ) -> Result<WorkOutcome, BoxError> {
+    ) -> Worked {
         let (id, client, request) = match self.what_to_run(job).await {
             Ok(Some(found)) => found,
             // Settled already, or swept away.
-            Ok(None) => return Ok(WorkOutcome::Complete),
+            Ok(None) => return Worked::unrecorded(Ok(WorkOutcome::Complete)),
             Err(NoRequest::Unfit(cause)) => {
                 warn!(river_id = job.id(), %cause, "a job cannot be run as it is written");
-                return Err(cause.into());
+                return Worked::unrecorded(Err(cause.into()));
             }
             // That the database is away uses up no attempt.
             Err(NoRequest::Store(cause)) => {
                 error!(river_id = job.id(), %cause, "what is to be run cannot be read; it is looked at again");
-                return Ok(WorkOutcome::Snooze(TRY_AGAIN_AFTER));
+                return self.give_back(job, TRY_AGAIN_AFTER);
             }
         };
         let client = ClientKey::new(&client);
@@ -167,7 +192,7 @@ impl Shared {
         let settlement = match ran {
             // Stopped because this node stops: it is another's now.
             Ok(execution) if execution.outcome == Outcome::Cancelled && is_stopping => {
-                return Ok(self.give_back(job, Duration::ZERO));
+                return self.give_back(job, Duration::ZERO);
             }
             Ok(execution) => Settlement {
                 state: match execution.outcome {
@@ -177,15 +202,15 @@ impl Shared {
                 execution: Some(execution),
             },
             // So is what it had at hand; what somebody else cancelled River knows of.
-            Err(NotRun::Cancelled) if is_stopping => return Ok(self.give_back(job, Duration::ZERO)),
-            Err(NotRun::Stopping) => return Ok(self.give_back(job, Duration::ZERO)),
-            Err(NotRun::Busy) => return Ok(self.give_back(job, NO_PLACE_FOR)),
+            Err(NotRun::Cancelled) if is_stopping => return self.give_back(job, Duration::ZERO),
+            Err(NotRun::Stopping) => return self.give_back(job, Duration::ZERO),
+            Err(NotRun::Busy) => return self.give_back(job, NO_PLACE_FOR),
             Err(NotRun::Cancelled) => Settlement {
                 state: JobState::Cancelled,
                 execution: None,
             },
             Err(NotRun::Failed) if attempt < self.options.attempts_max => {
-                return Err(NotRun::Failed.into());
+                return Worked::unrecorded(Err(NotRun::Failed.into()));
             }
             Err(NotRun::Failed) => {
                 warn!(job = %id, attempt, "a job is lost");
@@ -201,21 +226,51 @@ impl Shared {
                 }
             }
         };
-        self.record(id, attempt, settlement).await;
+        let is_recorded = self.record(id, attempt, settlement).await;
         self.clients.ended(&client);
         self.forget_log(&brought).await;
-        Ok(WorkOutcome::Complete)
+        Worked {
+            outcome: Ok(WorkOutcome::Complete),
+            is_recorded,
+        }
+    }
+
+    /// Returns once River may be told what became of this attempt: at once if it is still the one that runs; and if others
+    /// have the job by now, once they are done with it, so that it is not taken from them.
+    async fn leave_to_others(&self, river_id: i64, attempt: u32) {
+        let mut is_others = false;
+        loop {
+            let may_be_told = if is_others {
+                self.is_over(river_id).await
+            } else {
+                match self.is_running(river_id, attempt).await {
+                    Ok(false) => {
+                        is_others = true;
+                        continue;
+                    }
+                    answer => answer,
+                }
+            };
+            match may_be_told {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(cause) => {
+                    error!(river_id, %cause, "it is not known who has a job; it is asked again")
+                }
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
     }
 
     /// For another node, or another time. It uses up no attempt, and will stand where it stood.
-    fn give_back(&self, job: &Job<RunScript>, pause: Duration) -> WorkOutcome {
+    fn give_back(&self, job: &Job<RunScript>, pause: Duration) -> Worked {
         self.counters.given_back.fetch_add(1, Ordering::Relaxed);
         lock(&self.out_of_turn).push(OutOfTurn {
             river_id: job.id(),
             since: job.row.scheduled_at.as_millisecond(),
             given_back: Instant::now(),
         });
-        WorkOutcome::Snooze(pause)
+        Worked::unrecorded(Ok(WorkOutcome::Snooze(pause)))
     }
 
     /// Runs it, brings its log meanwhile, and stops it when River says so.
@@ -258,10 +313,15 @@ impl Shared {
             Some(id) => Some(id),
             None => self.id_of_river(job.id()).await?,
         };
-        if let Some(id) = known
-            && let Some((client, request)) = self.claimed(id).await?
-        {
-            return Ok(Some((id, client, request)));
+        if let Some(id) = known {
+            match self.claimed(id, job.id()).await? {
+                Claimed::Open(client, request) => return Ok(Some((id, client, request))),
+                Claimed::Settled => return Ok(None),
+                Claimed::Taken => {
+                    return Err(NoRequest::Unfit(format!("`id` {id} is another job's")));
+                }
+                Claimed::Unknown => {}
+            }
         }
         if job.args.code.is_none() {
             return Ok(None);
@@ -280,23 +340,24 @@ impl Shared {
     }
 
     /// Says for as long as it lives that this node has the job.
-    fn working(&self, river_id: i64) -> Working<'_> {
-        self.working.insert(river_id, ());
+    fn working(&self, river_id: i64, attempt: u32) -> Working<'_> {
+        self.working.insert((river_id, attempt), ());
         Working {
             all: &self.working,
-            river_id,
+            attempt: (river_id, attempt),
         }
     }
 
-    /// Records it however long the database is away; unless the node stops meanwhile, after which it is run again.
-    async fn record(&self, id: JobId, attempt: u32, settlement: Settlement) {
+    /// Records it however long the database is away; unless the node stops meanwhile, after which it is run again. False
+    /// where it came too late.
+    async fn record(&self, id: JobId, attempt: u32, settlement: Settlement) -> bool {
         loop {
             match self.finish(id, attempt, settlement.clone()).await {
-                Ok(Finished::Recorded) => return,
+                Ok(Finished::Recorded) => return true,
                 Ok(Finished::Stale) => {
                     warn!(job = %id, attempt, "a finish came too late and was refused");
                     self.counters.stale.fetch_add(1, Ordering::Relaxed);
-                    return;
+                    return false;
                 }
                 Err(StoreError::Unavailable(cause)) => {
                     error!(job = %id, %cause, "what became of a job cannot be recorded; it is tried again");
@@ -310,13 +371,13 @@ impl Shared {
 }
 
 struct Working<'a> {
-    all: &'a DashMap<i64, ()>,
-    river_id: i64,
+    all: &'a DashMap<(i64, u32), ()>,
+    attempt: (i64, u32),
 }
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        self.all.remove(&self.river_id);
+        self.all.remove(&self.attempt);
     }
 }
 

@@ -8,6 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(20);
+const SIGSTOP: i32 = 19;
+const SIGCONT: i32 = 18;
 
 #[test]
 fn any_node_runs_a_job_and_any_node_answers_for_it() {
@@ -188,22 +190,50 @@ fn a_node_that_only_seemed_dead_can_record_nothing_of_what_was_taken_from_it() {
     });
     let id = first.submit(&slow);
     eventually(SOON, "it runs", || first.state(&id) == "running");
-    const STOP: i32 = 19;
-    const CONTINUE: i32 = 18;
-    first.signal(STOP);
+    first.signal(SIGSTOP);
     let second = database.serve(&["--executors", "1"]);
     let settled = second.finished(&id);
     assert_eq!(
         (&settled["state"], &settled["attempt"]),
         (&json!("finished"), &json!(2))
     );
-    first.signal(CONTINUE);
+    first.signal(SIGCONT);
     eventually(SOON, "it serves again", || {
         first.get("/api/health/live").status == 200
     });
     thread::sleep(Duration::from_secs(1));
     assert_eq!(second.job(&id)["execution"], settled["execution"]);
     assert_eq!(first.job(&id)["execution"], settled["execution"]);
+}
+
+#[test]
+fn a_node_that_only_seemed_dead_does_not_take_a_job_from_whoever_runs_it_now() {
+    let database = Database::Postgres(Postgres::start());
+    let first = database.serve(&["--executors", "1"]);
+    let id = first.submit(&json!({
+        "code": "console.log('begun'); const until = Date.now() + 9000; while (Date.now() < until); 'ran'",
+        "limits": { "timeoutMs": 20_000 },
+    }));
+    eventually(SOON, "it runs", || {
+        first.job(&id)["log"][0]["data"] == json!(["begun"])
+    });
+    first.signal(SIGSTOP);
+    let second = database.serve(&["--executors", "1"]);
+    eventually(SOON, "the other node runs it", || {
+        second.job(&id)["attempt"] == 2
+    });
+    // Its own attempt ends while the other one's goes on.
+    first.signal(SIGCONT);
+    eventually(SOON, "it is refused", || {
+        first.metric("finishes_stale_total") == Some(1.0)
+    });
+    assert_eq!(second.state(&id), "running");
+    let job = second.finished(&id);
+    assert_eq!(
+        (&job["state"], &job["attempt"], &job["execution"]["result"]),
+        (&json!("finished"), &json!(2), &json!("ran"))
+    );
+    assert_eq!(second.metric("finishes_stale_total"), Some(0.0));
 }
 
 #[test]
