@@ -84,12 +84,12 @@ tools:
 # A Postgres that tests start themselves; and servers from which they fetch scripts as if from S3 and from Google Cloud
 # Storage, installed again when the list has changed.
 STORES := ingress/tests/stores.txt
+# What tries the API by its description.
+OPENAPI := tests/openapi/tools.txt
 tools-test:
 	@[ -n "$(wildcard /usr/lib/postgresql/*/bin/initdb)" ] || $(call ensure,initdb,postgresql)
-	@cmp -s $(STORES) target/stores/installed.txt || { \
-	  $(call ensure,python3,python3 python3-venv) && rm -rf target/stores && python3 -m venv target/stores && \
-	  target/stores/bin/pip install --quiet --disable-pip-version-check --requirement $(STORES) && \
-	  cp $(STORES) target/stores/installed.txt; }
+	@$(call packages,$(STORES),target/stores)
+	@$(call packages,$(OPENAPI),target/openapi)
 
 tools-lint:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
@@ -105,6 +105,11 @@ tools-bench:
 	@$(call ensure,nginx,nginx-light)
 	@$(call ensure,python3,python3)
 	@$(call ensure,curl,curl)
+
+# $(call packages,LIST,FOLDER): the Python packages of LIST are in FOLDER afterwards.
+packages = cmp -s $(1) $(2)/installed.txt || { \
+  $(call ensure,python3,python3 python3-venv) && rm -rf $(2) && python3 -m venv $(2) && \
+  $(2)/bin/pip install --quiet --disable-pip-version-check --requirement $(1) && cp $(1) $(2)/installed.txt; }
 
 # $(call ensure,COMMAND,PACKAGES): COMMAND is there afterwards, or it is said how to get it.
 ensure = { command -v $(1) >/dev/null || \

@@ -1,8 +1,8 @@
-//! The commands beside `serve`: one script behind the same walls, and a look at the walls themselves.
+//! The commands beside `serve`: one script behind the same walls, a look at the walls themselves, the API described.
 
-use crate::config::{RunOptions, SelftestOptions, Unfit, WallOptions};
+use crate::config::{OpenapiOptions, RunOptions, SelftestOptions, Unfit, WallOptions};
 use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
-use crate::http::execution_json;
+use crate::http::{self, execution_json};
 use crate::sandbox::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxError, WallReport, Work, remedy,
 };
@@ -99,6 +99,15 @@ fn read_source(path: &Path) -> Result<Source, CommandError> {
         .file_name()
         .map_or_else(|| "script".to_owned(), |name| name.to_string_lossy().into());
     Ok(Source { file_name, text })
+}
+
+/// Prints what there is to know of the API.
+pub fn openapi(options: &OpenapiOptions) -> Result<ExitCode, CommandError> {
+    let ceiling = options.ceilings.ceiling();
+    let defaults = options.limits.defaults(&ceiling)?;
+    let document = http::openapi(&defaults, &ceiling, true);
+    writeln!(io::stdout(), "{document:#}")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `sandpiper doctor`: every wall, and exit status 1 when they do not add up to the level asked for.

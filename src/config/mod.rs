@@ -50,6 +50,19 @@ pub enum Command {
     /// Run scripts that mean harm against these walls, or against a deployment, and say how each class of them ended;
     /// exit status 1 means that one did not end as it must
     Selftest(SelftestOptions),
+    /// Print the description of the API, OpenAPI 3.1
+    Openapi(OpenapiOptions),
+}
+
+/// For `openapi`.
+#[derive(Debug, Args)]
+pub struct OpenapiOptions {
+    /// What a script may use.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+    /// What a client may ask for.
+    #[command(flatten)]
+    pub ceilings: CeilingOptions,
 }
 
 /// For `selftest`.

@@ -2,9 +2,10 @@
 
 use super::{JobId, JsonText, Limits, LogEntry, LogSoFar, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How an execution ended. A script's failure is data, never an error of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It ran to its end and has a result.
@@ -26,7 +27,7 @@ pub enum Outcome {
 }
 
 /// A limit that ended an execution, by its name in the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Limit {
     /// Wall time.
@@ -81,7 +82,7 @@ impl Outcome {
 }
 
 /// What a script threw, in the words the API uses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScriptError {
     /// `TypeError`, …; `NonError` when something other than an Error was thrown.
@@ -105,6 +106,7 @@ pub struct ScriptError {
         default,
         deserialize_with = "null_is_a_value"
     )]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub value: Option<JsonText>,
     /// The error's `cause`, converted as a value.
     #[serde(
@@ -112,6 +114,7 @@ pub struct ScriptError {
         default,
         deserialize_with = "null_is_a_value"
     )]
+    #[schema(value_type = Option<serde_json::Value>)]
     pub cause: Option<JsonText>,
 }
 
@@ -152,7 +155,7 @@ impl ScriptError {
 }
 
 /// What a result was before it became JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum ValueType {
@@ -177,14 +180,16 @@ pub enum ValueType {
 }
 
 /// What an execution used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// From the moment the job process had its job to its last word, milliseconds; by the executor's clock.
     #[serde(serialize_with = "millis_from_micros", rename = "wallMs")]
+    #[schema(value_type = f64)]
     pub wall_micros: u64,
     /// Processor time of the job process, milliseconds; by the kernel.
     #[serde(serialize_with = "millis_from_micros", rename = "cpuMs")]
+    #[schema(value_type = f64)]
     pub cpu_micros: u64,
     /// Most JavaScript heap at any moment; where the process was killed, its peak resident memory by the kernel.
     pub peak_memory_bytes: u64,

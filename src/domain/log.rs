@@ -2,9 +2,10 @@
 
 use super::{JsonText, Timestamp};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Which console method wrote a log entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
 pub enum LogKind {
@@ -23,17 +24,20 @@ pub enum LogKind {
 }
 
 /// One line of a script's log.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct LogEntry {
     /// The console method.
     #[serde(rename = "type")]
     pub kind: LogKind,
     /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
     pub timestamp: Timestamp,
     /// How many `console.group` were open; left out when none was.
     #[serde(skip_serializing_if = "is_zero")]
+    #[schema(default = 0)]
     pub depth: u32,
     /// The arguments, a JSON array.
+    #[schema(value_type = Vec<serde_json::Value>)]
     pub data: JsonText,
 }
 

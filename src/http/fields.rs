@@ -10,9 +10,9 @@ use serde_json::value::RawValue;
 use std::fmt;
 
 /// Every field there is, for the message that refuses another.
-const NAMES: &str =
+pub(super) const NAMES: &str =
     "code, file, globals, input, kind, language, limits, priority, runAt, seed, source";
-const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
+pub(super) const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
 /// Members of one object that are looked at; no object here may have as many.
 const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
 
@@ -224,17 +224,10 @@ fn limits(given: Given<'_>) -> Result<RequestedLimits, Problem> {
 
 /// A limit that is no whole number, or negative, is a wrong value; one beyond 64 bits is a whole number above any ceiling.
 fn limit(name: &str, value: &RawValue) -> Result<u64, Problem> {
-    const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
-    if let Ok(whole) = serde_json::from_str::<u64>(value.get()) {
-        return Ok(whole);
-    }
-    match serde_json::from_str::<f64>(value.get()) {
-        Ok(number) if number >= TWO_TO_THE_64 => Ok(u64::MAX),
-        // `2e3` is a whole number too.
-        Ok(number) if number >= 0.0 && number.fract() == 0.0 => {
-            Ok(format!("{number:.0}").parse().unwrap_or(u64::MAX))
-        }
-        _ => {
+    match whole_number(value.get()) {
+        Some(Whole::Positive(limit)) => Ok(limit),
+        Some(Whole::Beyond) => Ok(u64::MAX),
+        Some(Whole::Negative(_)) | None => {
             let field = format!("limits.{name}");
             let detail = format!("`{field}` must be a whole number, 1 or more");
             Err(Problem::invalid_field(&field, detail))
@@ -242,17 +235,53 @@ fn limit(name: &str, value: &RawValue) -> Result<u64, Problem> {
     }
 }
 
+/// A whole number in JSON, which may be written as `2e3` or `2.0` too.
+enum Whole {
+    Positive(u64),
+    Negative(i64),
+    /// Of more than 64 bits, and positive.
+    Beyond,
+}
+
+fn whole_number(text: &str) -> Option<Whole> {
+    const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
+    let text = text.trim();
+    if let Ok(whole) = text.parse() {
+        return Some(Whole::Positive(whole));
+    }
+    if let Ok(whole) = text.parse() {
+        return Some(Whole::Negative(whole));
+    }
+    let number: f64 = serde_json::from_str(text).ok()?;
+    if number.fract() != 0.0 {
+        return None;
+    }
+    if number >= TWO_TO_THE_64 {
+        return Some(Whole::Beyond);
+    }
+    let whole = format!("{number:.0}");
+    let positive = whole.parse().ok().map(Whole::Positive);
+    positive.or_else(|| whole.parse().ok().map(Whole::Negative))
+}
+
 fn seed(given: Given<'_>) -> Result<u64, Problem> {
     let json = given.json("seed")?;
-    let text = json.as_str().trim();
-    text.parse::<u64>()
-        .or_else(|_| text.parse::<i64>().map(i64::cast_unsigned))
-        .map_err(|_| Problem::invalid_field("seed", "`seed` must be a whole number of 64 bits"))
+    match whole_number(json.as_str()) {
+        Some(Whole::Positive(seed)) => Ok(seed),
+        Some(Whole::Negative(seed)) => Ok(seed.cast_unsigned()),
+        Some(Whole::Beyond) | None => Err(Problem::invalid_field(
+            "seed",
+            "`seed` must be a whole number of 64 bits",
+        )),
+    }
 }
 
 fn priority(given: Given<'_>) -> Result<Priority, Problem> {
     let json = given.json("priority")?;
-    let number = json.as_str().trim().parse().ok();
+    let number = match whole_number(json.as_str()) {
+        Some(Whole::Positive(number)) => u8::try_from(number).ok(),
+        _ => None,
+    };
     number.and_then(Priority::new).ok_or_else(|| {
         let detail = format!(
             "`priority` must be a whole number from 1, which is first, to {}",

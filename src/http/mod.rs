@@ -7,6 +7,7 @@ mod body;
 mod client;
 mod fields;
 mod form;
+mod openapi;
 mod prefer;
 mod problem;
 mod process_stats;
@@ -17,6 +18,7 @@ mod submission;
 mod unread;
 mod view;
 
+pub use openapi::document as openapi;
 pub use request_id::tag as request_id;
 pub use routes::configure;
 pub use streams::Streams;

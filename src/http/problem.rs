@@ -47,6 +47,58 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub(crate) const ALL: [Self; 28] = [
+        Self::InvalidJson,
+        Self::InvalidBody,
+        Self::InvalidField,
+        Self::UnknownField,
+        Self::MissingCode,
+        Self::NotFound,
+        Self::JobNotFound,
+        Self::ScriptNotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTimeout,
+        Self::JobAlreadyFinal,
+        Self::JobExpired,
+        Self::BodyTooLarge,
+        Self::CodeTooLarge,
+        Self::UnsupportedMediaType,
+        Self::LimitAboveCeiling,
+        Self::Unsupported,
+        Self::IdempotencyKeyReused,
+        Self::ClientQueueFull,
+        Self::TooManyStreams,
+        Self::Internal,
+        Self::SourceMissing,
+        Self::QueueFull,
+        Self::StoreFull,
+        Self::StoreUnavailable,
+        Self::Draining,
+        Self::IsolationLost,
+        Self::QueueWaitExceeded,
+    ];
+
+    /// The status of its answer.
+    pub(crate) fn status(self) -> u16 {
+        self.row().0
+    }
+
+    /// Its name in the API.
+    pub(crate) fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    /// What it means.
+    pub(crate) fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether its answer says when it is worth trying again.
+    pub(crate) fn says_when(self) -> bool {
+        matches!(self.status(), 429 | 503 | 504)
+    }
+
     /// The table: status, name, title.
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
@@ -310,6 +362,37 @@ impl From<ScriptRefusal> for Problem {
                 Self::new(Code::CodeTooLarge, detail).with("bound", most)
             }
             ScriptRefusal::InvalidField { field, .. } => Self::invalid_field(&field, detail),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_code_is_among_all_of_them_and_has_a_name_of_its_own() {
+        let source = include_str!("problem.rs");
+        let variants = source
+            .split("enum Code {")
+            .nth(1)
+            .and_then(|rest| rest.split('}').next())
+            .map(|variants| {
+                variants
+                    .split(',')
+                    .filter(|name| !name.trim().is_empty())
+                    .count()
+            });
+        assert_eq!(variants, Some(Code::ALL.len()));
+        let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        let readme = include_str!("../../README.md");
+        for name in names {
+            assert!(
+                readme.contains(&format!("`{name}`")),
+                "{name} is not in the README"
+            );
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 use std::fs;
+use utoipa::ToSchema;
 
 /// Megabytes, as numbers. The names after `rss` are those of the system this one replaces.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MemoryView {
     /// Resident, all in all.

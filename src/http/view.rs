@@ -1,4 +1,5 @@
 //! What the API shows. The stored job is never serialised directly: a field is public because it stands here.
+#![allow(unused_qualifications)] // in what utoipa derives
 
 use crate::actors::answers::JobNow;
 use crate::domain::{
@@ -6,22 +7,31 @@ use crate::domain::{
     ScriptError, Timestamp, Usage, ValueType,
 };
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// An execution. The first five fields are those of the system this one replaces, by name and meaning.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ExecutionView<'a> {
-    /// `success` or `error`.
-    status: &'static str,
+    status: StatusWord,
+    /// The value, as JSON; null where there is none.
+    #[schema(value_type = Option<serde_json::Value>)]
     result: Option<&'a JsonText>,
     /// `false`, or what went wrong.
     error: ErrorView<'a>,
+    /// What it logged, oldest first; of a long log, head and tail.
+    #[schema(value_type = Vec<LogEntry>)]
     log: &'a [LogEntry],
     /// Whole milliseconds of wall time.
     execution_time: u64,
+    #[schema(value_type = String, format = Uuid)]
     id: JobId,
     outcome: Outcome,
     result_type: Option<ValueType>,
+    #[schema(value_type = Usage)]
     usage: &'a Usage,
     limits: LimitsView,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,8 +42,39 @@ pub(super) struct ExecutionView<'a> {
     log_dropped_at: Option<usize>,
 }
 
+/// Whether it succeeded.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum StatusWord {
+    Success,
+    Error,
+}
+
 #[derive(Debug)]
 struct ErrorView<'a>(Option<&'a ScriptError>);
+
+impl PartialSchema for ErrorView<'_> {
+    fn schema() -> RefOr<Schema> {
+        let nothing = ObjectBuilder::new()
+            .schema_type(Type::Boolean)
+            .enum_values(Some([false]));
+        OneOfBuilder::new()
+            .item(nothing)
+            .item(Ref::from_schema_name("ScriptError"))
+            .into()
+    }
+}
+
+impl ToSchema for ErrorView<'_> {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ErrorView")
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push(("ScriptError".to_owned(), ScriptError::schema()));
+        ScriptError::schemas(schemas);
+    }
+}
 
 impl Serialize for ErrorView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -45,7 +86,7 @@ impl Serialize for ErrorView<'_> {
 }
 
 /// What an execution was allowed, with what is the same for all.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LimitsView {
     timeout_ms: u32,
@@ -69,7 +110,11 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
     fn from(execution: &'a Execution) -> Self {
         let succeeded = execution.outcome == Outcome::Succeeded;
         Self {
-            status: if succeeded { "success" } else { "error" },
+            status: if succeeded {
+                StatusWord::Success
+            } else {
+                StatusWord::Error
+            },
             result: execution.result.as_ref(),
             error: ErrorView(execution.error.as_ref()),
             log: &execution.log,
@@ -87,17 +132,23 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
 }
 
 /// A job, whole.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobView<'a> {
+    #[schema(value_type = String, format = Uuid)]
     id: JobId,
     state: JobState,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Only where the client gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     run_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     attempt: u32,
     /// 1 is next; only while the job is queued.
@@ -105,6 +156,7 @@ pub(super) struct JobView<'a> {
     queue_position: Option<usize>,
     /// What it has logged so far; only while the job is running.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<LogEntry>>, nullable = false)]
     log: Option<Vec<&'a LogEntry>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_dropped: Option<u64>,
@@ -139,17 +191,23 @@ impl<'a> From<&'a JobNow> for JobView<'a> {
 }
 
 /// A job in a list: how it ended, but not what it said, so that a page of them is bounded.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobSummary {
+    #[schema(value_type = String, format = Uuid)]
     id: JobId,
     state: JobState,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Only where the client gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
     run_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,11 +231,12 @@ impl From<&Job> for JobSummary {
 }
 
 /// A page of jobs, newest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobPageView {
     pub(super) jobs: Vec<JobSummary>,
     /// Pass it as `cursor` for the next page; null on the last one.
+    #[schema(value_type = Option<String>, format = Uuid)]
     pub(super) next_cursor: Option<JobId>,
 }
 

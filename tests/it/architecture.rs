@@ -40,6 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("landlock", &["sandbox"]),
     ("actix::", &["actors", "app"]),
     ("prometheus_client", &["http"]),
+    ("utoipa", &["http", "domain", "sandbox"]),
     ("dashmap", &["store", "http"]),
     ("riverqueue", &["store"]),
     ("sqlx", &["store"]),

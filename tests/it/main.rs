@@ -23,6 +23,7 @@ mod hostile;
 mod jobs;
 mod limits;
 mod metrics;
+mod openapi;
 mod promises;
 mod queueing;
 mod raw;

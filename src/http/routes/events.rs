@@ -28,7 +28,22 @@ const COME_AGAIN_MS: u32 = 1_000;
 /// Bytes of events that are handed over at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// The stream.
+/// What the job does and logs, as it comes.
+#[utoipa::path(
+    get,
+    operation_id = "followJob", path = "/api/jobs/{id}/events",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was told"),
+    ),
+    responses((
+        status = 200,
+        description = "Server-sent events: `state` and `end` with a job without its execution, `log` with one entry of its log",
+        body = String,
+        content_type = "text/event-stream"
+    ))
+)]
 pub(super) async fn follow(
     api: Data<Api>,
     request: HttpRequest,

@@ -10,10 +10,12 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct HealthView {
     status: &'static str,
+    #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
     memory: MemoryView,
     /// Seconds.
@@ -22,7 +24,8 @@ struct HealthView {
     processes: usize,
 }
 
-/// How much it takes.
+/// How much it takes: memory, uptime, processes.
+#[utoipa::path(get, operation_id = "getHealth", path = "/api/health", tag = "service", responses((status = 200, description = "Numbers for people", body = HealthView)))]
 pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let uptime = api.started.elapsed().as_secs_f64();
     let view = HealthView {
@@ -35,35 +38,37 @@ pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &view)
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct LiveView {
     status: &'static str,
 }
 
 /// It answers, so it lives.
+#[utoipa::path(get, operation_id = "getLiveness", path = "/api/health/live", tag = "service", responses((status = 200, description = "It lives", body = LiveView)))]
 pub(super) async fn live() -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &LiveView { status: "UP" })
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ReadyView<'a> {
     /// `UP`, `DEGRADED` (some executors have no sandbox) or `DOWN` (no new work is taken).
     status: &'static str,
     reasons: Vec<Reason>,
     isolation: &'a str,
+    #[schema(value_type = Vec<WallReport>)]
     walls: &'a [WallReport],
     executors: ExecutorsView,
     queue: QueueView,
     executions: ExecutionsView,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Reason {
     code: &'static str,
     detail: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ExecutorsView {
     total: usize,
     ready: usize,
@@ -74,13 +79,13 @@ struct ExecutorsView {
     zygotes_replaced: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct QueueView {
     interactive: usize,
     background: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ExecutionsView {
     /// Job processes that died or broke the protocol.
     crashed: u64,
@@ -89,6 +94,15 @@ struct ExecutionsView {
 }
 
 /// It takes work, or not and why.
+#[utoipa::path(
+    get,
+    operation_id = "getReadiness", path = "/api/health/ready",
+    tag = "service",
+    responses(
+        (status = 200, description = "It takes work", body = ReadyView<'_>),
+        (status = 503, description = "It takes none, for these reasons", body = ReadyView<'_>),
+    )
+)]
 pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let status = api.dispatcher.status();
     let (word, code) = verdict(&status);

@@ -19,7 +19,28 @@ const PAGE_MAX: usize = 200;
 /// When to look again at a job that has not ended, seconds.
 const LOOK_AGAIN_SECONDS: &str = "1";
 
-/// 202 and where to look; with `Prefer: wait`, 200 if it ends in time.
+/// Accepts it, to be run later: 202 and where to look; with `Prefer: wait`, 200 if it ends in time.
+#[utoipa::path(
+    post,
+    operation_id = "submitJob", path = "/api/jobs",
+    tag = "run",
+    params(("file" = Option<String>, Query, description = "As `file` in the body")),
+    responses(
+        (status = 200, description = "It has ended: it was waited for, or accepted before", body = JobView<'_>,
+            headers(
+                ("Location" = String, description = "Where the job is"),
+                ("Preference-Applied" = String, description = "The wait that was granted"),
+                ("Idempotency-Replayed" = String, description = "`true`, where it was accepted before"),
+            )),
+        (status = 202, description = "Accepted", body = JobView<'_>,
+            headers(
+                ("Location" = String, description = "Where the job is"),
+                ("Retry-After" = u64, description = "When to look, seconds"),
+                ("Preference-Applied" = String, description = "The wait that was granted"),
+                ("Idempotency-Replayed" = String, description = "`true`, where it was accepted before"),
+            )),
+    )
+)]
 pub(super) async fn submit(
     api: Data<Api>,
     request: HttpRequest,
@@ -53,6 +74,24 @@ pub(super) async fn submit(
 }
 
 /// The job as it stands; with `Prefer: wait`, once it has ended.
+#[utoipa::path(
+    get,
+    operation_id = "getJob", path = "/api/jobs/{id}",
+    tag = "jobs",
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
+    ),
+    responses(
+        (status = 200, description = "As it stands", body = JobView<'_>,
+            headers(
+                ("ETag" = String, description = "Of everything that can change"),
+                ("Retry-After" = u64, description = "When to look again, seconds, while it has not ended"),
+                ("Preference-Applied" = String, description = "The wait that was granted"),
+            )),
+        (status = 304, description = "It stands as it stood"),
+    )
+)]
 pub(super) async fn show(
     api: Data<Api>,
     request: HttpRequest,
@@ -87,7 +126,18 @@ pub(super) struct PageQuery {
     cursor: Option<String>,
 }
 
-/// Newest first, a page at a time.
+/// Lists jobs, newest first, a page at a time.
+#[utoipa::path(
+    get,
+    operation_id = "listJobs", path = "/api/jobs",
+    tag = "jobs",
+    params(
+        ("state" = Option<JobState>, Query, description = "Only jobs in this state"),
+        ("limit" = Option<u32>, Query, description = "Jobs of a page; 50 if nothing is said", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before", format = Uuid),
+    ),
+    responses((status = 200, description = "A page", body = JobPageView))
+)]
 pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let query = list_query(request.query_string())?;
     let page = api.dispatcher.list(query).await?;
@@ -131,6 +181,13 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
 }
 
 /// Stops the job, and answers once it has stopped.
+#[utoipa::path(
+    delete,
+    operation_id = "cancelJob", path = "/api/jobs/{id}",
+    tag = "jobs",
+    params(("id" = String, Path, format = Uuid)),
+    responses((status = 200, description = "It has stopped, or is stopping", body = JobView<'_>))
+)]
 pub(super) async fn cancel(api: Data<Api>, path: Path<String>) -> Result<HttpResponse, Problem> {
     match api.dispatcher.cancel(id_of(&path)?).await? {
         Cancelled::Done(job) => show_job(

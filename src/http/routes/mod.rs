@@ -1,5 +1,6 @@
 //! One file a resource. Each handler extracts, makes one call on the handle, and shows a view.
 
+mod description;
 mod events;
 mod execute;
 mod health;
@@ -15,6 +16,36 @@ use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, HttpResponse, HttpResponseBuilder, Responder, Route, guard};
 use serde::Serialize;
+use utoipa::OpenApi;
+
+/// Every route, described.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Sandpiper", description = "Runs JavaScript that nobody trusts: every execution in a process of its own."),
+    paths(
+        info::show,
+        health::show,
+        health::live,
+        health::ready,
+        netcheck::check,
+        nodes::list,
+        scripts::list,
+        scripts::show,
+        execute::execute,
+        jobs::submit,
+        jobs::list,
+        jobs::show,
+        jobs::cancel,
+        events::follow,
+    ),
+    tags(
+        (name = "run", description = "Run a script, now or later"),
+        (name = "jobs", description = "What became of it"),
+        (name = "scripts", description = "Examples"),
+        (name = "service", description = "How the service is"),
+    )
+)]
+pub(super) struct Described;
 
 /// Adds every route.
 pub fn configure(config: &mut ServiceConfig) {
@@ -37,6 +68,9 @@ pub fn configure(config: &mut ServiceConfig) {
         )
         .service(resource("/api/jobs/{id}/events", "GET, HEAD").get(events::follow))
         .service(resource("/api/nodes", "GET, HEAD").get(nodes::list))
+        .service(resource("/api/openapi.json", "GET, HEAD").get(description::json))
+        .service(resource("/api/docs", "GET, HEAD").get(description::page))
+        .service(resource("/api/docs.css", "GET, HEAD").get(description::style))
         .service(resource("/metrics", "GET, HEAD").get(metrics::show))
         .service(resource("/api/scripts", "GET, HEAD").get(scripts::list))
         .service(resource("/api/scripts/{name}", "GET, HEAD").get(scripts::show))

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use utoipa::ToSchema;
 
 const PORT_DEFAULT: u16 = 443;
 const SERVICE_TRIES_FOR: Duration = Duration::from_secs(2);
@@ -20,7 +21,7 @@ struct NetCheckQuery {
     port: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct NetCheckView {
     /// What holds for scripts: `restricted` or `allowed`.
     status: &'static str,
@@ -30,12 +31,20 @@ struct NetCheckView {
     service: SideView,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct SideView {
     status: &'static str,
     detail: String,
 }
 
+/// Whether the network can be reached, from a job process and from the service: both really try.
+#[utoipa::path(
+    get,
+    operation_id = "checkNetwork", path = "/api/netcheck",
+    tag = "service",
+    params(("port" = Option<u16>, Query, description = "The port to try", minimum = 1, maximum = 65_535)),
+    responses((status = 200, description = "What they found", body = NetCheckView))
+)]
 pub(super) async fn check(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let port = port_of(request.query_string())?;
     let target = SocketAddr::new(api.bounds.netcheck_host, port);

@@ -8,26 +8,32 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NodesView {
     nodes: Vec<NodeView>,
     /// Milliseconds that the job has waited that has waited longest; null where none waits, or where it is not known.
+    #[schema(value_type = Option<u64>)]
     oldest_queued_ms: Option<u128>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NodeView {
     id: String,
     /// The one that answers.
     is_this: bool,
+    #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     seen_at: Timestamp,
     executors: usize,
 }
 
+/// The processes that run jobs of this service's store.
+#[utoipa::path(get, operation_id = "listNodes", path = "/api/nodes", tag = "service", responses((status = 200, description = "Those that live", body = NodesView)))]
 pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let nodes = api.dispatcher.nodes().await?;
     let this = nodes.this;

@@ -8,8 +8,9 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ScriptView<'a> {
     name: &'a str,
     description: &'a str,
@@ -17,12 +18,13 @@ struct ScriptView<'a> {
     bytes: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ScriptListView<'a> {
     scripts: Vec<ScriptView<'a>>,
 }
 
-/// What there is.
+/// The example scripts.
+#[utoipa::path(get, operation_id = "listScripts", path = "/api/scripts", tag = "scripts", responses((status = 200, description = "The example scripts", body = ScriptListView<'_>)))]
 pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let scripts = api.scripts.iter().map(|example| ScriptView {
         name: &example.source.file_name,
@@ -36,7 +38,14 @@ pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &view)
 }
 
-/// One of them, as text.
+/// An example script, as text.
+#[utoipa::path(
+    get,
+    operation_id = "getScript", path = "/api/scripts/{name}",
+    tag = "scripts",
+    params(("name" = String, Path, description = "Of `GET /api/scripts`")),
+    responses((status = 200, description = "Its text", body = String, content_type = "text/javascript; charset=utf-8"))
+)]
 pub(super) async fn show(api: Data<Api>, name: Path<String>) -> Result<HttpResponse, Problem> {
     let Some(example) = api.scripts.get(&name) else {
         return Err(script_not_found(&name));

@@ -1,0 +1,96 @@
+//! The API, described: OpenAPI 3.1, made from the types of the answers, from the bounds of this service, and from the table
+//! of problems.
+
+mod page;
+mod refusals;
+mod requests;
+
+pub(super) use page::{STYLE, page};
+
+use super::routes::Described;
+use crate::domain::{Ceiling, Limits};
+use serde_json::{Value, json};
+use utoipa::OpenApi as _;
+
+/// Where the schemas are.
+const SCHEMAS: &str = "/components/schemas";
+
+/// The description of a service with these limits.
+#[must_use]
+pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Value {
+    // Made of strings and numbers: writing it to memory cannot fail.
+    let described = serde_json::to_string(&Described::openapi()).unwrap_or_default();
+    // The types are views of what the API calls by its own names.
+    let described = described.replace("View\"", "\"");
+    let mut document: Value = serde_json::from_str(&described).unwrap_or_default();
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    if let Some(schemas) = document.pointer_mut(SCHEMAS).and_then(Value::as_object_mut) {
+        schemas.extend(requests::schemas(defaults, ceiling, with_source));
+        schemas.insert("Problem".to_owned(), refusals::problem());
+    }
+    let paths = document["paths"].as_object_mut();
+    for (path, methods) in paths.into_iter().flatten() {
+        for (method, operation) in methods.as_object_mut().into_iter().flatten() {
+            complete(path, method, operation);
+        }
+    }
+    document
+}
+
+/// Adds to an operation what its handler does not say.
+fn complete(path: &str, method: &str, operation: &mut Value) {
+    if let Some(responses) = operation["responses"].as_object_mut() {
+        for (status, response) in refusals::responses(method, path) {
+            responses.entry(status).or_insert(response);
+        }
+    }
+    let request = match (method, path) {
+        ("post", "/api/execute") => "ExecuteRequest",
+        ("post", _) => "JobRequest",
+        _ => "",
+    };
+    if !request.is_empty() {
+        let schema = json!({ "$ref": format!("#{SCHEMAS}/{request}") });
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": schema } },
+        });
+    }
+    let is_waited_for = matches!(
+        (method, path),
+        ("post", "/api/jobs") | ("get", "/api/jobs/{id}")
+    );
+    if is_waited_for {
+        add_parameter(operation, prefer());
+    }
+    if (method, path) == ("post", "/api/jobs") {
+        add_parameter(operation, requests::idempotency_key());
+        for status in ["200", "202"] {
+            operation["responses"][status]["links"] = links();
+        }
+    }
+}
+
+fn add_parameter(operation: &mut Value, parameter: Value) {
+    if operation["parameters"].is_null() {
+        operation["parameters"] = json!([]);
+    }
+    if let Some(parameters) = operation["parameters"].as_array_mut() {
+        parameters.push(parameter);
+    }
+}
+
+/// What can be done with a job that was accepted.
+fn links() -> Value {
+    let link = |operation: &str| json!({ "operationId": operation, "parameters": { "id": "$response.body#/id" } });
+    json!({ "get": link("getJob"), "cancel": link("cancelJob"), "follow": link("followJob") })
+}
+
+fn prefer() -> Value {
+    json!({
+        "name": "Prefer",
+        "in": "header",
+        "description": "`wait=N` holds the answer back until the job has ended, for N seconds at most.",
+        "schema": { "type": "string", "examples": ["wait=10"] },
+    })
+}

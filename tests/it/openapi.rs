@@ -1,0 +1,344 @@
+//! The description of the API: complete, and true of the service that gives it.
+
+use crate::support::{Answer, Service, eventually};
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+/// Routes that are not the API's.
+const OTHERS: [&str; 4] = [
+    "/metrics",
+    "/api/openapi.json",
+    "/api/docs",
+    "/api/docs.css",
+];
+
+/// The description, as its own service gives it.
+struct Description(Value);
+
+impl Description {
+    fn of(service: &Service) -> Self {
+        let answer = service.get("/api/openapi.json");
+        assert_eq!(answer.header("content-type"), "application/json");
+        Self(answer.json())
+    }
+
+    /// An answer to this request is one that is described: its status, its type, each of its fields.
+    fn assert_describes(&self, method: &str, path: &str, answer: &Answer) {
+        let what = format!("{method} {path} {}: {}", answer.status, answer.text);
+        let response = &self.0["paths"][path][method]["responses"][answer.status.to_string()];
+        assert!(response.is_object(), "this status is not described: {what}");
+        let content = response["content"].as_object();
+        let kind = answer.header("content-type");
+        let Some(schema) = content.and_then(|content| Some(&content.get(kind)?["schema"])) else {
+            assert!(
+                content.is_none() && answer.text.is_empty(),
+                "{kind}: {what}"
+            );
+            return;
+        };
+        if kind.contains("json") {
+            let problems: Vec<String> = self
+                .strictly(schema)
+                .iter_errors(&answer.json())
+                .map(|error| format!("{error} at {}", error.instance_path()))
+                .collect();
+            assert!(problems.is_empty(), "{problems:?}: {what}");
+        }
+    }
+
+    /// By which no field is right that is not named.
+    fn strictly(&self, schema: &Value) -> Validator {
+        let mut components = self.0["components"].clone();
+        for schema in components["schemas"].as_object_mut().unwrap().values_mut() {
+            if schema["type"] == "object" && schema["properties"].is_object() {
+                schema["additionalProperties"] = false.into();
+            }
+        }
+        let mut whole = schema.clone();
+        whole["components"] = components;
+        jsonschema::draft202012::new(&whole).unwrap()
+    }
+}
+
+#[test]
+fn every_route_is_described_with_its_methods_and_nothing_else_is() {
+    let source = std::fs::read_to_string("src/http/routes/mod.rs").unwrap();
+    let mut routes = BTreeSet::new();
+    for part in source.split("resource(\"").skip(1) {
+        let mut quoted = part.split('"');
+        let (path, methods) = (quoted.next().unwrap(), quoted.nth(1).unwrap());
+        if OTHERS.contains(&path) {
+            continue;
+        }
+        for method in methods.split(", ").filter(|method| *method != "HEAD") {
+            routes.insert((path.to_owned(), method.to_lowercase()));
+        }
+    }
+    assert!(routes.len() > 10, "{routes:?}");
+    let description = Description::of(&Service::start());
+    let described: BTreeSet<(String, String)> = description.0["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().unwrap().keys();
+            methods.map(|method| (path.clone(), method.clone()))
+        })
+        .collect();
+    assert_eq!(described, routes);
+    let text = description.0.to_string();
+    assert_eq!(description.0["openapi"], "3.1.0");
+    assert_eq!(description.0["info"]["version"], env!("CARGO_PKG_VERSION"));
+    // Every operation has a name of its own, every reference leads somewhere.
+    let operations = text.matches("\"operationId\":").count();
+    let names: BTreeSet<&str> = text
+        .split("\"operationId\":\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(names.len() >= routes.len() && operations >= routes.len());
+    for reference in text.split("\"$ref\":\"#").skip(1) {
+        let pointer = reference.split('"').next().unwrap();
+        assert!(description.0.pointer(pointer).is_some(), "{pointer}");
+    }
+}
+
+#[test]
+fn what_the_service_answers_is_what_is_described() {
+    let service = Service::start();
+    let description = Description::of(&service);
+    for path in [
+        "/api",
+        "/api/health",
+        "/api/health/live",
+        "/api/health/ready",
+        "/api/netcheck",
+        "/api/nodes",
+        "/api/scripts",
+        "/api/jobs",
+    ] {
+        description.assert_describes("get", path, &service.get(path));
+    }
+    for code in [
+        "1",
+        "'text'",
+        "({ a: [1, null, { b: 2n }] })",
+        "undefined",
+        "new Map([[1, 2]])",
+        "console.log('a'); console.group('g'); console.table([{ a: 1 }]); console.error(new Error('x')); console.time('t'); console.timeEnd('t')",
+        "throw new TypeError('no')",
+        "throw null",
+        "throw { any: 'thing' }",
+        "throw new Error('outer', { cause: { why: 1 } })",
+        "(",
+        "for (;;);",
+        "const a = []; for (;;) a.push('x'.repeat(1000));",
+        "(function f() { f() })()",
+        "'x'.repeat(2_000_000)",
+        "for (let n = 0; n < 200; n += 1) console.log('x'.repeat(20_000));",
+    ] {
+        let body = json!({ "code": code, "limits": { "timeoutMs": 500 } });
+        let answer = service.post("/api/execute", &body);
+        assert_eq!(answer.status, 200);
+        description.assert_describes("post", "/api/execute", &answer);
+    }
+    let wait = [("prefer", "wait=20")];
+    let done = service.post_with("/api/jobs", &wait, &json!({ "code": "console.log(1); 2" }));
+    assert_eq!(done.status, 200);
+    description.assert_describes("post", "/api/jobs", &done);
+    let endless = json!({ "code": "console.log(1); for (;;);", "limits": { "timeoutMs": 30_000 } });
+    let accepted = service.post("/api/jobs", &endless);
+    assert_eq!(accepted.status, 202);
+    description.assert_describes("post", "/api/jobs", &accepted);
+    let id = accepted.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/api/jobs/{id}");
+    eventually(SOON, "it has logged", || {
+        service.get(&path).json()["log"][0].is_object()
+    });
+    let running = service.get(&path);
+    description.assert_describes("get", "/api/jobs/{id}", &running);
+    let tag = running.header("etag");
+    let unchanged = service.get_with(&path, &[("if-none-match", tag)]);
+    assert_eq!(unchanged.status, 304);
+    description.assert_describes("get", "/api/jobs/{id}", &unchanged);
+    description.assert_describes("delete", "/api/jobs/{id}", &service.delete(&path));
+    description.assert_describes("delete", "/api/jobs/{id}", &service.delete(&path));
+    description.assert_describes("get", "/api/jobs/{id}", &service.get(&path));
+    description.assert_describes(
+        "get",
+        "/api/jobs/{id}/events",
+        &service.get(&format!("{path}/events")),
+    );
+    description.assert_describes("get", "/api/jobs", &service.get("/api/jobs"));
+    let script = service.get("/api/scripts").json()["scripts"][0]["name"].clone();
+    let script = service.get(&format!("/api/scripts/{}", script.as_str().unwrap()));
+    description.assert_describes("get", "/api/scripts/{name}", &script);
+}
+
+#[test]
+fn what_the_service_refuses_is_what_is_described() {
+    let service = Service::start();
+    let description = Description::of(&service);
+    let mut codes = BTreeSet::new();
+    let mut refused = |method: &str, path: &str, answer: &Answer| {
+        assert!(answer.status >= 400, "{}", answer.text);
+        description.assert_describes(method, path, answer);
+        codes.insert(answer.code());
+    };
+    for path in ["/api/execute", "/api/jobs"] {
+        for body in [
+            "{",
+            "[]",
+            "{}",
+            r#"{"code":1}"#,
+            r#"{"code":"1","foo":2}"#,
+            r#"{"code":"1","limits":{"timeoutMs":0}}"#,
+            r#"{"code":"1","limits":{"timeoutMs":1e9}}"#,
+            r#"{"code":"1","kind":"module"}"#,
+            r#"{"file":"none.js"}"#,
+            r#"{"code":"1","priority":9}"#,
+            r#"{"code":"1","runAt":"soon"}"#,
+        ] {
+            let json = [("content-type", "application/json")];
+            refused(
+                "post",
+                path,
+                &service.post_raw(path, &json, body.as_bytes()),
+            );
+        }
+        let form = [("content-type", "multipart/form-data; boundary=x")];
+        refused("post", path, &service.post_raw(path, &form, b"nonsense"));
+        let text = [("content-type", "text/plain")];
+        refused("post", path, &service.post_raw(path, &text, b"1"));
+        let long = json!({ "code": " ".repeat(1_100_000) });
+        refused("post", path, &service.post(path, &long));
+        let longer = json!({ "code": " ".repeat(3_000_000) });
+        refused("post", path, &service.post(path, &longer));
+    }
+    let keyed = |code: &str| {
+        let key = [("idempotency-key", "k")];
+        service.post_with("/api/jobs", &key, &json!({ "code": code }))
+    };
+    keyed("1");
+    refused("post", "/api/jobs", &keyed("2"));
+    let delayed = json!({ "code": "1", "priority": 1 });
+    refused("post", "/api/jobs", &service.post("/api/jobs", &delayed));
+    let unknown = "/api/jobs/01890a5d-ac96-774b-bcce-b302099a8057";
+    refused("get", "/api/jobs/{id}", &service.get(unknown));
+    refused("delete", "/api/jobs/{id}", &service.delete(unknown));
+    refused(
+        "get",
+        "/api/jobs/{id}/events",
+        &service.get(&format!("{unknown}/events")),
+    );
+    refused("get", "/api/jobs", &service.get("/api/jobs?state=done"));
+    refused("get", "/api/netcheck", &service.get("/api/netcheck?port=0"));
+    refused(
+        "get",
+        "/api/scripts/{name}",
+        &service.get("/api/scripts/none.js"),
+    );
+    let done = service.submit(&json!({ "code": "1" }));
+    service.finished(&done);
+    refused(
+        "delete",
+        "/api/jobs/{id}",
+        &service.delete(&format!("/api/jobs/{done}")),
+    );
+    assert!(codes.len() >= 14, "{codes:?}");
+}
+
+#[test]
+fn limits_are_described_as_this_service_grants_them() {
+    let service = Service::start_with(&["--timeout-ms", "700", "--timeout-ms-ceiling", "900"]);
+    let description = Description::of(&service);
+    let limits = &description.0["components"]["schemas"]["RequestedLimits"]["properties"];
+    assert_eq!(limits["timeoutMs"]["default"], 700);
+    assert_eq!(limits["timeoutMs"]["maximum"], 900);
+    assert_eq!(limits["timeoutMs"]["minimum"], 1);
+    // Where no ingress fetches scripts there is no field for it.
+    let request = &description.0["components"]["schemas"]["JobRequest"]["properties"];
+    assert!(request["code"].is_object() && request["source"].is_null());
+}
+
+#[test]
+fn the_description_can_be_had_without_a_service() {
+    let output = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        .arg("openapi")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut served = Description::of(&Service::start()).0;
+    // That of a service has no `source` where it is not set up for one; this one has all there is.
+    assert!(printed["components"]["schemas"]["JobRequest"]["properties"]["source"].is_object());
+    let mut printed = printed;
+    for description in [&mut printed, &mut served] {
+        description["components"]["schemas"]["JobRequest"] = Value::Null;
+        description["components"]["schemas"]["ExecuteRequest"] = Value::Null;
+    }
+    assert_eq!(printed, served);
+}
+
+#[test]
+fn the_description_as_a_page_needs_no_script_and_nothing_from_elsewhere() {
+    let service = Service::start();
+    let page = service.get("/api/docs");
+    assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"));
+    assert!(!page.text.contains("<script") && !page.text.contains("style="));
+    assert!(!page.text.contains("http://") && !page.text.contains("https://"));
+    for said in [
+        "/api/jobs/{id}/events",
+        "client_queue_full",
+        "timeoutMs",
+        "Idempotency-Key",
+    ] {
+        assert!(page.text.contains(said), "{said}");
+    }
+    // Every link leads somewhere.
+    for link in page.text.split("href=\"#").skip(1) {
+        let id = link.split('"').next().unwrap();
+        assert!(page.text.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    assert_eq!(
+        service.get("/api/docs.css").header("content-type"),
+        "text/css; charset=utf-8"
+    );
+}
+
+#[test]
+fn requests_made_up_from_the_description_find_no_fault() {
+    let tool = Path::new("target/openapi/bin/schemathesis");
+    assert!(tool.exists(), "`make tools-test` installs it");
+    let folder = crate::stores::Folder::new();
+    let store = format!("sqlite:{}", folder.text("jobs.db"));
+    let service = Service::start_with(&[
+        "--store",
+        &store,
+        "--timeout-ms",
+        "200",
+        "--timeout-ms-ceiling",
+        "1000",
+    ]);
+    let output = Command::new(tool.canonicalize().unwrap())
+        .arg("run")
+        .arg(format!("{}/api/openapi.json", service.url()))
+        // A stream of events goes on for as long as its job: that has tests of its own.
+        .args(["--exclude-path", "/api/jobs/{id}/events"])
+        .args(["--max-examples", "50", "--seed", "1", "--no-color"])
+        .env("SCHEMATHESIS_HOOKS", "tests/openapi/hooks.py")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("Test cases:"), "{said}");
+}
