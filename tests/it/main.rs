@@ -14,6 +14,7 @@ mod crowd;
 mod durable;
 mod errors;
 mod events;
+mod examples;
 mod execute;
 mod files;
 mod fuzz;

@@ -48,7 +48,7 @@ fn request(description: &str, fields: Map<String, Value>, with_source: bool) -> 
     ];
     if with_source {
         one_of_these.push(
-            json!({ "required": ["source"], "properties": { "source": { "type": "object" } } }),
+            json!({ "required": ["source"], "properties": { "source": { "type": ["string", "object"] } } }),
         );
     }
     json!({
@@ -161,9 +161,24 @@ fn terms() -> Map<String, Value> {
 }
 
 fn source() -> Value {
+    let location = json!({
+        "type": "string",
+        "description": "`https://…`, `s3://bucket/key` or `gs://bucket/key`.",
+    });
     json!({
-        "type": ["object", "null"],
         "description": "Where a script lies, instead of `code`; fetched by the ingress from where its operator allows.",
+        "oneOf": [
+            location,
+            {
+                "type": "object",
+                "required": ["url"],
+                "properties": {
+                    "url": location,
+                    "sha256": { "type": "string", "description": "What the script must be, in hexadecimal digits." },
+                },
+            },
+            { "type": "null" },
+        ],
     })
 }
 

@@ -138,7 +138,7 @@ impl actix_web::dev::HttpServiceFactory for Resource {
 async fn not_found() -> Result<HttpResponse, Problem> {
     Err(Problem::new(
         Code::NotFound,
-        "nothing is served at this path; the README lists the routes",
+        "nothing is served at this path; GET /api/docs lists the routes",
     ))
 }
 

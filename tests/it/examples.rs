@@ -1,0 +1,166 @@
+//! The examples of the documents, sent to a service: what stands there is what it answers.
+
+use crate::stores::Folder;
+use crate::support::{Answer, Service};
+use serde_json::Value;
+use std::fs;
+
+/// Fields that are otherwise each time; they are there, and of the same kind.
+const OTHERWISE: [&str; 11] = [
+    "timestamp",
+    "executionTime",
+    "id",
+    "wallMs",
+    "cpuMs",
+    "peakMemoryBytes",
+    "createdAt",
+    "startedAt",
+    "finishedAt",
+    "expiresAt",
+    "nextCursor",
+];
+
+/// A request of a document, and what it says is the answer.
+struct Example {
+    request: String,
+    headers: Vec<(String, String)>,
+    body: String,
+    status: u16,
+    answer: Value,
+}
+
+fn examples(document: &str) -> Vec<Example> {
+    let text = fs::read_to_string(document).unwrap();
+    let blocks: Vec<&str> = text
+        .split("```http\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    let (pairs, rest) = blocks.as_chunks::<2>();
+    assert!(rest.is_empty(), "{document}: a request without an answer");
+    pairs
+        .iter()
+        .map(|[request, answer]| {
+            let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+            let mut lines = head.lines();
+            let (status, answer) = answer.split_once("\n\n").unwrap();
+            Example {
+                request: lines.next().unwrap().to_owned(),
+                headers: lines
+                    .map(|line| line.split_once(": ").unwrap())
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect(),
+                body: body.to_owned(),
+                status: status.trim().parse().unwrap(),
+                answer: serde_json::from_str(answer)
+                    .unwrap_or_else(|error| panic!("{document}: {error}: {answer}")),
+            }
+        })
+        .collect()
+}
+
+fn send(service: &Service, example: &Example, last_id: &str) -> Answer {
+    let (method, path) = example.request.split_once(' ').unwrap();
+    let path = path.replace("{id}", last_id);
+    let mut headers: Vec<(&str, &str)> = example
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    match method {
+        "GET" => service.get_with(&path, &headers),
+        "DELETE" => service.delete(&path),
+        "POST" => {
+            headers.push(("content-type", "application/json"));
+            service.post_raw(&path, &headers, example.body.as_bytes())
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// What is expected is there. An example may leave fields out, and a text of `…` stands for anything.
+fn assert_is(expected: &Value, found: &Value, at: &str, whole: &str) {
+    match (expected, found) {
+        (Value::String(text), _) if text == "…" => {}
+        (Value::Object(expected), Value::Object(found)) => {
+            for (name, expected) in expected {
+                let at = format!("{at}.{name}");
+                let Some(found) = found.get(name) else {
+                    panic!("{at} is missing: {whole}");
+                };
+                if !OTHERWISE.contains(&name.as_str()) {
+                    assert_is(expected, found, &at, whole);
+                } else if *expected != Value::String("…".to_owned()) {
+                    let is_same_kind =
+                        std::mem::discriminant(expected) == std::mem::discriminant(found);
+                    assert!(is_same_kind, "{at} is {found}: {whole}");
+                }
+            }
+        }
+        (Value::Array(expected), Value::Array(found)) => {
+            assert_eq!(expected.len(), found.len(), "{at}: {whole}");
+            for (expected, found) in expected.iter().zip(found) {
+                assert_is(expected, found, at, whole);
+            }
+        }
+        _ => assert_eq!(expected, found, "{at}: {whole}"),
+    }
+}
+
+fn hold(document: &str, least: usize) {
+    let folder = Folder::new();
+    let store = format!("sqlite:{}", folder.text("jobs.db"));
+    let service = Service::start_with(&["--store", &store]);
+    let examples = examples(document);
+    assert!(examples.len() >= least, "{} in {document}", examples.len());
+    let mut last_id = String::new();
+    for example in &examples {
+        let answer = send(&service, example, &last_id);
+        let whole = format!("{document}: {}: {}", example.request, answer.text);
+        assert_eq!(answer.status, example.status, "{whole}");
+        let found = answer.json();
+        assert_is(&example.answer, &found, "", &whole);
+        if let Some(id) = found["id"].as_str() {
+            last_id = id.to_owned();
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_readme_are_true() {
+    hold("README.md", 4);
+}
+
+#[test]
+fn the_examples_of_the_api_are_true() {
+    hold("docs/api.md", 13);
+}
+
+/// The first thing that a newcomer types, and what the README says comes back.
+#[test]
+fn the_quick_start_is_true() {
+    let readme = fs::read_to_string("README.md").unwrap();
+    let start = readme.split("In another terminal:").nth(1).unwrap();
+    let block = |kind: &str| {
+        let rest = start.split(&format!("```{kind}\n")).nth(1).unwrap();
+        rest.split("```").next().unwrap().to_owned()
+    };
+    let service = Service::start();
+    let command = block("sh").replace("http://localhost:8080", service.url());
+    let output = std::process::Command::new("sh")
+        .args(["-c", &command])
+        .output()
+        .unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let expected: Value = serde_json::from_str(&block("json")).unwrap();
+    assert_is(&expected, &found, "", &found.to_string());
+    let names = |value: &Value| {
+        value
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&expected), names(&found));
+}
