@@ -37,6 +37,7 @@ fn submit_until(
     stop: &AtomicBool,
     urls: &Mutex<Vec<String>>,
     accepted: &Mutex<HashMap<String, u64>>,
+    longest_ms: u64,
 ) {
     let agent: Agent = Agent::config_builder()
         .http_status_as_error(false)
@@ -50,7 +51,7 @@ fn submit_until(
             let urls = urls.lock().unwrap();
             urls[usize::try_from(number).unwrap() % urls.len()].clone()
         };
-        let body = json!({ "code": format!("const until = Date.now() + {}; while (Date.now() < until); {number}", number % 30) });
+        let body = json!({ "code": format!("const until = Date.now() + {}; while (Date.now() < until); {number}", number * 7 % longest_ms) });
         let sent = agent
             .post(format!("{url}/api/jobs"))
             .header("content-type", "application/json")
@@ -62,6 +63,8 @@ fn submit_until(
                 serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
             let id = job["id"].as_str().unwrap().to_owned();
             accepted.lock().unwrap().insert(id, number);
+            // Of long jobs no more than can be run.
+            thread::sleep(Duration::from_millis(longest_ms / 100 * 25));
         } else {
             thread::sleep(Duration::from_millis(20));
         }
@@ -99,6 +102,8 @@ fn assert_all_ended(node: &Service, accepted: &HashMap<String, u64>) {
     }
 }
 
+const SIGSTOP: i32 = 19;
+const SIGCONT: i32 = 18;
 const OPTIONS: [&str; 4] = ["--attempts-max", "100", "--result-ttl-s", "3600"];
 
 #[test]
@@ -109,7 +114,7 @@ fn a_service_that_is_killed_again_and_again_loses_no_job() {
     let (stop, accepted) = (AtomicBool::new(false), Mutex::new(HashMap::new()));
     thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| submit_until(&stop, &urls, &accepted));
+            scope.spawn(|| submit_until(&stop, &urls, &accepted, 30));
         }
         let mut state = 1;
         for _ in 0..crashes() {
@@ -141,7 +146,7 @@ fn three_nodes_and_their_postgres_that_are_killed_again_and_again_lose_no_job() 
     let (stop, accepted) = (AtomicBool::new(false), Mutex::new(HashMap::new()));
     thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| submit_until(&stop, &urls, &accepted));
+            scope.spawn(|| submit_until(&stop, &urls, &accepted, 30));
         }
         let mut state = 2;
         for crash in 0..crashes() {
@@ -158,6 +163,45 @@ fn three_nodes_and_their_postgres_that_are_killed_again_and_again_lose_no_job() 
             *urls.lock().unwrap() = urls_of(&nodes);
         }
         thread::sleep(Duration::from_millis(500));
+        stop.store(true, Ordering::SeqCst);
+    });
+    let accepted = accepted.into_inner().unwrap();
+    assert!(accepted.len() > 20, "{}", accepted.len());
+    assert_all_ended(&nodes[0], &accepted);
+}
+
+#[test]
+fn nodes_that_are_frozen_while_others_take_their_jobs_spoil_none_when_they_thaw() {
+    let postgres = Postgres::start();
+    let store = postgres.url();
+    let serve = || {
+        let options = [&["--store", &store, "--executors", "1"][..], &OPTIONS].concat();
+        Service::start_with(&options)
+    };
+    let nodes: Vec<Service> = (0..3).map(|_| serve()).collect();
+    let urls: Vec<String> = nodes.iter().map(|node| node.url().to_owned()).collect();
+    // The first one is never frozen, so that jobs come in all the time.
+    let urls = Mutex::new(vec![urls[0].clone()]);
+    let (stop, accepted) = (AtomicBool::new(false), Mutex::new(HashMap::new()));
+    thread::scope(|scope| {
+        scope.spawn(|| submit_until(&stop, &urls, &accepted, 900));
+        let mut state = 3;
+        for freeze in 0..crashes().div_ceil(3) {
+            thread::sleep(Duration::from_millis(chance(&mut state, 2_000)));
+            // Around the time after which a node is taken for dead.
+            let victims = if freeze % 3 == 2 {
+                &nodes[1..]
+            } else {
+                &nodes[1 + freeze % 2..][..1]
+            };
+            for node in victims {
+                node.signal(SIGSTOP);
+            }
+            thread::sleep(Duration::from_millis(5_500 + chance(&mut state, 4_000)));
+            for node in victims {
+                node.signal(SIGCONT);
+            }
+        }
         stop.store(true, Ordering::SeqCst);
     });
     let accepted = accepted.into_inner().unwrap();
