@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build test lint bench fuzz crashtest soak test-gvisor advisories tools tools-test tools-lint tools-bench tools-gvisor
+.PHONY: run build page test lint bench fuzz crashtest soak test-gvisor advisories tools tools-page tools-test tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
@@ -39,13 +39,24 @@ run: build
 	trap 'exit 0' INT TERM HUP; \
 	wait -n $$service $$ingress || echo "one of the two has ended" >&2
 
-build: tools
+build: tools page
 	$(CARGO) build --workspace --release --locked --target $(HOST)
 	mkdir -p bin
 	install target/$(HOST)/release/sandpiper target/$(HOST)/release/sandpiper-ingress bin
 
-test: tools tools-test
+# The web page, to frontend/dist.
+page: frontend/dist/index.html
+
+frontend/dist/index.html: frontend/index.html frontend/vite.config.ts $(wildcard frontend/src/* frontend/public/*) frontend/node_modules/.package-lock.json
+	cd frontend && npm run --silent build
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json | tools-page
+	cd frontend && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test: tools tools-test page
 	$(CARGO) test --workspace --locked --target $(HOST)
+	cd frontend && SANDPIPER_BIN="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/debug" npm test --silent
 
 lint: tools tools-lint
 	$(CARGO) fmt --all --check
@@ -90,6 +101,10 @@ tools-test:
 	@[ -n "$(wildcard /usr/lib/postgresql/*/bin/initdb)" ] || $(call ensure,initdb,postgresql)
 	@$(call packages,$(STORES),target/stores)
 	@$(call packages,$(OPENAPI),target/openapi)
+	@$(call ensure,chromium,chromium)
+
+tools-page:
+	@$(call ensure,npm,nodejs npm)
 
 tools-lint:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \

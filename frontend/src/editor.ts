@@ -1,0 +1,99 @@
+// The editor. It lives in a shadow root, because there its styles are sheets made by script, which the page's policy allows,
+// and not elements with text, which it forbids.
+
+import { autocompletion, closeBrackets } from "@codemirror/autocomplete";
+import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
+import { javascript } from "@codemirror/lang-javascript";
+import { HighlightStyle, bracketMatching, indentOnInput, syntaxHighlighting } from "@codemirror/language";
+import { setDiagnostics } from "@codemirror/lint";
+import { EditorState } from "@codemirror/state";
+import { EditorView, drawSelection, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
+import { tags } from "@lezer/highlight";
+
+const colours = HighlightStyle.define([
+  { tag: [tags.keyword, tags.operatorKeyword, tags.modifier], color: "var(--keyword)" },
+  { tag: [tags.string, tags.regexp, tags.special(tags.string)], color: "var(--string)" },
+  { tag: [tags.number, tags.bool, tags.null], color: "var(--number)" },
+  { tag: tags.comment, color: "var(--quiet)" },
+  { tag: [tags.function(tags.variableName), tags.definition(tags.variableName)], color: "var(--name)" },
+]);
+
+const look = EditorView.theme({
+  "&": { color: "var(--ink)", backgroundColor: "var(--field)", fontSize: "14px" },
+  "&.cm-focused": { outline: "2px solid var(--accent)" },
+  ".cm-scroller": { fontFamily: "ui-monospace, monospace", minHeight: "14rem", maxHeight: "26rem" },
+  ".cm-content": { caretColor: "var(--ink)" },
+  ".cm-cursor": { borderLeftColor: "var(--ink)" },
+  ".cm-gutters": { color: "var(--quiet)", backgroundColor: "var(--field)", border: "none" },
+  ".cm-activeLine": { backgroundColor: "transparent" },
+  "&.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground, .cm-selectionBackground": {
+    backgroundColor: "var(--select)",
+  },
+});
+
+export class Editor {
+  private readonly view: EditorView;
+
+  constructor(place: HTMLElement, code: string, run: () => void) {
+    const root = place.attachShadow({ mode: "open" });
+    this.view = new EditorView({
+      parent: root,
+      root,
+      state: EditorState.create({
+        doc: code,
+        extensions: [
+          lineNumbers(),
+          history(),
+          drawSelection(),
+          indentOnInput(),
+          bracketMatching(),
+          closeBrackets(),
+          autocompletion(),
+          highlightActiveLine(),
+          javascript(),
+          syntaxHighlighting(colours),
+          look,
+          EditorView.contentAttributes.of({ "aria-label": "Script" }),
+          EditorView.updateListener.of((update) => {
+            if (update.docChanged) this.mark();
+          }),
+          keymap.of([
+            { key: "Mod-Enter", run: () => (run(), true) },
+            // Escape, then Tab leaves the editor: whoever has no mouse must be able to.
+            ...defaultKeymap,
+            ...historyKeymap,
+            indentWithTab,
+          ]),
+        ],
+      }),
+    });
+  }
+
+  get code(): string {
+    return this.view.state.doc.toString();
+  }
+
+  set code(text: string) {
+    this.view.dispatch({ changes: { from: 0, to: this.view.state.doc.length, insert: text } });
+  }
+
+  /** Marks a place as wrong; without one, none. */
+  mark(line?: number, column = 1, message = ""): void {
+    const { state } = this.view;
+    if (line === undefined || line < 1 || line > state.doc.lines) {
+      if (line === undefined) queueMicrotask(() => this.view.dispatch(setDiagnostics(this.view.state, [])));
+      return;
+    }
+    const { from, to } = state.doc.line(line);
+    const start = Math.min(from + column - 1, to);
+    this.view.dispatch(setDiagnostics(state, [{ from: start, to: Math.max(to, start), severity: "error", message }]));
+  }
+
+  /** Goes to a place. */
+  show(line: number, column: number): void {
+    const at = this.view.state.doc.line(Math.min(line, this.view.state.doc.lines));
+    const anchor = Math.min(at.from + column - 1, at.to);
+    this.view.dispatch({ selection: { anchor }, scrollIntoView: true });
+    this.view.focus();
+  }
+}

@@ -1,0 +1,55 @@
+// A service and an ingress of a test file's own, as `make build` or cargo left them.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+
+const BIN = process.env["SANDPIPER_BIN"] ?? resolve(import.meta.dirname, "../../bin");
+const UP_WITHIN_MS = 20_000;
+
+function start(program: string, args: string[]): Promise<{ process: ChildProcess; port: string }> {
+  const child = spawn(join(BIN, program), ["serve", "--port", "0", ...args], {
+    cwd: resolve(import.meta.dirname, "../.."),
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  return new Promise((up, down) => {
+    let log = "";
+    const late = setTimeout(() => down(new Error(`${program} did not start:\n${log}`)), UP_WITHIN_MS);
+    child.stderr?.on("data", (data: Buffer) => {
+      log += data.toString();
+      const port = /listening on http:\/\/[^ ]*:(\d+)/.exec(log)?.[1];
+      if (port) {
+        clearTimeout(late);
+        up({ process: child, port });
+      }
+    });
+    child.on("exit", () => down(new Error(`${program} ended:\n${log}`)));
+  });
+}
+
+export class House {
+  private constructor(
+    readonly url: string,
+    private readonly folder: string,
+    private readonly service: ChildProcess,
+    private readonly ingress: ChildProcess,
+  ) {}
+
+  static async open(ingressOptions: string[] = []): Promise<House> {
+    const folder = mkdtempSync(join(tmpdir(), "sandpiper-page-"));
+    const service = await start("sandpiper", ["--store", `sqlite:${join(folder, "jobs.db")}`, "--executors", "2"]);
+    const ingress = await start("sandpiper-ingress", ["--host", "127.0.0.1", "--api-port", service.port, ...ingressOptions]);
+    return new House(`http://127.0.0.1:${ingress.port}`, folder, service.process, ingress.process);
+  }
+
+  killService(): void {
+    this.service.kill("SIGKILL");
+  }
+
+  close(): void {
+    this.ingress.kill("SIGKILL");
+    this.service.kill("SIGKILL");
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}

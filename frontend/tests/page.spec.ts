@@ -1,0 +1,213 @@
+// The page in a real browser, with a real service behind a real ingress.
+
+import AxeBuilder from "@axe-core/playwright";
+import { type Page, expect, test } from "@playwright/test";
+import { House } from "./house";
+
+const EVIL = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>";
+
+let house: House;
+test.beforeAll(async () => {
+  house = await House.open();
+});
+test.afterAll(() => house.close());
+
+/** Opens the page, and fails on whatever the browser complains of. */
+async function open(page: Page, path = "/"): Promise<string[]> {
+  const complaints: string[] = [];
+  page.on("console", (message) => {
+    // A refused request is the page's to tell; the browser says so in its own words too.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(house.url) && !request.url().startsWith("data:")) complaints.push(request.url());
+  });
+  await page.goto(house.url + path);
+  await expect(page.locator("#status")).toContainText("isolation L");
+  return complaints;
+}
+
+async function write(page: Page, code: string): Promise<void> {
+  await page.getByRole("button", { name: "Clear" }).click();
+  await page.getByRole("textbox", { name: "Script" }).click();
+  // As a paste would: brackets are not closed by themselves.
+  await page.keyboard.insertText(code);
+}
+
+async function run(page: Page, code: string): Promise<void> {
+  await write(page, code);
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await expect(page.getByRole("button", { name: "Run", exact: true })).toBeEnabled();
+}
+
+test("the first thing there is can be run with the keyboard, and says what it came to", async ({ page }) => {
+  const complaints = await open(page);
+  await page.getByRole("textbox", { name: "Script" }).click();
+  await page.keyboard.press("Control+Enter");
+  const result = page.locator("#result");
+  await expect(result).toContainText("Succeeded");
+  await expect(result).toContainText("Hello from a process of its own");
+  await expect(result).toContainText("sum: 129");
+  await expect(result).toContainText("of 2000 ms");
+  await result.getByRole("button", { name: "As text" }).click();
+  await expect(result.locator("pre")).toContainText('"sum": 129');
+  expect(complaints).toEqual([]);
+});
+
+test("an error is marked at its line, and a click goes there", async ({ page }) => {
+  const complaints = await open(page);
+  await run(page, "let x = 1;\nnull.y");
+  const result = page.locator("#result");
+  await expect(result).toContainText("TypeError: cannot read property 'y' of null");
+  await expect(page.locator("#editor .cm-lintRange-error, #editor .cm-lintPoint-error")).toHaveCount(1);
+  await result.getByRole("button", { name: "code, line 2" }).click();
+  await expect(page.getByRole("textbox", { name: "Script" })).toBeFocused();
+  expect(complaints).toEqual([]);
+});
+
+test("input is checked as JSON, and limits are sent and shown when they are hit", async ({ page }) => {
+  const complaints = await open(page);
+  await page.getByLabel("Input, as JSON").fill("{ a: 1 }");
+  await run(page, "input.a * 2");
+  await expect(page.locator("#input-error")).toContainText("The input is not JSON");
+  await page.getByLabel("Input, as JSON").fill('{ "a": 21 }');
+  await run(page, "input.a * 2");
+  await expect(page.locator("#result")).toContainText("42");
+  await page.getByLabel("Time, ms").fill("50");
+  await run(page, "for (;;);");
+  await expect(page.locator("#result")).toContainText("Ran out of time");
+  await expect(page.locator("#result")).toContainText("Limit hit: timeoutMs");
+  await page.getByLabel("Time, ms").fill("60000");
+  await run(page, "1");
+  await expect(page.locator("#result")).toContainText("above this service's ceiling of 30000");
+  expect(complaints).toEqual([]);
+});
+
+test("a job is followed while it runs, has an address of its own, and can be stopped", async ({ page }) => {
+  const complaints = await open(page);
+  await page.getByLabel("Time, ms").fill("20000");
+  await write(page, "for (let n = 0; ; n += 1) { console.log('line', n); await new Promise((done) => setTimeout(done, 100)); }");
+  await page.getByRole("button", { name: "Submit as a job" }).click();
+  const result = page.locator("#result");
+  await expect(result).toContainText("running");
+  await expect(result.getByRole("log")).toContainText("line 5");
+  const address = page.url();
+  expect(address).toMatch(/#\/jobs\/[0-9a-f-]{36}$/);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await expect(result).toContainText("cancelled");
+  await expect(result).toContainText("Stopped");
+  await expect(page.locator("#jobs")).toContainText("Stopped");
+  // Anybody who has the address sees the same.
+  await page.goto("about:blank");
+  await open(page, new URL(address).hash);
+  await expect(page.locator("#result").getByRole("log")).toContainText("line 5");
+  expect(complaints).toEqual([]);
+});
+
+test("what a script says is text, wherever it comes out", async ({ page }) => {
+  const complaints = await open(page);
+  const text = JSON.stringify(EVIL);
+  await run(page, `console.log(${text}); console.error({ [${text}]: ${text} }); ({ [${text}]: [${text}] })`);
+  await expect(page.locator("#result")).toContainText("onerror");
+  await run(page, `throw new Error(${text})`);
+  await expect(page.locator("#result")).toContainText("onerror");
+  await run(page, `throw Object.assign(new Error("x"), { name: ${text} })`);
+  await expect(page.locator("#result")).toContainText("onerror");
+  await page.goto(`${house.url}/#/jobs/${encodeURIComponent(EVIL)}`);
+  await expect(page.locator("#result")).toContainText("job_not_found");
+  expect(await page.title()).toBe("Sandpiper");
+  expect(await page.locator("#result img, #result script, #jobs img").count()).toBe(0);
+  expect(complaints).toEqual([]);
+});
+
+test("a log of a mebibyte is shown without a stop", async ({ page }) => {
+  const complaints = await open(page);
+  await run(page, "for (let n = 0; n < 9_000; n += 1) console.log(n, 'x'.repeat(60)); 'all said'");
+  await expect(page.locator("#result")).toContainText("all said");
+  const start = Date.now();
+  await page.getByRole("button", { name: "Info" }).click();
+  await expect(page.getByRole("dialog")).toContainText("quickjs-ng");
+  expect(Date.now() - start).toBeLessThan(3_000);
+  expect(complaints).toEqual([]);
+});
+
+test("info, health and the network check show what the service says", async ({ page }) => {
+  const complaints = await open(page);
+  for (const [button, said] of [
+    ["Info", "isolation"],
+    ["Health", "uptime"],
+    ["Network check", "restricted"],
+  ] as const) {
+    await page.getByRole("button", { name: button }).click();
+    await expect(page.getByRole("dialog")).toContainText(said);
+    await page.getByRole("button", { name: "Close" }).click();
+  }
+  expect(complaints).toEqual([]);
+});
+
+test("an example is picked and runs", async ({ page }) => {
+  const complaints = await open(page);
+  await page.getByLabel("Example").selectOption({ index: 1 });
+  await expect(page.locator("#editor .cm-content")).not.toContainText("Hello from");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await expect(page.locator("#result .badge")).toBeVisible();
+  expect(complaints).toEqual([]);
+});
+
+for (const scheme of ["light", "dark"] as const) {
+  test(`nothing keeps anybody out: ${scheme}`, async ({ page }) => {
+    await page.emulateMedia({ colorScheme: scheme });
+    await open(page);
+    await run(page, "console.warn('careful'); ({ a: [1, 'two', null, true] })");
+    await expect(page.locator("#result")).toContainText("Succeeded");
+    const fine = await new AxeBuilder({ page }).analyze();
+    expect(fine.violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)])).toEqual([]);
+    await page.screenshot({ path: `test-results/${scheme}.png`, fullPage: true });
+    await run(page, "null.y");
+    await page.screenshot({ path: `test-results/${scheme}-error.png`, fullPage: true });
+    const wrong = await new AxeBuilder({ page }).analyze();
+    expect(wrong.violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)])).toEqual([]);
+  });
+}
+
+test("it is read on a telephone", async ({ page }) => {
+  await page.setViewportSize({ width: 375, height: 740 });
+  await open(page);
+  await run(page, "({ long: 'x'.repeat(500) })");
+  const overflows = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
+  expect(overflows).toBe(false);
+  await page.screenshot({ path: "test-results/telephone.png", fullPage: true });
+});
+
+test("it comes quickly, and small", async ({ page }) => {
+  let bytes = 0;
+  page.on("response", (response) => {
+    if (new URL(response.url()).pathname.startsWith("/api")) return;
+    bytes += Number(response.headers()["content-length"] ?? 0);
+  });
+  const start = Date.now();
+  await page.goto(house.url);
+  await expect(page.getByRole("textbox", { name: "Script" })).toBeVisible();
+  expect(Date.now() - start).toBeLessThan(3_000);
+  expect(bytes).toBeGreaterThan(10_000);
+  expect(bytes).toBeLessThan(300_000);
+});
+
+test("a quota that is used up is told with its time, and a service that is gone is told too", async ({ page }) => {
+  const strict = await House.open(["--run-quota", "1/s:1"]);
+  try {
+    await page.goto(strict.url);
+    await expect(page.locator("#status")).toContainText("isolation L");
+    await run(page, "1");
+    await run(page, "2");
+    await expect(page.locator("#result")).toContainText("Too many requests");
+    await expect(page.locator("#result")).toContainText(/Try again (in \d+ s|now)/);
+    strict.killService();
+    await expect(page.locator("#status")).toHaveClass("error");
+    await run(page, "3");
+    await expect(page.locator("#result .refused")).toBeVisible();
+  } finally {
+    strict.close();
+  }
+});
