@@ -4,6 +4,7 @@ import { type Execution, type Info, type Job, type Limits, Refused, type Request
 import { make, the } from "./dom";
 import { Editor } from "./editor";
 import { LIST_EVERY_MS, showJobs } from "./jobs";
+import { Pace } from "./plot";
 import { Log, executed, refused } from "./result";
 import { snippet } from "./snippets";
 import { tree } from "./value";
@@ -186,7 +187,10 @@ interface Readiness {
   isolation: string;
   executors: { total: number; ready: number; busy: number };
   queue: { interactive: number; background: number };
+  executions: { ended: number; meanWallMs: number };
 }
+
+const pace = new Pace(the("pace", HTMLElement));
 
 let store = "";
 
@@ -200,6 +204,7 @@ async function showStatus(): Promise<void> {
     if (ready.executors && ready.queue) {
       const { executors, queue } = ready;
       isFine = ready.status === "UP";
+      if (ready.executions) pace.add(ready.executions.ended, ready.executions.meanWallMs);
       words = `${ready.status ?? ""} · isolation ${ready.isolation ?? ""}${store} · ${executors.busy} of ${executors.total} executors busy · ${queue.interactive + queue.background} waiting`;
     } else {
       words = "The service does not answer.";

@@ -26,7 +26,7 @@ export function snippet(kind: string, origin: string, request: Request): string 
       "",
       `body = ${JSON.stringify(body)}`,
       `request = urllib.request.Request(${JSON.stringify(url)}, body.encode(), {"Content-Type": "application/json"})`,
-      "print(json.load(urllib.request.urlopen(request)))",
+      "print(json.dumps(json.load(urllib.request.urlopen(request)), indent=2))",
     ].join("\n");
   }
   return `curl -s ${quoteForShell(url)} -H 'Content-Type: application/json' -d ${quoteForShell(body)}`;

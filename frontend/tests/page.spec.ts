@@ -1,5 +1,6 @@
 // The page in a real browser, with a real service behind a real ingress.
 
+import { execFileSync } from "node:child_process";
 import AxeBuilder from "@axe-core/playwright";
 import { type Page, expect, test } from "@playwright/test";
 import { House } from "./house";
@@ -142,6 +143,38 @@ test("info, health and the network check show what the service says", async ({ p
     await page.getByRole("button", { name: button }).click();
     await expect(page.getByRole("dialog")).toContainText(said);
     await page.getByRole("button", { name: "Close" }).click();
+  }
+  expect(complaints).toEqual([]);
+});
+
+test("the pace of the service is told and drawn", async ({ page }) => {
+  const complaints = await open(page);
+  for (let count = 0; count < 5; count += 1) await run(page, "1");
+  await expect(page.locator("#pace")).toContainText(/executions \d+(\.\d)? \/s/);
+  await expect(page.locator("#pace")).toContainText(/mean \d+(\.\d)? ms/);
+  await expect(page.locator("#pace polyline").first()).toHaveAttribute("points", /,.* .*,/, { timeout: 15_000 });
+  expect(complaints).toEqual([]);
+});
+
+test("a request can be taken along as a command, as JavaScript and as Python, and works there", async ({ page, context }) => {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  const complaints = await open(page);
+  await write(page, "`it's ${input.a}`");
+  await page.getByLabel("Input, as JSON").fill('{ "a": "\\"quoted\\"" }');
+  for (const [kind, command] of [
+    ["curl", (text: string) => ["sh", "-c", text]],
+    ["fetch", (text: string) => ["node", "--input-type=module", "-e", text]],
+    ["python", (text: string) => ["python3", "-c", text]],
+  ] as const) {
+    await page.getByLabel("Copy as").selectOption(kind);
+    await page.getByRole("button", { name: /^Cop(y|ied)$/ }).click();
+    await expect(page.getByRole("button", { name: "Copied" })).toBeVisible();
+    const text = await page.evaluate(() => navigator.clipboard.readText());
+    const [program = "", ...words] = command(text);
+    const said = execFileSync(program, words, { encoding: "utf8" });
+    expect(said, kind).toContain("it's");
+    expect(said, kind).toContain("quoted");
+    expect(said, kind).toContain("succeeded");
   }
   expect(complaints).toEqual([]);
 });

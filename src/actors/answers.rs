@@ -173,6 +173,8 @@ pub struct ServiceStatus {
     pub executions_killed: u64,
     /// Executions that ended, by outcome.
     pub executions: Vec<(Outcome, u64)>,
+    /// Running mean of their wall time.
+    pub mean_wall: Duration,
     /// What happened to jobs of the store.
     pub jobs: StoreCounts,
     /// Jobs waiting, interactive lane.

@@ -30,6 +30,8 @@ pub struct Board {
     pub executions_killed: AtomicU64,
     /// Executions that ended, by outcome, in the order of [`Outcome::ALL`].
     executions: [AtomicU64; Outcome::ALL.len()],
+    /// Running mean of the wall time of executions, microseconds.
+    pub mean_wall_micros: AtomicU64,
     /// Jobs that were given up because the service failed to run them.
     pub jobs_lost: AtomicU64,
     /// Finishes that the store refused because the job had moved on.
@@ -59,6 +61,7 @@ impl Board {
             executions_crashed: AtomicU64::new(0),
             executions_killed: AtomicU64::new(0),
             executions: Default::default(),
+            mean_wall_micros: AtomicU64::new(0),
             jobs_lost: AtomicU64::new(0),
             finishes_stale: AtomicU64::new(0),
             store_failures: AtomicU64::new(0),

@@ -226,6 +226,7 @@ impl DispatcherHandle {
             executions_crashed: board.executions_crashed.load(Ordering::Relaxed),
             executions_killed: board.executions_killed.load(Ordering::Relaxed),
             executions: board.executions().collect(),
+            mean_wall: Duration::from_micros(board.mean_wall_micros.load(Ordering::Relaxed)),
             jobs: StoreCounts {
                 lost: counts.lost + board.jobs_lost.load(Ordering::Relaxed),
                 stale: counts.stale + board.finishes_stale.load(Ordering::Relaxed),

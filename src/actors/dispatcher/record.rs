@@ -23,6 +23,10 @@ impl Dispatcher {
         let wall = Duration::from_micros(execution.usage.wall_micros);
         self.board.count_execution(execution.outcome);
         self.mean_wall = self.mean_wall.mul_f64(1.0 - MEAN_WEIGHT) + wall.mul_f64(MEAN_WEIGHT);
+        let mean_micros = u64::try_from(self.mean_wall.as_micros()).unwrap_or(u64::MAX);
+        self.board
+            .mean_wall_micros
+            .store(mean_micros, Ordering::Relaxed);
         match running.pending.audience {
             Audience::Caller(reply) => {
                 let execution = Arc::new(execution);

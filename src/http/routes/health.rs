@@ -86,7 +86,12 @@ struct QueueView {
 }
 
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct ExecutionsView {
+    /// All that have ended since the start.
+    ended: u64,
+    /// Running mean of their wall time, milliseconds.
+    mean_wall_ms: f64,
     /// Job processes that died or broke the protocol.
     crashed: u64,
     /// Job processes that only SIGKILL ended at their deadline.
@@ -123,6 +128,8 @@ pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
             background: status.queued_background,
         },
         executions: ExecutionsView {
+            ended: status.executions.iter().map(|(_, count)| count).sum(),
+            mean_wall_ms: (status.mean_wall.as_secs_f64() * 1e6).round() / 1e3,
             crashed: status.executions_crashed,
             killed: status.executions_killed,
         },

@@ -1,0 +1,67 @@
+// How many executions end in a second, and how long they take: two lines over the last minutes.
+
+const SVG = "http://www.w3.org/2000/svg";
+const POINTS_MAX = 60;
+const WIDTH = 120;
+const HEIGHT = 24;
+
+function svg(tag: string, attributes: Record<string, string>): SVGElement {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+/** One line, with its newest value beside it. */
+class Line {
+  private readonly points: number[] = [];
+  private readonly line = svg("polyline", { fill: "none", stroke: "currentColor", "stroke-width": "1.5" });
+  private readonly value = document.createElement("span");
+
+  constructor(
+    place: HTMLElement,
+    private readonly name: string,
+    private readonly unit: string,
+  ) {
+    const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "plot", "aria-hidden": "true" });
+    picture.append(this.line);
+    const box = document.createElement("span");
+    box.className = "plotted";
+    box.append(picture, this.value);
+    place.append(box);
+  }
+
+  add(value: number): void {
+    this.points.push(value);
+    if (this.points.length > POINTS_MAX) this.points.shift();
+    const most = Math.max(...this.points, 1e-9);
+    const step = WIDTH / (POINTS_MAX - 1);
+    const drawn = this.points.map((point, index) => {
+      const x = WIDTH - (this.points.length - 1 - index) * step;
+      return `${x.toFixed(1)},${(HEIGHT - 1 - (point / most) * (HEIGHT - 2)).toFixed(1)}`;
+    });
+    this.line.setAttribute("points", drawn.join(" "));
+    this.value.textContent = `${this.name} ${value < 10 ? value.toFixed(1) : value.toFixed(0)} ${this.unit}`;
+  }
+}
+
+export class Pace {
+  private readonly rate: Line;
+  private readonly time: Line;
+  private last: { ended: number; at: number } | undefined;
+
+  constructor(place: HTMLElement) {
+    this.rate = new Line(place, "executions", "/s");
+    this.time = new Line(place, "mean", "ms");
+  }
+
+  /** The service says that so many have ended since its start, and how long they take. */
+  add(ended: number, meanWallMs: number): void {
+    const at = performance.now();
+    // Fewer than before: it was started anew.
+    if (this.last && ended >= this.last.ended) {
+      this.rate.add(((ended - this.last.ended) * 1_000) / (at - this.last.at));
+      this.time.add(meanWallMs);
+    }
+    this.last = { ended, at };
+  }
+}
