@@ -1,7 +1,7 @@
 // The editor. It lives in a shadow root, because there its styles are sheets made by script, which the page's policy allows,
 // and not elements with text, which it forbids.
 
-import { autocompletion, closeBrackets } from "@codemirror/autocomplete";
+import { closeBrackets } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { javascript } from "@codemirror/lang-javascript";
 import { HighlightStyle, bracketMatching, indentOnInput, syntaxHighlighting } from "@codemirror/language";
@@ -31,6 +31,21 @@ const look = EditorView.theme({
   },
 });
 
+/** What is typed over a selection goes into the document by us: the browser would keep the look of what was there in a style
+ * attribute, which the page's policy forbids and the browser complains of. */
+const typeOverSelection = EditorView.domEventHandlers({
+  beforeinput: (event, view) => {
+    const { from, to, empty } = view.state.selection.main;
+    const { data } = event;
+    if (empty || data === null || event.inputType !== "insertText" || view.composing) return false;
+    event.preventDefault();
+    const insert = () => view.state.update(view.state.replaceSelection(data), { userEvent: "input.type", scrollIntoView: true });
+    const isHandled = view.state.facet(EditorView.inputHandler).some((handle) => handle(view, from, to, data, insert));
+    if (!isHandled) view.dispatch(insert());
+    return true;
+  },
+});
+
 export class Editor {
   private readonly view: EditorView;
 
@@ -48,8 +63,8 @@ export class Editor {
           indentOnInput(),
           bracketMatching(),
           closeBrackets(),
-          autocompletion(),
           highlightActiveLine(),
+          typeOverSelection,
           javascript(),
           syntaxHighlighting(colours),
           look,

@@ -1,32 +1,67 @@
-// The newest jobs, each with a link of its own.
+// Jobs, newest first, a page at a time, each with an address of its own.
 
 import { type Job, Refused, get } from "./api";
-import { make } from "./dom";
+import { make, the } from "./dom";
 import { outcomeName, refused } from "./result";
 
-export const LIST_EVERY_MS = 3_000;
+const PAGE = 12;
 
-export async function showJobs(place: HTMLElement): Promise<void> {
-  try {
-    const page = await get<{ jobs: Job[] }>("/api/jobs?limit=12");
-    if (page.jobs.length === 0) {
-      place.replaceChildren(make("p", { class: "hint" }, "No job yet. “Submit as a job” makes one."));
-      return;
-    }
-    const rows = page.jobs.map((job) =>
-      make(
-        "tr",
-        {},
-        make("td", {}, make("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, job.id)),
-        make("td", {}, make("span", { class: `badge ${job.outcome ?? job.state}` }, job.outcome ? outcomeName(job.outcome) : job.state)),
-        make("td", {}, new Date(job.createdAt).toLocaleTimeString()),
-        make("td", {}, String(job.attempt)),
-      ),
-    );
-    const head = make("tr", {}, ...["Job", "State", "Submitted", "Attempt"].map((name) => make("th", { scope: "col" }, name)));
-    place.replaceChildren(make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));
-  } catch (failure) {
-    if (failure instanceof Refused) place.replaceChildren(refused(failure));
-    else throw failure;
+export class JobList {
+  private readonly place = the("jobs", HTMLElement);
+  private readonly state = the("job-state", HTMLSelectElement);
+  private readonly newest = the("jobs-newest", HTMLButtonElement);
+  private readonly older = the("jobs-older", HTMLButtonElement);
+  private cursor = "";
+  private next: string | null = null;
+
+  constructor() {
+    const go = (cursor: string): void => {
+      this.cursor = cursor;
+      void this.show();
+    };
+    this.state.addEventListener("change", () => go(""));
+    this.newest.addEventListener("click", () => go(""));
+    this.older.addEventListener("click", () => go(this.next ?? ""));
   }
+
+  async show(): Promise<void> {
+    const query = new URLSearchParams({ limit: String(PAGE) });
+    if (this.state.value) query.set("state", this.state.value);
+    if (this.cursor) query.set("cursor", this.cursor);
+    try {
+      const page = await get<{ jobs: Job[]; nextCursor: string | null }>(`/api/jobs?${query}`);
+      this.next = page.nextCursor;
+      this.newest.disabled = this.cursor === "";
+      this.older.disabled = this.next === null;
+      this.place.replaceChildren(page.jobs.length > 0 ? table(page.jobs) : this.nothing());
+    } catch (failure) {
+      if (!(failure instanceof Refused)) throw failure;
+      this.place.replaceChildren(refused(failure));
+    }
+  }
+
+  private nothing(): HTMLElement {
+    const words = this.state.value ? "No job in this state." : "No job yet. “Submit as a job” makes one.";
+    return make("p", { class: "hint" }, words);
+  }
+}
+
+function table(jobs: Job[]): HTMLElement {
+  const rows = jobs.map((job) =>
+    make(
+      "tr",
+      {},
+      make("td", {}, make("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, job.id)),
+      make(
+        "td",
+        {},
+        make("span", { class: `badge ${job.outcome ?? job.state}` }, job.outcome ? outcomeName(job.outcome) : job.state),
+      ),
+      make("td", {}, new Date(job.createdAt).toLocaleTimeString()),
+      make("td", {}, String(job.attempt)),
+    ),
+  );
+  const names = ["Job", "State", "Submitted", "Attempt"];
+  const head = make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)));
+  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
 }

@@ -3,7 +3,7 @@
 import { type Execution, type Info, type Job, type Limits, Refused, type Request, cancel, follow, get, getText, post } from "./api";
 import { make, the } from "./dom";
 import { Editor } from "./editor";
-import { LIST_EVERY_MS, showJobs } from "./jobs";
+import { JobList } from "./jobs";
 import { Pace } from "./plot";
 import { Log, executed, refused } from "./result";
 import { snippet } from "./snippets";
@@ -18,13 +18,16 @@ for (let n = 2; primes.length < 10; n += 1) {
 ({ primes, sum: primes.reduce((a, b) => a + b) })
 `;
 const STATUS_EVERY_MS = 3_000;
+const LIST_EVERY_MS = 3_000;
+/** When a job is asked for again whose events broke off, seconds. */
+const FOLLOW_AGAIN_S = 2;
 const LIMITS = ["timeoutMs", "memoryBytes", "outputBytes"] as const;
 
 const result = the("result", HTMLElement);
 const runButton = the("run", HTMLButtonElement);
 const submitButton = the("submit", HTMLButtonElement);
 const stopButton = the("stop", HTMLButtonElement);
-const jobs = the("jobs", HTMLElement);
+const jobs = new JobList();
 const editor = new Editor(the("editor", HTMLElement), FIRST, () => void run());
 
 /** What stops that which runs now. */
@@ -114,7 +117,7 @@ async function submit(): Promise<void> {
   } catch (failure) {
     showFailure(failure);
   }
-  void showJobs(jobs);
+  void jobs.show();
 }
 
 /** Follows the job of the address. */
@@ -133,6 +136,7 @@ function openJob(id: string): void {
   result.replaceChildren(head, make("h3", {}, "Log"), log.element);
   const finish = async (): Promise<void> => {
     unfollow();
+    let goesOn = false;
     try {
       const job = await get<Job>(`/api/jobs/${encodeURIComponent(id)}`);
       if (current() !== id) return;
@@ -145,10 +149,16 @@ function openJob(id: string): void {
         result.replaceChildren(head, make("p", { class: "hint" }, "Nothing of it ran."));
       }
     } catch (failure) {
-      showFailure(failure);
+      // The service, or the way to it, is away: the job is followed again when it is back.
+      if (failure instanceof Refused && [0, 429, 502, 503, 504].includes(failure.status)) {
+        goesOn = true;
+        followAgain(id, failure, log);
+      } else {
+        showFailure(failure);
+      }
     } finally {
-      if (current() === id) end();
-      void showJobs(jobs);
+      if (current() === id && !goesOn) end();
+      void jobs.show();
     }
   };
   unfollow = follow(id, {
@@ -161,6 +171,15 @@ function openJob(id: string): void {
     trouble: () => void finish(),
   });
   leave = unfollow;
+}
+
+function followAgain(id: string, failure: Refused, log: Log): void {
+  if (current() !== id) return;
+  const wait = Math.max(failure.retryAfter, FOLLOW_AGAIN_S);
+  const words = `The events broke off: ${failure.message} The job is looked at again in ${wait} s.`;
+  result.replaceChildren(make("p", { class: "refused", role: "status" }, words), log.element);
+  const again = setTimeout(() => openJob(id), wait * 1_000);
+  leave = () => clearTimeout(again);
 }
 
 let leave = (): void => undefined;
@@ -281,5 +300,5 @@ function whileSeen(every: number, work: () => Promise<void>): void {
 
 fillIn().then(() => void showStatus(), showFailure);
 whileSeen(STATUS_EVERY_MS, showStatus);
-whileSeen(LIST_EVERY_MS, () => showJobs(jobs));
+whileSeen(LIST_EVERY_MS, () => jobs.show());
 followAddress();

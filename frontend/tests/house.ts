@@ -9,7 +9,7 @@ const BIN = process.env["SANDPIPER_BIN"] ?? resolve(import.meta.dirname, "../../
 const UP_WITHIN_MS = 20_000;
 
 function start(program: string, args: string[]): Promise<{ process: ChildProcess; port: string }> {
-  const child = spawn(join(BIN, program), ["serve", "--port", "0", ...args], {
+  const child = spawn(join(BIN, program), ["serve", ...args], {
     cwd: resolve(import.meta.dirname, "../.."),
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -32,15 +32,23 @@ export class House {
   private constructor(
     readonly url: string,
     private readonly folder: string,
-    private readonly service: ChildProcess,
+    private readonly options: string[],
+    private readonly port: string,
+    private service: ChildProcess,
     private readonly ingress: ChildProcess,
   ) {}
 
-  static async open(ingressOptions: string[] = []): Promise<House> {
+  static async open(ingressOptions: string[] = [], serviceOptions = ["--executors", "2"]): Promise<House> {
     const folder = mkdtempSync(join(tmpdir(), "sandpiper-page-"));
-    const service = await start("sandpiper", ["--store", `sqlite:${join(folder, "jobs.db")}`, "--executors", "2"]);
-    const ingress = await start("sandpiper-ingress", ["--host", "127.0.0.1", "--api-port", service.port, ...ingressOptions]);
-    return new House(`http://127.0.0.1:${ingress.port}`, folder, service.process, ingress.process);
+    const options = ["--store", `sqlite:${join(folder, "jobs.db")}`, ...serviceOptions];
+    const service = await start("sandpiper", ["--port", "0", ...options]);
+    const ingress = await start("sandpiper-ingress", ["--port", "0", "--host", "127.0.0.1", "--api-port", service.port, ...ingressOptions]);
+    return new House(`http://127.0.0.1:${ingress.port}`, folder, options, service.port, service.process, ingress.process);
+  }
+
+  /** The service again, where it was and with what it had. */
+  async restartService(): Promise<void> {
+    this.service = (await start("sandpiper", ["--port", this.port, ...this.options])).process;
   }
 
   killService(): void {

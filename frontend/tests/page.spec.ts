@@ -62,6 +62,8 @@ test("an error is marked at its line, and a click goes there", async ({ page }) 
   const result = page.locator("#result");
   await expect(result).toContainText("TypeError: cannot read property 'y' of null");
   await expect(page.locator("#editor .cm-lintRange-error, #editor .cm-lintPoint-error")).toHaveCount(1);
+  await page.locator("#editor .cm-lintRange-error, #editor .cm-lintPoint-error").hover();
+  await expect(page.locator("#editor .cm-tooltip")).toContainText("cannot read property");
   await result.getByRole("button", { name: "code, line 2" }).click();
   await expect(page.getByRole("textbox", { name: "Script" })).toBeFocused();
   expect(complaints).toEqual([]);
@@ -243,4 +245,88 @@ test("a quota that is used up is told with its time, and a service that is gone 
   } finally {
     strict.close();
   }
+});
+
+test("a service that is full says so, and when to come again", async ({ page }) => {
+  const full = await House.open([], ["--executors", "1", "--queue-interactive", "1"]);
+  try {
+    await page.goto(full.url);
+    await expect(page.locator("#status")).toContainText("isolation L");
+    // One runs, one waits.
+    await page.evaluate(() => {
+      const body = JSON.stringify({ code: "for (;;);", limits: { timeoutMs: 20_000 } });
+      for (let count = 0; count < 2; count += 1) {
+        void fetch("/api/execute", { method: "POST", headers: { "content-type": "application/json" }, body });
+      }
+    });
+    await expect(page.locator("#status")).toContainText("1 waiting");
+    await run(page, "1");
+    await expect(page.locator("#result")).toContainText("The service takes no more work now");
+    await expect(page.locator("#result")).toContainText(/Try again (in \d+ s|now)/);
+  } finally {
+    full.close();
+  }
+});
+
+test("a job is followed on through the death of its service", async ({ page }) => {
+  const mortal = await House.open();
+  try {
+    await page.goto(mortal.url);
+    await expect(page.locator("#status")).toContainText("isolation L");
+    await page.getByLabel("Time, ms").fill("20000");
+    await write(page, "for (let n = 0; n < 60; n += 1) { console.log('line', n); await new Promise((done) => setTimeout(done, 100)); } 'to its end'");
+    await page.getByRole("button", { name: "Submit as a job" }).click();
+    await expect(page.locator("#result").getByRole("log")).toContainText("line 3");
+    mortal.killService();
+    await expect(page.locator("#result")).toContainText("The events broke off");
+    await mortal.restartService();
+    await expect(page.locator("#result")).toContainText("running");
+    await expect(page.locator("#result")).toContainText("to its end", { timeout: 30_000 });
+    await expect(page.locator("#jobs tbody tr").first()).toContainText("2");
+  } finally {
+    mortal.close();
+  }
+});
+
+test("all of it is done with the keyboard", async ({ page }) => {
+  const complaints = await open(page);
+  await page.getByRole("textbox", { name: "Script" }).focus();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("x(");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.insertText("input.a + 1");
+  // Tab belongs to the editor, until Escape gives it back.
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Tab");
+  await expect(page.getByLabel("Input, as JSON")).toBeFocused();
+  await page.keyboard.type('{ "a": 41 }');
+  for (let count = 0; count < 4; count += 1) await page.keyboard.press("Tab");
+  await expect(page.getByRole("button", { name: "Run", exact: true })).toBeFocused();
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#result")).toContainText("42");
+  expect(complaints).toEqual([]);
+});
+
+test("jobs are looked through by state and by page", async ({ page }) => {
+  const complaints = await open(page);
+  const ids = await page.evaluate(async () => {
+    const found: string[] = [];
+    for (let count = 0; count < 15; count += 1) {
+      const body = JSON.stringify({ code: String(count) });
+      const answer = await fetch("/api/jobs", { method: "POST", headers: { "content-type": "application/json", prefer: "wait=10" }, body });
+      found.push(((await answer.json()) as { id: string }).id);
+    }
+    return found;
+  });
+  const jobs = page.locator("#jobs");
+  await page.getByLabel("State").selectOption("finished");
+  await expect(jobs.getByRole("link").first()).toHaveText(ids[14] ?? "");
+  await expect(jobs.getByRole("link")).toHaveCount(12);
+  await page.getByRole("button", { name: "Older" }).click();
+  await expect(jobs.getByRole("link").first()).toHaveText(ids[2] ?? "");
+  await page.getByRole("button", { name: "Newest" }).click();
+  await expect(jobs.getByRole("link").first()).toHaveText(ids[14] ?? "");
+  await page.getByLabel("State").selectOption("lost");
+  await expect(jobs).toContainText("No job in this state");
+  expect(complaints).toEqual([]);
 });
