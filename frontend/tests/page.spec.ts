@@ -124,6 +124,19 @@ test("what a script says is text, wherever it comes out", async ({ page }) => {
   expect(complaints).toEqual([]);
 });
 
+test("what the service is made to say is text too: names of scripts, jobs and states", async ({ page }) => {
+  const scripts = [{ name: EVIL, description: EVIL, expect: EVIL, bytes: 1 }];
+  const job = { id: EVIL, state: EVIL, outcome: EVIL, createdAt: EVIL, startedAt: null, finishedAt: null, expiresAt: null, attempt: EVIL };
+  await page.route("**/api/scripts", (route) => route.fulfill({ json: { scripts } }));
+  await page.route("**/api/jobs?*", (route) => route.fulfill({ json: { jobs: [job], nextCursor: EVIL } }));
+  const complaints = await open(page);
+  await expect(page.locator("#jobs")).toContainText("onerror");
+  await page.getByLabel("Example").selectOption(EVIL);
+  expect(await page.title()).toBe("Sandpiper");
+  expect(await page.locator("main img, main script").count()).toBe(0);
+  expect(complaints).toEqual([]);
+});
+
 test("a log of a mebibyte is shown without a stop", async ({ page }) => {
   const complaints = await open(page);
   await run(page, "for (let n = 0; n < 9_000; n += 1) console.log(n, 'x'.repeat(60)); 'all said'");

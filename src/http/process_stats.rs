@@ -18,6 +18,7 @@ pub(super) struct MemoryView {
     heap_used: f64,
     /// Resident and backed by files or shared.
     external: f64,
+    /// `MB`.
     units: &'static str,
 }
 

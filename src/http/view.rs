@@ -16,6 +16,7 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ExecutionView<'a> {
+    /// Whether it succeeded.
     status: StatusWord,
     /// The value, as JSON; null where there is none.
     #[schema(value_type = Option<serde_json::Value>)]
@@ -27,15 +28,22 @@ pub(super) struct ExecutionView<'a> {
     log: &'a [LogEntry],
     /// Whole milliseconds of wall time.
     execution_time: u64,
+    /// Under which the result can be read again.
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
+    /// How it ended.
     outcome: Outcome,
+    /// What the value was before it became JSON; null where there is none.
     result_type: Option<ValueType>,
+    /// What it used.
     #[schema(value_type = Usage)]
     usage: &'a Usage,
+    /// What it was allowed.
     limits: LimitsView,
+    /// The limit that ended it, where one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_hit: Option<Limit>,
+    /// Entries of a long log's middle that were not kept.
     log_dropped: u64,
     /// How many entries of `log` came before those that were dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +67,7 @@ impl PartialSchema for ErrorView<'_> {
             .schema_type(Type::Boolean)
             .enum_values(Some([false]));
         OneOfBuilder::new()
+            .description(Some("`false`, or what went wrong."))
             .item(nothing)
             .item(Ref::from_schema_name("ScriptError"))
             .into()
@@ -89,9 +98,13 @@ impl Serialize for ErrorView<'_> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LimitsView {
+    /// Wall time, milliseconds.
     timeout_ms: u32,
+    /// JavaScript heap, bytes.
     memory_bytes: u64,
+    /// Stack, bytes; the same for all.
     stack_bytes: usize,
+    /// Result and log together, bytes of JSON.
     output_bytes: u32,
 }
 
@@ -135,21 +148,28 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobView<'a> {
+    /// Its name.
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
+    /// Where it is.
     state: JobState,
+    /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Only where the client gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     run_at: Option<Timestamp>,
+    /// When an executor took it, the last time; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
+    /// When it got its final state; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
+    /// Until when it can be read; null before it is final.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// How often it was begun.
     attempt: u32,
     /// 1 is next; only while the job is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,6 +178,7 @@ pub(super) struct JobView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<LogEntry>>, nullable = false)]
     log: Option<Vec<&'a LogEntry>>,
+    /// Entries of a long log's middle that are missing from `log`.
     #[serde(skip_serializing_if = "Option::is_none")]
     log_dropped: Option<u64>,
     /// Only once an execution has settled the job.
@@ -194,22 +215,30 @@ impl<'a> From<&'a JobNow> for JobView<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobSummary {
+    /// Its name.
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
+    /// Where it is.
     state: JobState,
+    /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     /// Only where the client gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     run_at: Option<Timestamp>,
+    /// When an executor took it, the last time; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
+    /// When it got its final state; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
+    /// Until when it can be read; null before it is final.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+    /// How often it was begun.
     attempt: u32,
+    /// How its execution ended, where one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
 }
@@ -234,6 +263,7 @@ impl From<&Job> for JobSummary {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobPageView {
+    /// The jobs.
     pub(super) jobs: Vec<JobSummary>,
     /// Pass it as `cursor` for the next page; null on the last one.
     #[schema(value_type = Option<String>, format = Uuid)]

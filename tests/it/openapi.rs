@@ -254,6 +254,51 @@ fn what_the_service_refuses_is_what_is_described() {
 }
 
 #[test]
+fn every_field_says_what_it_is_and_every_answer_has_an_example_that_is_right() {
+    let description = Description::of(&Service::start());
+    let schemas = description.0["components"]["schemas"].as_object().unwrap();
+    for (name, schema) in schemas {
+        let says = |of: &Value| {
+            of["description"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty())
+        };
+        assert!(says(schema), "{name}");
+        for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(says(schema), "{name}.{field}");
+        }
+    }
+    let mut examples = 0;
+    let operations = description.0["paths"].as_object().unwrap().values();
+    for operation in operations.flat_map(|methods| methods.as_object().unwrap().values()) {
+        for response in operation["responses"].as_object().unwrap().values() {
+            for (kind, content) in response["content"].as_object().into_iter().flatten() {
+                let schema = &content["schema"];
+                let named = schema["$ref"]
+                    .as_str()
+                    .or(schema["allOf"][0]["$ref"].as_str());
+                let Some(named) = named.filter(|_| kind.contains("json")) else {
+                    continue;
+                };
+                let example = description
+                    .0
+                    .pointer(&format!("{}/examples/0", &named[1..]));
+                let example = example.unwrap_or_else(|| panic!("{named} has no example"));
+                let named = json!({ "$ref": named });
+                let problems: Vec<String> = description
+                    .strictly(&named)
+                    .iter_errors(example)
+                    .map(|error| error.to_string())
+                    .collect();
+                assert!(problems.is_empty(), "{named}: {problems:?}");
+                examples += 1;
+            }
+        }
+    }
+    assert!(examples > 20, "{examples}");
+}
+
+#[test]
 fn limits_are_described_as_this_service_grants_them() {
     let service = Service::start_with(&["--timeout-ms", "700", "--timeout-ms-ceiling", "900"]);
     let description = Description::of(&service);

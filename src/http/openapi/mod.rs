@@ -9,9 +9,11 @@ pub(super) use page::{STYLE, page};
 
 use super::routes::Described;
 use crate::domain::{Ceiling, Limits};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 
+/// Answers of a service, by their schemas' names.
+const EXAMPLES: &str = include_str!("examples.json");
 /// Where the schemas are.
 const SCHEMAS: &str = "/components/schemas";
 
@@ -27,6 +29,13 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
     if let Some(schemas) = document.pointer_mut(SCHEMAS).and_then(Value::as_object_mut) {
         schemas.extend(requests::schemas(defaults, ceiling, with_source));
         schemas.insert("Problem".to_owned(), refusals::problem());
+        for schema in schemas.values_mut() {
+            raise_descriptions(schema);
+        }
+        let examples: Map<String, Value> = serde_json::from_str(EXAMPLES).unwrap_or_default();
+        for (name, example) in examples {
+            schemas[&name]["examples"] = json!([example]);
+        }
     }
     let paths = document["paths"].as_object_mut();
     for (path, methods) in paths.into_iter().flatten() {
@@ -35,6 +44,19 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
         }
     }
     document
+}
+
+/// What may be null has its description with the alternative; it belongs to the field.
+fn raise_descriptions(schema: &mut Value) {
+    let fields = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (_, field) in fields.into_iter().flatten() {
+        if field["description"].is_null()
+            && let Some(alternative) = field.pointer_mut("/oneOf/0").and_then(Value::as_object_mut)
+            && let Some(description) = alternative.remove("description")
+        {
+            field["description"] = description;
+        }
+    }
 }
 
 /// Adds to an operation what its handler does not say.

@@ -151,8 +151,8 @@ fn one_schema(html: &mut String, name: &str, schema: &Value) -> fmt::Result {
         )?;
     }
     html.push_str("</tbody></table>");
-    if !schema["example"].is_null() {
-        let example = serde_json::to_string_pretty(&schema["example"]).unwrap_or_default();
+    for example in schema["examples"].as_array().into_iter().flatten() {
+        let example = serde_json::to_string_pretty(example).unwrap_or_default();
         write!(html, "<pre>{}</pre>", Text(&example))?;
     }
     Ok(())
@@ -277,7 +277,7 @@ mod tests {
                 "responses": { evil: { "description": evil, "headers": { evil: { "description": evil } },
                     "content": { "application/json": { "schema": { "$ref": evil } } } } },
             } } },
-            "components": { "schemas": { evil: { "description": evil, "example": evil,
+            "components": { "schemas": { evil: { "description": evil, "examples": [evil],
                 "properties": { evil: { "type": evil, "description": evil } } } } },
         }));
         assert!(!html.contains("<script"), "{html}");

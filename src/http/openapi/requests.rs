@@ -57,11 +57,11 @@ fn request(description: &str, fields: Map<String, Value>, with_source: bool) -> 
         "properties": fields,
         "additionalProperties": false,
         "anyOf": one_of_these,
-        "example": {
+        "examples": [{
             "code": "console.log(input.a); input.a + input.b",
             "input": { "a": 1, "b": 2 },
             "limits": { "timeoutMs": 500 },
-        },
+        }],
     })
 }
 
@@ -111,6 +111,7 @@ fn script_fields() -> Map<String, Value> {
             "limits",
             json!({
                 "oneOf": [{ "$ref": "#/components/schemas/RequestedLimits" }, { "type": "null" }],
+            "description": "What it may use.",
             }),
         ),
         (

@@ -12,11 +12,15 @@ use actix_web::web::Data;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// How much the service takes.
 #[derive(Debug, Serialize, ToSchema)]
 struct HealthView {
+    /// `UP`.
     status: &'static str,
+    /// The clock of the service.
     #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
+    /// Of the service's own process.
     memory: MemoryView,
     /// Seconds.
     uptime: f64,
@@ -38,8 +42,10 @@ pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &view)
 }
 
+/// It answers.
 #[derive(Debug, Serialize, ToSchema)]
 struct LiveView {
+    /// `UP`.
     status: &'static str,
 }
 
@@ -49,42 +55,61 @@ pub(super) async fn live() -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &LiveView { status: "UP" })
 }
 
+/// Whether the service takes work.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReadyView<'a> {
     /// `UP`, `DEGRADED` (some executors have no sandbox) or `DOWN` (no new work is taken).
     status: &'static str,
+    /// Why it is not `UP`.
     reasons: Vec<Reason>,
+    /// The level that was proved at the start: `L2`, `L3` or `L4`.
     isolation: &'a str,
+    /// Each wall, as it was found by trying it.
     #[schema(value_type = Vec<WallReport>)]
     walls: &'a [WallReport],
+    /// What runs executions.
     executors: ExecutorsView,
+    /// What waits here.
     queue: QueueView,
+    /// What has run since the start.
     executions: ExecutionsView,
 }
 
+/// Why it is not `UP`.
 #[derive(Debug, Serialize, ToSchema)]
 struct Reason {
+    /// `draining` or `isolation_lost`.
     code: &'static str,
+    /// In words.
     detail: String,
 }
 
+/// What runs executions.
 #[derive(Debug, Serialize, ToSchema)]
 struct ExecutorsView {
+    /// All of them.
     total: usize,
+    /// Those with a working sandbox.
     ready: usize,
+    /// Those that run something now.
     busy: usize,
     /// Brought back after a panic.
     revived: u64,
+    /// Sandboxes that died and were raised anew.
     #[serde(rename = "zygotesReplaced")]
     zygotes_replaced: u64,
 }
 
+/// What waits for an executor.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueView {
+    /// Requests of `POST /api/execute` that wait.
     interactive: usize,
+    /// Jobs that wait here.
     background: usize,
 }
 
+/// What has run since the start.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ExecutionsView {

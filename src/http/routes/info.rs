@@ -12,31 +12,48 @@ use actix_web::web::Data;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// What this is, and what it promises.
 #[derive(Debug, Serialize, ToSchema)]
 struct InfoView<'a> {
+    /// `UP`.
     status: &'static str,
+    /// `sandpiper`.
     name: &'static str,
+    /// Of the service.
     version: &'static str,
+    /// Its clock.
     #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
+    /// The JavaScript engine.
     engine: &'static str,
+    /// The level that was proved at the start: `L2`, `L3` or `L4`.
     isolation: &'a str,
+    /// Each wall, as it was found by trying it.
     #[schema(value_type = Vec<WallReport>)]
     walls: &'a [WallReport],
+    /// Where jobs are kept.
     store: StoreView<'a>,
+    /// What an execution may use.
     limits: LimitBoundsView<'a>,
+    /// Executions at one time.
     executors: usize,
 }
 
+/// Where jobs are kept.
 #[derive(Debug, Serialize, ToSchema)]
 struct StoreView<'a> {
+    /// `memory`, `sqlite` or `postgres`.
     name: &'a str,
+    /// What holds for a job that was accepted.
     promise: &'a str,
 }
 
+/// What an execution may use.
 #[derive(Debug, Serialize, ToSchema)]
 struct LimitBoundsView<'a> {
+    /// Where a request says nothing.
     defaults: LimitsView,
+    /// The most that a request may ask for.
     #[schema(value_type = Ceiling)]
     ceilings: &'a Ceiling,
 }

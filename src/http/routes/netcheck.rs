@@ -21,19 +21,27 @@ struct NetCheckQuery {
     port: Option<String>,
 }
 
+/// Whether the network can be reached.
 #[derive(Debug, Serialize, ToSchema)]
 struct NetCheckView {
     /// What holds for scripts: `restricted` or `allowed`.
     status: &'static str,
+    /// That was tried.
     port: u16,
+    /// In words.
     message: String,
+    /// What a job process found.
     sandbox: SideView,
+    /// What the service itself found.
     service: SideView,
 }
 
+/// What one of them found.
 #[derive(Debug, Serialize, ToSchema)]
 struct SideView {
+    /// `restricted` or `allowed`.
     status: &'static str,
+    /// What stopped it, if something did.
     detail: String,
 }
 

@@ -10,25 +10,32 @@ use actix_web::web::Data;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// Who runs jobs of this service's store.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NodesView {
+    /// Those that live.
     nodes: Vec<NodeView>,
     /// Milliseconds that the job has waited that has waited longest; null where none waits, or where it is not known.
     #[schema(value_type = Option<u64>)]
     oldest_queued_ms: Option<u128>,
 }
 
+/// A process that runs jobs.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NodeView {
+    /// Unique for each start of a process.
     id: String,
     /// The one that answers.
     is_this: bool,
+    /// When it started.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
+    /// When it last said that it lives.
     #[schema(value_type = String, format = DateTime)]
     seen_at: Timestamp,
+    /// Executions that it runs at a time.
     executors: usize,
 }
 

@@ -10,16 +10,23 @@ use actix_web::web::{Data, Path};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// An example script.
 #[derive(Debug, Serialize, ToSchema)]
 struct ScriptView<'a> {
+    /// By which it is run, as `file`.
     name: &'a str,
+    /// What it does.
     description: &'a str,
+    /// What comes of it.
     expect: &'a str,
+    /// Its length.
     bytes: usize,
 }
 
+/// The example scripts.
 #[derive(Debug, Serialize, ToSchema)]
 struct ScriptListView<'a> {
+    /// All there are.
     scripts: Vec<ScriptView<'a>>,
 }
 
