@@ -79,7 +79,8 @@ function usage({ usage, limits, limitHit }: Execution): HTMLElement {
   return make(
     "div",
     { class: "usage" },
-    meter("Time", usage.wallMs, limits.timeoutMs, `${usage.wallMs.toFixed(1)} of ${limits.timeoutMs} ms, ${usage.cpuMs.toFixed(1)} ms of processor`, limitHit === "timeoutMs"),
+    meter("Time", usage.wallMs, limits.timeoutMs, `${usage.wallMs.toFixed(1)} of ${limits.timeoutMs} ms`, limitHit === "timeoutMs"),
+    meter("Processor", usage.cpuMs, limits.timeoutMs, `${usage.cpuMs.toFixed(1)} ms of it`, false),
     meter("Memory", usage.peakMemoryBytes, limits.memoryBytes, `${bytes(usage.peakMemoryBytes)} of ${bytes(limits.memoryBytes)}`, limitHit === "memoryBytes"),
     meter("Output", usage.outputBytes, limits.outputBytes, `${bytes(usage.outputBytes)} of ${bytes(limits.outputBytes)}`, limitHit === "outputBytes"),
   );

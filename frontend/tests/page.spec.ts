@@ -87,6 +87,26 @@ test("input is checked as JSON, and limits are sent and shown when they are hit"
   expect(complaints).toEqual([]);
 });
 
+test("what runs is stopped, and being offline is told", async ({ page, context }) => {
+  const complaints = await open(page);
+  await page.getByLabel("Time, ms").fill("20000");
+  await write(page, "for (;;);");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await expect(page.locator("#status")).toContainText("1 of 2 executors busy");
+  await page.getByRole("button", { name: "Stop" }).click();
+  await expect(page.locator("#result")).toContainText("Stopped.");
+  // The service hears of it too.
+  await expect(page.locator("#status")).toContainText("0 of 2 executors busy");
+  await context.setOffline(true);
+  await run(page, "1");
+  await expect(page.locator("#result")).toContainText("Offline");
+  await expect(page.locator("#status")).toContainText("Offline");
+  await context.setOffline(false);
+  await run(page, "1");
+  await expect(page.locator("#result")).toContainText("Succeeded");
+  expect(complaints).toEqual([]);
+});
+
 test("a job is followed while it runs, has an address of its own, and can be stopped", async ({ page }) => {
   const complaints = await open(page);
   await page.getByLabel("Time, ms").fill("20000");

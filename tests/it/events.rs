@@ -196,6 +196,21 @@ fn of_a_long_log_whoever_comes_late_is_told_what_is_kept(store: &Store) {
 }
 
 #[test]
+fn while_nothing_happens_there_is_a_sign_of_life() {
+    let service = Service::start();
+    let id = service.submit(&json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } }));
+    let mut events = follow(&service, &id, None);
+    let start = Instant::now();
+    let mut line = String::new();
+    while !line.starts_with(':') {
+        line.clear();
+        assert!(events.0.read_line(&mut line).unwrap() > 0, "it ended");
+    }
+    let after = start.elapsed();
+    assert!(after > Duration::from_secs(10) && after < SOON, "{after:?}");
+}
+
+#[test]
 fn a_client_follows_so_many_and_no_more() {
     let service = Service::start_with(&["--events-client-max", "2", "--events-s", "2"]);
     let id = service.submit(&json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } }));
