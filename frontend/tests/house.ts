@@ -3,14 +3,16 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
-const BIN = process.env["SANDPIPER_BIN"] ?? resolve(import.meta.dirname, "../../bin");
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const BIN = process.env["SANDPIPER_BIN"] ?? join(ROOT, "bin");
 const UP_WITHIN_MS = 20_000;
 
 function start(program: string, args: string[]): Promise<{ process: ChildProcess; port: string }> {
   const child = spawn(join(BIN, program), ["serve", ...args], {
-    cwd: resolve(import.meta.dirname, "../.."),
+    cwd: ROOT,
     stdio: ["ignore", "ignore", "pipe"],
   });
   return new Promise((up, down) => {
