@@ -93,7 +93,12 @@ fn sixteen_endless_loops_end_in_time_with_their_log_while_health_answers() {
 fn ten_thousand_executions_leak_nothing() {
     let service = Service::start_with(&["--recent-max", "100"]);
     in_parallel(8, 500, |_| assert_eq!(service.result("1 + 2"), 3));
-    let processes = service.descendants().len();
+    // At one moment a spare may be dead and the next one not yet made: what is left when all is quiet is the most of many.
+    let processes = (0..25).map(|_| {
+        thread::sleep(Duration::from_millis(20));
+        service.descendants().len()
+    });
+    let processes = processes.max().unwrap();
     let (files, memory) = (descriptors(&service), resident_mib(&service));
     in_parallel(8, 10_000, |index| {
         assert_eq!(service.result(&format!("{index} + 1")), index + 1);
