@@ -55,6 +55,11 @@ impl Clients {
         (open.counted.elapsed() < believed_for).then_some(open.jobs)
     }
 
+    /// How many jobs the client has open as far as is known, however long ago it was counted.
+    fn known(&self, client: &ClientKey) -> Option<u64> {
+        self.0.get(client).map(|open| open.jobs)
+    }
+
     fn counted(&self, client: &ClientKey, jobs: u64) {
         let counted = Instant::now();
         let mut open = self.0.entry(client.clone()).or_insert(Open {
@@ -136,7 +141,7 @@ impl Shared {
         if !unknown.is_empty() {
             self.count_open(&unknown, most.max(NO_CREDIT_AT)).await?;
         }
-        let each = jobs.map(|job| match self.clients.open(&job.client, most) {
+        let each = jobs.map(|job| match self.clients.known(&job.client) {
             Some(open) if open >= most => Err(StoreError::ClientFull {
                 most: self.options.client_jobs_max,
             }),

@@ -330,13 +330,7 @@ impl Shared {
         let given_up: Vec<(String, i64, String, i64)> = on_database!(&self.readers, pool => {
             sqlx::query_as(AssertSqlSafe(select)).bind(since).fetch_all(pool).await?
         });
-        // What is left comes with the next sweep.
-        if i64::try_from(given_up.len()).unwrap_or(i64::MAX) < SWEEP_BATCH {
-            self.settled_until.store(
-                now.saturating_sub(as_millis(ENDED_OF_LATE)),
-                Ordering::Relaxed,
-            );
-        }
+        let are_all = i64::try_from(given_up.len()).unwrap_or(i64::MAX) < SWEEP_BATCH;
         for (id, river_id, river_state, attempt) in given_up {
             let Ok(id) = id.parse::<JobId>() else {
                 continue;
@@ -377,6 +371,13 @@ impl Shared {
                 .execute(pool)
                 .await?;
             });
+        }
+        // What is left, or failed, comes with the next sweep.
+        if are_all {
+            self.settled_until.store(
+                now.saturating_sub(as_millis(ENDED_OF_LATE)),
+                Ordering::Relaxed,
+            );
         }
         Ok(())
     }

@@ -128,6 +128,8 @@ struct Shared {
     looks: AtomicU64,
     /// Jobs that it takes now for each executor.
     per_executor: AtomicUsize,
+    /// Workers that wait until others are done with a job that was taken from them.
+    left_to_others: AtomicUsize,
 }
 
 /// See [`StoreCounts`].
@@ -250,6 +252,7 @@ async fn connect(
         stopping: AtomicBool::new(false),
         looks: AtomicU64::new(0),
         per_executor: AtomicUsize::new(1),
+        left_to_others: AtomicUsize::new(0),
     });
     worker.belongs_to(Arc::downgrade(&shared));
     tokio::spawn(changes::write(Arc::downgrade(&shared), queue));
@@ -260,9 +263,11 @@ async fn connect(
 fn queue_config(
     options: &DurableOptions,
     per_executor: usize,
+    left_to_others: usize,
     poll_every: Duration,
 ) -> QueueConfig {
-    QueueConfig::new(options.executors * per_executor).with_fetch_poll_interval(poll_every)
+    QueueConfig::new(options.executors * per_executor + left_to_others)
+        .with_fetch_poll_interval(poll_every)
 }
 
 impl Shared {
@@ -287,7 +292,8 @@ impl Shared {
         // It has to be another configuration.
         let odd = self.looks.fetch_add(1, Ordering::Relaxed) % 2;
         let poll_every = POLL_EVERY + Duration::from_millis(odd);
-        let config = queue_config(&self.options, per_executor, poll_every);
+        let left_to_others = self.left_to_others.load(Ordering::Relaxed);
+        let config = queue_config(&self.options, per_executor, left_to_others, poll_every);
         if let Err(cause) = self.client.local_queues().update(work::QUEUE, config) {
             tracing::warn!(%cause, "jobs are looked for later");
         }
@@ -311,7 +317,7 @@ fn client(
         .id(node)
         .workers(workers)
         .hook(clients::DueAtOnce)
-        .queue(work::QUEUE, queue_config(options, 1, POLL_EVERY))
+        .queue(work::QUEUE, queue_config(options, 1, 0, POLL_EVERY))
         .fetch_cooldown(CLAIM_EVERY)
         // A job has limits of its own, and its node says that it lives.
         .without_job_timeout()

@@ -10,12 +10,14 @@ use crate::store::{Node, Nodes, StoreError};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// Three beats.
 const DEAD_AFTER_MS: i64 = 6_000;
+/// As long.
+const HOLD_OFF: Duration = Duration::from_secs(6);
 /// Far longer than a job that was taken needs to come.
 const NEVER_CAME_AFTER_MS: i64 = 15_000;
 /// Longer than River takes to write down that a job was given back.
@@ -25,19 +27,30 @@ const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
 
 /// Says that this node lives, and looks for those that do not.
 pub(super) async fn beat(shared: Arc<Shared>) {
+    let (mut last, mut held_off_until) = (Instant::now(), Instant::now());
     loop {
-        if let Err(cause) = shared.look_after_jobs().await {
-            shared.counters.failures.fetch_add(1, Ordering::Relaxed);
-            error!(%cause, "this node cannot say that it lives, or cannot look after jobs; it tries again");
+        // After the database was away, or this node stood still, the others first have their time to say that they live.
+        if last.elapsed() > 2 * BEAT_EVERY {
+            held_off_until = Instant::now() + HOLD_OFF;
+        }
+        match shared
+            .look_after_jobs(Instant::now() >= held_off_until)
+            .await
+        {
+            Ok(()) => last = Instant::now(),
+            Err(cause) => {
+                shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+                error!(%cause, "this node cannot say that it lives, or cannot look after jobs; it tries again");
+            }
         }
         tokio::time::sleep(BEAT_EVERY).await;
     }
 }
 
 impl Shared {
-    async fn look_after_jobs(&self) -> Result<(), StoreError> {
+    async fn look_after_jobs(&self, may_rescue: bool) -> Result<(), StoreError> {
         self.say_that_it_lives().await?;
-        let rescued = self.rescue().await?;
+        let rescued = if may_rescue { self.rescue().await? } else { 0 };
         if rescued > 0 {
             self.counters.rescued.fetch_add(rescued, Ordering::Relaxed);
             warn!(jobs = rescued, "jobs of a dead node were taken from it");

@@ -246,19 +246,26 @@ impl Shared {
                 match self.is_running(river_id, attempt).await {
                     Ok(false) => {
                         is_others = true;
+                        // Whoever waits here keeps no place from those that can be run.
+                        self.left_to_others.fetch_add(1, Ordering::Relaxed);
+                        self.configure(self.pace.per_executor());
                         continue;
                     }
                     answer => answer,
                 }
             };
             match may_be_told {
-                Ok(true) => return,
+                Ok(true) => break,
                 Ok(false) => {}
                 Err(cause) => {
                     error!(river_id, %cause, "it is not known who has a job; it is asked again")
                 }
             }
             tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+        if is_others {
+            self.left_to_others.fetch_sub(1, Ordering::Relaxed);
+            self.configure(self.pace.per_executor());
         }
     }
 
