@@ -59,12 +59,10 @@ impl DispatcherHandle {
             if Instant::now() >= deadline {
                 return Ok(News::Nothing);
             }
-            if running_here.is_none() {
-                // Woken when it ends, and looking for when it begins.
-                let until = deadline.min(begun + LOOK_EVERY);
-                let patience = until.saturating_duration_since(Instant::now());
-                self.wait(id, patience).await?;
-            }
+            // Woken when it ends, and looking for when it begins.
+            let until = deadline.min(begun + LOOK_EVERY);
+            let patience = until.saturating_duration_since(Instant::now());
+            self.wait(id, patience).await?;
         }
     }
 }
