@@ -9,6 +9,7 @@ use crate::limits::{Class, Exceeded, InFlight, Limits, Standing, Visit};
 use crate::pages;
 use crate::problem::{Code, Problem};
 use crate::proxy::{Introduction, Upstream};
+use crate::request_id;
 use crate::sources::Sources;
 use crate::target::{NoTarget, Target};
 use crate::unread::{self, SharedPayload};
@@ -28,13 +29,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use uuid::Uuid;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const JSON: &[u8] = b"application/json";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Longest request id that is taken from a client, bytes.
-const REQUEST_ID_BYTES_MAX: usize = 128;
 /// What each header costs of `--header-bytes` beside its name and value.
 const HEADER_OVERHEAD_BYTES: usize = 4;
 
@@ -66,7 +63,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let id = take_request_id(&mut request);
+    let id = request_id::take(&mut request);
     let mut response = match admit(&request) {
         Ok(admitted) => answer(request, admitted, next).await?,
         Err(refused) => refused.into_response(request).await,
@@ -376,34 +373,11 @@ fn may_name_a_source(request: &HttpRequest) -> bool {
     request.method() == Method::POST && runs_code && is_json
 }
 
-/// The client's own id where it is fit, or a new one; either way it is what the service is told.
-fn take_request_id(request: &mut ServiceRequest) -> HeaderValue {
-    let is_fit = |given: &HeaderValue| {
-        let bytes = given.as_bytes();
-        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len())
-            && bytes
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
-    };
-    let given = request
-        .headers()
-        .get(&REQUEST_ID)
-        .filter(|given| is_fit(given))
-        .cloned();
-    let id = given.unwrap_or_else(|| {
-        let mut text = Uuid::encode_buffer();
-        let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
-        HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unnamed"))
-    });
-    request.headers_mut().insert(REQUEST_ID, id.clone());
-    id
-}
-
 /// What every answer has, whoever made it.
 fn finish(id: &HeaderValue, response: &mut ServiceResponse<BoxBody>) {
     let stopping = door_of(response.request()).stopping.load(Ordering::Relaxed);
     let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, id.clone());
+    headers.insert(request_id::HEADER, id.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if stopping {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -17,6 +17,7 @@ mod limits;
 mod pages;
 mod problem;
 mod proxy;
+mod request_id;
 pub mod sources;
 mod target;
 mod tasks;

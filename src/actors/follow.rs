@@ -39,7 +39,7 @@ impl DispatcherHandle {
                     return Ok(News::Logged(log));
                 }
                 let until = deadline.min(begun + LOOK_EVERY);
-                if timeout_at(until, logged).await.is_ok() {
+                if timeout_at(until, logged).await.is_ok() && until < deadline {
                     sleep_until(begun + LOG_EVERY).await;
                     continue;
                 }

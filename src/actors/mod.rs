@@ -10,6 +10,7 @@ mod dispatcher;
 mod executor;
 mod follow;
 mod handle;
+mod lane_queue;
 mod queue;
 #[cfg(test)]
 mod tests;

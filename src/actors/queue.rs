@@ -1,7 +1,8 @@
 //! The bounded waiting room inside the Dispatcher: two lanes, fair between clients, no actor in sight.
 
+use super::lane_queue::LaneQueue;
 use crate::domain::{ClientKey, JobId, Lane};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Instant;
 
 /// How much may wait, and how the lanes share.
@@ -55,15 +56,6 @@ pub struct Queue<T> {
     bytes: usize,
     interactive_in_a_row: u32,
     whereabouts: HashMap<JobId, (Lane, ClientKey)>,
-}
-
-#[derive(Debug)]
-struct LaneQueue<T> {
-    clients: HashMap<ClientKey, VecDeque<Waiting<T>>>,
-    /// Clients with something waiting, in the order of their turn.
-    turns: VecDeque<ClientKey>,
-    waiting: usize,
-    reserved: usize,
 }
 
 impl<T> Queue<T> {
@@ -156,13 +148,7 @@ impl<T> Queue<T> {
 
     /// Jobs of `lane` that have waited since before `earliest`.
     pub fn remove_older(&mut self, lane: Lane, earliest: Instant) -> Vec<Waiting<T>> {
-        let too_old: Vec<JobId> = self
-            .lane(lane)
-            .clients
-            .values()
-            .flat_map(|line| line.iter().take_while(|one| one.since < earliest))
-            .map(|one| one.id)
-            .collect();
+        let too_old = self.lane(lane).older(earliest);
         too_old
             .into_iter()
             .filter_map(|id| self.remove(id))
@@ -201,73 +187,6 @@ impl<T> Queue<T> {
             Lane::Interactive => &mut self.interactive,
             Lane::Background => &mut self.background,
         }
-    }
-}
-
-impl<T> LaneQueue<T> {
-    fn new() -> Self {
-        Self {
-            clients: HashMap::new(),
-            turns: VecDeque::new(),
-            waiting: 0,
-            reserved: 0,
-        }
-    }
-
-    fn push(&mut self, waiting: Waiting<T>) {
-        self.waiting += 1;
-        let line = self.clients.entry(waiting.client.clone()).or_default();
-        if line.is_empty() {
-            self.turns.push_back(waiting.client.clone());
-        }
-        line.push_back(waiting);
-    }
-
-    fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Waiting<T>> {
-        let turn = self.turns.iter().position(may_run)?;
-        let client = self.turns.remove(turn)?;
-        let line = self.clients.get_mut(&client)?;
-        let waiting = line.pop_front()?;
-        if line.is_empty() {
-            self.clients.remove(&client);
-        } else {
-            self.turns.push_back(client);
-        }
-        self.waiting -= 1;
-        Some(waiting)
-    }
-
-    fn remove(&mut self, id: JobId, client: &ClientKey) -> Option<Waiting<T>> {
-        let line = self.clients.get_mut(client)?;
-        let index = line.iter().position(|one| one.id == id)?;
-        let waiting = line.remove(index)?;
-        if line.is_empty() {
-            self.clients.remove(client);
-            self.turns.retain(|other| other != client);
-        }
-        self.waiting -= 1;
-        Some(waiting)
-    }
-
-    fn position(&self, id: JobId, client: &ClientKey) -> Option<usize> {
-        let index = self
-            .clients
-            .get(client)?
-            .iter()
-            .position(|one| one.id == id)?;
-        let own_turn = self.turns.iter().position(|other| other == client)?;
-        let ahead: usize = self
-            .turns
-            .iter()
-            .enumerate()
-            .map(|(turn, other)| {
-                let line = self.clients.get(other).map_or(0, VecDeque::len);
-                // A client whose turn comes before gets one more round in than those after.
-                let rounds = if turn < own_turn { index + 1 } else { index };
-                line.min(rounds)
-            })
-            .sum();
-        Some(ahead + 1)
     }
 }
 

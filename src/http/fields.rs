@@ -3,18 +3,15 @@
 //! The body is not built into a tree: the object's members are taken as the text they are, and `input` and the globals
 //! stay text until the engine parses them.
 
+use super::members::Members;
 use super::problem::{Code, Problem};
 use crate::domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// Every field there is, for the message that refuses another.
 pub(super) const NAMES: &str =
     "code, file, globals, input, kind, language, limits, priority, runAt, seed, source";
 pub(super) const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
-/// Members of one object that are looked at; no object here may have as many.
-const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
 
 /// What a client asked for, before it is checked as a whole.
 #[derive(Debug, Default)]
@@ -302,55 +299,6 @@ fn run_at(text: &str) -> Result<Timestamp, Problem> {
         return Err(Problem::invalid_field("runAt", detail));
     }
     Ok(moment)
-}
-
-/// The members of a JSON object, in their order, their values as text.
-#[derive(Debug)]
-struct Members<'a> {
-    taken: Vec<(String, &'a RawValue)>,
-    /// How many there are; beyond [`MEMBERS_MAX`] they are counted but not taken.
-    count: usize,
-}
-
-impl<'a> Members<'a> {
-    fn of(text: &'a str) -> serde_json::Result<Self> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = MembersSeed.deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        Ok(members)
-    }
-}
-
-struct MembersSeed;
-
-impl<'de> DeserializeSeed<'de> for MembersSeed {
-    type Value = Members<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Members<'de>, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for MembersSeed {
-    type Value = Members<'de>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut taken = Vec::new();
-        let mut count = 0;
-        while let Some(name) = map.next_key::<String>()? {
-            count += 1;
-            if count > MEMBERS_MAX {
-                map.next_value::<IgnoredAny>()?;
-            } else {
-                taken.push((name, map.next_value()?));
-            }
-        }
-        Ok(Members { taken, count })
-    }
 }
 
 #[cfg(test)]

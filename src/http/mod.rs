@@ -7,6 +7,7 @@ mod body;
 mod client;
 mod fields;
 mod form;
+mod members;
 mod openapi;
 mod prefer;
 mod problem;

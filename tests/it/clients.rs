@@ -75,6 +75,15 @@ fn a_client_has_so_many_jobs_open_and_no_more(store: &Store) {
     });
     // And of that one alone.
     assert_eq!(post_as(&service, "a", &endless()).status, 429);
+    // Nor do many at once pass it together.
+    let accepted = std::thread::scope(|scope| {
+        let sent: Vec<_> = (0..24)
+            .map(|_| scope.spawn(|| post_as(&service, "c", &endless()).status))
+            .collect();
+        let answers = sent.into_iter().map(|sent| sent.join().unwrap());
+        answers.filter(|status| *status == 202).count()
+    });
+    assert_eq!(accepted, 3);
 }
 
 fn a_flood_of_one_client_does_not_keep_back_the_job_of_another(store: &Store) {

@@ -53,23 +53,22 @@ impl Collector for Snapshot {
         let outcomes = status
             .executions
             .iter()
-            .map(|(outcome, count)| ("outcome", outcome.as_str(), *count));
-        family.counters("executions", "Executions that ended, by outcome", outcomes)?;
+            .map(|(outcome, count)| (outcome.as_str(), *count));
+        let help = "Executions that ended, by outcome";
+        family.each("executions", help, ConstCounter::new, "outcome", outcomes)?;
         let lanes = [
-            ("lane", "interactive", status.queued_interactive),
-            ("lane", "background", status.queued_background),
+            ("interactive", as_u64(status.queued_interactive)),
+            ("background", as_u64(status.queued_background)),
         ];
-        family.gauges("queue_jobs", "Jobs that wait for an executor here", lanes)?;
+        let help = "Jobs that wait for an executor here";
+        family.each("queue_jobs", help, ConstGauge::new, "lane", lanes)?;
         let executors = [
-            ("state", "all", status.executors),
-            ("state", "ready", status.executors_ready),
-            ("state", "busy", status.executors_busy),
+            ("all", as_u64(status.executors)),
+            ("ready", as_u64(status.executors_ready)),
+            ("busy", as_u64(status.executors_busy)),
         ];
-        family.gauges(
-            "executors",
-            "Executors: all, with a living zygote, at work",
-            executors,
-        )?;
+        let help = "Executors: all, with a living zygote, at work";
+        family.each("executors", help, ConstGauge::new, "state", executors)?;
         for (name, help, count) in [
             (
                 "executors_revived",
@@ -112,34 +111,24 @@ impl Collector for Snapshot {
                 status.jobs.failures,
             ),
         ] {
-            family.counter(name, help, count)?;
+            family.one(name, help, None, ConstCounter::new(count))?;
         }
-        family.gauge(
+        let streams = ConstGauge::new(as_u64(self.streams));
+        family.one(
             "event_streams",
             "Streams of events that are open",
-            as_u64(self.streams),
             None,
+            streams,
         )?;
-        family.gauge(
-            "store_up",
-            "Whether the store answers",
-            u64::from(self.nodes.is_some()),
-            None,
-        )?;
+        let up = ConstGauge::new(u64::from(self.nodes.is_some()));
+        family.one("store_up", "Whether the store answers", None, up)?;
         if let Some(nodes) = &self.nodes {
-            family.gauge(
-                "nodes",
-                "Nodes of this store that live",
-                as_u64(nodes.nodes.len()),
-                None,
-            )?;
-            let oldest = nodes.oldest_queued.unwrap_or_default().as_secs_f64();
-            family.gauge(
-                "oldest_queued_age",
-                "How long the job of the database has waited that has waited longest",
-                oldest,
-                Some(&Unit::Seconds),
-            )?;
+            let live = ConstGauge::new(as_u64(nodes.nodes.len()));
+            family.one("nodes", "Nodes of this store that live", None, live)?;
+            let age = nodes.oldest_queued.unwrap_or_default().as_secs_f64();
+            let help = "How long the job of the database has waited that has waited longest";
+            let unit = Some(&Unit::Seconds);
+            family.one("oldest_queued_age", help, unit, ConstGauge::new(age))?;
         }
         Ok(())
     }
@@ -149,59 +138,33 @@ impl Collector for Snapshot {
 struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl Families<'_, '_> {
-    fn counter(&mut self, name: &str, help: &str, count: u64) -> Result<(), fmt::Error> {
-        let counter = ConstCounter::new(count);
-        let metric = self
-            .0
-            .encode_descriptor(name, help, None, counter.metric_type())?;
-        counter.encode(metric)
-    }
-
-    fn counters<'l>(
+    /// One number.
+    fn one(
         &mut self,
         name: &str,
         help: &str,
-        each: impl IntoIterator<Item = (&'l str, &'l str, u64)>,
-    ) -> Result<(), fmt::Error> {
-        let metric_type = ConstCounter::new(0_u64).metric_type();
-        let mut family = self.0.encode_descriptor(name, help, None, metric_type)?;
-        for (label, value, count) in each {
-            let labels = [(label, value)];
-            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    fn gauges<'l>(
-        &mut self,
-        name: &str,
-        help: &str,
-        each: impl IntoIterator<Item = (&'l str, &'l str, usize)>,
-    ) -> Result<(), fmt::Error> {
-        let metric_type = ConstGauge::new(0_u64).metric_type();
-        let mut family = self.0.encode_descriptor(name, help, None, metric_type)?;
-        for (label, value, count) in each {
-            let labels = [(label, value)];
-            ConstGauge::new(as_u64(count)).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    fn gauge<Number>(
-        &mut self,
-        name: &str,
-        help: &str,
-        number: Number,
         unit: Option<&Unit>,
-    ) -> Result<(), fmt::Error>
-    where
-        ConstGauge<Number>: EncodeMetric,
-    {
-        let gauge = ConstGauge::new(number);
-        let metric = self
-            .0
-            .encode_descriptor(name, help, unit, gauge.metric_type())?;
-        gauge.encode(metric)
+        number: impl EncodeMetric,
+    ) -> Result<(), fmt::Error> {
+        let metric_type = number.metric_type();
+        number.encode(self.0.encode_descriptor(name, help, unit, metric_type)?)
+    }
+
+    /// One number for each value of a label.
+    fn each<'l, Number: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        number: fn(u64) -> Number,
+        label: &'l str,
+        values: impl IntoIterator<Item = (&'l str, u64)>,
+    ) -> Result<(), fmt::Error> {
+        let metric_type = number(0).metric_type();
+        let mut family = self.0.encode_descriptor(name, help, None, metric_type)?;
+        for (value, count) in values {
+            number(count).encode(family.encode_family(&[(label, value)])?)?;
+        }
+        Ok(())
     }
 }
 

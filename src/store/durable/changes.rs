@@ -2,13 +2,14 @@
 //!
 //! A change that comes alone is made at once. A batch that fails is made again one by one, so that nobody fails for another.
 
-use super::clients::Turn;
-use super::database::{in_transaction, on_database};
+use super::admission::Admission;
+use super::args::RunScript;
+use super::database::in_transaction;
 use super::record::{Request, execution_to_text, request_to_text};
-use super::work::{QUEUE, RunScript};
+use super::work::QUEUE;
 use super::{Owner, Shared, notices};
 use crate::domain::{JobId, Timestamp};
-use crate::store::{Accepted, Finished, Found, NewJob, Settlement, StoreError};
+use crate::store::{Accepted, Finished, NewJob, Settlement, StoreError};
 use riverqueue::{InsertManyItem, InsertOpts, jiff};
 use sqlx::QueryBuilder;
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ const WAITING_MAX: usize = 4096;
 /// Longest that a change may take.
 const MADE_WITHIN: Duration = Duration::from_secs(4);
 
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A change of a job.
 #[derive(Debug)]
@@ -136,7 +137,7 @@ fn answer<T>(replies: Vec<Reply<T>>, made: impl IntoIterator<Item = Result<T, St
 
 impl StoreError {
     /// The same, for another who waits.
-    fn again(&self) -> Self {
+    pub(super) fn again(&self) -> Self {
         Self::Unavailable(self.to_string())
     }
 }
@@ -147,14 +148,8 @@ const INSERT: &str = "INSERT INTO sandpiper_jobs \
 const INSERT_KEY: &str = "INSERT INTO sandpiper_keys (client, idempotency_key, fingerprint, job_id, created_at) \
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (client, idempotency_key) DO NOTHING";
 
-const SELECT_KEY: &str =
+pub(super) const SELECT_KEY: &str =
     "SELECT fingerprint, job_id FROM sandpiper_keys WHERE client = $1 AND idempotency_key = $2";
-
-/// A job that its client may submit.
-struct Admission {
-    job: NewJob,
-    turn: Turn,
-}
 
 /// What becomes of a submit.
 enum Admitted {
@@ -168,37 +163,6 @@ const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attemp
     finished_at = $6, expires_at = $7, execution = $8 WHERE id = $1 AND state = 'open'";
 
 impl Shared {
-    /// Refuses those of clients that have as many jobs open as they may; unless it is one that was accepted before.
-    async fn admit(
-        &self,
-        submits: Vec<(NewJob, Reply<Accepted>)>,
-    ) -> (Vec<Admission>, Vec<Reply<Accepted>>) {
-        let turns = match self.turns(submits.iter().map(|(job, _)| job)).await {
-            Ok(turns) => turns,
-            Err(cause) => {
-                for (_, reply) in submits {
-                    let _ = reply.send(Err(cause.again()));
-                }
-                return Default::default();
-            }
-        };
-        let mut admitted = Vec::with_capacity(submits.len());
-        let mut replies = Vec::with_capacity(submits.len());
-        for ((job, reply), turn) in submits.into_iter().zip(turns) {
-            match turn {
-                Ok(turn) => {
-                    admitted.push(Admission { job, turn });
-                    replies.push(reply);
-                }
-                Err(refusal) => {
-                    let known = self.accepted_with_key(&job).await;
-                    let _ = reply.send(known.unwrap_or(Err(refusal)));
-                }
-            }
-        }
-        (admitted, replies)
-    }
-
     /// In one transaction.
     async fn make(
         &self,
@@ -295,7 +259,7 @@ impl Shared {
                 sqlx::query(SETTLE)
                     .bind(end.id.to_string())
                     .bind(end.settlement.state.as_str())
-                    .bind(end.settlement.outcome().map(super::jobs::outcome_to_text))
+                    .bind(end.settlement.outcome().map(super::record::outcome_to_text))
                     .bind(i64::from(attempt))
                     .bind(execution.map(|execution| as_i64(execution.started_at.as_unix_millis())))
                     .bind(as_i64(now.as_unix_millis()))
@@ -324,39 +288,6 @@ impl Shared {
             });
         }
         Ok((accepted, finished))
-    }
-
-    async fn accepted_before(&self, id: &str) -> Result<Accepted, StoreError> {
-        let id = id.parse().map_err(|_| StoreError::KeyExpired)?;
-        match self.find(id).await? {
-            Found::Job(job) => Ok(Accepted {
-                job,
-                is_replay: true,
-            }),
-            Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
-        }
-    }
-
-    /// What became of the same request before, if it came with a key.
-    async fn accepted_with_key(&self, job: &NewJob) -> Option<Result<Accepted, StoreError>> {
-        let key = job.terms.key.as_ref()?;
-        let known = async {
-            let known: Option<(String, String)> = on_database!(&self.readers, pool => {
-                sqlx::query_as(SELECT_KEY)
-                    .bind(job.client.as_str())
-                    .bind(key.as_str())
-                    .fetch_optional(pool)
-                    .await?
-            });
-            let Some((fingerprint, id)) = known else {
-                return Ok(None);
-            };
-            if fingerprint != job.fingerprint() {
-                return Err(StoreError::KeyReused);
-            }
-            self.accepted_before(&id).await.map(Some)
-        };
-        known.await.transpose()
     }
 
     fn item(&self, admission: &Admission) -> InsertManyItem<RunScript> {

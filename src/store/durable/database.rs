@@ -56,6 +56,28 @@ impl Database {
         }
     }
 
+    /// What becomes of a running job of River's whose attempt is over without an end: it is cancelled if it was to be, given
+    /// up if that was its last attempt, or else waits for the next one. Assignments of an UPDATE.
+    pub(super) fn taken_from_its_node(&self) -> String {
+        let (is_cancelled, now, kind) = match self {
+            Self::Sqlite(_) => (
+                "json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL",
+                "CURRENT_TIMESTAMP",
+                "",
+            ),
+            Self::Postgres(_) => (
+                "metadata->>'cancel_attempted_at' IS NOT NULL",
+                "now()",
+                "::river_job_state",
+            ),
+        };
+        format!(
+            "state = (CASE WHEN {is_cancelled} THEN 'cancelled' \
+                 WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END){kind}, \
+             finalized_at = CASE WHEN {is_cancelled} OR attempt >= max_attempts THEN {now} END"
+        )
+    }
+
     /// Keeps the rows of a SELECT from others until the transaction ends; a transaction of SQLite has the whole file.
     pub(super) fn for_update(&self) -> &'static str {
         match self {

@@ -6,8 +6,12 @@
 //!
 //! Everything that touches the database runs on threads of its own here: an actor never waits for it.
 
+mod admission;
+mod args;
 mod changes;
+mod claims;
 mod clients;
+mod counters;
 mod database;
 mod jobs;
 mod logs;
@@ -15,6 +19,8 @@ mod nodes;
 mod notices;
 mod pace;
 mod record;
+mod river;
+mod sweep;
 mod work;
 
 pub use database::OpenError;
@@ -27,10 +33,12 @@ use crate::domain::{Ceiling, JobId, Limits, LogSoFar, Timestamp};
 use async_trait::async_trait;
 use changes::{Change, Changes};
 use clients::Clients;
+use counters::Counters;
 use dashmap::DashMap;
 use database::{Database, FileLock};
+use nodes::OutOfTurn;
 use pace::Pace;
-use riverqueue::{Client, MaintenanceConfig, QueueConfig, Retention, RunHandle, Workers};
+use riverqueue::{Client, RunHandle};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -38,18 +46,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use uuid::Uuid;
-use work::RunScript;
 
 /// Threads that speak to the database.
 const THREADS: usize = 2;
-/// Least time between two claims of a node, and between two notices that there is something to claim.
-const CLAIM_EVERY: Duration = Duration::from_millis(2);
-/// Between two looks for jobs of which no notice came.
-const POLL_EVERY: Duration = Duration::from_millis(500);
-/// Between two looks of the leader for jobs whose time to be tried again has come.
-const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
-/// Between two tries of a node to become the leader where there is none.
-const ELECT_EVERY: Duration = Duration::from_secs(2);
 /// Between two looks at a job that another node may have settled without being heard.
 const WAIT_POLL: Duration = Duration::from_secs(1);
 /// Longest that giving back takes when the service stops.
@@ -115,8 +114,9 @@ struct Shared {
     /// Who is to be woken when a job of this node has its final state.
     waiting: DashMap<JobId, Arc<Notify>>,
     runner: OnceLock<Arc<dyn JobRunner>>,
-    /// River's ids of the jobs that this node has, with the attempt.
-    working: DashMap<(i64, u32), ()>,
+    /// River's ids of the jobs that this node has, with the attempt; since when it is done with one of which River may not
+    /// know yet.
+    working: DashMap<(i64, u32), Option<Instant>>,
     /// Jobs that were given back unrun, and since when they stand in line.
     out_of_turn: Mutex<Vec<OutOfTurn>>,
     /// All that River had ended by then has its end here too; milliseconds since 1970.
@@ -130,25 +130,6 @@ struct Shared {
     per_executor: AtomicUsize,
     /// Workers that wait until others are done with a job that was taken from them.
     left_to_others: AtomicUsize,
-}
-
-/// See [`StoreCounts`].
-#[derive(Debug, Default)]
-struct Counters {
-    rescued: AtomicU64,
-    lost: AtomicU64,
-    stale: AtomicU64,
-    given_back: AtomicU64,
-    failures: AtomicU64,
-}
-
-/// A job that was given back unrun.
-#[derive(Debug)]
-struct OutOfTurn {
-    river_id: i64,
-    /// Since when it stands in line, milliseconds since 1970.
-    since: i64,
-    given_back: Instant,
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -230,7 +211,7 @@ async fn connect(
     }
     // The workers know the store, which knows its client, which knows the workers.
     let worker = work::RunWorker::default();
-    let client = client(&database, &options, &node, &worker)?;
+    let client = river::client(&database, &options, &node, &worker)?;
     let (changes, queue) = Changes::new();
     let pace = Pace::new(options.claims_per_executor);
     let shared = Arc::new(Shared {
@@ -258,77 +239,6 @@ async fn connect(
     tokio::spawn(changes::write(Arc::downgrade(&shared), queue));
     tokio::spawn(notices::listen(Arc::downgrade(&shared)));
     Ok((shared, lock))
-}
-
-fn queue_config(
-    options: &DurableOptions,
-    per_executor: usize,
-    left_to_others: usize,
-    poll_every: Duration,
-) -> QueueConfig {
-    QueueConfig::new(options.executors * per_executor + left_to_others)
-        .with_fetch_poll_interval(poll_every)
-}
-
-impl Shared {
-    /// Has this node look for jobs now. In SQLite notices lie in a table that is read every tenth of a second, which is a
-    /// long wait for a job that came to an idle node; but a producer that is configured anew looks at once.
-    fn look_for_jobs(&self) {
-        if matches!(self.database, Database::Sqlite(_)) {
-            self.configure(self.pace.per_executor());
-        }
-    }
-
-    /// Has this node take as many jobs ahead as is right now.
-    fn keep_pace(&self) {
-        let per_executor = self.pace.per_executor();
-        if self.per_executor.load(Ordering::Relaxed) != per_executor {
-            self.configure(per_executor);
-        }
-    }
-
-    fn configure(&self, per_executor: usize) {
-        self.per_executor.store(per_executor, Ordering::Relaxed);
-        // It has to be another configuration.
-        let odd = self.looks.fetch_add(1, Ordering::Relaxed) % 2;
-        let poll_every = POLL_EVERY + Duration::from_millis(odd);
-        let left_to_others = self.left_to_others.load(Ordering::Relaxed);
-        let config = queue_config(&self.options, per_executor, left_to_others, poll_every);
-        if let Err(cause) = self.client.local_queues().update(work::QUEUE, config) {
-            tracing::warn!(%cause, "jobs are looked for later");
-        }
-    }
-}
-
-fn client(
-    database: &Database,
-    options: &DurableOptions,
-    node: &str,
-    worker: &work::RunWorker,
-) -> Result<Client, riverqueue::Error> {
-    let mut workers = Workers::new();
-    workers.add::<RunScript, _>(worker.clone())?;
-    let builder = match database {
-        Database::Sqlite(pool) => Client::builder(pool.clone()),
-        Database::Postgres(pool) => Client::builder(pool.clone()),
-    };
-    let kept = Retention::DeleteAfter(options.ttl);
-    builder
-        .id(node)
-        .workers(workers)
-        .hook(clients::DueAtOnce)
-        .queue(work::QUEUE, queue_config(options, 1, 0, POLL_EVERY))
-        .fetch_cooldown(CLAIM_EVERY)
-        // A job has limits of its own, and its node says that it lives.
-        .without_job_timeout()
-        .maintenance(
-            MaintenanceConfig::default()
-                .with_scheduler_interval(SCHEDULE_EVERY)
-                .with_elect_interval(ELECT_EVERY)
-                .with_completed_job_retention(kept)
-                .with_cancelled_job_retention(kept),
-        )
-        .build()
 }
 
 #[async_trait]
@@ -426,14 +336,7 @@ impl JobStore for DurableStore {
     }
 
     fn counts(&self) -> StoreCounts {
-        let counters = &self.shared.counters;
-        StoreCounts {
-            rescued: counters.rescued.load(Ordering::Relaxed),
-            lost: counters.lost.load(Ordering::Relaxed),
-            stale: counters.stale.load(Ordering::Relaxed),
-            given_back: counters.given_back.load(Ordering::Relaxed),
-            failures: counters.failures.load(Ordering::Relaxed),
-        }
+        self.shared.counters.told()
     }
 
     fn hold(&self) {

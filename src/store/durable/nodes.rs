@@ -4,12 +4,12 @@
 //! its next attempt, whatever the job's own limit. A node that only seemed dead can record nothing of it any more.
 
 use super::database::{Database, on_database};
-use super::{OutOfTurn, Shared, lock};
+use super::{Shared, lock};
 use crate::domain::Timestamp;
 use crate::store::{Node, Nodes, StoreError};
-use sqlx::AssertSqlSafe;
-use std::sync::Arc;
+use sqlx::{AssertSqlSafe, QueryBuilder};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
@@ -22,34 +22,66 @@ const HOLD_OFF: Duration = Duration::from_secs(6);
 const NEVER_CAME_AFTER_MS: i64 = 15_000;
 /// Longer than River takes to write down that a job was given back.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_millis(500);
+/// Jobs of one such statement.
+const RESTORED_AT_A_TIME: usize = 500;
+/// Longer than it takes when the database is slow.
+const WRITTEN_DOWN_WITHIN: Duration = Duration::from_secs(10);
 /// How long a dead node is remembered.
 const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
 
-/// Says that this node lives, and looks for those that do not.
+/// Says that this node lives, and looks for those that do not; the one does not wait for the other.
 pub(super) async fn beat(shared: Arc<Shared>) {
-    let (mut last, mut held_off_until) = (Instant::now(), Instant::now());
-    loop {
-        // After the database was away, or this node stood still, the others first have their time to say that they live.
-        if last.elapsed() > 2 * BEAT_EVERY {
-            held_off_until = Instant::now() + HOLD_OFF;
-        }
-        match shared
-            .look_after_jobs(Instant::now() >= held_off_until)
-            .await
-        {
-            Ok(()) => last = Instant::now(),
-            Err(cause) => {
-                shared.counters.failures.fetch_add(1, Ordering::Relaxed);
-                error!(%cause, "this node cannot say that it lives, or cannot look after jobs; it tries again");
+    // When it said so last, and since when it has without a gap.
+    let said = Mutex::new((Instant::now(), None));
+    let lives = async {
+        loop {
+            match shared.say_that_it_lives().await {
+                Ok(()) => {
+                    let mut said = lock(&said);
+                    if is_gap(said.0) {
+                        said.1 = Some(Instant::now());
+                    }
+                    said.0 = Instant::now();
+                }
+                Err(cause) => {
+                    shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+                    error!(%cause, "this node cannot say that it lives; it tries again");
+                }
             }
+            tokio::time::sleep(BEAT_EVERY).await;
         }
-        tokio::time::sleep(BEAT_EVERY).await;
-    }
+    };
+    let looks = async {
+        loop {
+            // After the database was away, or this node stood still, the others first have their time to say that they live.
+            let (last, since) = *lock(&said);
+            let may_rescue = !is_gap(last) && since.is_none_or(|since| since.elapsed() > HOLD_OFF);
+            if let Err(cause) = shared.look_after_jobs(may_rescue).await {
+                shared.counters.failures.fetch_add(1, Ordering::Relaxed);
+                error!(%cause, "jobs cannot be looked after; it is tried again");
+            }
+            tokio::time::sleep(BEAT_EVERY).await;
+        }
+    };
+    tokio::join!(lives, looks);
+}
+
+/// Whether this node has not said for too long that it lives.
+fn is_gap(last: Instant) -> bool {
+    last.elapsed() > 2 * BEAT_EVERY
+}
+
+/// A job that was given back unrun.
+#[derive(Debug)]
+pub(super) struct OutOfTurn {
+    pub(super) river_id: i64,
+    /// Since when it stands in line, milliseconds since 1970.
+    pub(super) since: i64,
+    pub(super) given_back: Instant,
 }
 
 impl Shared {
     async fn look_after_jobs(&self, may_rescue: bool) -> Result<(), StoreError> {
-        self.say_that_it_lives().await?;
         let rescued = if may_rescue { self.rescue().await? } else { 0 };
         if rescued > 0 {
             self.counters.rescued.fetch_add(rescued, Ordering::Relaxed);
@@ -148,6 +180,8 @@ impl Shared {
     /// Gives back what this node took by the database's word, and never got: the answer was lost with its connection. None of
     /// it ran, so it uses up no attempt.
     async fn give_back_unknown(&self) -> Result<u64, StoreError> {
+        self.working
+            .retain(|_, done| done.is_none_or(|done| done.elapsed() < WRITTEN_DOWN_WITHIN));
         let (now, last_node) = (self.database.now(), self.database.last_node());
         let attempted_at = self.database.millis("attempted_at");
         let taken = format!(
@@ -155,8 +189,9 @@ impl Shared {
              AND {attempted_at} < {now} - $3"
         );
         let give_back = format!(
-            "UPDATE river_job SET state = 'available', attempt = attempt - 1 \
-             WHERE id = $1 AND state = 'running' AND {last_node} = $2 AND {attempted_at} < {now} - $3"
+            "UPDATE river_job SET {}, attempt = attempt - 1 \
+             WHERE id = $1 AND state = 'running' AND attempt = $4 AND {last_node} = $2 AND {attempted_at} < {now} - $3",
+            self.database.taken_from_its_node()
         );
         let mut given_back = 0;
         on_database!(&self.database, pool => {
@@ -167,14 +202,15 @@ impl Shared {
                 .fetch_all(pool)
                 .await?;
             for (id, attempt) in taken {
-                let attempt = u32::try_from(attempt).unwrap_or_default();
-                if self.working.contains_key(&(id, attempt)) {
+                let its_attempt = u32::try_from(attempt).unwrap_or_default();
+                if self.working.contains_key(&(id, its_attempt)) {
                     continue;
                 }
                 given_back += sqlx::query(AssertSqlSafe(give_back.clone()))
                     .bind(id)
                     .bind(&self.node)
                     .bind(NEVER_CAME_AFTER_MS)
+                    .bind(attempt)
                     .execute(pool)
                     .await?
                     .rows_affected();
@@ -188,19 +224,30 @@ impl Shared {
         let given_back: Vec<OutOfTurn> = lock(&self.out_of_turn)
             .extract_if(.., |one| one.given_back.elapsed() >= ago)
             .collect();
-        let moment = self.database.moment("$2");
-        let restore = format!(
-            "UPDATE river_job SET scheduled_at = {moment} \
-             WHERE id = $1 AND state = 'available' AND scheduled_at > {moment}"
-        );
-        for OutOfTurn {
-            river_id, since, ..
-        } in given_back
-        {
-            on_database!(&self.database, pool => {
-                sqlx::query(AssertSqlSafe(restore.clone())).bind(river_id).bind(since).execute(pool).await?;
-            });
+        for some in given_back.chunks(RESTORED_AT_A_TIME) {
+            if let Err(cause) = self.restore(some).await {
+                // With the next beat.
+                lock(&self.out_of_turn).extend(given_back);
+                return Err(cause);
+            }
         }
+        Ok(())
+    }
+
+    async fn restore(&self, given_back: &[OutOfTurn]) -> Result<(), StoreError> {
+        let moment = self.database.moment("v.column2");
+        on_database!(&self.database, pool => {
+            let mut restore = QueryBuilder::new(format!(
+                "UPDATE river_job SET scheduled_at = {moment} FROM ("
+            ));
+            restore.push_values(given_back, |mut row, one| {
+                row.push_bind(one.river_id).push_bind(one.since);
+            });
+            restore.push(format!(
+                ") v WHERE river_job.id = v.column1 AND state = 'available' AND scheduled_at > {moment}"
+            ));
+            restore.build().execute(pool).await?;
+        });
         Ok(())
     }
 
@@ -211,11 +258,7 @@ impl Shared {
         };
         let now = self.database.now();
         let rescue = format!(
-            "UPDATE river_job SET \
-                 state = CASE WHEN metadata->>'cancel_attempted_at' IS NOT NULL THEN 'cancelled' \
-                     WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END::river_job_state, \
-                 finalized_at = CASE WHEN metadata->>'cancel_attempted_at' IS NOT NULL OR attempt >= max_attempts \
-                     THEN now() END, \
+            "UPDATE river_job SET {}, \
                  errors = array_append(errors, jsonb_build_object('at', now(), 'attempt', attempt, \
                      'error', 'its node died', 'trace', '')) \
              WHERE id IN (SELECT id FROM river_job \
@@ -223,7 +266,8 @@ impl Shared {
                      AND attempted_at < clock_timestamp() - make_interval(secs => $2::bigint / 1000.0) \
                      AND NOT EXISTS (SELECT 1 FROM sandpiper_nodes n \
                          WHERE n.id = attempted_by[array_upper(attempted_by, 1)] AND n.seen_at > {now} - $2::bigint) \
-                 LIMIT 1000 FOR UPDATE SKIP LOCKED)"
+                 LIMIT 1000 FOR UPDATE SKIP LOCKED)",
+            self.database.taken_from_its_node()
         );
         let rescued = sqlx::query(AssertSqlSafe(rescue))
             .bind(super::work::QUEUE)
@@ -254,18 +298,15 @@ pub(super) async fn give_back_all(database: &Database) -> Result<(), sqlx::Error
     let Database::Sqlite(pool) = database else {
         return Ok(());
     };
-    let given_back = sqlx::query(
-        "UPDATE river_job SET \
-             state = CASE WHEN json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL THEN 'cancelled' \
-                 WHEN attempt >= max_attempts THEN 'discarded' ELSE 'available' END, \
-             finalized_at = CASE WHEN json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL \
-                 OR attempt >= max_attempts THEN CURRENT_TIMESTAMP END \
-         WHERE state = 'running' AND queue = $1",
-    )
-    .bind(super::work::QUEUE)
-    .execute(pool)
-    .await?
-    .rows_affected();
+    let give_back = format!(
+        "UPDATE river_job SET {} WHERE state = 'running' AND queue = $1",
+        database.taken_from_its_node()
+    );
+    let given_back = sqlx::query(AssertSqlSafe(give_back))
+        .bind(super::work::QUEUE)
+        .execute(pool)
+        .await?
+        .rows_affected();
     if given_back > 0 {
         info!(
             jobs = given_back,

@@ -112,6 +112,10 @@ pub(super) fn execution_to_text(execution: &Execution) -> Result<String, Unreada
     })
 }
 
+pub(super) fn outcome_to_text(outcome: Outcome) -> String {
+    serde_json::to_string(&outcome).unwrap_or_default()
+}
+
 /// Entries of a log with their numbers.
 pub(super) fn log_to_text(entries: &[(u64, LogEntry)]) -> Result<String, Unreadable> {
     let stored: Vec<(u64, StoredLogEntry)> = entries

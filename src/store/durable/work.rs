@@ -1,19 +1,15 @@
 //! Jobs that River hands to this node: run, and recorded.
 
-use super::jobs::Claimed;
+use super::args::RunScript;
+use super::claims::{ADOPTED_CLIENT, Claimed};
 use super::logs::{BRING_EVERY, Brought};
+use super::nodes::OutOfTurn;
 use super::record::Request;
-use super::{OutOfTurn, Owner, Shared, lock};
-use crate::domain::{
-    Ceiling, ClientKey, Execution, JobId, JobState, JsonText, Limits, Outcome, RequestedLimits,
-    Script, ScriptDraft, ScriptError, given_json,
-};
+use super::{Owner, Shared, lock};
+use crate::domain::{ClientKey, Execution, JobId, JobState, Outcome, ScriptError};
 use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement, StoreError};
 use dashmap::DashMap;
-use riverqueue::{
-    BoxError, Job, JobArgs, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp,
-};
-use serde::{Deserialize, Serialize};
+use riverqueue::{BoxError, Job, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,8 +17,6 @@ use tracing::{error, warn};
 
 /// River's queue of scripts.
 pub(super) const QUEUE: &str = "sandpiper";
-/// Whose the jobs are that other clients of River enqueue.
-pub(super) const ADOPTED_CLIENT: &str = "river";
 /// When a job is tried again that the service failed to run.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// When a job is looked at again for which there was no place.
@@ -31,66 +25,6 @@ const NO_PLACE_FOR: Duration = Duration::from_millis(200);
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Between two tries to record what became of a job. It goes on until the database is back: the script has run.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
-
-/// River's arguments of a script. Of one that came by HTTP they are its id, and its row has the rest; other clients of River
-/// give what is to be run, and an id if they want to ask for it by HTTP.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JobArgs)]
-#[river(kind = "sandpiper_run")]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct RunScript {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) id: Option<JobId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    code: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "given_json")]
-    input: Option<JsonText>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    seed: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    limits: Option<WantedLimits>,
-}
-
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct WantedLimits {
-    #[serde(default)]
-    timeout_ms: Option<u64>,
-    #[serde(default)]
-    memory_bytes: Option<u64>,
-    #[serde(default)]
-    output_bytes: Option<u64>,
-}
-
-impl RunScript {
-    /// Of a job whose row has what is to be run.
-    pub(super) fn by_id(id: JobId) -> Self {
-        Self {
-            id: Some(id),
-            ..Self::default()
-        }
-    }
-
-    /// What another client of River wants run, held to the rules that hold for everybody.
-    fn request(&self, defaults: &Limits, ceiling: &Ceiling) -> Result<Request, String> {
-        let script = Script::new(ScriptDraft {
-            code: self.code.clone(),
-            input: self.input.clone(),
-            seed: self.seed,
-            ..ScriptDraft::default()
-        });
-        let wanted = self.limits.clone().unwrap_or_default();
-        let wanted = RequestedLimits {
-            timeout_ms: wanted.timeout_ms,
-            memory_bytes: wanted.memory_bytes,
-            output_bytes: wanted.output_bytes,
-        };
-        Ok(Request {
-            script: script.map_err(|refusal| refusal.to_string())?,
-            limits: Limits::within(&wanted, defaults, ceiling)
-                .map_err(|error| error.to_string())?,
-        })
-    }
-}
 
 /// Works at scripts, once it belongs to a store.
 #[derive(Debug, Clone, Default)]
@@ -122,8 +56,9 @@ impl Worker<RunScript> for RunWorker {
             return Ok(WorkOutcome::Snooze(NO_PLACE_FOR));
         };
         let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
-        let _working = shared.working(job.id(), attempt);
+        let mut working = Working::at(&shared.working, job.id(), attempt);
         let worked = shared.work(&*runner, &context, &job).await;
+        working.is_recorded = worked.is_recorded;
         // River writes down what it is told here whoever has the job by now.
         if !worked.is_recorded {
             shared.leave_to_others(job.id(), attempt).await;
@@ -163,6 +98,7 @@ impl Shared {
                 warn!(river_id = job.id(), %cause, "a job cannot be run as it is written");
                 return Worked::unrecorded(Err(cause.into()));
             }
+            Err(NoRequest::JustMade) => return self.give_back(job, TRY_AGAIN_AFTER),
             // That the database is away uses up no attempt.
             Err(NoRequest::Store(cause)) => {
                 error!(river_id = job.id(), %cause, "what is to be run cannot be read; it is looked at again");
@@ -316,43 +252,29 @@ impl Shared {
         &self,
         job: &Job<RunScript>,
     ) -> Result<Option<(JobId, String, Request)>, NoRequest> {
-        let known = match job.args.id {
-            Some(id) => Some(id),
-            None => self.id_of_river(job.id()).await?,
+        // What another client brought without an id has one since it was first taken.
+        let id = match job.args.id {
+            Some(id) => id,
+            None => self
+                .id_of_river(job.id())
+                .await?
+                .unwrap_or_else(JobId::generate),
         };
-        if let Some(id) = known {
-            match self.claimed(id, job.id()).await? {
-                Claimed::Open(client, request) => return Ok(Some((id, client, request))),
-                Claimed::Settled => return Ok(None),
-                Claimed::Taken => {
-                    return Err(NoRequest::Unfit(format!("`id` {id} is another job's")));
-                }
-                Claimed::Unknown => {}
+        match self.claimed(id, job.id()).await? {
+            Claimed::Open(client, request) => return Ok(Some((id, client, request))),
+            Claimed::Settled => return Ok(None),
+            Claimed::Taken => {
+                return Err(NoRequest::Unfit(format!("`id` {id} is another job's")));
             }
+            Claimed::Unknown => {}
         }
-        if job.args.code.is_none() {
-            return Ok(None);
+        let (defaults, ceiling) = (&self.options.defaults, &self.options.ceiling);
+        let request = job.args.request(defaults, ceiling);
+        let request = request.map_err(NoRequest::Unfit)?;
+        if self.adopt(id, job.id(), &request).await? {
+            return Ok(Some((id, ADOPTED_CLIENT.to_owned(), request)));
         }
-        let id = known.unwrap_or_else(JobId::generate);
-        match job
-            .args
-            .request(&self.options.defaults, &self.options.ceiling)
-        {
-            Ok(request) => {
-                let is_new = self.adopt(id, job.id(), &request).await?;
-                Ok(is_new.then(|| (id, ADOPTED_CLIENT.to_owned(), request)))
-            }
-            Err(cause) => Err(NoRequest::Unfit(cause)),
-        }
-    }
-
-    /// Says for as long as it lives that this node has the job.
-    fn working(&self, river_id: i64, attempt: u32) -> Working<'_> {
-        self.working.insert((river_id, attempt), ());
-        Working {
-            all: &self.working,
-            attempt: (river_id, attempt),
-        }
+        Err(NoRequest::JustMade)
     }
 
     /// Records it however long the database is away; unless the node stops meanwhile, after which it is run again. False
@@ -377,14 +299,32 @@ impl Shared {
     }
 }
 
+/// Says that this node has an attempt, until River knows what became of it.
 struct Working<'a> {
-    all: &'a DashMap<(i64, u32), ()>,
+    all: &'a DashMap<(i64, u32), Option<Instant>>,
     attempt: (i64, u32),
+    /// River knows already; else it is being told when this is dropped.
+    is_recorded: bool,
+}
+
+impl<'a> Working<'a> {
+    fn at(all: &'a DashMap<(i64, u32), Option<Instant>>, river_id: i64, attempt: u32) -> Self {
+        all.insert((river_id, attempt), None);
+        Self {
+            all,
+            attempt: (river_id, attempt),
+            is_recorded: false,
+        }
+    }
 }
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {
-        self.all.remove(&self.attempt);
+        if self.is_recorded {
+            self.all.remove(&self.attempt);
+        } else {
+            self.all.insert(self.attempt, Some(Instant::now()));
+        }
     }
 }
 
@@ -392,6 +332,8 @@ impl Drop for Working<'_> {
 enum NoRequest {
     /// It breaks a rule, or cannot be read.
     Unfit(String),
+    /// Another attempt, or another job of its id, has made its row in this moment: it is looked at again.
+    JustMade,
     Store(StoreError),
 }
 

@@ -260,14 +260,20 @@ fn a_job_that_never_came_to_the_node_that_took_it_is_run_all_the_same() {
     };
     let later = json!({ "code": "'it came'", "runAt": "2027-06-01T00:00:00Z" });
     let id = service.submit(&later);
+    let cancelled = service.submit(&later);
     let nodes = service.get("/api/nodes").json();
     let node = nodes["nodes"][0]["id"].as_str().unwrap().to_owned();
     postgres.ask(&format!(
         "UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now() - interval '20 s', scheduled_at = now(), \
-         attempted_by = ARRAY['{node}']"
+         attempted_by = ARRAY['{node}'], metadata = CASE WHEN args->>'id' = '{cancelled}' \
+             THEN jsonb_build_object('cancel_attempted_at', now()) ELSE metadata END"
     ));
     assert_eq!(service.state(&id), "running");
     let job = service.finished(&id);
     assert_eq!(job["execution"]["result"], "it came", "{job}");
     assert_eq!(job["attempt"], 1);
+    // Unless it was cancelled meanwhile.
+    let job = service.finished(&cancelled);
+    assert_eq!(job["state"], "cancelled", "{job}");
+    assert!(job.get("execution").is_none(), "{job}");
 }

@@ -69,14 +69,15 @@ fn what_another_program_enqueues_is_held_to_the_same_rules() {
     for args in [
         r#"{"code": "1", "limits": {"timeoutMs": 999999999}}"#,
         r#"{"code": "1", "unknown": 1}"#,
+        "{}",
     ] {
         postgres.ask(&insert(args));
     }
     let failed = || {
         postgres.ask("SELECT count(*) FROM river_job WHERE state = 'discarded' AND array_length(errors, 1) = 3")
     };
-    eventually(SOON, "both are given up with their reason", || {
-        failed().as_deref() == Some("2")
+    eventually(SOON, "all are given up with their reason", || {
+        failed().as_deref() == Some("3")
     });
     let why = postgres
         .ask("SELECT string_agg(errors[1]->>'error', '; ') FROM river_job")
@@ -89,4 +90,38 @@ fn what_another_program_enqueues_is_held_to_the_same_rules() {
     // And the queue goes on.
     let id = service.submit(&json!({ "code": "1" }));
     assert_eq!(service.finished(&id)["state"], "finished");
+}
+
+#[test]
+fn of_two_jobs_that_another_program_gives_one_id_one_runs_and_the_other_fails_with_the_reason() {
+    let database = Database::Postgres(Postgres::start());
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    // Both are there when the first node looks, and are claimed in one moment.
+    database.serve(&[]);
+    let id = "01a21382-4b4f-754c-aaa6-cf04619b0edf";
+    for number in [1, 2] {
+        postgres
+            .ask(&insert(&format!(r#"{{"id": "{id}", "code": "{number}"}}"#)))
+            .unwrap();
+    }
+    let service = database.serve(&["--executors", "2"]);
+    let states = || {
+        postgres
+            .ask("SELECT string_agg(state::text, ',' ORDER BY state) FROM river_job")
+            .unwrap()
+    };
+    eventually(SOON, "both have their end", || {
+        states() == "completed,discarded"
+    });
+    let job = service.finished(id);
+    assert!(
+        [json!(1), json!(2)].contains(&job["execution"]["result"]),
+        "{job}"
+    );
+    let why = postgres
+        .ask("SELECT errors[1]->>'error' FROM river_job WHERE state = 'discarded'")
+        .unwrap();
+    assert!(why.contains("another job's"), "{why}");
 }

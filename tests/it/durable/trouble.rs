@@ -4,6 +4,7 @@
 use crate::stores::{Folder, Postgres};
 use crate::support::{Service, assert_refused, descendants_of, eventually, signal};
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,14 +64,20 @@ fn on_a_full_disk_jobs_are_refused_scripts_run_and_what_was_accepted_is_kept_unt
     assert!(accepted.len() > 3);
     assert_eq!(service.result("1 + 2"), 3);
     assert_eq!(service.state(&early), "finished");
+    // What is left is too little for a large job, but not for the end of a small one.
+    let disk = format!("/proc/{}/root{}", service.pid(), folder.text(""));
+    let mut rest = std::fs::File::create(format!("{disk}rest")).unwrap();
+    while rest.write_all(&[0; 4096]).is_ok() {}
     // It ends when that cannot be recorded.
     eventually(SOON, "it has ended", || {
         service.metric("executions_total{outcome=\"timed_out\"}") == Some(1.0)
     });
     thread::sleep(Duration::from_secs(1));
     assert_ne!(service.state(&blocker), "finished");
-    let ballast = format!("/proc/{}/root{}", service.pid(), folder.text("ballast"));
-    std::fs::remove_file(ballast).unwrap();
+    drop(rest);
+    for file in ["rest", "ballast"] {
+        std::fs::remove_file(format!("{disk}{file}")).unwrap();
+    }
     for (number, id) in accepted.iter().enumerate() {
         let job = service.finished(id);
         assert_eq!(job["execution"]["result"], number, "{job}");

@@ -1,0 +1,58 @@
+//! The members of a JSON object as the text they are: no tree is built of what only the engine looks into.
+
+use crate::domain::Script;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
+
+/// Members of one object that are looked at; no object here may have as many.
+const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
+
+/// The members of a JSON object, in their order, their values as text.
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    pub(super) taken: Vec<(String, &'a RawValue)>,
+    /// How many there are; beyond [`MEMBERS_MAX`] they are counted but not taken.
+    pub(super) count: usize,
+}
+
+impl<'a> Members<'a> {
+    pub(super) fn of(text: &'a str) -> serde_json::Result<Self> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let members = MembersSeed.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(members)
+    }
+}
+
+struct MembersSeed;
+
+impl<'de> DeserializeSeed<'de> for MembersSeed {
+    type Value = Members<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Members<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MembersSeed {
+    type Value = Members<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut taken = Vec::new();
+        let mut count = 0;
+        while let Some(name) = map.next_key::<String>()? {
+            count += 1;
+            if count > MEMBERS_MAX {
+                map.next_value::<IgnoredAny>()?;
+            } else {
+                taken.push((name, map.next_value()?));
+            }
+        }
+        Ok(Members { taken, count })
+    }
+}
