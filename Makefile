@@ -97,10 +97,13 @@ tools:
 STORES := ingress/tests/stores.txt
 # What tries the API by its description.
 OPENAPI := tests/openapi/tools.txt
+# Public schemas that the deployment's files are held to.
+SCHEMAS := tests/deploy/tools.txt
 tools-test:
 	@[ -n "$(wildcard /usr/lib/postgresql/*/bin/initdb)" ] || $(call ensure,initdb,postgresql)
 	@$(call packages,$(STORES),target/stores)
 	@$(call packages,$(OPENAPI),target/openapi)
+	@$(call packages,$(SCHEMAS),target/schemas)
 	@$(call ensure,chromium,chromium)
 
 tools-page:

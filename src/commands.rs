@@ -1,6 +1,9 @@
-//! The commands beside `serve`: one script behind the same walls, a look at the walls themselves, the API described.
+//! The commands beside `serve`: one script behind the same walls, a look at the walls themselves, the API described,
+//! a running service asked for its health.
 
-use crate::config::{OpenapiOptions, RunOptions, SelftestOptions, Unfit, WallOptions};
+use crate::config::{
+    HealthOptions, OpenapiOptions, RunOptions, SelftestOptions, Unfit, WallOptions,
+};
 use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use crate::http::{self, execution_json};
 use crate::sandbox::{
@@ -9,6 +12,7 @@ use crate::sandbox::{
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
+use std::time::Duration;
 use std::{fs, process::ExitCode};
 
 /// Why there is nothing to print.
@@ -108,6 +112,38 @@ pub fn openapi(options: &OpenapiOptions) -> Result<ExitCode, CommandError> {
     let document = http::openapi(&defaults, &ceiling, true);
     writeln!(io::stdout(), "{document:#}")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `sandpiper health`: exit status 0 when the service that runs here takes work, 1 when not or when it says nothing.
+pub fn health(options: &HealthOptions) -> Result<ExitCode, CommandError> {
+    let address = options.address();
+    let agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_millis(options.timeout_ms)))
+        .proxy(None)
+        .build()
+        .new_agent();
+    let asked = agent.get(format!("http://{address}/api/health/ready"));
+    let answered = asked.call().and_then(|mut answer| {
+        let text = answer.body_mut().read_to_string()?;
+        Ok((answer.status(), text))
+    });
+    let mut out = io::stdout().lock();
+    let is_ready = match answered {
+        Ok((status, text)) => {
+            writeln!(out, "{text}")?;
+            status.is_success()
+        }
+        Err(error) => {
+            writeln!(out, "http://{address} does not answer: {error}")?;
+            false
+        }
+    };
+    Ok(if is_ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// `sandpiper doctor`: every wall, and exit status 1 when they do not add up to the level asked for.

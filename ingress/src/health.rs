@@ -1,9 +1,44 @@
-//! The ingress's own health: `GET /ingress/live` and `GET /ingress/ready`.
+//! The ingress's own health: `GET /ingress/live` and `GET /ingress/ready`, and who asks for it from the command line.
 
 use crate::proxy::Upstream;
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
+use actix_web::rt::System;
+use awc::Client;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What an ingress says of itself.
+#[derive(Debug)]
+pub struct Health {
+    /// It and the service behind it take work.
+    pub is_ready: bool,
+    /// Its answer, or why there is none.
+    pub said: String,
+}
+
+/// Asks the ingress at `address`.
+#[must_use]
+pub fn ask(address: SocketAddr, within: Duration) -> Health {
+    let uri = format!("http://{address}/ingress/ready");
+    System::new().block_on(async {
+        let client = Client::builder().timeout(within).finish();
+        match client.get(&uri).send().await {
+            Ok(mut answer) => Health {
+                is_ready: answer.status().is_success(),
+                said: match answer.body().await {
+                    Ok(body) => String::from_utf8_lossy(&body).into_owned(),
+                    Err(error) => error.to_string(),
+                },
+            },
+            Err(error) => Health {
+                is_ready: false,
+                said: format!("{uri} does not answer: {error}"),
+            },
+        }
+    })
+}
 
 /// This process answers.
 #[must_use]

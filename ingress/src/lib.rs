@@ -10,7 +10,7 @@ mod asker;
 mod client;
 pub mod config;
 mod door;
-mod health;
+pub mod health;
 mod hex;
 pub mod keys;
 mod limits;

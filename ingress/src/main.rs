@@ -2,12 +2,13 @@
 
 use clap::Parser as _;
 use sandpiper_ingress::config::{
-    Command, CommandLine, KeyCommand, LogFormat, NewKeyOptions, ServeOptions,
+    Command, CommandLine, HealthOptions, KeyCommand, LogFormat, NewKeyOptions, ServeOptions,
 };
-use sandpiper_ingress::{app, keys};
+use sandpiper_ingress::{app, health, keys};
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -16,9 +17,10 @@ fn main() -> ExitCode {
         None => serve(&command_line.serve),
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Key(KeyCommand::New(options))) => new_key(&options),
+        Some(Command::Health(options)) => ask_health(&options),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(trouble) => {
             // Where standard error is gone, nobody can be told.
             let _ = writeln!(io::stderr(), "sandpiper-ingress: {trouble}");
@@ -27,12 +29,25 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: &ServeOptions) -> Result<(), Box<dyn Error>> {
+fn serve(options: &ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
     start_log(options)?;
-    Ok(app::serve(options)?)
+    app::serve(options)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn new_key(options: &NewKeyOptions) -> Result<(), Box<dyn Error>> {
+/// Exit status 0 when the ingress that runs here, and the service behind it, take work.
+fn ask_health(options: &HealthOptions) -> Result<ExitCode, Box<dyn Error>> {
+    let within = Duration::from_millis(options.timeout_ms);
+    let health = health::ask(options.address(), within);
+    writeln!(io::stdout(), "{}", health.said)?;
+    Ok(if health.is_ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn new_key(options: &NewKeyOptions) -> Result<ExitCode, Box<dyn Error>> {
     let key = keys::write_new(&options.keys_file, options.new_key())?;
     writeln!(io::stdout(), "{key}")?;
     writeln!(
@@ -40,7 +55,7 @@ fn new_key(options: &NewKeyOptions) -> Result<(), Box<dyn Error>> {
         "added to {}; this is the only time that the key is shown",
         options.keys_file.display()
     )?;
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn start_log(options: &ServeOptions) -> Result<(), Box<dyn Error>> {

@@ -10,7 +10,7 @@ use crate::sandbox::IsolationLevel;
 use crate::store::Address;
 use actix_web::http::header::HeaderName;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use values::{address, bytes, class, log_filter, milliseconds, seconds};
@@ -52,6 +52,35 @@ pub enum Command {
     Selftest(SelftestOptions),
     /// Print the description of the API, OpenAPI 3.1
     Openapi(OpenapiOptions),
+    /// Ask the service that runs here whether it takes work; exit status 1 means that it does not, or does not answer
+    Health(HealthOptions),
+}
+
+/// For `health`: the options of the service that is asked.
+#[derive(Debug, Args)]
+pub struct HealthOptions {
+    /// Address that the service listens on
+    #[arg(long, env = "HOST", default_value = "127.0.0.1", value_parser = address)]
+    pub host: IpAddr,
+    /// Its port
+    #[arg(long, env = "PORT", default_value_t = 8081, value_parser = value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Longest that it may take to answer, milliseconds
+    #[arg(long, env = "SANDPIPER_HEALTH_TIMEOUT_MS", value_name = "MS", default_value_t = 2_000, value_parser = milliseconds(1, 60_000))]
+    pub timeout_ms: u64,
+}
+
+impl HealthOptions {
+    /// Where it is asked: what listens everywhere is asked at home.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        let host = match self.host {
+            IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            host => host,
+        };
+        SocketAddr::new(host, self.port)
+    }
 }
 
 /// For `openapi`.

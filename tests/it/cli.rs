@@ -1,10 +1,11 @@
 //! The command line: one script without a server, a look at the walls, and options that say what is wrong with them.
 
-use crate::support::{descendants_of, eventually, is_alive};
+use crate::support::{Service, descendants_of, eventually, is_alive};
 use serde_json::Value;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -330,4 +331,43 @@ fn a_run_that_is_killed_leaves_no_process_behind() {
     eventually(SOON, "every process is gone", || {
         !processes.iter().any(|pid| is_alive(*pid))
     });
+}
+
+#[test]
+fn health_asks_the_service_that_runs_here_and_its_exit_status_is_the_answer() {
+    let ask = |port: u16, host: &str| {
+        let mut command = sandpiper(&["health"]);
+        command.env("PORT", port.to_string()).env("HOST", host);
+        command.output().unwrap()
+    };
+    let service = Service::start();
+    for host in ["127.0.0.1", "0.0.0.0", "localhost"] {
+        let ready = ask(service.port, host);
+        assert_eq!(ready.status.code(), Some(0), "{ready:?}");
+        assert_eq!(execution(&ready)["status"], "UP");
+    }
+    // Its last job outlives the signal for a while: the service answers, and takes no more work.
+    let port = service.port;
+    service.submit(&serde_json::json!({"code": "while (true);", "limits": {"timeoutMs": 5000}}));
+    service.signal(libc::SIGTERM);
+    eventually(SOON, "it says that it is draining", || {
+        let draining = ask(port, "127.0.0.1");
+        draining.status.code() == Some(1)
+            && String::from_utf8_lossy(&draining.stdout).contains("draining")
+    });
+    drop(service);
+    let gone = ask(port, "127.0.0.1");
+    assert_eq!(gone.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&gone.stdout);
+    assert!(said.contains("does not answer"), "{said}");
+}
+
+#[test]
+fn health_gives_up_on_a_service_that_says_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let start = Instant::now();
+    let asked = output(&["health", "--port", &port, "--timeout-ms", "200"]);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(2));
 }

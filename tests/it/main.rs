@@ -11,6 +11,7 @@ mod cli_serve;
 mod clients;
 mod console;
 mod crowd;
+mod deployment;
 mod durable;
 mod errors;
 mod events;

@@ -15,7 +15,7 @@ use bytesize::ByteSize;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -48,6 +48,35 @@ pub enum Command {
     /// Manage API keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Ask the ingress that runs here whether it and the service behind it take work; exit status 1 means that they do not
+    Health(HealthOptions),
+}
+
+/// For `health`: the options of the ingress that is asked.
+#[derive(Debug, Args)]
+pub struct HealthOptions {
+    /// Address that the ingress listens on
+    #[arg(long, env = "HOST", value_parser = address, default_value = "0.0.0.0")]
+    pub host: IpAddr,
+    /// Its port
+    #[arg(long, env = "PORT", default_value_t = 8080, value_parser = value_parser!(u16).range(1..))]
+    pub port: u16,
+    /// Longest that it may take to answer, milliseconds
+    #[arg(long, env = "SANDPIPER_INGRESS_HEALTH_TIMEOUT_MS", value_name = "MS", value_parser = range(1, 60_000), default_value = "3000")]
+    pub timeout_ms: u64,
+}
+
+impl HealthOptions {
+    /// Where it is asked: what listens everywhere is asked at home.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        let host = match self.host {
+            IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            host => host,
+        };
+        SocketAddr::new(host, self.port)
+    }
 }
 
 /// What to do with keys.

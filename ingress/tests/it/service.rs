@@ -3,6 +3,7 @@
 use super::support::{Connection, Running, WITHIN, eventually, free_port, ingress, service};
 use nix::sys::signal::Signal;
 use serde_json::json;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -198,4 +199,28 @@ fn a_second_signal_stops_it_at_once() {
         "{:?}",
         start.elapsed()
     );
+}
+
+#[test]
+fn health_asks_the_ingress_that_runs_here_and_its_exit_status_is_the_answer() {
+    let ask = |port: u16| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
+        let asked = command.args(["health", "--port", &port.to_string()]);
+        let output = asked.output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), said)
+    };
+    let api = service(&[]);
+    let ingress = ingress(api.port, &[]);
+    assert_eq!(
+        ask(ingress.port),
+        (Some(0), "{\"status\":\"UP\"}\n".to_owned())
+    );
+    drop(api);
+    let (status, said) = ask(ingress.port);
+    assert_eq!(status, Some(1));
+    assert!(said.contains("cannot be reached"), "{said}");
+    let (status, said) = ask(free_port());
+    assert_eq!(status, Some(1));
+    assert!(said.contains("does not answer"), "{said}");
 }

@@ -1,0 +1,107 @@
+//! What the programs make of the environment that a deployment gives them.
+
+use super::bytes;
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
+use sandpiper::config::{ServeOptions, StoreChoice};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+pub(super) type Environment = BTreeMap<String, String>;
+
+/// `env` of a container, as Kubernetes and Cloud Run write it; what comes from a secret is given by `secret`.
+pub(super) fn of_container(container: &Value, secret: &str) -> Environment {
+    let variables = container["env"].as_array().unwrap().iter();
+    let pair = |variable: &Value| {
+        let value = variable["value"].as_str().unwrap_or(secret);
+        (
+            variable["name"].as_str().unwrap().to_owned(),
+            value.to_owned(),
+        )
+    };
+    variables.map(pair).collect()
+}
+
+/// What `sandpiper serve` makes of it. A name that it does not know, or a value that it refuses, fails.
+pub(super) fn of_service(environment: &Environment) -> ServeOptions {
+    let matches = parse(
+        ServeOptions::augment_args(Command::new("sandpiper")),
+        environment,
+    );
+    let options = ServeOptions::from_arg_matches(&matches).unwrap();
+    options.check().unwrap();
+    options
+}
+
+/// What `sandpiper-ingress serve` makes of it.
+pub(super) fn of_ingress(environment: &Environment) -> sandpiper_ingress::config::ServeOptions {
+    use sandpiper_ingress::config::ServeOptions;
+    let matches = parse(
+        ServeOptions::augment_args(Command::new("sandpiper-ingress")),
+        environment,
+    );
+    ServeOptions::from_arg_matches(&matches).unwrap()
+}
+
+fn parse(command: Command, environment: &Environment) -> ArgMatches {
+    let flags: Vec<String> = environment
+        .iter()
+        .map(|(name, value)| {
+            let mut arguments = command.get_arguments();
+            let known = arguments.find(|argument| argument.get_env() == Some(name.as_ref()));
+            let known = known.unwrap_or_else(|| panic!("{} has no {name}", command.get_name()));
+            format!("--{}={value}", known.get_long().unwrap())
+        })
+        .collect();
+    let name = command.get_name().to_owned();
+    command
+        .try_get_matches_from([name].into_iter().chain(flags))
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The most memory that a service takes with these options, bytes: itself, its zygotes, scripts that ask for all they may,
+/// and all that may wait and be kept.
+pub(super) fn memory_of_service(options: &ServeOptions) -> u64 {
+    const ITSELF: u64 = 48 << 20;
+    const ZYGOTE: u64 = 32 << 20;
+    let kept = match options.store {
+        StoreChoice::Memory => options.store_bytes,
+        StoreChoice::Durable(_) => 0,
+    };
+    let executors = options.executors.expect("a fixed number of executors");
+    let execution =
+        options.ceilings.memory_bytes_ceiling + 2 * options.ceilings.output_bytes_ceiling;
+    ITSELF
+        + u64::from(executors) * (ZYGOTE + execution)
+        + options.queue_bytes
+        + options.recent_bytes
+        + kept
+}
+
+/// The service fits in what it is given, and its executors are as many as its processors.
+pub(super) fn assert_service_fits(options: &ServeOptions, memory: &Value, processors: u16) {
+    let (needed, given) = (memory_of_service(options), bytes(memory));
+    assert!(needed <= given, "it may need {needed} bytes of {given}");
+    assert_eq!(options.executors, Some(processors));
+}
+
+/// Ingress and service mean the same by what they share, and what the one waits for the other can do.
+pub(super) fn assert_they_agree(service: &Environment, ingress: &Environment) {
+    let name = |environment: &Environment, name: &str| environment.get(name).cloned();
+    assert_eq!(
+        name(service, "SANDPIPER_SOURCES_DIR"),
+        name(ingress, "SANDPIPER_INGRESS_SOURCES_DIR")
+    );
+    let client_header = name(service, "SANDPIPER_CLIENT_HEADER");
+    assert_eq!(client_header.as_deref(), Some("sandpiper-client"));
+    let (service, ingress) = (of_service(service), of_ingress(ingress));
+    assert_eq!(ingress.api_port, service.port);
+    assert!(ingress.body_bytes.as_u64() <= service.body_bytes);
+    let longest_answer = u64::max(
+        service.queue_wait_ms
+            + u64::from(service.ceilings.timeout_ms_ceiling)
+            + service.walls.kill_grace_ms,
+        service.wait_max_s * 1000,
+    );
+    assert!(ingress.answer_timeout_ms > longest_answer);
+    assert!(ingress.drain_ms >= service.drain_ms);
+}
