@@ -2,6 +2,7 @@
 # make test    every test
 # make lint    format, clippy, licences
 # make bench   what it costs on this machine; nothing fails by it
+# make test-deploy  images, compose, Postgres with several services, Cloud Run: built, started, killed, stopped (part of test)
 # make test-gvisor  doctor, the selftest and the attackers under gVisor
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
 # make crashtest  services and databases are killed at random, CRASHES times, and no accepted job may be lost
@@ -10,7 +11,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build page test lint bench fuzz crashtest soak test-gvisor advisories tools tools-page tools-test tools-lint tools-bench tools-gvisor
+.PHONY: run build page test test-deploy lint bench fuzz crashtest soak test-gvisor advisories tools tools-page tools-test \
+  tools-deploy tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
@@ -57,6 +59,13 @@ frontend/node_modules/.package-lock.json: frontend/package-lock.json | tools-pag
 test: tools tools-test page
 	$(CARGO) test --workspace --locked --target $(HOST)
 	cd frontend && SANDPIPER_BIN="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/debug" npm test --silent
+
+	$(MAKE) --no-print-directory test-deploy
+
+# In a container engine that is running, or in one of its own. The image of the page needs what `make page` downloads.
+test-deploy: tools tools-deploy page
+	tests/deploy/with-engine target/deploy \
+	  $(CARGO) test --locked --target $(HOST) --test deploy -- --test-threads 1 --nocapture
 
 lint: tools tools-lint
 	$(CARGO) fmt --all --check
@@ -105,6 +114,14 @@ tools-test:
 	@$(call packages,$(OPENAPI),target/openapi)
 	@$(call packages,$(SCHEMAS),target/schemas)
 	@$(call ensure,chromium,chromium)
+
+# Where there is an engine already, its own client is used.
+tools-deploy:
+	@docker info >/dev/null 2>&1 || [ -z "$(APT)" ] || $(call ensure,dockerd,docker.io iptables)
+	@docker compose version >/dev/null 2>&1 || [ -z "$(APT)" ] || $(call ensure,docker-compose,docker-compose)
+	@[ -z "$(APT)" ] || $(call ensure,debootstrap,debootstrap)
+	@$(call ensure,envsubst,gettext-base)
+	@$(call ensure,docker-registry,docker-registry)
 
 tools-page:
 	@$(call ensure,npm,nodejs npm)

@@ -32,8 +32,8 @@ use upload::UploadError;
 
 /// Kept shorter than the service keeps idle connections, so that it is never the service that closes first.
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(15);
-/// A connection that is in use is never closed for its age.
-const CONNECTION_LIFETIME: Duration = Duration::from_hours(24);
+/// Not used again when it is older, so that services that come later get their share; one in use is not closed for its age.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
 /// How the service is reached.
 #[derive(Debug, Clone)]

@@ -1,0 +1,137 @@
+//! Cloud Run: `cloudbuild.yaml` is gone through step by step, with a registry of the test's own, and what it makes of
+//! `cloudrun.yaml` is started as Cloud Run would: two containers, one network, one processor, SIGTERM to both at once.
+
+mod build;
+mod pair;
+
+use crate::engine::{Container, WALLS, inspect, logs};
+use crate::http::{Client, eventually};
+use crate::load::Load;
+use build::Built;
+use nix::sys::signal::Signal;
+use pair::{Pair, Postgres};
+use serde_json::json;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Cloud Run kills what is left then.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_build_ends_in_one_replacement_of_the_service_with_images_by_digest() {
+    let built = Built::once();
+    let filled = &built.filled_for_memory;
+    for container in filled["spec"]["template"]["spec"]["containers"]
+        .as_array()
+        .unwrap()
+    {
+        let image = container["image"].as_str().unwrap();
+        assert!(image.contains("@sha256:"), "{image}");
+    }
+    let file = "cloudrun.filled.yaml";
+    let called = &built.gcloud;
+    assert_eq!(called.len(), 1, "{called:?}");
+    assert!(called[0].starts_with("run services replace ") && called[0].contains(file));
+    assert!(called[0].contains("--region=europe-west1 --project=project"));
+}
+
+#[test]
+fn both_containers_start_within_a_second_and_a_key_is_needed() {
+    let pair = Pair::start(&Built::once().filled_for_memory, None);
+    println!(
+        "both containers, to the first correct answer: {:?}",
+        pair.started_in
+    );
+    assert!(pair.started_in < Duration::from_secs(3));
+    let anybody = Client::of_port(pair.port);
+    let refused = anybody.post("/api/execute", &json!({"code": "1"}));
+    assert_eq!(refused.status, 401, "{}", refused.text);
+    let about = pair.client.get("/api").json();
+    assert_eq!(about["isolation"], "L3");
+    assert_eq!(about["store"]["name"], "memory");
+    for container in [&pair.service, &pair.ingress] {
+        let said = logs(&container.0);
+        // As the platform's log wants it.
+        assert!(said.lines().all(|line| line.starts_with('{')), "{said}");
+    }
+}
+
+#[test]
+fn a_pair_that_is_told_to_stop_under_load_answers_honestly_and_ends_in_time() {
+    let pair = Pair::start(&Built::once().filled_for_memory, None);
+    let load = Load::start(&pair.client, 16);
+    thread::sleep(Duration::from_secs(3));
+    pair.stop(STOP_WITHIN);
+    let seen = load.stop();
+    println!("{:?}, {} unanswered", seen.statuses, seen.unanswered);
+    seen.assert_honest();
+    assert!(seen.statuses[&200] > 100);
+}
+
+#[test]
+fn jobs_in_cloud_sql_survive_the_end_of_their_instance() {
+    let postgres = Postgres::start();
+    let filled = &Built::once().filled_for_cloudsql;
+    let first = Pair::start(filled, Some(&postgres));
+    assert_eq!(first.client.get("/api").json()["store"]["name"], "postgres");
+    let load = Load::start(&first.client, 16);
+    thread::sleep(Duration::from_secs(3));
+    first.stop(STOP_WITHIN);
+    let seen = load.stop();
+    println!("{:?}, {} unanswered", seen.statuses, seen.unanswered);
+    seen.assert_honest();
+    assert!(seen.accepted.len() > 50);
+
+    // One that is killed in the middle of it.
+    let second = Pair::start(filled, Some(&postgres));
+    let load = Load::start(&second.client, 16);
+    thread::sleep(Duration::from_secs(2));
+    second.signal(Signal::SIGKILL);
+    let seen_by_second = load.stop();
+    seen_by_second.assert_honest();
+    drop(second);
+
+    let third = Pair::start(filled, Some(&postgres));
+    third
+        .client
+        .assert_all_finish(&seen.accepted, Duration::from_secs(60));
+    third
+        .client
+        .assert_all_finish(&seen_by_second.accepted, Duration::from_secs(60));
+}
+
+#[test]
+fn the_service_alone_starts_in_a_tenth_of_a_second() {
+    crate::engine::images();
+    let mut took: Vec<Duration> = (0..5)
+        .map(|_| {
+            let mut arguments = WALLS.to_vec();
+            arguments.extend(["--network", "none", "--env", "SANDPIPER_STORE=memory"]);
+            arguments.push(crate::engine::SERVICE);
+            let container = Container::run(&arguments);
+            eventually(Duration::from_secs(10), "it listens", || {
+                logs(&container.0).contains("listening on")
+            });
+            let said = logs(&container.0);
+            let (_, after) = said.split_once("startup_ms=").unwrap();
+            let milliseconds = after.split_whitespace().next().unwrap().parse().unwrap();
+            Duration::from_millis(milliseconds)
+        })
+        .collect();
+    took.sort();
+    println!("from its first line of code until it listens, in a container: {took:?}");
+    // Not a measurement, on whatever machine this is: only that nothing waits for seconds.
+    assert!(took[2] < Duration::from_secs(1));
+}
+
+/// How long until a running container has ended by itself, and with what status.
+fn end_of(container: &Container, since: Instant, within: Duration) -> (Duration, i64) {
+    loop {
+        let state = inspect(&container.0)["State"].clone();
+        if state["Running"] == false {
+            return (since.elapsed(), state["ExitCode"].as_i64().unwrap());
+        }
+        assert!(since.elapsed() < within, "it runs on after {within:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,215 @@
+//! The container engine, by its own commands.
+
+use crate::http::Client;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// What the images are called here.
+pub(crate) const SERVICE: &str = "sandpiper-under-test";
+pub(crate) const INGRESS: &str = "sandpiper-ingress-under-test";
+
+/// What every container of the images is started with.
+pub(crate) const WALLS: [&str; 5] = [
+    "--read-only",
+    "--cap-drop",
+    "ALL",
+    "--security-opt",
+    "no-new-privileges",
+];
+
+pub(crate) fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What it prints on standard output; it must succeed.
+pub(crate) fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    succeeded(&output, arguments)
+}
+
+fn succeeded(output: &Output, arguments: &[&str]) -> String {
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Of a container, an image or a network.
+pub(crate) fn inspect(name: &str) -> Value {
+    let all: Value = serde_json::from_str(&docker(&["inspect", name])).unwrap();
+    all[0].clone()
+}
+
+/// Everything that a container has said.
+pub(crate) fn logs(container: &str) -> String {
+    let output = Command::new("docker")
+        .args(["logs", container])
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// A container of its own, gone with the test.
+pub(crate) struct Container(pub(crate) String);
+
+impl Container {
+    /// `docker run --detach` with these arguments.
+    pub(crate) fn run(arguments: &[&str]) -> Self {
+        let mut all = vec!["run", "--detach"];
+        all.extend(arguments);
+        Self(docker(&all))
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        pid(&self.0)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", logs(&self.0));
+        }
+        let _ = Command::new("docker")
+            .args(["rm", "--force", "--volumes", &self.0])
+            .output();
+    }
+}
+
+/// Of the first process of a running container, as this machine counts.
+pub(crate) fn pid(container: &str) -> i32 {
+    let pid = inspect(container)["State"]["Pid"].as_i64().unwrap();
+    assert!(pid > 0, "{container} does not run");
+    i32::try_from(pid).unwrap()
+}
+
+/// As a fault would, so that the engine's restart policy holds.
+pub(crate) fn kill_from_outside(container: &str) {
+    let killed = nix::unistd::Pid::from_raw(pid(container));
+    nix::sys::signal::kill(killed, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+/// Compose, as it is called here: a part of docker, or a program of its own.
+fn compose_command() -> Command {
+    static IS_PART: OnceLock<bool> = OnceLock::new();
+    let is_part = *IS_PART.get_or_init(|| {
+        let asked = Command::new("docker").args(["compose", "version"]).output();
+        asked.is_ok_and(|output| output.status.success())
+    });
+    let mut command = if is_part {
+        let mut command = Command::new("docker");
+        command.arg("compose");
+        command
+    } else {
+        Command::new("docker-compose")
+    };
+    command
+        .current_dir(project())
+        .env("SANDPIPER_IMAGE", SERVICE)
+        .env("SANDPIPER_INGRESS_IMAGE", INGRESS);
+    command
+}
+
+/// A base, as tests/deploy/with-engine found or made it.
+pub(crate) fn base_image(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `make test-deploy`"))
+}
+
+/// Builds both images once, by the same files as everybody.
+pub(crate) fn images() {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let arguments =
+            ["RUST_IMAGE", "NODE_IMAGE"].map(|name| format!("{name}={}", base_image(name)));
+        let mut command = compose_command();
+        command.args(["--file", "docker-compose.yml", "build"]);
+        for argument in &arguments {
+            command.args(["--build-arg", argument]);
+        }
+        succeeded(&command.output().unwrap(), &["build"]);
+    });
+}
+
+/// A deployment by compose, on a port of its own, gone with the test.
+pub(crate) struct Project {
+    name: String,
+    files: Vec<&'static str>,
+    environment: Vec<(&'static str, String)>,
+    pub(crate) port: u16,
+}
+
+impl Project {
+    /// Nothing is started yet.
+    pub(crate) fn new(files: &[&'static str], environment: &[(&'static str, String)]) -> Self {
+        images();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let mut environment = environment.to_vec();
+        environment.push(("SANDPIPER_PUBLISH", format!("127.0.0.1:{port}")));
+        Self {
+            name: format!("sandpiper-{port}"),
+            files: files.to_vec(),
+            environment,
+            port,
+        }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::of_port(self.port)
+    }
+
+    /// A command of compose, which must succeed.
+    pub(crate) fn compose(&self, arguments: &[&str]) -> String {
+        succeeded(&self.command(arguments).output().unwrap(), arguments)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = compose_command();
+        command.args(["--project-name", &self.name]);
+        for file in &self.files {
+            command.args(["--file", file]);
+        }
+        command.args(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// The containers of one of its services.
+    pub(crate) fn containers(&self, service: &str) -> Vec<String> {
+        let all = self.compose(&["ps", "--quiet", service]);
+        all.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn container(&self, service: &str) -> String {
+        let containers = self.containers(service);
+        assert_eq!(containers.len(), 1, "{service}");
+        containers[0].clone()
+    }
+
+    /// One of its networks, as the engine calls it.
+    pub(crate) fn network(&self, name: &str) -> String {
+        format!("{}_{name}", self.name)
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(output) = self.command(&["logs", "--tail", "50"]).output()
+        {
+            eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+        }
+        let down = ["down", "--volumes", "--remove-orphans", "--timeout", "1"];
+        let _ = self.command(&down).output();
+    }
+}

@@ -1,0 +1,91 @@
+//! Clients that ask as fast as they are answered, and write down what they are told.
+
+use crate::http::Client;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+pub(crate) struct Load {
+    is_over: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<Seen>>,
+}
+
+/// What they were told.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Jobs that were accepted.
+    pub(crate) accepted: Vec<String>,
+    /// Answers by their status.
+    pub(crate) statuses: BTreeMap<u16, usize>,
+    /// Requests that nobody answered.
+    pub(crate) unanswered: usize,
+}
+
+impl Load {
+    /// Each client submits jobs and executes scripts in turn.
+    pub(crate) fn start(client: &Client, clients: usize) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let clients = (0..clients)
+            .map(|_| {
+                let (client, is_over) = (client.clone(), Arc::clone(&is_over));
+                thread::spawn(move || ask(&client, &is_over))
+            })
+            .collect();
+        Self { is_over, clients }
+    }
+
+    pub(crate) fn stop(self) -> Seen {
+        self.is_over.store(true, Ordering::Relaxed);
+        let mut all = Seen::default();
+        for client in self.clients {
+            let seen = client.join().unwrap();
+            all.accepted.extend(seen.accepted);
+            all.unanswered += seen.unanswered;
+            for (status, count) in seen.statuses {
+                *all.statuses.entry(status).or_default() += count;
+            }
+        }
+        all
+    }
+}
+
+impl Seen {
+    /// No answer of these clients is a fault: refusals say so.
+    pub(crate) fn assert_honest(&self) {
+        const HONEST: [u16; 5] = [200, 202, 429, 502, 503];
+        let dishonest = self.statuses.keys().find(|status| !HONEST.contains(status));
+        assert_eq!(dishonest, None, "{:?}", self.statuses);
+    }
+}
+
+fn ask(client: &Client, is_over: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    for turn in 0_u64.. {
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        let is_job = turn.is_multiple_of(2);
+        let path = if is_job { "/api/jobs" } else { "/api/execute" };
+        let script = json!({"code": "let n = 0; for (let i = 0; i < 200000; i++) n += i; n"});
+        match client.try_post(path, &script) {
+            Some(answer) => {
+                *seen.statuses.entry(answer.status).or_default() += 1;
+                if answer.status == 202 {
+                    let id = answer.json()["id"].as_str().unwrap().to_owned();
+                    seen.accepted.push(id);
+                }
+                if matches!(answer.status, 429 | 502 | 503) {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+            None => {
+                seen.unanswered += 1;
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    seen
+}
