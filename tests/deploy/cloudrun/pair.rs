@@ -1,12 +1,14 @@
 //! The two containers of one instance of Cloud Run.
 
 use super::end_of;
-use crate::engine::{Container, INGRESS, base_image, docker, logs};
+use crate::engine::{Container, INGRESS, base_image, docker, logs, project};
 use crate::http::{Client, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -92,15 +94,20 @@ pub(super) struct Pair {
     pub(super) client: Client,
     pub(super) port: u16,
     pub(super) started_in: Duration,
-    _volumes: [Volume; 2],
+    _sources: Volume,
 }
 
 impl Pair {
     /// What the filled template says.
     pub(super) fn start(filled: &Value, postgres: Option<&Postgres>) -> Self {
         let spec = &filled["spec"]["template"]["spec"];
-        let (keys, sources) = (Volume::new("0700"), Volume::new("0755"));
-        let mount = keys.at("/keys");
+        let sources = Volume::new("0755");
+        // The secret: a file that is there before the container is.
+        let keys = project().join("target/deploy/keys");
+        let _ = fs::remove_dir_all(&keys);
+        fs::create_dir_all(&keys).unwrap();
+        fs::set_permissions(&keys, fs::Permissions::from_mode(0o777)).unwrap();
+        let mount = format!("type=bind,source={},target=/keys", keys.display());
         let key = docker(&[
             "run",
             "--rm",
@@ -140,10 +147,7 @@ impl Pair {
         of_ingress.extend(["--network".to_owned(), format!("container:{}", service.0)]);
         of_ingress.extend(["--env".to_owned(), "PORT=8080".to_owned()]);
         of_ingress.extend(["--mount".to_owned(), sources.at("/sources")]);
-        of_ingress.extend([
-            "--mount".to_owned(),
-            format!("{},readonly", keys.at("/keys")),
-        ]);
+        of_ingress.extend(["--mount".to_owned(), format!("{mount},readonly")]);
         let ingress = run(of_ingress, container(spec, "ingress"));
         let client = Client::of_port(port).with_key(&key);
         client.wait_for_an_answer(Duration::from_secs(20));
@@ -153,7 +157,7 @@ impl Pair {
             client,
             port,
             started_in: start.elapsed(),
-            _volumes: [keys, sources],
+            _sources: sources,
         }
     }
 
