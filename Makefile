@@ -119,7 +119,7 @@ tools-test:
 tools-deploy:
 	@docker info >/dev/null 2>&1 || [ -z "$(APT)" ] || $(call ensure,dockerd,docker.io iptables)
 	@docker compose version >/dev/null 2>&1 || [ -z "$(APT)" ] || $(call ensure,docker-compose,docker-compose)
-	@[ -z "$(APT)" ] || $(call ensure,debootstrap,debootstrap)
+	@[ -z "$(APT)" ] || { $(call ensure,debootstrap,debootstrap) && $(call ensure,runsc,runsc); }
 	@$(call ensure,envsubst,gettext-base)
 	@$(call ensure,docker-registry,docker-registry)
 

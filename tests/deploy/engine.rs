@@ -66,10 +66,6 @@ impl Container {
         all.extend(arguments);
         Self(docker(&all))
     }
-
-    pub(crate) fn pid(&self) -> i32 {
-        pid(&self.0)
-    }
 }
 
 impl Drop for Container {

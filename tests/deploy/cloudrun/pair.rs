@@ -3,8 +3,6 @@
 use super::end_of;
 use crate::engine::{Container, INGRESS, base_image, docker, logs, project};
 use crate::http::{Client, eventually};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
@@ -16,6 +14,30 @@ use std::time::{Duration, Instant};
 const SOCKETS: &str = "/cloudsql/project:region:instance";
 const STORE: &str =
     "postgres://sandpiper:secret@localhost/sandpiper?host=/cloudsql/project:region:instance";
+
+/// What is between a container and the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runtime {
+    /// Nothing; the nearest to the second generation of Cloud Run's execution environments that a container comes.
+    Engine,
+    /// As in the first generation.
+    GVisor,
+}
+
+/// What tests/deploy/with-engine calls it.
+const GVISOR: &str = "gvisor";
+
+impl Runtime {
+    /// Those that are here.
+    pub(super) fn all() -> Vec<Self> {
+        let known = docker(&["info", "--format", "{{json .Runtimes}}"]);
+        if known.contains(&format!("\"{GVISOR}\"")) {
+            return vec![Self::Engine, Self::GVisor];
+        }
+        println!("NOT TESTED under gVisor: the engine has no runtime of the name {GVISOR}");
+        vec![Self::Engine]
+    }
+}
 
 /// A volume in memory, gone with the test.
 struct Volume(String);
@@ -99,7 +121,7 @@ pub(super) struct Pair {
 
 impl Pair {
     /// What the filled template says.
-    pub(super) fn start(filled: &Value, postgres: Option<&Postgres>) -> Self {
+    pub(super) fn start(filled: &Value, runtime: Runtime, postgres: Option<&Postgres>) -> Self {
         let spec = &filled["spec"]["template"]["spec"];
         let sources = Volume::new("0755");
         // The secret: a file that is there before the container is.
@@ -133,7 +155,7 @@ impl Pair {
         let published = format!("127.0.0.1:{port}:8080");
 
         let start = Instant::now();
-        let mut of_service = arguments(container(spec, "service"));
+        let mut of_service = arguments(container(spec, "service"), runtime);
         // The network is this container's, and the other one's too.
         of_service.extend(["--publish".to_owned(), published]);
         of_service.extend(["--mount".to_owned(), sources.at("/sources")]);
@@ -143,7 +165,7 @@ impl Pair {
         let service = run(of_service, container(spec, "service"));
         // container-dependencies: the ingress starts when the service is ready.
         wait_until_healthy(&service, "/sandpiper");
-        let mut of_ingress = arguments(container(spec, "ingress"));
+        let mut of_ingress = arguments(container(spec, "ingress"), runtime);
         of_ingress.extend(["--network".to_owned(), format!("container:{}", service.0)]);
         of_ingress.extend(["--env".to_owned(), "PORT=8080".to_owned()]);
         of_ingress.extend(["--mount".to_owned(), sources.at("/sources")]);
@@ -162,17 +184,14 @@ impl Pair {
     }
 
     /// To both at once.
-    pub(super) fn signal(&self, signal: Signal) {
-        let pids = [self.ingress.pid(), self.service.pid()];
-        for pid in pids {
-            kill(Pid::from_raw(pid), signal).unwrap();
-        }
+    pub(super) fn signal(&self, signal: &str) {
+        docker(&["kill", "--signal", signal, &self.ingress.0, &self.service.0]);
     }
 
     /// As Cloud Run stops an instance; both must end by themselves, and well.
     pub(super) fn stop(&self, within: Duration) {
         let start = Instant::now();
-        self.signal(Signal::SIGTERM);
+        self.signal("TERM");
         for (name, container) in [("service", &self.service), ("ingress", &self.ingress)] {
             let (took, status) = end_of(container, start, within);
             println!("{name} ended after {took:?}");
@@ -188,7 +207,7 @@ fn container<'a>(spec: &'a Value, name: &str) -> &'a Value {
         .unwrap()
 }
 
-fn arguments(container: &Value) -> Vec<String> {
+fn arguments(container: &Value, runtime: Runtime) -> Vec<String> {
     let limits = &container["resources"]["limits"];
     let millis: f64 = limits["cpu"]
         .as_str()
@@ -205,6 +224,9 @@ fn arguments(container: &Value) -> Vec<String> {
         "--memory-swap".to_owned(),
         memory,
     ];
+    if runtime == Runtime::GVisor {
+        arguments.extend(["--runtime".to_owned(), GVISOR.to_owned()]);
+    }
     for variable in container["env"].as_array().unwrap() {
         let value = variable["value"].as_str().unwrap_or(STORE);
         let name = variable["name"].as_str().unwrap();
