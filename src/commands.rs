@@ -2,7 +2,8 @@
 //! a running service asked for its health.
 
 use crate::config::{
-    HealthOptions, OpenapiOptions, RunOptions, SelftestOptions, Unfit, WallOptions,
+    BackupOptions, HealthOptions, OpenapiOptions, RunOptions, SelftestOptions, StoreChoice, Unfit,
+    WallOptions,
 };
 use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use crate::http::{self, execution_json};
@@ -10,6 +11,7 @@ use crate::sandbox::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxError, WallReport, Work, remedy,
 };
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
+use crate::store::{Address, BackupError, back_up};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -41,6 +43,14 @@ pub enum CommandError {
     /// What the scripts are run against.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// A store that is no file.
+    #[error(
+        "--store: only a database of SQLite (sqlite:PATH) is copied; for Postgres there is pg_dump"
+    )]
+    NoFile,
+    /// A copy of the database.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// The execution as JSON.
     #[error("the execution cannot be written: {0}")]
     Json(#[from] serde_json::Error),
@@ -111,6 +121,16 @@ pub fn openapi(options: &OpenapiOptions) -> Result<ExitCode, CommandError> {
     let defaults = options.limits.defaults(&ceiling)?;
     let document = http::openapi(&defaults, &ceiling, true);
     writeln!(io::stdout(), "{document:#}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `sandpiper backup`: a copy of the database, as it is at one moment.
+pub fn backup(options: &BackupOptions) -> Result<ExitCode, CommandError> {
+    let StoreChoice::Durable(Address::Sqlite(source)) = &options.store else {
+        return Err(CommandError::NoFile);
+    };
+    back_up(source, &options.file)?;
+    writeln!(io::stdout(), "{}", options.file.display())?;
     Ok(ExitCode::SUCCESS)
 }
 

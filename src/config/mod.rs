@@ -54,6 +54,24 @@ pub enum Command {
     Openapi(OpenapiOptions),
     /// Ask the service that runs here whether it takes work; exit status 1 means that it does not, or does not answer
     Health(HealthOptions),
+    /// Copy the database of jobs while a service uses it: SQLite alone, for Postgres there is pg_dump
+    Backup(BackupOptions),
+}
+
+/// For `backup`.
+#[derive(Debug, Args)]
+pub struct BackupOptions {
+    /// The copy: a new file
+    pub file: PathBuf,
+    /// What to copy, as the service has it: sqlite:PATH
+    #[arg(
+        long,
+        env = "SANDPIPER_STORE",
+        value_name = "STORE",
+        default_value = "sqlite:data/sandpiper.db",
+        hide_env_values = true
+    )]
+    pub store: StoreChoice,
 }
 
 /// For `health`: the options of the service that is asked.

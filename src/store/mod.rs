@@ -9,7 +9,7 @@ mod recent;
 #[cfg(test)]
 mod tests;
 
-pub use durable::{Address, DurableOptions, DurableStore, OpenError};
+pub use durable::{Address, BackupError, DurableOptions, DurableStore, OpenError, back_up};
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
 

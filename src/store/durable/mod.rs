@@ -8,6 +8,7 @@
 
 mod admission;
 mod args;
+mod backup;
 mod changes;
 mod claims;
 mod clients;
@@ -23,6 +24,7 @@ mod river;
 mod sweep;
 mod work;
 
+pub use backup::{BackupError, back_up};
 pub use database::OpenError;
 
 use super::{

@@ -1,5 +1,6 @@
 //! Jobs in a database: each promise over SQLite, and over a Postgres that the test starts itself.
 
+mod backup;
 mod crash;
 mod life;
 mod nodes;
