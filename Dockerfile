@@ -26,6 +26,7 @@ ENV TARGET=x86_64-unknown-linux-gnu \
 
 # Everything that is not ours first: this layer stays until a manifest or the lock changes.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY src/sandbox/text.ld src/sandbox/
 COPY ingress/Cargo.toml ingress/
 # Cargo wants the files of tests and benchmarks that the manifests name, and builds none of them.
 RUN mkdir -p src ingress/src tests benches ingress/tests \

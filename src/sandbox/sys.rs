@@ -302,6 +302,17 @@ pub(super) fn use_up_free_memory() {
     }
 }
 
+/// Where the linker has put the code that job processes run (`text.ld`).
+pub(super) fn job_text() -> Range<usize> {
+    unsafe extern "C" {
+        static sandpiper_job_text_start: u8;
+        static sandpiper_job_text_end: u8;
+    }
+    let start = &raw const sandpiper_job_text_start;
+    let end = &raw const sandpiper_job_text_end;
+    start.addr()..end.addr()
+}
+
 /// Copies the memory at `range` to pages of `huge` bytes and puts them in its place, over the whole of `whole`: the range
 /// extended to huge boundaries, where nothing else is mapped. Leaves everything as it was if `is_huge` denies the copy.
 pub(super) fn replace_by_huge_pages(

@@ -5,6 +5,9 @@
 //! huge pages the code costs a fork one entry for two megabytes, and the child nothing. Same bytes, same addresses, same
 //! protection; memory that may run is never writable. Comfort, not a wall: where the kernel gives no huge pages,
 //! everything stays as it was. Small pages would be worse than the file, so nothing is half done.
+//!
+//! Of the code only what job processes run is moved: the linker puts it together (`text.ld`), and the rest, which serves HTTP
+//! and databases, would cost each executor 12 megabytes of memory for nothing.
 
 use super::sys;
 use std::fs;
@@ -34,18 +37,20 @@ pub(super) fn move_to_huge_pages() {
     };
     let program = program.to_string_lossy();
     for mapping in mappings.iter().filter(|mapping| mapping.path == program) {
-        let is_executable = match mapping.rights.as_str() {
-            "r-xp" => true,
-            "r--p" => false,
+        let (is_executable, moved) = match mapping.rights.as_str() {
+            "r-xp" => (true, within(&sys::job_text(), &mapping.range)),
+            "r--p" => (false, mapping.range.clone()),
             _ => continue,
         };
-        let whole = huge_range(&mapping.range);
-        if is_alone_in(&whole, mapping, &mappings) {
-            sys::replace_by_huge_pages(&mapping.range, &whole, HUGE, is_executable, |copy| {
-                is_huge(copy)
-            });
+        let whole = huge_range(&moved);
+        if !moved.is_empty() && is_alone_in(&whole, mapping, &mappings) {
+            sys::replace_by_huge_pages(&moved, &whole, HUGE, is_executable, is_huge);
         }
     }
+}
+
+fn within(range: &Range<usize>, bounds: &Range<usize>) -> Range<usize> {
+    range.start.max(bounds.start)..range.end.min(bounds.end)
 }
 
 fn huge_range(range: &Range<usize>) -> Range<usize> {

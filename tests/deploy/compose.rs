@@ -39,6 +39,7 @@ fn up_starts_both_in_order_behind_their_walls_and_serves_api_and_page() {
     assert_eq!(client.get("/metrics").status, 404);
     assert_eq!(client.get("/api/scripts/pi.js").status, 200);
 
+    let mut idle = 0.0;
     for service in ["service", "ingress"] {
         let container = project.container(service);
         eventually(Duration::from_secs(15), "it is healthy", || {
@@ -46,15 +47,25 @@ fn up_starts_both_in_order_behind_their_walls_and_serves_api_and_page() {
         });
         // Nothing was written outside the volumes.
         assert_eq!(docker(&["diff", &container]), "");
-        let used = docker(&[
-            "stats",
-            "--no-stream",
-            "--format",
-            "{{.MemUsage}}",
-            &container,
-        ]);
-        println!("{service}: {used}");
+        idle += memory_used(&container);
     }
+    println!("both take {:.1} MB when nobody asks", idle / 1e6);
+    assert!(idle < 60e6, "{idle}");
+}
+
+/// Bytes, as the engine counts them.
+fn memory_used(container: &str) -> f64 {
+    let used = docker(&[
+        "stats",
+        "--no-stream",
+        "--format",
+        "{{.MemUsage}}",
+        container,
+    ]);
+    let used = used.split(" / ").next().unwrap();
+    let mebibytes = used.strip_suffix("MiB");
+    let mebibytes = mebibytes.unwrap_or_else(|| panic!("{used} is not in MiB"));
+    mebibytes.parse::<f64>().unwrap() * f64::from(1 << 20)
 }
 
 #[test]

@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("selftest", &["domain", "http", "sandbox"]),
     (
         "commands",
-        &["config", "domain", "http", "sandbox", "selftest"],
+        &["config", "domain", "http", "sandbox", "selftest", "store"],
     ),
     (
         "app",
