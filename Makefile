@@ -115,13 +115,15 @@ tools-test:
 	@$(call packages,$(SCHEMAS),target/schemas)
 	@$(call ensure,chromium,chromium)
 
-# Where there is an engine already, its own client is used.
+# As root on a Debian system; elsewhere tests/deploy/with-engine says what is missing.
 tools-deploy:
-	@docker info >/dev/null 2>&1 || [ -z "$(APT)" ] || $(call ensure,dockerd,docker.io iptables)
-	@docker compose version >/dev/null 2>&1 || [ -z "$(APT)" ] || $(call ensure,docker-compose,docker-compose)
-	@[ -z "$(APT)" ] || { $(call ensure,debootstrap,debootstrap) && $(call ensure,runsc,runsc); }
+ifneq ($(APT),)
+	@docker info >/dev/null 2>&1 || { $(call ensure,dockerd,docker.io iptables) && $(call ensure,runsc,runsc); }
+	@docker compose version >/dev/null 2>&1 || $(call ensure,docker-compose,docker-compose)
+	@$(call ensure,debootstrap,debootstrap)
 	@$(call ensure,envsubst,gettext-base)
 	@$(call ensure,docker-registry,docker-registry)
+endif
 
 tools-page:
 	@$(call ensure,npm,nodejs npm)
