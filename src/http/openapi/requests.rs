@@ -72,8 +72,9 @@ fn script_fields() -> Map<String, Value> {
             json!({
                 "type": ["string", "null"],
                 "maxLength": Script::CODE_BYTES_MAX,
+                "pattern": "^[^\\u0000]*$",
                 "description": format!(
-                    "JavaScript, at most {} bytes of UTF-8. Its completion value is the result; `await` works at its top level.",
+                    "JavaScript, at most {} bytes of UTF-8 without NUL. Its completion value is the result; `await` works at its top level.",
                     Script::CODE_BYTES_MAX
                 ),
             }),

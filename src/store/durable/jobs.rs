@@ -213,9 +213,10 @@ fn job(row: Row) -> Result<Job, StoreError> {
     let (state, attempt, started) = if state == "open" {
         // Until our row says more, River's does.
         let state = match river.as_deref() {
-            Some("running") => JobState::Running,
+            // What River has given up is not told as lost before it is written down why (`sweep.rs`).
+            Some("running" | "discarded") => JobState::Running,
             Some("cancelled") => JobState::Cancelled,
-            Some("discarded" | "completed") => JobState::Lost,
+            Some("completed") => JobState::Lost,
             _ => JobState::Queued,
         };
         let started = tried_at.filter(|_| state == JobState::Running);
