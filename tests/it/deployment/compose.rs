@@ -17,14 +17,16 @@ fn environment(service: &Value) -> Environment {
     let lines = service["environment"].as_array().unwrap().iter();
     lines
         .filter_map(|line| line.as_str().unwrap().split_once('='))
-        .map(|(name, value)| {
-            let default = value.strip_prefix("${").and_then(|rest| {
-                let (_, default) = rest.trim_end_matches('}').split_once(":-")?;
-                Some(default)
-            });
-            (name.to_owned(), default.unwrap_or(value).to_owned())
-        })
+        .map(|(name, value)| (name.to_owned(), by_default(value).to_owned()))
         .collect()
+}
+
+/// What `${NAME:-default}` is where nobody has set it.
+fn by_default(value: &str) -> &str {
+    let default = value
+        .strip_prefix("${")
+        .and_then(|rest| rest.trim_end_matches('}').split_once(":-"));
+    default.map_or(value, |(_, default)| default)
 }
 
 /// What may be set from outside.
@@ -81,8 +83,11 @@ fn the_service_fits_in_its_memory_and_both_agree() {
     let base = compose();
     let (service, ingress) = (&base["services"]["service"], &base["services"]["ingress"]);
     let options = options::of_service(&environment(service));
-    let processors = u16::try_from(service["cpus"].as_u64().unwrap()).unwrap();
-    options::assert_service_fits(&options, &service["mem_limit"], processors);
+    let processors = by_default(service["cpus"].as_str().unwrap())
+        .parse()
+        .unwrap();
+    let memory = by_default(service["mem_limit"].as_str().unwrap()).into();
+    options::assert_service_fits(&options, &memory, processors);
     options::assert_they_agree(&environment(service), &environment(ingress));
     for container in [service, ingress] {
         assert_eq!(container["stop_grace_period"], "10s");
