@@ -129,8 +129,18 @@ pub fn backup(options: &BackupOptions) -> Result<ExitCode, CommandError> {
     let StoreChoice::Durable(Address::Sqlite(source)) = &options.store else {
         return Err(CommandError::NoFile);
     };
-    back_up(source, &options.file)?;
-    writeln!(io::stdout(), "{}", options.file.display())?;
+    if options.file.as_os_str() != "-" {
+        back_up(source, &options.file)?;
+        writeln!(io::stdout(), "{}", options.file.display())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Beside the database, where there is room for it and where it may be written.
+    let passing = source.with_extension(format!("backup-{}", JobId::generate()));
+    back_up(source, &passing)?;
+    let file = fs::File::open(&passing);
+    // Gone with its descriptor, however the copying ends.
+    fs::remove_file(&passing)?;
+    io::copy(&mut file?, &mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -61,7 +61,7 @@ pub enum Command {
 /// For `backup`.
 #[derive(Debug, Args)]
 pub struct BackupOptions {
-    /// The copy: a new file
+    /// The copy: a new file; `-` writes it to standard output
     pub file: PathBuf,
     /// What to copy, as the service has it: sqlite:PATH
     #[arg(

@@ -55,6 +55,25 @@ fn a_copy_that_is_taken_while_jobs_come_in_is_whole_and_a_service_goes_on_from_i
 }
 
 #[test]
+fn a_copy_can_be_taken_through_standard_output_and_leaves_no_file() {
+    let folder = Folder::new();
+    let store = format!("sqlite:{}", folder.text("jobs.db"));
+    let service = Service::start_with(&["--store", &store]);
+    let id = service.submit(&json!({"code": "6 * 7"}));
+    service.finished(&id);
+    let done = backup(&store, "-");
+    assert!(done.status.success(), "{}", said(&done));
+    let left = std::fs::read_dir(folder.text("")).unwrap().flatten();
+    let left = left.filter(|entry| entry.file_name().to_string_lossy().contains("backup"));
+    assert_eq!(left.count(), 0);
+    drop(service);
+    let copy = folder.text("copy.db");
+    std::fs::write(&copy, done.stdout).unwrap();
+    let restored = Service::start_with(&["--store", &format!("sqlite:{copy}")]);
+    assert_eq!(restored.finished(&id)["execution"]["result"], 42);
+}
+
+#[test]
 fn a_copy_overwrites_nothing_and_what_cannot_be_copied_leaves_nothing_behind() {
     let folder = Folder::new();
     let copy = folder.text("copy.db");
