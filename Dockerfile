@@ -40,7 +40,7 @@ RUN mkdir -p src ingress/src tests benches ingress/tests \
 COPY src src
 COPY ingress/src ingress/src
 RUN cargo build --workspace --bins --release --locked --target $TARGET \
- && mkdir -p /root-of-service/data /root-of-service/sources /root-of-ingress/sources \
+ && mkdir -p /root-of-service/data /root-of-service/sources /root-of-ingress/keys /root-of-ingress/sources \
  && cp target/$TARGET/release/sandpiper /root-of-service \
  && cp target/$TARGET/release/sandpiper-ingress /root-of-ingress
 COPY example-scripts /root-of-service/example-scripts

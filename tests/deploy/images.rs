@@ -35,7 +35,10 @@ fn an_image_holds_its_program_what_it_reads_and_nothing_else() {
             SERVICE,
             &["data", "example-scripts", "sandpiper", "sources"][..],
         ),
-        (INGRESS, &["page", "sandpiper-ingress", "sources"][..]),
+        (
+            INGRESS,
+            &["keys", "page", "sandpiper-ingress", "sources"][..],
+        ),
     ] {
         let container = Container(docker(&["create", image]));
         let mut export = Command::new("docker")
