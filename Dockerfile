@@ -25,6 +25,7 @@ ENV TARGET=x86_64-unknown-linux-gnu \
     CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=debuginfo
 
 # Everything that is not ours first: this layer stays until a manifest or the lock changes.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY src/sandbox/text.ld src/sandbox/
 COPY ingress/Cargo.toml ingress/

@@ -4,6 +4,8 @@
 //! answered. Stop: no new work, time for what
 //! runs, the rest killed, the port closed.
 
+mod seat;
+
 use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::domain::{Limits, Timestamp};
@@ -11,12 +13,13 @@ use crate::http::{self, Api};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
 use crate::store::{DurableStore, JobStore, MemoryStore, OpenError, RecentExecutions, StoreError};
-use actix::{Actor, SyncArbiter, System};
-use actix_web::dev::Server;
+use actix::{Addr, SyncArbiter, System};
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use seat::Seat;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -66,6 +69,9 @@ pub enum ServeError {
     /// It was reached, and then not.
     #[error("--store: {0}")]
     StoreLost(#[from] StoreError),
+    /// No thread that speaks HTTP came up.
+    #[error("no HTTP worker started; the log has the reason")]
+    NoWorker,
     /// The operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -83,8 +89,37 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
     let store = open_store(options, defaults)?;
     System::new().block_on(async {
-        let dispatcher = start_actors(options, proof, defaults, store).await?;
-        let api = Data::new(Api {
+        let board = Board::new(options.executors());
+        let executors = start_executors(options, &proof, &board).await?;
+        let recent = Arc::new(RecentExecutions::new(options.recent()));
+        let dispatcher = Dispatcher::new(
+            options.dispatcher(),
+            executors.clone().recipient(),
+            executors.recipient(),
+            Arc::clone(&board),
+            Arc::clone(&store),
+            Arc::clone(&recent),
+        );
+        let address = listener.local_addr()?;
+        let seat = Seat::new(dispatcher);
+        let server = http_server(options, &seat, listener, connections_max)?;
+        let server_handle = server.handle();
+        let server = actix::spawn(server);
+        let dispatcher = seat.taken().await?;
+        store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
+        let dispatcher = DispatcherHandle::new(Parts {
+            dispatcher,
+            store,
+            recent,
+            board,
+            isolation_level: proof.level,
+            walls: proof.walls,
+            execute_within: options.execute_within(),
+            net_check_limits: defaults,
+            started_at: Timestamp::now(),
+            drained: watch::Sender::new(false),
+        });
+        seat.open(Data::new(Api {
             dispatcher: dispatcher.clone(),
             scripts,
             sources: options.sources(),
@@ -93,16 +128,16 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             bounds: options.http(),
             streams: options.streams(),
             started,
-        });
-        let address = listener.local_addr()?;
-        let server = http_server(options, api, listener, connections_max)?;
+        }));
         info!(
             %address,
             executors = options.executors(),
             startup_ms = started.elapsed().as_millis(),
             "listening on http://{address}"
         );
-        run_until_told(server, &dispatcher, options).await
+        run_until_told(&server_handle, &dispatcher, options).await?;
+        server.abort();
+        Ok(())
     })
 }
 
@@ -137,47 +172,24 @@ fn open_store(options: &ServeOptions, defaults: Limits) -> Result<Arc<dyn JobSto
     })
 }
 
-async fn start_actors(
+async fn start_executors(
     options: &ServeOptions,
-    proof: Proof,
-    net_check_limits: Limits,
-    store: Arc<dyn JobStore>,
-) -> Result<DispatcherHandle, ServeError> {
-    let board = Board::new(options.executors());
+    proof: &Proof,
+    board: &Arc<Board>,
+) -> Result<Addr<Executor<Sandbox>>, ServeError> {
     // No zygote that comes later may have less than was proved.
     let mut as_proved = options.walls.sandbox();
     as_proved.min_isolation = proof.level;
     let factory = sandboxes(as_proved);
+    let processors = options.processors()?;
     let executors = {
-        let board = Arc::clone(&board);
+        let board = Arc::clone(board);
         SyncArbiter::start(options.executors(), move || {
-            Executor::new(Arc::clone(&factory), Arc::clone(&board))
+            Executor::new(Arc::clone(&factory), Arc::clone(&board)).on(processors.clone())
         })
     };
-    wait_for_executors(&board).await?;
-    let recent = Arc::new(RecentExecutions::new(options.recent()));
-    let dispatcher = Dispatcher::new(
-        options.dispatcher(),
-        executors.clone().recipient(),
-        executors.recipient(),
-        Arc::clone(&board),
-        Arc::clone(&store),
-        Arc::clone(&recent),
-    )
-    .start();
-    store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
-    Ok(DispatcherHandle::new(Parts {
-        dispatcher,
-        store,
-        recent,
-        board,
-        isolation_level: proof.level,
-        walls: proof.walls,
-        execute_within: options.execute_within(),
-        net_check_limits,
-        started_at: Timestamp::now(),
-        drained: watch::Sender::new(false),
-    }))
+    wait_for_executors(board).await?;
+    Ok(executors)
 }
 
 async fn wait_for_executors(board: &Board) -> Result<(), ServeError> {
@@ -225,14 +237,15 @@ fn connections_within_descriptors(options: &ServeOptions) -> Result<usize, Serve
 
 fn http_server(
     options: &ServeOptions,
-    api: Data<Api>,
+    seat: &Seat,
     listener: TcpListener,
     connections_max: usize,
 ) -> Result<Server, ServeError> {
-    let workers = usize::from(options.http_workers);
+    let workers = options.http_workers();
+    let seat = seat.clone();
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(api.clone())
+            .app_data(seat.take())
             .wrap(from_fn(http::close_unread))
             .wrap(from_fn(http::request_id))
             .configure(http::configure)
@@ -254,27 +267,24 @@ fn http_server(
 
 /// Stops in order on the first signal, and at once on the second.
 async fn run_until_told(
-    server: Server,
+    server: &ServerHandle,
     dispatcher: &DispatcherHandle,
     options: &ServeOptions,
 ) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let server_handle = server.handle();
-    let server = actix::spawn(server);
     told(&mut terminate, &mut interrupt).await;
     info!("stopping: no new work, and time for what runs");
     let in_order = async {
         dispatcher
             .drain(Duration::from_millis(options.drain_ms))
             .await;
-        server_handle.stop(true).await;
+        server.stop(true).await;
     };
     tokio::select! {
         () = in_order => info!("stopped"),
         () = told(&mut terminate, &mut interrupt) => warn!("stopped at once, by a second signal"),
     }
-    server.abort();
     Ok(())
 }
 

@@ -147,6 +147,11 @@ pub(super) struct BoardPlace {
 }
 
 impl BoardPlace {
+    /// Its number, from 0.
+    pub(super) fn index(&self) -> usize {
+        self.index
+    }
+
     pub(super) fn show_zygote(&self, pid: Option<u32>) {
         self.slot()
             .zygote_pid

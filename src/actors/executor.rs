@@ -7,7 +7,7 @@ use super::board::Board;
 use super::board::BoardPlace;
 use crate::domain::{Execution, JobId, Limits, Outcome, Script};
 use crate::sandbox::{
-    ExecutionHandle, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
+    ExecutionHandle, Processors, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
 };
 use actix::{Actor, ActorContext, Handler, Message, SyncContext};
 use std::fmt;
@@ -139,6 +139,7 @@ pub struct CheckUp;
 /// See the module.
 pub struct Executor<R: Runner> {
     factory: RunnerFactory<R>,
+    processors: Option<Processors>,
     runner: Option<R>,
     board: Arc<Board>,
     place: Option<BoardPlace>,
@@ -160,10 +161,26 @@ impl<R: Runner> Executor<R> {
     pub fn new(factory: RunnerFactory<R>, board: Arc<Board>) -> Self {
         Self {
             factory,
+            processors: None,
             runner: None,
             board,
             place: None,
             counted: SandboxCounters::default(),
+        }
+    }
+
+    /// It stays, with all that it starts, on one of `processors`.
+    #[must_use]
+    pub fn on(self, processors: Option<Processors>) -> Self {
+        Self { processors, ..self }
+    }
+
+    fn stay_on_its_processor(&self) {
+        let (Some(processors), Some(place)) = (&self.processors, &self.place) else {
+            return;
+        };
+        if let Err(failure) = processors.pin_this_thread(place.index()) {
+            warn!(error = %failure, "an executor cannot be kept on a processor of its own; it runs where there is room");
         }
     }
 
@@ -263,6 +280,7 @@ impl<R: Runner> Actor for Executor<R> {
 
     fn started(&mut self, _: &mut Self::Context) {
         self.place = self.board.take_place();
+        self.stay_on_its_processor();
         self.bring_up();
     }
 }

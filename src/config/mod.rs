@@ -37,6 +37,16 @@ pub struct CommandLine {
     pub serve: ServeOptions,
 }
 
+/// Whether executors are kept on processors of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PinExecutors {
+    /// Where this process may use as many processors as there are executors. With fewer executors than processors it would
+    /// choose some of them blindly, and so would its neighbours; with more, two busy ones could share one while another idles.
+    Auto,
+    /// Never.
+    Never,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant)] // one of them exists, once, on the stack of `main`
@@ -227,6 +237,14 @@ pub struct ServeOptions {
     /// Executions at one time [default: one a core]
     #[arg(long, env = "SANDPIPER_EXECUTORS", value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
     pub executors: Option<u16>,
+    /// Whether each executor stays on a processor of its own: `auto` where there is exactly one for each, `never`
+    #[arg(
+        long,
+        env = "SANDPIPER_PIN_EXECUTORS",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub pin_executors: PinExecutors,
     /// Folder of the example scripts
     #[arg(
         long,
@@ -264,9 +282,9 @@ pub struct ServeOptions {
     /// Most open connections
     #[arg(long, env = "SANDPIPER_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,
-    /// Threads that speak HTTP
-    #[arg(long, env = "SANDPIPER_HTTP_WORKERS", value_name = "COUNT", default_value_t = 2, value_parser = value_parser!(u16).range(1..=256))]
-    pub http_workers: u16,
+    /// Threads that speak HTTP [default: one for every four cores]
+    #[arg(long, env = "SANDPIPER_HTTP_WORKERS", value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
+    pub http_workers: Option<u16>,
     /// Most interactive jobs that may wait
     #[arg(long, env = "SANDPIPER_QUEUE_INTERACTIVE", value_name = "COUNT", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub queue_interactive: u32,

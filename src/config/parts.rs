@@ -1,10 +1,10 @@
 //! What the options come to for each part of the service, and whether they fit together.
 
-use super::{CeilingOptions, LimitOptions, ServeOptions, Unfit, WallOptions};
+use super::{CeilingOptions, LimitOptions, PinExecutors, ServeOptions, Unfit, WallOptions};
 use crate::actors::{DispatcherOptions, QueueBounds};
 use crate::domain::{Ceiling, LimitError, Limits, Script};
 use crate::http::{HttpBounds, Streams};
-use crate::sandbox::{SandboxOptions, ZygotePlan};
+use crate::sandbox::{Processors, SandboxOptions, ZygotePlan};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
 use std::num::NonZero;
@@ -108,6 +108,23 @@ impl ServeOptions {
     pub fn executors(&self) -> usize {
         self.executors.map_or_else(
             || available_parallelism().map_or(1, NonZero::get),
+            usize::from,
+        )
+    }
+
+    /// The processors on which executors stay, one on each; `None`: wherever there is room.
+    pub fn processors(&self) -> std::io::Result<Option<Processors>> {
+        let all = Processors::of_this_process()?;
+        let one_for_each = all.count() == self.executors();
+        Ok((self.pin_executors == PinExecutors::Auto && one_for_each).then_some(all))
+    }
+
+    /// Threads that speak HTTP. One feeds four executors, and runs the Dispatcher beside that.
+    #[must_use]
+    pub fn http_workers(&self) -> usize {
+        const CORES_OF_ONE: usize = 4;
+        self.http_workers.map_or_else(
+            || available_parallelism().map_or(1, |cores| cores.get().div_ceil(CORES_OF_ONE)),
             usize::from,
         )
     }

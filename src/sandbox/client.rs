@@ -19,7 +19,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// A job process that has not taken its whole job by then is given up.
 const JOB_TAKEN_WITHIN: Duration = Duration::from_secs(2);
 /// A silent execution that was killed within this time is run again.
-const KILLED_AT_ONCE: Duration = Duration::from_millis(5);
+const KILLED_AT_ONCE: Duration = Duration::from_millis(20);
 /// Zygotes that may fail one after the other before an execution is refused.
 const ZYGOTES_TRIED: usize = 3;
 
@@ -138,11 +138,7 @@ impl Sandbox {
         let limits = work.limits();
         for _ in 0..ZYGOTES_TRIED {
             let Given { job, at, start } = self.give_to_job_process()?;
-            // While this job runs, the next job process is made.
-            if let Some(zygote) = &mut self.zygote {
-                zygote.order_spare();
-                zygote.served += 1;
-            }
+            let zygote = &mut self.zygote;
             handle.attach(Some(Arc::clone(&self.waker)));
             let observed = supervise(
                 &job,
@@ -152,6 +148,7 @@ impl Sandbox {
                 handle,
                 &self.waker,
                 &mut self.buffers,
+                || zygote.iter_mut().for_each(LiveZygote::ensure_spare),
             );
             handle.attach(None);
             if matches!(observed.ending, Ending::DiedUnread) {
@@ -183,7 +180,8 @@ impl Sandbox {
         self.ensure_zygote()
     }
 
-    /// Replaces a zygote that is gone or has served its share, outside any request's time.
+    /// Replaces a zygote that is gone or has served its share, and has the next job process made, outside any request's
+    /// time.
     pub fn maintain(&mut self) -> Result<(), SandboxError> {
         let worn_out = self
             .zygote
@@ -192,7 +190,9 @@ impl Sandbox {
         if worn_out {
             self.zygote = None;
         }
-        self.ensure_zygote()
+        self.ensure_zygote()?;
+        self.zygote.iter_mut().for_each(LiveZygote::ensure_spare);
+        Ok(())
     }
 
     /// Takes the spare and writes the job to it. Whatever dies before the job process has all of its job has run
@@ -217,7 +217,9 @@ impl Sandbox {
     fn try_to_give(&mut self) -> Result<Given, SandboxError> {
         let failed = |error: NoHello| SandboxError::Zygote(error.to_string());
         let zygote = self.zygote.as_mut().ok_or_else(|| failed(NoHello::Died))?;
+        zygote.ensure_spare();
         let job = zygote.take_spare(HELLO_WITHIN).map_err(failed)?;
+        zygote.served += 1;
         // What it took to be forked and filtered is not the script's.
         let cpu_before = sys::cpu_time_of(job.pid()).unwrap_or_default();
         let (at, given) = (Timestamp::now(), Instant::now());
@@ -249,10 +251,11 @@ impl Sandbox {
             _ => {}
         }
         drop(job);
-        let reaped = self
-            .zygote
-            .as_mut()
-            .and_then(|zygote| zygote.ask_how_it_ended().ok());
+        let reaped = self.zygote.as_mut().and_then(|zygote| {
+            // A zygote reaps a job process when it has made the next.
+            zygote.ensure_spare();
+            zygote.ask_how_it_ended().ok()
+        });
         let unexpected = !matches!(ending, Ending::Overran | Ending::Cancelled) && !expects_death;
         if unexpected || reaped.is_none() {
             self.give_zygote_up();
@@ -278,7 +281,7 @@ impl Sandbox {
                 missing: absent_walls(&zygote.walls),
             });
         }
-        zygote.order_spare();
+        zygote.ensure_spare();
         zygote.prove_that_kill_kills(HELLO_WITHIN)?;
         self.zygote = Some(zygote);
         Ok(())

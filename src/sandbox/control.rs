@@ -1,10 +1,11 @@
 //! What an executor and its zygote say to each other over the control socket: one packet a message.
 //!
 //! Both ends are trusted: a zygote never touches a job's bytes, and a job process says hello and closes the control socket
-//! before it reads any.
+//! while it is born.
 
 use super::level::{IsolationLevel, WallReport};
-use super::sys::{self, Reaped};
+use super::privilege::Privilege;
+use super::sys::Reaped;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -13,14 +14,15 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// Longest control message, bytes.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 const ORDER_SPARE: u8 = b's';
 const ORDER_REPORT: u8 = b'r';
-const HELLO: u8 = b'h';
+/// What a job process says when it has been born and is about to wait for its job. The kernel tells who says so.
+pub(super) const HELLO: u8 = b'h';
 
 /// Longest word after the handshake, bytes.
 const WORD_BYTES_MAX: usize = 1024;
@@ -64,7 +66,7 @@ pub(super) enum Order {
     Closed,
 }
 
-/// Sends a message of the handshake or a report.
+/// Sends a message of the handshake.
 pub(super) fn send_message(socket: BorrowedFd<'_>, message: &impl Serialize) -> Result<(), Errno> {
     let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
     send(socket.as_raw_fd(), &text, MsgFlags::MSG_NOSIGNAL).map(drop)
@@ -78,11 +80,6 @@ pub(super) fn receive_message<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Re
         return Err(Errno::EPIPE);
     }
     serde_json::from_slice(&buffer[..length]).map_err(|_| Errno::EBADMSG)
-}
-
-/// Says that this process has been forked and waits for its job. The kernel tells the executor who says so.
-pub(super) fn say_hello(control: RawFd) -> Result<(), Errno> {
-    send(control, &[HELLO], MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
 /// What an executor hears after the handshake: from the zygote, or from a job process that is about to wait.
@@ -140,36 +137,23 @@ pub(super) fn order_report(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// The zygote's side: waits for the next order.
-#[derive(Debug)]
-pub(super) struct Orders {
-    socket: OwnedFd,
+pub(super) fn next_order(privilege: &Privilege) -> Order {
+    let received = loop {
+        match privilege.receive_order() {
+            Ok(Some(received)) => break received,
+            Err(Errno::EINTR) => {}
+            Ok(None) | Err(_) => return Order::Closed,
+        }
+    };
+    match (received.byte, received.descriptors) {
+        (ORDER_SPARE, [Some(job), Some(frames)]) => Order::Spare(FarEnds { job, frames }),
+        (ORDER_REPORT, _) => Order::Report,
+        _ => Order::Closed,
+    }
 }
 
-impl Orders {
-    pub(super) fn new(socket: OwnedFd) -> Self {
-        Self { socket }
-    }
-
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
-    pub(super) fn next(&self) -> Order {
-        let received = loop {
-            match sys::receive_order(self.socket()) {
-                Ok(Some(received)) => break received,
-                Err(Errno::EINTR) => {}
-                Ok(None) | Err(_) => return Order::Closed,
-            }
-        };
-        match (received.byte, received.descriptors) {
-            (ORDER_SPARE, [Some(job), Some(frames)]) => Order::Spare(FarEnds { job, frames }),
-            (ORDER_REPORT, _) => Order::Report,
-            _ => Order::Closed,
-        }
-    }
-
-    pub(super) fn report(&self, last: Reaped) -> Result<(), Errno> {
-        send_message(self.socket(), &last)
-    }
+/// The zygote's side, behind its filter: says how it stands, or how its last child ended.
+pub(super) fn tell(privilege: &Privilege, message: &impl Serialize) -> Result<(), Errno> {
+    let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
+    privilege.send(&text)
 }

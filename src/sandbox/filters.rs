@@ -1,12 +1,14 @@
 //! Which system calls each process may make. Anything else kills it.
 //!
-//! The zygote's is an allow-list: a call that is not named here, a call of another architecture and the x32 numbers all
-//! end the process with SIGSYS. A job process inherits it and takes away what is the zygote's alone. Both programs are
-//! made once, in the zygote; a job process only hands the second to the kernel.
+//! Allow-lists: a call that is not named here, a call of another architecture and the x32 numbers all end the process with
+//! SIGSYS. A zygote and its job processes stand behind one and the same filter, which the kernel hands on with a fork: what
+//! is the zygote's alone passes only with the zygote's secret (`privilege`), so a job process may read its job, compute,
+//! write frames and end.
 
+use super::privilege::{self, PLACEHOLDER, Privilege};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch, sock_filter,
+    SeccompFilter, SeccompRule, TargetArch,
 };
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
@@ -16,67 +18,69 @@ use std::os::fd::RawFd;
 pub(super) enum FilterError {
     #[error("a seccomp filter does not compile: {0}")]
     Compiler(#[from] seccompiler::BackendError),
-    #[error("a seccomp filter does not compile: a number or a jump does not fit")]
-    Unrepresentable,
+    /// The compiler of filters has written a comparison as nobody expects it.
+    #[error("a seccomp filter asks for the zygote's secret {found} times instead of {expected}")]
+    Secret { found: usize, expected: usize },
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// What only the zygote does: take orders, fork, reap, report.
-const ZYGOTE_ALONE: [libc::c_long; 9] = [
+/// What only the zygote does: take orders, fork, reap, report; and what a job process does while it is born.
+const ZYGOTE_ALONE: [libc::c_long; 8] = [
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_close,
     libc::SYS_wait4,
     libc::SYS_clone,
-    libc::SYS_getpid,
     libc::SYS_getppid,
-    // The child ties its life to the zygote's, and installs its own filter.
     libc::SYS_prctl,
-    libc::SYS_seccomp,
+    libc::SYS_madvise,
 ];
 
-/// What the zygote may do. Its children start with the same.
-pub(super) fn zygote(job: RawFd, frames: RawFd) -> Result<BpfProgram, FilterError> {
+/// Where a call of the zygote's alone has the secret: none of them uses its sixth argument. (`sendto` does, for the length
+/// of an address; without an address the kernel does not look at it.)
+const SECRET_ARGUMENT: u8 = 5;
+
+/// What a zygote and its job processes may do. Whoever installs it wipes it then: it holds the secret.
+pub(super) fn zygote(
+    job: RawFd,
+    frames: RawFd,
+    privilege: &Privilege,
+) -> Result<BpfProgram, FilterError> {
     let mut rules = memory_and_time()?;
-    allow(&mut rules, &ZYGOTE_ALONE);
-    // fork and nothing more: no thread, no shared memory, no namespace.
-    let fork_flags = u64::try_from(libc::SIGCHLD).unwrap_or_default();
-    let set_parent_death_signal = u64::try_from(libc::PR_SET_PDEATHSIG).unwrap_or_default();
-    rules.insert(
-        libc::SYS_clone,
-        vec![rule(&[(0, ArgLen::Qword, Op::Eq, fork_flags)])?],
-    );
-    rules.insert(
-        libc::SYS_prctl,
-        vec![rule(&[(
-            0,
-            ArgLen::Dword,
-            Op::Eq,
-            set_parent_death_signal,
-        )])?],
-    );
+    for call in ZYGOTE_ALONE {
+        let mut conditions = vec![(SECRET_ARGUMENT, ArgLen::Qword, Op::Eq, PLACEHOLDER)];
+        conditions.extend(beside_the_secret(call));
+        rules.entry(call).or_default().push(rule(&conditions)?);
+    }
     limit_self(&mut rules)?;
     read_and_write(&mut rules, job, frames)?;
-    compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)
+    let mut program = compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)?;
+    let (found, expected) = (privilege.fill_in(&mut program), ZYGOTE_ALONE.len());
+    if found == expected {
+        return Ok(program);
+    }
+    privilege::wipe(&mut program);
+    Err(FilterError::Secret { found, expected })
 }
 
-/// What a job process may not do any more, of what its zygote may: all that is the zygote's alone. The kernel asks both
-/// filters and takes the sterner answer, so together they are an allow-list: read the job, compute, write frames, end. That
-/// is also why this one need not look at the architecture again.
-///
-/// Written as the difference, and by hand, because every child installs it: the kernel checks, converts and compiles it
-/// anew for each, and this is a fraction of what a compiler of filters makes of the same rules.
-pub(super) fn job_process() -> Result<BpfProgram, FilterError> {
-    let count = ZYGOTE_ALONE.len();
-    let mut program = vec![load_number_of_call()];
-    for (place, call) in ZYGOTE_ALONE.into_iter().enumerate() {
-        // Over the checks that are left, and over the instruction that allows.
-        program.push(leap_if(call, count - place)?);
+/// What else must hold of a call that is the zygote's alone.
+fn beside_the_secret(call: libc::c_long) -> Vec<(u8, ArgLen, Op, u64)> {
+    let number = |number: libc::c_int| u64::try_from(number).unwrap_or_default();
+    match call {
+        // fork and nothing more: no thread, no shared memory, no namespace.
+        libc::SYS_clone => vec![(0, ArgLen::Qword, Op::Eq, number(libc::SIGCHLD))],
+        libc::SYS_prctl => vec![
+            (0, ArgLen::Dword, Op::Eq, number(libc::PR_SET_PDEATHSIG)),
+            (1, ArgLen::Dword, Op::Eq, number(libc::SIGKILL)),
+        ],
+        // Keeping memory from its children.
+        libc::SYS_madvise => vec![(2, ArgLen::Dword, Op::Eq, number(libc::MADV_DONTFORK))],
+        libc::SYS_sendto | libc::SYS_recvmsg => {
+            vec![(0, ArgLen::Dword, Op::Eq, number(libc::STDIN_FILENO))]
+        }
+        _ => Vec::new(),
     }
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
-    program.push(answer(libc::SECCOMP_RET_KILL_PROCESS));
-    Ok(program)
 }
 
 /// What a launcher may do: wait for its zygote and end.
@@ -105,6 +109,9 @@ fn memory_and_time() -> Result<Rules, FilterError> {
             libc::SYS_munmap,
             libc::SYS_mremap,
             libc::SYS_getrandom,
+            // Where user space cannot read the clock, the C library asks the kernel.
+            libc::SYS_gettimeofday,
+            libc::SYS_time,
         ],
     );
     // Giving memory back, and no other advice.
@@ -174,36 +181,4 @@ fn compile(
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
     let filter = SeccompFilter::new(rules, others, named, architecture)?;
     Ok(filter.try_into()?)
-}
-
-/// Where `struct seccomp_data` has the number of the call.
-const OFFSET_OF_CALL: u32 = 0;
-
-fn load_number_of_call() -> sock_filter {
-    instruction(
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        0,
-        OFFSET_OF_CALL,
-    )
-}
-
-/// Leaps over `count` instructions if what was loaded is `call`.
-fn leap_if(call: libc::c_long, count: usize) -> Result<sock_filter, FilterError> {
-    let count = u8::try_from(count).map_err(|_| FilterError::Unrepresentable)?;
-    let call = u32::try_from(call).map_err(|_| FilterError::Unrepresentable)?;
-    Ok(instruction(
-        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-        count,
-        call,
-    ))
-}
-
-fn answer(what: u32) -> sock_filter {
-    instruction(libc::BPF_RET | libc::BPF_K, 0, what)
-}
-
-fn instruction(code: u32, jt: u8, k: u32) -> sock_filter {
-    // Every code fits: they are small constants of the kernel's.
-    let code = u16::try_from(code).unwrap_or(u16::MAX);
-    sock_filter { code, jt, jf: 0, k }
 }

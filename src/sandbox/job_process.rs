@@ -1,20 +1,19 @@
 //! The forked child that runs exactly one execution.
 //!
-//! It says hello, takes the second filter before it reads a byte, lowers its own address space to the job's measure, reads
-//! its job, runs, writes its last frame and waits to be killed. It never returns and runs no destructor.
+//! It is born behind its zygote's filter, without the secret that lets calls of the zygote's pass, tied to its zygote's life
+//! and without the control socket (`privilege`). It lowers its own address space to the job's measure, reads its job, runs,
+//! writes its last frame and waits to be killed. It never returns and runs no destructor.
 
-use super::control::say_hello;
 use super::frames;
 use super::sys;
 use super::wire::{self, Header, PREFIX_BYTES};
-use super::zygote::{CONTROL, FRAMES, JOB};
+use super::zygote::{FRAMES, JOB};
 use crate::domain::{LogKind, Outcome, ScriptError, ValueType};
 use crate::engine::{Completion, Output, WarmEngine};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::Pid;
-use seccompiler::BpfProgram;
 use std::cell::RefCell;
+use std::ffi::c_void;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
@@ -126,25 +125,27 @@ impl Channel {
     }
 }
 
-/// The child's side of the fork.
-pub(super) fn begin<B: JobBody>(
-    warm: B::Warm,
-    zygote: Pid,
-    filter: &BpfProgram,
-    born_with_bytes: u64,
-) -> ! {
-    let tied = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).is_ok()
-        && nix::unistd::getppid() == zygote;
-    let alone = setrlimit(Resource::RLIMIT_NPROC, 0, 0).is_ok();
-    // With the control socket: the kernel says there who is speaking. What comes after is too short to wait for.
-    let said = say_hello(CONTROL).is_ok();
-    sys::close_fd(CONTROL);
-    if !tied || !alone || !said || sys::install_filter(filter).is_err() {
+/// What a zygote prepares for its children, each of which takes its copy.
+pub(super) struct Inheritance<B: JobBody> {
+    pub(super) warm: B::Warm,
+    /// Address space that a child is born with.
+    pub(super) born_with_bytes: u64,
+}
+
+/// Where a job process begins, on its own stack.
+///
+/// # Safety
+/// `inheritance` is an [`Inheritance`] of the same body, and this process is a child that nobody else shares it with.
+pub(super) unsafe extern "C" fn begin<B: JobBody>(inheritance: *const c_void) -> ! {
+    // SAFETY: as the caller says; it is this process's own copy, and never dropped here or by the zygote.
+    let inheritance = unsafe { inheritance.cast::<Inheritance<B>>().read() };
+    // The filter allows no fork; without privilege the kernel would allow none either.
+    if setrlimit(Resource::RLIMIT_NPROC, 0, 0).is_err() {
         sys::exit_now(EXIT_BROKEN);
     }
     let channel = Channel(());
-    let job = channel.read_job(born_with_bytes);
-    B::run(warm, job, channel)
+    let job = channel.read_job(inheritance.born_with_bytes);
+    B::run(inheritance.warm, job, channel)
 }
 
 /// What the service's job processes do: run a script, or try the network.

@@ -33,7 +33,7 @@ const LOOKED_AT_EVERY: Duration = Duration::from_micros(500);
 pub(super) struct LiveZygote {
     process: Child,
     control: OwnedFd,
-    /// The job process that the next job goes to: forked, or about to be; `None` when it could not be ordered.
+    /// The job process that the next job goes to: forked, or about to be; `None` when it has not been ordered.
     spare: Option<NearEnds>,
     /// The spare's hello, where it came while something else was waited for.
     hello: Option<Pid>,
@@ -68,6 +68,8 @@ impl LiveZygote {
             .env_clear()
             // A zone that needs no file.
             .env("TZ", "UTC0")
+            // What the C library shares with the kernel for restartable sequences is a page to copy for each child.
+            .env("GLIBC_TUNABLES", "glibc.pthread.rseq=0")
             .current_dir("/")
             .stdin(Stdio::from(far_end))
             .stdout(Stdio::null())
@@ -109,8 +111,12 @@ impl LiveZygote {
         !matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// Orders the next job process. If that fails the zygote is gone, which the next execution finds out.
-    pub(super) fn order_spare(&mut self) {
+    /// Orders the next job process, unless it has been. If that fails the zygote is gone, which the next execution finds
+    /// out.
+    pub(super) fn ensure_spare(&mut self) {
+        if self.spare.is_some() {
+            return;
+        }
         self.spare = channel()
             .and_then(|(near, far)| {
                 order_spare(self.control.as_fd(), &far)?;
@@ -160,7 +166,7 @@ impl LiveZygote {
                 "a job process cannot be killed ({errno}); started as root, the service needs CAP_KILL"
             ))
         })?;
-        self.order_spare();
+        self.ensure_spare();
         let reaped = self
             .ask_how_it_ended()
             .map_err(|errno| failed(&format!("it does not tell how its child ended: {errno}")))?;

@@ -1,18 +1,18 @@
 //! The walls: one zygote an executor, one forked and filtered process an execution.
 //!
 //! ```text
-//!   executor thread                zygote (walled in)             job process (walled in twice)
-//!   Sandbox::run ── order a spare ──▶ fork ───────────────────────▶ "hello", second filter, read…
+//!   executor thread                zygote (walled in)             job process (walled in as well)
+//!   Sandbox::run ── order a spare ──▶ fork ───────────────────────▶ "hello", read…
 //!        │ job, over its own channel ───────────────────────────────▶ run the engine
 //!        ◀──────────────────────── frames: log, log, done ──────────┘
 //!        └── kill ──────────────────▶ reap
 //! ```
 //!
 //! [`client`](Sandbox) is the service's side and treats all that a job process writes as hostile bytes. `zygote` and
-//! `job_process` are the other side, entered from the top of `main` before any thread exists. Every raw system call
-//! stands in `sys`. Called by `actors::executor` and by the command line; knows no actor and no HTTP.
+//! `job_process` are the other side, entered from the top of `main` before any thread exists. Raw system calls stand in
+//! `sys`, those that are a zygote's alone in `privilege`. Called by `actors::executor` and by the command line; knows no actor and no HTTP.
 
-#![allow(unsafe_code)] // raw system calls: fork, seccomp, capset; all of them in `sys`
+#![allow(unsafe_code)] // raw system calls, and the stack of a forked process
 
 mod channel;
 mod client;
@@ -24,8 +24,12 @@ mod job_process;
 mod kept_log;
 mod level;
 mod live_zygote;
+mod mappings;
+mod privilege;
+mod processors;
 mod proof;
 mod remedy;
+mod stack;
 mod supervise;
 mod sys;
 mod text;
@@ -44,6 +48,7 @@ pub use control::ZygotePlan;
 pub use execution_handle::ExecutionHandle;
 pub use job_process::{Channel, EngineBody, JobBody, JobBytes};
 pub use level::{IsolationLevel, UnknownIsolationLevel, WallReport};
+pub use processors::Processors;
 pub use remedy::remedy;
 pub use wire::Work;
 pub use zygote::{ZYGOTE_ARGUMENT, enter_if_asked};

@@ -1,44 +1,63 @@
-//! Believing a wall only after running into it: two children that do what the filters forbid, and must die of it.
+//! Believing a wall only after running into it: children that do what the filter forbids, and must die of it.
 
 use super::level::WallReport;
+use super::privilege::Privilege;
 use super::sys::{self, Forked};
 use super::walls::{WallMissing, missing};
-use seccompiler::BpfProgram;
 
 /// What a child exits with when a forbidden call came back.
 const EXIT_CAME_BACK: i32 = 1;
 
-/// Tries the zygote's filter and a job process's filter, each with a call that it forbids.
-pub(super) fn of_both_filters(job_filter: &BpfProgram) -> Result<WallReport, WallMissing> {
-    dies_of_it("zygote", || {
-        let _ = nix::unistd::execv::<&std::ffi::CStr>(c"/nonexistent", &[]);
-    })?;
-    dies_of_it("job process", || {
-        if sys::install_filter(job_filter).is_ok() {
-            let _ = nix::unistd::getppid();
-        }
-    })?;
-    Ok(WallReport::present(
-        "seccomp",
-        "both filters tried: a forbidden call killed the caller",
-    )
-    .required())
+/// What a child tries, and what it must die of.
+struct Trial {
+    what: &'static str,
+    attempt: fn(&Privilege),
+    dies_of: i32,
 }
 
-fn dies_of_it(whose: &str, forbidden: impl FnOnce()) -> Result<(), WallMissing> {
-    let pid = match sys::fork().map_err(|errno| missing("fork", errno))? {
-        Forked::Child => {
-            forbidden();
+const TRIALS: [Trial; 3] = [
+    Trial {
+        what: "running another program",
+        attempt: |_| {
+            let _ = nix::unistd::execv::<&std::ffi::CStr>(c"/nonexistent", &[]);
+        },
+        dies_of: libc::SIGSYS,
+    },
+    Trial {
+        what: "a fork without the zygote's secret",
+        attempt: |_| {
+            let _ = sys::fork();
+        },
+        dies_of: libc::SIGSYS,
+    },
+    Trial {
+        what: "reading the zygote's secret",
+        attempt: Privilege::touch,
+        dies_of: libc::SIGSEGV,
+    },
+];
+
+/// Tries the filter from where a job process stands.
+pub(super) fn of_the_filter(privilege: &Privilege) -> Result<WallReport, WallMissing> {
+    for trial in &TRIALS {
+        let forked = privilege
+            .fork_copy()
+            .map_err(|errno| missing("fork", errno))?;
+        let Forked::Parent(pid) = forked else {
+            (trial.attempt)(privilege);
             sys::exit_now(EXIT_CAME_BACK)
+        };
+        let ended = privilege.reap(pid).map_err(|errno| missing("fork", errno))?;
+        if ended.signal != Some(trial.dies_of) {
+            return Err(missing(
+                "seccomp",
+                format!("{} did not kill a job process ({ended:?})", trial.what),
+            ));
         }
-        Forked::Parent(pid) => pid,
-    };
-    let reaped = sys::reap(pid).map_err(|errno| missing("fork", errno))?;
-    if reaped.signal == Some(libc::SIGSYS) {
-        return Ok(());
     }
-    Err(missing(
+    Ok(WallReport::present(
         "seccomp",
-        format!("a call that the {whose} filter forbids did not kill its caller ({reaped:?})"),
-    ))
+        "tried as a job process: forbidden calls killed it, and its zygote's secret is not its own",
+    )
+    .required())
 }

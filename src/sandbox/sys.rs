@@ -1,12 +1,12 @@
 //! The raw system calls that no crate wraps, or wraps with an allocation the job process must not make.
 //!
-//! The only file of the service with `unsafe` blocks beside the engine's allocator. Nothing here decides anything.
+//! Nothing here decides anything. What only a zygote may call is in `privilege`.
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use seccompiler::sock_filter;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
@@ -59,51 +59,6 @@ pub(super) fn unread_bytes(descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
-/// A byte that came with up to two descriptors.
-#[derive(Debug)]
-pub(super) struct Received {
-    pub(super) byte: u8,
-    pub(super) descriptors: [Option<OwnedFd>; 2],
-}
-
-/// Receives an order; `None` when the other side is gone. Allocates nothing: what a zygote
-/// writes to its heap between two forks is a page to copy.
-pub(super) fn receive_order(socket: BorrowedFd<'_>) -> Result<Option<Received>, Errno> {
-    #[repr(C, align(8))]
-    struct Ancillary([u8; 64]);
-    let (mut byte, mut ancillary) = (0u8, Ancillary([0; 64]));
-    let mut part = libc::iovec {
-        iov_base: (&raw mut byte).cast(),
-        iov_len: 1,
-    };
-    // SAFETY: `msghdr` is pointers and numbers, for which all zeroes is a value.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = ancillary.0.as_mut_ptr().cast();
-    message.msg_controllen = ancillary.0.len();
-    // SAFETY: everything that `message` points at are locals that live for the call, with their true lengths.
-    let received =
-        unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
-    if Errno::result(received)? == 0 {
-        return Ok(None);
-    }
-    let mut descriptors = [const { None }; 2];
-    // SAFETY: the kernel filled `message` in. A header that CMSG_FIRSTHDR finds lies in `ancillary`, and so does its data
-    // of the length it says; the kernel made these descriptors for this process, and nothing else knows their numbers.
-    unsafe {
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        if !header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS {
-            let count = ((*header).cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
-            let data = libc::CMSG_DATA(header).cast::<RawFd>();
-            for (place, descriptor) in descriptors.iter_mut().enumerate().take(count) {
-                *descriptor = Some(OwnedFd::from_raw_fd(data.add(place).read_unaligned()));
-            }
-        }
-    }
-    Ok(Some(Received { byte, descriptors }))
-}
-
 /// Closes a descriptor by number.
 pub(super) fn close_fd(descriptor: RawFd) {
     // SAFETY: the callers own the descriptor by number (0 in a process that was just forked) and use it no more.
@@ -129,7 +84,7 @@ pub(super) fn close_from(first: RawFd) {
     }
 }
 
-/// Installs a seccomp filter on this thread. Needs no-new-privileges; allocates nothing.
+/// Installs a seccomp filter on this thread. Needs no-new-privileges.
 pub(super) fn install_filter(program: &[sock_filter]) -> Result<(), Errno> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| Errno::E2BIG)?,
@@ -213,26 +168,24 @@ pub(super) struct Reaped {
     pub(super) peak_resident_bytes: u64,
 }
 
-/// Waits for `pid` to end, and reaps it.
-pub(super) fn reap(pid: Pid) -> Result<Reaped, Errno> {
-    let mut status = 0;
-    // SAFETY: `rusage` is plain numbers, for which all zeroes is a value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    loop {
-        // SAFETY: both pointers are to locals that live for the call.
-        let reaped = unsafe { libc::wait4(pid.as_raw(), &raw mut status, 0, &raw mut usage) };
-        match Errno::result(reaped) {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-            Ok(_) => break,
+impl Reaped {
+    /// As `wait4` told it.
+    pub(super) fn of(status: libc::c_int, usage: &libc::rusage) -> Self {
+        let peak_kib = u64::try_from(usage.ru_maxrss).unwrap_or_default();
+        Self {
+            signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
+            exit_code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+            peak_resident_bytes: peak_kib * 1024,
         }
     }
-    let peak_kib = u64::try_from(usage.ru_maxrss).unwrap_or_default();
-    Ok(Reaped {
-        signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
-        exit_code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
-        peak_resident_bytes: peak_kib * 1024,
-    })
+}
+
+/// Waits for the child `pid` to end.
+pub(super) fn wait_for(pid: Pid) {
+    // SAFETY: nothing is asked for, so nothing is written.
+    while Errno::result(unsafe { libc::wait4(pid.as_raw(), ptr::null_mut(), 0, ptr::null_mut()) })
+        == Err(Errno::EINTR)
+    {}
 }
 
 /// Processor time that process `pid` has used so far, by the kernel; `None` once it is reaped.

@@ -9,6 +9,7 @@
 //! Of the code only what job processes run is moved: the linker puts it together (`text.ld`), and the rest, which serves HTTP
 //! and databases, would cost each executor 12 megabytes of memory for nothing.
 
+use super::mappings::{self, Mapping};
 use super::sys;
 use std::fs;
 use std::ops::Range;
@@ -16,22 +17,9 @@ use std::ops::Range;
 /// What the kernel calls huge on every machine this is built for.
 const HUGE: usize = 2 << 20;
 
-/// A line of `/proc/self/maps`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mapping {
-    range: Range<usize>,
-    rights: String,
-    path: String,
-}
-
 /// Moves what of this program is read-only in memory to huge pages, as far as it can.
 pub(super) fn move_to_huge_pages() {
-    let Some(mappings) = fs::read_to_string("/proc/self/maps")
-        .ok()
-        .map(|text| text.lines().filter_map(parse).collect::<Vec<_>>())
-    else {
-        return;
-    };
+    let mappings = mappings::of_this_process();
     let Ok(program) = fs::read_link("/proc/self/exe") else {
         return;
     };
@@ -64,18 +52,6 @@ fn is_alone_in(whole: &Range<usize>, own: &Mapping, all: &[Mapping]) -> bool {
         .all(|other| other.range.end <= whole.start || other.range.start >= whole.end)
 }
 
-fn parse(line: &str) -> Option<Mapping> {
-    let mut words = line.split_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
-    let rights = words.next()?.to_owned();
-    let path = words.nth(3).unwrap_or_default().to_owned();
-    Some(Mapping {
-        range: usize::from_str_radix(start, 16).ok()?..usize::from_str_radix(end, 16).ok()?,
-        rights,
-        path,
-    })
-}
-
 /// Whether all of `range`, which is one mapping, really lies on huge pages.
 fn is_huge(range: &Range<usize>) -> bool {
     let head = format!("{:x}-{:x} ", range.start, range.end);
@@ -91,18 +67,6 @@ fn is_huge(range: &Range<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mapping_is_read_from_its_line() {
-        let line =
-            "55d0c0200000-55d0c0600000 r-xp 00200000 fe:00 42                     /bin/sandpiper";
-        let mapping = parse(line).unwrap();
-        assert_eq!(mapping.range, 0x55d0_c020_0000..0x55d0_c060_0000);
-        assert_eq!(
-            (mapping.rights.as_str(), mapping.path.as_str()),
-            ("r-xp", "/bin/sandpiper")
-        );
-    }
 
     #[test]
     fn only_holes_are_covered() {

@@ -1,18 +1,21 @@
 //! A warm, single-threaded, walled-in process that only forks.
 //!
 //! The same binary executed again with an empty environment and one descriptor, its control socket. It raises the
-//! walls, warms the engine, proves both filters, says how it stands, and then serves orders: fork a spare, reap the one
+//! walls, warms the engine, proves the filter, says how it stands, and then serves orders: fork a spare, reap the one
 //! before it. It never touches a job's bytes.
 
-use super::control::{Order, Orders, Readiness, ZygotePlan, receive_message, send_message};
-use super::job_process::{self, JobBody};
+use super::control::{
+    Order, Readiness, ZygotePlan, next_order, receive_message, send_message, tell,
+};
+use super::job_process::{self, Inheritance, JobBody};
 use super::level::{IsolationLevel, WallReport};
+use super::privilege::{self, Privilege};
+use super::stack::{self, JobStack};
 use super::sys::{self, Forked, Reaped};
 use super::walls::{self, WallMissing, missing};
 use super::{filters, proof, text};
 use nix::unistd::Pid;
-use seccompiler::BpfProgram;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// The first argument that makes this binary a zygote.
 pub const ZYGOTE_ARGUMENT: &str = "zygote";
@@ -44,44 +47,52 @@ fn enter<B: JobBody>() -> ! {
     // A panic prints nothing and opens nothing: it ends the process, and the executor starts another.
     std::panic::set_hook(Box::new(|_| sys::exit_now(EXIT_PANICKED)));
     sys::close_from(JOB);
-    // SAFETY: descriptor 0 is this process's control socket by construction, and nothing else uses standard input.
-    let control = unsafe { OwnedFd::from_raw_fd(CONTROL) };
-    let orders = Orders::new(control);
-    let Ok(plan) = receive_message::<ZygotePlan>(orders.socket()) else {
+    // SAFETY: descriptor 0 is this process's control socket by construction, open until it ends, and nothing else uses
+    // standard input.
+    let control = unsafe { BorrowedFd::borrow_raw(CONTROL) };
+    let Ok(plan) = receive_message::<ZygotePlan>(control) else {
         sys::exit_now(EXIT_ORDERLY)
     };
     match raise_walls::<B>(&plan) {
-        Ok(ready) => {
-            let readiness = Readiness::Ready {
-                level: ready.level,
-                walls: ready.walls.clone(),
-            };
-            if send_message(orders.socket(), &readiness).is_err() {
-                sys::exit_now(EXIT_ORDERLY);
-            }
-            sys::use_up_free_memory();
-            serve(ready, &orders)
-        }
-        Err(WallMissing { wall, reason }) => {
+        Ok(ready) => serve(ready),
+        Err(Failure { wall, privilege }) => {
             let readiness = Readiness::Failed {
-                wall: wall.to_owned(),
-                reason,
+                wall: wall.wall.to_owned(),
+                reason: wall.reason,
             };
-            let _ = send_message(orders.socket(), &readiness);
+            let _ = match privilege {
+                Some(privilege) => tell(&privilege, &readiness),
+                None => send_message(control, &readiness),
+            };
             sys::exit_now(EXIT_WALL_MISSING)
         }
     }
 }
 
-struct Ready<B: JobBody> {
-    warm: B::Warm,
-    job_filter: BpfProgram,
-    address_space_bytes: u64,
-    level: IsolationLevel,
-    walls: Vec<WallReport>,
+/// A wall that is missing, and what lets this be said once the filter stands.
+struct Failure {
+    wall: WallMissing,
+    privilege: Option<Privilege>,
 }
 
-fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
+impl From<WallMissing> for Failure {
+    fn from(wall: WallMissing) -> Self {
+        Self {
+            wall,
+            privilege: None,
+        }
+    }
+}
+
+struct Ready<B: JobBody> {
+    privilege: Privilege,
+    zygote: Pid,
+    stack: JobStack,
+    inheritance: Inheritance<B>,
+    readiness: Readiness,
+}
+
+fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, Failure> {
     walls::assert_one_thread()?;
     walls::step_behind();
     let unprivileged = walls::become_unprivileged()?;
@@ -98,16 +109,32 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
     let warm = B::warm().map_err(|reason| missing("engine", reason))?;
     // After it: what this allocates and frees would leave holes in the heap, and the engine's objects on more pages.
     text::move_to_huge_pages();
-    let address_space_bytes = walls::address_space_bytes()?;
+    let own_stack = stack::own().ok_or_else(|| missing("fork", "/proc/self/maps cannot be read"))?;
+    let stack = JobStack::new().map_err(|errno| missing("fork", errno))?;
+    let privilege = Privilege::new().map_err(|errno| missing("seccomp", errno))?;
+    let born_with_bytes = walls::address_space_bytes()?;
+    let zygote = nix::unistd::getpid();
     let rlimits = walls::limit_resources()?;
     let memory = walls::refuse_executable_memory();
     let landlock = walls::deny_files_and_network(plan.max_isolation);
 
-    let zygote_filter = filters::zygote(JOB, FRAMES).map_err(|error| missing("seccomp", error))?;
-    let job_filter = filters::job_process().map_err(|error| missing("seccomp", error))?;
-    sys::install_filter(&zygote_filter)
-        .map_err(|errno| missing("seccomp", format!("the filter is refused: {errno}")))?;
-    let seccomp = proof::of_both_filters(&job_filter)?;
+    let mut filter =
+        filters::zygote(JOB, FRAMES, &privilege).map_err(|error| missing("seccomp", error))?;
+    let installed = sys::install_filter(&filter);
+    privilege::wipe(&mut filter);
+    installed.map_err(|errno| missing("seccomp", format!("the filter is refused: {errno}")))?;
+    let proved = proof::of_the_filter(&privilege).and_then(|seccomp| {
+        // Not before: children of the proof go on with a copy of this stack.
+        (privilege.keep_from_children(own_stack)).map_err(|errno| missing("fork", errno))?;
+        Ok(seccomp)
+    });
+    let seccomp = match proved {
+        Ok(seccomp) => seccomp,
+        Err(wall) => {
+            let privilege = Some(privilege);
+            return Err(Failure { wall, privilege });
+        }
+    };
     let fork = WallReport::present("fork", "a process of its own for every execution").required();
 
     let level = match (landlock.present, namespaces.present) {
@@ -115,21 +142,25 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, WallMissing> {
         (true, false) => IsolationLevel::L3,
         (false, _) => IsolationLevel::L2,
     };
+    let walls = vec![
+        fork,
+        seccomp,
+        unprivileged,
+        tied_down,
+        rlimits,
+        landlock,
+        namespaces,
+        memory,
+    ];
     Ok(Ready {
-        warm,
-        job_filter,
-        address_space_bytes,
-        level,
-        walls: vec![
-            fork,
-            seccomp,
-            unprivileged,
-            tied_down,
-            rlimits,
-            landlock,
-            namespaces,
-            memory,
-        ],
+        privilege,
+        zygote,
+        stack,
+        inheritance: Inheritance {
+            warm,
+            born_with_bytes,
+        },
+        readiness: Readiness::Ready { level, walls },
     })
 }
 
@@ -145,25 +176,38 @@ fn continue_in_child() -> Result<(), WallMissing> {
     if let Ok(filter) = filters::launcher() {
         let _ = sys::install_filter(&filter);
     }
-    let _ = sys::reap(zygote);
+    sys::wait_for(zygote);
     sys::exit_now(EXIT_ORDERLY)
 }
 
-fn serve<B: JobBody>(ready: Ready<B>, orders: &Orders) -> ! {
-    let zygote = nix::unistd::getpid();
+fn serve<B: JobBody>(ready: Ready<B>) -> ! {
+    let Ready {
+        privilege,
+        zygote,
+        stack,
+        inheritance,
+        readiness,
+    } = ready;
+    if tell(&privilege, &readiness).is_err() {
+        sys::exit_now(EXIT_ORDERLY);
+    }
+    drop(readiness);
+    // On the heap: a child has nothing of this stack.
+    let inheritance: *const Inheritance<B> = Box::into_raw(Box::new(inheritance));
+    sys::use_up_free_memory();
     let mut running: Option<Pid> = None;
     let mut last = Reaped::default();
     loop {
-        let ends = match orders.next() {
+        let ends = match next_order(&privilege) {
             Order::Spare(ends) => ends,
             Order::Report => {
-                let _ = orders.report(last);
+                let _ = tell(&privilege, &last);
                 continue;
             }
             Order::Closed => {
                 // Its channel has closed as well, or it has been killed: it ends, and is not left to process 1.
                 if let Some(spare) = running {
-                    let _ = sys::reap(spare);
+                    let _ = privilege.reap(spare);
                 }
                 sys::exit_now(EXIT_ORDERLY)
             }
@@ -172,24 +216,26 @@ fn serve<B: JobBody>(ready: Ready<B>, orders: &Orders) -> ! {
             // Another descriptor is open that should not be.
             sys::exit_now(EXIT_WALL_MISSING);
         }
-        let spare = match sys::fork() {
-            Ok(Forked::Child) => job_process::begin::<B>(
-                ready.warm,
+        // SAFETY: a zygote has one thread. The stack is for this, and a child's copy of it is empty; `inheritance` is on
+        // the heap, and what `begin` of the same body wants.
+        let forked = unsafe {
+            privilege.fork(
                 zygote,
-                &ready.job_filter,
-                ready.address_space_bytes,
-            ),
-            Ok(Forked::Parent(spare)) => spare,
-            // Without the channel the executor sees it close at once, and starts another zygote.
-            Err(_) => sys::exit_now(EXIT_WALL_MISSING),
+                stack.end(),
+                job_process::begin::<B>,
+                inheritance.cast(),
+            )
         };
-        // Not by dropping them: a debug build would first ask whether they are open, and die of asking.
-        sys::close_fd(ends.job.into_raw_fd());
-        sys::close_fd(ends.frames.into_raw_fd());
+        let Ok(spare) = forked else {
+            // Without the channel the executor sees it close at once, and starts another zygote.
+            sys::exit_now(EXIT_WALL_MISSING)
+        };
+        privilege.close(ends.job);
+        privilege.close(ends.frames);
         // The spare before this one has its job by now: an executor orders the next spare only then. It is killed when
         // that job is over.
         if let Some(before) = running.replace(spare) {
-            last = sys::reap(before).unwrap_or_default();
+            last = privilege.reap(before).unwrap_or_default();
         }
     }
 }

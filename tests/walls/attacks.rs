@@ -33,6 +33,7 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "sendmsg",
     "sendto",
     "fork",
+    "fork_with_a_guessed_secret",
     "vfork",
     "clone3",
     "thread",
@@ -51,6 +52,7 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "process_vm_writev",
     "pidfd_open",
     "wait",
+    "wait_with_a_guessed_secret",
     "clock_of_another_process",
     "sleep_by_the_clock_of_another_process",
     "getpid",
@@ -68,6 +70,7 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "memory_made_executable",
     "memory_made_writable",
     "advice_on_memory",
+    "advice_on_what_children_get",
     "futex",
     "nanosleep",
     "sched_yield",
@@ -93,6 +96,7 @@ pub(crate) const ALLOWED: &[&str] = &[
     "clock",
     "randomness",
     "limit_of_itself",
+    "time_of_day",
 ];
 
 /// Stands where the service has its engine.
@@ -119,6 +123,8 @@ const ZYGOTE_CONTROL: i64 = 0;
 const JOB: i64 = 3;
 const FRAMES: i64 = 4;
 const NOT_OPEN: i64 = 9;
+/// In the place of the zygote's secret.
+const A_GUESS: i64 = 0x0123_4567_89ab_cdef;
 const SOME_SIGNAL: i64 = libc::SIGTERM as i64;
 
 /// A raw system call. Everything in this file goes through here.
@@ -175,6 +181,10 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "sendmsg" => with(libc::SYS_sendmsg, [ZYGOTE_CONTROL, address(&message), 0]),
         "sendto" => with(libc::SYS_sendto, [ZYGOTE_CONTROL, address(&message), 1]),
         "fork" => with(libc::SYS_clone, [i64::from(libc::SIGCHLD)]),
+        "fork_with_a_guessed_secret" => with(
+            libc::SYS_clone,
+            [i64::from(libc::SIGCHLD), 0, 0, 0, 0, A_GUESS],
+        ),
         "vfork" => with(libc::SYS_vfork, []),
         "clone3" => with(libc::SYS_clone3, [address(&message), 64]),
         "thread" => with(
@@ -204,6 +214,7 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
             libc::SYS_clock_nanosleep,
             [clock_of(parent), 0, address(&message), 0],
         ),
+        "wait_with_a_guessed_secret" => with(libc::SYS_wait4, [-1, 0, 0, 0, 0, A_GUESS]),
         "getpid" => with(libc::SYS_getpid, []),
         "getppid" => with(libc::SYS_getppid, []),
         "prctl_dumpable" => with(libc::SYS_prctl, [i64::from(libc::PR_SET_DUMPABLE), 1]),
@@ -224,6 +235,10 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "advice_on_memory" => with(
             libc::SYS_madvise,
             [0x10000, 4096, i64::from(libc::MADV_HUGEPAGE)],
+        ),
+        "advice_on_what_children_get" => with(
+            libc::SYS_madvise,
+            [0x10000, 4096, i64::from(libc::MADV_DONTFORK)],
         ),
         "futex" => with(libc::SYS_futex, [address(&message), 1, 1]),
         "nanosleep" => with(libc::SYS_nanosleep, [address(&message), 0]),
@@ -249,6 +264,7 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "clock" => with(libc::SYS_clock_gettime, [1, address(&message)]),
         "randomness" => with(libc::SYS_getrandom, [address(&message), 8, 0]),
         "limit_of_itself" => with(libc::SYS_prlimit64, [0, 7, 0, address(&message)]),
+        "time_of_day" => with(libc::SYS_gettimeofday, [address(&message), 0]),
         "map_memory_until_refused" => Some(map_until_refused()),
         "log_then_spin" => forgeries::log_then_spin(channel),
         _ => None,

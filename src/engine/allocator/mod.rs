@@ -1,4 +1,4 @@
-//! The heap of one JavaScript runtime: libc's allocator behind a counter and a limit.
+//! The heap of one JavaScript runtime: an allocator ([`heap`]) behind a counter and a limit.
 //!
 //! Its own: how many bytes the engine holds, the most it ever held, and whether it was ever told no. Not its own: what a
 //! refusal means for the execution (`failure` decides that). Written because QuickJS's own limit says nothing afterwards:
@@ -6,11 +6,11 @@
 //! the timers and counters of the host, which charge what they keep outside the engine's heap.
 #![allow(unsafe_code)] // the allocator interface deals in raw pointers; nothing else in this module does
 
-mod arenas;
+mod heap;
 
-use arenas::ArenaPages;
+use heap::Heap;
 use rquickjs::allocator::Allocator;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
@@ -89,85 +89,83 @@ impl MemoryAccount {
     }
 }
 
-/// libc's allocator, counted, with pages for the arenas that executions inherit. Sizes are what was really handed out, so
-/// a free needs no bookkeeping of ours.
+/// The heap, counted. Sizes are what was really handed out, so a free needs no bookkeeping of ours.
 pub(super) struct CountingAllocator {
     account: Rc<MemoryAccount>,
-    pages: Rc<RefCell<ArenaPages>>,
+    heap: Rc<UnsafeCell<Heap>>,
 }
 
-/// While this lives, the engine is being built: its arenas are inherited ones.
-pub(super) struct Building(Rc<RefCell<ArenaPages>>);
+/// While this lives, the engine is being built: what it allocates is inherited by every child.
+pub(super) struct Building(Rc<UnsafeCell<Heap>>);
 
 impl Drop for Building {
     fn drop(&mut self) {
-        self.0.borrow_mut().close();
+        // SAFETY: the heap has one thread, and no call into it is under way: none of them calls back.
+        unsafe { &mut *self.0.get() }.close_warm();
     }
 }
 
 impl CountingAllocator {
     pub(super) fn new(account: Rc<MemoryAccount>) -> (Self, Building) {
-        let pages = Rc::new(RefCell::new(ArenaPages::take()));
-        let building = Building(Rc::clone(&pages));
-        (Self { account, pages }, building)
+        let heap = Rc::new(UnsafeCell::new(Heap::new()));
+        let building = Building(Rc::clone(&heap));
+        (Self { account, heap }, building)
     }
 
+    #[inline]
+    fn heap(&mut self) -> &mut Heap {
+        // SAFETY: as for `Building`.
+        unsafe { &mut *self.heap.get() }
+    }
+
+    #[inline]
     fn counted(&self, pointer: *mut u8) -> *mut u8 {
         let Some(block) = NonNull::new(pointer) else {
             return self.refuse();
         };
-        self.account.add(usable_size(block));
+        // SAFETY: the heap has just handed it out.
+        self.account.add(unsafe { heap::held_bytes(block) });
         pointer
     }
 
+    #[cold]
     fn refuse(&self) -> *mut u8 {
         self.account.refused.set(true);
         ptr::null_mut()
     }
 }
 
-/// How many bytes a block of this allocator has.
-fn usable_size(block: NonNull<u8>) -> usize {
-    // SAFETY: what is no page of ours is libc's, and live, or the caller would not have it.
-    arenas::size_of_page(block)
-        .unwrap_or_else(|| unsafe { libc::malloc_usable_size(block.as_ptr().cast()) })
-}
-
-// SAFETY: every pointer is a page of ours or comes from libc's malloc, calloc or realloc; both are aligned for any type and
-// have at least the size asked for; the usable size is the giver's own answer for the same pointer.
+// SAFETY: every pointer is a block of the heap's: aligned to eight bytes, as the engine's own small blocks are, and with at
+// least the size asked for; the usable size is the heap's answer for the same pointer.
 unsafe impl Allocator for CountingAllocator {
     fn alloc(&mut self, size: usize) -> *mut u8 {
         if !self.account.has_room_for(size) {
             return self.refuse();
         }
-        let page = self.pages.borrow_mut().page_for(size);
-        // SAFETY: malloc takes any size and answers null when it has none.
-        let block = page.map_or_else(|| unsafe { libc::malloc(size) }.cast(), NonNull::as_ptr);
+        let block = self.heap().alloc(size);
         self.counted(block)
     }
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
-        let fits = count
+        let bytes = count
             .checked_mul(size)
-            .is_some_and(|bytes| self.account.has_room_for(bytes));
-        if !fits {
+            .filter(|bytes| self.account.has_room_for(*bytes));
+        let Some(bytes) = bytes else {
             return self.refuse();
-        }
-        // SAFETY: calloc takes any count and size and answers null when it has none.
-        self.counted(unsafe { libc::calloc(count, size) }.cast())
+        };
+        let block = self.heap().calloc(bytes);
+        self.counted(block)
     }
 
     unsafe fn dealloc(&mut self, pointer: *mut u8) {
         let Some(block) = NonNull::new(pointer) else {
             return;
         };
-        self.account.discharge(usable_size(block));
-        if arenas::size_of_page(block).is_some() {
-            self.pages.borrow_mut().give_back(block);
-            return;
+        // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
+        unsafe {
+            self.account.discharge(heap::held_bytes(block));
+            self.heap().dealloc(block);
         }
-        // SAFETY: the caller says that this allocator handed out `pointer`, so it is libc's and still live.
-        unsafe { libc::free(pointer.cast()) };
     }
 
     unsafe fn realloc(&mut self, pointer: *mut u8, new_size: usize) -> *mut u8 {
@@ -179,36 +177,22 @@ unsafe impl Allocator for CountingAllocator {
             unsafe { self.dealloc(pointer) };
             return ptr::null_mut();
         }
-        let old_size = usable_size(block);
-        if new_size > old_size && !self.account.has_room_for(new_size - old_size) {
+        // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
+        let held = unsafe { heap::held_bytes(block) };
+        if new_size > held && !self.account.has_room_for(new_size - held) {
             return self.refuse();
         }
-        if arenas::size_of_page(block).is_some() {
-            // The engine never grows an arena; if it did, it would get a block of libc's.
-            if new_size <= old_size {
-                return pointer;
-            }
-            let moved = self.alloc(new_size);
-            if !moved.is_null() {
-                // SAFETY: both are live and have `old_size` bytes; the old one is given back once.
-                unsafe {
-                    ptr::copy_nonoverlapping(pointer, moved, old_size);
-                    self.dealloc(pointer);
-                }
-            }
-            return moved;
-        }
-        // SAFETY: the caller says that this allocator handed out `pointer`, so it is libc's and still live; when realloc
-        // answers null the old block stays live, and stays counted.
-        let moved: *mut u8 = unsafe { libc::realloc(pointer.cast(), new_size) }.cast();
+        // SAFETY: as above. When the heap answers null the old block stays, and stays counted.
+        let moved = unsafe { self.heap().realloc(block, new_size) };
         if !moved.is_null() {
-            self.account.discharge(old_size);
+            self.account.discharge(held);
         }
         self.counted(moved)
     }
 
     unsafe fn usable_size(pointer: *mut u8) -> usize {
-        NonNull::new(pointer).map_or(0, usable_size)
+        // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
+        NonNull::new(pointer).map_or(0, |block| unsafe { heap::usable_size(block) })
     }
 }
 

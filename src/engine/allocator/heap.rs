@@ -1,0 +1,515 @@
+//! Blocks for one engine, laid out for a process that is warmed, forked, and used once.
+//!
+//! After a fork each page that a child writes to is copied, so what counts is how few pages an execution writes to. A heap
+//! that looks for the best place would put each new object into a hole of its own between warm ones. This one has three
+//! places:
+//!
+//! 1. *The room*: one block behind the other, whatever its size. While the engine is built, that packs it; then the room is
+//!    closed, its holes are given up, and every child goes on behind it on pages that nobody has touched. An ordinary
+//!    execution ends before it has used these up.
+//! 2. *Slabs*: 16 kilobytes of blocks of one size. A slab that is empty again serves any size.
+//! 3. *The C library*, for blocks of more than a kilobyte: it merges what is free, and can grow a block in place.
+//!
+//! Each block has eight bytes before it that say how long it is.
+
+use std::ptr::{self, NonNull};
+
+/// Before each block: its class, or [`LARGE`]. Keeps blocks aligned to eight bytes, which is what the engine asks for.
+const HEADER_BYTES: usize = size_of::<u64>();
+/// Blocks grow by this.
+const STEP_BYTES: usize = 16;
+/// The last class that is not the C library's.
+const CLASS_MAX: usize = 64;
+const CLASSES: usize = CLASS_MAX + 1;
+const SMALL_BYTES_MAX: usize = CLASS_MAX * STEP_BYTES - HEADER_BYTES;
+/// In the place of a class: a block of the C library's.
+const LARGE: u64 = u64::MAX;
+
+const PAGE_BYTES: usize = 4096;
+/// A warm engine takes half of this. What finds no room goes to slabs.
+const WARM_BYTES: usize = 704 << 10;
+/// What a child has behind it.
+const CHILD_BYTES: usize = 64 << 10;
+
+const SLAB_BYTES: usize = 16 << 10;
+/// Slabs that the kernel is asked for at a time.
+const SLABS_AT_ONCE: usize = 16;
+
+/// A block that is free: the next one of its list.
+#[repr(transparent)]
+struct Free(*mut Free);
+
+/// At the beginning of each slab.
+#[repr(C)]
+struct Slab {
+    next: *mut Slab,
+    previous: *mut Slab,
+    free: *mut Free,
+    class: usize,
+    live: usize,
+    /// Bytes from the slab's beginning that have never been a block.
+    fresh: usize,
+}
+
+const SLAB_HEAD_BYTES: usize = size_of::<Slab>().next_multiple_of(STEP_BYTES);
+
+/// The three places. One thread; blocks stay where they are until they are freed.
+pub(super) struct Heap {
+    next: usize,
+    end: usize,
+    room: *mut u8,
+    room_bytes: usize,
+    /// Blocks of the room that are free again, by class.
+    free: [*mut Free; CLASSES],
+    /// Slabs of each class that have a block left.
+    open: [*mut Slab; CLASSES],
+    /// Slabs without a block.
+    empty: *mut Slab,
+}
+
+impl Heap {
+    pub(super) fn new() -> Self {
+        let room_bytes = WARM_BYTES + CHILD_BYTES;
+        let room = map(room_bytes).unwrap_or(ptr::null_mut());
+        let room_bytes = if room.is_null() { 0 } else { room_bytes };
+        Self {
+            next: 0,
+            end: room_bytes.saturating_sub(CHILD_BYTES),
+            room,
+            room_bytes,
+            free: [ptr::null_mut(); CLASSES],
+            open: [ptr::null_mut(); CLASSES],
+            empty: ptr::null_mut(),
+        }
+    }
+
+    /// What is free stays so: whatever comes now lies on pages of its own.
+    pub(super) fn close_warm(&mut self) {
+        self.free = [ptr::null_mut(); CLASSES];
+        self.next = self.next.next_multiple_of(PAGE_BYTES);
+        self.end = self.room_bytes.min(self.next + CHILD_BYTES);
+    }
+
+    /// A block of at least `size` bytes; null when there is none.
+    #[inline]
+    pub(super) fn alloc(&mut self, size: usize) -> *mut u8 {
+        if size > SMALL_BYTES_MAX {
+            // SAFETY: malloc takes any size and answers null when it has none.
+            return large(unsafe { libc::malloc(with_header(size)) });
+        }
+        let class = class_of(size);
+        let block = self.free[class];
+        if let Some(block) = NonNull::new(block) {
+            // SAFETY: what is in a list of free blocks was put there by `dealloc`, and is used by nobody else.
+            self.free[class] = unsafe { block.as_ref().0 };
+            return block.as_ptr().cast();
+        }
+        let bytes = class * STEP_BYTES;
+        if bytes <= self.end - self.next {
+            // SAFETY: the room has `end` bytes, and those from `next` on have never been handed out.
+            let block = unsafe { begin(self.room.add(self.next), class) };
+            self.next += bytes;
+            return block;
+        }
+        self.alloc_in_slab(class)
+    }
+
+    /// As [`Heap::alloc`], and all zeroes.
+    pub(super) fn calloc(&mut self, size: usize) -> *mut u8 {
+        if size > SMALL_BYTES_MAX {
+            // SAFETY: calloc takes any size and answers null when it has none.
+            return large(unsafe { libc::calloc(1, with_header(size)) });
+        }
+        let block = self.alloc(size);
+        if !block.is_null() {
+            // SAFETY: the block has at least `size` bytes.
+            unsafe { block.write_bytes(0, size) };
+        }
+        block
+    }
+
+    /// Takes a block back.
+    ///
+    /// # Safety
+    /// `block` came from this heap and is still live.
+    #[inline]
+    pub(super) unsafe fn dealloc(&mut self, block: NonNull<u8>) {
+        // SAFETY: as the caller says, so its header is before it.
+        let class = unsafe { header(block) };
+        if class == LARGE {
+            // SAFETY: a large block is the C library's, and begins with the header.
+            unsafe { libc::free(block.as_ptr().sub(HEADER_BYTES).cast()) };
+            return;
+        }
+        let class = usize::try_from(class).unwrap_or_default() % CLASSES;
+        let free: *mut Free = block.as_ptr().cast();
+        if block.as_ptr().addr().wrapping_sub(self.room.addr()) < self.room_bytes {
+            // SAFETY: the block is the room's, at least eight bytes long, and nobody uses it any more.
+            unsafe { free.write(Free(self.free[class])) };
+            self.free[class] = free;
+            return;
+        }
+        // SAFETY: a block that is neither large nor the room's lies in a slab, which begins at a multiple of its length.
+        unsafe {
+            let slab: *mut Slab = block
+                .as_ptr()
+                .map_addr(|address| address & !(SLAB_BYTES - 1))
+                .cast();
+            let was_full = (*slab).free.is_null() && !has_fresh(slab);
+            free.write(Free((*slab).free));
+            (*slab).free = free;
+            (*slab).live -= 1;
+            if (*slab).live == 0 {
+                if !was_full {
+                    self.unlink(slab);
+                }
+                (*slab).next = self.empty;
+                self.empty = slab;
+            } else if was_full {
+                self.link(slab);
+            }
+        }
+    }
+
+    /// A block of at least `size` bytes with what `block` had in it; null when there is none, and then `block` stays.
+    ///
+    /// # Safety
+    /// `block` came from this heap and is still live.
+    pub(super) unsafe fn realloc(&mut self, block: NonNull<u8>, size: usize) -> *mut u8 {
+        // SAFETY: as the caller says.
+        let (is_large, had) = unsafe { (header(block) == LARGE, usable_size(block)) };
+        if is_large && size > SMALL_BYTES_MAX {
+            // SAFETY: a large block is the C library's, and begins with the header.
+            let start = unsafe { block.as_ptr().sub(HEADER_BYTES) };
+            // SAFETY: as above; when realloc answers null the old block stays.
+            return large(unsafe { libc::realloc(start.cast(), with_header(size)) });
+        }
+        if !is_large && size <= SMALL_BYTES_MAX && class_of(size) == class_of(had) {
+            return block.as_ptr();
+        }
+        let moved = self.alloc(size);
+        if !moved.is_null() {
+            // SAFETY: both are live, apart, and have at least so many bytes; the old one is given back once.
+            unsafe {
+                ptr::copy_nonoverlapping(block.as_ptr(), moved, had.min(size));
+                self.dealloc(block);
+            }
+        }
+        moved
+    }
+
+    #[cold]
+    fn alloc_in_slab(&mut self, class: usize) -> *mut u8 {
+        let mut slab = self.open[class];
+        if slab.is_null() {
+            slab = self.new_slab(class);
+            if slab.is_null() {
+                // SAFETY: malloc takes any size. Near the bound on its address space a process may have room in the C
+                // library's heap, and none for more slabs.
+                return large(unsafe { libc::malloc(class * STEP_BYTES) });
+            }
+        }
+        // SAFETY: an open slab has a free block or fresh bytes for one.
+        unsafe {
+            let free = (*slab).free;
+            let block = if free.is_null() {
+                let fresh = (*slab).fresh;
+                (*slab).fresh += class * STEP_BYTES;
+                begin(slab.cast::<u8>().add(fresh), class)
+            } else {
+                (*slab).free = (*free).0;
+                free.cast()
+            };
+            (*slab).live += 1;
+            if (*slab).free.is_null() && !has_fresh(slab) {
+                self.unlink(slab);
+            }
+            block
+        }
+    }
+
+    /// An open slab for blocks of `class`; null when there is no memory for one.
+    fn new_slab(&mut self, class: usize) -> *mut Slab {
+        if self.empty.is_null() {
+            self.map_slabs();
+        }
+        let slab = self.empty;
+        if !slab.is_null() {
+            // SAFETY: an empty slab is this heap's, and nobody has a block of it.
+            unsafe {
+                self.empty = (*slab).next;
+                slab.write(Slab {
+                    next: ptr::null_mut(),
+                    previous: ptr::null_mut(),
+                    free: ptr::null_mut(),
+                    class,
+                    live: 0,
+                    fresh: SLAB_HEAD_BYTES,
+                });
+                self.link(slab);
+            }
+        }
+        slab
+    }
+
+    fn map_slabs(&mut self) {
+        let Some(start) = map(SLABS_AT_ONCE * SLAB_BYTES) else {
+            return;
+        };
+        // A mapping begins at a page. Mostly it follows the one before it, which ended at a slab's end.
+        let skipped = start.align_offset(SLAB_BYTES);
+        let count = (SLABS_AT_ONCE * SLAB_BYTES - skipped) / SLAB_BYTES;
+        for number in (0..count).rev() {
+            // SAFETY: so many slabs lie within the mapping. Its pages are touched one slab at a time.
+            unsafe {
+                let slab: *mut Slab = start.add(skipped + number * SLAB_BYTES).cast();
+                (*slab).next = self.empty;
+                self.empty = slab;
+            }
+        }
+    }
+
+    /// # Safety
+    /// `slab` is this heap's, has a block left, and is in no list.
+    unsafe fn link(&mut self, slab: *mut Slab) {
+        // SAFETY: as the caller says; what is in the list is a slab of this heap.
+        unsafe {
+            let class = (*slab).class;
+            (*slab).previous = ptr::null_mut();
+            (*slab).next = self.open[class];
+            if !self.open[class].is_null() {
+                (*self.open[class]).previous = slab;
+            }
+            self.open[class] = slab;
+        }
+    }
+
+    /// # Safety
+    /// `slab` is in the list of the open ones of its class.
+    unsafe fn unlink(&mut self, slab: *mut Slab) {
+        // SAFETY: as the caller says; its neighbours are slabs of this heap.
+        unsafe {
+            let (next, previous) = ((*slab).next, (*slab).previous);
+            if !next.is_null() {
+                (*next).previous = previous;
+            }
+            if previous.is_null() {
+                self.open[(*slab).class] = next;
+            } else {
+                (*previous).next = next;
+            }
+        }
+    }
+}
+
+/// Bytes that `block` really has.
+///
+/// # Safety
+/// `block` came from a [`Heap`] and is still live.
+#[inline]
+pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
+    // SAFETY: as the caller says, so its header is before it; a large block is the C library's, and begins with the header.
+    unsafe {
+        match header(block) {
+            LARGE => {
+                libc::malloc_usable_size(block.as_ptr().sub(HEADER_BYTES).cast()) - HEADER_BYTES
+            }
+            class => usize::try_from(class).unwrap_or_default() * STEP_BYTES - HEADER_BYTES,
+        }
+    }
+}
+
+/// Bytes that `block` takes, its header among them.
+///
+/// # Safety
+/// As for [`usable_size`].
+#[inline]
+pub(super) unsafe fn held_bytes(block: NonNull<u8>) -> usize {
+    // SAFETY: as the caller says.
+    unsafe { usable_size(block) + HEADER_BYTES }
+}
+
+#[inline]
+fn class_of(size: usize) -> usize {
+    (size + HEADER_BYTES).div_ceil(STEP_BYTES)
+}
+
+fn with_header(size: usize) -> usize {
+    size.saturating_add(HEADER_BYTES)
+}
+
+/// Writes the header of a block that begins at `start`, and points behind it.
+///
+/// # Safety
+/// `start` is writable for `class` steps, and aligned to eight bytes.
+#[inline]
+unsafe fn begin(start: *mut u8, class: usize) -> *mut u8 {
+    // SAFETY: as the caller says.
+    unsafe {
+        start.cast::<u64>().write(class as u64);
+        start.add(HEADER_BYTES)
+    }
+}
+
+/// # Safety
+/// `block` has a header before it.
+#[inline]
+unsafe fn header(block: NonNull<u8>) -> u64 {
+    // SAFETY: as the caller says; blocks are aligned to eight bytes.
+    unsafe { block.as_ptr().sub(HEADER_BYTES).cast::<u64>().read() }
+}
+
+/// # Safety
+/// `slab` is a slab.
+unsafe fn has_fresh(slab: *mut Slab) -> bool {
+    // SAFETY: as the caller says.
+    unsafe { (*slab).fresh + (*slab).class * STEP_BYTES <= SLAB_BYTES }
+}
+
+/// A block of the C library's, with its header; null stays null.
+fn large(start: *mut libc::c_void) -> *mut u8 {
+    if start.is_null() {
+        return ptr::null_mut();
+    }
+    let start: *mut u8 = start.cast();
+    // SAFETY: it was asked for with the header's bytes, and the C library aligns to sixteen.
+    unsafe {
+        start.cast::<u64>().write(LARGE);
+        start.add(HEADER_BYTES)
+    }
+}
+
+fn map(bytes: usize) -> Option<*mut u8> {
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping, at an address of the kernel's choice.
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, rights, private, -1, 0) };
+    (start != libc::MAP_FAILED).then(|| start.cast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Live blocks, each filled with a byte of its own.
+    struct Held {
+        heap: Heap,
+        blocks: Vec<(NonNull<u8>, usize, u8)>,
+        mark: u8,
+    }
+
+    impl Held {
+        fn fill(&mut self, block: *mut u8, size: usize) {
+            self.mark = self.mark.wrapping_add(1);
+            let block = NonNull::new(block).unwrap();
+            // SAFETY: the heap says that the block is as long, and nobody else has it.
+            unsafe {
+                assert!(usable_size(block) >= size);
+                block.as_ptr().write_bytes(self.mark, size);
+            }
+            self.blocks.push((block, size, self.mark));
+        }
+
+        fn check(&self, (block, size, mark): (NonNull<u8>, usize, u8)) {
+            // SAFETY: it is live and as long as that.
+            let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), size) };
+            assert!(bytes.iter().all(|byte| *byte == mark));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn blocks_never_overlap_and_keep_what_is_in_them(
+            steps in prop::collection::vec((0_u8..6, 1_usize..3_000, any::<prop::sample::Index>()), 1..2_000),
+            closed_at in 0_usize..500,
+        ) {
+            let mut held = Held { heap: Heap::new(), blocks: Vec::new(), mark: 0 };
+            for (number, (step, size, which)) in steps.into_iter().enumerate() {
+                if number == closed_at {
+                    held.heap.close_warm();
+                }
+                let size = if step % 2 == 0 { size % 200 + 1 } else { size };
+                if step < 3 || held.blocks.is_empty() {
+                    let block = held.heap.alloc(size);
+                    held.fill(block, size);
+                    continue;
+                }
+                let index = which.index(held.blocks.len());
+                let old = held.blocks.swap_remove(index);
+                held.check(old);
+                // SAFETY: it is live, and out of the list now.
+                unsafe {
+                    if step == 3 {
+                        let moved = held.heap.realloc(old.0, size);
+                        held.check((NonNull::new(moved).unwrap(), size.min(old.1), old.2));
+                        held.fill(moved, size);
+                    } else {
+                        held.heap.dealloc(old.0);
+                    }
+                }
+            }
+            for block in &held.blocks {
+                held.check(*block);
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_begins_on_a_page_of_its_own() {
+        let mut heap = Heap::new();
+        let warm = NonNull::new(heap.alloc(40)).unwrap();
+        let hole = NonNull::new(heap.alloc(40)).unwrap();
+        // SAFETY: it is live.
+        unsafe { heap.dealloc(hole) };
+        heap.close_warm();
+        let first = heap.alloc(40);
+        assert_ne!(
+            first.addr() / PAGE_BYTES,
+            warm.as_ptr().addr() / PAGE_BYTES
+        );
+        assert_eq!(first.addr() % PAGE_BYTES, HEADER_BYTES);
+    }
+
+    #[test]
+    fn an_empty_slab_serves_blocks_of_another_size() {
+        let mut heap = Heap::new();
+        heap.end = heap.next;
+        let count = 20_000;
+        let small: Vec<_> = (0..count).map(|_| heap.alloc(40)).collect();
+        for block in small {
+            // SAFETY: each is live.
+            unsafe { heap.dealloc(NonNull::new(block).unwrap()) };
+        }
+        let mut mapped = 0;
+        let mut slab = heap.empty;
+        while !slab.is_null() {
+            mapped += 1;
+            // SAFETY: an empty slab is this heap's.
+            slab = unsafe { (*slab).next };
+        }
+        assert!(mapped * SLAB_BYTES >= count * 48);
+        for _ in 0..mapped * (SLAB_BYTES / 1024 - 1) {
+            assert!(!heap.alloc(1_000).is_null());
+        }
+        assert!(heap.empty.is_null(), "all of them are in use, and no more");
+    }
+
+    #[test]
+    fn zeroed_blocks_are_zero_even_where_others_have_been() {
+        let mut heap = Heap::new();
+        for size in [8, 300, 5_000] {
+            let used = NonNull::new(heap.alloc(size)).unwrap();
+            // SAFETY: it is live and as long.
+            unsafe {
+                used.as_ptr().write_bytes(7, size);
+                heap.dealloc(used);
+            }
+            let zeroed = heap.calloc(size);
+            // SAFETY: as above.
+            let bytes = unsafe { std::slice::from_raw_parts(zeroed, size) };
+            assert!(bytes.iter().all(|byte| *byte == 0));
+        }
+    }
+}

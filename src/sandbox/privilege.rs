@@ -1,0 +1,356 @@
+//! What tells a zygote's system calls from those of its job processes: a secret that a fork does not copy.
+//!
+//! One filter serves both. The calls that are the zygote's alone (fork, take orders, reap, report) pass it only with 64
+//! secret bits in their sixth argument, which none of them uses. The secret lies in a page that the kernel leaves out of
+//! every fork (`MADV_DONTFORK`), and outside it only in the kernel's copy of the filter, which nobody can read back, and in
+//! one register for the length of one call. A job process is born inside such a call: it makes the few that belong to its
+//! birth there, in [`fork`](Privilege::fork), and forgets the register before it runs anything else.
+//!
+//! A filter of its own for every job process would need no secret. The kernel would check, compile and free one for every
+//! execution; some twenty microseconds each, and at several thousand a second Linux 6.18 locked up for good.
+
+use super::sys::{Forked, Reaped};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use seccompiler::sock_filter;
+use std::arch::asm;
+use std::ffi::{c_long, c_void};
+use std::ops::Range;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+compile_error!("a zygote's calls are written in assembly, so far for Linux on x86-64 only");
+
+const PAGE_BYTES: usize = 4096;
+/// The descriptor of the control socket.
+const CONTROL: usize = 0;
+
+/// Stands in a filter where the secret will: it is written over a finished program, so that no compiler of filters
+/// leaves copies of it behind.
+pub(super) const PLACEHOLDER: u64 = 0x9d5c_02f7_6e1b_a843;
+
+/// What a job process sends when it has been born. Not on any stack: its own is new.
+static HELLO: u8 = super::control::HELLO;
+
+/// What a job process exits with when its birth fails.
+const EXIT_BROKEN: i32 = 71;
+
+/// The way to the calls that only a zygote may make. One a zygote.
+#[derive(Debug)]
+pub(super) struct Privilege {
+    /// 64 random bits, in a page that no child has.
+    page: NonNull<u64>,
+}
+
+/// A byte that came with up to two descriptors.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) byte: u8,
+    pub(super) descriptors: [Option<OwnedFd>; 2],
+}
+
+/// Where a job process begins. Never returns: its stack has nothing to return to.
+pub(super) type Beginning = unsafe extern "C" fn(*const c_void) -> !;
+
+impl Privilege {
+    /// A new secret, from the kernel, in a page of its own.
+    pub(super) fn new() -> Result<Self, Errno> {
+        let rights = libc::PROT_READ | libc::PROT_WRITE;
+        let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, at an address of the kernel's choice.
+        let page = unsafe { libc::mmap(ptr::null_mut(), PAGE_BYTES, rights, private, -1, 0) };
+        if page == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        // SAFETY: the page is ours, and as long as is said.
+        Errno::result(unsafe { libc::madvise(page, PAGE_BYTES, libc::MADV_DONTFORK) })?;
+        // SAFETY: the kernel writes eight bytes to the page.
+        let filled = unsafe { libc::getrandom(page, size_of::<u64>(), 0) };
+        if Errno::result(filled)? != 8 {
+            return Err(Errno::EIO);
+        }
+        let page = NonNull::new(page.cast()).ok_or(Errno::EFAULT)?;
+        Ok(Self { page })
+    }
+
+    /// Writes the secret over each [`PLACEHOLDER`] of `program`, and says how many there were. Once the kernel has the
+    /// program, [`wipe`] it.
+    pub(super) fn fill_in(&self, program: &mut [sock_filter]) -> usize {
+        let halves = |word: u64| [(word >> 32) as u32, (word & 0xffff_ffff) as u32];
+        // SAFETY: the page holds the secret for as long as there is a `Privilege`.
+        let secret = halves(unsafe { self.page.read_volatile() });
+        let mut filled = 0;
+        for instruction in program {
+            // A filter compares 32 bits at a time.
+            for (half, placeholder) in secret.into_iter().zip(halves(PLACEHOLDER)) {
+                if instruction.k == placeholder {
+                    instruction.k = half;
+                    filled += 1;
+                }
+            }
+        }
+        filled / 2
+    }
+
+    /// Makes system call `number`. Its sixth argument is the secret.
+    ///
+    /// # Safety
+    /// As that call says.
+    pub(super) unsafe fn call(
+        &self,
+        number: c_long,
+        arguments: [usize; 5],
+    ) -> Result<usize, Errno> {
+        let [a, b, c, d, e] = arguments;
+        let answer: isize;
+        // SAFETY: the caller says that the call is sound with these arguments. The kernel keeps every register but three,
+        // and the one that held the secret is emptied.
+        unsafe {
+            asm!(
+                "mov r9, [r11]",
+                "syscall",
+                "xor r9d, r9d",
+                inlateout("rax") number as isize => answer,
+                in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
+                out("r9") _, lateout("rcx") _, inlateout("r11") self.page.as_ptr() => _,
+                options(nostack),
+            );
+        }
+        usize::try_from(answer).map_err(|_| Errno::from_raw(i32::try_from(-answer).unwrap_or(0)))
+    }
+
+    /// Forks. The child ties its life to `zygote`, which is this process, says hello on descriptor 0, closes that, and
+    /// goes on in `beginning` with `argument`, on the empty stack that ends at `stack_end`. The parent gets its pid.
+    ///
+    /// # Safety
+    /// This process has one thread. `stack_end` is the end of writable memory that a fork copies, large enough for
+    /// `beginning`, and aligned to 16 bytes. `argument` is what `beginning` wants, and does not lie on this stack.
+    pub(super) unsafe fn fork(
+        &self,
+        zygote: Pid,
+        stack_end: *mut c_void,
+        beginning: Beginning,
+        argument: *const c_void,
+    ) -> Result<Pid, Errno> {
+        let answer: isize;
+        // SAFETY: no memory is shared with the child. It touches nothing of this stack, runs on its own, and never comes
+        // back; what it inherits else is what this process has at the moment of the call. Of all that only the parent
+        // returns from here, with its registers as the kernel keeps them.
+        unsafe {
+            asm!(
+                "mov r9, [r11]",
+                "syscall",
+                "test rax, rax",
+                "jnz 3f",
+
+                "mov eax, {prctl}",
+                "mov edi, {death_signal}",
+                "mov esi, {kill}",
+                "syscall",
+                "test eax, eax",
+                "jnz 2f",
+
+                // Its zygote may have died before that.
+                "mov eax, {getppid}",
+                "syscall",
+                "cmp eax, r14d",
+                "jne 2f",
+
+                "mov eax, {sendto}",
+                "xor edi, edi",
+                "mov rsi, r15",
+                "mov edx, 1",
+                "mov r10d, {no_signal}",
+                "syscall",
+                "cmp eax, 1",
+                "jne 2f",
+
+                "mov eax, {close}",
+                "xor edi, edi",
+                "syscall",
+
+                "xor r9d, r9d",
+                "xor ebp, ebp",
+                "mov rdi, r13",
+                "call r12",
+                "ud2",
+
+                "2:",
+                "xor r9d, r9d",
+                "mov eax, {exit_group}",
+                "mov edi, {broken}",
+                "syscall",
+                "ud2",
+
+                "3:",
+                "xor r9d, r9d",
+                prctl = const libc::SYS_prctl,
+                death_signal = const libc::PR_SET_PDEATHSIG,
+                kill = const libc::SIGKILL,
+                getppid = const libc::SYS_getppid,
+                sendto = const libc::SYS_sendto,
+                no_signal = const libc::MSG_NOSIGNAL,
+                close = const libc::SYS_close,
+                exit_group = const libc::SYS_exit_group,
+                broken = const EXIT_BROKEN,
+                inlateout("rax") libc::SYS_clone as isize => answer,
+                in("rdi") libc::SIGCHLD as isize,
+                in("rsi") stack_end,
+                in("rdx") 0_usize, in("r10") 0_usize, in("r8") 0_usize,
+                in("r12") beginning,
+                in("r13") argument,
+                in("r14") zygote.as_raw() as isize,
+                in("r15") &raw const HELLO,
+                out("r9") _, lateout("rcx") _, inlateout("r11") self.page.as_ptr() => _,
+                options(nostack),
+            );
+        }
+        match i32::try_from(answer).map_err(|_| Errno::EOVERFLOW)? {
+            pid if pid > 0 => Ok(Pid::from_raw(pid)),
+            errno => Err(Errno::from_raw(-errno)),
+        }
+    }
+
+    /// Forks, and both go on from here, the child with a copy of this stack. For the proof: a job process has its own.
+    pub(super) fn fork_copy(&self) -> Result<Forked, Errno> {
+        let flags = usize::try_from(libc::SIGCHLD).unwrap_or_default();
+        // SAFETY: a zygote has one thread, so the child inherits no lock that another holds; no memory is shared.
+        let pid = unsafe { self.call(libc::SYS_clone, [flags, 0, 0, 0, 0]) }?;
+        match i32::try_from(pid).map_err(|_| Errno::EOVERFLOW)? {
+            0 => Ok(Forked::Child),
+            pid => Ok(Forked::Parent(Pid::from_raw(pid))),
+        }
+    }
+
+    /// Waits for the child `pid` to end, and reaps it.
+    pub(super) fn reap(&self, pid: Pid) -> Result<Reaped, Errno> {
+        let mut status: libc::c_int = 0;
+        // SAFETY: `rusage` is plain numbers, for which all zeroes is a value.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        let pid = usize::try_from(pid.as_raw()).map_err(|_| Errno::ECHILD)?;
+        let arguments = [
+            pid,
+            (&raw mut status).expose_provenance(),
+            0,
+            (&raw mut usage).expose_provenance(),
+            0,
+        ];
+        loop {
+            // SAFETY: both pointers are to locals that live for the call.
+            match unsafe { self.call(libc::SYS_wait4, arguments) } {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(_) => return Ok(Reaped::of(status, &usage)),
+            }
+        }
+    }
+
+    /// Sends one packet to the executor.
+    pub(super) fn send(&self, packet: &[u8]) -> Result<(), Errno> {
+        let flags = usize::try_from(libc::MSG_NOSIGNAL).unwrap_or_default();
+        let arguments = [CONTROL, packet.as_ptr().expose_provenance(), packet.len(), flags, 0];
+        // SAFETY: the pointer and the length are of one live buffer; there is no address.
+        unsafe { self.call(libc::SYS_sendto, arguments) }.map(drop)
+    }
+
+    /// Closes a descriptor.
+    pub(super) fn close(&self, descriptor: OwnedFd) {
+        if let Ok(number) = usize::try_from(descriptor.into_raw_fd()) {
+            // SAFETY: nobody else owns it.
+            let _ = unsafe { self.call(libc::SYS_close, [number, 0, 0, 0, 0]) };
+        }
+    }
+
+    /// Receives an order; `None` when the executor is gone. Allocates nothing: what a zygote writes to its heap between
+    /// two forks is a page to copy.
+    pub(super) fn receive_order(&self) -> Result<Option<Received>, Errno> {
+        #[repr(C, align(8))]
+        struct Ancillary([u8; 64]);
+        let (mut byte, mut ancillary) = (0u8, Ancillary([0; 64]));
+        let mut part = libc::iovec {
+            iov_base: (&raw mut byte).cast(),
+            iov_len: 1,
+        };
+        // SAFETY: `msghdr` is pointers and numbers, for which all zeroes is a value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = ancillary.0.as_mut_ptr().cast();
+        message.msg_controllen = ancillary.0.len();
+        // SAFETY: everything that `message` points at are locals that live for the call, with their true lengths.
+        let received = unsafe {
+            let flags = usize::try_from(libc::MSG_CMSG_CLOEXEC).unwrap_or_default();
+            let message = (&raw mut message).expose_provenance();
+            self.call(libc::SYS_recvmsg, [CONTROL, message, flags, 0, 0])
+        }?;
+        if received == 0 {
+            return Ok(None);
+        }
+        let mut descriptors = [const { None }; 2];
+        // SAFETY: the kernel filled `message` in. A header that CMSG_FIRSTHDR finds lies in `ancillary`, and so does its data
+        // of the length it says; the kernel made these descriptors for this process, and nothing else knows their numbers.
+        unsafe {
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            if !header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS {
+                let count = ((*header).cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+                let data = libc::CMSG_DATA(header).cast::<RawFd>();
+                for (place, descriptor) in descriptors.iter_mut().enumerate().take(count) {
+                    *descriptor = Some(OwnedFd::from_raw_fd(data.add(place).read_unaligned()));
+                }
+            }
+        }
+        Ok(Some(Received { byte, descriptors }))
+    }
+
+    /// Leaves `range` out of every fork to come.
+    pub(super) fn keep_from_children(&self, range: Range<usize>) -> Result<(), Errno> {
+        let advice = usize::try_from(libc::MADV_DONTFORK).unwrap_or_default();
+        // SAFETY: the advice changes nothing in this process.
+        unsafe { self.call(libc::SYS_madvise, [range.start, range.len(), advice, 0, 0]) }.map(drop)
+    }
+
+    /// Reads the secret: what a child must die of.
+    pub(super) fn touch(&self) {
+        // SAFETY: in a zygote the page is there. In its child it is not, and the kernel ends the child.
+        let _ = std::hint::black_box(unsafe { self.page.read_volatile() });
+    }
+}
+
+/// Overwrites a filter that has had the secret in it.
+pub(super) fn wipe(program: &mut [sock_filter]) {
+    for instruction in program {
+        // SAFETY: a reference is valid for a write. Volatile: nobody reads what is written, which is its purpose.
+        unsafe { ptr::from_mut(&mut instruction.k).write_volatile(0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_takes_the_place_of_each_placeholder_and_can_be_wiped() {
+        let privilege = Privilege::new().unwrap();
+        let instruction = |k| sock_filter {
+            code: 0,
+            jt: 0,
+            jf: 0,
+            k,
+        };
+        let mut program = [
+            instruction((PLACEHOLDER >> 32) as u32),
+            instruction(7),
+            instruction(PLACEHOLDER as u32),
+        ];
+        assert_eq!(privilege.fill_in(&mut program), 1);
+        // SAFETY: the page lives as long as the process.
+        let secret = unsafe { privilege.page.read() };
+        let word = (u64::from(program[0].k) << 32) | u64::from(program[2].k);
+        assert_eq!(word, secret);
+        assert_ne!(secret, PLACEHOLDER);
+        assert_eq!(program[1].k, 7);
+        wipe(&mut program);
+        assert!(program.iter().all(|instruction| instruction.k == 0));
+    }
+}
