@@ -13,10 +13,9 @@ use crate::http::{self, Api};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
 use crate::store::{DurableStore, JobStore, MemoryStore, OpenError, RecentExecutions, StoreError};
-use actix::{Addr, SyncArbiter, System};
+use actix::{Actor, Addr, SyncArbiter, System};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
-use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seat::Seat;
@@ -101,34 +100,42 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             Arc::clone(&recent),
         );
         let address = listener.local_addr()?;
-        let seat = Seat::new(dispatcher);
-        let server = http_server(options, &seat, listener, connections_max)?;
+        let api = {
+            let (execute_within, sources) = (options.execute_within(), options.sources());
+            let (ceiling, bounds) = (options.ceilings.ceiling(), options.http());
+            let streams = options.streams();
+            move || {
+                let dispatcher = dispatcher.start();
+                store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
+                let dispatcher = DispatcherHandle::new(Parts {
+                    dispatcher,
+                    store,
+                    recent,
+                    board,
+                    isolation_level: proof.level,
+                    walls: proof.walls,
+                    execute_within,
+                    net_check_limits: defaults,
+                    started_at: Timestamp::now(),
+                    drained: watch::Sender::new(false),
+                });
+                Ok(Api {
+                    dispatcher,
+                    scripts,
+                    sources,
+                    defaults,
+                    ceiling,
+                    bounds,
+                    streams,
+                    started,
+                })
+            }
+        };
+        let (seat, started_there) = Seat::new(api);
+        let server = http_server(options, seat, listener, connections_max)?;
         let server_handle = server.handle();
         let server = actix::spawn(server);
-        let dispatcher = seat.taken().await?;
-        store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
-        let dispatcher = DispatcherHandle::new(Parts {
-            dispatcher,
-            store,
-            recent,
-            board,
-            isolation_level: proof.level,
-            walls: proof.walls,
-            execute_within: options.execute_within(),
-            net_check_limits: defaults,
-            started_at: Timestamp::now(),
-            drained: watch::Sender::new(false),
-        });
-        seat.open(Data::new(Api {
-            dispatcher: dispatcher.clone(),
-            scripts,
-            sources: options.sources(),
-            defaults,
-            ceiling: options.ceilings.ceiling(),
-            bounds: options.http(),
-            streams: options.streams(),
-            started,
-        }));
+        let dispatcher = started_there.await.map_err(|_| ServeError::NoWorker)??;
         info!(
             %address,
             executors = options.executors(),
@@ -237,18 +244,21 @@ fn connections_within_descriptors(options: &ServeOptions) -> Result<usize, Serve
 
 fn http_server(
     options: &ServeOptions,
-    seat: &Seat,
+    seat: Seat,
     listener: TcpListener,
     connections_max: usize,
 ) -> Result<Server, ServeError> {
     let workers = options.http_workers();
-    let seat = seat.clone();
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(seat.take())
             .wrap(from_fn(http::close_unread))
             .wrap(from_fn(http::request_id))
-            .configure(http::configure)
+            .configure(|service| {
+                if let Some(api) = seat.take() {
+                    service.app_data(api);
+                    http::configure(service);
+                }
+            })
     })
     .workers(workers)
     .max_connections(connections_max.div_ceil(workers))

@@ -3,6 +3,9 @@
 //! The only module that knows rquickjs. It knows no actor, no async runtime and no wall: it is handed sources, limits
 //! and an [`Output`], and says what came of them. Called by `sandbox::job_process`, after the fork.
 
+/// The heap of a zygote, of which every job process inherits a copy.
+pub(crate) use allocator::process as heap;
+
 mod allocator;
 mod clock;
 mod console;
@@ -14,6 +17,7 @@ mod host;
 mod realm;
 mod rejections;
 mod stack;
+mod stack_bound;
 mod timers;
 mod warm;
 

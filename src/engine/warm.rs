@@ -10,7 +10,7 @@ use super::host::Host;
 use super::realm::{self, Realm, Scene};
 use super::rejections::{REJECTION_BYTES, Rejections};
 use super::timers::{self, Timers};
-use super::{EngineJob, Output, console, globals};
+use super::{EngineJob, Output, console, globals, stack_bound};
 use crate::domain::Limits;
 use rquickjs::runtime::RejectionTracker;
 use rquickjs::{Context, Ctx, Persistent, Runtime};
@@ -50,7 +50,7 @@ impl WarmEngine {
     pub fn warm() -> Result<Self, EngineError> {
         let memory = Rc::new(MemoryAccount::without_limit());
         let host = Rc::new(Host::new(Rc::clone(&memory)));
-        let (allocator, building) = CountingAllocator::new(memory);
+        let allocator = CountingAllocator::new(memory);
         let runtime = Runtime::new_with_alloc(allocator).map_err(no_context)?;
         runtime.set_max_stack_size(Limits::STACK_BYTES);
         let context = Context::full(&runtime).map_err(no_context)?;
@@ -65,7 +65,6 @@ impl WarmEngine {
         let asked = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || asked.should_interrupt())));
         runtime.set_host_promise_rejection_tracker(Some(tracker(&host, &rejections)));
-        drop(building);
         Ok(Self {
             runtime: ManuallyDrop::new(runtime),
             context: ManuallyDrop::new(context),
@@ -89,6 +88,7 @@ impl WarmEngine {
     }
 
     fn run_in(&self, ctx: &Ctx<'_>, job: &EngineJob<'_>) -> Infallible {
+        stack_bound::count_from_here(ctx);
         let begun = self.begin(ctx);
         match begun {
             Ok(scene) => {

@@ -93,8 +93,8 @@ impl Channel {
 
     /// Reads all of the job. Takes no more memory than the job says before the kernel has been told its bound.
     fn read_job(self, born_with_bytes: u64) -> JobBytes {
-        // One read takes all of an ordinary job. On the stack, which is this process's own already.
-        let mut first = [0; 4096];
+        // One read takes all of a small job. On the stack, of which a page or two are this process's own already.
+        let mut first = [0; 1024];
         let mut filled = 0;
         while filled < PREFIX_BYTES {
             match sys::read_fd(JOB, &mut first[filled..]) {

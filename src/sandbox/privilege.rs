@@ -249,7 +249,13 @@ impl Privilege {
     /// Sends one packet to the executor.
     pub(super) fn send(&self, packet: &[u8]) -> Result<(), Errno> {
         let flags = usize::try_from(libc::MSG_NOSIGNAL).unwrap_or_default();
-        let arguments = [CONTROL, packet.as_ptr().expose_provenance(), packet.len(), flags, 0];
+        let arguments = [
+            CONTROL,
+            packet.as_ptr().expose_provenance(),
+            packet.len(),
+            flags,
+            0,
+        ];
         // SAFETY: the pointer and the length are of one live buffer; there is no address.
         unsafe { self.call(libc::SYS_sendto, arguments) }.map(drop)
     }

@@ -47,7 +47,9 @@ pub(super) fn of_the_filter(privilege: &Privilege) -> Result<WallReport, WallMis
             (trial.attempt)(privilege);
             sys::exit_now(EXIT_CAME_BACK)
         };
-        let ended = privilege.reap(pid).map_err(|errno| missing("fork", errno))?;
+        let ended = privilege
+            .reap(pid)
+            .map_err(|errno| missing("fork", errno))?;
         if ended.signal != Some(trial.dies_of) {
             return Err(missing(
                 "seccomp",

@@ -232,29 +232,6 @@ pub(super) fn return_large_blocks() {
     }
 }
 
-/// Has the C library put its free memory in order, and takes all of it that lies between other blocks, for good. Children
-/// would use it, a block here and a block there, and each page that one of them writes to is copied; so they find none, and
-/// take new memory from one place.
-pub(super) fn use_up_free_memory() {
-    // The C library keeps lists of free blocks for each of these sizes.
-    const SIZES: std::ops::RangeInclusive<usize> = 24..=1032;
-    const STEP: usize = 16;
-    const BLOCKS_MAX: usize = 10_000;
-    #[cfg(target_env = "gnu")]
-    // SAFETY: there is one thread; the blocks are never used, and never given back.
-    unsafe {
-        libc::malloc_trim(0);
-        // What is handed out beyond this block comes from the end of the heap.
-        let end = libc::malloc(16 * 1024).addr();
-        let mut left = BLOCKS_MAX;
-        for size in SIZES.rev().step_by(STEP) {
-            while left > 0 && libc::malloc(size).addr() < end {
-                left -= 1;
-            }
-        }
-    }
-}
-
 /// Where the linker has put the code that job processes run (`text.ld`).
 pub(super) fn job_text() -> Range<usize> {
     unsafe extern "C" {

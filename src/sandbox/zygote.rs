@@ -14,6 +14,7 @@ use super::stack::{self, JobStack};
 use super::sys::{self, Forked, Reaped};
 use super::walls::{self, WallMissing, missing};
 use super::{filters, proof, text};
+use crate::engine::heap;
 use nix::unistd::Pid;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -106,10 +107,13 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, Failure> {
     sys::reset_signal(libc::SIGSEGV);
     sys::reset_signal(libc::SIGBUS);
     // The engine is warmed before files are out of reach: it looks once at the time zone.
+    // SAFETY: a zygote has one thread, as was asserted above.
+    unsafe { heap::begin() };
     let warm = B::warm().map_err(|reason| missing("engine", reason))?;
     // After it: what this allocates and frees would leave holes in the heap, and the engine's objects on more pages.
     text::move_to_huge_pages();
-    let own_stack = stack::own().ok_or_else(|| missing("fork", "/proc/self/maps cannot be read"))?;
+    let own_stack =
+        stack::own().ok_or_else(|| missing("fork", "/proc/self/maps cannot be read"))?;
     let stack = JobStack::new().map_err(|errno| missing("fork", errno))?;
     let privilege = Privilege::new().map_err(|errno| missing("seccomp", errno))?;
     let born_with_bytes = walls::address_space_bytes()?;
@@ -194,7 +198,7 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
     drop(readiness);
     // On the heap: a child has nothing of this stack.
     let inheritance: *const Inheritance<B> = Box::into_raw(Box::new(inheritance));
-    sys::use_up_free_memory();
+    heap::close();
     let mut running: Option<Pid> = None;
     let mut last = Reaped::default();
     loop {

@@ -4,11 +4,11 @@
 //! that looks for the best place would put each new object into a hole of its own between warm ones. This one has three
 //! places:
 //!
-//! 1. *The room*: one block behind the other, whatever its size. While the engine is built, that packs it; then the room is
-//!    closed, its holes are given up, and every child goes on behind it on pages that nobody has touched. An ordinary
-//!    execution ends before it has used these up.
-//! 2. *Slabs*: 16 kilobytes of blocks of one size. A slab that is empty again serves any size.
-//! 3. *The C library*, for blocks of more than a kilobyte: it merges what is free, and can grow a block in place.
+//! 1. *The room*: one block behind the other, of up to four kilobytes. While the engine is built, that packs it; then the
+//!    room is closed, its holes are given up, and every child goes on behind it on pages that nobody has touched. An
+//!    ordinary execution ends before it has used these up.
+//! 2. *Slabs*: 16 kilobytes of blocks of one size, up to a kilobyte. A slab that is empty again serves any size.
+//! 3. *The C library*, for longer blocks: it merges what is free, and can grow a block in place.
 //!
 //! Each block has eight bytes before it that say how long it is.
 
@@ -18,10 +18,12 @@ use std::ptr::{self, NonNull};
 const HEADER_BYTES: usize = size_of::<u64>();
 /// Blocks grow by this.
 const STEP_BYTES: usize = 16;
-/// The last class that is not the C library's.
-const CLASS_MAX: usize = 64;
-const CLASSES: usize = CLASS_MAX + 1;
-const SMALL_BYTES_MAX: usize = CLASS_MAX * STEP_BYTES - HEADER_BYTES;
+/// The last class that the room has.
+const ROOM_CLASS_MAX: usize = 256;
+const CLASSES: usize = ROOM_CLASS_MAX + 1;
+const ROOM_BYTES_MAX: usize = ROOM_CLASS_MAX * STEP_BYTES - HEADER_BYTES;
+/// The last class that slabs have.
+const SLAB_CLASS_MAX: usize = 64;
 /// In the place of a class: a block of the C library's.
 const LARGE: u64 = u64::MAX;
 
@@ -62,13 +64,30 @@ pub(super) struct Heap {
     /// Blocks of the room that are free again, by class.
     free: [*mut Free; CLASSES],
     /// Slabs of each class that have a block left.
-    open: [*mut Slab; CLASSES],
+    open: [*mut Slab; SLAB_CLASS_MAX + 1],
     /// Slabs without a block.
     empty: *mut Slab,
 }
 
 impl Heap {
-    pub(super) fn new() -> Self {
+    /// What every block is aligned to.
+    pub(super) const ALIGNMENT: usize = HEADER_BYTES;
+
+    /// A heap that itself lies at the beginning of its room: what is allocated first is written to as often.
+    pub(super) fn boxed() -> NonNull<Self> {
+        let mut heap = Self::new();
+        let place = heap.alloc_in_room(size_of::<Self>());
+        match NonNull::new(place.cast::<Self>()) {
+            Some(place) => {
+                // SAFETY: the block is as long and as aligned, and nobody else has it.
+                unsafe { place.write(heap) };
+                place
+            }
+            None => NonNull::from(Box::leak(Box::new(heap))),
+        }
+    }
+
+    fn new() -> Self {
         let room_bytes = WARM_BYTES + CHILD_BYTES;
         let room = map(room_bytes).unwrap_or(ptr::null_mut());
         let room_bytes = if room.is_null() { 0 } else { room_bytes };
@@ -78,7 +97,7 @@ impl Heap {
             room,
             room_bytes,
             free: [ptr::null_mut(); CLASSES],
-            open: [ptr::null_mut(); CLASSES],
+            open: [ptr::null_mut(); SLAB_CLASS_MAX + 1],
             empty: ptr::null_mut(),
         }
     }
@@ -93,30 +112,44 @@ impl Heap {
     /// A block of at least `size` bytes; null when there is none.
     #[inline]
     pub(super) fn alloc(&mut self, size: usize) -> *mut u8 {
-        if size > SMALL_BYTES_MAX {
-            // SAFETY: malloc takes any size and answers null when it has none.
-            return large(unsafe { libc::malloc(with_header(size)) });
+        let block = self.alloc_in_room(size);
+        if block.is_null() {
+            return self.alloc_outside(size);
+        }
+        block
+    }
+
+    /// As [`Heap::alloc`], from the room alone.
+    #[inline]
+    pub(super) fn alloc_in_room(&mut self, size: usize) -> *mut u8 {
+        if size > ROOM_BYTES_MAX {
+            return ptr::null_mut();
         }
         let class = class_of(size);
-        let block = self.free[class];
-        if let Some(block) = NonNull::new(block) {
+        if let Some(block) = NonNull::new(self.free[class]) {
             // SAFETY: what is in a list of free blocks was put there by `dealloc`, and is used by nobody else.
             self.free[class] = unsafe { block.as_ref().0 };
             return block.as_ptr().cast();
         }
         let bytes = class * STEP_BYTES;
-        if bytes <= self.end - self.next {
-            // SAFETY: the room has `end` bytes, and those from `next` on have never been handed out.
-            let block = unsafe { begin(self.room.add(self.next), class) };
-            self.next += bytes;
-            return block;
+        if bytes > self.end - self.next {
+            return ptr::null_mut();
         }
-        self.alloc_in_slab(class)
+        // SAFETY: the room has `end` bytes, and those from `next` on have never been handed out.
+        let block = unsafe { begin(self.room.add(self.next), class) };
+        self.next += bytes;
+        block
+    }
+
+    /// Whether `block` lies in the room.
+    #[inline]
+    pub(super) fn is_of_room(&self, block: *mut u8) -> bool {
+        block.addr().wrapping_sub(self.room.addr()) < self.room_bytes
     }
 
     /// As [`Heap::alloc`], and all zeroes.
     pub(super) fn calloc(&mut self, size: usize) -> *mut u8 {
-        if size > SMALL_BYTES_MAX {
+        if size > ROOM_BYTES_MAX {
             // SAFETY: calloc takes any size and answers null when it has none.
             return large(unsafe { libc::calloc(1, with_header(size)) });
         }
@@ -143,7 +176,7 @@ impl Heap {
         }
         let class = usize::try_from(class).unwrap_or_default() % CLASSES;
         let free: *mut Free = block.as_ptr().cast();
-        if block.as_ptr().addr().wrapping_sub(self.room.addr()) < self.room_bytes {
+        if self.is_of_room(block.as_ptr()) {
             // SAFETY: the block is the room's, at least eight bytes long, and nobody uses it any more.
             unsafe { free.write(Free(self.free[class])) };
             self.free[class] = free;
@@ -178,13 +211,13 @@ impl Heap {
     pub(super) unsafe fn realloc(&mut self, block: NonNull<u8>, size: usize) -> *mut u8 {
         // SAFETY: as the caller says.
         let (is_large, had) = unsafe { (header(block) == LARGE, usable_size(block)) };
-        if is_large && size > SMALL_BYTES_MAX {
+        if is_large && size > ROOM_BYTES_MAX {
             // SAFETY: a large block is the C library's, and begins with the header.
             let start = unsafe { block.as_ptr().sub(HEADER_BYTES) };
             // SAFETY: as above; when realloc answers null the old block stays.
             return large(unsafe { libc::realloc(start.cast(), with_header(size)) });
         }
-        if !is_large && size <= SMALL_BYTES_MAX && class_of(size) == class_of(had) {
+        if !is_large && class_of(size) == class_of(had) {
             return block.as_ptr();
         }
         let moved = self.alloc(size);
@@ -198,8 +231,12 @@ impl Heap {
         moved
     }
 
-    #[cold]
-    fn alloc_in_slab(&mut self, class: usize) -> *mut u8 {
+    fn alloc_outside(&mut self, size: usize) -> *mut u8 {
+        let class = class_of(size);
+        if class > SLAB_CLASS_MAX {
+            // SAFETY: malloc takes any size and answers null when it has none.
+            return large(unsafe { libc::malloc(with_header(size)) });
+        }
         let mut slab = self.open[class];
         if slab.is_null() {
             slab = self.new_slab(class);
@@ -331,7 +368,7 @@ pub(super) unsafe fn held_bytes(block: NonNull<u8>) -> usize {
 
 #[inline]
 fn class_of(size: usize) -> usize {
-    (size + HEADER_BYTES).div_ceil(STEP_BYTES)
+    with_header(size).div_ceil(STEP_BYTES)
 }
 
 fn with_header(size: usize) -> usize {
@@ -465,10 +502,7 @@ mod tests {
         unsafe { heap.dealloc(hole) };
         heap.close_warm();
         let first = heap.alloc(40);
-        assert_ne!(
-            first.addr() / PAGE_BYTES,
-            warm.as_ptr().addr() / PAGE_BYTES
-        );
+        assert_ne!(first.addr() / PAGE_BYTES, warm.as_ptr().addr() / PAGE_BYTES);
         assert_eq!(first.addr() % PAGE_BYTES, HEADER_BYTES);
     }
 

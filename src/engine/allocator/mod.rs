@@ -7,10 +7,11 @@
 #![allow(unsafe_code)] // the allocator interface deals in raw pointers; nothing else in this module does
 
 mod heap;
+pub(crate) mod process;
 
 use heap::Heap;
 use rquickjs::allocator::Allocator;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
@@ -92,30 +93,20 @@ impl MemoryAccount {
 /// The heap, counted. Sizes are what was really handed out, so a free needs no bookkeeping of ours.
 pub(super) struct CountingAllocator {
     account: Rc<MemoryAccount>,
-    heap: Rc<UnsafeCell<Heap>>,
-}
-
-/// While this lives, the engine is being built: what it allocates is inherited by every child.
-pub(super) struct Building(Rc<UnsafeCell<Heap>>);
-
-impl Drop for Building {
-    fn drop(&mut self) {
-        // SAFETY: the heap has one thread, and no call into it is under way: none of them calls back.
-        unsafe { &mut *self.0.get() }.close_warm();
-    }
+    heap: NonNull<Heap>,
 }
 
 impl CountingAllocator {
-    pub(super) fn new(account: Rc<MemoryAccount>) -> (Self, Building) {
-        let heap = Rc::new(UnsafeCell::new(Heap::new()));
-        let building = Building(Rc::clone(&heap));
-        (Self { account, heap }, building)
+    /// On the heap of this process, or, where it has none, on one that stays until the process ends, as engines do.
+    pub(super) fn new(account: Rc<MemoryAccount>) -> Self {
+        let heap = process::of_this_process().unwrap_or_else(Heap::boxed);
+        Self { account, heap }
     }
 
     #[inline]
     fn heap(&mut self) -> &mut Heap {
-        // SAFETY: as for `Building`.
-        unsafe { &mut *self.heap.get() }
+        // SAFETY: an engine and its heap have one thread, and no call into the heap is under way: none of them calls back.
+        unsafe { self.heap.as_mut() }
     }
 
     #[inline]
@@ -204,7 +195,7 @@ mod tests {
     fn an_allocation_beyond_the_limit_is_refused_and_remembered() {
         let account = Rc::new(MemoryAccount::without_limit());
         account.start(1024);
-        let mut allocator = CountingAllocator::new(Rc::clone(&account)).0;
+        let mut allocator = CountingAllocator::new(Rc::clone(&account));
         let small = allocator.alloc(100);
         assert!(!small.is_null() && !account.was_refused());
         assert!(allocator.alloc(2048).is_null() && account.was_refused());
@@ -218,7 +209,7 @@ mod tests {
     #[test]
     fn a_grown_block_is_counted_once() {
         let account = Rc::new(MemoryAccount::without_limit());
-        let mut allocator = CountingAllocator::new(Rc::clone(&account)).0;
+        let mut allocator = CountingAllocator::new(Rc::clone(&account));
         let block = allocator.alloc(64);
         // SAFETY: `block` came from this allocator.
         let grown = unsafe { allocator.realloc(block, 4096) };

@@ -1,0 +1,97 @@
+//! The allocator of the whole program: the C library's; in a zygote, and so in its job processes, the engine's heap first.
+//!
+//! What Rust allocates in a zygote is written to by every execution as well: counts of references, the host's state. On
+//! pages of their own, and in a heap with lists of its own, that would be ten pages more to copy for each.
+
+use super::heap::Heap;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// See the module.
+#[derive(Debug)]
+struct ProcessAllocator;
+
+#[global_allocator]
+static ALLOCATOR: ProcessAllocator = ProcessAllocator;
+
+/// A zygote's heap; null in every other process.
+static HEAP: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
+
+/// From now on this process allocates from a heap that forks well.
+///
+/// # Safety
+/// The process has one thread, and so have the children that it will fork.
+pub(crate) unsafe fn begin() {
+    if HEAP.load(Ordering::Relaxed).is_null() {
+        HEAP.store(Heap::boxed().as_ptr(), Ordering::Relaxed);
+    }
+}
+
+/// All that children inherit is there: what comes from now on lies apart from it.
+pub(crate) fn close() {
+    if let Some(mut heap) = of_this_process() {
+        // SAFETY: there is one thread, and no call into the heap is under way: none of them calls back.
+        unsafe { heap.as_mut() }.close_warm();
+    }
+}
+
+/// A zygote's heap.
+#[inline]
+pub(super) fn of_this_process() -> Option<NonNull<Heap>> {
+    NonNull::new(HEAP.load(Ordering::Relaxed))
+}
+
+// SAFETY: a block is the heap's or the system allocator's, each asked for what the caller asks for; the heap knows its own
+// by their addresses, and aligns to eight bytes.
+unsafe impl GlobalAlloc for ProcessAllocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if let Some(mut heap) = of_this_process()
+            && layout.align() <= Heap::ALIGNMENT
+        {
+            // SAFETY: as in `close`.
+            let block = unsafe { heap.as_mut() }.alloc_in_room(layout.size());
+            if !block.is_null() {
+                return block;
+            }
+        }
+        // SAFETY: as the caller says.
+        unsafe { System.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if let Some(mut heap) = of_this_process() {
+            // SAFETY: as in `close`; a block of the room is live, as the caller says.
+            unsafe {
+                let heap = heap.as_mut();
+                if heap.is_of_room(block) {
+                    return heap.dealloc(NonNull::new_unchecked(block));
+                }
+            }
+        }
+        // SAFETY: as the caller says; it is none of the heap's.
+        unsafe { System.dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as in `close`.
+        let is_of_room =
+            of_this_process().is_some_and(|heap| unsafe { heap.as_ref() }.is_of_room(block));
+        if !is_of_room {
+            // SAFETY: as the caller says; it is none of the heap's.
+            return unsafe { System.realloc(block, layout, size) };
+        }
+        // SAFETY: as the caller says; the blocks are apart, and each as long as its layout.
+        unsafe {
+            let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !moved.is_null() {
+                ptr::copy_nonoverlapping(block, moved, size.min(layout.size()));
+                self.dealloc(block, layout);
+            }
+            moved
+        }
+    }
+}
