@@ -2,9 +2,10 @@
 // Its workers are threads, so it uses every core by itself.
 import { LIMITS, failed } from "./answer.mjs";
 
+// From the moment the worker has its engine; before that it may take its time.
 const HARD_LIMIT_MS = LIMITS.timeoutMs + 500;
+const START_LIMIT_MS = 30_000;
 
-// The engine is read before the permissions end: a worker gets its modules from the server's graph.
 Deno.serve({ port: Number(Deno.env.get("PORT")), hostname: "127.0.0.1", onListen() {} }, async (request) => {
   if (request.method !== "POST" || new URL(request.url).pathname !== "/api/execute") return answer(404, '{"code":"not_found"}');
   let body;
@@ -29,13 +30,18 @@ function run(body) {
       worker.terminate();
       resolve(text);
     };
-    const killer = setTimeout(() => end(failed(new Error("interrupted"), [], begun)), HARD_LIMIT_MS);
-    worker.onmessage = ({ data }) => end(data);
+    const killIn = (ms) => setTimeout(() => end(failed(new Error("interrupted"), [], begun)), ms);
+    let killer = killIn(START_LIMIT_MS);
+    worker.onmessage = ({ data }) => {
+      if (data !== "ready") return end(data);
+      clearTimeout(killer);
+      killer = killIn(HARD_LIMIT_MS);
+      worker.postMessage(body);
+    };
     worker.onerror = (event) => {
       event.preventDefault();
       end(failed(new Error(event.message), [], begun));
     };
-    worker.postMessage(body);
   });
 }
 
