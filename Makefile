@@ -147,9 +147,11 @@ benches/peers/node_modules/.package-lock.json: benches/peers/package.json benche
 	@touch $@
 
 tools-bench: benches/peers/node_modules/.package-lock.json
+	@pkg-config --exists openssl 2>/dev/null || $(call ensure,libssl-dev,pkg-config libssl-dev)
+	@# Its own choice for TLS, which nothing here uses, takes longer to build than all the rest.
 	@[ "$$(target/tools/bin/oha --version 2>/dev/null)" = "oha $(OHA_VERSION)" ] || \
 	  env -u CARGO_TARGET_$(TARGET_VARIABLE)_RUSTFLAGS $(CARGO) install --quiet --locked --root target/tools \
-	    --no-default-features oha@$(OHA_VERSION)
+	    --no-default-features --features native-tls oha@$(OHA_VERSION)
 	@$(call ensure,wrk,wrk)
 	@$(call ensure,nginx,nginx-light)
 	@$(call ensure,python3,python3)
