@@ -1,4 +1,5 @@
 """What the benchmarks share: servers as trees of processes, wrk with every answer checked, a quick client, results."""
+import concurrent.futures
 import contextlib
 import datetime
 import http.client
@@ -39,11 +40,10 @@ def number(name, default):
 
 def arguments(usage):
     """The two programs, and options for the service after `--`."""
-    before, _, after = "\0".join(sys.argv[1:]).partition("\0--")
-    programs = [part for part in before.split("\0") if part]
-    if len(programs) != 2:
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    if end != 3:
         sys.exit(usage)
-    return programs[0], programs[1], [part for part in after.split("\0") if part]
+    return sys.argv[1], sys.argv[2], sys.argv[end + 1:]
 
 
 class Server:
@@ -244,6 +244,18 @@ def medians(rounds):
     result = {key: statistics.median(row[key] for row in rounds) for key in rounds[0]}
     return {**result, "peak_mb": max(row["peak_mb"] for row in rounds),
             "wrong": max(row.get("wrong", 0) for row in rounds), "rounds": [round(row["per_second"], 1) for row in rounds]}
+
+
+def in_threads(count, function, *given):
+    """What `function` gives in each of `count` threads; what one raises is raised here."""
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(function, *given) for _ in range(count)]]
+
+
+def in_processes(function, *calls):
+    """What `function` gives for each of `calls`, in a process each: one Python uses one core."""
+    with concurrent.futures.ProcessPoolExecutor(len(calls), forked) as pool:
+        return [future.result() for future in [pool.submit(function, *call) for call in calls]]
 
 
 class Connection:
