@@ -23,8 +23,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = pathlib.Path(os.environ.get("RESULTS", ROOT / "target/bench"))
 TICK = 1 / os.sysconf("SC_CLK_TCK")
-# Zygotes are not replaced meanwhile: what a process used is lost when it ends after its parent.
-SERVICE = ("serve", "--port", "0", "--store", "memory", "--zygote-executions", "1000000", "--log", "error,sandpiper::app=info")
+# By environment, so that options can say otherwise. Zygotes are not replaced meanwhile: what a process used is lost when it
+# ends after its parent.
+SERVICE = {"SANDPIPER_STORE": "memory", "SANDPIPER_ZYGOTE_EXECUTIONS": "1000000", "SANDPIPER_LOG": "error,sandpiper::app=info"}
 # A copy of this process with all that it has defined, whatever the default of this Python is.
 forked = multiprocessing.get_context("fork")
 AMPLE = "1000000/s:1000000"
@@ -71,9 +72,10 @@ class Server:
         while todo:
             pid = todo.pop()
             found.append(pid)
-            for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-                with contextlib.suppress(OSError):
-                    todo += map(int, task.read_text().split())
+            # Any of them may end at any moment.
+            with contextlib.suppress(OSError):
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    todo += map(int, pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split())
         return found
 
     def cpu(self):
@@ -127,7 +129,7 @@ running = []
 
 
 def service(program, *options):
-    return Server(program, *SERVICE, *options)
+    return Server(program, "serve", "--port", "0", *options, env=SERVICE)
 
 
 def ingress(program, api_port, *options):
