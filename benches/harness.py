@@ -28,6 +28,7 @@ TICK = 1 / os.sysconf("SC_CLK_TCK")
 SERVICE = {"SANDPIPER_STORE": "memory", "SANDPIPER_ZYGOTE_EXECUTIONS": "1000000", "SANDPIPER_LOG": "error,sandpiper::app=info"}
 # A copy of this process with all that it has defined, whatever the default of this Python is.
 forked = multiprocessing.get_context("fork")
+STARTED_WITHIN = 30
 AMPLE = "1000000/s:1000000"
 # Quotas that nobody reaches, so that all is counted and nothing refused.
 INGRESS_OPEN = ("--total-quota", AMPLE, "--run-quota", AMPLE, "--read-quota", AMPLE,
@@ -56,11 +57,12 @@ class Server:
                                         cwd=ROOT, env={**os.environ, **(env or {})})
         self.command, self.port = command, port
         running.append(self)
+        deadline = time.monotonic() + STARTED_WITHIN
         while self.port is None:
             found = re.search(listening_on, self.output())
             self.port = int(found[1]) if found else None
-            if self.process.poll() is not None:
-                sys.exit(f"{shlex.join(map(str, command))} ended:\n{self.output()}")
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"{shlex.join(map(str, command))} does not listen:\n{self.output()}")
             time.sleep(0.002)
 
     def output(self):
