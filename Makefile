@@ -1,7 +1,7 @@
 # make run     builds what is missing; the ingress on http://localhost:8080, the service on http://127.0.0.1:8081
 # make test    every test
 # make lint    format, clippy, licences
-# make bench   what it costs on this machine; nothing fails by it
+# make bench   what it costs on this machine, beside others; nothing fails by it. Takes half an hour; docs/performance.md
 # make test-deploy  images, compose, Postgres with several services, Cloud Run: built, started, killed, stopped (part of test)
 # make test-gvisor  doctor, the selftest and the attackers under gVisor
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
@@ -16,6 +16,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
+OHA_VERSION := 1.16.0
 FUZZ_CASES ?= 20000
 CRASHES ?= 50
 RUNSC := runsc --platform=ptrace --network=none --ignore-cgroups do
@@ -73,10 +74,12 @@ lint: tools tools-lint
 	$(CARGO) deny --locked --log-level error check licenses bans sources
 
 bench: build tools-bench
-	$(CARGO) bench --locked --target $(HOST) --bench sandbox
-	benches/run bin/sandpiper
+	benches/micro --target $(HOST)
+	benches/compare bin/sandpiper bin/sandpiper-ingress
 	benches/ingress bin/sandpiper bin/sandpiper-ingress
-	benches/overload bin/sandpiper bin/sandpiper-ingress
+	benches/goodput bin/sandpiper bin/sandpiper-ingress
+	benches/scale bin/sandpiper bin/sandpiper-ingress
+	benches/plot
 
 test-gvisor: build tools-gvisor
 	$(RUNSC) $(CURDIR)/bin/sandpiper doctor
@@ -137,7 +140,18 @@ tools-lint:
 tools-gvisor:
 	@$(call ensure,runsc,runsc)
 
-tools-bench:
+# What Sandpiper is compared with: servers of ours on packages that bring their own programs, so nothing of theirs is run
+# while they are installed.
+benches/peers/node_modules/.package-lock.json: benches/peers/package.json benches/peers/package-lock.json | tools-page
+	cd benches/peers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+tools-bench: benches/peers/node_modules/.package-lock.json
+	@pkg-config --exists openssl 2>/dev/null || $(call ensure,libssl-dev,pkg-config libssl-dev)
+	@# Its own choice for TLS, which nothing here uses, takes longer to build than all the rest.
+	@[ "$$(target/tools/bin/oha --version 2>/dev/null)" = "oha $(OHA_VERSION)" ] || \
+	  env -u CARGO_TARGET_$(TARGET_VARIABLE)_RUSTFLAGS $(CARGO) install --quiet --locked --root target/tools \
+	    --no-default-features --features native-tls oha@$(OHA_VERSION)
 	@$(call ensure,wrk,wrk)
 	@$(call ensure,nginx,nginx-light)
 	@$(call ensure,python3,python3)

@@ -1,0 +1,221 @@
+//! One part at a time, on one thread, with nothing else going on: what the border, the walls, the engine and the actors
+//! cost by themselves.
+//!
+//! `benches/micro` runs it and keeps the figures. Nothing fails by one; machines differ. Frames and the conversion of values
+//! to JSON are private to the sandbox and to the engine, and run in a job process: each is an execution here that has much
+//! of it, to be set beside `1+2`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods // its own program
+)]
+
+use actix::{Actor as _, SyncArbiter, System};
+use clap::Parser as _;
+use criterion::{BatchSize, Criterion, Throughput};
+use sandpiper::actors::answers::Submission;
+use sandpiper::actors::{Board, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
+use sandpiper::config::CommandLine;
+use sandpiper::domain::{
+    Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
+};
+use sandpiper::sandbox::{
+    EngineBody, ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan,
+    enter_if_asked,
+};
+use sandpiper::store::{MemoryStore, RecentExecutions};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+const RECORDS: usize = 1_000;
+const SCRIPTS: [(&str, &str); 4] = [
+    ("1+2", "1+2"),
+    // One frame a line.
+    (
+        "200 log lines",
+        "for (let i = 0; i < 200; i++) console.log(i, 'line')",
+    ),
+    // One value of many bytes.
+    ("a string of 100 KB", "'x'.repeat(100_000)"),
+    // Many values of few bytes.
+    (
+        "1,000 records",
+        "Array.from({length: 1000}, (_, id) => ({id, name: 'record', tags: ['a', 'b'], price: id + 0.5}))",
+    ),
+];
+
+fn main() {
+    enter_if_asked::<EngineBody>();
+    // Short: every execution is a process with filters of its own.
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .sample_size(30)
+        .configure_from_args();
+    border(&mut criterion);
+    zygote(&mut criterion);
+    executions(&mut criterion);
+    dispatch(&mut criterion);
+    criterion.final_summary();
+}
+
+fn limits() -> Limits {
+    let ceiling = Ceiling {
+        timeout_ms: 2_000,
+        memory_bytes: 32 << 20,
+        output_bytes: 1 << 20,
+    };
+    Limits::defaults(2_000, 32 << 20, 1 << 20, &ceiling).unwrap()
+}
+
+fn script(code: &str) -> Script {
+    Script::new(ScriptDraft {
+        code: Some(code.to_owned()),
+        ..ScriptDraft::default()
+    })
+    .unwrap()
+}
+
+/// What a request's members become before anything is run.
+fn border(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("border");
+    group.bench_function("Script of 1+2", |bencher| {
+        bencher.iter(|| script(black_box("1+2")))
+    });
+    let record = r#"{"id":1,"name":"record","tags":["alpha","beta","gamma"],"price":1.5,"text":"xxxxxxxxxxxxxxxxxxxxxx"}"#;
+    let text = format!("[{}]", vec![record; RECORDS].join(","));
+    group.throughput(Throughput::Bytes(u64::try_from(text.len()).unwrap()));
+    group.bench_function("input of 100 KB checked", |bencher| {
+        bencher.iter_batched(
+            || text.clone(),
+            |text| JsonText::parse(text).unwrap(),
+            BatchSize::SmallInput,
+        )
+    });
+    group.finish();
+}
+
+fn sandbox(max_isolation: IsolationLevel) -> Sandbox {
+    Sandbox::start(SandboxOptions {
+        plan: ZygotePlan { max_isolation },
+        min_isolation: IsolationLevel::L2,
+        kill_grace: Duration::from_millis(250),
+        executions_per_zygote: 1_000,
+    })
+    .unwrap()
+}
+
+/// From nothing to a zygote that says which walls stand.
+fn zygote(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("zygote");
+    for level in [IsolationLevel::L2, IsolationLevel::L3, IsolationLevel::L4] {
+        group.bench_function(format!("started, {level}"), |bencher| {
+            bencher.iter_with_large_drop(|| sandbox(level));
+        });
+    }
+    group.finish();
+}
+
+/// From a script to its execution through a job process, as an Executor has it; the next job process is made meanwhile.
+fn executions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("execution");
+    for (name, code) in SCRIPTS {
+        let levels: &[IsolationLevel] = match name {
+            "1+2" => &[IsolationLevel::L2, IsolationLevel::L3, IsolationLevel::L4],
+            _ => &[IsolationLevel::L4],
+        };
+        let script = script(code);
+        for level in levels {
+            let mut sandbox = sandbox(*level);
+            group.bench_function(format!("{name}, {level}"), |bencher| {
+                bencher.iter_custom(|count| {
+                    (0..count)
+                        .map(|entropy| one_execution(&mut sandbox, &script, entropy))
+                        .sum()
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// What an Executor does after its answer is not part of the time.
+fn one_execution(sandbox: &mut Sandbox, script: &Script, entropy: u64) -> Duration {
+    let work = Work::Script {
+        script,
+        limits: limits(),
+        entropy,
+    };
+    let start = Instant::now();
+    let execution = sandbox.run(JobId::generate(), &work, &ExecutionHandle::default());
+    let took = start.elapsed();
+    assert_eq!(execution.unwrap().outcome, Outcome::Succeeded);
+    sandbox.maintain().unwrap();
+    took
+}
+
+/// From a message to the Dispatcher to the answer, with one Executor and its real sandbox: the actors' share is what this
+/// takes beyond the execution alone.
+fn dispatch(criterion: &mut Criterion) {
+    let system = System::new();
+    let handle = system.block_on(async { start_actors() });
+    let script = Arc::new(script("1+2"));
+    let mut group = criterion.benchmark_group("dispatch");
+    group.bench_function("1+2 through the actors, L4", |bencher| {
+        bencher.iter_custom(|count| {
+            system.block_on(async {
+                let start = Instant::now();
+                for _ in 0..count {
+                    let submission = Submission {
+                        id: JobId::generate(),
+                        script: Arc::clone(&script),
+                        limits: limits(),
+                        client: ClientKey::new("bench"),
+                    };
+                    let execution = handle.execute(submission).await.unwrap();
+                    assert_eq!(execution.outcome, Outcome::Succeeded);
+                }
+                start.elapsed()
+            })
+        });
+    });
+    group.finish();
+}
+
+/// As the service starts them.
+fn start_actors() -> DispatcherHandle {
+    let command = ["sandpiper", "--store", "memory", "--executors", "1"];
+    let options = CommandLine::parse_from(command).serve;
+    let board = Board::new(options.executors());
+    let factory = sandboxes(options.walls.sandbox());
+    let executors = {
+        let board = Arc::clone(&board);
+        SyncArbiter::start(options.executors(), move || {
+            Executor::new(Arc::clone(&factory), Arc::clone(&board))
+        })
+    };
+    let store = Arc::new(MemoryStore::new(options.memory_store()));
+    let recent = Arc::new(RecentExecutions::new(options.recent()));
+    let dispatcher = Dispatcher::new(
+        options.dispatcher(),
+        executors.clone().recipient(),
+        executors.recipient(),
+        Arc::clone(&board),
+        store.clone(),
+        Arc::clone(&recent),
+    )
+    .start();
+    DispatcherHandle::new(Parts {
+        dispatcher,
+        store,
+        recent,
+        board,
+        isolation_level: IsolationLevel::L2,
+        walls: Vec::new(),
+        execute_within: options.execute_within(),
+        net_check_limits: limits(),
+        started_at: Timestamp::now(),
+        drained: watch::Sender::new(false),
+    })
+}
