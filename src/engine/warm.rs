@@ -50,11 +50,12 @@ impl WarmEngine {
     pub fn warm() -> Result<Self, EngineError> {
         let memory = Rc::new(MemoryAccount::without_limit());
         let host = Rc::new(Host::new(Rc::clone(&memory)));
+        // Every execution counts itself among their owners: they lie together, before the engine's own.
+        let (timers, rejections) = <(Rc<Timers>, Rc<Rejections>)>::default();
         let allocator = CountingAllocator::new(memory);
         let runtime = Runtime::new_with_alloc(allocator).map_err(no_context)?;
         runtime.set_max_stack_size(Limits::STACK_BYTES);
         let context = Context::full(&runtime).map_err(no_context)?;
-        let (timers, rejections) = <(Rc<Timers>, Rc<Rejections>)>::default();
         let realm = context.with(|ctx| {
             furnish(&ctx, &host, &timers).map_err(|error| {
                 let thrown = ctx.catch();
