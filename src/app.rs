@@ -7,10 +7,13 @@
 use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::domain::{Limits, Timestamp};
-use crate::http::{self, Api};
+use crate::http::{self, Api, HttpMeters};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
-use crate::store::{DurableStore, JobStore, MemoryStore, OpenError, RecentExecutions, StoreError};
+use crate::store::{
+    DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions, StoreError,
+};
+use crate::telemetry::{Telemetry, TelemetryError};
 use actix::{Actor, SyncArbiter, System};
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
@@ -29,6 +32,11 @@ use tracing::{info, warn};
 const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
 /// Between accepting the last connection and closing those that idle, once nothing runs any more.
 const CONNECTIONS_CLOSE_WITHIN_SECONDS: u64 = 1;
+/// Connections to the port of metrics, and how long their requests may take to come.
+const METRICS_CONNECTIONS_MAX: usize = 64;
+const METRICS_HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Time for spans that are left when everything else has ended.
+const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
@@ -52,6 +60,17 @@ pub enum ServeError {
         /// Why not.
         cause: io::Error,
     },
+    /// The address of metrics.
+    #[error("--metrics-port: cannot listen on {address}: {cause}")]
+    ListenForMetrics {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Spans.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// An executor has no sandbox, although one could be raised before.
     #[error("only {ready} of {total} executors came up; the log has the reason")]
     Executors {
@@ -81,9 +100,14 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let scripts = ScriptLibrary::load(&options.scripts_dir)?;
     let proof = prove_walls(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
-    let store = open_store(options, defaults)?;
-    System::new().block_on(async {
-        let dispatcher = start_actors(options, proof, defaults, store).await?;
+    let store = MeasuredStore::new(open_store(options, defaults)?);
+    let operations = store.operations();
+    let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
+    let metrics = listen_for_metrics(options)?;
+    let served = System::new().block_on(async {
+        let board = Board::with_telemetry(options.executors(), telemetry.clone());
+        let store = Arc::new(store);
+        let dispatcher = start_actors(options, proof, defaults, board, store).await?;
         let api = Data::new(Api {
             dispatcher: dispatcher.clone(),
             scripts,
@@ -93,7 +117,13 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             bounds: options.http(),
             streams: options.streams(),
             started,
+            meters: HttpMeters::default(),
+            store: operations,
+            metrics_apart: metrics.is_some(),
         });
+        if let Some(listener) = metrics {
+            actix::spawn(metrics_server(api.clone(), listener)?);
+        }
         let address = listener.local_addr()?;
         let server = http_server(options, api, listener, connections_max)?;
         info!(
@@ -103,7 +133,9 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             "listening on http://{address}"
         );
         run_until_told(server, &dispatcher, options).await
-    })
+    });
+    telemetry.close(SPANS_SENT_WITHIN);
+    served
 }
 
 struct Proof {
@@ -141,9 +173,9 @@ async fn start_actors(
     options: &ServeOptions,
     proof: Proof,
     net_check_limits: Limits,
+    board: Arc<Board>,
     store: Arc<dyn JobStore>,
 ) -> Result<DispatcherHandle, ServeError> {
-    let board = Board::new(options.executors());
     // No zygote that comes later may have less than was proved.
     let mut as_proved = options.walls.sandbox();
     as_proved.min_isolation = proof.level;
@@ -234,7 +266,7 @@ fn http_server(
         App::new()
             .app_data(api.clone())
             .wrap(from_fn(http::close_unread))
-            .wrap(from_fn(http::request_id))
+            .wrap(from_fn(http::observe))
             .configure(http::configure)
     })
     .workers(workers)
@@ -249,6 +281,37 @@ fn http_server(
     .disable_signals()
     .listen(listener)?
     .run();
+    Ok(server)
+}
+
+/// A port of its own for metrics, if it is to have one.
+fn listen_for_metrics(options: &ServeOptions) -> Result<Option<TcpListener>, ServeError> {
+    let Some(address) = options.telemetry.metrics_address() else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).map_err(|cause| ServeError::ListenForMetrics {
+        address: address.to_string(),
+        cause,
+    })?;
+    let address = listener.local_addr()?;
+    info!(%address, "metrics on http://{address}/metrics");
+    Ok(Some(listener))
+}
+
+/// One thread is enough for whoever looks every few seconds. It answers until the process ends.
+fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
+    let app = move || {
+        App::new()
+            .app_data(api.clone())
+            .configure(http::configure_metrics)
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(METRICS_CONNECTIONS_MAX)
+        .client_request_timeout(METRICS_HEAD_WITHIN)
+        .disable_signals()
+        .listen(listener)?
+        .run();
     Ok(server)
 }
 

@@ -113,6 +113,7 @@ impl Shared {
             script: Arc::new(request.script),
             limits,
             client: client.clone(),
+            trace: request.trace,
         };
         let mut brought = Brought::nothing_of(id, attempt, limits.output_bytes());
         let ran = self.run(runner, claimed, context, &mut brought).await;
