@@ -1,6 +1,6 @@
 //! Where a piece of work belongs among all that was done for one request, here and elsewhere: W3C Trace Context.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 /// Longest `tracestate` that is passed on, bytes; the standard asks for no more.
@@ -111,17 +111,6 @@ pub struct TraceText(u128);
 impl fmt::Display for TraceText {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:032x}", self.0)
-    }
-}
-
-impl TraceText {
-    /// As text of its own.
-    #[must_use]
-    pub fn text(self) -> String {
-        let mut text = String::with_capacity(32);
-        // Writing to memory does not fail.
-        let _ = write!(text, "{self}");
-        text
     }
 }
 
