@@ -3,7 +3,8 @@
 //! One request's way: `door` measures its head, reads what it is for (`target`), finds out who asks (`client`, `keys`),
 //! holds it to its quotas (`limits`), fetches the script that it only names (`sources`), and lets it through to the service
 //! (`proxy`) or to a page (`pages`). `app` puts
-//! them together; `config` has every option. It shares nothing with the service but HTTP.
+//! them together; `config` has every option; `meters` counts, for a port that the public does not reach, and `trace` says to
+//! which trace a request belongs. It shares nothing with the service but HTTP.
 
 pub mod app;
 mod asker;
