@@ -111,12 +111,19 @@ STORES := ingress/tests/stores.txt
 OPENAPI := tests/openapi/tools.txt
 # Public schemas that the deployment's files are held to.
 SCHEMAS := tests/deploy/tools.txt
+# Prometheus's programs without its service, which the package would start: only unpacked.
+PROMETHEUS := target/prometheus
+PROMETHEUS_GET = if command -v apt-get >/dev/null; then \
+  { [ -z "$(APT)" ] || apt-get update -qq; } && mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
+  apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .; \
+  else echo "prometheus and promtool are missing: https://prometheus.io/download" >&2; exit 1; fi
 tools-test:
 	@[ -n "$(wildcard /usr/lib/postgresql/*/bin/initdb)" ] || $(call ensure,initdb,postgresql)
 	@$(call packages,$(STORES),target/stores)
 	@$(call packages,$(OPENAPI),target/openapi)
 	@$(call packages,$(SCHEMAS),target/schemas)
 	@$(call ensure,chromium,chromium)
+	@command -v promtool >/dev/null || [ -x $(PROMETHEUS)/usr/bin/promtool ] || { $(PROMETHEUS_GET); }
 
 # As root on a Debian system; elsewhere tests/deploy/with-engine says what is missing.
 tools-deploy:

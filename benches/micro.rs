@@ -172,6 +172,7 @@ fn dispatch(criterion: &mut Criterion) {
                         script: Arc::clone(&script),
                         limits: limits(),
                         client: ClientKey::new("bench"),
+                        trace: None,
                     };
                     let execution = handle.execute(submission).await.unwrap();
                     assert_eq!(execution.outcome, Outcome::Succeeded);

@@ -9,13 +9,17 @@ mod seat;
 use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::domain::{Limits, Timestamp};
-use crate::http::{self, Api};
+use crate::http::{self, Api, HttpMeters};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
-use crate::store::{DurableStore, JobStore, MemoryStore, OpenError, RecentExecutions, StoreError};
+use crate::store::{
+    DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions, StoreError,
+};
+use crate::telemetry::{Telemetry, TelemetryError};
 use actix::{Actor, Addr, SyncArbiter, System};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
+use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seat::Seat;
@@ -31,6 +35,11 @@ use tracing::{info, warn};
 const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
 /// Between accepting the last connection and closing those that idle, once nothing runs any more.
 const CONNECTIONS_CLOSE_WITHIN_SECONDS: u64 = 1;
+/// Connections to the port of metrics, and how long their requests may take to come.
+const METRICS_CONNECTIONS_MAX: usize = 64;
+const METRICS_HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Time for spans that are left when everything else has ended.
+const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
@@ -54,6 +63,17 @@ pub enum ServeError {
         /// Why not.
         cause: io::Error,
     },
+    /// The address of metrics.
+    #[error("--metrics-port: cannot listen on {address}: {cause}")]
+    ListenForMetrics {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// Spans.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// An executor has no sandbox, although one could be raised before.
     #[error("only {ready} of {total} executors came up; the log has the reason")]
     Executors {
@@ -86,9 +106,13 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let scripts = ScriptLibrary::load(&options.scripts_dir)?;
     let proof = prove_walls(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
-    let store = open_store(options, defaults)?;
-    System::new().block_on(async {
-        let board = Board::new(options.executors());
+    let store = MeasuredStore::new(open_store(options, defaults)?);
+    let operations = store.operations();
+    let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
+    let metrics = listen_for_metrics(options)?;
+    let served = System::new().block_on(async {
+        let board = Board::with_telemetry(options.executors(), telemetry.clone());
+        let store: Arc<dyn JobStore> = Arc::new(store);
         let executors = start_executors(options, &proof, &board).await?;
         let recent = Arc::new(RecentExecutions::new(options.recent()));
         let dispatcher = Dispatcher::new(
@@ -103,7 +127,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         let api = {
             let (execute_within, sources) = (options.execute_within(), options.sources());
             let (ceiling, bounds) = (options.ceilings.ceiling(), options.http());
-            let streams = options.streams();
+            let (streams, metrics_apart) = (options.streams(), metrics.is_some());
             move || {
                 let dispatcher = dispatcher.start();
                 store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
@@ -128,6 +152,9 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
                     bounds,
                     streams,
                     started,
+                    meters: HttpMeters::default(),
+                    store: operations,
+                    metrics_apart,
                 })
             }
         };
@@ -135,17 +162,23 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         let server = http_server(options, seat, listener, connections_max)?;
         let server_handle = server.handle();
         let server = actix::spawn(server);
-        let dispatcher = started_there.await.map_err(|_| ServeError::NoWorker)??;
+        let api = started_there.await.map_err(|_| ServeError::NoWorker)??;
+        if let Some(listener) = metrics {
+            actix::spawn(metrics_server(api.clone(), listener)?);
+        }
         info!(
             %address,
             executors = options.executors(),
             startup_ms = started.elapsed().as_millis(),
             "listening on http://{address}"
         );
+        let dispatcher = api.dispatcher.clone();
         run_until_told(&server_handle, &dispatcher, options).await?;
         server.abort();
         Ok(())
-    })
+    });
+    telemetry.close(SPANS_SENT_WITHIN);
+    served
 }
 
 struct Proof {
@@ -252,7 +285,7 @@ fn http_server(
     let server = HttpServer::new(move || {
         App::new()
             .wrap(from_fn(http::close_unread))
-            .wrap(from_fn(http::request_id))
+            .wrap(from_fn(http::observe))
             .configure(|service| {
                 if let Some(api) = seat.take() {
                     service.app_data(api);
@@ -272,6 +305,37 @@ fn http_server(
     .disable_signals()
     .listen(listener)?
     .run();
+    Ok(server)
+}
+
+/// A port of its own for metrics, if it is to have one.
+fn listen_for_metrics(options: &ServeOptions) -> Result<Option<TcpListener>, ServeError> {
+    let Some(address) = options.telemetry.metrics_address() else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).map_err(|cause| ServeError::ListenForMetrics {
+        address: address.to_string(),
+        cause,
+    })?;
+    let address = listener.local_addr()?;
+    info!(%address, "metrics on http://{address}/metrics");
+    Ok(Some(listener))
+}
+
+/// One thread is enough for whoever looks every few seconds. It answers until the process ends.
+fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
+    let app = move || {
+        App::new()
+            .app_data(api.clone())
+            .configure(http::configure_metrics)
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(METRICS_CONNECTIONS_MAX)
+        .client_request_timeout(METRICS_HEAD_WITHIN)
+        .disable_signals()
+        .listen(listener)?
+        .run();
     Ok(server)
 }
 

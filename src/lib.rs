@@ -3,6 +3,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`domain`] | the words of the service as types; knows nobody |
+//! | [`meters`] | counters and histograms that cost a few additions |
+//! | [`telemetry`] | spans, and their way to a collector |
 //! | [`engine`] | what happens inside one job process; the only one that knows rquickjs |
 //! | [`sandbox`] | the walls: zygote, job process, filters, frames |
 //! | [`store`] | memory of jobs |
@@ -24,8 +26,10 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod meters;
 pub mod sandbox;
 pub mod scripts;
 pub mod selftest;
 pub mod sources;
 pub mod store;
+pub mod telemetry;

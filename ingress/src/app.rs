@@ -6,6 +6,7 @@ use crate::config::{ServeOptions, Unfit};
 use crate::door::{self, Door};
 use crate::keys::{self, KeyFileError, KeyRing};
 use crate::limits::{InFlight, Limits};
+use crate::meters::{self, Meters};
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
 use crate::{pages, tasks};
@@ -13,7 +14,7 @@ use actix_cors::Cors;
 use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::{Condition, from_fn};
 use actix_web::rt::{System, net::TcpStream};
-use actix_web::web::Data;
+use actix_web::web::{self, Data};
 use actix_web::{App, HttpServer};
 use governor::clock::DefaultClock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -30,6 +31,10 @@ use tracing::{info, warn};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+
+/// Connections to the port of metrics, and how long their requests may take to come.
+const METRICS_CONNECTIONS_MAX: usize = 64;
+const METRICS_HEAD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why the ingress does not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,14 @@ pub enum ServeError {
         /// Why not.
         cause: io::Error,
     },
+    /// The address of metrics.
+    #[error("--metrics-port: cannot listen on {address}: {cause}")]
+    ListenForMetrics {
+        /// Where.
+        address: String,
+        /// Why not.
+        cause: io::Error,
+    },
     /// The operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -58,11 +71,15 @@ pub enum ServeError {
 
 /// Lets requests through until it is told to stop.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    meters::started();
     System::new().block_on(async {
         let door = Data::new(door(options)?);
         let listener = listen(options)?;
         let address = listener.local_addr()?;
         let server = http_server(options, &door, listener)?;
+        if let Some(server) = metrics_server(options, &door)? {
+            actix_web::rt::spawn(server);
+        }
         let sweeping = tasks::sweep(door.clone());
         let watching = tasks::watch_keys(door.clone(), options.keys_file.clone());
         say_what_stands(options, &door);
@@ -103,6 +120,8 @@ fn door(options: &ServeOptions) -> Result<Door, ServeError> {
         url_bytes: as_usize(options.url_bytes.as_u64()),
         header_bytes: as_usize(options.header_bytes.as_u64()),
         stopping: AtomicBool::new(false),
+        meters: Arc::default(),
+        trace_ratio: options.telemetry.trace_ratio,
     })
 }
 
@@ -157,7 +176,11 @@ fn http_server(
         move || {
             App::new()
                 .app_data(door.clone())
-                .app_data(Upstream::new(Arc::clone(&upstream), Arc::clone(&reached)))
+                .app_data(Upstream::new(
+                    Arc::clone(&upstream),
+                    Arc::clone(&reached),
+                    Arc::clone(&door.meters),
+                ))
                 .wrap(from_fn(door::pass))
                 .wrap(Condition::new(
                     !cors_origins.is_empty(),
@@ -176,11 +199,38 @@ fn http_server(
         // A client that hangs up hangs up on the service.
         .h1_allow_half_closed(false)
         .shutdown_timeout(options.drain_ms.div_ceil(1000))
-        .on_connect(greeter(options))
+        .on_connect(greeter(options, Arc::clone(&door.meters)))
         .disable_signals()
         .listen(listener)?
         .run();
     Ok(server)
+}
+
+/// A port of its own for metrics, if there is to be one. It answers until the process ends.
+fn metrics_server(options: &ServeOptions, door: &Data<Door>) -> Result<Option<Server>, ServeError> {
+    let Some(address) = options.telemetry.metrics_address() else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(address).map_err(|cause| ServeError::ListenForMetrics {
+        address: address.to_string(),
+        cause,
+    })?;
+    let address = listener.local_addr()?;
+    info!(%address, "metrics on http://{address}/metrics");
+    let door = door.clone();
+    let app = move || {
+        App::new()
+            .app_data(door.clone())
+            .route("/metrics", web::get().to(meters::show))
+    };
+    let server = HttpServer::new(app)
+        .workers(1)
+        .max_connections(METRICS_CONNECTIONS_MAX)
+        .client_request_timeout(METRICS_HEAD_WITHIN)
+        .disable_signals()
+        .listen(listener)?
+        .run();
+    Ok(Some(server))
 }
 
 /// Only for the origins that are listed; what a page may read of an answer is what the API says of it.
@@ -212,7 +262,10 @@ fn cors(origins: &[String]) -> Cors {
 }
 
 /// What is done with a connection before it says anything.
-fn greeter(options: &ServeOptions) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
+fn greeter(
+    options: &ServeOptions,
+    meters: Arc<Meters>,
+) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
     let connections = InFlight::default();
     // Behind proxies, many clients come from one address.
     let most = match options.trust() {
@@ -232,6 +285,7 @@ fn greeter(options: &ServeOptions) -> impl Fn(&dyn Any, &mut Extensions) + Send 
                 extensions.insert(visit);
             }
             None => {
+                meters.connections_refused.count();
                 let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
             }
         }

@@ -6,12 +6,14 @@ use crate::client::{Client, Trust};
 use crate::health;
 use crate::keys::{Key, KeyRing, Scope};
 use crate::limits::{Class, Exceeded, InFlight, Limits, Standing, Visit};
+use crate::meters::{Meters, Refused as Refusal};
 use crate::pages;
 use crate::problem::{Code, Problem};
 use crate::proxy::{Introduction, Upstream};
 use crate::request_id;
 use crate::sources::Sources;
 use crate::target::{NoTarget, Target};
+use crate::trace::Trace;
 use crate::unread::{self, SharedPayload};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -28,7 +30,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tracing::{Instrument as _, debug, info_span};
 
 const JSON: &[u8] = b"application/json";
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -56,6 +59,10 @@ pub(crate) struct Door {
     pub header_bytes: usize,
     /// It is being stopped.
     pub stopping: AtomicBool,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+    /// The share of traces beginning here that the service is asked to record.
+    pub trace_ratio: f64,
 }
 
 /// Middleware: lets a request through to where it belongs, or refuses it.
@@ -63,11 +70,29 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let door = door_of(request.request()).clone();
+    let open = door
+        .meters
+        .begin(Target::of(request.method(), request.uri()));
     let id = request_id::take(&mut request);
-    let mut response = match admit(&request) {
-        Ok(admitted) => answer(request, admitted, next).await?,
-        Err(refused) => refused.into_response(request).await,
+    let trace = Trace::of(request.headers(), door.trace_ratio);
+    let trace_id = trace.id.as_str();
+    let span = info_span!("request", id = id.to_str().unwrap_or_default(), trace_id);
+    let answered = async {
+        match admit(&request) {
+            Ok(admitted) => {
+                trace.write(request.headers_mut());
+                answer(request, admitted, next).await
+            }
+            Err(refused) => Ok(refused.into_response(request).await),
+        }
     };
+    let mut response = answered.instrument(span.clone()).await?;
+    span.in_scope(|| {
+        let request = response.request();
+        debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), "answered");
+    });
+    open.end(response.status());
     finish(&id, &mut response);
     Ok(response)
 }
@@ -177,15 +202,16 @@ fn admit(request: &ServiceRequest) -> Result<Admitted, Refused> {
         Some(key) => (
             Asker::Key(key.id()),
             key.requests_max(),
-            door.limits.check_key(key.buckets(), class)?,
+            counted(door, door.limits.check_key(key.buckets(), class))?,
         ),
         None => (
             Asker::Client(client),
             door.requests_per_client,
-            door.limits.check_client(client, class)?,
+            counted(door, door.limits.check_client(client, class))?,
         ),
     };
     let Some(visit) = door.in_flight.enter(asker, requests_max) else {
+        door.meters.refuse(Refusal::in_flight(asker));
         return Err(too_many_open(requests_max, standing));
     };
     Ok(Admitted {
@@ -193,6 +219,14 @@ fn admit(request: &ServiceRequest) -> Result<Admitted, Refused> {
         who: who(asker),
         standing: Some(standing),
         visit: Some(visit),
+    })
+}
+
+/// Counts what a quota refuses.
+fn counted(door: &Door, decision: Result<Standing, Exceeded>) -> Result<Standing, Exceeded> {
+    decision.inspect_err(|exceeded| {
+        let why = Refusal::by_policy(exceeded.standing.policy());
+        door.meters.refuse(why);
     })
 }
 
@@ -250,7 +284,7 @@ fn find_key(
         return Ok(None);
     };
     let refuse = |code, detail: String| {
-        let standing = door.limits.check_client(client, Class::Read)?;
+        let standing = counted(door, door.limits.check_client(client, Class::Read))?;
         Err(Refused {
             problem: Problem::new(code, detail),
             standing: Some(standing),
@@ -351,7 +385,13 @@ async fn pass_on(
     {
         let gathered = upload.gather().await;
         let body = gathered.map_err(|error| upstream.upload_problem(error))?;
-        who.script = sources.of_body(&body).await?;
+        let (began, meters) = (Instant::now(), &door_of(request).meters);
+        let found = sources.of_body(&body).await;
+        if !matches!(found, Ok(None)) {
+            meters.source.observe(began.elapsed());
+            meters.source_ended(found.as_ref().err().map(Problem::code));
+        }
+        who.script = found?;
     }
     upstream.pass(request, upload, &who, visit).await
 }

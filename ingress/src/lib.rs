@@ -3,7 +3,8 @@
 //! One request's way: `door` measures its head, reads what it is for (`target`), finds out who asks (`client`, `keys`),
 //! holds it to its quotas (`limits`), fetches the script that it only names (`sources`), and lets it through to the service
 //! (`proxy`) or to a page (`pages`). `app` puts
-//! them together; `config` has every option. It shares nothing with the service but HTTP.
+//! them together; `config` has every option; `meters` counts, for a port that the public does not reach, and `trace` says to
+//! which trace a request belongs. It shares nothing with the service but HTTP.
 
 pub mod app;
 mod asker;
@@ -14,6 +15,7 @@ pub mod health;
 mod hex;
 pub mod keys;
 mod limits;
+mod meters;
 mod pages;
 mod problem;
 mod proxy;
@@ -21,4 +23,5 @@ mod request_id;
 pub mod sources;
 mod target;
 mod tasks;
+mod trace;
 mod unread;

@@ -115,6 +115,11 @@ impl Problem {
         }
     }
 
+    /// Its name.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     /// Names the field of the body.
     #[must_use]
     pub(crate) fn field(mut self, field: &'static str) -> Self {

@@ -51,9 +51,13 @@ pub(crate) fn watch_keys(door: Data<Door>, path: Option<PathBuf>) -> JoinHandle<
             match keys::load(&path) {
                 Ok(file) => {
                     ring.replace(&file);
+                    door.meters.keys_read.count();
                     info!(keys = ring.len(), "the keys were read again");
                 }
-                Err(cause) => error!(%cause, "the keys that were read before go on to count"),
+                Err(cause) => {
+                    door.meters.keys_unfit.count();
+                    error!(%cause, "the keys that were read before go on to count");
+                }
             }
         }
     })

@@ -4,7 +4,7 @@ pub use crate::sandbox::WallReport;
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
 use crate::domain::{
-    ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Outcome, Script,
+    ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Outcome, Script, TraceContext,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct Submission {
     pub limits: Limits,
     /// Who asks.
     pub client: ClientKey,
+    /// The span of the request; none for jobs that came without one.
+    pub trace: Option<TraceContext>,
 }
 
 /// The service could not take or run the work. Never the script's fault.

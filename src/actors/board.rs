@@ -1,7 +1,9 @@
 //! What the executors and the Dispatcher show of themselves: plain numbers that health and metrics read without asking
 //! an actor, so that they stay fast while every executor spins.
 
+use super::meters::Meters;
 use crate::domain::Outcome;
+use crate::telemetry::Telemetry;
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;
@@ -48,12 +50,22 @@ pub struct Board {
     pub unrecorded: AtomicUsize,
     /// No new work is taken.
     pub draining: AtomicBool,
+    /// How long work waits and runs.
+    pub meters: Meters,
+    /// Where spans go.
+    telemetry: Telemetry,
 }
 
 impl Board {
     /// A board for so many executors.
     #[must_use]
     pub fn new(executors: usize) -> Arc<Self> {
+        Self::with_telemetry(executors, Telemetry::off())
+    }
+
+    /// A board for so many executors, whose spans go there.
+    #[must_use]
+    pub fn with_telemetry(executors: usize, telemetry: Telemetry) -> Arc<Self> {
         Arc::new(Self {
             slots: (0..executors).map(|_| Slot::default()).collect(),
             zygotes_replaced: AtomicU64::new(0),
@@ -70,7 +82,15 @@ impl Board {
             running: AtomicUsize::new(0),
             unrecorded: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            meters: Meters::default(),
+            telemetry,
         })
+    }
+
+    /// Where spans go.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// One more ended so.

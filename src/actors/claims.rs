@@ -40,6 +40,7 @@ impl JobRunner for Claims {
             script: job.script,
             limits: job.limits,
             client: job.client,
+            trace: job.trace,
         };
         let (reply, answer) = oneshot::channel();
         let handed_over = self.0.send(RunClaimed { submission, reply });

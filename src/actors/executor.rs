@@ -5,7 +5,8 @@
 
 use super::board::Board;
 use super::board::BoardPlace;
-use crate::domain::{Execution, JobId, Limits, Outcome, Script};
+use super::spans::Seen;
+use crate::domain::{Execution, JobId, Lane, Limits, Outcome, Script, TraceContext};
 use crate::sandbox::{
     ExecutionHandle, Processors, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
 };
@@ -15,8 +16,9 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 use tokio::sync::oneshot;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 /// What an Executor is to run, owned so that it can cross threads.
 #[derive(Debug, Clone)]
@@ -117,6 +119,17 @@ pub enum ExecutorFailure {
 /// What an Executor answers.
 pub(super) type ExecutorAnswer = Result<Execution, ExecutorFailure>;
 
+/// Whence work comes: what meters and spans say of it before it ran.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Where it waited.
+    pub lane: Lane,
+    /// Since when.
+    pub since: Instant,
+    /// The span of the request that brought it.
+    pub trace: Option<TraceContext>,
+}
+
 /// Run this, and send the execution to `reply`.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -125,6 +138,8 @@ pub struct Execute {
     pub id: JobId,
     /// What to run.
     pub task: Task,
+    /// Whence it comes.
+    pub origin: Origin,
     /// Stops it, and reads its log.
     pub handle: ExecutionHandle,
     /// Where the execution goes. Dropped unanswered, the executor is gone.
@@ -184,7 +199,7 @@ impl<R: Runner> Executor<R> {
         }
     }
 
-    fn execute(&mut self, message: &Execute) -> ExecutorAnswer {
+    fn execute(&mut self, message: &Execute, seen: &Seen) -> ExecutorAnswer {
         if self.runner.is_none() {
             self.bring_up();
         }
@@ -192,7 +207,8 @@ impl<R: Runner> Executor<R> {
         runner
             .run(message.id, &message.task, &message.handle)
             .map_err(|failure| {
-                error!(job = %message.id, error = %failure, "the sandbox failed");
+                let trace_id = seen.trace_text();
+                error!(job = %message.id, %trace_id, error = %failure, "the sandbox failed");
                 ExecutorFailure::NoSandbox
             })
     }
@@ -259,6 +275,10 @@ impl<R: Runner> Executor<R> {
             Ordering::Relaxed,
         );
         board
+            .meters
+            .zygotes_started
+            .add(now.zygotes_started - self.counted.zygotes_started);
+        board
             .executions_crashed
             .fetch_add(now.crashed - self.counted.crashed, Ordering::Relaxed);
         board.executions_killed.fetch_add(
@@ -290,22 +310,30 @@ impl<R: Runner> Handler<Execute> for Executor<R> {
 
     fn handle(&mut self, message: Execute, context: &mut Self::Context) {
         self.show_busy(true);
+        let seen = Seen::begin(&self.board, &message.origin);
         // A panic here would end this thread for good, while the arbiter still claims to be connected.
-        let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message)));
+        let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message, &seen)));
         self.show_busy(false);
         let revive = caught.is_err();
         let answer = caught.unwrap_or(Err(ExecutorFailure::Panicked));
         let crashed = answer
             .as_ref()
             .is_ok_and(|execution| execution.outcome == Outcome::Crashed);
+        let (job, trace_id) = (message.id, seen.trace_text());
         // A network check is meant to die of its try.
         if crashed && matches!(message.task, Task::Script(..)) {
-            warn!(job = %message.id, "a job process crashed");
+            warn!(%job, %trace_id, "a job process crashed");
+        }
+        if let Ok(execution) = &answer {
+            let outcome = execution.outcome.as_str();
+            debug!(%job, %trace_id, outcome, "executed");
+            let place = self.place.as_ref().map(BoardPlace::index);
+            seen.ran(&self.board, &message, execution, place);
         }
         // Whoever waited may be gone.
         let _ = message.reply.send(answer);
         if revive {
-            error!(job = %message.id, "an executor panicked and is brought back");
+            error!(%job, %trace_id, "an executor panicked and is brought back");
             self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
             self.let_go();
             // The arbiter makes a new Executor on this thread.

@@ -8,9 +8,11 @@ use super::board::Board;
 use super::dispatcher::{
     Cancel, CheckNetwork, Dispatcher, Drain, RunNow, StopAll, Submit, WhereIs, Whereabouts,
 };
+use super::meters::Meters;
 use crate::domain::{Job, JobId, JobState, JobTerms, Limits, Timestamp};
 use crate::sandbox::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
+use crate::telemetry::Telemetry;
 use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
 use std::net::IpAddr;
@@ -237,6 +239,24 @@ impl DispatcherHandle {
             queued_background: board.queued_background.load(Ordering::Relaxed),
             process_ids: board.process_ids(),
         }
+    }
+
+    /// When this process started.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        self.0.started_at
+    }
+
+    /// How long work waits and runs.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.0.board.meters
+    }
+
+    /// Where spans go.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        self.0.board.telemetry()
     }
 
     /// Takes no new work and gives what runs `patience` to end; then stops it. Afterwards nothing runs,

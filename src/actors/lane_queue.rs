@@ -57,6 +57,15 @@ impl<T> LaneQueue<T> {
             .collect()
     }
 
+    /// Since when the oldest waits. Inside a client's line the first is the oldest.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let lines = self.clients.values();
+        lines
+            .filter_map(|line| line.front())
+            .map(|one| one.since)
+            .min()
+    }
+
     pub(super) fn remove(&mut self, id: JobId, client: &ClientKey) -> Option<Waiting<T>> {
         let line = self.clients.get_mut(client)?;
         let index = line.iter().position(|one| one.id == id)?;

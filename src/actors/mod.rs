@@ -11,13 +11,16 @@ mod executor;
 mod follow;
 mod handle;
 mod lane_queue;
+mod meters;
 mod queue;
+mod spans;
 #[cfg(test)]
 mod tests;
 
 pub use board::Board;
 pub use claims::Claims;
 pub use dispatcher::{Dispatcher, DispatcherOptions};
-pub use executor::{Execute, Executor, Runner, RunnerFactory, Task, sandboxes};
+pub use executor::{Execute, Executor, Origin, Runner, RunnerFactory, Task, sandboxes};
 pub use handle::{DispatcherHandle, Parts};
+pub use meters::{ByLane, Meters};
 pub use queue::{Queue, QueueBounds};

@@ -168,6 +168,12 @@ impl<T> Queue<T> {
         self.lane(lane).waiting
     }
 
+    /// Since when the job of `lane` waits that has waited longest.
+    #[must_use]
+    pub fn oldest(&self, lane: Lane) -> Option<Instant> {
+        self.lane(lane).oldest()
+    }
+
     fn leave(&mut self, waiting: Option<Waiting<T>>) -> Option<Waiting<T>> {
         let waiting = waiting?;
         self.bytes -= waiting.bytes;
@@ -318,6 +324,18 @@ mod tests {
         assert_eq!(queue.remove(gone).unwrap().item, "gone");
         assert!(queue.remove(gone).is_none());
         assert_eq!(drain(&mut queue), ["stays"]);
+    }
+
+    #[test]
+    fn the_oldest_of_a_lane_is_known_whoever_has_brought_it() {
+        let mut queue = Queue::new(BOUNDS);
+        assert_eq!(queue.oldest(Lane::Background), None);
+        let first = push(&mut queue, Lane::Background, "a", "a1");
+        push(&mut queue, Lane::Background, "b", "b1");
+        let since_first = queue.oldest(Lane::Background).unwrap();
+        queue.remove(first);
+        assert!(queue.oldest(Lane::Background).unwrap() >= since_first);
+        assert_eq!(queue.oldest(Lane::Interactive), None);
     }
 
     #[test]

@@ -4,13 +4,12 @@
 //! each of them two wake-ups, and a switch of context each time.
 
 use super::ServeError;
-use crate::actors::DispatcherHandle;
 use crate::http::Api;
 use actix_web::web::Data;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::oneshot;
 
-type Answer = Result<DispatcherHandle, ServeError>;
+type Answer = Result<Data<Api>, ServeError>;
 type Start = Box<dyn FnOnce() -> Result<Api, ServeError> + Send>;
 
 /// What the first worker starts on its thread, and all of them serve. Clones are the same seat.
@@ -44,8 +43,8 @@ impl Seat {
         };
         let (api, answer) = match start() {
             Ok(api) => {
-                let dispatcher = api.dispatcher.clone();
-                (Some(Data::new(api)), Ok(dispatcher))
+                let api = Data::new(api);
+                (Some(api.clone()), Ok(api))
             }
             Err(failure) => (None, Err(failure)),
         };

@@ -4,7 +4,10 @@
 //! read, and those that depend on each other by [`ServeOptions::check`] before a port is bound.
 
 mod parts;
+mod telemetry;
 mod values;
+
+pub use telemetry::TelemetryArgs;
 
 use crate::sandbox::IsolationLevel;
 use crate::store::Address;
@@ -345,6 +348,9 @@ pub struct ServeOptions {
     /// nobody else can reach this port
     #[arg(long, env = "SANDPIPER_CLIENT_HEADER", value_name = "NAME")]
     pub client_header: Option<HeaderName>,
+    /// What is told of the work.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
     /// How the log is written
     #[arg(
         long,

@@ -2,6 +2,7 @@
 
 use super::{GIB, KIB, MIB};
 use crate::selftest;
+use actix_web::http::Uri;
 use clap::builder::RangedU64ValueParser;
 use std::net::{IpAddr, Ipv4Addr};
 use tracing::level_filters::LevelFilter;
@@ -34,6 +35,23 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     }
     text.parse()
         .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
+}
+
+/// 0 to 1.
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok();
+    ratio
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .ok_or_else(|| "give a share from 0 to 1, as 0.1".to_owned())
+}
+
+/// A URL of HTTP with a host.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    let url = text.parse::<Uri>().ok();
+    let is_http = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
+    url.filter(|url| is_http(url) && url.host().is_some_and(|host| !host.is_empty()))
+        .map(|_| text.to_owned())
+        .ok_or_else(|| "give a URL, as http://127.0.0.1:4318".to_owned())
 }
 
 /// A class of the selftest's scripts.

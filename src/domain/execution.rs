@@ -40,6 +40,27 @@ pub enum Limit {
     OutputBytes,
 }
 
+impl Limit {
+    /// Every limit.
+    pub const ALL: [Self; 4] = [
+        Self::TimeoutMs,
+        Self::MemoryBytes,
+        Self::StackBytes,
+        Self::OutputBytes,
+    ];
+
+    /// Its name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TimeoutMs => "timeoutMs",
+            Self::MemoryBytes => "memoryBytes",
+            Self::StackBytes => "stackBytes",
+            Self::OutputBytes => "outputBytes",
+        }
+    }
+}
+
 impl Outcome {
     /// Every outcome.
     pub const ALL: [Self; 8] = [

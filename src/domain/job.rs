@@ -105,6 +105,20 @@ pub enum Lane {
     Background,
 }
 
+impl Lane {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Interactive, Self::Background];
+
+    /// Its name for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Background => "background",
+        }
+    }
+}
+
 /// Whose job it is: fairness in the queue is between these.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientKey(Arc<str>);

@@ -13,6 +13,7 @@ pub(crate) mod samples;
 mod script;
 mod terms;
 mod timestamp;
+mod trace;
 
 pub use execution::{Execution, Limit, Outcome, ScriptError, Usage, ValueType};
 pub use job::{ClientKey, Job, JobId, JobState, Lane, UnknownJobState};
@@ -23,6 +24,7 @@ pub use log::{LogEntry, LogKind, LogSoFar};
 pub use script::{Global, Script, ScriptDraft, ScriptRefusal, Source};
 pub use terms::{IdempotencyKey, JobTerms, Priority};
 pub use timestamp::Timestamp;
+pub use trace::{TraceContext, TraceText};
 
 /// The JavaScript engine, for `/api`. A test holds it against the lock file.
 pub const ENGINE: &str = "quickjs-ng (rquickjs 0.14.0)";

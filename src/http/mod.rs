@@ -5,9 +5,12 @@
 
 mod body;
 mod client;
+mod exposition;
 mod fields;
 mod form;
 mod members;
+mod meters;
+mod observe;
 mod openapi;
 mod prefer;
 mod problem;
@@ -16,18 +19,21 @@ mod request_id;
 mod routes;
 mod streams;
 mod submission;
+mod trace;
 mod unread;
 mod view;
 
+pub use meters::HttpMeters;
+pub use observe::observe;
 pub use openapi::document as openapi;
-pub use request_id::tag as request_id;
-pub use routes::configure;
+pub use routes::{configure, configure_metrics};
 pub use streams::Streams;
 pub use unread::close as close_unread;
 pub use view::execution_json;
 
 use crate::actors::DispatcherHandle;
 use crate::domain::{Ceiling, Limits};
+use crate::meters::Operations;
 use crate::scripts::ScriptLibrary;
 use crate::sources::SourceFolder;
 use actix_web::http::header::HeaderName;
@@ -71,4 +77,10 @@ pub struct Api {
     pub streams: Arc<Streams>,
     /// When the service started.
     pub started: Instant,
+    /// What was asked for, and how long it took.
+    pub meters: HttpMeters,
+    /// What the store was asked for, and how long it took.
+    pub store: Arc<Operations>,
+    /// `/metrics` stands on a port of its own.
+    pub metrics_apart: bool,
 }

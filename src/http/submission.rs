@@ -6,6 +6,7 @@ use super::client::client_of;
 use super::fields::Fields;
 use super::form;
 use super::problem::{Code, Problem};
+use super::trace;
 use crate::actors::answers::Submission;
 use crate::domain::{IdempotencyKey, JobId, JobTerms, Limits, Priority, Script, ScriptDraft};
 use crate::sources::SourceError;
@@ -109,6 +110,7 @@ async fn read(
         script: Arc::new(script),
         limits,
         client: client_of(api, request),
+        trace: trace::of(request),
     };
     Ok((submission, terms))
 }

@@ -4,18 +4,20 @@
 //! fenced by its attempt, and nobody but the Dispatcher calls what changes a job's state. Knows no actor and no HTTP.
 
 mod durable;
+mod measured;
 mod memory;
 mod recent;
 #[cfg(test)]
 mod tests;
 
 pub use durable::{Address, BackupError, DurableOptions, DurableStore, OpenError, back_up};
+pub use measured::MeasuredStore;
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
 
 use crate::domain::{
     ClientKey, Execution, Job, JobId, JobState, JobTerms, Limits, LogSoFar, Outcome, Script,
-    Timestamp,
+    Timestamp, TraceContext,
 };
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
@@ -36,6 +38,8 @@ pub struct NewJob {
     pub limits: Limits,
     /// Whose it is.
     pub client: ClientKey,
+    /// The span of the request that brought it. A durable store keeps it with the job; it is no part of what was asked for.
+    pub trace: Option<TraceContext>,
     /// When, how urgently, and by which key.
     pub terms: JobTerms,
 }
@@ -175,6 +179,8 @@ pub struct ClaimedJob {
     pub limits: Limits,
     /// Whose it is.
     pub client: ClientKey,
+    /// The span of the request that brought it.
+    pub trace: Option<TraceContext>,
 }
 
 /// Why a job that was handed out did not run.

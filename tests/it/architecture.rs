@@ -7,17 +7,39 @@ use std::process::Command;
 /// Each part of the house, and what it may name of the others.
 const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("meters", &[]),
+    ("telemetry", &["domain", "meters"]),
     ("engine", &["domain"]),
     ("sandbox", &["domain", "engine"]),
-    ("store", &["domain"]),
-    ("actors", &["domain", "sandbox", "store"]),
+    ("store", &["domain", "meters"]),
+    (
+        "actors",
+        &["domain", "meters", "sandbox", "store", "telemetry"],
+    ),
     ("scripts", &["domain"]),
     ("sources", &[]),
-    ("http", &["actors", "domain", "scripts", "sources"]),
+    (
+        "http",
+        &[
+            "actors",
+            "domain",
+            "meters",
+            "scripts",
+            "sources",
+            "telemetry",
+        ],
+    ),
     (
         "config",
         &[
-            "actors", "domain", "http", "sandbox", "selftest", "sources", "store",
+            "actors",
+            "domain",
+            "http",
+            "sandbox",
+            "selftest",
+            "sources",
+            "store",
+            "telemetry",
         ],
     ),
     ("selftest", &["domain", "http", "sandbox"]),
@@ -28,7 +50,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "actors", "config", "domain", "http", "sandbox", "scripts", "store",
+            "actors",
+            "config",
+            "domain",
+            "http",
+            "sandbox",
+            "scripts",
+            "store",
+            "telemetry",
         ],
     ),
 ];
@@ -44,6 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("dashmap", &["store", "http"]),
     ("riverqueue", &["store"]),
     ("sqlx", &["store"]),
+    ("opentelemetry", &["telemetry"]),
     ("clap", &["config", "main"]),
 ];
 

@@ -25,7 +25,9 @@ mod hostile;
 mod jobs;
 mod limits;
 mod metrics;
+mod observability;
 mod openapi;
+mod otlp;
 mod promises;
 mod queueing;
 mod raw;
@@ -39,6 +41,7 @@ mod stores;
 mod support;
 mod table;
 mod thrown;
+mod traces;
 mod values;
 
 #[test]

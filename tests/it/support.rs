@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 use ureq::Agent;
@@ -22,6 +22,7 @@ pub(crate) struct Service {
     url: String,
     pub(crate) port: u16,
     agent: Agent,
+    log: Arc<Mutex<String>>,
 }
 
 /// What came back.
@@ -90,7 +91,7 @@ impl Service {
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        let port = wait_for_port(log);
+        let (port, log) = wait_for_port(log);
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(ANSWER_WITHIN))
@@ -102,11 +103,17 @@ impl Service {
             url: format!("http://127.0.0.1:{port}"),
             port,
             agent,
+            log,
         }
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -332,23 +339,25 @@ fn answer(mut response: Response<ureq::Body>) -> Answer {
 }
 
 /// Reads the log up to the line that names the port, and goes on emptying it in a thread of its own.
-fn wait_for_port(log: BufReader<std::process::ChildStderr>) -> u16 {
+fn wait_for_port(log: BufReader<std::process::ChildStderr>) -> (u16, Arc<Mutex<String>>) {
     let (sender, receiver) = mpsc::channel();
+    let seen = Arc::<Mutex<String>>::default();
+    let kept = Arc::clone(&seen);
     thread::spawn(move || {
-        let mut seen = String::new();
         for line in log.lines().map_while(Result::ok) {
             if let Some((_, address)) = line.split_once("listening on http://") {
-                let address = address.split(' ').next().unwrap();
+                let address = address.split([' ', '"']).next().unwrap();
                 let port = address.rsplit(':').next().unwrap().parse().unwrap();
                 let _ = sender.send(Ok(port));
             }
+            let mut seen = seen.lock().unwrap();
             seen.push_str(&line);
             seen.push('\n');
         }
-        let _ = sender.send(Err(seen));
+        let _ = sender.send(Err(seen.lock().unwrap().clone()));
     });
     match receiver.recv_timeout(START_WITHIN) {
-        Ok(Ok(port)) => port,
+        Ok(Ok(port)) => (port, kept),
         Ok(Err(log)) => panic!("the service did not start:\n{log}"),
         Err(_) => panic!("the service did not start in time"),
     }

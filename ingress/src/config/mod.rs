@@ -3,8 +3,10 @@
 //! The only place that reads the environment. What is in an options struct has been checked.
 
 mod sources;
+mod telemetry;
 
 pub use sources::SourceOptions;
+pub use telemetry::TelemetryOptions;
 
 use crate::client::Trust;
 use crate::keys::{NewKey, Scope};
@@ -293,6 +295,10 @@ pub struct ServeOptions {
     /// Where the scripts may come from that requests only point at.
     #[command(flatten)]
     pub sources: SourceOptions,
+
+    /// What is told of requests.
+    #[command(flatten)]
+    pub telemetry: TelemetryOptions,
 
     /// How the log is written, on standard error
     #[arg(long, env = "SANDPIPER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]

@@ -211,8 +211,7 @@ impl<C: Clock + Clone> Limits<C> {
         self.client_read.sweep();
     }
 
-    /// Clients that are remembered in either class.
-    #[cfg(test)]
+    /// Clients that are remembered in either class, near enough.
     pub(crate) fn clients(&self) -> usize {
         self.client_run.limiter.len() + self.client_read.limiter.len()
     }

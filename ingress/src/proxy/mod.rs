@@ -9,6 +9,7 @@ mod upload;
 
 use crate::asker::Asker;
 use crate::limits::Visit;
+use crate::meters::{Meters, UpstreamFailure};
 use crate::problem::{Code, Problem};
 use crate::sources::OnShelf;
 use crate::unread::SharedPayload;
@@ -61,6 +62,7 @@ pub(crate) struct Upstream {
     options: Arc<UpstreamOptions>,
     /// Whether the last request reached it; shared by all threads, so that the log has each change once.
     reached: Arc<AtomicBool>,
+    meters: Arc<Meters>,
 }
 
 /// Who asks, as the service is told.
@@ -86,7 +88,11 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// For one thread; `reached` is all threads' one.
     #[must_use]
-    pub(crate) fn new(options: Arc<UpstreamOptions>, reached: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(
+        options: Arc<UpstreamOptions>,
+        reached: Arc<AtomicBool>,
+        meters: Arc<Meters>,
+    ) -> Self {
         let connector = awc::Connector::new()
             .connector(fn_service(connect::connect))
             .timeout(options.connect_timeout)
@@ -103,6 +109,7 @@ impl Upstream {
             client,
             options,
             reached,
+            meters,
         }
     }
 
@@ -116,6 +123,7 @@ impl Upstream {
     ) -> Result<HttpResponse, Problem> {
         let is_repeatable =
             upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
+        let began = Instant::now();
         let mut sent = self.send(request, who, upload).await;
         if is_repeatable && sent.as_ref().is_err_and(may_be_stale) {
             sent = self.send(request, who, None).await;
@@ -124,11 +132,17 @@ impl Upstream {
         self.note(is_reached);
         match sent {
             Ok(answer) => {
+                self.meters.upstream.observe(began.elapsed());
                 let mut response = self.answer(request.method(), answer, visit);
                 headers::name_script(who, response.headers_mut());
                 Ok(response)
             }
-            Err(error) => Err(self.problem(&error)),
+            Err(error) => {
+                if let Some(why) = failure_of(&error) {
+                    self.meters.upstream_failed(why);
+                }
+                Err(self.problem(&error))
+            }
         }
     }
 
@@ -224,6 +238,8 @@ impl Upstream {
         if self.reached.swap(is_reached, Ordering::Relaxed) == is_reached {
             return;
         }
+        let lost = usize::from(!is_reached);
+        self.meters.upstream_lost.store(lost, Ordering::Relaxed);
         let service = &self.options.authority;
         if is_reached {
             info!(%service, "the service is reached again");
@@ -283,6 +299,16 @@ impl Upstream {
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Why the service did not answer; `None` where it is the client's body that did not come.
+fn failure_of(error: &SendRequestError) -> Option<UpstreamFailure> {
+    match error {
+        SendRequestError::Body(_) => None,
+        SendRequestError::Timeout => Some(UpstreamFailure::Timeout),
+        _ if is_unreachable(error) => Some(UpstreamFailure::Unreachable),
+        _ => Some(UpstreamFailure::Broken),
+    }
 }
 
 /// Nothing was sent: there was no connection.

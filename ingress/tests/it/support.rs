@@ -28,7 +28,11 @@ impl Drop for Tool {
 pub(crate) struct Running {
     child: Child,
     pub(crate) port: u16,
+    log: Log,
 }
+
+/// What a process has logged so far.
+pub(crate) type Log = Arc<Mutex<String>>;
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -46,10 +50,13 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = child.stderr.take().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let log = Log::default();
+        let kept = Arc::clone(&log);
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
-            for line in BufReader::new(log).lines().map_while(Result::ok) {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                kept.lock().unwrap().push_str(&format!("{line}\n"));
                 let address = line.rsplit_once("listening on http://");
                 let port = address.and_then(|(_, rest)| {
                     let end = rest.find([' ', '"']).unwrap_or(rest.len());
@@ -65,7 +72,7 @@ impl Running {
             let _ = child.kill();
             panic!("it did not start: {:?}", child.wait())
         });
-        Self { child, port }
+        Self { child, port, log }
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -157,6 +164,20 @@ pub(crate) fn service(options: &[&str]) -> Running {
         .args(options)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     Running::start(command)
+}
+
+/// The same, and what it logs.
+pub(crate) fn service_with_log(options: &[&str]) -> (Running, Log) {
+    let service = service(options);
+    let log = Arc::clone(&service.log);
+    (service, log)
+}
+
+/// What another port of this machine answers.
+pub(crate) fn get_from(port: u16, target: &str) -> Answer {
+    let mut connection = Connection::to(port);
+    connection.request("GET", target, &[], "");
+    connection.answer_to("GET")
 }
 
 /// A port that nobody listens on.

@@ -22,6 +22,7 @@ impl Handler<RunNow> for Dispatcher {
         let bytes = submission.script.size_bytes();
         let pending = Pending {
             task: Task::Script(submission.script, submission.limits),
+            trace: submission.trace,
             attempt: 0,
             audience: Audience::Caller(reply),
             changes: Changes::default(),
@@ -45,6 +46,7 @@ impl Handler<RunClaimed> for Dispatcher {
         let bytes = submission.script.size_bytes();
         let pending = Pending {
             task: Task::Script(submission.script, submission.limits),
+            trace: submission.trace,
             attempt: 0,
             audience: Audience::Claimant(reply),
             changes: Changes::default(),
@@ -66,6 +68,7 @@ impl Handler<CheckNetwork> for Dispatcher {
     fn handle(&mut self, message: CheckNetwork, context: &mut Self::Context) {
         let pending = Pending {
             task: Task::NetCheck(message.host, message.port, message.limits),
+            trace: None,
             attempt: 0,
             audience: Audience::NetCheck(message.reply),
             changes: Changes::default(),
@@ -89,6 +92,7 @@ impl Handler<Submit> for Dispatcher {
         }
         let bytes = submission.script.size_bytes();
         let Ok(place) = self.queue.reserve(Lane::Background, bytes) else {
+            self.board.meters.queue_full.of(Lane::Background).count();
             let retry_after = self.retry_after(Lane::Background);
             return Box::pin(actix::fut::ready(Err(Refusal::QueueFull { retry_after })));
         };
@@ -98,6 +102,7 @@ impl Handler<Submit> for Dispatcher {
             script: Arc::clone(&submission.script),
             limits: submission.limits,
             client: submission.client.clone(),
+            trace: submission.trace.clone(),
             terms,
         };
         let store = Arc::clone(&self.store);
@@ -114,6 +119,7 @@ impl Handler<Submit> for Dispatcher {
                     Ok(accepted) => {
                         let pending = Pending {
                             task: Task::Script(submission.script, submission.limits),
+                            trace: submission.trace,
                             attempt: 0,
                             audience: Audience::Store,
                             changes: Changes::default(),

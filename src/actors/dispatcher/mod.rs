@@ -14,7 +14,7 @@ pub(super) use messages::{
 
 use super::answers::Refusal;
 use super::board::Board;
-use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure};
+use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Origin};
 use super::queue::{Queue, QueueBounds, Waiting};
 use crate::domain::{ClientKey, JobId, JobState, Lane, Timestamp};
 use crate::sandbox::ExecutionHandle;
@@ -108,6 +108,7 @@ impl Dispatcher {
             return;
         }
         let Ok(place) = self.queue.reserve(lane, bytes) else {
+            self.board.meters.queue_full.of(lane).count();
             let retry_after = self.retry_after(lane);
             refuse(pending.audience, Refusal::QueueFull { retry_after });
             return;
@@ -151,6 +152,8 @@ impl Dispatcher {
         let Waiting {
             id,
             client,
+            lane,
+            since,
             item: mut pending,
             ..
         } = waiting;
@@ -166,6 +169,11 @@ impl Dispatcher {
         let message = Execute {
             id,
             task: pending.task.clone(),
+            origin: Origin {
+                lane,
+                since,
+                trace: pending.trace.clone(),
+            },
             handle: handle.clone(),
             reply,
         };
@@ -235,6 +243,7 @@ impl Dispatcher {
         if let Some(earliest) = Instant::now().checked_sub(self.options.queue_wait_max) {
             for waiting in self.queue.remove_older(Lane::Interactive, earliest) {
                 let waited = waiting.since.elapsed();
+                self.board.meters.queue_wait_exceeded.count();
                 refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
             }
         }
@@ -246,6 +255,9 @@ impl Dispatcher {
             self.send_check_ups(context);
         }
         self.hand_out(context);
+        for lane in Lane::ALL {
+            self.board.meters.show_oldest(lane, self.queue.oldest(lane));
+        }
     }
 
     /// Gives the store back what it handed out and what has waited here since before `earliest`: another node may have

@@ -2,7 +2,7 @@
 
 use crate::actors::answers::{ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach};
 use crate::actors::executor::Task;
-use crate::domain::{ClientKey, Limits};
+use crate::domain::{ClientKey, Limits, TraceContext};
 use crate::sandbox::ExecutionHandle;
 use crate::store::NotRun;
 use tokio::sync::oneshot;
@@ -24,6 +24,8 @@ pub(super) struct Pending {
     pub(super) attempt: u32,
     pub(super) audience: Audience,
     pub(super) changes: Changes,
+    /// The span of the request that brought it.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// The changes of one job in the store, one after the other: a store may take its time, and a start that comes after its

@@ -10,6 +10,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+use tracing::field::display;
 use tracing::{error, warn};
 
 impl Dispatcher {
@@ -83,7 +84,11 @@ impl Dispatcher {
         }
         let limits = limits_of(&pending.task);
         if pending.attempt >= self.options.attempts_max {
-            warn!(job = %id, attempts = pending.attempt, ?failure, "a job is lost");
+            let trace_id = pending
+                .trace
+                .as_ref()
+                .map(|trace| display(trace.trace_text()));
+            warn!(job = %id, trace_id, attempts = pending.attempt, ?failure, "a job is lost");
             self.board.jobs_lost.fetch_add(1, Ordering::Relaxed);
             let error = ScriptError::of_service(
                 "Lost",

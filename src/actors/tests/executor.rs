@@ -2,15 +2,15 @@
 
 use super::super::board::Board;
 use super::super::executor::{
-    CheckUp, Execute, Executor, ExecutorAnswer, ExecutorFailure, RunnerFactory, Task,
+    CheckUp, Execute, Executor, ExecutorAnswer, ExecutorFailure, Origin, RunnerFactory, Task,
 };
 use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
-use crate::domain::{JobId, Outcome, samples};
+use crate::domain::{JobId, Lane, Outcome, samples};
 use crate::sandbox::{ExecutionHandle, SandboxError};
 use actix::{Addr, SyncArbiter};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Executors over what `make` makes; counts how often it was asked.
@@ -52,6 +52,11 @@ impl Rig {
         let execute = Execute {
             id: JobId::generate(),
             task: Task::Script(samples::script(1), samples::limits()),
+            origin: Origin {
+                lane: Lane::Interactive,
+                since: Instant::now(),
+                trace: None,
+            },
             handle: ExecutionHandle::default(),
             reply,
         };

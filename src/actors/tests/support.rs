@@ -305,6 +305,7 @@ pub(super) fn submission() -> Submission {
         script: samples::script(1),
         limits: samples::limits(),
         client: ClientKey::new("test"),
+        trace: None,
     }
 }
 

@@ -14,7 +14,9 @@ mod scripts;
 use super::problem::{Code, Problem};
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{FromRequest, Handler, HttpResponse, HttpResponseBuilder, Responder, Route, guard};
+use actix_web::{
+    FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Responder, Route, guard,
+};
 use serde::Serialize;
 use utoipa::OpenApi;
 
@@ -47,6 +49,49 @@ use utoipa::OpenApi;
 )]
 pub(super) struct Described;
 
+/// Every path, as its label in metrics; the place in this list is the place there.
+pub(super) const PATTERNS: [&str; 17] = [
+    "/api",
+    "/api/health",
+    "/api/health/live",
+    "/api/health/ready",
+    "/api/netcheck",
+    "/api/execute",
+    "/api/jobs",
+    "/api/jobs/{id}",
+    "/api/jobs/{id}/events",
+    "/api/nodes",
+    "/api/openapi.json",
+    "/api/docs",
+    "/api/docs.css",
+    METRICS,
+    "/api/scripts",
+    "/api/scripts/{name}",
+    "other",
+];
+/// The place of whatever has no path here.
+pub(super) const OTHER: RoutePlace = RoutePlace(PATTERNS.len() - 1);
+const METRICS: &str = "/metrics";
+
+/// A place in [`PATTERNS`], told by the resource that a request has reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RoutePlace(usize);
+
+impl RoutePlace {
+    /// Of a request that has been answered.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        request.app_data().copied().unwrap_or(OTHER)
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0
+    }
+
+    pub(super) fn pattern(self) -> &'static str {
+        PATTERNS[self.0]
+    }
+}
+
 /// Adds every route.
 pub fn configure(config: &mut ServiceConfig) {
     config
@@ -71,9 +116,16 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource("/api/openapi.json", "GET, HEAD").get(description::json))
         .service(resource("/api/docs", "GET, HEAD").get(description::page))
         .service(resource("/api/docs.css", "GET, HEAD").get(description::style))
-        .service(resource("/metrics", "GET, HEAD").get(metrics::show))
+        .service(resource(METRICS, "GET, HEAD").get(metrics::show_beside))
         .service(resource("/api/scripts", "GET, HEAD").get(scripts::list))
         .service(resource("/api/scripts/{name}", "GET, HEAD").get(scripts::show))
+        .default_service(web::to(not_found));
+}
+
+/// Adds what stands on a port of its own for metrics.
+pub fn configure_metrics(config: &mut ServiceConfig) {
+    config
+        .service(resource(METRICS, "GET, HEAD").get(metrics::show))
         .default_service(web::to(not_found));
 }
 
@@ -83,7 +135,9 @@ fn resource(path: &str, methods: &'static str) -> Resource {
         web::to(
             move || async move { Err::<HttpResponse, _>(Problem::method_not_allowed(methods)) },
         );
-    Resource(web::resource(path).default_service(others))
+    let place = PATTERNS.iter().position(|pattern| *pattern == path);
+    let place = place.map_or(OTHER, RoutePlace);
+    Resource(web::resource(path).app_data(place).default_service(others))
 }
 
 /// [`actix_web::Resource`] with a method for each verb that is used here. Where there is GET there is HEAD: actix sends

@@ -63,6 +63,7 @@ impl RunScript {
             script: script.map_err(|refusal| refusal.to_string())?,
             limits: Limits::within(&wanted, defaults, ceiling)
                 .map_err(|error| error.to_string())?,
+            trace: None,
         })
     }
 }

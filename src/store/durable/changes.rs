@@ -334,6 +334,7 @@ fn request_of(job: &NewJob) -> Result<String, StoreError> {
     let request = Request {
         script: (*job.script).clone(),
         limits: job.limits,
+        trace: job.trace.clone(),
     };
     Ok(request_to_text(&request)?)
 }

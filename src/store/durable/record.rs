@@ -4,7 +4,7 @@
 
 use crate::domain::{
     Execution, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Script, ScriptError, Timestamp,
-    Usage, ValueType, given_json,
+    TraceContext, Usage, ValueType, given_json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,46 @@ use serde::{Deserialize, Serialize};
 pub(super) struct Request {
     pub(super) script: Script,
     pub(super) limits: Limits,
+    /// Absent in rows of earlier versions, and in those of other clients of River.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "stored_trace"
+    )]
+    pub(super) trace: Option<TraceContext>,
+}
+
+/// By its two headers.
+mod stored_trace {
+    use super::TraceContext;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::borrow::Cow;
+
+    #[derive(Serialize, Deserialize)]
+    struct Stored<'a> {
+        parent: Cow<'a, str>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        state: Option<Cow<'a, str>>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        trace: &Option<TraceContext>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let stored = trace.as_ref().map(|trace| Stored {
+            parent: trace.to_string().into(),
+            state: trace.state().map(Cow::from),
+        });
+        stored.serialize(serializer)
+    }
+
+    /// What cannot be read is no trace: a job is not lost for it.
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<TraceContext>, D::Error> {
+        let stored = Option::<Stored<'_>>::deserialize(deserializer)?;
+        Ok(stored.and_then(|stored| TraceContext::read(&stored.parent, stored.state.as_deref())))
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -176,10 +216,15 @@ mod tests {
         let request = Request {
             script: (*samples::script(3)).clone(),
             limits: samples::limits(),
+            trace: TraceContext::read(
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                Some("a=1"),
+            ),
         };
         let read = request_from_text(&request_to_text(&request).unwrap()).unwrap();
         assert_eq!(read.script, request.script);
         assert_eq!(read.limits, request.limits);
+        assert_eq!(read.trace, request.trace);
     }
 
     #[test]

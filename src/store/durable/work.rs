@@ -13,6 +13,7 @@ use riverqueue::{BoxError, Job, WorkContext, WorkError, WorkOutcome, Worker, jif
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use tracing::field::display;
 use tracing::{error, warn};
 
 /// River's queue of scripts.
@@ -108,11 +109,13 @@ impl Shared {
         let client = ClientKey::new(&client);
         let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
         let limits = request.limits;
+        let trace = request.trace.clone();
         let claimed = ClaimedJob {
             id,
             script: Arc::new(request.script),
             limits,
             client: client.clone(),
+            trace: request.trace,
         };
         let mut brought = Brought::nothing_of(id, attempt, limits.output_bytes());
         let ran = self.run(runner, claimed, context, &mut brought).await;
@@ -149,7 +152,8 @@ impl Shared {
                 return Worked::unrecorded(Err(NotRun::Failed.into()));
             }
             Err(NotRun::Failed) => {
-                warn!(job = %id, attempt, "a job is lost");
+                let trace_id = trace.as_ref().map(|trace| display(trace.trace_text()));
+                warn!(job = %id, trace_id, attempt, "a job is lost");
                 self.counters.lost.fetch_add(1, Ordering::Relaxed);
                 let error = ScriptError::of_service(
                     "Lost",

@@ -5,7 +5,8 @@ mod memory;
 mod recent;
 
 use super::{
-    Finished, Found, JobStore, MemoryStore, MemoryStoreBounds, NewJob, Settlement, StoreError,
+    Finished, Found, JobStore, MeasuredStore, MemoryStore, MemoryStoreBounds, NewJob, Settlement,
+    StoreError,
 };
 use crate::domain::{ClientKey, Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
 
 /// A new, empty store of each kind, with room for what the contract asks and a [`TTL`] of a minute.
 fn every_store() -> Vec<Arc<dyn JobStore>> {
-    vec![Arc::new(MemoryStore::new(ROOMY))]
+    let measured = MeasuredStore::new(Arc::new(MemoryStore::new(ROOMY)));
+    vec![Arc::new(MemoryStore::new(ROOMY)), Arc::new(measured)]
 }
 
 /// Holds `promise` against every kind of store.
@@ -46,6 +48,7 @@ fn new_job(code_bytes: usize) -> NewJob {
         script: samples::script(code_bytes),
         limits: samples::limits(),
         client: ClientKey::new("test"),
+        trace: None,
         terms: JobTerms::default(),
     }
 }

@@ -1,0 +1,34 @@
+//! Where metrics stand, and how many traces are begun.
+
+use super::address;
+use clap::Args;
+use std::net::{IpAddr, SocketAddr};
+
+/// What is told of requests.
+#[derive(Debug, Clone, Args)]
+pub struct TelemetryOptions {
+    /// Port of `/metrics`, which the public must not reach; without it there is none; 0 takes a free one
+    #[arg(long, env = "SANDPIPER_INGRESS_METRICS_PORT", value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+    /// Address of that port
+    #[arg(long, env = "SANDPIPER_INGRESS_METRICS_HOST", value_name = "HOST", value_parser = address, default_value = "127.0.0.1")]
+    pub metrics_host: IpAddr,
+    /// The share of traces beginning here that the service is asked to record, 0 to 1
+    #[arg(long, env = "SANDPIPER_TRACE_RATIO", value_name = "SHARE", value_parser = ratio, default_value = "1")]
+    pub trace_ratio: f64,
+}
+
+impl TelemetryOptions {
+    /// Where metrics stand, if anywhere.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.metrics_host, self.metrics_port?))
+    }
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok();
+    ratio
+        .filter(|ratio| (0.0..=1.0).contains(ratio))
+        .ok_or_else(|| "give a share from 0 to 1, as 0.1".to_owned())
+}

@@ -1,0 +1,106 @@
+//! Where a request belongs among all that is done for one purpose, here and elsewhere: W3C Trace Context. What a client says
+//! of it passes on as it is, if the standard knows it; in the place of anything else a trace begins here.
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
+/// Of a `traceparent`: two digits, and three parts behind dashes.
+const PARENT_BYTES: usize = 55;
+
+/// The trace of a request.
+pub(crate) struct Trace {
+    /// Its id, for the log.
+    pub(crate) id: String,
+    /// What the service is told, where the trace begins here.
+    begun: Option<HeaderValue>,
+}
+
+impl Trace {
+    /// That which the headers name, or a new one; `ratio` is the share of new ones that the service is asked to record.
+    pub(crate) fn of(headers: &HeaderMap, ratio: f64) -> Self {
+        if let Some(id) = trace_of(headers) {
+            return Self {
+                id: id.to_owned(),
+                begun: None,
+            };
+        }
+        // Its last 62 bits are from the kernel.
+        let id = Uuid::now_v7().simple().to_string();
+        let flags = u8::from(fastrand::f64() < ratio);
+        let parent = format!("00-{id}-{:016x}-{flags:02x}", fastrand::u64(1..));
+        let begun = HeaderValue::from_str(&parent).ok();
+        Self { id, begun }
+    }
+
+    /// Tells it to whoever gets these headers next.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
+        if let Some(parent) = self.begun {
+            headers.remove(STATE);
+            headers.insert(PARENT, parent);
+        }
+    }
+}
+
+/// The id of the trace that the headers name.
+fn trace_of(headers: &HeaderMap) -> Option<&str> {
+    let mut parents = headers.get_all(PARENT);
+    let parent = parents.next()?.to_str().ok()?;
+    // Two parents are none.
+    if parents.next().is_some() {
+        return None;
+    }
+    trace_id_of(parent)
+}
+
+fn trace_id_of(parent: &str) -> Option<&str> {
+    let known = parent.get(..PARENT_BYTES)?;
+    let is_longer = parent.len() > PARENT_BYTES;
+    let mut parts = known.split('-');
+    let (version, trace_id) = (parts.next()?, parts.next()?);
+    let (span_id, flags) = (parts.next()?, parts.next()?);
+    let are_hex = [(version, 2), (trace_id, 32), (span_id, 16), (flags, 2)]
+        .into_iter()
+        .all(|(part, digits)| part.len() == digits && part.bytes().all(is_hex));
+    let is_none = |id: &str| id.bytes().all(|digit| digit == b'0');
+    // A later version may have more to say behind what is known.
+    let is_known = match version {
+        "00" => !is_longer,
+        "ff" => false,
+        _ => !is_longer || parent.as_bytes().get(PARENT_BYTES) == Some(&b'-'),
+    };
+    (are_hex && is_known && !is_none(trace_id) && !is_none(span_id)).then_some(trace_id)
+}
+
+fn is_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn what_the_standard_knows_is_passed_on_and_nothing_else() {
+        let trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(trace_id_of(PARENT), trace_id);
+        let later = PARENT.replacen("00", "cc", 1);
+        assert_eq!(trace_id_of(&later), trace_id);
+        assert_eq!(trace_id_of(&format!("{later}-more")), trace_id);
+        for malformed in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473600-f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace_id_of(malformed), None, "{malformed}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What was asked for over HTTP: how often, how it ended, and how long it took until the answer began. Arrays of plain
+//! numbers, made once: every label is of a fixed list, so that no client can make one more.
+
+use super::routes::{PATTERNS, RoutePlace};
+use crate::meters::{Counter, Histogram};
+use actix_web::http::{Method, StatusCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "other",
+];
+/// Those that this service gives, in order; 0 stands for any other.
+const STATUSES: [u16; 27] = [
+    0, 200, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 415, 416, 417,
+    422, 429, 431, 500, 502, 503, 504, 505,
+];
+
+type ByMethod<T> = [T; METHODS.len()];
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct HttpMeters {
+    routes: [RouteMeters; PATTERNS.len()],
+    in_flight: AtomicUsize,
+    abandoned: Counter,
+}
+
+#[derive(Debug, Default)]
+struct RouteMeters {
+    times: ByMethod<Histogram>,
+    ends: ByMethod<[Counter; STATUSES.len()]>,
+}
+
+/// Requests of one route, method and status.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) route: &'static str,
+    pub(super) method: &'static str,
+    pub(super) status: &'static str,
+    pub(super) count: u64,
+}
+
+/// A request that is being answered. Dropped before it ends, its client has gone.
+#[derive(Debug)]
+pub(super) struct Open<'a> {
+    meters: &'a HttpMeters,
+    has_ended: bool,
+}
+
+impl HttpMeters {
+    pub(super) fn begin(&self) -> Open<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Open {
+            meters: self,
+            has_ended: false,
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn abandoned(&self) -> u64 {
+        self.abandoned.get()
+    }
+
+    /// Those that there were.
+    pub(super) fn ended(&self) -> impl Iterator<Item = Ended> {
+        let routes = PATTERNS.into_iter().zip(&self.routes);
+        let by_method = routes.flat_map(|(route, meters)| {
+            let ends = METHODS.into_iter().zip(&meters.ends);
+            ends.map(move |(method, ends)| (route, method, ends))
+        });
+        by_method
+            .flat_map(|(route, method, ends)| {
+                let counts = STATUS_LABELS.into_iter().zip(ends);
+                counts.map(move |(status, count)| Ended {
+                    route,
+                    method,
+                    status,
+                    count: count.get(),
+                })
+            })
+            .filter(|ended| ended.count > 0)
+    }
+
+    /// How long those took that there were: route, method, times.
+    pub(super) fn times(&self) -> impl Iterator<Item = (&'static str, &'static str, &Histogram)> {
+        let routes = PATTERNS.into_iter().zip(&self.routes);
+        routes.flat_map(|(route, meters)| {
+            let methods = METHODS.into_iter().zip(&meters.times).zip(&meters.ends);
+            methods
+                .filter(|(_, ends)| ends.iter().any(|count| count.get() > 0))
+                .map(move |((method, times), _)| (route, method, times))
+        })
+    }
+}
+
+impl Open<'_> {
+    pub(super) fn end(
+        mut self,
+        route: RoutePlace,
+        method: &Method,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        self.has_ended = true;
+        let meters = &self.meters.routes[route.index()];
+        let method = METHODS
+            .iter()
+            .position(|known| *known == method.as_str())
+            .unwrap_or(METHODS.len() - 1);
+        let status = STATUSES.binary_search(&status.as_u16()).unwrap_or_default();
+        meters.ends[method][status].count();
+        meters.times[method].observe(took);
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.meters.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.has_ended {
+            self.meters.abandoned.count();
+        }
+    }
+}
+
+/// [`STATUSES`], as they are written.
+const STATUS_LABELS: [&str; STATUSES.len()] = [
+    "other", "200", "202", "204", "206", "304", "400", "401", "403", "404", "405", "406", "408",
+    "409", "410", "413", "415", "416", "417", "422", "429", "431", "500", "502", "503", "504",
+    "505",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem::Code;
+
+    #[test]
+    fn labels_are_what_they_stand_for_and_in_order() {
+        assert!(STATUSES.is_sorted());
+        for (status, label) in STATUSES.into_iter().zip(STATUS_LABELS).skip(1) {
+            assert_eq!(status.to_string(), label);
+        }
+    }
+
+    #[test]
+    fn every_status_of_a_problem_has_a_label() {
+        for code in Code::ALL {
+            let status = code.status();
+            assert!(STATUSES.contains(&status), "{status}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What is seen of every request: its name, its span, how it ended, and how long that took. The outermost middleware.
+
+use super::Api;
+use super::meters::Open;
+use super::request_id;
+use super::routes::RoutePlace;
+use super::trace;
+use crate::domain::TraceContext;
+use crate::telemetry::{Fact, Span, SpanKind, Telemetry};
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::HeaderValue;
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use std::time::{Instant, SystemTime};
+use tracing::{Instrument as _, debug, info_span};
+
+/// Middleware: names the request, logs it, counts it, and adds the headers that every answer has.
+pub async fn observe<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let Some(api) = request.app_data::<Data<Api>>().cloned() else {
+        unreachable!("every app is built with what its handlers stand on");
+    };
+    let (open, began) = (api.meters.begin(), Instant::now());
+    let telemetry = api.dispatcher.telemetry();
+    let id = request_id::of(request.headers());
+    let (context, parent) = trace::begin(telemetry, request.request());
+    let span = info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        trace_id = %context.trace_text()
+    );
+    let mut response = next.call(request).instrument(span.clone()).await?;
+    span.in_scope(|| {
+        let request = response.request();
+        debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), "answered");
+    });
+    let seen = Seen {
+        open,
+        began,
+        context,
+        parent,
+    };
+    seen.end(telemetry, &response, &id);
+    request_id::finish(id, response.headers_mut());
+    Ok(response)
+}
+
+/// A request on its way.
+struct Seen<'a> {
+    open: Open<'a>,
+    began: Instant,
+    context: TraceContext,
+    parent: Option<TraceContext>,
+}
+
+impl Seen<'_> {
+    fn end<B>(self, telemetry: &Telemetry, response: &ServiceResponse<B>, id: &HeaderValue) {
+        let (request, status) = (response.request(), response.status());
+        let (route, method) = (RoutePlace::of(request), request.method());
+        let took = self.began.elapsed();
+        self.open.end(route, method, status, took);
+        if !telemetry.records(&self.context) {
+            return;
+        }
+        let now = SystemTime::now();
+        let id = id.to_str().unwrap_or_default().to_owned();
+        telemetry.record(Span {
+            context: self.context,
+            parent: self.parent,
+            name: format!("{method} {}", route.pattern()),
+            kind: SpanKind::Server,
+            began: now.checked_sub(took).unwrap_or(now),
+            took,
+            facts: vec![
+                ("http.request.method", Fact::Text(method.to_string())),
+                ("http.route", Fact::Word(route.pattern())),
+                (
+                    "http.response.status_code",
+                    Fact::Number(status.as_u16().into()),
+                ),
+                ("sandpiper.request.id", Fact::Text(id)),
+            ],
+            is_failure: status.is_server_error(),
+        });
+    }
+}

@@ -1,0 +1,41 @@
+//! The span of a request: below the one that its client names in `traceparent`, or the first of a trace.
+
+use crate::domain::TraceContext;
+use crate::telemetry::Telemetry;
+use actix_web::HttpMessage as _;
+use actix_web::HttpRequest;
+use actix_web::http::header::{HeaderMap, HeaderName};
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// What the client's headers say; `None` where they say nothing that the standard knows. Two parents are none.
+pub(super) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all(PARENT);
+    let parent = parents.next()?.to_str().ok()?;
+    if parents.next().is_some() {
+        return None;
+    }
+    let states: Vec<&str> = headers
+        .get_all(STATE)
+        .filter_map(|state| state.to_str().ok())
+        .collect();
+    let state = (!states.is_empty()).then(|| states.join(","));
+    TraceContext::read(parent, state.as_deref())
+}
+
+/// Gives the request a span of its own, by which the rest of the service knows it; and its parent, if there is one.
+pub(super) fn begin(
+    telemetry: &Telemetry,
+    request: &HttpRequest,
+) -> (TraceContext, Option<TraceContext>) {
+    let parent = parent_of(request.headers());
+    let context = telemetry.below(parent.as_ref());
+    request.extensions_mut().insert(context.clone());
+    (context, parent)
+}
+
+/// The span of a request that has one.
+pub(super) fn of(request: &HttpRequest) -> Option<TraceContext> {
+    request.extensions().get().cloned()
+}
