@@ -104,6 +104,10 @@ fn is_shortage(name: Option<&str>, message: &str) -> bool {
     message.starts_with("out of memory")
         // There was no memory for what it wanted to say.
         || message == "Invalid error message"
+        // Or for an error at all: it threw `null`, and a script that caught that asked it for its message.
+        || (name == Some("TypeError")
+            && message.starts_with("cannot read property")
+            && message.ends_with("of null"))
         || name == Some("SyntaxError")
 }
 

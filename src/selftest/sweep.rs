@@ -15,7 +15,7 @@ const MEMORY_BYTES: u64 = Limits::SMALLEST_MEMORY_BYTES;
 /// Ballast grows by this; the last step leaves less than a script needs to begin.
 const STEP_BYTES: u64 = 5_000;
 /// What an empty context takes of the limit stays out of the grid.
-const CONTEXT_BYTES: u64 = 200 << 10;
+const CONTEXT_BYTES: u64 = 100 << 10;
 
 /// Scripts and their results. Each needs some hundred kilobytes.
 const SCRIPTS: &[(&str, u64)] = &[

@@ -10,11 +10,13 @@
 //! 2. *Slabs*: 16 kilobytes of blocks of one size, up to a kilobyte. A slab that is empty again serves any size.
 //! 3. *The C library*, for longer blocks: it merges what is free, and can grow a block in place.
 //!
-//! Each block has eight bytes before it that say how long it is.
+//! How long a block is, a slab says for all of its own. Every other block has a header of eight bytes before it. Which of the
+//! two it is shows in its address: blocks of slabs begin at a multiple of sixteen, the others eight bytes behind one.
 
 use std::ptr::{self, NonNull};
 
-/// Before each block: its class, or [`LARGE`]. Keeps blocks aligned to eight bytes, which is what the engine asks for.
+/// Before each block that is not a slab's: its class, or [`LARGE`]. Keeps blocks aligned to eight bytes, which is what the
+/// engine asks for.
 const HEADER_BYTES: usize = size_of::<u64>();
 /// Blocks grow by this.
 const STEP_BYTES: usize = 16;
@@ -167,6 +169,10 @@ impl Heap {
     /// `block` came from this heap and is still live.
     #[inline]
     pub(super) unsafe fn dealloc(&mut self, block: NonNull<u8>) {
+        if is_of_slab(block) {
+            // SAFETY: as the caller says.
+            return unsafe { self.dealloc_in_slab(block) };
+        }
         // SAFETY: as the caller says, so its header is before it.
         let class = unsafe { header(block) };
         if class == LARGE {
@@ -176,18 +182,18 @@ impl Heap {
         }
         let class = usize::try_from(class).unwrap_or_default() % CLASSES;
         let free: *mut Free = block.as_ptr().cast();
-        if self.is_of_room(block.as_ptr()) {
-            // SAFETY: the block is the room's, at least eight bytes long, and nobody uses it any more.
-            unsafe { free.write(Free(self.free[class])) };
-            self.free[class] = free;
-            return;
-        }
-        // SAFETY: a block that is neither large nor the room's lies in a slab, which begins at a multiple of its length.
+        // SAFETY: the block is the room's, at least eight bytes long, and nobody uses it any more.
+        unsafe { free.write(Free(self.free[class])) };
+        self.free[class] = free;
+    }
+
+    /// # Safety
+    /// `block` is a slab's, and still live.
+    unsafe fn dealloc_in_slab(&mut self, block: NonNull<u8>) {
+        let free: *mut Free = block.as_ptr().cast();
+        // SAFETY: as the caller says; a slab's blocks are at least sixteen bytes long.
         unsafe {
-            let slab: *mut Slab = block
-                .as_ptr()
-                .map_addr(|address| address & !(SLAB_BYTES - 1))
-                .cast();
+            let slab = slab_of(block);
             let was_full = (*slab).free.is_null() && !has_fresh(slab);
             free.write(Free((*slab).free));
             (*slab).free = free;
@@ -210,14 +216,17 @@ impl Heap {
     /// `block` came from this heap and is still live.
     pub(super) unsafe fn realloc(&mut self, block: NonNull<u8>, size: usize) -> *mut u8 {
         // SAFETY: as the caller says.
-        let (is_large, had) = unsafe { (header(block) == LARGE, usable_size(block)) };
+        let (had, is_large) = unsafe {
+            let is_large = !is_of_slab(block) && header(block) == LARGE;
+            (usable_size(block), is_large)
+        };
         if is_large && size > ROOM_BYTES_MAX {
             // SAFETY: a large block is the C library's, and begins with the header.
             let start = unsafe { block.as_ptr().sub(HEADER_BYTES) };
             // SAFETY: as above; when realloc answers null the old block stays.
             return large(unsafe { libc::realloc(start.cast(), with_header(size)) });
         }
-        if !is_large && class_of(size) == class_of(had) {
+        if !is_large && size <= had && had - size < STEP_BYTES {
             return block.as_ptr();
         }
         let moved = self.alloc(size);
@@ -232,7 +241,7 @@ impl Heap {
     }
 
     fn alloc_outside(&mut self, size: usize) -> *mut u8 {
-        let class = class_of(size);
+        let class = size.div_ceil(STEP_BYTES).max(1);
         if class > SLAB_CLASS_MAX {
             // SAFETY: malloc takes any size and answers null when it has none.
             return large(unsafe { libc::malloc(with_header(size)) });
@@ -243,7 +252,7 @@ impl Heap {
             if slab.is_null() {
                 // SAFETY: malloc takes any size. Near the bound on its address space a process may have room in the C
                 // library's heap, and none for more slabs.
-                return large(unsafe { libc::malloc(class * STEP_BYTES) });
+                return large(unsafe { libc::malloc(with_header(size)) });
             }
         }
         // SAFETY: an open slab has a free block or fresh bytes for one.
@@ -252,7 +261,7 @@ impl Heap {
             let block = if free.is_null() {
                 let fresh = (*slab).fresh;
                 (*slab).fresh += class * STEP_BYTES;
-                begin(slab.cast::<u8>().add(fresh), class)
+                slab.cast::<u8>().add(fresh)
             } else {
                 (*slab).free = (*free).0;
                 free.cast()
@@ -345,8 +354,12 @@ impl Heap {
 /// `block` came from a [`Heap`] and is still live.
 #[inline]
 pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
-    // SAFETY: as the caller says, so its header is before it; a large block is the C library's, and begins with the header.
+    // SAFETY: as the caller says, so it lies in a slab or its header is before it; a large block is the C library's, and
+    // begins with the header.
     unsafe {
+        if is_of_slab(block) {
+            return (*slab_of(block)).class * STEP_BYTES;
+        }
         match header(block) {
             LARGE => {
                 libc::malloc_usable_size(block.as_ptr().sub(HEADER_BYTES).cast()) - HEADER_BYTES
@@ -356,14 +369,30 @@ pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
     }
 }
 
+/// Blocks of slabs begin at a multiple of sixteen, others between two.
+#[inline]
+fn is_of_slab(block: NonNull<u8>) -> bool {
+    block.addr().get().is_multiple_of(STEP_BYTES)
+}
+
+/// The slab of a block, which begins at a multiple of its length.
+#[inline]
+fn slab_of(block: NonNull<u8>) -> *mut Slab {
+    block
+        .as_ptr()
+        .map_addr(|address| address & !(SLAB_BYTES - 1))
+        .cast()
+}
+
 /// Bytes that `block` takes, its header among them.
 ///
 /// # Safety
 /// As for [`usable_size`].
 #[inline]
 pub(super) unsafe fn held_bytes(block: NonNull<u8>) -> usize {
+    let header = if is_of_slab(block) { 0 } else { HEADER_BYTES };
     // SAFETY: as the caller says.
-    unsafe { usable_size(block) + HEADER_BYTES }
+    unsafe { usable_size(block) + header }
 }
 
 #[inline]
@@ -388,8 +417,10 @@ unsafe fn begin(start: *mut u8, class: usize) -> *mut u8 {
     }
 }
 
+/// The header of a block.
+///
 /// # Safety
-/// `block` has a header before it.
+/// `block` has one before it.
 #[inline]
 unsafe fn header(block: NonNull<u8>) -> u64 {
     // SAFETY: as the caller says; blocks are aligned to eight bytes.
@@ -523,8 +554,9 @@ mod tests {
             // SAFETY: an empty slab is this heap's.
             slab = unsafe { (*slab).next };
         }
-        assert!(mapped * SLAB_BYTES >= count * 48);
-        for _ in 0..mapped * (SLAB_BYTES / 1024 - 1) {
+        assert!(mapped * SLAB_BYTES >= count * 40);
+        let of_one_slab = (SLAB_BYTES - SLAB_HEAD_BYTES) / 1_008;
+        for _ in 0..mapped * of_one_slab {
             assert!(!heap.alloc(1_000).is_null());
         }
         assert!(heap.empty.is_null(), "all of them are in use, and no more");

@@ -15,6 +15,12 @@ use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
+/// After a refusal the engine may take this much beyond the limit, in small blocks: enough for the error that says so.
+/// Without it the engine throws `null`, and a script that catches it and asks for its message fails of something else.
+const FOR_ERRORS_BYTES: usize = 4096;
+/// The longest of such blocks, bytes.
+const FOR_ERRORS_BLOCK_BYTES: usize = 512;
+
 /// Bytes held, most ever held, and the limit. Shared by the allocator and the host; one thread.
 #[derive(Debug)]
 pub(super) struct MemoryAccount {
@@ -74,11 +80,21 @@ impl MemoryAccount {
         self.current.set(self.current.get().saturating_sub(bytes));
     }
 
+    #[inline]
     fn has_room_for(&self, bytes: usize) -> bool {
         self.current
             .get()
             .checked_add(bytes)
             .is_some_and(|total| total <= self.limit.get())
+            || self.has_room_for_error(bytes)
+    }
+
+    #[cold]
+    fn has_room_for_error(&self, bytes: usize) -> bool {
+        let most = self.limit.get().saturating_add(FOR_ERRORS_BYTES);
+        self.refused.get()
+            && bytes <= FOR_ERRORS_BLOCK_BYTES
+            && self.current.get().saturating_add(bytes) <= most
     }
 
     fn add(&self, bytes: usize) {
@@ -204,6 +220,18 @@ mod tests {
         unsafe { allocator.dealloc(small) };
         assert_eq!(account.current(), 0);
         assert!(account.peak() >= 100);
+    }
+
+    #[test]
+    fn after_a_refusal_there_is_room_for_an_error_and_no_more() {
+        let account = Rc::new(MemoryAccount::without_limit());
+        account.start(1024);
+        let mut allocator = CountingAllocator::new(Rc::clone(&account));
+        assert!(allocator.alloc(2000).is_null());
+        let given = (0..100).filter(|_| !allocator.alloc(500).is_null()).count();
+        assert!((9..=10).contains(&given), "{given}");
+        assert!(allocator.alloc(600).is_null());
+        assert!(account.peak() <= 1024 + FOR_ERRORS_BYTES + 32);
     }
 
     #[test]
