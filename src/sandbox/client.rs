@@ -137,13 +137,12 @@ impl Sandbox {
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
         let limits = work.limits();
         for _ in 0..ZYGOTES_TRIED {
-            let Given { job, at, start } = self.give_to_job_process()?;
+            let Given { job, at, start } = self.give_to_job_process(limits.timeout())?;
             let zygote = &mut self.zygote;
             handle.attach(Some(Arc::clone(&self.waker)));
             let observed = supervise(
                 &job,
                 &limits,
-                self.options.kill_grace,
                 start,
                 handle,
                 &self.waker,
@@ -197,10 +196,13 @@ impl Sandbox {
 
     /// Takes the spare and writes the job to it. Whatever dies before the job process has all of its job has run
     /// nothing of it, so the next one may try.
-    fn give_to_job_process(&mut self) -> Result<Given, SandboxError> {
+    fn give_to_job_process(&mut self, timeout: Duration) -> Result<Given, SandboxError> {
         let mut last_failure = SandboxError::Zygote("no zygote could be kept alive".to_owned());
         for _ in 0..ZYGOTES_TRIED {
-            match self.ensure_zygote().and_then(|()| self.try_to_give()) {
+            match self
+                .ensure_zygote()
+                .and_then(|()| self.try_to_give(timeout))
+            {
                 Ok(given) => return Ok(given),
                 // What is missing stays missing.
                 Err(
@@ -214,7 +216,7 @@ impl Sandbox {
         Err(last_failure)
     }
 
-    fn try_to_give(&mut self) -> Result<Given, SandboxError> {
+    fn try_to_give(&mut self, timeout: Duration) -> Result<Given, SandboxError> {
         let failed = |error: NoHello| SandboxError::Zygote(error.to_string());
         let zygote = self.zygote.as_mut().ok_or_else(|| failed(NoHello::Died))?;
         zygote.ensure_spare();
@@ -229,7 +231,7 @@ impl Sandbox {
                 at,
                 start: Start {
                     given,
-                    taken: Instant::now(),
+                    kill_at: Instant::now() + timeout + self.options.kill_grace,
                     cpu_before,
                 },
             }),

@@ -15,6 +15,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -222,10 +223,20 @@ impl Drop for LiveZygote {
             std::thread::sleep(LOOKED_AT_EVERY);
         }
         let _ = self.process.kill();
-        // Killed, it is gone at once. One that cannot be killed must not hold the executor for ever.
+        // Killed, it is gone at once. One that takes its time, as on a machine that has too much to do, must not hold the
+        // executor, and is reaped all the same.
         let deadline = Instant::now() + ENDED_WITHIN;
-        while !self.has_died() && Instant::now() < deadline {
+        while Instant::now() < deadline {
+            if self.has_died() {
+                return;
+            }
             std::thread::sleep(LOOKED_AT_EVERY);
+        }
+        if let Ok(pid) = i32::try_from(self.process.id()) {
+            let reaper = std::thread::Builder::new().name("reaper".to_owned());
+            let _ = reaper.spawn(move || {
+                let _ = waitpid(Pid::from_raw(pid), None);
+            });
         }
     }
 }

@@ -103,7 +103,7 @@ impl Privilege {
         arguments: [usize; 5],
     ) -> Result<usize, Errno> {
         let [a, b, c, d, e] = arguments;
-        let answer: isize;
+        let answer: i64;
         // SAFETY: the caller says that the call is sound with these arguments. The kernel keeps every register but three,
         // and the one that held the secret is emptied.
         unsafe {
@@ -111,7 +111,7 @@ impl Privilege {
                 "mov r9, [r11]",
                 "syscall",
                 "xor r9d, r9d",
-                inlateout("rax") number as isize => answer,
+                inlateout("rax") number => answer,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
                 out("r9") _, lateout("rcx") _, inlateout("r11") self.page.as_ptr() => _,
                 options(nostack),
@@ -133,7 +133,7 @@ impl Privilege {
         beginning: Beginning,
         argument: *const c_void,
     ) -> Result<Pid, Errno> {
-        let answer: isize;
+        let answer: i64;
         // SAFETY: no memory is shared with the child. It touches nothing of this stack, runs on its own, and never comes
         // back; what it inherits else is what this process has at the moment of the call. Of all that only the parent
         // returns from here, with its registers as the kernel keeps them.
@@ -194,7 +194,7 @@ impl Privilege {
                 close = const libc::SYS_close,
                 exit_group = const libc::SYS_exit_group,
                 broken = const EXIT_BROKEN,
-                inlateout("rax") libc::SYS_clone as isize => answer,
+                inlateout("rax") libc::SYS_clone => answer,
                 in("rdi") libc::SIGCHLD as isize,
                 in("rsi") stack_end,
                 in("rdx") 0_usize, in("r10") 0_usize, in("r8") 0_usize,
@@ -345,9 +345,9 @@ mod tests {
             k,
         };
         let mut program = [
-            instruction((PLACEHOLDER >> 32) as u32),
+            instruction(0x9d5c_02f7),
             instruction(7),
-            instruction(PLACEHOLDER as u32),
+            instruction(0x6e1b_a843),
         ];
         assert_eq!(privilege.fill_in(&mut program), 1);
         // SAFETY: the page lives as long as the process.

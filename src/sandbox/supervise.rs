@@ -60,8 +60,8 @@ pub(super) struct Buffers {
 pub(super) struct Start {
     /// The first byte of the job was on its way: the wall time that is reported counts from here.
     pub(super) given: Instant,
-    /// The job process had all of it: the time until SIGKILL counts from here.
-    pub(super) taken: Instant,
+    /// Then it is killed: its time and the grace count from when the job process had all of its job.
+    pub(super) kill_at: Instant,
     pub(super) cpu_before: Duration,
 }
 
@@ -69,7 +69,6 @@ pub(super) struct Start {
 pub(super) fn supervise(
     job: &JobProcess,
     limits: &Limits,
-    grace: Duration,
     start: Start,
     handle: &ExecutionHandle,
     waker: &Waker,
@@ -80,13 +79,12 @@ pub(super) fn supervise(
     buffers.bytes.resize(READ_BYTES, 0);
     *handle.log() = KeptLog::new(limits);
     let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
-    let deadline = start.taken + limits.timeout() + grace;
     let mut meanwhile = Some(meanwhile);
     let ending = loop {
         if handle.is_cancelled() {
             break Ending::Cancelled;
         }
-        let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+        let Some(left) = start.kill_at.checked_duration_since(Instant::now()) else {
             break Ending::Overran;
         };
         let patience = meanwhile.as_ref().map_or(left, |_| left.min(LONG));
