@@ -28,6 +28,7 @@ mod metrics;
 mod observability;
 mod openapi;
 mod otlp;
+mod processors;
 mod promises;
 mod queueing;
 mod raw;

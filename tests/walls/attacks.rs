@@ -103,14 +103,18 @@ pub(crate) const ALLOWED: &[&str] = &[
 pub(crate) struct Attacker;
 
 impl JobBody for Attacker {
-    type Warm = ();
+    /// A place on the zygote's stack.
+    type Warm = usize;
 
-    fn warm() -> Result<(), String> {
-        Ok(())
+    fn warm() -> Result<usize, String> {
+        Ok(ptr::from_ref(std::hint::black_box(&[0_u8; 64])).addr())
     }
 
-    fn run((): (), job: JobBytes, channel: Channel) -> ! {
+    fn run(on_zygotes_stack: usize, job: JobBytes, channel: Channel) -> ! {
         let attack = std::str::from_utf8(job.texts()).unwrap_or_default();
+        if attack == "a_look_at_the_zygotes_stack" {
+            forgeries::look_at(on_zygotes_stack);
+        }
         if let Some(result) = act(attack, channel) {
             forgeries::done(channel, result);
         }

@@ -35,12 +35,19 @@ pub(crate) const ALL: &[(&str, &str)] = &[
     ("silence", "timed out"),
     ("an_end_without_a_word", "ended by itself with code 3"),
     ("a_segmentation_fault", "killed by signal 11"),
+    ("a_look_at_the_zygotes_stack", "killed by signal 11"),
     // The C library first masks signals, which is forbidden.
     ("an_abort", "forbidden"),
 ];
 
 /// The job's `outputBytes` in these tests.
 const OUTPUT_BYTES: usize = 64 << 10;
+
+/// Reads a byte.
+pub(crate) fn look_at(address: usize) {
+    // SAFETY: there is none, which is the point.
+    let _ = unsafe { std::ptr::with_exposed_provenance::<u8>(address).read_volatile() };
+}
 
 pub(crate) fn act(forgery: &str, channel: Channel) {
     let ending = |outcome: &str, rest: &str| {
