@@ -107,7 +107,8 @@ impl JobBody for Attacker {
     type Warm = usize;
 
     fn warm() -> Result<usize, String> {
-        Ok(ptr::from_ref(std::hint::black_box(&[0_u8; 64])).addr())
+        let place = std::hint::black_box([0_u8; 64]);
+        Ok(std::hint::black_box(&place).as_ptr().addr())
     }
 
     fn run(on_zygotes_stack: usize, job: JobBytes, channel: Channel) -> ! {
