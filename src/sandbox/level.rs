@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// What the walls that stand add up to. There is nothing below [`IsolationLevel::L2`]: the service does not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum IsolationLevel {
-    /// A process an execution, both seccomp filters, rlimits, an unprivileged user. What gVisor allows.
+    /// A process an execution, the seccomp filter, rlimits, an unprivileged user. What gVisor allows.
     L2,
     /// L2 and landlock. What a plain container allows.
     L3,
