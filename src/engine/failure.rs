@@ -86,7 +86,9 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
     };
     let message = read_text(scene, error, PredefinedAtom::Message).unwrap_or_default();
     let name = read_text(scene, error, PredefinedAtom::Name);
-    if out_of_memory(scene) && is_shortage(name.as_deref(), &message) {
+    let is_shortage = is_shortage(name.as_deref(), &message)
+        || (scene.host.memory.was_refused_for_error() && is_of_null(name.as_deref(), &message));
+    if out_of_memory(scene) && is_shortage {
         return Outcome::MemoryExceeded;
     }
     let is_overflow =
@@ -104,11 +106,15 @@ fn is_shortage(name: Option<&str>, message: &str) -> bool {
     message.starts_with("out of memory")
         // There was no memory for what it wanted to say.
         || message == "Invalid error message"
-        // Or for an error at all: it threw `null`, and a script that caught that asked it for its message.
-        || (name == Some("TypeError")
-            && message.starts_with("cannot read property")
-            && message.ends_with("of null"))
         || name == Some("SyntaxError")
+}
+
+/// Where there was no memory for an error, the engine throws `null`. A script that catches it and asks it for its message
+/// fails of this.
+fn is_of_null(name: Option<&str>, message: &str) -> bool {
+    name == Some("TypeError")
+        && message.starts_with("cannot read property")
+        && message.ends_with("of null")
 }
 
 fn out_of_memory(scene: &Scene<'_>) -> bool {

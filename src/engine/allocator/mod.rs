@@ -28,6 +28,7 @@ pub(super) struct MemoryAccount {
     peak: Cell<usize>,
     limit: Cell<usize>,
     refused: Cell<bool>,
+    refused_small: Cell<bool>,
 }
 
 impl MemoryAccount {
@@ -37,6 +38,7 @@ impl MemoryAccount {
             peak: Cell::new(0),
             limit: Cell::new(usize::MAX),
             refused: Cell::new(false),
+            refused_small: Cell::new(false),
         }
     }
 
@@ -60,6 +62,16 @@ impl MemoryAccount {
         self.refused.get()
     }
 
+    /// Whether the last one that was refused was as small as the parts of an error are.
+    pub(super) fn was_refused_for_error(&self) -> bool {
+        self.refused.get() && self.refused_small.get()
+    }
+
+    fn refuse(&self, bytes: usize) {
+        self.refused.set(true);
+        self.refused_small.set(bytes <= FOR_ERRORS_BLOCK_BYTES);
+    }
+
     /// Undoes what an allocation that the host tried on its own account did to the flag.
     pub(super) fn set_refused(&self, refused: bool) {
         self.refused.set(refused);
@@ -68,7 +80,7 @@ impl MemoryAccount {
     /// Charges `bytes` that the host keeps for the script outside the engine's heap. False: the limit forbids it.
     pub(super) fn charge(&self, bytes: usize) -> bool {
         if !self.has_room_for(bytes) {
-            self.refused.set(true);
+            self.refuse(bytes);
             return false;
         }
         self.add(bytes);
@@ -126,9 +138,9 @@ impl CountingAllocator {
     }
 
     #[inline]
-    fn counted(&self, pointer: *mut u8) -> *mut u8 {
+    fn counted(&self, pointer: *mut u8, size: usize) -> *mut u8 {
         let Some(block) = NonNull::new(pointer) else {
-            return self.refuse();
+            return self.refuse(size);
         };
         // SAFETY: the heap has just handed it out.
         self.account.add(unsafe { heap::held_bytes(block) });
@@ -136,8 +148,8 @@ impl CountingAllocator {
     }
 
     #[cold]
-    fn refuse(&self) -> *mut u8 {
-        self.account.refused.set(true);
+    fn refuse(&self, size: usize) -> *mut u8 {
+        self.account.refuse(size);
         ptr::null_mut()
     }
 }
@@ -147,21 +159,19 @@ impl CountingAllocator {
 unsafe impl Allocator for CountingAllocator {
     fn alloc(&mut self, size: usize) -> *mut u8 {
         if !self.account.has_room_for(size) {
-            return self.refuse();
+            return self.refuse(size);
         }
         let block = self.heap().alloc(size);
-        self.counted(block)
+        self.counted(block, size)
     }
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
-        let bytes = count
-            .checked_mul(size)
-            .filter(|bytes| self.account.has_room_for(*bytes));
-        let Some(bytes) = bytes else {
-            return self.refuse();
-        };
+        let bytes = count.saturating_mul(size);
+        if !self.account.has_room_for(bytes) {
+            return self.refuse(bytes);
+        }
         let block = self.heap().calloc(bytes);
-        self.counted(block)
+        self.counted(block, bytes)
     }
 
     unsafe fn dealloc(&mut self, pointer: *mut u8) {
@@ -187,14 +197,14 @@ unsafe impl Allocator for CountingAllocator {
         // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
         let held = unsafe { heap::held_bytes(block) };
         if new_size > held && !self.account.has_room_for(new_size - held) {
-            return self.refuse();
+            return self.refuse(new_size);
         }
         // SAFETY: as above. When the heap answers null the old block stays, and stays counted.
         let moved = unsafe { self.heap().realloc(block, new_size) };
         if !moved.is_null() {
             self.account.discharge(held);
         }
-        self.counted(moved)
+        self.counted(moved, new_size)
     }
 
     unsafe fn usable_size(pointer: *mut u8) -> usize {
