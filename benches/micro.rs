@@ -9,11 +9,11 @@
     clippy::disallowed_methods // its own program
 )]
 
-use actix::{Actor as _, SyncArbiter, System};
+use actix::{Actor as _, System};
 use clap::Parser as _;
 use criterion::{BatchSize, Criterion, Throughput};
 use sandpiper::actors::answers::Submission;
-use sandpiper::actors::{Board, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
+use sandpiper::actors::{Board, Dispatcher, DispatcherHandle, Executors, Parts, sandboxes};
 use sandpiper::config::CommandLine;
 use sandpiper::domain::{
     Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
@@ -190,18 +190,12 @@ fn start_actors() -> DispatcherHandle {
     let options = CommandLine::parse_from(command).serve;
     let board = Board::new(options.executors());
     let factory = sandboxes(options.walls.sandbox());
-    let executors = {
-        let board = Arc::clone(&board);
-        SyncArbiter::start(options.executors(), move || {
-            Executor::new(Arc::clone(&factory), Arc::clone(&board))
-        })
-    };
+    let executors = Executors::start(factory, Arc::clone(&board), None);
     let store = Arc::new(MemoryStore::new(options.memory_store()));
     let recent = Arc::new(RecentExecutions::new(options.recent()));
     let dispatcher = Dispatcher::new(
         options.dispatcher(),
-        executors.clone().recipient(),
-        executors.recipient(),
+        executors,
         Arc::clone(&board),
         store.clone(),
         Arc::clone(&recent),

@@ -6,7 +6,7 @@
 
 mod seat;
 
-use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executor, Parts, sandboxes};
+use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executors, Parts, sandboxes};
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::domain::{Limits, Timestamp};
 use crate::http::{self, Api, HttpMeters};
@@ -16,7 +16,7 @@ use crate::store::{
     DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions, StoreError,
 };
 use crate::telemetry::{Telemetry, TelemetryError};
-use actix::{Actor, Addr, SyncArbiter, System};
+use actix::{Actor, System};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
@@ -117,8 +117,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
         let recent = Arc::new(RecentExecutions::new(options.recent()));
         let dispatcher = Dispatcher::new(
             options.dispatcher(),
-            executors.clone().recipient(),
-            executors.recipient(),
+            executors,
             Arc::clone(&board),
             Arc::clone(&store),
             Arc::clone(&recent),
@@ -216,18 +215,13 @@ async fn start_executors(
     options: &ServeOptions,
     proof: &Proof,
     board: &Arc<Board>,
-) -> Result<Addr<Executor<Sandbox>>, ServeError> {
+) -> Result<Executors, ServeError> {
     // No zygote that comes later may have less than was proved.
     let mut as_proved = options.walls.sandbox();
     as_proved.min_isolation = proof.level;
     let factory = sandboxes(as_proved);
     let processors = options.processors()?;
-    let executors = {
-        let board = Arc::clone(board);
-        SyncArbiter::start(options.executors(), move || {
-            Executor::new(Arc::clone(&factory), Arc::clone(&board)).on(processors.clone())
-        })
-    };
+    let executors = Executors::start(factory, Arc::clone(board), processors);
     wait_for_executors(board).await?;
     Ok(executors)
 }

@@ -1,16 +1,17 @@
 //! An Executor: one thread of the SyncArbiter, one sandbox, one execution at a time.
 //!
-//! It blocks while a job runs, which is what its thread is for. The Dispatcher never has more in flight than there are
-//! Executors, because a SyncArbiter's mailbox has no bound.
+//! It blocks while a job runs, which is what its thread is for. Its work it takes from the [`Tray`]; the SyncArbiter keeps
+//! its thread, and puts a new Executor in the place of one that panicked.
 
 use super::board::Board;
 use super::board::BoardPlace;
 use super::spans::Seen;
+use super::tray::{Errand, Tray};
 use crate::domain::{Execution, JobId, Lane, Limits, Outcome, Script, TraceContext};
 use crate::sandbox::{
     ExecutionHandle, Processors, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
 };
-use actix::{Actor, ActorContext, Handler, Message, SyncContext};
+use actix::{Actor, ActorContext, Handler, Message, Recipient, SyncArbiter, SyncContext};
 use std::fmt;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,7 +61,8 @@ impl Runner for Sandbox {
                 let work = Work::Script {
                     script,
                     limits: *limits,
-                    entropy: entropy()?,
+                    // Children of one zygote inherit the same state of every generator they could have.
+                    entropy: rand::random(),
                 };
                 Self::run(self, id, &work, handle)
             }
@@ -92,12 +94,6 @@ impl Runner for Sandbox {
     }
 }
 
-/// From the kernel: children of one zygote inherit the same state of every generator they could have.
-fn entropy() -> Result<u64, SandboxError> {
-    getrandom::u64()
-        .map_err(|error| SandboxError::Zygote(format!("the kernel gives no randomness: {error}")))
-}
-
 /// Makes a [`Runner`], again and again.
 pub type RunnerFactory<R> = Arc<dyn Fn() -> Result<R, SandboxError> + Send + Sync>;
 
@@ -109,7 +105,7 @@ pub fn sandboxes(options: SandboxOptions) -> RunnerFactory<Sandbox> {
 
 /// Why there is no execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecutorFailure {
+pub(super) enum ExecutorFailure {
     /// The sandbox cannot run anything.
     NoSandbox,
     /// The executor panicked and was brought back.
@@ -121,7 +117,7 @@ pub(super) type ExecutorAnswer = Result<Execution, ExecutorFailure>;
 
 /// Whence work comes: what meters and spans say of it before it ran.
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub(super) struct Origin {
     /// Where it waited.
     pub lane: Lane,
     /// Since when.
@@ -131,9 +127,8 @@ pub struct Origin {
 }
 
 /// Run this, and send the execution to `reply`.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Execute {
+#[derive(Debug)]
+pub(super) struct Execute {
     /// The job it is an execution of.
     pub id: JobId,
     /// What to run.
@@ -146,13 +141,69 @@ pub struct Execute {
     pub reply: oneshot::Sender<ExecutorAnswer>,
 }
 
-/// See whether the zygote still lives; replace it if not. For executors that have nothing to run.
+/// See whether the zygote still lives; replace it if not. For executors that have nothing to run. Tells when it is done.
+#[derive(Debug)]
+pub(super) struct CheckUp(pub(super) oneshot::Sender<()>);
+
+/// Take work from the tray until it is closed. Each Executor says so to whichever is free: itself, or another that has
+/// just begun as well.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct CheckUp;
+struct Serve;
+
+/// All Executors of a service, as its Dispatcher has them. They end when this is dropped.
+#[derive(Debug)]
+pub struct Executors {
+    pub(super) tray: Arc<Tray>,
+    /// As long as somebody has it, the SyncArbiter goes on.
+    _arbiter: Option<Recipient<Serve>>,
+}
+
+impl Executors {
+    /// As many as `board` has places, each on a thread of its own, and if so told on one of `processors`, with all that it
+    /// starts. Each starts its runner on its thread.
+    #[must_use]
+    pub fn start<R: Runner>(
+        factory: RunnerFactory<R>,
+        board: Arc<Board>,
+        processors: Option<Processors>,
+    ) -> Self {
+        let tray = Arc::new(Tray::default());
+        let of_executors = Arc::clone(&tray);
+        let arbiter = SyncArbiter::start(board.executors(), move || Executor {
+            tray: Arc::clone(&of_executors),
+            factory: Arc::clone(&factory),
+            processors: processors.clone(),
+            runner: None,
+            board: Arc::clone(&board),
+            place: None,
+            counted: SandboxCounters::default(),
+        });
+        Self {
+            tray,
+            _arbiter: Some(arbiter.recipient()),
+        }
+    }
+
+    /// Nobody takes anything but a test.
+    #[cfg(test)]
+    pub(super) fn none(tray: Arc<Tray>) -> Self {
+        Self {
+            tray,
+            _arbiter: None,
+        }
+    }
+}
+
+impl Drop for Executors {
+    fn drop(&mut self) {
+        self.tray.close();
+    }
+}
 
 /// See the module.
-pub struct Executor<R: Runner> {
+struct Executor<R: Runner> {
+    tray: Arc<Tray>,
     factory: RunnerFactory<R>,
     processors: Option<Processors>,
     runner: Option<R>,
@@ -171,25 +222,6 @@ impl<R: Runner> fmt::Debug for Executor<R> {
 }
 
 impl<R: Runner> Executor<R> {
-    /// An executor that starts its runner on its own thread, when that has started.
-    #[must_use]
-    pub fn new(factory: RunnerFactory<R>, board: Arc<Board>) -> Self {
-        Self {
-            factory,
-            processors: None,
-            runner: None,
-            board,
-            place: None,
-            counted: SandboxCounters::default(),
-        }
-    }
-
-    /// It stays, with all that it starts, on one of `processors`.
-    #[must_use]
-    pub fn on(self, processors: Option<Processors>) -> Self {
-        Self { processors, ..self }
-    }
-
     fn stay_on_its_processor(&self) {
         let (Some(processors), Some(place)) = (&self.processors, &self.place) else {
             return;
@@ -211,6 +243,40 @@ impl<R: Runner> Executor<R> {
                 error!(job = %message.id, %trace_id, error = %failure, "the sandbox failed");
                 ExecutorFailure::NoSandbox
             })
+    }
+
+    /// Runs it and answers. What can wait until then is left to [`Executor::keep_up`].
+    fn serve(&mut self, message: Execute) -> Survived {
+        self.show_busy(true);
+        let seen = Seen::begin(&self.board, &message.origin);
+        // A panic here would end this thread for good, while the arbiter still claims to be connected.
+        let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message, &seen)));
+        self.show_busy(false);
+        let revive = caught.is_err();
+        let answer = caught.unwrap_or(Err(ExecutorFailure::Panicked));
+        let crashed = answer
+            .as_ref()
+            .is_ok_and(|execution| execution.outcome == Outcome::Crashed);
+        let (job, trace_id) = (message.id, seen.trace_text());
+        // A network check is meant to die of its try.
+        if crashed && matches!(message.task, Task::Script(..)) {
+            warn!(%job, %trace_id, "a job process crashed");
+        }
+        if let Ok(execution) = &answer {
+            let outcome = execution.outcome.as_str();
+            debug!(%job, %trace_id, outcome, "executed");
+            let place = self.place.as_ref().map(BoardPlace::index);
+            seen.ran(&self.board, &message, execution, place);
+        }
+        // Whoever waited may be gone.
+        let _ = message.reply.send(answer);
+        if revive {
+            error!(%job, %trace_id, "an executor panicked and is brought back");
+            self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
+            self.let_go();
+            return Survived::Panicked;
+        }
+        Survived::Well
     }
 
     fn bring_up(&mut self) {
@@ -298,56 +364,40 @@ impl<R: Runner> Executor<R> {
 impl<R: Runner> Actor for Executor<R> {
     type Context = SyncContext<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, context: &mut Self::Context) {
         self.place = self.board.take_place();
         self.stay_on_its_processor();
         self.bring_up();
+        context.address().do_send(Serve);
     }
 }
 
-impl<R: Runner> Handler<Execute> for Executor<R> {
+impl<R: Runner> Handler<Serve> for Executor<R> {
     type Result = ();
 
-    fn handle(&mut self, message: Execute, context: &mut Self::Context) {
-        self.show_busy(true);
-        let seen = Seen::begin(&self.board, &message.origin);
-        // A panic here would end this thread for good, while the arbiter still claims to be connected.
-        let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message, &seen)));
-        self.show_busy(false);
-        let revive = caught.is_err();
-        let answer = caught.unwrap_or(Err(ExecutorFailure::Panicked));
-        let crashed = answer
-            .as_ref()
-            .is_ok_and(|execution| execution.outcome == Outcome::Crashed);
-        let (job, trace_id) = (message.id, seen.trace_text());
-        // A network check is meant to die of its try.
-        if crashed && matches!(message.task, Task::Script(..)) {
-            warn!(%job, %trace_id, "a job process crashed");
+    fn handle(&mut self, _: Serve, context: &mut Self::Context) {
+        while let Some(errand) = self.tray.take() {
+            match errand {
+                Errand::Execute(message) => match self.serve(*message) {
+                    Survived::Well => self.keep_up(R::maintain),
+                    Survived::Panicked => {
+                        // The arbiter makes a new Executor on this thread.
+                        context.stop();
+                        return;
+                    }
+                },
+                Errand::CheckUp(CheckUp(done)) => {
+                    self.keep_up(R::check_up);
+                    // The Dispatcher may be gone.
+                    let _ = done.send(());
+                }
+            }
         }
-        if let Ok(execution) = &answer {
-            let outcome = execution.outcome.as_str();
-            debug!(%job, %trace_id, outcome, "executed");
-            let place = self.place.as_ref().map(BoardPlace::index);
-            seen.ran(&self.board, &message, execution, place);
-        }
-        // Whoever waited may be gone.
-        let _ = message.reply.send(answer);
-        if revive {
-            error!(%job, %trace_id, "an executor panicked and is brought back");
-            self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
-            self.let_go();
-            // The arbiter makes a new Executor on this thread.
-            context.stop();
-            return;
-        }
-        self.keep_up(R::maintain);
     }
 }
 
-impl<R: Runner> Handler<CheckUp> for Executor<R> {
-    type Result = ();
-
-    fn handle(&mut self, _: CheckUp, _: &mut Self::Context) {
-        self.keep_up(R::check_up);
-    }
+/// How an Executor came out of an execution.
+enum Survived {
+    Well,
+    Panicked,
 }

@@ -16,11 +16,12 @@ mod queue;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod tray;
 
 pub use board::Board;
 pub use claims::Claims;
 pub use dispatcher::{Dispatcher, DispatcherOptions};
-pub use executor::{Execute, Executor, Origin, Runner, RunnerFactory, Task, sandboxes};
+pub use executor::{Executors, Runner, RunnerFactory, Task, sandboxes};
 pub use handle::{DispatcherHandle, Parts};
 pub use meters::{ByLane, Meters};
 pub use queue::{Queue, QueueBounds};

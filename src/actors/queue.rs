@@ -18,6 +18,16 @@ pub struct QueueBounds {
     pub interactive_weight: u32,
 }
 
+impl QueueBounds {
+    /// Most jobs in `lane`.
+    pub(super) fn most(&self, lane: Lane) -> usize {
+        match lane {
+            Lane::Interactive => self.interactive_max,
+            Lane::Background => self.background_max,
+        }
+    }
+}
+
 /// The lane is full, or both together are too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
@@ -74,10 +84,7 @@ impl<T> Queue<T> {
 
     /// Takes a place of `bytes` in `lane`, before the job is remembered anywhere.
     pub fn reserve(&mut self, lane: Lane, bytes: usize) -> Result<Place, Full> {
-        let most = match lane {
-            Lane::Interactive => self.bounds.interactive_max,
-            Lane::Background => self.bounds.background_max,
-        };
+        let most = self.bounds.most(lane);
         let bytes_max = match lane {
             Lane::Interactive => self.bounds.bytes_max,
             // A quarter is kept for those that somebody waits for.

@@ -106,13 +106,10 @@ impl Target for Local {
             code: Some(code.to_owned()),
             ..ScriptDraft::default()
         })?;
-        let entropy = getrandom::u64().map_err(|error| {
-            io::Error::other(format!("the kernel gives no randomness: {error}"))
-        })?;
         let work = Work::Script {
             script: &script,
             limits,
-            entropy,
+            entropy: rand::random(),
         };
         let execution = self
             .0

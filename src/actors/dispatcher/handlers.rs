@@ -197,6 +197,9 @@ impl Handler<StopAll> for Dispatcher {
 
     fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
         self.draining = true;
+        for (_, running) in self.take_back(|_| true) {
+            refuse(running.pending.audience, Refusal::Draining);
+        }
         while let Some(waiting) = self.queue.pop_interactive() {
             refuse(waiting.item.audience, Refusal::Draining);
         }

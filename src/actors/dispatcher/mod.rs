@@ -1,7 +1,8 @@
 //! The Dispatcher: admits, orders, hands out, records. The only one who changes a job's state.
 //!
 //! It never blocks and never waits for an Executor: what takes time becomes a future of its own context, and comes back
-//! as a fact. It never has more in flight than there are Executors.
+//! as a fact. It never has more in flight than there are Executors, and while executions are short as many again that lie
+//! ready for them.
 
 mod handlers;
 mod messages;
@@ -14,19 +15,18 @@ pub(super) use messages::{
 
 use super::answers::Refusal;
 use super::board::Board;
-use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Origin};
-use super::queue::{Queue, QueueBounds, Waiting};
+use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin};
+use super::queue::{Full, Queue, QueueBounds, Waiting};
 use crate::domain::{ClientKey, JobId, JobState, Lane, Timestamp};
 use crate::sandbox::ExecutionHandle;
 use crate::store::{JobStore, NotRun, RecentExecutions, Settlement};
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use pending::{Audience, Pending, Running, is_gone, refuse};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use tracing::error;
 
 /// How often waiting jobs are looked over and records swept.
 const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
@@ -35,6 +35,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const MAILBOX_CAPACITY: usize = 4096;
 /// How long a job of a database waits here for an executor before it is given back.
 const AT_HAND_MAX: Duration = Duration::from_secs(1);
+/// While executions take less than this on the mean, the next ones lie ready for the Executors.
+const SHORT: Duration = Duration::from_millis(10);
 /// A job that could not be run is tried again after this long.
 const TRY_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How much a new execution weighs in the running mean of their time.
@@ -59,15 +61,15 @@ pub struct DispatcherOptions {
 #[derive(Debug)]
 pub struct Dispatcher {
     options: DispatcherOptions,
-    executors: Recipient<Execute>,
-    check_ups: Recipient<CheckUp>,
+    executors: Executors,
     board: Arc<Board>,
     store: Arc<dyn JobStore>,
     recent: Arc<RecentExecutions>,
     queue: Queue<Pending>,
     running: HashMap<JobId, Running>,
     resting: HashMap<JobId, (ClientKey, Pending)>,
-    free: usize,
+    /// Given to the Executors and not yet heard of.
+    handed: usize,
     checking_up: usize,
     draining: bool,
     mean_wall: Duration,
@@ -78,18 +80,16 @@ impl Dispatcher {
     #[must_use]
     pub fn new(
         options: DispatcherOptions,
-        executors: Recipient<Execute>,
-        check_ups: Recipient<CheckUp>,
+        executors: Executors,
         board: Arc<Board>,
         store: Arc<dyn JobStore>,
         recent: Arc<RecentExecutions>,
     ) -> Self {
         Self {
             queue: Queue::new(options.queue),
-            free: board.executors(),
+            handed: 0,
             options,
             executors,
-            check_ups,
             board,
             store,
             recent,
@@ -107,7 +107,12 @@ impl Dispatcher {
             refuse(pending.audience, Refusal::Draining);
             return;
         }
-        let Ok(place) = self.queue.reserve(lane, bytes) else {
+        let place = if self.waiting(lane) >= self.options.queue.most(lane) {
+            Err(Full)
+        } else {
+            self.queue.reserve(lane, bytes)
+        };
+        let Ok(place) = place else {
             self.board.meters.queue_full.of(lane).count();
             let retry_after = self.retry_after(lane);
             refuse(pending.audience, Refusal::QueueFull { retry_after });
@@ -118,13 +123,13 @@ impl Dispatcher {
 
     /// When a place in `lane` is likely: what waits there, at the pace of late.
     fn retry_after(&self, lane: Lane) -> Duration {
-        let waiting = u32::try_from(self.queue.waiting(lane)).unwrap_or(u32::MAX);
+        let waiting = u32::try_from(self.waiting(lane)).unwrap_or(u32::MAX);
         let executors = u32::try_from(self.board.executors().max(1)).unwrap_or(1);
         (self.mean_wall * waiting / executors).max(RETRY_AFTER_MIN)
     }
 
     fn hand_out(&mut self, context: &mut Context<Self>) {
-        while self.free > 0 {
+        while self.handed < self.board.executors() {
             // What runs in the background ends in the store, so the store's room is what it waits for.
             let next = if self.draining || !self.store.has_room() {
                 self.queue.pop_interactive()
@@ -134,7 +139,36 @@ impl Dispatcher {
             let Some(waiting) = next else { break };
             self.hand_to_executor(waiting, context);
         }
+        self.lay_ready(context);
         self.show();
+    }
+
+    /// Lays one more ready for each Executor, which would otherwise stand idle until this thread had heard of its last and
+    /// handed it the next. Only of what is gone through fast, and may be taken back.
+    fn lay_ready(&mut self, context: &mut Context<Self>) {
+        if self.mean_wall >= SHORT || self.queue.waiting(Lane::Background) > 0 {
+            return;
+        }
+        while self.ahead() < self.board.executors() {
+            let Some(waiting) = self.queue.pop_interactive() else {
+                return;
+            };
+            self.hand_to_executor(waiting, context);
+        }
+    }
+
+    /// How many lie ready that no Executor has begun, if each has one.
+    fn ahead(&self) -> usize {
+        self.handed.saturating_sub(self.board.executors())
+    }
+
+    /// How many wait in `lane`, those that lie ready among them.
+    fn waiting(&self, lane: Lane) -> usize {
+        let ready = match lane {
+            Lane::Interactive => self.ahead(),
+            Lane::Background => 0,
+        };
+        self.queue.waiting(lane) + ready
     }
 
     fn pop_any(&mut self) -> Option<Waiting<Pending>> {
@@ -166,7 +200,7 @@ impl Dispatcher {
         }
         let handle = ExecutionHandle::default();
         let (reply, answer) = oneshot::channel();
-        let message = Execute {
+        let work = Box::new(Execute {
             id,
             task: pending.task.clone(),
             origin: Origin {
@@ -176,8 +210,8 @@ impl Dispatcher {
             },
             handle: handle.clone(),
             reply,
-        };
-        self.free -= 1;
+        });
+        self.handed += 1;
         self.running.insert(
             id,
             Running {
@@ -186,10 +220,7 @@ impl Dispatcher {
                 handle,
             },
         );
-        // A SyncArbiter's mailbox takes everything; `free` is what bounds it. A failure drops `reply`.
-        if let Err(error) = self.executors.try_send(message) {
-            error!(job = %id, %error, "the executors are gone");
-        }
+        self.executors.tray.lay(work);
         let facts = answer.into_actor(self).map(move |answer, act, context| {
             let answer = answer.unwrap_or(Err(ExecutorFailure::NoSandbox));
             act.execution_finished(id, answer, context);
@@ -203,7 +234,7 @@ impl Dispatcher {
         answer: ExecutorAnswer,
         context: &mut Context<Self>,
     ) {
-        self.free += 1;
+        self.handed -= 1;
         if let Some(running) = self.running.remove(&id) {
             match answer {
                 Ok(execution) => self.record(id, running, execution, context),
@@ -214,6 +245,9 @@ impl Dispatcher {
     }
 
     fn cancel(&mut self, id: JobId, context: &mut Context<Self>) {
+        if !self.take_back(|work| work.id == id).is_empty() {
+            return;
+        }
         if let Some(running) = self.running.get(&id) {
             running.handle.cancel();
             return;
@@ -239,12 +273,33 @@ impl Dispatcher {
         self.show();
     }
 
+    /// What lies ready and `is_unwanted`, as if it had never been handed out: [`Dispatcher::execution_finished`] is told
+    /// that each is gone, and finds nothing of it.
+    fn take_back(&mut self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<(Instant, Running)> {
+        if self.ahead() == 0 {
+            return Vec::new();
+        }
+        let is_ready = |work: &Execute| work.origin.lane == Lane::Interactive && is_unwanted(work);
+        let unwanted = self.executors.tray.take_back(is_ready).into_iter();
+        unwanted
+            .filter_map(|work| Some((work.origin.since, self.running.remove(&work.id)?)))
+            .collect()
+    }
+
     fn look_around(&mut self, context: &mut Context<Self>) {
         if let Some(earliest) = Instant::now().checked_sub(self.options.queue_wait_max) {
-            for waiting in self.queue.remove_older(Lane::Interactive, earliest) {
-                let waited = waiting.since.elapsed();
+            let ready = self.take_back(|work| work.origin.since < earliest);
+            let queued = self.queue.remove_older(Lane::Interactive, earliest);
+            let ready = ready
+                .into_iter()
+                .map(|(since, running)| (since, running.pending));
+            let queued = queued
+                .into_iter()
+                .map(|waiting| (waiting.since, waiting.item));
+            for (since, pending) in ready.chain(queued) {
+                let waited = since.elapsed();
                 self.board.meters.queue_wait_exceeded.count();
-                refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
+                refuse(pending.audience, Refusal::QueueWaitExceeded { waited });
             }
         }
         if let Some(earliest) = Instant::now().checked_sub(AT_HAND_MAX) {
@@ -272,13 +327,18 @@ impl Dispatcher {
         }
     }
 
-    /// As many as there are free Executors, and no more while those are on their way: raising a zygote may take long, and
-    /// a SyncArbiter's mailbox has no bound.
+    /// As many as there are free Executors, and no more while those are on their way: raising a zygote may take long.
     fn send_check_ups(&mut self, context: &mut Context<Self>) {
-        while self.checking_up < self.free {
+        let free = self.board.executors().saturating_sub(self.handed);
+        while self.checking_up < free {
             self.checking_up += 1;
-            let done = self.check_ups.send(CheckUp);
-            context.spawn(done.into_actor(self).map(|_, act, _| act.checking_up -= 1));
+            let (done, is_done) = oneshot::channel();
+            self.executors.tray.ask_for_check_up(CheckUp(done));
+            context.spawn(
+                is_done
+                    .into_actor(self)
+                    .map(|_, act, _| act.checking_up -= 1),
+            );
         }
     }
 
@@ -298,12 +358,13 @@ impl Dispatcher {
         let board = &self.board;
         board
             .queued_interactive
-            .store(self.queue.waiting(Lane::Interactive), Ordering::Relaxed);
+            .store(self.waiting(Lane::Interactive), Ordering::Relaxed);
         board
             .queued_background
-            .store(self.queue.waiting(Lane::Background), Ordering::Relaxed);
+            .store(self.waiting(Lane::Background), Ordering::Relaxed);
         // Whoever sees that nothing runs sees what is still to be recorded of it too.
-        board.running.store(self.running.len(), Ordering::Release);
+        let running = self.running.len().saturating_sub(self.ahead());
+        board.running.store(running, Ordering::Release);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::super::answers::Refusal;
 use super::super::dispatcher::RunNow;
 use super::super::executor::ExecutorFailure;
-use super::support::{PATIENCE, Plan, answer, eventually, soon, submission, succeed};
+use super::support::{House, PATIENCE, Plan, answer, eventually, soon, submission, succeed};
 use super::witness::Witness;
 use crate::actors::dispatcher::{WhereIs, Whereabouts};
 use crate::domain::{JobId, JobState, JobTerms, Outcome, Timestamp};
@@ -219,16 +219,16 @@ async fn a_queued_job_knows_its_place_and_a_running_one_has_none() {
 #[actix::test]
 async fn check_ups_that_take_long_do_not_heap_up() {
     // No executor has taken its place on the board, so none is ready, and all are free.
-    let house = Plan::new(3).build();
-    house.check_ups_end.send_replace(false);
-    let asked = || house.check_ups.load(Ordering::SeqCst);
-    let before = asked();
-    eventually("each executor is looked after", || asked() >= before + 3).await;
+    let mut house = Plan::new(3).build();
+    let asked = async |house: &mut House, count| {
+        while house.check_ups() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon("each executor is looked after", asked(&mut house, 3)).await;
     // Several times of looking around, in which none of them has answered.
-    let more = eventually("more are asked than there are", || asked() > before + 6);
-    let heaped_up = tokio::time::timeout(Duration::from_millis(500), more).await;
-    assert!(heaped_up.is_err(), "{} check-ups wait", asked() - before);
-    let held = asked();
-    house.check_ups_end.send_replace(true);
-    eventually("they go on", || asked() > held).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(house.check_ups(), 3, "check-ups heap up");
+    house.end_check_ups();
+    soon("they go on", asked(&mut house, 3)).await;
 }

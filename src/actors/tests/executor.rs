@@ -2,12 +2,11 @@
 
 use super::super::board::Board;
 use super::super::executor::{
-    CheckUp, Execute, Executor, ExecutorAnswer, ExecutorFailure, Origin, RunnerFactory, Task,
+    CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin, RunnerFactory, Task,
 };
 use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
 use crate::domain::{JobId, Lane, Outcome, samples};
 use crate::sandbox::{ExecutionHandle, SandboxError};
-use actix::{Addr, SyncArbiter};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ use tokio::sync::oneshot;
 /// Executors over what `make` makes; counts how often it was asked.
 struct Rig {
     board: Arc<Board>,
-    executors: Addr<Executor<FakeRunner>>,
+    executors: Executors,
     made: Arc<AtomicUsize>,
 }
 
@@ -34,12 +33,7 @@ impl Rig {
                 make()
             })
         };
-        let executors = {
-            let board = Arc::clone(&board);
-            SyncArbiter::start(executors, move || {
-                Executor::new(Arc::clone(&factory), Arc::clone(&board))
-            })
-        };
+        let executors = Executors::start(factory, Arc::clone(&board), None);
         Self {
             board,
             executors,
@@ -49,7 +43,7 @@ impl Rig {
 
     fn send(&self) -> oneshot::Receiver<ExecutorAnswer> {
         let (reply, answer) = oneshot::channel();
-        let execute = Execute {
+        let execute = Box::new(Execute {
             id: JobId::generate(),
             task: Task::Script(samples::script(1), samples::limits()),
             origin: Origin {
@@ -59,8 +53,8 @@ impl Rig {
             },
             handle: ExecutionHandle::default(),
             reply,
-        };
-        self.executors.try_send(execute).unwrap();
+        });
+        self.executors.tray.lay(execute);
         answer
     }
 
@@ -233,7 +227,9 @@ async fn a_check_up_brings_back_a_sandbox_that_could_not_be_started() {
     eventually("its start has failed", || rig.made() == 1).await;
     assert_eq!(rig.board.executors_ready(), 0);
     works.store(true, Ordering::SeqCst);
-    rig.executors.try_send(CheckUp).unwrap();
+    let (done, is_done) = oneshot::channel();
+    rig.executors.tray.ask_for_check_up(CheckUp(done));
+    soon("it is done", is_done).await.unwrap();
     rig.is_ready(1).await;
 }
 

@@ -3,19 +3,20 @@
 use super::super::answers::Submission;
 use super::super::board::Board;
 use super::super::dispatcher::{Dispatcher, DispatcherOptions};
-use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Runner, Task};
+use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Executors, Runner, Task};
 use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
+use super::super::tray::{Errand, Tray};
 use super::witness::Witness;
 use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};
 use crate::sandbox::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
 use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
-use actix::{Actor, Addr, Context, Handler, Message, ResponseFuture};
+use actix::{Actor, Addr};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// Far more than anything here takes; a wait that gets there is a failure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,48 +121,6 @@ impl Runner for FakeRunner {
     }
 }
 
-/// In the place of the executors: whatever is handed out goes to the test.
-struct Hands {
-    out: mpsc::UnboundedSender<Execute>,
-    check_ups: Arc<AtomicUsize>,
-    check_ups_end: watch::Receiver<bool>,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Ping;
-
-impl Actor for Hands {
-    type Context = Context<Self>;
-}
-
-impl Handler<Execute> for Hands {
-    type Result = ();
-
-    fn handle(&mut self, message: Execute, _: &mut Self::Context) {
-        // Without a test there is nobody to run it, which is an executor that is gone.
-        let _ = self.out.send(message);
-    }
-}
-
-impl Handler<CheckUp> for Hands {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: CheckUp, _: &mut Self::Context) -> Self::Result {
-        self.check_ups.fetch_add(1, Ordering::SeqCst);
-        let mut end = self.check_ups_end.clone();
-        Box::pin(async move {
-            let _ = end.wait_for(|may_end| *may_end).await;
-        })
-    }
-}
-
-impl Handler<Ping> for Hands {
-    type Result = ();
-
-    fn handle(&mut self, _: Ping, _: &mut Self::Context) {}
-}
-
 /// What a [`House`] is built of.
 pub(super) struct Plan {
     pub(super) executors: usize,
@@ -182,15 +141,7 @@ impl Plan {
 
     pub(super) fn build(self) -> House {
         let board = Board::new(self.executors);
-        let (out, handed) = mpsc::unbounded_channel();
-        let check_ups = Arc::new(AtomicUsize::new(0));
-        let (check_ups_end, ends) = watch::channel(true);
-        let hands = Hands {
-            out,
-            check_ups: Arc::clone(&check_ups),
-            check_ups_end: ends,
-        }
-        .start();
+        let tray = Arc::new(Tray::default());
         let recent = Arc::new(RecentExecutions::new(RecentBounds {
             executions_max: 100,
             bytes_max: 1 << 20,
@@ -210,8 +161,7 @@ impl Plan {
         let store: Arc<dyn JobStore> = Arc::clone(&self.store) as _;
         let dispatcher = Dispatcher::new(
             options,
-            hands.clone().recipient(),
-            hands.clone().recipient(),
+            Executors::none(Arc::clone(&tray)),
             Arc::clone(&board),
             Arc::clone(&store),
             Arc::clone(&recent),
@@ -234,10 +184,9 @@ impl Plan {
             dispatcher,
             board,
             store: self.store,
-            check_ups,
-            check_ups_end,
-            hands,
-            handed,
+            tray,
+            check_ups: Vec::new(),
+            handed: VecDeque::new(),
         }
     }
 }
@@ -248,28 +197,57 @@ pub(super) struct House {
     pub(super) dispatcher: Addr<Dispatcher>,
     pub(super) board: Arc<Board>,
     pub(super) store: Arc<Witness>,
-    /// Check-ups that arrived.
-    pub(super) check_ups: Arc<AtomicUsize>,
-    /// False: a check-up takes until it is true.
-    pub(super) check_ups_end: watch::Sender<bool>,
-    hands: Addr<Hands>,
-    handed: mpsc::UnboundedReceiver<Execute>,
+    tray: Arc<Tray>,
+    /// Check-ups that were asked for and have not ended.
+    check_ups: Vec<CheckUp>,
+    handed: VecDeque<Execute>,
 }
 
 impl House {
     /// The next thing that is handed to an executor.
     pub(super) async fn next(&mut self) -> Execute {
-        let next = soon("something is handed out", self.handed.recv()).await;
-        next.expect("the hands live as long as the house")
+        let next = async {
+            loop {
+                self.take_all();
+                if let Some(next) = self.handed.pop_front() {
+                    return next;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon("something is handed out", next).await
     }
 
     /// All that was handed out by now and not taken by [`House::next`].
     pub(super) async fn handed_out(&mut self) -> Vec<Execute> {
-        // Whatever the Dispatcher was sent before this was handled before it, and then by the hands.
+        // Whatever the Dispatcher was sent before this was handled before it.
         let question = crate::actors::dispatcher::WhereIs(JobId::generate());
         self.dispatcher.send(question).await.unwrap();
-        self.hands.send(Ping).await.unwrap();
-        std::iter::from_fn(|| self.handed.try_recv().ok()).collect()
+        self.take_all();
+        self.handed.drain(..).collect()
+    }
+
+    /// Check-ups that were asked for and that have not ended.
+    pub(super) fn check_ups(&mut self) -> usize {
+        self.take_all();
+        self.check_ups.len()
+    }
+
+    /// Ends those.
+    pub(super) fn end_check_ups(&mut self) {
+        for CheckUp(done) in self.check_ups.drain(..) {
+            let _ = done.send(());
+        }
+    }
+
+    /// What an executor would take.
+    fn take_all(&mut self) {
+        while let Some(errand) = self.tray.try_take() {
+            match errand {
+                Errand::Execute(work) => self.handed.push_back(*work),
+                Errand::CheckUp(check_up) => self.check_ups.push(check_up),
+            }
+        }
     }
 
     /// Submits a background job that is accepted.
