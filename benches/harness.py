@@ -49,11 +49,13 @@ def arguments(usage):
 
 
 class Server:
-    """A command in a session of its own, until it is stopped; it and all below it count as one."""
+    """A command in a process group of its own, until it is stopped; it and all below it count as one. Not in a session of its
+    own: where the kernel shares processors among sessions (sched_autogroup_enabled) the generator of load would get its turns
+    late, and that would be taken for the server's latency."""
 
     def __init__(self, *command, port=None, env=None, listening_on=r"listening on http://\S*:(\d+)"):
         self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen([str(part) for part in command], stdout=self.log, stderr=self.log, start_new_session=True,
+        self.process = subprocess.Popen([str(part) for part in command], stdout=self.log, stderr=self.log, process_group=0,
                                         cwd=ROOT, env={**os.environ, **(env or {})})
         self.command, self.port = command, port
         running.append(self)

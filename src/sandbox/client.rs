@@ -1,10 +1,9 @@
 //! The service's side: a sandbox that runs one execution after the other, each in a process of its own.
 
-use super::channel::JobProcess;
 use super::control::ZygotePlan;
 use super::execution_handle::{ExecutionHandle, Waker};
 use super::level::{IsolationLevel, WallReport};
-use super::live_zygote::{LiveZygote, NoHello};
+use super::live_zygote::{JobProcess, LiveZygote, NoHello};
 use super::supervise::{Buffers, Ending, Observed, Start, supervise};
 use super::sys::{self, Reaped};
 use super::verdict::execution;
@@ -14,8 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A spare that did not say hello by then is given up.
-const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// A job process that has not taken its whole job by then is given up.
 const JOB_TAKEN_WITHIN: Duration = Duration::from_secs(2);
 /// A silent execution that was killed within this time is run again.
@@ -138,25 +135,21 @@ impl Sandbox {
         let limits = work.limits();
         for _ in 0..ZYGOTES_TRIED {
             let Given { job, at, start } = self.give_to_job_process(limits.timeout())?;
-            let zygote = &mut self.zygote;
+            let Some(zygote) = &mut self.zygote else {
+                continue;
+            };
             handle.attach(Some(Arc::clone(&self.waker)));
-            let observed = supervise(
-                &job,
-                &limits,
-                start,
-                handle,
-                &self.waker,
-                &mut self.buffers,
-                || zygote.iter_mut().for_each(LiveZygote::ensure_spare),
-            );
+            let (waker, buffers) = (&self.waker, &mut self.buffers);
+            let observed = supervise(&job, zygote, &limits, start, handle, waker, buffers);
             handle.attach(None);
             if matches!(observed.ending, Ending::DiedUnread) {
-                // Nothing of it has run, so it may be tried again.
+                // Nothing of it has run, so it may be tried again. What waits for it sees its line close.
+                drop(job);
                 self.give_zygote_up();
                 continue;
             }
             let expects_death = matches!(work, Work::NetCheck { .. });
-            let reaped = self.settle(job, &observed.ending, expects_death);
+            let reaped = self.settle(&job, &observed.ending, expects_death);
             if !expects_death {
                 if was_killed_at_once(&observed, reaped) {
                     continue;
@@ -220,12 +213,13 @@ impl Sandbox {
         let failed = |error: NoHello| SandboxError::Zygote(error.to_string());
         let zygote = self.zygote.as_mut().ok_or_else(|| failed(NoHello::Died))?;
         zygote.ensure_spare();
-        let job = zygote.take_spare(HELLO_WITHIN).map_err(failed)?;
+        let job = zygote.take_spare().map_err(failed)?;
         zygote.served += 1;
-        // What it took to be forked and filtered is not the script's.
-        let cpu_before = sys::cpu_time_of(job.pid()).unwrap_or_default();
+        // What it took to be born is not the script's, if it had been by now.
+        let born = zygote.pid_of(&job);
+        let cpu_before = born.and_then(sys::cpu_time_of).unwrap_or_default();
         let (at, given) = (Timestamp::now(), Instant::now());
-        match job.send(&self.job_bytes, given + JOB_TAKEN_WITHIN) {
+        match zygote.send(&job, &self.job_bytes, given + JOB_TAKEN_WITHIN) {
             Ok(()) => Ok(Given {
                 job,
                 at,
@@ -235,31 +229,28 @@ impl Sandbox {
                     cpu_before,
                 },
             }),
-            Err(errno) => {
-                // It is dead already, or dies of its closed channel.
-                let _ = job.kill();
-                Err(SandboxError::Zygote(format!(
-                    "its job process did not take its job: {errno}"
-                )))
-            }
+            // The zygote is given up, and with it whatever may be left of its job process.
+            Err(errno) => Err(SandboxError::Zygote(format!(
+                "its job process did not take its job: {errno}"
+            ))),
         }
     }
 
     /// After an execution: counts what happened, and gives the zygote up where its children may know its layout.
-    fn settle(&mut self, job: JobProcess, ending: &Ending, expects_death: bool) -> Option<Reaped> {
+    fn settle(&mut self, job: &JobProcess, ending: &Ending, expects_death: bool) -> Option<Reaped> {
         match ending {
-            Ending::Done(_) => return None,
+            Ending::Done(_) => {
+                self.zygote.iter_mut().for_each(LiveZygote::stop_watching);
+                return None;
+            }
             Ending::Overran => self.counters.killed_at_deadline += 1,
             _ => {}
         }
-        drop(job);
-        let reaped = self.zygote.as_mut().and_then(|zygote| {
-            // A zygote reaps a job process when it has made the next.
-            zygote.ensure_spare();
-            zygote.ask_how_it_ended().ok()
-        });
+        let zygote = self.zygote.as_mut();
+        let reaped = zygote.and_then(|zygote| zygote.ask_how_it_ended(job).ok());
         let unexpected = !matches!(ending, Ending::Overran | Ending::Cancelled) && !expects_death;
-        if unexpected || reaped.is_none() {
+        // A job of which something is left would be the next one's.
+        if unexpected || reaped.is_none() || job.line.has_unread() {
             self.give_zygote_up();
         }
         reaped
@@ -284,7 +275,7 @@ impl Sandbox {
             });
         }
         zygote.ensure_spare();
-        zygote.prove_that_kill_kills(HELLO_WITHIN)?;
+        zygote.prove_that_kill_kills()?;
         self.zygote = Some(zygote);
         Ok(())
     }
@@ -294,7 +285,7 @@ impl Sandbox {
 fn is_crash(ending: &Ending) -> bool {
     matches!(
         ending,
-        Ending::Died | Ending::DiedUnread | Ending::Broke(_) | Ending::ChannelFailed(_)
+        Ending::Died | Ending::DiedUnread | Ending::Broke(_) | Ending::LineFailed(_)
     )
 }
 

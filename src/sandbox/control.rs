@@ -4,6 +4,7 @@
 //! while it is born.
 
 use super::level::{IsolationLevel, WallReport};
+use super::line::{FarEnds, Side};
 use super::privilege::Privilege;
 use super::sys::Reaped;
 use nix::cmsg_space;
@@ -14,15 +15,12 @@ use nix::sys::socket::{
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Longest control message, bytes.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-const ORDER_SPARE: u8 = b's';
 const ORDER_REPORT: u8 = b'r';
-/// What a job process says when it has been born and is about to wait for its job. The kernel tells who says so.
-pub(super) const HELLO: u8 = b'h';
 
 /// Longest word after the handshake, bytes.
 const WORD_BYTES_MAX: usize = 1024;
@@ -46,22 +44,13 @@ pub(super) enum Readiness {
     Failed { wall: String, reason: String },
 }
 
-/// A job process's ends of its channel.
-#[derive(Debug)]
-pub(super) struct FarEnds {
-    /// It reads its job from here.
-    pub(super) job: OwnedFd,
-    /// It writes frames to here.
-    pub(super) frames: OwnedFd,
-}
-
 /// What a zygote is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Fork a job process that serves this channel.
-    Spare(FarEnds),
-    /// Tell how the last job process ended.
-    Report,
+    /// Fork a job process that serves this line.
+    Spare(Side),
+    /// Tell how the job process of this line ended, once it has.
+    Report(Side),
     /// The executor is gone.
     Closed,
 }
@@ -82,12 +71,50 @@ pub(super) fn receive_message<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Re
     serde_json::from_slice(&buffer[..length]).map_err(|_| Errno::EBADMSG)
 }
 
+/// Sends a zygote its plan, and its ends of its lines.
+pub(super) fn send_plan(
+    socket: BorrowedFd<'_>,
+    plan: &ZygotePlan,
+    lines: &[FarEnds; 2],
+) -> Result<(), Errno> {
+    let text = serde_json::to_vec(plan).map_err(|_| Errno::EINVAL)?;
+    let [left, right] = lines;
+    let ends = [&left.job, &left.frames, &right.job, &right.frames];
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(&text)],
+        &[ControlMessage::ScmRights(&ends.map(AsRawFd::as_raw_fd))],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )
+    .map(drop)
+}
+
+/// The zygote's side: its plan, and how its ends of its lines are numbered.
+pub(super) fn receive_plan(socket: BorrowedFd<'_>) -> Result<(ZygotePlan, Vec<RawFd>), Errno> {
+    let mut bytes = vec![0; MESSAGE_BYTES_MAX];
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let mut ancillary = cmsg_space!([RawFd; 4]);
+    let (socket, flags) = (socket.as_raw_fd(), MsgFlags::MSG_CMSG_CLOEXEC);
+    let received = recvmsg::<()>(socket, &mut parts, Some(&mut ancillary), flags)?;
+    let mut ends = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = message {
+            ends.extend(descriptors);
+        }
+    }
+    let length = received.bytes;
+    let plan = serde_json::from_slice(&bytes[..length]).map_err(|_| Errno::EBADMSG)?;
+    Ok((plan, ends))
+}
+
 /// What an executor hears after the handshake: from the zygote, or from a job process that is about to wait.
 #[derive(Debug)]
 pub(super) enum Word {
-    /// A job process has been forked; its pid in this process's own pid namespace.
-    Hello(Pid),
-    /// How the last job process ended.
+    /// A job process has been born and serves this line. Its pid is of this process's own pid namespace: the kernel tells who
+    /// says so.
+    Hello(Side, Pid),
+    /// How a job process ended.
     Report(Reaped),
 }
 
@@ -111,45 +138,50 @@ pub(super) fn next_word(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Word,
     });
     match (&bytes[..length], sender) {
         ([], _) => Err(Errno::EPIPE),
-        ([HELLO], Some(pid)) if pid > 0 => Ok(Word::Hello(Pid::from_raw(pid))),
+        ([name], Some(pid)) if pid > 0 => {
+            let side = side_of(*name).ok_or(Errno::EBADMSG)?;
+            Ok(Word::Hello(side, Pid::from_raw(pid)))
+        }
         (text, _) => serde_json::from_slice(text)
             .map(Word::Report)
             .map_err(|_| Errno::EBADMSG),
     }
 }
 
-/// Asks for a job process that serves these ends.
-pub(super) fn order_spare(socket: BorrowedFd<'_>, ends: &FarEnds) -> Result<(), Errno> {
-    let descriptors = [ends.job.as_raw_fd(), ends.frames.as_raw_fd()];
-    sendmsg::<()>(
-        socket.as_raw_fd(),
-        &[IoSlice::new(&[ORDER_SPARE])],
-        &[ControlMessage::ScmRights(&descriptors)],
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )
-    .map(drop)
+/// Asks for a job process that serves the line of `side`.
+pub(super) fn order_spare(socket: BorrowedFd<'_>, side: Side) -> Result<(), Errno> {
+    order(socket, &[side.descriptors().name])
 }
 
-/// Asks how the last job process ended.
-pub(super) fn order_report(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    send(socket.as_raw_fd(), &[ORDER_REPORT], MsgFlags::MSG_NOSIGNAL).map(drop)
+/// Asks how the job process of `side` ended, once it has.
+pub(super) fn order_report(socket: BorrowedFd<'_>, side: Side) -> Result<(), Errno> {
+    order(socket, &[ORDER_REPORT, side.descriptors().name])
+}
+
+fn order(socket: BorrowedFd<'_>, packet: &[u8]) -> Result<(), Errno> {
+    send(socket.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
 /// The zygote's side: waits for the next order.
 pub(super) fn next_order(privilege: &Privilege) -> Order {
-    let received = loop {
-        match privilege.receive_order() {
-            Ok(Some(received)) => break received,
+    let mut packet = [0; 2];
+    let length = loop {
+        match privilege.receive(&mut packet) {
+            Ok(length) => break length,
             Err(Errno::EINTR) => {}
-            Ok(None) | Err(_) => return Order::Closed,
+            Err(_) => return Order::Closed,
         }
     };
-    match (received.byte, received.descriptors) {
-        (ORDER_SPARE, [Some(job), Some(frames)]) => Order::Spare(FarEnds { job, frames }),
-        (ORDER_REPORT, _) => Order::Report,
+    match &packet[..length] {
+        [name] => side_of(*name).map_or(Order::Closed, Order::Spare),
+        [ORDER_REPORT, name] => side_of(*name).map_or(Order::Closed, Order::Report),
         _ => Order::Closed,
     }
+}
+
+fn side_of(name: u8) -> Option<Side> {
+    let mut both = Side::BOTH.into_iter();
+    both.find(|side| side.descriptors().name == name)
 }
 
 /// The zygote's side, behind its filter: says how it stands, or how its last child ended.

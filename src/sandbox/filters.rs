@@ -5,6 +5,7 @@
 //! is the zygote's alone passes only with the zygote's secret (`privilege`), so a job process may read its job, compute,
 //! write frames and end.
 
+use super::line::Side;
 use super::privilege::{self, PLACEHOLDER, Privilege};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition,
@@ -27,7 +28,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// What only the zygote does: take orders, fork, reap, report; and what a job process does while it is born.
 const ZYGOTE_ALONE: [libc::c_long; 8] = [
-    libc::SYS_recvmsg,
+    libc::SYS_recvfrom,
     libc::SYS_sendto,
     libc::SYS_close,
     libc::SYS_wait4,
@@ -37,16 +38,12 @@ const ZYGOTE_ALONE: [libc::c_long; 8] = [
     libc::SYS_madvise,
 ];
 
-/// Where a call of the zygote's alone has the secret: none of them uses its sixth argument. (`sendto` does, for the length
-/// of an address; without an address the kernel does not look at it.)
+/// Where a call of the zygote's alone has the secret: none of them uses its sixth argument. (`sendto` and `recvfrom` do, for
+/// the length of an address; without an address the kernel does not look at it.)
 const SECRET_ARGUMENT: u8 = 5;
 
 /// What a zygote and its job processes may do. Whoever installs it wipes it then: it holds the secret.
-pub(super) fn zygote(
-    job: RawFd,
-    frames: RawFd,
-    privilege: &Privilege,
-) -> Result<BpfProgram, FilterError> {
+pub(super) fn zygote(privilege: &Privilege) -> Result<BpfProgram, FilterError> {
     let mut rules = memory_and_time()?;
     for call in ZYGOTE_ALONE {
         let mut conditions = vec![(SECRET_ARGUMENT, ArgLen::Qword, Op::Eq, PLACEHOLDER)];
@@ -54,7 +51,7 @@ pub(super) fn zygote(
         rules.entry(call).or_default().push(rule(&conditions)?);
     }
     limit_self(&mut rules)?;
-    read_and_write(&mut rules, job, frames)?;
+    read_and_write(&mut rules)?;
     let mut program = compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)?;
     let (found, expected) = (privilege.fill_in(&mut program), ZYGOTE_ALONE.len());
     if found == expected {
@@ -76,7 +73,7 @@ fn beside_the_secret(call: libc::c_long) -> Vec<(u8, ArgLen, Op, u64)> {
         ],
         // Keeping memory from its children.
         libc::SYS_madvise => vec![(2, ArgLen::Dword, Op::Eq, number(libc::MADV_DONTFORK))],
-        libc::SYS_sendto | libc::SYS_recvmsg => {
+        libc::SYS_sendto | libc::SYS_recvfrom => {
             vec![(0, ArgLen::Dword, Op::Eq, number(libc::STDIN_FILENO))]
         }
         _ => Vec::new(),
@@ -143,14 +140,21 @@ fn limit_self(rules: &mut Rules) -> Result<(), FilterError> {
     Ok(())
 }
 
-/// Reading jobs; writing frames, and to the standard two, which lead nowhere.
-fn read_and_write(rules: &mut Rules, job: RawFd, frames: RawFd) -> Result<(), FilterError> {
-    let writable: Result<Vec<_>, _> = [frames, libc::STDOUT_FILENO, libc::STDERR_FILENO]
-        .map(on_descriptor)
-        .into_iter()
-        .collect();
-    rules.insert(libc::SYS_read, vec![on_descriptor(job)?]);
-    rules.insert(libc::SYS_write, writable?);
+/// Reading jobs; writing frames, and to the standard two, which lead nowhere. A job process has one line, and the numbers
+/// of the other lead nowhere either.
+fn read_and_write(rules: &mut Rules) -> Result<(), FilterError> {
+    let [left, right] = Side::BOTH.map(Side::descriptors);
+    let on = |descriptors: &[RawFd]| -> Result<Vec<_>, FilterError> {
+        descriptors.iter().copied().map(on_descriptor).collect()
+    };
+    rules.insert(libc::SYS_read, on(&[left.job, right.job])?);
+    let writable = [
+        left.frames,
+        right.frames,
+        libc::STDOUT_FILENO,
+        libc::STDERR_FILENO,
+    ];
+    rules.insert(libc::SYS_write, on(&writable)?);
     Ok(())
 }
 

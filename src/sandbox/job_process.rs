@@ -1,13 +1,13 @@
 //! The forked child that runs exactly one execution.
 //!
-//! It is born behind its zygote's filter, without the secret that lets calls of the zygote's pass, tied to its zygote's life
-//! and without the control socket (`privilege`). It lowers its own address space to the job's measure, reads its job, runs,
+//! It is born behind its zygote's filter, without the secret that lets calls of the zygote's pass, tied to its zygote's life,
+//! without the control socket and without the line that is not its own (`privilege`). It lowers its own address space to the job's measure, reads its job, runs,
 //! writes its last frame and waits to be killed. It never returns and runs no destructor.
 
 use super::frames;
+use super::line::Descriptors;
 use super::sys;
 use super::wire::{self, Header, PREFIX_BYTES};
-use super::zygote::{FRAMES, JOB};
 use crate::domain::{LogKind, Outcome, ScriptError, ValueType};
 use crate::engine::{Completion, Output, WarmEngine};
 use nix::errno::Errno;
@@ -50,15 +50,21 @@ impl JobBytes {
     }
 }
 
-/// The job process's end of its channel.
+/// The job process's end of its line.
 #[derive(Debug, Clone, Copy)]
-pub struct Channel(());
+pub struct Channel(&'static Descriptors);
 
 impl Channel {
+    /// Its numbers: jobs are read from the first, frames written to the second. For attackers.
+    #[must_use]
+    pub fn descriptors(self) -> (i32, i32) {
+        (self.0.job, self.0.frames)
+    }
+
     /// Writes all of `bytes`; if nobody reads any more, there is nothing left to do.
     pub fn write_all(self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
-            match sys::write_fd(FRAMES, bytes) {
+            match sys::write_fd(self.0.frames, bytes) {
                 Ok(count) => bytes = &bytes[count..],
                 Err(Errno::EINTR) => {}
                 Err(_) => sys::exit_now(EXIT_ORDERLY),
@@ -71,7 +77,7 @@ impl Channel {
     pub fn wait_to_be_killed(self) -> ! {
         let mut nothing = [0; 64];
         loop {
-            match sys::read_fd(JOB, &mut nothing) {
+            match sys::read_fd(self.0.job, &mut nothing) {
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => sys::exit_now(EXIT_BROKEN),
@@ -81,7 +87,7 @@ impl Channel {
 
     fn fill(self, buffer: &mut [u8], mut filled: usize) {
         while filled < buffer.len() {
-            match sys::read_fd(JOB, &mut buffer[filled..]) {
+            match sys::read_fd(self.0.job, &mut buffer[filled..]) {
                 // A spare that is not needed sees its channel close.
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(count) => filled += count,
@@ -97,7 +103,7 @@ impl Channel {
         let mut first = [0; 1024];
         let mut filled = 0;
         while filled < PREFIX_BYTES {
-            match sys::read_fd(JOB, &mut first[filled..]) {
+            match sys::read_fd(self.0.job, &mut first[filled..]) {
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(count) => filled += count,
                 Err(Errno::EINTR) => {}
@@ -136,14 +142,17 @@ pub(super) struct Inheritance<B: JobBody> {
 ///
 /// # Safety
 /// `inheritance` is an [`Inheritance`] of the same body, and this process is a child that nobody else shares it with.
-pub(super) unsafe extern "C" fn begin<B: JobBody>(inheritance: *const c_void) -> ! {
+pub(super) unsafe extern "C" fn begin<B: JobBody>(
+    inheritance: *const c_void,
+    line: &'static Descriptors,
+) -> ! {
     // SAFETY: as the caller says; it is this process's own copy, and never dropped here or by the zygote.
     let inheritance = unsafe { inheritance.cast::<Inheritance<B>>().read() };
     // The filter allows no fork; without privilege the kernel would allow none either.
     if setrlimit(Resource::RLIMIT_NPROC, 0, 0).is_err() {
         sys::exit_now(EXIT_BROKEN);
     }
-    let channel = Channel(());
+    let channel = Channel(line);
     let job = channel.read_job(inheritance.born_with_bytes);
     B::run(inheritance.warm, job, channel)
 }

@@ -1,15 +1,16 @@
 //! The executor's side of one zygote: starting it, ordering job processes, and ending it.
 
-use super::channel::{JobProcess, NearEnds, channel, wait_readable};
 use super::client::SandboxError;
 use super::control::{
-    Readiness, Word, ZygotePlan, next_word, order_report, order_spare, receive_message,
-    send_message,
+    Readiness, Word, ZygotePlan, next_word, order_report, order_spare, receive_message, send_plan,
 };
 use super::level::{IsolationLevel, WallReport};
+use super::line::{FarEnds, Line, Side, wait, wait_readable};
 use super::sys::Reaped;
 use super::zygote::ZYGOTE_ARGUMENT;
 use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, setsockopt, shutdown, socketpair,
     sockopt,
@@ -18,9 +19,10 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A zygote that is not ready by then never will be.
@@ -28,20 +30,54 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 /// A zygote that did not end by then is killed.
 const ENDED_WITHIN: Duration = Duration::from_millis(500);
 const LOOKED_AT_EVERY: Duration = Duration::from_micros(500);
+/// A spare that did not say hello by then is given up.
+const HELLO_WITHIN: Duration = Duration::from_secs(2);
+/// Most bytes thrown away at a time.
+const SWEPT_BYTES: usize = 256;
 
 /// A zygote that was ready when it was last heard of. Ends with this value.
 #[derive(Debug)]
 pub(super) struct LiveZygote {
     process: Child,
     control: OwnedFd,
-    /// The job process that the next job goes to: forked, or about to be; `None` when it has not been ordered.
-    spare: Option<NearEnds>,
-    /// The spare's hello, where it came while something else was waited for.
-    hello: Option<Pid>,
+    /// In the order of their sides.
+    lines: Vec<Arc<Line>>,
+    job_processes: [Known; 2],
+    /// The line on which the next job process is born.
+    next: Side,
+    /// Whether that has been ordered.
+    has_spare: bool,
+    /// The end that it was asked to report, as far as it has.
+    report: Report,
+    /// Reports on their way that nobody waits for any more.
+    stale_reports: u32,
     pub(super) level: IsolationLevel,
     pub(super) walls: Vec<WallReport>,
     /// Executions so far.
     pub(super) served: u32,
+}
+
+/// What is known of the job processes of one line.
+#[derive(Debug, Clone, Copy, Default)]
+struct Known {
+    /// The one that was ordered last, once it has said hello.
+    pid: Option<Pid>,
+    /// The one before it.
+    before: Option<Pid>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Report {
+    NotAsked,
+    Asked,
+    Told(Reaped),
+}
+
+/// A job process that has been ordered, and may or may not have been born. It reads its job when it has.
+#[derive(Debug)]
+pub(super) struct JobProcess {
+    pub(super) line: Arc<Line>,
+    side: Side,
 }
 
 impl LiveZygote {
@@ -63,6 +99,8 @@ impl LiveZygote {
         // With every hello the kernel tells who sent it, by a pid of this process's own pid namespace.
         setsockopt(&control, sockopt::PassCred, &true).map_err(io::Error::from)?;
         // The running binary itself, even when the file has been replaced since.
+        let (left, left_end) = Line::new().map_err(io::Error::from)?;
+        let (right, right_end) = Line::new().map_err(io::Error::from)?;
         let process = Command::new("/proc/self/exe")
             .arg0("sandpiper-zygote")
             .arg(ZYGOTE_ARGUMENT)
@@ -79,19 +117,23 @@ impl LiveZygote {
         let mut zygote = Self {
             process,
             control,
-            spare: None,
-            hello: None,
+            lines: vec![Arc::new(left), Arc::new(right)],
+            job_processes: [Known::default(); 2],
+            next: Side::Left,
+            has_spare: false,
+            report: Report::NotAsked,
+            stale_reports: 0,
             level: IsolationLevel::L2,
             walls: Vec::new(),
             served: 0,
         };
-        zygote.shake_hands(plan)?;
+        zygote.shake_hands(plan, &[left_end, right_end])?;
         Ok(zygote)
     }
 
-    fn shake_hands(&mut self, plan: &ZygotePlan) -> Result<(), SandboxError> {
+    fn shake_hands(&mut self, plan: &ZygotePlan, lines: &[FarEnds; 2]) -> Result<(), SandboxError> {
         let failed = |errno: Errno| SandboxError::Zygote(format!("it did not get ready: {errno}"));
-        send_message(self.control.as_fd(), plan).map_err(failed)?;
+        send_plan(self.control.as_fd(), plan, lines).map_err(failed)?;
         match receive_message(self.control.as_fd()).map_err(failed)? {
             Readiness::Ready { level, walls } => {
                 self.level = level;
@@ -115,44 +157,148 @@ impl LiveZygote {
     /// Orders the next job process, unless it has been. If that fails the zygote is gone, which the next execution finds
     /// out.
     pub(super) fn ensure_spare(&mut self) {
-        if self.spare.is_some() {
+        if self.has_spare {
             return;
         }
-        self.spare = channel()
-            .and_then(|(near, far)| {
-                order_spare(self.control.as_fd(), &far)?;
-                Ok(near)
-            })
-            .ok();
+        self.has_spare = order_spare(self.control.as_fd(), self.next).is_ok();
+        if self.has_spare {
+            let known = &mut self.job_processes[self.next as usize];
+            *known = Known {
+                pid: None,
+                before: known.pid,
+            };
+        }
     }
 
-    /// The job process that was ordered, once it has said hello.
-    pub(super) fn take_spare(&mut self, patience: Duration) -> Result<JobProcess, NoHello> {
-        let spare = self.spare.take().ok_or(NoHello::NotOrdered)?;
-        let deadline = Instant::now() + patience;
-        let mut has_closed = false;
+    /// The job process that was ordered. Its line is clean. It may not have been born yet, so that a job can be there before
+    /// it is.
+    pub(super) fn take_spare(&mut self) -> Result<JobProcess, NoHello> {
+        if !self.has_spare {
+            return Err(NoHello::NotOrdered);
+        }
+        let side = self.next;
+        let job = JobProcess {
+            line: Arc::clone(&self.lines[side as usize]),
+            side,
+        };
+        while self.pid_of(&job).is_none() && self.hear()? {}
+        // Whoever had the line before might read this one's job. That it was reaped is certain when this one has been born,
+        // and when the kernel knows it no more.
+        if self.pid_of(&job).is_none() && !self.job_processes[side as usize].is_alone() {
+            self.wait_for_hello(&job)?;
+        }
+        (job.line.sweep(&mut [0; SWEPT_BYTES])).map_err(|_| NoHello::Broken)?;
+        self.next = side.other();
+        self.has_spare = false;
+        Ok(job)
+    }
+
+    /// Writes all of `bytes` by `deadline`. A job process that does not take them is dead.
+    pub(super) fn send(
+        &mut self,
+        job: &JobProcess,
+        mut bytes: &[u8],
+        deadline: Instant,
+    ) -> Result<(), Errno> {
         loop {
-            if let Some(pid) = self.hello.take() {
-                return Ok(spare.of(pid));
+            bytes = &bytes[job.line.send(bytes)?..];
+            if bytes.is_empty() {
+                return Ok(());
             }
-            match next_word(self.control.as_fd(), MsgFlags::MSG_DONTWAIT) {
-                Ok(Word::Hello(pid)) => return Ok(spare.of(pid)),
-                Ok(Word::Report(_)) => return Err(NoHello::Broken),
-                Err(Errno::EAGAIN | Errno::EINTR) if has_closed => return Err(NoHello::Died),
-                Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(Errno::EPIPE | Errno::ECONNRESET) => return Err(NoHello::Died),
-                Err(errno) => return Err(NoHello::Failed(errno)),
+            let left = deadline
+                .checked_duration_since(Instant::now())
+                .ok_or(Errno::ETIMEDOUT)?;
+            self.watch(job);
+            let control = (self.control.as_fd(), PollFlags::POLLIN);
+            wait([(job.line.job(), PollFlags::POLLOUT), control], left)?;
+            self.hear_all().map_err(|_| Errno::EPIPE)?;
+            if self.has_ended() {
+                return Err(Errno::EPIPE);
             }
-            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
-                return Err(NoHello::TooLate);
-            };
-            wait_readable([self.control.as_fd(), spare.frames()], left).map_err(NoHello::Failed)?;
-            has_closed = spare.have_closed();
+        }
+    }
+
+    /// The operating system's name of a job process that has been born.
+    pub(super) fn pid_of(&self, job: &JobProcess) -> Option<Pid> {
+        self.job_processes[job.side as usize].pid
+    }
+
+    /// As [`LiveZygote::pid_of`], once it has been.
+    pub(super) fn wait_for_hello(&mut self, job: &JobProcess) -> Result<Pid, NoHello> {
+        let deadline = Instant::now() + HELLO_WITHIN;
+        loop {
+            if let Some(pid) = self.pid_of(job) {
+                return Ok(pid);
+            }
+            if self.hear()? {
+                continue;
+            }
+            let left = deadline
+                .checked_duration_since(Instant::now())
+                .ok_or(NoHello::TooLate)?;
+            wait_readable([self.control.as_fd()], left).map_err(NoHello::Failed)?;
+        }
+    }
+
+    /// Kills a job process, for good. Until the next one is ordered its zygote does not reap it, so its pid is its own, dead or
+    /// alive; afterwards its end is reported, and this is not called. Between the two lie microseconds: to harm anybody, its
+    /// pid would have to come round again within them, and it cannot fork.
+    pub(super) fn kill(&mut self, job: &JobProcess) -> Result<(), NoHello> {
+        let pid = self.wait_for_hello(job)?;
+        kill(pid, Signal::SIGKILL).map_err(NoHello::Failed)
+    }
+
+    /// From now on the control socket becomes readable when `job` ends. Has the next one made, as that takes the zygote's time
+    /// only before it waits.
+    pub(super) fn watch(&mut self, job: &JobProcess) {
+        self.ensure_spare();
+        if matches!(self.report, Report::NotAsked)
+            && order_report(self.control.as_fd(), job.side).is_ok()
+        {
+            self.report = Report::Asked;
+        }
+    }
+
+    /// Becomes readable when there is something to hear.
+    pub(super) fn control(&self) -> BorrowedFd<'_> {
+        self.control.as_fd()
+    }
+
+    /// Takes in all that was said.
+    pub(super) fn hear_all(&mut self) -> Result<(), NoHello> {
+        while self.hear()? {}
+        Ok(())
+    }
+
+    /// Whether the job process that is watched is known to have ended.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.report, Report::Told(_))
+    }
+
+    /// Takes in the next word. False if there is none yet.
+    fn hear(&mut self) -> Result<bool, NoHello> {
+        match next_word(self.control.as_fd(), MsgFlags::MSG_DONTWAIT) {
+            Ok(word) => {
+                self.note(word);
+                Ok(true)
+            }
+            Err(Errno::EAGAIN) => Ok(false),
+            Err(Errno::EINTR) => Ok(true),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(NoHello::Died),
+            Err(errno) => Err(NoHello::Failed(errno)),
+        }
+    }
+
+    fn note(&mut self, word: Word) {
+        match word {
+            Word::Hello(side, pid) => self.job_processes[side as usize].pid = Some(pid),
+            Word::Report(_) if self.stale_reports > 0 => self.stale_reports -= 1,
+            Word::Report(reaped) => self.report = Report::Told(reaped),
         }
     }
 
     /// Kills its spare and asks how that ended: the limit of time stands on it. Orders another.
-    pub(super) fn prove_that_kill_kills(&mut self, patience: Duration) -> Result<(), SandboxError> {
+    pub(super) fn prove_that_kill_kills(&mut self) -> Result<(), SandboxError> {
         const WALL: &str = "sigkill";
         let missing = |reason: String| SandboxError::WallMissing {
             wall: WALL.to_owned(),
@@ -160,16 +306,18 @@ impl LiveZygote {
         };
         let failed = |what: &str| SandboxError::Zygote(what.to_owned());
         let job = self
-            .take_spare(patience)
+            .take_spare()
             .map_err(|error| failed(&error.to_string()))?;
-        job.kill().map_err(|errno| {
+        self.wait_for_hello(&job)
+            .map_err(|error| failed(&error.to_string()))?;
+        self.kill(&job).map_err(|error| {
             missing(format!(
-                "a job process cannot be killed ({errno}); started as root, the service needs CAP_KILL"
+                "a job process cannot be killed ({error}); started as root, the service needs CAP_KILL"
             ))
         })?;
         self.ensure_spare();
         let reaped = self
-            .ask_how_it_ended()
+            .ask_how_it_ended(&job)
             .map_err(|errno| failed(&format!("it does not tell how its child ended: {errno}")))?;
         if reaped.signal != Some(libc::SIGKILL) {
             return Err(missing(format!(
@@ -181,16 +329,33 @@ impl LiveZygote {
         Ok(())
     }
 
-    /// How its last job process ended; waits until that has.
-    pub(super) fn ask_how_it_ended(&mut self) -> Result<Reaped, Errno> {
-        order_report(self.control.as_fd())?;
+    /// How `job` ended; waits until it has.
+    pub(super) fn ask_how_it_ended(&mut self, job: &JobProcess) -> Result<Reaped, Errno> {
+        self.watch(job);
         loop {
-            match next_word(self.control.as_fd(), MsgFlags::empty())? {
-                Word::Report(reaped) => return Ok(reaped),
-                // The spare was ordered before.
-                Word::Hello(pid) => self.hello = Some(pid),
+            if let Report::Told(reaped) = self.report {
+                self.report = Report::NotAsked;
+                return Ok(reaped);
             }
+            let word = next_word(self.control.as_fd(), MsgFlags::empty())?;
+            self.note(word);
         }
+    }
+
+    /// How the job process that is watched ended is of no interest any more.
+    pub(super) fn stop_watching(&mut self) {
+        if matches!(self.report, Report::Asked) {
+            self.stale_reports += 1;
+        }
+        self.report = Report::NotAsked;
+    }
+}
+
+impl Known {
+    /// Whether nobody else has the line any more: the kernel does not know the one before. It may know another process by
+    /// its pid, and then says no where it could say yes.
+    fn is_alone(&self) -> bool {
+        (self.before).is_none_or(|before| kill(before, None) == Err(Errno::ESRCH))
     }
 }
 
@@ -199,21 +364,21 @@ impl LiveZygote {
 pub(super) enum NoHello {
     #[error("it takes no orders")]
     NotOrdered,
-    #[error("its zygote or the job process itself died before it was ready")]
+    #[error("its zygote died before it was ready")]
     Died,
     #[error("it was not ready in time")]
     TooLate,
-    #[error("it said something else")]
+    #[error("its line is not clean")]
     Broken,
-    #[error("its channel failed: {0}")]
+    #[error("{0}")]
     Failed(Errno),
 }
 
 impl Drop for LiveZygote {
-    /// In order first: the spare sees its channel close and ends, the zygote reaps it and ends. Killed, it would leave
+    /// In order first: the spare sees its line close and ends, the zygote reaps it and ends. Killed, it would leave
     /// its children to process 1, which in a container is this service.
     fn drop(&mut self) {
-        self.spare = None;
+        self.lines.clear();
         let _ = shutdown(self.control.as_raw_fd(), Shutdown::Both);
         let deadline = Instant::now() + ENDED_WITHIN;
         while Instant::now() < deadline {

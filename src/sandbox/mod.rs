@@ -14,7 +14,6 @@
 
 #![allow(unsafe_code)] // raw system calls, and the stack of a forked process
 
-mod channel;
 mod client;
 mod control;
 mod execution_handle;
@@ -23,6 +22,7 @@ mod frames;
 mod job_process;
 mod kept_log;
 mod level;
+mod line;
 mod live_zygote;
 mod mappings;
 mod privilege;

@@ -9,6 +9,7 @@
 //! A filter of its own for every job process would need no secret. The kernel would check, compile and free one for every
 //! execution; some twenty microseconds each, and at several thousand a second Linux 6.18 locked up for good.
 
+use super::line::{Descriptors, Side};
 use super::sys::{Forked, Reaped};
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -16,7 +17,6 @@ use seccompiler::sock_filter;
 use std::arch::asm;
 use std::ffi::{c_long, c_void};
 use std::ops::Range;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
@@ -30,9 +30,6 @@ const CONTROL: usize = 0;
 /// leaves copies of it behind.
 pub(super) const PLACEHOLDER: u64 = 0x9d5c_02f7_6e1b_a843;
 
-/// What a job process sends when it has been born. Not on any stack: its own is new.
-static HELLO: u8 = super::control::HELLO;
-
 /// What a job process exits with when its birth fails.
 const EXIT_BROKEN: i32 = 71;
 
@@ -43,15 +40,8 @@ pub(super) struct Privilege {
     page: NonNull<u64>,
 }
 
-/// A byte that came with up to two descriptors.
-#[derive(Debug)]
-pub(super) struct Received {
-    pub(super) byte: u8,
-    pub(super) descriptors: [Option<OwnedFd>; 2],
-}
-
 /// Where a job process begins. Never returns: its stack has nothing to return to.
-pub(super) type Beginning = unsafe extern "C" fn(*const c_void) -> !;
+pub(super) type Beginning = unsafe extern "C" fn(*const c_void, &'static Descriptors) -> !;
 
 impl Privilege {
     /// A new secret, from the kernel, in a page of its own.
@@ -120,8 +110,9 @@ impl Privilege {
         usize::try_from(answer).map_err(|_| Errno::from_raw(i32::try_from(-answer).unwrap_or(0)))
     }
 
-    /// Forks. The child ties its life to `zygote`, which is this process, says hello on descriptor 0, closes that, and
-    /// goes on in `beginning` with `argument`, on the empty stack that ends at `stack_end`. The parent gets its pid.
+    /// Forks. The child closes the line that is not its own, ties its life to `zygote`, which is this process, says hello on
+    /// descriptor 0, closes that, and goes on in `beginning` with `argument`, on the empty stack that ends at `stack_end`. The
+    /// parent gets its pid.
     ///
     /// # Safety
     /// This process has one thread. `stack_end` is the end of writable memory that a fork copies, large enough for
@@ -129,11 +120,13 @@ impl Privilege {
     pub(super) unsafe fn fork(
         &self,
         zygote: Pid,
+        side: Side,
         stack_end: *mut c_void,
         beginning: Beginning,
         argument: *const c_void,
     ) -> Result<Pid, Errno> {
         let answer: i64;
+        let (own, others) = (side.descriptors(), side.other().descriptors());
         // SAFETY: no memory is shared with the child. It touches nothing of this stack, runs on its own, and never comes
         // back; what it inherits else is what this process has at the moment of the call. Of all that only the parent
         // returns from here, with its registers as the kernel keeps them.
@@ -143,6 +136,19 @@ impl Privilege {
                 "syscall",
                 "test rax, rax",
                 "jnz 3f",
+
+                // The kernel keeps what it does not use: these two came with the fork.
+                "mov eax, {close}",
+                "mov edi, edx",
+                "syscall",
+                "test eax, eax",
+                "jnz 2f",
+                "mov eax, {close}",
+                "mov edi, r8d",
+                "syscall",
+                "test eax, eax",
+                "jnz 2f",
+                "xor r8d, r8d",
 
                 "mov eax, {prctl}",
                 "mov edi, {death_signal}",
@@ -173,6 +179,7 @@ impl Privilege {
                 "xor r9d, r9d",
                 "xor ebp, ebp",
                 "mov rdi, r13",
+                "mov rsi, r15",
                 "call r12",
                 "ud2",
 
@@ -197,11 +204,12 @@ impl Privilege {
                 inlateout("rax") libc::SYS_clone => answer,
                 in("rdi") libc::SIGCHLD as isize,
                 in("rsi") stack_end,
-                in("rdx") 0_usize, in("r10") 0_usize, in("r8") 0_usize,
+                in("rdx") others.job as isize, in("r8") others.frames as isize,
+                in("r10") 0_usize,
                 in("r12") beginning,
                 in("r13") argument,
                 in("r14") zygote.as_raw() as isize,
-                in("r15") &raw const HELLO,
+                in("r15") ptr::from_ref(own), // its first byte is the hello
                 out("r9") _, lateout("rcx") _, inlateout("r11") self.page.as_ptr() => _,
                 options(nostack),
             );
@@ -260,53 +268,18 @@ impl Privilege {
         unsafe { self.call(libc::SYS_sendto, arguments) }.map(drop)
     }
 
-    /// Closes a descriptor.
-    pub(super) fn close(&self, descriptor: OwnedFd) {
-        if let Ok(number) = usize::try_from(descriptor.into_raw_fd()) {
-            // SAFETY: nobody else owns it.
-            let _ = unsafe { self.call(libc::SYS_close, [number, 0, 0, 0, 0]) };
-        }
-    }
-
-    /// Receives an order; `None` when the executor is gone. Allocates nothing: what a zygote writes to its heap between
-    /// two forks is a page to copy.
-    pub(super) fn receive_order(&self) -> Result<Option<Received>, Errno> {
-        #[repr(C, align(8))]
-        struct Ancillary([u8; 64]);
-        let (mut byte, mut ancillary) = (0u8, Ancillary([0; 64]));
-        let mut part = libc::iovec {
-            iov_base: (&raw mut byte).cast(),
-            iov_len: 1,
-        };
-        // SAFETY: `msghdr` is pointers and numbers, for which all zeroes is a value.
-        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = ancillary.0.as_mut_ptr().cast();
-        message.msg_controllen = ancillary.0.len();
-        // SAFETY: everything that `message` points at are locals that live for the call, with their true lengths.
-        let received = unsafe {
-            let flags = usize::try_from(libc::MSG_CMSG_CLOEXEC).unwrap_or_default();
-            let message = (&raw mut message).expose_provenance();
-            self.call(libc::SYS_recvmsg, [CONTROL, message, flags, 0, 0])
-        }?;
-        if received == 0 {
-            return Ok(None);
-        }
-        let mut descriptors = [const { None }; 2];
-        // SAFETY: the kernel filled `message` in. A header that CMSG_FIRSTHDR finds lies in `ancillary`, and so does its data
-        // of the length it says; the kernel made these descriptors for this process, and nothing else knows their numbers.
-        unsafe {
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            if !header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS {
-                let count = ((*header).cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
-                let data = libc::CMSG_DATA(header).cast::<RawFd>();
-                for (place, descriptor) in descriptors.iter_mut().enumerate().take(count) {
-                    *descriptor = Some(OwnedFd::from_raw_fd(data.add(place).read_unaligned()));
-                }
-            }
-        }
-        Ok(Some(Received { byte, descriptors }))
+    /// Receives one packet; an empty one when the executor is gone. Allocates nothing: what a zygote writes to its heap
+    /// between two forks is a page to copy.
+    pub(super) fn receive(&self, packet: &mut [u8]) -> Result<usize, Errno> {
+        let arguments = [
+            CONTROL,
+            packet.as_mut_ptr().expose_provenance(),
+            packet.len(),
+            0,
+            0,
+        ];
+        // SAFETY: the pointer and the length are of one live buffer; no address is asked for.
+        unsafe { self.call(libc::SYS_recvfrom, arguments) }
     }
 
     /// Leaves `range` out of every fork to come.

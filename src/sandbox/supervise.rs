@@ -3,20 +3,22 @@
 //! All that it writes is hostile: frames are checked one by one, log and result are held to the job's own bound, and
 //! after its last word, at its deadline, on a cancel or on a broken rule it is killed, whatever it says.
 
-use super::channel::{JobProcess, Waited, wait_readable};
 use super::execution_handle::{ExecutionHandle, Waker};
 use super::frames::{BrokenProtocol, Done, Frame, FrameReader};
 use super::kept_log::{FinishedLog, KeptLog};
+use super::line::{Waited, wait_readable};
+use super::live_zygote::{JobProcess, LiveZygote};
 use super::sys;
 use crate::domain::Limits;
 use nix::errno::Errno;
 use std::mem;
 use std::time::{Duration, Instant};
 
-/// Bytes read from a channel at a time.
+/// Bytes read from a line at a time.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
-/// While an execution that takes longer than this runs, the next job process is made. A shorter one has its answer first.
+/// An execution that takes longer than this is watched: its end would be heard of from its zygote, and meanwhile the next job
+/// process is made. A shorter one has its answer first.
 const LONG: Duration = Duration::from_micros(500);
 
 /// How a job process ended, as far as its executor saw it.
@@ -34,8 +36,8 @@ pub(super) enum Ending {
     DiedUnread,
     /// It said what no job process says.
     Broke(BrokenProtocol),
-    /// The channel itself failed.
-    ChannelFailed(Errno),
+    /// The line itself failed.
+    LineFailed(Errno),
 }
 
 /// All that is known of one execution's end.
@@ -65,63 +67,29 @@ pub(super) struct Start {
     pub(super) cpu_before: Duration,
 }
 
-/// Watches `job`, which has had its bytes since `start`, to its end, and kills it. Calls `meanwhile` once if it is long.
+/// Watches `job`, which has had its bytes since `start`, to its end, and kills it.
 pub(super) fn supervise(
     job: &JobProcess,
+    zygote: &mut LiveZygote,
     limits: &Limits,
     start: Start,
     handle: &ExecutionHandle,
     waker: &Waker,
     buffers: &mut Buffers,
-    meanwhile: impl FnOnce(),
 ) -> Observed {
     buffers.reader.begin(limits);
     buffers.bytes.resize(READ_BYTES, 0);
     *handle.log() = KeptLog::new(limits);
-    let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
-    let mut meanwhile = Some(meanwhile);
-    let ending = loop {
-        if handle.is_cancelled() {
-            break Ending::Cancelled;
-        }
-        let Some(left) = start.kill_at.checked_duration_since(Instant::now()) else {
-            break Ending::Overran;
-        };
-        let patience = meanwhile.as_ref().map_or(left, |_| left.min(LONG));
-        match wait_readable([job.descriptor(), waker.descriptor()], patience) {
-            Ok(Waited::Woken) => {}
-            Ok(Waited::TimeIsUp) => match meanwhile.take() {
-                Some(meanwhile) => {
-                    meanwhile();
-                    continue;
-                }
-                None => break Ending::Overran,
-            },
-            Err(errno) => break Ending::ChannelFailed(errno),
-        }
-        match job.receive(&mut buffers.bytes) {
-            Ok(0) if job.has_unread() => break Ending::DiedUnread,
-            Ok(0) => break Ending::Died,
-            Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
-            // It was the waker, or nothing.
-            Err(Errno::EAGAIN | Errno::EINTR) => {
-                waker.settle();
-                continue;
-            }
-            Err(errno) => break Ending::ChannelFailed(errno),
-        }
-        match take_frames(&mut buffers.reader, &mut handle.log()) {
-            Ok(None) => handle.tell_of_log(),
-            Ok(Some(done)) if done.result_bytes() <= output_bytes => break Ending::Done(done),
-            Ok(Some(_)) => break Ending::Broke(BrokenProtocol::TooLong),
-            Err(broken) => break Ending::Broke(broken),
-        }
-    };
+    let ending = follow(job, zygote, limits, start.kill_at, handle, waker, buffers);
     let wall = start.given.elapsed();
-    let cpu = sys::cpu_time_of(job.pid()).map(|cpu| cpu.saturating_sub(start.cpu_before));
+    // Whoever has said its last word has said hello before.
+    let pid = zygote.wait_for_hello(job).ok();
+    let cpu = pid
+        .and_then(sys::cpu_time_of)
+        .map(|cpu| cpu.saturating_sub(start.cpu_before));
     if !matches!(ending, Ending::Died | Ending::DiedUnread) {
         // Proved to work when the zygote was raised; what is dead already is no failure.
-        let _ = job.kill();
+        let _ = zygote.kill(job);
     }
     if matches!(ending, Ending::Overran | Ending::Cancelled) {
         take_what_is_left(job, buffers, &mut handle.log());
@@ -138,11 +106,86 @@ pub(super) fn supervise(
     }
 }
 
+/// Takes in what `job` says until it has said its last word, has died, or has to be killed.
+fn follow(
+    job: &JobProcess,
+    zygote: &mut LiveZygote,
+    limits: &Limits,
+    mut kill_at: Instant,
+    handle: &ExecutionHandle,
+    waker: &Waker,
+    buffers: &mut Buffers,
+) -> Ending {
+    let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
+    let mut is_watched = false;
+    let mut has_ended = false;
+    loop {
+        if handle.is_cancelled() {
+            return Ending::Cancelled;
+        }
+        let Some(left) = kill_at.checked_duration_since(Instant::now()) else {
+            return Ending::Overran;
+        };
+        let (frames, woken) = (job.line.frames(), waker.descriptor());
+        let waited = match (has_ended, is_watched) {
+            // All that it will ever say is there.
+            (true, _) => Ok(Waited::Woken),
+            (_, true) => wait_readable([frames, woken, zygote.control()], left),
+            (_, false) => wait_readable([frames, woken], left.min(LONG)),
+        };
+        match waited {
+            Ok(Waited::Woken) => {}
+            Ok(Waited::TimeIsUp) if is_watched => return Ending::Overran,
+            Ok(Waited::TimeIsUp) => {
+                // Its time counts from when it had all of its job, and that is not before it is born.
+                let since = Instant::now();
+                if zygote.wait_for_hello(job).is_err() {
+                    return Ending::DiedUnread;
+                }
+                kill_at += since.elapsed();
+                zygote.watch(job);
+                is_watched = true;
+                continue;
+            }
+            Err(errno) => return Ending::LineFailed(errno),
+        }
+        match job.line.receive(&mut buffers.bytes) {
+            Ok(0) => return death(job),
+            Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
+            Err(Errno::EAGAIN | Errno::EINTR) if has_ended => return death(job),
+            // It was the waker, the zygote, or nothing.
+            Err(Errno::EAGAIN | Errno::EINTR) => {
+                waker.settle();
+                if is_watched {
+                    has_ended = zygote.hear_all().is_err() || zygote.has_ended();
+                }
+                continue;
+            }
+            Err(errno) => return Ending::LineFailed(errno),
+        }
+        match take_frames(&mut buffers.reader, &mut handle.log()) {
+            Ok(None) => handle.tell_of_log(),
+            Ok(Some(done)) if done.result_bytes() <= output_bytes => return Ending::Done(done),
+            Ok(Some(_)) => return Ending::Broke(BrokenProtocol::TooLong),
+            Err(broken) => return Ending::Broke(broken),
+        }
+    }
+}
+
+/// How `job` died, which is dead and has said nothing more.
+fn death(job: &JobProcess) -> Ending {
+    if job.line.has_unread() {
+        Ending::DiedUnread
+    } else {
+        Ending::Died
+    }
+}
+
 /// Log frames that had arrived when the job process was killed: they are its last words.
 fn take_what_is_left(job: &JobProcess, buffers: &mut Buffers, log: &mut KeptLog) {
     // A pipe holds 64 kilobytes; the count keeps even a broken one from holding the executor.
     for _ in 0..64 {
-        match job.receive(&mut buffers.bytes) {
+        match job.line.receive(&mut buffers.bytes) {
             Ok(0) | Err(_) => return,
             Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
         }

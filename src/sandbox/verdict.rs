@@ -75,7 +75,7 @@ pub(super) fn execution(
         Ending::Broke(broken) => crashed(format!(
             "the job process broke the rules it is held to and was killed: {broken}"
         )),
-        Ending::ChannelFailed(errno) => crashed(format!("the job process was lost: {errno}")),
+        Ending::LineFailed(errno) => crashed(format!("the job process was lost: {errno}")),
     };
     execution.outcome = outcome;
     execution.error = Some(error);

@@ -4,11 +4,10 @@
 //! walls, warms the engine, proves the filter, says how it stands, and then serves orders: fork a spare, reap the one
 //! before it. It never touches a job's bytes.
 
-use super::control::{
-    Order, Readiness, ZygotePlan, next_order, receive_message, send_message, tell,
-};
+use super::control::{Order, Readiness, ZygotePlan, next_order, receive_plan, send_message, tell};
 use super::job_process::{self, Inheritance, JobBody};
 use super::level::{IsolationLevel, WallReport};
+use super::line::{Descriptors, Side};
 use super::privilege::{self, Privilege};
 use super::stack::{self, JobStack};
 use super::sys::{self, Forked, Reaped};
@@ -16,17 +15,13 @@ use super::walls::{self, WallMissing, missing};
 use super::{filters, proof, text};
 use crate::engine::heap;
 use nix::unistd::Pid;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 
 /// The first argument that makes this binary a zygote.
 pub const ZYGOTE_ARGUMENT: &str = "zygote";
 
 /// The control socket comes as standard input.
 pub(super) const CONTROL: RawFd = libc::STDIN_FILENO;
-/// Every channel comes as the first two descriptors after the standard three: one to read a job from, one to write frames
-/// to.
-pub(super) const JOB: RawFd = libc::STDERR_FILENO + 1;
-pub(super) const FRAMES: RawFd = JOB + 1;
 
 const EXIT_ORDERLY: i32 = 0;
 const EXIT_WALL_MISSING: i32 = 78;
@@ -47,13 +42,17 @@ pub fn enter_if_asked<B: JobBody>() {
 fn enter<B: JobBody>() -> ! {
     // A panic prints nothing and opens nothing: it ends the process, and the executor starts another.
     std::panic::set_hook(Box::new(|_| sys::exit_now(EXIT_PANICKED)));
-    sys::close_from(JOB);
+    sys::close_from(Descriptors::FIRST);
     // SAFETY: descriptor 0 is this process's control socket by construction, open until it ends, and nothing else uses
     // standard input.
     let control = unsafe { BorrowedFd::borrow_raw(CONTROL) };
-    let Ok(plan) = receive_message::<ZygotePlan>(control) else {
+    let Ok((plan, lines)) = receive_plan(control) else {
         sys::exit_now(EXIT_ORDERLY)
     };
+    if !lines.into_iter().eq(Descriptors::FIRST..Descriptors::END) {
+        // Another descriptor is open that should not be.
+        sys::exit_now(EXIT_WALL_MISSING);
+    }
     match raise_walls::<B>(&plan) {
         Ok(ready) => serve(ready),
         Err(Failure { wall, privilege }) => {
@@ -122,8 +121,7 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, Failure> {
     let memory = walls::refuse_executable_memory();
     let landlock = walls::deny_files_and_network(plan.max_isolation);
 
-    let mut filter =
-        filters::zygote(JOB, FRAMES, &privilege).map_err(|error| missing("seccomp", error))?;
+    let mut filter = filters::zygote(&privilege).map_err(|error| missing("seccomp", error))?;
     let installed = sys::install_filter(&filter);
     privilege::wipe(&mut filter);
     installed.map_err(|errno| missing("seccomp", format!("the filter is refused: {errno}")))?;
@@ -174,8 +172,11 @@ fn continue_in_child() -> Result<(), WallMissing> {
     let Forked::Parent(zygote) = forked else {
         return Ok(());
     };
-    // Only the zygote may hold the control socket, or the executor would never see it close.
+    // Only the zygote may hold the control socket and the lines, or the executor would never see them close.
     sys::close_fd(CONTROL);
+    for descriptor in Descriptors::FIRST..Descriptors::END {
+        sys::close_fd(descriptor);
+    }
     let _ = walls::tie_down();
     if let Ok(filter) = filters::launcher() {
         let _ = sys::install_filter(&filter);
@@ -199,47 +200,59 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
     // On the heap: a child has nothing of this stack.
     let inheritance: *const Inheritance<B> = Box::into_raw(Box::new(inheritance));
     heap::close();
-    let mut running: Option<Pid> = None;
-    let mut last = Reaped::default();
+    let mut children = Children::default();
     loop {
-        let ends = match next_order(&privilege) {
-            Order::Spare(ends) => ends,
-            Order::Report => {
-                let _ = tell(&privilege, &last);
+        let side = match next_order(&privilege) {
+            Order::Spare(side) => side,
+            Order::Report(side) => {
+                children.reap(&privilege, side);
+                let _ = tell(&privilege, &children.ended[side as usize]);
                 continue;
             }
             Order::Closed => {
-                // Its channel has closed as well, or it has been killed: it ends, and is not left to process 1.
-                if let Some(spare) = running {
-                    let _ = privilege.reap(spare);
+                // The lines have closed as well, or it has been killed: it ends, and is not left to process 1.
+                for side in Side::BOTH {
+                    children.reap(&privilege, side);
                 }
                 sys::exit_now(EXIT_ORDERLY)
             }
         };
-        if ends.job.as_raw_fd() != JOB || ends.frames.as_raw_fd() != FRAMES {
-            // Another descriptor is open that should not be.
-            sys::exit_now(EXIT_WALL_MISSING);
-        }
+        // It has been reaped, when the other line was served.
+        children.reap(&privilege, side);
         // SAFETY: a zygote has one thread. The stack is for this, and a child's copy of it is empty; `inheritance` is on
         // the heap, and what `begin` of the same body wants.
         let forked = unsafe {
             privilege.fork(
                 zygote,
+                side,
                 stack.end(),
                 job_process::begin::<B>,
                 inheritance.cast(),
             )
         };
         let Ok(spare) = forked else {
-            // Without the channel the executor sees it close at once, and starts another zygote.
+            // The executor sees the lines close at once, and starts another zygote.
             sys::exit_now(EXIT_WALL_MISSING)
         };
-        privilege.close(ends.job);
-        privilege.close(ends.frames);
-        // The spare before this one has its job by now: an executor orders the next spare only then. It is killed when
-        // that job is over.
-        if let Some(before) = running.replace(spare) {
-            last = privilege.reap(before).unwrap_or_default();
+        children.living[side as usize] = Some(spare);
+        // The one before has its job by now: an executor orders the next only then. It is killed when that job is over.
+        children.reap(&privilege, side.other());
+    }
+}
+
+/// A zygote's children, by the line they serve.
+#[derive(Default)]
+struct Children {
+    living: [Option<Pid>; 2],
+    /// How the last of each ended.
+    ended: [Reaped; 2],
+}
+
+impl Children {
+    /// Waits until the child of `side` has ended, if there is one.
+    fn reap(&mut self, privilege: &Privilege, side: Side) {
+        if let Some(child) = self.living[side as usize].take() {
+            self.ended[side as usize] = privilege.reap(child).unwrap_or_default();
         }
     }
 }

@@ -125,8 +125,8 @@ impl JobBody for Attacker {
 }
 
 const ZYGOTE_CONTROL: i64 = 0;
-const JOB: i64 = 3;
-const FRAMES: i64 = 4;
+/// Jobs and frames of either line: a job process has one of them.
+const LINES: [(i64, i64); 2] = [(3, 4), (5, 6)];
 const NOT_OPEN: i64 = 9;
 /// In the place of the zygote's secret.
 const A_GUESS: i64 = 0x0123_4567_89ab_cdef;
@@ -157,6 +157,8 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
     let message = [0_u8; 64];
     // getppid is forbidden too; 1 is the zygote where it has a pid namespace, and init elsewhere.
     let parent = 1;
+    let (job, frames) = channel.descriptors();
+    let (job, frames) = (i64::from(job), i64::from(frames));
     match attack {
         "nothing" => Some(0),
         "open" => with(libc::SYS_open, [root, 0]),
@@ -167,8 +169,8 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "chdir" => with(libc::SYS_chdir, [root]),
         "read_the_control_socket" => with(libc::SYS_read, [ZYGOTE_CONTROL, address(&message), 1]),
         "write_the_control_socket" => with(libc::SYS_write, [ZYGOTE_CONTROL, address(&message), 1]),
-        "read_its_own_frames" => with(libc::SYS_read, [FRAMES, address(&message), 1]),
-        "write_its_own_job" => with(libc::SYS_write, [JOB, address(&message), 1]),
+        "read_its_own_frames" => with(libc::SYS_read, [frames, address(&message), 1]),
+        "write_its_own_job" => with(libc::SYS_write, [job, address(&message), 1]),
         "read_another_descriptor" => with(libc::SYS_read, [NOT_OPEN, address(&message), 1]),
         "write_another_descriptor" => with(libc::SYS_write, [NOT_OPEN, address(&message), 1]),
         "dup" => with(libc::SYS_dup, [3]),
@@ -271,6 +273,8 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "limit_of_itself" => with(libc::SYS_prlimit64, [0, 7, 0, address(&message)]),
         "time_of_day" => with(libc::SYS_gettimeofday, [address(&message), 0]),
         "map_memory_until_refused" => Some(map_until_refused()),
+        "touch_the_other_line" => Some(touch_the_line_that_is_not(job)),
+        "say_more_after_the_last_word" => forgeries::say_more_after_the_last_word(channel),
         "log_then_spin" => forgeries::log_then_spin(channel),
         _ => None,
     }
@@ -287,6 +291,17 @@ fn a_32_bit_call() -> i64 {
     // SAFETY: the call takes no pointer; the kernel leaves every register but rax alone.
     unsafe { std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => answer) };
     answer
+}
+
+/// How many calls on the line came through that this process does not have.
+fn touch_the_line_that_is_not(own_job: i64) -> i64 {
+    let byte = [0_u8];
+    let others = LINES.into_iter().filter(|(job, _)| *job != own_job);
+    let came_through = others.map(|(job, frames)| {
+        i64::from(call(libc::SYS_read, [job, address(&byte), 1, 0, 0, 0]) >= 0)
+            + i64::from(call(libc::SYS_write, [frames, address(&byte), 1, 0, 0, 0]) >= 0)
+    });
+    came_through.sum()
 }
 
 /// Bytes of writable memory that the kernel gives, in steps of a megabyte.

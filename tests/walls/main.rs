@@ -52,6 +52,11 @@ fn main() -> ExitCode {
         ),
         Trial::test("what_is_allowed_comes_back", what_is_allowed_comes_back),
         Trial::test("a_killed_job_leaves_its_log", a_killed_job_leaves_its_log),
+        Trial::test("a_job_process_has_one_line", a_job_process_has_one_line),
+        Trial::test(
+            "what_is_said_after_the_last_word_reaches_nobody",
+            what_is_said_after_the_last_word_reaches_nobody,
+        ),
         Trial::test(
             "an_attack_costs_only_its_own_zygote",
             an_attack_costs_only_its_own_zygote,
@@ -113,6 +118,11 @@ fn message_of(execution: &Execution) -> &str {
         .map_or("", |error| error.message.as_str())
 }
 
+fn result_of(execution: &Execution) -> &str {
+    let result = execution.result.as_ref();
+    result.map_or("", |result| result.as_str())
+}
+
 fn check(holds: bool, execution: &Execution) -> Result<(), Failed> {
     if holds {
         return Ok(());
@@ -167,6 +177,37 @@ fn a_killed_job_leaves_its_log() -> Result<(), Failed> {
     let execution = run(&mut sandbox(IsolationLevel::L4), "log_then_spin");
     let kept = execution.outcome == Outcome::TimedOut && execution.log.len() == 1;
     check(kept, &execution)
+}
+
+/// Job processes of a zygote take turns on two lines, so both are tried.
+fn a_job_process_has_one_line() -> Result<(), Failed> {
+    let mut sandbox = sandbox(IsolationLevel::L4);
+    for _ in 0..4 {
+        let execution = run(&mut sandbox, "touch_the_other_line");
+        check(result_of(&execution) == "0", &execution)?;
+    }
+    Ok(())
+}
+
+/// Whether the next job process has been born by the time its job comes, or not.
+fn what_is_said_after_the_last_word_reaches_nobody() -> Result<(), Failed> {
+    let mut sandbox = sandbox(IsolationLevel::L4);
+    for turn in 0..200 {
+        let execution = run(&mut sandbox, "say_more_after_the_last_word");
+        check(result_of(&execution) == "1", &execution)?;
+        if turn % 2 == 0 {
+            sandbox.maintain().unwrap();
+        }
+        // Two, so that each line is used after it.
+        for _ in 0..2 {
+            let execution = run(&mut sandbox, "nothing");
+            check(
+                result_of(&execution) == "0" && execution.log.is_empty(),
+                &execution,
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn an_attack_costs_only_its_own_zygote() -> Result<(), Failed> {
