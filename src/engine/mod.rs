@@ -3,6 +3,10 @@
 //! The only module that knows rquickjs. It knows no actor, no async runtime and no wall: it is handed sources, limits
 //! and an [`Output`], and says what came of them. Called by `sandbox::job_process`, after the fork.
 
+/// How that is laid out, learned from executions that are rehearsed.
+pub(crate) use allocator::placement::Placement;
+/// What an execution has written to.
+pub use allocator::placement::Written;
 /// The heap of a zygote, of which every job process inherits a copy.
 pub(crate) use allocator::process as heap;
 
@@ -15,12 +19,15 @@ mod failure;
 mod globals;
 mod host;
 mod realm;
+mod rehearsal;
 mod rejections;
 mod stack;
 mod stack_bound;
 mod timers;
 mod warm;
 
+pub use rehearsal::Sample;
+pub(crate) use rehearsal::rehearse;
 pub use warm::{EngineError, WarmEngine};
 
 use crate::domain::{Limits, LogKind, Outcome, ScriptError, ValueType};

@@ -7,6 +7,7 @@ use super::level::{IsolationLevel, WallReport};
 use super::line::{FarEnds, Side};
 use super::privilege::Privilege;
 use super::sys::Reaped;
+use crate::engine::Placement;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -18,18 +19,25 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 /// Longest control message, bytes.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 const ORDER_REPORT: u8 = b'r';
 
 /// Longest word after the handshake, bytes.
 const WORD_BYTES_MAX: usize = 1024;
 
-/// How a zygote is to wall itself in; its first message.
+/// How a zygote is to wall itself in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ZygotePlan {
     /// Walls above this level are not tried.
     pub max_isolation: IsolationLevel,
+}
+
+/// A zygote's first message: its plan, and how its heap is laid out, if another has learned that.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StandingOrders {
+    pub(super) plan: ZygotePlan,
+    pub(super) placement: Option<Placement>,
 }
 
 /// A zygote's answer to its plan.
@@ -39,6 +47,8 @@ pub(super) enum Readiness {
     Ready {
         level: IsolationLevel,
         walls: Vec<WallReport>,
+        /// What it had to learn itself.
+        learned: Option<Placement>,
     },
     /// A wall that must stand does not; the zygote is gone.
     Failed { wall: String, reason: String },
@@ -71,13 +81,13 @@ pub(super) fn receive_message<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> Re
     serde_json::from_slice(&buffer[..length]).map_err(|_| Errno::EBADMSG)
 }
 
-/// Sends a zygote its plan, and its ends of its lines.
+/// Sends a zygote its first message, with its ends of its lines.
 pub(super) fn send_plan(
     socket: BorrowedFd<'_>,
-    plan: &ZygotePlan,
+    orders: &StandingOrders,
     lines: &[FarEnds; 2],
 ) -> Result<(), Errno> {
-    let text = serde_json::to_vec(plan).map_err(|_| Errno::EINVAL)?;
+    let text = serde_json::to_vec(orders).map_err(|_| Errno::EINVAL)?;
     let [left, right] = lines;
     let ends = [&left.job, &left.frames, &right.job, &right.frames];
     sendmsg::<()>(
@@ -90,8 +100,8 @@ pub(super) fn send_plan(
     .map(drop)
 }
 
-/// The zygote's side: its plan, and how its ends of its lines are numbered.
-pub(super) fn receive_plan(socket: BorrowedFd<'_>) -> Result<(ZygotePlan, Vec<RawFd>), Errno> {
+/// The zygote's side: that message, and how its ends of its lines are numbered.
+pub(super) fn receive_plan(socket: BorrowedFd<'_>) -> Result<(StandingOrders, Vec<RawFd>), Errno> {
     let mut bytes = vec![0; MESSAGE_BYTES_MAX];
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let mut ancillary = cmsg_space!([RawFd; 4]);
@@ -104,8 +114,8 @@ pub(super) fn receive_plan(socket: BorrowedFd<'_>) -> Result<(ZygotePlan, Vec<Ra
         }
     }
     let length = received.bytes;
-    let plan = serde_json::from_slice(&bytes[..length]).map_err(|_| Errno::EBADMSG)?;
-    Ok((plan, ends))
+    let orders = serde_json::from_slice(&bytes[..length]).map_err(|_| Errno::EBADMSG)?;
+    Ok((orders, ends))
 }
 
 /// What an executor hears after the handshake: from the zygote, or from a job process that is about to wait.

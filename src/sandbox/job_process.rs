@@ -9,10 +9,11 @@ use super::line::Descriptors;
 use super::sys;
 use super::wire::{self, Header, PREFIX_BYTES};
 use crate::domain::{LogKind, Outcome, ScriptError, ValueType};
-use crate::engine::{Completion, Output, WarmEngine};
+use crate::engine::{self, Completion, Output, Sample, WarmEngine, Written};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::ffi::c_void;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -29,6 +30,9 @@ pub trait JobBody {
     fn warm() -> Result<Self::Warm, String>;
     /// Does the job.
     fn run(warm: Self::Warm, job: JobBytes, channel: Channel) -> !;
+    /// Prepares it once more, does `sample` with it, and tells `report` to which blocks of the heap that wrote. Returns if it
+    /// has nothing to tell.
+    fn rehearse(_sample: Sample, _report: Box<dyn Fn(&Written) -> Infallible>) {}
 }
 
 /// A job as it was read: header and texts.
@@ -166,6 +170,10 @@ impl JobBody for EngineBody {
 
     fn warm() -> Result<WarmEngine, String> {
         WarmEngine::warm().map_err(|error| error.to_string())
+    }
+
+    fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallible>) {
+        engine::rehearse(sample, report);
     }
 
     fn run(warm: WarmEngine, job: JobBytes, channel: Channel) -> ! {

@@ -2,12 +2,14 @@
 
 use super::client::SandboxError;
 use super::control::{
-    Readiness, Word, ZygotePlan, next_word, order_report, order_spare, receive_message, send_plan,
+    Readiness, StandingOrders, Word, ZygotePlan, next_word, order_report, order_spare,
+    receive_message, send_plan,
 };
 use super::level::{IsolationLevel, WallReport};
 use super::line::{FarEnds, Line, Side, wait, wait_readable};
 use super::sys::Reaped;
 use super::zygote::ZYGOTE_ARGUMENT;
+use crate::engine::Placement;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, kill};
@@ -22,7 +24,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// A zygote that is not ready by then never will be.
@@ -34,6 +36,9 @@ const LOOKED_AT_EVERY: Duration = Duration::from_micros(500);
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// Most bytes thrown away at a time.
 const SWEPT_BYTES: usize = 256;
+
+/// What the first zygote has learned, for all that come after it: they are the same program.
+static PLACEMENT: OnceLock<Placement> = OnceLock::new();
 
 /// A zygote that was ready when it was last heard of. Ends with this value.
 #[derive(Debug)]
@@ -133,11 +138,22 @@ impl LiveZygote {
 
     fn shake_hands(&mut self, plan: &ZygotePlan, lines: &[FarEnds; 2]) -> Result<(), SandboxError> {
         let failed = |errno: Errno| SandboxError::Zygote(format!("it did not get ready: {errno}"));
-        send_plan(self.control.as_fd(), plan, lines).map_err(failed)?;
+        let orders = StandingOrders {
+            plan: *plan,
+            placement: PLACEMENT.get().cloned(),
+        };
+        send_plan(self.control.as_fd(), &orders, lines).map_err(failed)?;
         match receive_message(self.control.as_fd()).map_err(failed)? {
-            Readiness::Ready { level, walls } => {
+            Readiness::Ready {
+                level,
+                walls,
+                learned,
+            } => {
                 self.level = level;
                 self.walls = walls;
+                if let Some(learned) = learned {
+                    PLACEMENT.get_or_init(|| learned);
+                }
                 Ok(())
             }
             Readiness::Failed { wall, reason } => Err(SandboxError::WallMissing { wall, reason }),

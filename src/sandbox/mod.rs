@@ -28,6 +28,7 @@ mod mappings;
 mod privilege;
 mod processors;
 mod proof;
+mod rehearsal;
 mod remedy;
 mod stack;
 mod supervise;

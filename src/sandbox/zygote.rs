@@ -4,7 +4,9 @@
 //! walls, warms the engine, proves the filter, says how it stands, and then serves orders: fork a spare, reap the one
 //! before it. It never touches a job's bytes.
 
-use super::control::{Order, Readiness, ZygotePlan, next_order, receive_plan, send_message, tell};
+use super::control::{
+    Order, Readiness, StandingOrders, next_order, receive_plan, send_message, tell,
+};
 use super::job_process::{self, Inheritance, JobBody};
 use super::level::{IsolationLevel, WallReport};
 use super::line::{Descriptors, Side};
@@ -12,7 +14,7 @@ use super::privilege::{self, Privilege};
 use super::stack::{self, JobStack};
 use super::sys::{self, Forked, Reaped};
 use super::walls::{self, WallMissing, missing};
-use super::{filters, proof, text};
+use super::{filters, proof, rehearsal, text};
 use crate::engine::heap;
 use nix::unistd::Pid;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -46,14 +48,14 @@ fn enter<B: JobBody>() -> ! {
     // SAFETY: descriptor 0 is this process's control socket by construction, open until it ends, and nothing else uses
     // standard input.
     let control = unsafe { BorrowedFd::borrow_raw(CONTROL) };
-    let Ok((plan, lines)) = receive_plan(control) else {
+    let Ok((orders, lines)) = receive_plan(control) else {
         sys::exit_now(EXIT_ORDERLY)
     };
     if !lines.into_iter().eq(Descriptors::FIRST..Descriptors::END) {
         // Another descriptor is open that should not be.
         sys::exit_now(EXIT_WALL_MISSING);
     }
-    match raise_walls::<B>(&plan) {
+    match raise_walls::<B>(orders) {
         Ok(ready) => serve(ready),
         Err(Failure { wall, privilege }) => {
             let readiness = Readiness::Failed {
@@ -92,7 +94,8 @@ struct Ready<B: JobBody> {
     readiness: Readiness,
 }
 
-fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, Failure> {
+fn raise_walls<B: JobBody>(orders: StandingOrders) -> Result<Ready<B>, Failure> {
+    let StandingOrders { plan, placement } = orders;
     walls::assert_one_thread()?;
     walls::step_behind();
     let unprivileged = walls::become_unprivileged()?;
@@ -108,7 +111,12 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, Failure> {
     // The engine is warmed before files are out of reach: it looks once at the time zone.
     // SAFETY: a zygote has one thread, as was asserted above.
     unsafe { heap::begin() };
+    let learned = placement.is_none().then(rehearsal::learn::<B>);
+    if let Some(placement) = placement.as_ref().or(learned.as_ref()) {
+        heap::place(placement);
+    }
     let warm = B::warm().map_err(|reason| missing("engine", reason))?;
+    heap::end_placing();
     // After it: what this allocates and frees would leave holes in the heap, and the engine's objects on more pages.
     text::move_to_huge_pages();
     let own_stack =
@@ -162,7 +170,11 @@ fn raise_walls<B: JobBody>(plan: &ZygotePlan) -> Result<Ready<B>, Failure> {
             warm,
             born_with_bytes,
         },
-        readiness: Readiness::Ready { level, walls },
+        readiness: Readiness::Ready {
+            level,
+            walls,
+            learned,
+        },
     })
 }
 

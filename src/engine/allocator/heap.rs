@@ -13,13 +13,14 @@
 //! How long a block is, a slab says for all of its own. Every other block has a header of eight bytes before it. Which of the
 //! two it is shows in its address: blocks of slabs begin at a multiple of sixteen, the others eight bytes behind one.
 
+use super::placement::Warming;
 use std::ptr::{self, NonNull};
 
 /// Before each block that is not a slab's: its class, or [`LARGE`]. Keeps blocks aligned to eight bytes, which is what the
 /// engine asks for.
-const HEADER_BYTES: usize = size_of::<u64>();
+pub(super) const HEADER_BYTES: usize = size_of::<u64>();
 /// Blocks grow by this.
-const STEP_BYTES: usize = 16;
+pub(super) const STEP_BYTES: usize = 16;
 /// The last class that the room has.
 const ROOM_CLASS_MAX: usize = 256;
 const CLASSES: usize = ROOM_CLASS_MAX + 1;
@@ -69,6 +70,8 @@ pub(super) struct Heap {
     open: [*mut Slab; SLAB_CLASS_MAX + 1],
     /// Slabs without a block.
     empty: *mut Slab,
+    /// While an engine is built.
+    warming: Option<Box<Warming>>,
 }
 
 impl Heap {
@@ -89,7 +92,7 @@ impl Heap {
         }
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let room_bytes = WARM_BYTES + CHILD_BYTES;
         let room = map(room_bytes).unwrap_or(ptr::null_mut());
         let room_bytes = if room.is_null() { 0 } else { room_bytes };
@@ -101,7 +104,39 @@ impl Heap {
             free: [ptr::null_mut(); CLASSES],
             open: [ptr::null_mut(); SLAB_CLASS_MAX + 1],
             empty: ptr::null_mut(),
+            warming: None,
         }
+    }
+
+    /// Until it is told otherwise, blocks of the room are counted, and laid and noted as `warming` says.
+    pub(super) fn warm_with(&mut self, mut warming: Box<Warming>) {
+        self.next = warming.settle_in(self.next..self.end);
+        self.warming = Some(warming);
+    }
+
+    /// Ends that.
+    pub(super) fn end_warming(&mut self) -> Option<Box<Warming>> {
+        self.warming.take()
+    }
+
+    /// Bytes of the room.
+    pub(super) fn capacity(&self) -> usize {
+        self.room_bytes
+    }
+
+    /// Bytes of it that have been handed out.
+    pub(super) fn used(&self) -> usize {
+        self.next
+    }
+
+    /// What of the room has been handed out.
+    pub(super) fn room(&self) -> &[u8] {
+        if self.room.is_null() {
+            return &[];
+        }
+        // SAFETY: the room is as long, and anonymous memory is initialised. Nothing is allocated or freed while this is
+        // looked at.
+        unsafe { std::slice::from_raw_parts(self.room, self.next) }
     }
 
     /// What is free stays so: whatever comes now lies on pages of its own.
@@ -128,6 +163,28 @@ impl Heap {
             return ptr::null_mut();
         }
         let class = class_of(size);
+        if self.warming.is_some() {
+            return self.alloc_warming(class);
+        }
+        self.alloc_of_class(class)
+    }
+
+    #[cold]
+    fn alloc_warming(&mut self, class: usize) -> *mut u8 {
+        let warming = self.warming.as_mut();
+        let block = match warming.and_then(|warming| warming.place(class * STEP_BYTES)) {
+            // SAFETY: the areas lie in the room, in a part of it that is handed out by them alone.
+            Some(start) => unsafe { begin(self.room.add(start), class) },
+            None => self.alloc_of_class(class),
+        };
+        if let Some(warming) = &mut self.warming {
+            warming.note(block.addr().wrapping_sub(self.room.addr() + HEADER_BYTES));
+        }
+        block
+    }
+
+    #[inline]
+    fn alloc_of_class(&mut self, class: usize) -> *mut u8 {
         if let Some(block) = NonNull::new(self.free[class]) {
             // SAFETY: what is in a list of free blocks was put there by `dealloc`, and is used by nobody else.
             self.free[class] = unsafe { block.as_ref().0 };

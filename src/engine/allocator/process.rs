@@ -4,6 +4,7 @@
 //! pages of their own, and in a heap with lists of its own, that would be ten pages more to copy for each.
 
 use super::heap::Heap;
+use super::placement::{Placement, Warming, Written};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -26,6 +27,70 @@ pub(crate) unsafe fn begin() {
     if HEAP.load(Ordering::Relaxed).is_null() {
         HEAP.store(Heap::boxed().as_ptr(), Ordering::Relaxed);
     }
+}
+
+/// The engine that is built next is one to learn from.
+pub(crate) fn note_blocks() {
+    let Some(mut heap) = of_this_process() else {
+        return;
+    };
+    // SAFETY: as in `close`.
+    let room_bytes = unsafe { heap.as_ref() }.capacity();
+    let warming = Box::new(Warming::that_notes(room_bytes));
+    // SAFETY: as in `close`.
+    unsafe { heap.as_mut() }.warm_with(warming);
+}
+
+/// An engine that was built to learn from, and how its heap looked then.
+#[derive(Debug)]
+pub(crate) struct Rehearsal {
+    noted: Box<Warming>,
+    was: Vec<u8>,
+}
+
+/// It is built: what comes from now on is an execution.
+pub(crate) fn begin_rehearsal() -> Option<Rehearsal> {
+    // SAFETY: as in `close`.
+    let noted = unsafe { of_this_process()?.as_mut() }.end_warming()?;
+    let was = copy_of_room()?;
+    close();
+    Some(Rehearsal { noted, was })
+}
+
+impl Rehearsal {
+    /// What the execution has written to.
+    pub(crate) fn written(&self) -> Written {
+        let is = copy_of_room();
+        is.map_or_else(Written::default, |is| self.noted.written(&self.was, &is))
+    }
+}
+
+fn copy_of_room() -> Option<Vec<u8>> {
+    let heap = of_this_process()?;
+    // SAFETY: as in `close`. The copy has its memory before the room is looked at.
+    unsafe {
+        let mut copy = Vec::with_capacity(heap.as_ref().used());
+        let room = heap.as_ref().room();
+        copy.extend_from_slice(&room[..room.len().min(copy.capacity())]);
+        Some(copy)
+    }
+}
+
+/// The engine that is built until [`end_placing`] has its blocks laid so.
+pub(crate) fn place(placement: &Placement) {
+    let Some(mut heap) = of_this_process() else {
+        return;
+    };
+    let warming = Box::new(Warming::that_places(placement));
+    // SAFETY: as in `close`.
+    unsafe { heap.as_mut() }.warm_with(warming);
+}
+
+/// The engine is built.
+pub(crate) fn end_placing() {
+    // SAFETY: as in `close`. What is dropped is dropped when the heap is nobody's again.
+    let warming = of_this_process().and_then(|mut heap| unsafe { heap.as_mut() }.end_warming());
+    drop(warming);
 }
 
 /// All that children inherit is there: what comes from now on lies apart from it.

@@ -1,0 +1,72 @@
+//! An execution of a sample, to learn which blocks of a warm engine executions write to. In a process that is thrown away.
+
+use super::allocator::process::{self as heap, Rehearsal};
+use super::{Completion, EngineJob, Output, WarmEngine, Written};
+use crate::domain::{Ceiling, Limits, LogKind};
+use std::convert::Infallible;
+use std::rc::Rc;
+
+/// What is rehearsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sample {
+    /// As little as there can be: what it writes to, every execution does.
+    Shortest,
+    /// What scripts often have in them.
+    Ordinary,
+}
+
+impl Sample {
+    /// All, those that are shorter first.
+    pub const ALL: [Self; 2] = [Self::Shortest, Self::Ordinary];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Shortest => "1 + 2",
+            Self::Ordinary => include_str!("rehearsal.js"),
+        }
+    }
+}
+
+/// Builds an engine, runs `sample`, and tells `report`, which ends the process. Returns if there is nothing to tell.
+pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallible>) {
+    const CEILING: Ceiling = Ceiling {
+        timeout_ms: 1_000,
+        memory_bytes: 16 << 20,
+        output_bytes: 64 << 10,
+    };
+    heap::note_blocks();
+    let (Ok(engine), Some(rehearsal)) = (WarmEngine::warm(), heap::begin_rehearsal()) else {
+        return;
+    };
+    let limits = Limits::defaults(
+        CEILING.timeout_ms,
+        CEILING.memory_bytes,
+        CEILING.output_bytes,
+        &CEILING,
+    );
+    let Ok(limits) = limits else { return };
+    let job = EngineJob {
+        sources: vec![("sample", sample.text())],
+        input: None,
+        globals: Vec::new(),
+        limits,
+        seed: None,
+        entropy: 1,
+    };
+    engine.run(&job, Rc::new(Audience { rehearsal, report }))
+}
+
+struct Audience {
+    rehearsal: Rehearsal,
+    report: Box<dyn Fn(&Written) -> Infallible>,
+}
+
+impl Output for Audience {
+    fn log(&self, _: LogKind, _: u32, _: u64, _: &str) {}
+
+    fn log_dropped(&self) {}
+
+    fn finish(&self, _: &Completion) -> ! {
+        match (self.report)(&self.rehearsal.written()) {}
+    }
+}

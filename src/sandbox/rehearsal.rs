@@ -1,0 +1,46 @@
+//! Learning how a zygote's heap is best laid out, in children that are thrown away. Before the walls stand; nothing of a job
+//! is near.
+
+use super::job_process::JobBody;
+use super::sys::{self, Forked};
+use crate::engine::{Placement, Sample, Written};
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+
+const EXIT_DONE: i32 = 0;
+const EXIT_NOTHING: i32 = 1;
+
+/// What rehearsals tell. Nothing where none works: then blocks lie as they come.
+pub(super) fn learn<B: JobBody>() -> Placement {
+    let mut placement = Placement::default();
+    for sample in Sample::ALL {
+        if let Some(written) = rehearse::<B>(sample) {
+            placement.add(written);
+        }
+    }
+    placement
+}
+
+fn rehearse<B: JobBody>(sample: Sample) -> Option<Written> {
+    let (here, there) = pipe2(OFlag::O_CLOEXEC).ok()?;
+    let Forked::Parent(child) = sys::fork().ok()? else {
+        drop(here);
+        let there = File::from(there);
+        let report = move |written: &Written| -> Infallible {
+            let told =
+                serde_json::to_vec(written).is_ok_and(|text| (&there).write_all(&text).is_ok());
+            sys::exit_now(if told { EXIT_DONE } else { EXIT_NOTHING })
+        };
+        B::rehearse(sample, Box::new(report));
+        sys::exit_now(EXIT_NOTHING)
+    };
+    drop(there);
+    let mut text = Vec::new();
+    let read = File::from(here).read_to_end(&mut text);
+    sys::wait_for(child);
+    read.ok()?;
+    serde_json::from_slice(&text).ok()
+}
