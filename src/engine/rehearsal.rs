@@ -1,6 +1,6 @@
 //! An execution of a sample, to learn which blocks of a warm engine executions write to. In a process that is thrown away.
 
-use super::allocator::process::{self as heap, Rehearsal};
+use super::heap;
 use super::{Completion, EngineJob, Output, WarmEngine, Written};
 use crate::domain::{Ceiling, Limits, LogKind};
 use std::convert::Infallible;
@@ -35,9 +35,10 @@ pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallibl
         output_bytes: 64 << 10,
     };
     heap::note_blocks();
-    let (Ok(engine), Some(rehearsal)) = (WarmEngine::warm(), heap::begin_rehearsal()) else {
+    let Ok(engine) = WarmEngine::warm() else {
         return;
     };
+    heap::look_for_changes();
     let limits = Limits::defaults(
         CEILING.timeout_ms,
         CEILING.memory_bytes,
@@ -53,11 +54,10 @@ pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallibl
         seed: None,
         entropy: 1,
     };
-    engine.run(&job, Rc::new(Audience { rehearsal, report }))
+    engine.run(&job, Rc::new(Audience { report }))
 }
 
 struct Audience {
-    rehearsal: Rehearsal,
     report: Box<dyn Fn(&Written) -> Infallible>,
 }
 
@@ -67,6 +67,6 @@ impl Output for Audience {
     fn log_dropped(&self) {}
 
     fn finish(&self, _: &Completion) -> ! {
-        match (self.report)(&self.rehearsal.written()) {}
+        match (self.report)(&heap::written()) {}
     }
 }

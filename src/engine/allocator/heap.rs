@@ -171,6 +171,7 @@ impl Heap {
 
     #[cold]
     fn alloc_warming(&mut self, class: usize) -> *mut u8 {
+        self.look();
         let warming = self.warming.as_mut();
         let block = match warming.and_then(|warming| warming.place(class * STEP_BYTES)) {
             // SAFETY: the areas lie in the room, in a part of it that is handed out by them alone.
@@ -181,6 +182,14 @@ impl Heap {
             warming.note(block.addr().wrapping_sub(self.room.addr() + HEADER_BYTES));
         }
         block
+    }
+
+    #[cold]
+    fn look(&mut self) {
+        if let Some(mut warming) = self.warming.take() {
+            warming.look_now_and_then(self.room());
+            self.warming = Some(warming);
+        }
     }
 
     #[inline]
@@ -226,6 +235,9 @@ impl Heap {
     /// `block` came from this heap and is still live.
     #[inline]
     pub(super) unsafe fn dealloc(&mut self, block: NonNull<u8>) {
+        if self.warming.is_some() {
+            self.look();
+        }
         if is_of_slab(block) {
             // SAFETY: as the caller says.
             return unsafe { self.dealloc_in_slab(block) };

@@ -12,6 +12,11 @@ use super::heap::{HEADER_BYTES, STEP_BYTES};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
+const PAGE_BYTES: usize = 4096;
+/// Of so many calls to look each is heeded, and later one of so many: a look takes some ten microseconds.
+const LOOKED_AT_FIRST: usize = 200;
+const LOOKED_AT_EACH: usize = 32;
+
 /// A block: its number in the order in which they are handed out, and what it takes, in steps.
 type Block = (u32, u32);
 
@@ -42,6 +47,12 @@ pub(super) struct Warming {
     areas: Vec<Room>,
     /// By steps from the room's beginning: one more than the number of the block that begins there. Empty where nobody asks.
     noted: Vec<u32>,
+    /// How often it was to look.
+    calls: usize,
+    /// What the room was when the engine had been built; empty before.
+    was: Vec<u8>,
+    /// By steps from the room's beginning: whether the block that begins there was seen to have changed.
+    changed: Vec<bool>,
 }
 
 /// Part of a room, bytes from its beginning.
@@ -56,6 +67,7 @@ impl Warming {
     pub(super) fn that_notes(room_bytes: usize) -> Self {
         Self {
             noted: vec![0; room_bytes / STEP_BYTES],
+            changed: vec![false; room_bytes / STEP_BYTES],
             ..Self::default()
         }
     }
@@ -117,22 +129,53 @@ impl Warming {
         }
     }
 
-    /// The blocks of a room that `was` so when its engine had been built and `is` so now.
-    pub(super) fn written(&self, was: &[u8], is: &[u8]) -> Written {
+    /// The engine has been built, and `was` so: from now on what changes is looked for.
+    pub(super) fn look_for_changes(&mut self, was: Vec<u8>) {
+        self.was = was;
+    }
+
+    /// As [`Warming::look`], not at every call. Counts of references go up and come down again, so this is to be called
+    /// whenever a block comes or goes.
+    pub(super) fn look_now_and_then(&mut self, is: &[u8]) {
+        if self.was.is_empty() {
+            return;
+        }
+        self.calls += 1;
+        if self.calls < LOOKED_AT_FIRST || self.calls.is_multiple_of(LOOKED_AT_EACH) {
+            self.look(is);
+        }
+    }
+
+    /// Takes note of blocks that are no longer as they were.
+    pub(super) fn look(&mut self, is: &[u8]) {
+        let pages = self.was.chunks(PAGE_BYTES).zip(is.chunks(PAGE_BYTES));
+        for ((was, is), page) in pages.zip(0..) {
+            if was == &is[..was.len()] {
+                continue;
+            }
+            let steps = was.chunks(STEP_BYTES).zip(is.chunks(STEP_BYTES));
+            for ((was, is), step) in steps.zip(page * PAGE_BYTES / STEP_BYTES..) {
+                if was != is {
+                    // Blocks may be longer than a step: it is that of the last one that begins here or before.
+                    let block = (0..=step).rev().find(|step| self.noted[*step] > 0);
+                    block
+                        .into_iter()
+                        .for_each(|block| self.changed[block] = true);
+                }
+            }
+        }
+    }
+
+    /// All that was seen to have changed.
+    pub(super) fn written(&self) -> Written {
         let mut written = Vec::new();
-        for (noted, start) in self.noted.iter().zip((0..).step_by(STEP_BYTES)) {
-            let header = was.get(start..start + HEADER_BYTES);
+        for (step, changed) in self.changed.iter().enumerate() {
+            let start = step * STEP_BYTES;
+            let header = self.was.get(start..start + HEADER_BYTES);
             let steps = header.and_then(|header| header.try_into().ok());
-            let steps = steps.map_or(0, u64::from_le_bytes);
-            let Ok(steps) = u32::try_from(steps) else {
-                continue;
-            };
-            let block = start..start + steps as usize * STEP_BYTES;
-            let (Some(was), Some(is)) = (was.get(block.clone()), is.get(block)) else {
-                continue;
-            };
-            if *noted > 0 && was != is {
-                written.push((noted - 1, steps));
+            let steps = u32::try_from(steps.map_or(0, u64::from_le_bytes));
+            if let (true, Ok(steps)) = (*changed, steps) {
+                written.push((self.noted[step] - 1, steps));
             }
         }
         written.sort_unstable();
@@ -173,13 +216,14 @@ mod tests {
         let mut first = Heap::new();
         first.warm_with(Box::new(Warming::that_notes(first.capacity())));
         let kept = build(&mut first);
-        let noted = first.end_warming().unwrap();
-        let was = first.room().to_vec();
+        let mut noted = first.end_warming().unwrap();
+        noted.look_for_changes(first.room().to_vec());
         for block in &kept {
             // SAFETY: it is live and has a byte.
             unsafe { block.write(0xee) };
         }
-        let all = noted.written(&was, first.room());
+        noted.look(first.room());
+        let all = noted.written();
         assert_eq!(all.0.len(), kept.len());
         let mut placement = Placement::default();
         placement.add(Written(all.0[..20].to_vec()));

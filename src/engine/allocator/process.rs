@@ -41,28 +41,31 @@ pub(crate) fn note_blocks() {
     unsafe { heap.as_mut() }.warm_with(warming);
 }
 
-/// An engine that was built to learn from, and how its heap looked then.
-#[derive(Debug)]
-pub(crate) struct Rehearsal {
-    noted: Box<Warming>,
-    was: Vec<u8>,
-}
-
-/// It is built: what comes from now on is an execution.
-pub(crate) fn begin_rehearsal() -> Option<Rehearsal> {
-    // SAFETY: as in `close`.
-    let noted = unsafe { of_this_process()?.as_mut() }.end_warming()?;
-    let was = copy_of_room()?;
+/// It is built: what comes from now on is an execution, and what that writes to is looked for.
+pub(crate) fn look_for_changes() {
+    let Some(mut heap) = of_this_process() else {
+        return;
+    };
     close();
-    Some(Rehearsal { noted, was })
+    let was = copy_of_room().unwrap_or_default();
+    // SAFETY: as in `close`.
+    let warming = unsafe { heap.as_mut() }.end_warming();
+    if let Some(mut warming) = warming {
+        warming.look_for_changes(was);
+        // SAFETY: as in `close`.
+        unsafe { heap.as_mut() }.warm_with(warming);
+    }
 }
 
-impl Rehearsal {
-    /// What the execution has written to.
-    pub(crate) fn written(&self) -> Written {
-        let is = copy_of_room();
-        is.map_or_else(Written::default, |is| self.noted.written(&self.was, &is))
-    }
+/// What the execution has written to.
+pub(crate) fn written() -> Written {
+    // SAFETY: as in `close`.
+    let warming = of_this_process().and_then(|mut heap| unsafe { heap.as_mut() }.end_warming());
+    let (Some(mut warming), Some(is)) = (warming, copy_of_room()) else {
+        return Written::default();
+    };
+    warming.look(&is);
+    warming.written()
 }
 
 fn copy_of_room() -> Option<Vec<u8>> {
