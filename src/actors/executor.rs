@@ -368,7 +368,10 @@ impl<R: Runner> Actor for Executor<R> {
         self.place = self.board.take_place();
         self.stay_on_its_processor();
         self.bring_up();
-        context.address().do_send(Serve);
+        // A SyncArbiter's mailbox takes everything.
+        if let Err(failure) = context.address().try_send(Serve) {
+            error!(error = %failure, "an executor takes no work");
+        }
     }
 }
 
@@ -378,7 +381,7 @@ impl<R: Runner> Handler<Serve> for Executor<R> {
     fn handle(&mut self, _: Serve, context: &mut Self::Context) {
         while let Some(errand) = self.tray.take() {
             match errand {
-                Errand::Execute(message) => match self.serve(*message) {
+                Errand::Execute(message) => match self.serve(message) {
                     Survived::Well => self.keep_up(R::maintain),
                     Survived::Panicked => {
                         // The arbiter makes a new Executor on this thread.

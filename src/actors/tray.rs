@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 /// What an Executor is to do next.
 #[derive(Debug)]
 pub(super) enum Errand {
-    Execute(Box<Execute>),
+    Execute(Execute),
     CheckUp(CheckUp),
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Tray {
 
 #[derive(Debug, Default)]
 struct Contents {
-    work: VecDeque<Box<Execute>>,
+    work: VecDeque<Execute>,
     check_ups: VecDeque<CheckUp>,
     /// Executors that sleep until something is laid.
     sleeping: usize,
@@ -39,7 +39,7 @@ impl Contents {
 
 impl Tray {
     /// Lays work. An Executor that sleeps takes it at once.
-    pub(super) fn lay(&self, work: Box<Execute>) {
+    pub(super) fn lay(&self, work: Execute) {
         let mut contents = self.contents();
         contents.work.push_back(work);
         self.wake_one(contents);
@@ -53,10 +53,9 @@ impl Tray {
     }
 
     /// What has been laid and that nobody has taken, as far as it `is_unwanted`.
-    pub(super) fn take_back(&self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<Box<Execute>> {
+    pub(super) fn take_back(&self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<Execute> {
         let mut contents = self.contents();
-        let (unwanted, wanted) =
-            (contents.work.drain(..)).partition(|work: &Box<Execute>| is_unwanted(work));
+        let (unwanted, wanted) = (contents.work.drain(..)).partition(|work| is_unwanted(work));
         contents.work = wanted;
         Vec::from(unwanted)
     }

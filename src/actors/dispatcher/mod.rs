@@ -200,7 +200,7 @@ impl Dispatcher {
         }
         let handle = ExecutionHandle::default();
         let (reply, answer) = oneshot::channel();
-        let work = Box::new(Execute {
+        let work = Execute {
             id,
             task: pending.task.clone(),
             origin: Origin {
@@ -210,7 +210,7 @@ impl Dispatcher {
             },
             handle: handle.clone(),
             reply,
-        });
+        };
         self.handed += 1;
         self.running.insert(
             id,

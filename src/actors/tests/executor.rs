@@ -43,7 +43,7 @@ impl Rig {
 
     fn send(&self) -> oneshot::Receiver<ExecutorAnswer> {
         let (reply, answer) = oneshot::channel();
-        let execute = Box::new(Execute {
+        let execute = Execute {
             id: JobId::generate(),
             task: Task::Script(samples::script(1), samples::limits()),
             origin: Origin {
@@ -53,7 +53,7 @@ impl Rig {
             },
             handle: ExecutionHandle::default(),
             reply,
-        });
+        };
         self.executors.tray.lay(execute);
         answer
     }

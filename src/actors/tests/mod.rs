@@ -3,6 +3,7 @@
 
 mod dispatcher;
 mod executor;
+mod ready;
 mod retries;
 mod stopping;
 mod support;

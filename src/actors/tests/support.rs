@@ -125,6 +125,7 @@ impl Runner for FakeRunner {
 pub(super) struct Plan {
     pub(super) executors: usize,
     pub(super) store: Arc<Witness>,
+    pub(super) interactive_max: usize,
     pub(super) background_max: usize,
     pub(super) queue_wait_max: Duration,
 }
@@ -134,6 +135,7 @@ impl Plan {
         Self {
             executors,
             store: Witness::over(10_000),
+            interactive_max: 100,
             background_max: 1_000,
             queue_wait_max: PATIENCE * 10,
         }
@@ -149,7 +151,7 @@ impl Plan {
         }));
         let options = DispatcherOptions {
             queue: QueueBounds {
-                interactive_max: 100,
+                interactive_max: self.interactive_max,
                 background_max: self.background_max,
                 bytes_max: 1 << 20,
                 interactive_weight: 4,
@@ -244,7 +246,7 @@ impl House {
     fn take_all(&mut self) {
         while let Some(errand) = self.tray.try_take() {
             match errand {
-                Errand::Execute(work) => self.handed.push_back(*work),
+                Errand::Execute(work) => self.handed.push_back(work),
                 Errand::CheckUp(check_up) => self.check_ups.push(check_up),
             }
         }
