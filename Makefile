@@ -75,7 +75,9 @@ lint: tools tools-lint
 
 bench: build tools-bench
 	benches/micro --target $(HOST)
-	benches/compare bin/sandpiper bin/sandpiper-ingress
+	$(CARGO) build --release --locked --target $(HOST) --example engine-alone
+	ENGINE="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release/examples/engine-alone" \
+	  benches/compare bin/sandpiper bin/sandpiper-ingress
 	benches/ingress bin/sandpiper bin/sandpiper-ingress
 	benches/goodput bin/sandpiper bin/sandpiper-ingress
 	benches/scale bin/sandpiper bin/sandpiper-ingress

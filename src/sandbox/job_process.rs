@@ -92,7 +92,7 @@ impl Channel {
     fn fill(self, buffer: &mut [u8], mut filled: usize) {
         while filled < buffer.len() {
             match sys::read_fd(self.0.job, &mut buffer[filled..]) {
-                // A spare that is not needed sees its channel close.
+                // A spare that is not needed sees its line close.
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(count) => filled += count,
                 Err(Errno::EINTR) => {}

@@ -3,7 +3,7 @@
 //! ```text
 //!   executor thread                zygote (walled in)             job process (walled in as well)
 //!   Sandbox::run ── order a spare ──▶ fork ───────────────────────▶ "hello", read…
-//!        │ job, over its own channel ───────────────────────────────▶ run the engine
+//!        │ job, over one of two lines ──────────────────────────────▶ run the engine
 //!        ◀──────────────────────── frames: log, log, done ──────────┘
 //!        └── kill ──────────────────▶ reap
 //! ```

@@ -21,7 +21,7 @@ const NICENESS: i32 = 5;
 const OUT_OF_MEMORY_SCORE: &str = "1000";
 /// Stack of a job process; the engine's own bound lies far below.
 const STACK_BYTES: u64 = 8 << 20;
-/// Descriptors a zygote may hold: the control socket, the standard two, one channel, and room for none to pass unseen.
+/// Descriptors a zygote may hold: the control socket, the standard two, two lines, and room for none to pass unseen.
 const DESCRIPTORS: u64 = 8;
 
 /// A wall that must stand does not.
