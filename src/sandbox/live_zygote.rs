@@ -239,7 +239,7 @@ impl LiveZygote {
         self.job_processes[job.side as usize].pid
     }
 
-    /// As [`LiveZygote::pid_of`], once it has been.
+    /// As [`LiveZygote::pid_of`], once it has been. Where it is watched, its death ends the wait.
     pub(super) fn wait_for_hello(&mut self, job: &JobProcess) -> Result<Pid, NoHello> {
         let deadline = Instant::now() + HELLO_WITHIN;
         loop {
@@ -249,6 +249,9 @@ impl LiveZygote {
             if self.hear()? {
                 continue;
             }
+            if self.has_ended() {
+                return Err(NoHello::Died);
+            }
             let left = deadline
                 .checked_duration_since(Instant::now())
                 .ok_or(NoHello::TooLate)?;
@@ -257,10 +260,16 @@ impl LiveZygote {
     }
 
     /// Kills a job process, for good. Until the next one is ordered its zygote does not reap it, so its pid is its own, dead or
-    /// alive; afterwards its end is reported, and this is not called. Between the two lie microseconds: to harm anybody, its
-    /// pid would have to come round again within them, and it cannot fork.
+    /// alive; afterwards its end is reported, and one that has ended is left alone. Between the two lie microseconds: to harm
+    /// anybody, its pid would have to come round again within them, and it cannot fork.
     pub(super) fn kill(&mut self, job: &JobProcess) -> Result<(), NoHello> {
         let pid = self.wait_for_hello(job)?;
+        if matches!(self.report, Report::Asked) {
+            self.hear_all()?;
+        }
+        if self.has_ended() {
+            return Ok(());
+        }
         kill(pid, Signal::SIGKILL).map_err(NoHello::Failed)
     }
 
@@ -380,7 +389,7 @@ impl Known {
 pub(super) enum NoHello {
     #[error("it takes no orders")]
     NotOrdered,
-    #[error("its zygote died before it was ready")]
+    #[error("its zygote or the job process itself died before it was ready")]
     Died,
     #[error("it was not ready in time")]
     TooLate,

@@ -137,14 +137,14 @@ fn follow(
             Ok(Waited::Woken) => {}
             Ok(Waited::TimeIsUp) if is_watched => return Ending::Overran,
             Ok(Waited::TimeIsUp) => {
+                zygote.watch(job);
+                is_watched = true;
                 // Its time counts from when it had all of its job, and that is not before it is born.
                 let since = Instant::now();
                 if zygote.wait_for_hello(job).is_err() {
                     return Ending::DiedUnread;
                 }
                 kill_at += since.elapsed();
-                zygote.watch(job);
-                is_watched = true;
                 continue;
             }
             Err(errno) => return Ending::LineFailed(errno),
