@@ -103,9 +103,9 @@ impl LiveZygote {
         .map_err(io::Error::from)?;
         // With every hello the kernel tells who sent it, by a pid of this process's own pid namespace.
         setsockopt(&control, sockopt::PassCred, &true).map_err(io::Error::from)?;
-        // The running binary itself, even when the file has been replaced since.
         let (left, left_end) = Line::new().map_err(io::Error::from)?;
         let (right, right_end) = Line::new().map_err(io::Error::from)?;
+        // The running binary itself, even when the file has been replaced since.
         let process = Command::new("/proc/self/exe")
             .arg0("sandpiper-zygote")
             .arg(ZYGOTE_ARGUMENT)
