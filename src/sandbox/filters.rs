@@ -28,7 +28,7 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// What only the zygote does: take orders, fork, reap, report; and what a job process does while it is born.
 const ZYGOTE_ALONE: [libc::c_long; 8] = [
-    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_close,
     libc::SYS_wait4,
@@ -38,8 +38,8 @@ const ZYGOTE_ALONE: [libc::c_long; 8] = [
     libc::SYS_madvise,
 ];
 
-/// Where a call of the zygote's alone has the secret: none of them uses its sixth argument. (`sendto` and `recvfrom` do, for
-/// the length of an address; without an address the kernel does not look at it.)
+/// Where a call of the zygote's alone has the secret: none of them uses its sixth argument. (`sendto` does, for the length
+/// of an address; without an address the kernel does not look at it.)
 const SECRET_ARGUMENT: u8 = 5;
 
 /// What a zygote and its job processes may do. Whoever installs it wipes it then: it holds the secret.
@@ -73,7 +73,7 @@ fn beside_the_secret(call: libc::c_long) -> Vec<(u8, ArgLen, Op, u64)> {
         ],
         // Keeping memory from its children.
         libc::SYS_madvise => vec![(2, ArgLen::Dword, Op::Eq, number(libc::MADV_DONTFORK))],
-        libc::SYS_sendto | libc::SYS_recvfrom => {
+        libc::SYS_sendto | libc::SYS_recvmsg => {
             vec![(0, ArgLen::Dword, Op::Eq, number(libc::STDIN_FILENO))]
         }
         _ => Vec::new(),

@@ -269,17 +269,19 @@ impl Privilege {
     }
 
     /// Receives one packet; an empty one when the executor is gone. Allocates nothing: what a zygote writes to its heap
-    /// between two forks is a page to copy.
+    /// between two forks is a page to copy. (Not by `recvfrom`: gVisor looks at its sixth argument even without an address.)
     pub(super) fn receive(&self, packet: &mut [u8]) -> Result<usize, Errno> {
-        let arguments = [
-            CONTROL,
-            packet.as_mut_ptr().expose_provenance(),
-            packet.len(),
-            0,
-            0,
-        ];
-        // SAFETY: the pointer and the length are of one live buffer; no address is asked for.
-        unsafe { self.call(libc::SYS_recvfrom, arguments) }
+        let mut part = libc::iovec {
+            iov_base: packet.as_mut_ptr().cast(),
+            iov_len: packet.len(),
+        };
+        // SAFETY: `msghdr` is pointers and numbers, for which all zeroes is a value.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        let message = (&raw mut message).expose_provenance();
+        // SAFETY: everything that `message` points at lives for the call, with its true length.
+        unsafe { self.call(libc::SYS_recvmsg, [CONTROL, message, 0, 0, 0]) }
     }
 
     /// Leaves `range` out of every fork to come.
