@@ -33,7 +33,7 @@ COPY ingress/Cargo.toml ingress/
 RUN mkdir -p src ingress/src tests benches ingress/tests \
  && touch src/lib.rs ingress/src/lib.rs \
  && echo 'fn main() {}' | tee src/main.rs ingress/src/main.rs tests/it.rs tests/walls.rs tests/deploy.rs \
-      benches/micro.rs benches/soak.rs ingress/tests/it.rs \
+      benches/engine.rs benches/micro.rs benches/soak.rs ingress/tests/it.rs \
  && cargo build --workspace --bins --release --locked --target $TARGET \
  && cargo clean --workspace --release --target $TARGET \
  && rm -r src ingress/src
