@@ -199,3 +199,13 @@ pub(super) fn tell(privilege: &Privilege, message: &impl Serialize) -> Result<()
     let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
     privilege.send(&text)
 }
+
+/// As [`tell`], how a child ended. On the stack, which children have nothing of: on the heap they could read how others
+/// ended.
+pub(super) fn tell_end(privilege: &Privilege, ended: &Reaped) -> Result<(), Errno> {
+    let mut text = [0; WORD_BYTES_MAX];
+    let mut rest = &mut text[..];
+    serde_json::to_writer(&mut rest, ended).map_err(|_| Errno::EINVAL)?;
+    let length = WORD_BYTES_MAX - rest.len();
+    privilege.send(&text[..length])
+}

@@ -35,7 +35,7 @@ const LOOKED_AT_EVERY: Duration = Duration::from_micros(500);
 /// A spare that did not say hello by then is given up.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 /// Most bytes thrown away at a time.
-const SWEPT_BYTES: usize = 256;
+const SWEPT_BYTES: usize = 4096;
 
 /// What the first zygote has learned, for all that come after it: they are the same program.
 static PLACEMENT: OnceLock<Placement> = OnceLock::new();
@@ -362,8 +362,11 @@ impl LiveZygote {
                 self.report = Report::NotAsked;
                 return Ok(reaped);
             }
-            let word = next_word(self.control.as_fd(), MsgFlags::empty())?;
-            self.note(word);
+            match next_word(self.control.as_fd(), MsgFlags::empty()) {
+                Ok(word) => self.note(word),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
         }
     }
 

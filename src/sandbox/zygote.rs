@@ -5,7 +5,7 @@
 //! before it. It never touches a job's bytes.
 
 use super::control::{
-    Order, Readiness, StandingOrders, next_order, receive_plan, send_message, tell,
+    Order, Readiness, StandingOrders, next_order, receive_plan, send_message, tell, tell_end,
 };
 use super::job_process::{self, Inheritance, JobBody};
 use super::level::{IsolationLevel, WallReport};
@@ -218,7 +218,7 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
             Order::Spare(side) => side,
             Order::Report(side) => {
                 children.reap(&privilege, side);
-                let _ = tell(&privilege, &children.ended[side as usize]);
+                let _ = tell_end(&privilege, &children.ended[side as usize]);
                 continue;
             }
             Order::Closed => {

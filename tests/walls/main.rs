@@ -207,6 +207,11 @@ fn what_is_said_after_the_last_word_reaches_nobody() -> Result<(), Failed> {
             )?;
         }
     }
+    // Nobody who comes after a talker pays for a zygote.
+    let failed = sandbox.counters().zygotes_failed;
+    if failed > 0 {
+        return Err(format!("{failed} zygotes were given up").into());
+    }
     Ok(())
 }
 
