@@ -13,6 +13,7 @@ mod handle;
 mod lane_queue;
 mod meters;
 mod queue;
+mod runner;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ mod tray;
 pub use board::Board;
 pub use claims::Claims;
 pub use dispatcher::{Dispatcher, DispatcherOptions};
-pub use executor::{Executors, Runner, RunnerFactory, Task, sandboxes};
+pub use executor::Executors;
 pub use handle::{DispatcherHandle, Parts};
 pub use meters::{ByLane, Meters};
 pub use queue::{Queue, QueueBounds};
+pub use runner::{Runner, RunnerFactory, Task, sandboxes};

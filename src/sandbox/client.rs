@@ -6,7 +6,7 @@ use super::level::{IsolationLevel, WallReport};
 use super::live_zygote::{JobProcess, LiveZygote, NoHello};
 use super::supervise::{Buffers, Ending, Observed, Start, supervise};
 use super::sys::{self, Reaped};
-use super::verdict::execution;
+use super::verdict::{execution, never_began};
 use super::wire::{self, Work};
 use crate::domain::{Execution, JobId, Timestamp};
 use std::io;
@@ -133,6 +133,10 @@ impl Sandbox {
         wire::encode(work, &mut self.job_bytes)
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
         let limits = work.limits();
+        if handle.is_cancelled() {
+            // Given and killed unread it would cost the zygote: what is left on a line stays there.
+            return Ok(never_began(id, limits));
+        }
         for _ in 0..ZYGOTES_TRIED {
             let Given { job, at, start } = self.give_to_job_process(limits.timeout())?;
             let Some(zygote) = &mut self.zygote else {
@@ -149,7 +153,7 @@ impl Sandbox {
                 continue;
             }
             let expects_death = matches!(work, Work::NetCheck { .. });
-            let reaped = self.settle(&job, &observed.ending, expects_death);
+            let reaped = self.settle(&job, &observed, expects_death);
             if !expects_death {
                 if was_killed_at_once(&observed, reaped) {
                     continue;
@@ -237,7 +241,18 @@ impl Sandbox {
     }
 
     /// After an execution: counts what happened, and gives the zygote up where its children may know its layout.
-    fn settle(&mut self, job: &JobProcess, ending: &Ending, expects_death: bool) -> Option<Reaped> {
+    fn settle(
+        &mut self,
+        job: &JobProcess,
+        observed: &Observed,
+        expects_death: bool,
+    ) -> Option<Reaped> {
+        let ending = &observed.ending;
+        if !observed.is_over {
+            // With the zygote it goes.
+            self.give_zygote_up();
+            return None;
+        }
         match ending {
             Ending::Done(_) => {
                 self.zygote.iter_mut().for_each(LiveZygote::stop_watching);

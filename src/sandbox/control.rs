@@ -22,6 +22,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 const ORDER_REPORT: u8 = b'r';
+/// Behind an order of a spare: its sibling is to be left alone.
+const SIBLING_RUNS: u8 = b'w';
 
 /// Longest word after the handshake, bytes.
 const WORD_BYTES_MAX: usize = 1024;
@@ -57,12 +59,29 @@ pub(super) enum Readiness {
 /// What a zygote is told.
 #[derive(Debug)]
 pub(super) enum Order {
-    /// Fork a job process that serves this line.
-    Spare(Side),
+    /// Fork a job process.
+    Spare(Spare),
     /// Tell how the job process of this line ended, once it has.
     Report(Side),
     /// The executor is gone.
     Closed,
+}
+
+/// A job process that is to be forked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spare {
+    /// The line that it serves.
+    pub(super) side: Side,
+    pub(super) sibling: Sibling,
+}
+
+/// How the job process of the other line stands when a spare is ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sibling {
+    /// It has been killed, if there was one, and is to be reaped.
+    Killed,
+    /// It may be running.
+    Runs,
 }
 
 /// Sends a message of the handshake.
@@ -158,9 +177,13 @@ pub(super) fn next_word(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Word,
     }
 }
 
-/// Asks for a job process that serves the line of `side`.
-pub(super) fn order_spare(socket: BorrowedFd<'_>, side: Side) -> Result<(), Errno> {
-    order(socket, &[side.descriptors().name])
+/// Asks for a job process.
+pub(super) fn order_spare(socket: BorrowedFd<'_>, spare: Spare) -> Result<(), Errno> {
+    let name = spare.side.descriptors().name;
+    match spare.sibling {
+        Sibling::Killed => order(socket, &[name]),
+        Sibling::Runs => order(socket, &[name, SIBLING_RUNS]),
+    }
 }
 
 /// Asks how the job process of `side` ended, once it has.
@@ -182,11 +205,19 @@ pub(super) fn next_order(privilege: &Privilege) -> Order {
             Err(_) => return Order::Closed,
         }
     };
-    match &packet[..length] {
-        [name] => side_of(*name).map_or(Order::Closed, Order::Spare),
-        [ORDER_REPORT, name] => side_of(*name).map_or(Order::Closed, Order::Report),
-        _ => Order::Closed,
-    }
+    let (name, order): (_, fn(Side) -> Order) = match &packet[..length] {
+        [ORDER_REPORT, name] => (name, Order::Report),
+        [name, SIBLING_RUNS] => (name, |side| {
+            let sibling = Sibling::Runs;
+            Order::Spare(Spare { side, sibling })
+        }),
+        [name] => (name, |side| {
+            let sibling = Sibling::Killed;
+            Order::Spare(Spare { side, sibling })
+        }),
+        _ => return Order::Closed,
+    };
+    side_of(*name).map_or(Order::Closed, order)
 }
 
 fn side_of(name: u8) -> Option<Side> {

@@ -27,11 +27,12 @@ pub(super) enum FilterError {
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// What only the zygote does: take orders, fork, reap, report; and what a job process does while it is born.
-const ZYGOTE_ALONE: [libc::c_long; 8] = [
+const ZYGOTE_ALONE: [libc::c_long; 9] = [
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_close,
     libc::SYS_wait4,
+    libc::SYS_waitid,
     libc::SYS_clone,
     libc::SYS_getppid,
     libc::SYS_prctl,

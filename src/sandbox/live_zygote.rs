@@ -2,9 +2,10 @@
 
 use super::client::SandboxError;
 use super::control::{
-    Readiness, StandingOrders, Word, ZygotePlan, next_word, order_report, order_spare,
+    Readiness, Sibling, Spare, StandingOrders, ZygotePlan, next_word, order_report, order_spare,
     receive_message, send_plan,
 };
+use super::heard::Heard;
 use super::level::{IsolationLevel, WallReport};
 use super::line::{FarEnds, Line, Side, wait, wait_readable};
 use super::sys::Reaped;
@@ -47,35 +48,15 @@ pub(super) struct LiveZygote {
     control: OwnedFd,
     /// In the order of their sides.
     lines: Vec<Arc<Line>>,
-    job_processes: [Known; 2],
+    heard: Heard,
     /// The line on which the next job process is born.
     next: Side,
     /// Whether that has been ordered.
     has_spare: bool,
-    /// The end that it was asked to report, as far as it has.
-    report: Report,
-    /// Reports on their way that nobody waits for any more.
-    stale_reports: u32,
     pub(super) level: IsolationLevel,
     pub(super) walls: Vec<WallReport>,
     /// Executions so far.
     pub(super) served: u32,
-}
-
-/// What is known of the job processes of one line.
-#[derive(Debug, Clone, Copy, Default)]
-struct Known {
-    /// The one that was ordered last, once it has said hello.
-    pid: Option<Pid>,
-    /// The one before it.
-    before: Option<Pid>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Report {
-    NotAsked,
-    Asked,
-    Told(Reaped),
 }
 
 /// A job process that has been ordered, and may or may not have been born. It reads its job when it has.
@@ -123,11 +104,9 @@ impl LiveZygote {
             process,
             control,
             lines: vec![Arc::new(left), Arc::new(right)],
-            job_processes: [Known::default(); 2],
+            heard: Heard::new(),
             next: Side::Left,
             has_spare: false,
-            report: Report::NotAsked,
-            stale_reports: 0,
             level: IsolationLevel::L2,
             walls: Vec::new(),
             served: 0,
@@ -170,19 +149,20 @@ impl LiveZygote {
         !matches!(self.process.try_wait(), Ok(None))
     }
 
-    /// Orders the next job process, unless it has been. If that fails the zygote is gone, which the next execution finds
-    /// out.
+    /// Orders the next job process, unless it has been. Whoever was there before has been killed. If that fails the zygote
+    /// is gone, which the next execution finds out.
     pub(super) fn ensure_spare(&mut self) {
+        self.order_spare_beside(Sibling::Killed);
+    }
+
+    fn order_spare_beside(&mut self, sibling: Sibling) {
         if self.has_spare {
             return;
         }
-        self.has_spare = order_spare(self.control.as_fd(), self.next).is_ok();
+        let side = self.next;
+        self.has_spare = order_spare(self.control.as_fd(), Spare { side, sibling }).is_ok();
         if self.has_spare {
-            let known = &mut self.job_processes[self.next as usize];
-            *known = Known {
-                pid: None,
-                before: known.pid,
-            };
+            self.heard.ordered(side);
         }
     }
 
@@ -200,7 +180,7 @@ impl LiveZygote {
         while self.pid_of(&job).is_none() && self.hear()? {}
         // Whoever had the line before might read this one's job. That it was reaped is certain when this one has been born,
         // and when the kernel knows it no more.
-        if self.pid_of(&job).is_none() && !self.job_processes[side as usize].is_alone() {
+        if self.pid_of(&job).is_none() && !self.heard.is_left(side) {
             self.wait_for_hello(&job)?;
         }
         (job.line.sweep(&mut [0; SWEPT_BYTES])).map_err(|_| NoHello::Broken)?;
@@ -236,7 +216,7 @@ impl LiveZygote {
 
     /// The operating system's name of a job process that has been born.
     pub(super) fn pid_of(&self, job: &JobProcess) -> Option<Pid> {
-        self.job_processes[job.side as usize].pid
+        self.heard.pid(job.side)
     }
 
     /// As [`LiveZygote::pid_of`], once it has been. Where it is watched, its death ends the wait.
@@ -259,28 +239,19 @@ impl LiveZygote {
         }
     }
 
-    /// Kills a job process, for good. Until the next one is ordered its zygote does not reap it, so its pid is its own, dead or
-    /// alive; afterwards its end is reported, and one that has ended is left alone. Between the two lie microseconds: to harm
-    /// anybody, its pid would have to come round again within them, and it cannot fork.
+    /// Kills a job process, for good. Dead or alive its pid is its own: its zygote reaps it when the next one is ordered after
+    /// this, and one that is watched when its line is served again.
     pub(super) fn kill(&mut self, job: &JobProcess) -> Result<(), NoHello> {
         let pid = self.wait_for_hello(job)?;
-        if matches!(self.report, Report::Asked) {
-            self.hear_all()?;
-        }
-        if self.has_ended() {
-            return Ok(());
-        }
         kill(pid, Signal::SIGKILL).map_err(NoHello::Failed)
     }
 
     /// From now on the control socket becomes readable when `job` ends. Has the next one made, as that takes the zygote's time
     /// only before it waits.
     pub(super) fn watch(&mut self, job: &JobProcess) {
-        self.ensure_spare();
-        if matches!(self.report, Report::NotAsked)
-            && order_report(self.control.as_fd(), job.side).is_ok()
-        {
-            self.report = Report::Asked;
+        self.order_spare_beside(Sibling::Runs);
+        if !self.heard.is_asked() && order_report(self.control.as_fd(), job.side).is_ok() {
+            self.heard.asked();
         }
     }
 
@@ -297,28 +268,20 @@ impl LiveZygote {
 
     /// Whether the job process that is watched is known to have ended.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.report, Report::Told(_))
+        self.heard.has_ended()
     }
 
     /// Takes in the next word. False if there is none yet.
     fn hear(&mut self) -> Result<bool, NoHello> {
         match next_word(self.control.as_fd(), MsgFlags::MSG_DONTWAIT) {
             Ok(word) => {
-                self.note(word);
+                self.heard.note(word);
                 Ok(true)
             }
             Err(Errno::EAGAIN) => Ok(false),
             Err(Errno::EINTR) => Ok(true),
             Err(Errno::EPIPE | Errno::ECONNRESET) => Err(NoHello::Died),
             Err(errno) => Err(NoHello::Failed(errno)),
-        }
-    }
-
-    fn note(&mut self, word: Word) {
-        match word {
-            Word::Hello(side, pid) => self.job_processes[side as usize].pid = Some(pid),
-            Word::Report(_) if self.stale_reports > 0 => self.stale_reports -= 1,
-            Word::Report(reaped) => self.report = Report::Told(reaped),
         }
     }
 
@@ -358,12 +321,11 @@ impl LiveZygote {
     pub(super) fn ask_how_it_ended(&mut self, job: &JobProcess) -> Result<Reaped, Errno> {
         self.watch(job);
         loop {
-            if let Report::Told(reaped) = self.report {
-                self.report = Report::NotAsked;
+            if let Some(reaped) = self.heard.take_report() {
                 return Ok(reaped);
             }
             match next_word(self.control.as_fd(), MsgFlags::empty()) {
-                Ok(word) => self.note(word),
+                Ok(word) => self.heard.note(word),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
@@ -372,18 +334,7 @@ impl LiveZygote {
 
     /// How the job process that is watched ended is of no interest any more.
     pub(super) fn stop_watching(&mut self) {
-        if matches!(self.report, Report::Asked) {
-            self.stale_reports += 1;
-        }
-        self.report = Report::NotAsked;
-    }
-}
-
-impl Known {
-    /// Whether nobody else has the line any more: the kernel does not know the one before. It may know another process by
-    /// its pid, and then says no where it could say yes.
-    fn is_alone(&self) -> bool {
-        (self.before).is_none_or(|before| kill(before, None) == Err(Errno::ESRCH))
+        self.heard.forget_report();
     }
 }
 

@@ -19,6 +19,7 @@ mod control;
 mod execution_handle;
 mod filters;
 mod frames;
+mod heard;
 mod job_process;
 mod kept_log;
 mod level;

@@ -254,6 +254,28 @@ impl Privilege {
         }
     }
 
+    /// Waits for the child `pid` to end, and leaves it to be reaped.
+    pub(super) fn wait_for(&self, pid: Pid) -> Result<Reaped, Errno> {
+        // SAFETY: both are plain numbers, for which all zeroes is a value.
+        let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOWAIT;
+        let arguments = [
+            usize::try_from(libc::P_PID).unwrap_or_default(),
+            usize::try_from(pid.as_raw()).map_err(|_| Errno::ECHILD)?,
+            (&raw mut info).expose_provenance(),
+            usize::try_from(options).unwrap_or_default(),
+            (&raw mut usage).expose_provenance(),
+        ];
+        loop {
+            // SAFETY: both pointers are to locals that live for the call.
+            match unsafe { self.call(libc::SYS_waitid, arguments) } {
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+                Ok(_) => return Ok(Reaped::told(&info, &usage)),
+            }
+        }
+    }
+
     /// Sends one packet to the executor.
     pub(super) fn send(&self, packet: &[u8]) -> Result<(), Errno> {
         let flags = usize::try_from(libc::MSG_NOSIGNAL).unwrap_or_default();

@@ -13,15 +13,13 @@ use std::io::{Read as _, Write as _};
 const EXIT_DONE: i32 = 0;
 const EXIT_NOTHING: i32 = 1;
 
-/// What rehearsals tell. Nothing where none works: then blocks lie as they come.
-pub(super) fn learn<B: JobBody>() -> Placement {
+/// What rehearsals tell. Nothing where one did not work: then blocks lie as they come, and the next zygote tries again.
+pub(super) fn learn<B: JobBody>() -> Option<Placement> {
     let mut placement = Placement::default();
     for sample in Sample::ALL {
-        if let Some(written) = rehearse::<B>(sample) {
-            placement.add(written);
-        }
+        placement.add(rehearse::<B>(sample)?);
     }
-    placement
+    Some(placement)
 }
 
 fn rehearse<B: JobBody>(sample: Sample) -> Option<Written> {

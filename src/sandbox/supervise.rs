@@ -32,7 +32,7 @@ pub(super) enum Ending {
     Cancelled,
     /// It died without a last word.
     Died,
-    /// It died before it had read its job: nothing of that has run.
+    /// It died before it had read its job, or was not born in time: nothing of that has run that anybody will hear of.
     DiedUnread,
     /// It said what no job process says.
     Broke(BrokenProtocol),
@@ -48,6 +48,8 @@ pub(super) struct Observed {
     pub(super) wall: Duration,
     /// By the kernel; absent when it was dead and reaped before it could be asked.
     pub(super) cpu: Option<Duration>,
+    /// It is dead, or about to be.
+    pub(super) is_over: bool,
 }
 
 /// What stays from one execution to the next, so that nothing is allocated twice.
@@ -80,17 +82,19 @@ pub(super) fn supervise(
     buffers.reader.begin(limits);
     buffers.bytes.resize(READ_BYTES, 0);
     *handle.log() = KeptLog::new(limits);
-    let ending = follow(job, zygote, limits, start.kill_at, handle, waker, buffers);
+    let ending = follow(job, zygote, limits, &start, handle, waker, buffers);
     let wall = start.given.elapsed();
+    let is_dead = matches!(ending, Ending::Died | Ending::DiedUnread);
     // Whoever has said its last word has said hello before.
-    let pid = zygote.wait_for_hello(job).ok();
+    let pid = match is_dead {
+        true => zygote.pid_of(job),
+        false => zygote.wait_for_hello(job).ok(),
+    };
     let cpu = pid
         .and_then(sys::cpu_time_of)
         .map(|cpu| cpu.saturating_sub(start.cpu_before));
-    if !matches!(ending, Ending::Died | Ending::DiedUnread) {
-        // Proved to work when the zygote was raised; what is dead already is no failure.
-        let _ = zygote.kill(job);
-    }
+    // Proved to work when the zygote was raised.
+    let is_over = is_dead || zygote.kill(job).is_ok();
     if matches!(ending, Ending::Overran | Ending::Cancelled) {
         take_what_is_left(job, buffers, &mut handle.log());
     }
@@ -103,6 +107,7 @@ pub(super) fn supervise(
         log: mem::take(&mut *handle.log()).finish(result_bytes),
         wall,
         cpu,
+        is_over,
     }
 }
 
@@ -111,42 +116,43 @@ fn follow(
     job: &JobProcess,
     zygote: &mut LiveZygote,
     limits: &Limits,
-    mut kill_at: Instant,
+    start: &Start,
     handle: &ExecutionHandle,
     waker: &Waker,
     buffers: &mut Buffers,
 ) -> Ending {
     let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
+    let (mut kill_at, watch_at) = (start.kill_at, start.given + LONG);
     let mut is_watched = false;
     let mut has_ended = false;
     loop {
         if handle.is_cancelled() {
             return Ending::Cancelled;
         }
-        let Some(left) = kill_at.checked_duration_since(Instant::now()) else {
+        let now = Instant::now();
+        let Some(left) = kill_at.checked_duration_since(now) else {
             return Ending::Overran;
         };
+        if !is_watched && now >= watch_at {
+            zygote.watch(job);
+            is_watched = true;
+            // Its time counts from when it had all of its job, and that is not before it is born.
+            if zygote.wait_for_hello(job).is_err() {
+                return Ending::DiedUnread;
+            }
+            kill_at += now.elapsed();
+            continue;
+        }
         let (frames, woken) = (job.line.frames(), waker.descriptor());
         let waited = match (has_ended, is_watched) {
             // All that it will ever say is there.
             (true, _) => Ok(Waited::Woken),
             (_, true) => wait_readable([frames, woken, zygote.control()], left),
-            (_, false) => wait_readable([frames, woken], left.min(LONG)),
+            (_, false) => wait_readable([frames, woken], left.min(watch_at - now)),
         };
         match waited {
             Ok(Waited::Woken) => {}
-            Ok(Waited::TimeIsUp) if is_watched => return Ending::Overran,
-            Ok(Waited::TimeIsUp) => {
-                zygote.watch(job);
-                is_watched = true;
-                // Its time counts from when it had all of its job, and that is not before it is born.
-                let since = Instant::now();
-                if zygote.wait_for_hello(job).is_err() {
-                    return Ending::DiedUnread;
-                }
-                kill_at += since.elapsed();
-                continue;
-            }
+            Ok(Waited::TimeIsUp) => continue,
             Err(errno) => return Ending::LineFailed(errno),
         }
         match job.line.receive(&mut buffers.bytes) {

@@ -171,13 +171,28 @@ pub(super) struct Reaped {
 impl Reaped {
     /// As `wait4` told it.
     pub(super) fn of(status: libc::c_int, usage: &libc::rusage) -> Self {
-        let peak_kib = u64::try_from(usage.ru_maxrss).unwrap_or_default();
         Self {
             signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
             exit_code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
-            peak_resident_bytes: peak_kib * 1024,
+            peak_resident_bytes: peak_resident_bytes(usage),
         }
     }
+
+    /// As `waitid` told it.
+    pub(super) fn told(info: &libc::siginfo_t, usage: &libc::rusage) -> Self {
+        // SAFETY: `waitid` fills this part of the union in.
+        let status = unsafe { info.si_status() };
+        let has_exited = info.si_code == libc::CLD_EXITED;
+        Self {
+            signal: (!has_exited).then_some(status),
+            exit_code: has_exited.then_some(status),
+            peak_resident_bytes: peak_resident_bytes(usage),
+        }
+    }
+}
+
+fn peak_resident_bytes(usage: &libc::rusage) -> u64 {
+    u64::try_from(usage.ru_maxrss).unwrap_or_default() * 1024
 }
 
 /// Waits for the child `pid` to end.

@@ -67,10 +67,7 @@ pub(super) fn execution(
                 ),
             ),
         ),
-        Ending::Cancelled => (
-            Outcome::Cancelled,
-            ScriptError::of_service("Cancelled", "the execution was cancelled"),
-        ),
+        Ending::Cancelled => (Outcome::Cancelled, cancelled()),
         Ending::Died | Ending::DiedUnread => crashed(how_it_died(reaped)),
         Ending::Broke(broken) => crashed(format!(
             "the job process broke the rules it is held to and was killed: {broken}"
@@ -80,6 +77,15 @@ pub(super) fn execution(
     execution.outcome = outcome;
     execution.error = Some(error);
     execution
+}
+
+/// The execution of what was cancelled before it began.
+pub(super) fn never_began(id: JobId, limits: Limits) -> Execution {
+    Execution::never_ran(id, limits, Outcome::Cancelled, cancelled())
+}
+
+fn cancelled() -> ScriptError {
+    ScriptError::of_service("Cancelled", "the execution was cancelled")
 }
 
 fn how_it_died(reaped: Option<Reaped>) -> String {

@@ -5,7 +5,8 @@
 //! before it. It never touches a job's bytes.
 
 use super::control::{
-    Order, Readiness, StandingOrders, next_order, receive_plan, send_message, tell, tell_end,
+    Order, Readiness, Sibling, Spare, StandingOrders, next_order, receive_plan, send_message, tell,
+    tell_end,
 };
 use super::job_process::{self, Inheritance, JobBody};
 use super::level::{IsolationLevel, WallReport};
@@ -111,7 +112,10 @@ fn raise_walls<B: JobBody>(orders: StandingOrders) -> Result<Ready<B>, Failure> 
     // The engine is warmed before files are out of reach: it looks once at the time zone.
     // SAFETY: a zygote has one thread, as was asserted above.
     unsafe { heap::begin() };
-    let learned = placement.is_none().then(rehearsal::learn::<B>);
+    let learned = match placement {
+        Some(_) => None,
+        None => rehearsal::learn::<B>(),
+    };
     if let Some(placement) = placement.as_ref().or(learned.as_ref()) {
         heap::place(placement);
     }
@@ -214,10 +218,10 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
     heap::close();
     let mut children = Children::default();
     loop {
-        let side = match next_order(&privilege) {
-            Order::Spare(side) => side,
+        let Spare { side, sibling } = match next_order(&privilege) {
+            Order::Spare(spare) => spare,
             Order::Report(side) => {
-                children.reap(&privilege, side);
+                children.wait_for(&privilege, side);
                 let _ = tell_end(&privilege, &children.ended[side as usize]);
                 continue;
             }
@@ -229,7 +233,7 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
                 sys::exit_now(EXIT_ORDERLY)
             }
         };
-        // It has been reaped, when the other line was served.
+        // Mostly it has been, when the other line was served.
         children.reap(&privilege, side);
         // SAFETY: a zygote has one thread. The stack is for this, and a child's copy of it is empty; `inheritance` is on
         // the heap, and what `begin` of the same body wants.
@@ -247,8 +251,9 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
             sys::exit_now(EXIT_WALL_MISSING)
         };
         children.living[side as usize] = Some(spare);
-        // The one before has its job by now: an executor orders the next only then. It is killed when that job is over.
-        children.reap(&privilege, side.other());
+        if sibling == Sibling::Killed {
+            children.reap(&privilege, side.other());
+        }
     }
 }
 
@@ -261,7 +266,15 @@ struct Children {
 }
 
 impl Children {
-    /// Waits until the child of `side` has ended, if there is one.
+    /// Waits until the child of `side` has ended, if there is one. It keeps its pid until it is reaped, so that an executor
+    /// that has not heard of its end cannot kill another by it.
+    fn wait_for(&mut self, privilege: &Privilege, side: Side) {
+        if let Some(child) = self.living[side as usize] {
+            self.ended[side as usize] = privilege.wait_for(child).unwrap_or_default();
+        }
+    }
+
+    /// The same, and lets go of it.
     fn reap(&mut self, privilege: &Privilege, side: Side) {
         if let Some(child) = self.living[side as usize].take() {
             self.ended[side as usize] = privilege.reap(child).unwrap_or_default();

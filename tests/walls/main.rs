@@ -54,6 +54,10 @@ fn main() -> ExitCode {
         Trial::test("a_killed_job_leaves_its_log", a_killed_job_leaves_its_log),
         Trial::test("a_job_process_has_one_line", a_job_process_has_one_line),
         Trial::test(
+            "what_is_cancelled_before_it_begins_costs_no_zygote",
+            what_is_cancelled_before_it_begins_costs_no_zygote,
+        ),
+        Trial::test(
             "what_is_said_after_the_last_word_reaches_nobody",
             what_is_said_after_the_last_word_reaches_nobody,
         ),
@@ -80,6 +84,10 @@ fn sandbox(max_isolation: IsolationLevel) -> Sandbox {
 }
 
 fn run(sandbox: &mut Sandbox, attack: &str) -> Execution {
+    run_with(sandbox, attack, &ExecutionHandle::default())
+}
+
+fn run_with(sandbox: &mut Sandbox, attack: &str, handle: &ExecutionHandle) -> Execution {
     let timeout_ms = if attack.ends_with("_without_end") {
         TIMEOUT_OF_FLOODS_MS
     } else {
@@ -102,9 +110,7 @@ fn run(sandbox: &mut Sandbox, attack: &str) -> Execution {
         entropy: 0,
     };
     let start = Instant::now();
-    let execution = sandbox
-        .run(JobId::generate(), &work, &ExecutionHandle::default())
-        .unwrap();
+    let execution = sandbox.run(JobId::generate(), &work, handle).unwrap();
     let took = start.elapsed();
     let most = limits.timeout() + KILL_GRACE + SLACK;
     assert!(took < most, "{attack} took {took:?}");
@@ -177,6 +183,23 @@ fn a_killed_job_leaves_its_log() -> Result<(), Failed> {
     let execution = run(&mut sandbox(IsolationLevel::L4), "log_then_spin");
     let kept = execution.outcome == Outcome::TimedOut && execution.log.len() == 1;
     check(kept, &execution)
+}
+
+fn what_is_cancelled_before_it_begins_costs_no_zygote() -> Result<(), Failed> {
+    let mut sandbox = sandbox(IsolationLevel::L4);
+    let handle = ExecutionHandle::default();
+    handle.cancel();
+    for _ in 0..4 {
+        let execution = run_with(&mut sandbox, "nothing", &handle);
+        check(execution.outcome == Outcome::Cancelled, &execution)?;
+        let execution = run(&mut sandbox, "nothing");
+        check(result_of(&execution) == "0", &execution)?;
+    }
+    let counters = sandbox.counters();
+    if counters.zygotes_failed == 0 {
+        return Ok(());
+    }
+    Err(format!("{counters:?}").into())
 }
 
 /// Job processes of a zygote take turns on two lines, so both are tried.

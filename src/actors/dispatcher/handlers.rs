@@ -6,7 +6,7 @@ use super::messages::{
 use super::pending::{Audience, Changes, Pending, refuse};
 use super::{Dispatcher, RETRY_AFTER_MIN};
 use crate::actors::answers::{Accepted, Refusal};
-use crate::actors::executor::Task;
+use crate::actors::runner::Task;
 use crate::domain::{ClientKey, JobId, Lane, Timestamp};
 use crate::store::{NewJob, StoreError};
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};

@@ -22,7 +22,7 @@ use crate::sandbox::ExecutionHandle;
 use crate::store::{JobStore, NotRun, RecentExecutions, Settlement};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use pending::{Audience, Pending, Running, is_gone, refuse};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -67,6 +67,8 @@ pub struct Dispatcher {
     recent: Arc<RecentExecutions>,
     queue: Queue<Pending>,
     running: HashMap<JobId, Running>,
+    /// No longer handed out; their unanswered replies are still to be heard of.
+    taken_back: HashSet<JobId>,
     resting: HashMap<JobId, (ClientKey, Pending)>,
     /// Given to the Executors and not yet heard of.
     handed: usize,
@@ -94,6 +96,7 @@ impl Dispatcher {
             store,
             recent,
             running: HashMap::new(),
+            taken_back: HashSet::new(),
             resting: HashMap::new(),
             checking_up: 0,
             draining: false,
@@ -234,6 +237,10 @@ impl Dispatcher {
         answer: ExecutorAnswer,
         context: &mut Context<Self>,
     ) {
+        if self.taken_back.remove(&id) {
+            // Its reply went unanswered, as nobody has begun it.
+            return;
+        }
         self.handed -= 1;
         if let Some(running) = self.running.remove(&id) {
             match answer {
@@ -246,6 +253,7 @@ impl Dispatcher {
 
     fn cancel(&mut self, id: JobId, context: &mut Context<Self>) {
         if !self.take_back(|work| work.id == id).is_empty() {
+            self.hand_out(context);
             return;
         }
         if let Some(running) = self.running.get(&id) {
@@ -273,17 +281,17 @@ impl Dispatcher {
         self.show();
     }
 
-    /// What lies ready and `is_unwanted`, as if it had never been handed out: [`Dispatcher::execution_finished`] is told
-    /// that each is gone, and finds nothing of it.
+    /// What no Executor has begun and `is_unwanted`, as if it had never been handed out.
     fn take_back(&mut self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<(Instant, Running)> {
-        if self.ahead() == 0 {
-            return Vec::new();
-        }
         let is_ready = |work: &Execute| work.origin.lane == Lane::Interactive && is_unwanted(work);
-        let unwanted = self.executors.tray.take_back(is_ready).into_iter();
-        unwanted
-            .filter_map(|work| Some((work.origin.since, self.running.remove(&work.id)?)))
-            .collect()
+        let mut taken = Vec::new();
+        for work in self.executors.tray.take_back(is_ready) {
+            self.handed -= 1;
+            self.taken_back.insert(work.id);
+            let running = self.running.remove(&work.id);
+            taken.extend(running.map(|running| (work.origin.since, running)));
+        }
+        taken
     }
 
     fn look_around(&mut self, context: &mut Context<Self>) {

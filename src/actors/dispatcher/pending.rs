@@ -1,7 +1,7 @@
 //! One piece of work on its way through the Dispatcher: what it is, who is told, and its changes in the store in order.
 
 use crate::actors::answers::{ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach};
-use crate::actors::executor::Task;
+use crate::actors::runner::Task;
 use crate::domain::{ClientKey, Limits, TraceContext};
 use crate::sandbox::ExecutionHandle;
 use crate::store::NotRun;

@@ -2,8 +2,9 @@
 
 use super::super::board::Board;
 use super::super::executor::{
-    CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin, RunnerFactory, Task,
+    CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin,
 };
+use super::super::runner::{RunnerFactory, Task};
 use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
 use crate::domain::{JobId, Lane, Outcome, samples};
 use crate::sandbox::{ExecutionHandle, SandboxError};

@@ -99,6 +99,20 @@ async fn what_lies_ready_is_refused_when_it_has_waited_too_long() {
 }
 
 #[actix::test]
+async fn what_an_executor_is_slow_to_take_is_refused_when_it_has_waited_too_long() {
+    let plan = Plan {
+        queue_wait_max: Duration::from_millis(50),
+        ..Plan::new(1)
+    };
+    let house = plan.build();
+    let (_, asked) = ask(&house).await;
+    let refused = soon("it is refused", asked).await.unwrap();
+    assert!(matches!(refused, Err(Refusal::QueueWaitExceeded { .. })));
+    let running = || house.board.running.load(Ordering::Relaxed);
+    eventually("it does not count as running", || running() == 0).await;
+}
+
+#[actix::test]
 async fn what_lies_ready_takes_a_place_of_the_queue() {
     let plan = Plan {
         interactive_max: 1,

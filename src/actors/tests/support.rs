@@ -3,9 +3,10 @@
 use super::super::answers::Submission;
 use super::super::board::Board;
 use super::super::dispatcher::{Dispatcher, DispatcherOptions};
-use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Executors, Runner, Task};
+use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Executors};
 use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
+use super::super::runner::{Runner, Task};
 use super::super::tray::{Errand, Tray};
 use super::witness::Witness;
 use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};

@@ -14,6 +14,7 @@
 //! two it is shows in its address: blocks of slabs begin at a multiple of sixteen, the others eight bytes behind one.
 
 use super::placement::Warming;
+use super::slabs::{self, Slabs, is_of_slab};
 use std::ptr::{self, NonNull};
 
 /// Before each block that is not a slab's: its class, or [`LARGE`]. Keeps blocks aligned to eight bytes, which is what the
@@ -25,8 +26,6 @@ pub(super) const STEP_BYTES: usize = 16;
 const ROOM_CLASS_MAX: usize = 256;
 const CLASSES: usize = ROOM_CLASS_MAX + 1;
 const ROOM_BYTES_MAX: usize = ROOM_CLASS_MAX * STEP_BYTES - HEADER_BYTES;
-/// The last class that slabs have.
-const SLAB_CLASS_MAX: usize = 64;
 /// In the place of a class: a block of the C library's.
 const LARGE: u64 = u64::MAX;
 
@@ -36,27 +35,9 @@ const WARM_BYTES: usize = 704 << 10;
 /// What a child has behind it.
 const CHILD_BYTES: usize = 64 << 10;
 
-const SLAB_BYTES: usize = 16 << 10;
-/// Slabs that the kernel is asked for at a time.
-const SLABS_AT_ONCE: usize = 16;
-
 /// A block that is free: the next one of its list.
 #[repr(transparent)]
-struct Free(*mut Free);
-
-/// At the beginning of each slab.
-#[repr(C)]
-struct Slab {
-    next: *mut Slab,
-    previous: *mut Slab,
-    free: *mut Free,
-    class: usize,
-    live: usize,
-    /// Bytes from the slab's beginning that have never been a block.
-    fresh: usize,
-}
-
-const SLAB_HEAD_BYTES: usize = size_of::<Slab>().next_multiple_of(STEP_BYTES);
+pub(super) struct Free(pub(super) *mut Free);
 
 /// The three places. One thread; blocks stay where they are until they are freed.
 pub(super) struct Heap {
@@ -66,10 +47,7 @@ pub(super) struct Heap {
     room_bytes: usize,
     /// Blocks of the room that are free again, by class.
     free: [*mut Free; CLASSES],
-    /// Slabs of each class that have a block left.
-    open: [*mut Slab; SLAB_CLASS_MAX + 1],
-    /// Slabs without a block.
-    empty: *mut Slab,
+    slabs: Slabs,
     /// While an engine is built.
     warming: Option<Box<Warming>>,
 }
@@ -102,14 +80,14 @@ impl Heap {
             room,
             room_bytes,
             free: [ptr::null_mut(); CLASSES],
-            open: [ptr::null_mut(); SLAB_CLASS_MAX + 1],
-            empty: ptr::null_mut(),
+            slabs: Slabs::new(),
             warming: None,
         }
     }
 
     /// Until it is told otherwise, blocks of the room are counted, and laid and noted as `warming` says.
     pub(super) fn warm_with(&mut self, mut warming: Box<Warming>) {
+        debug_assert!(self.warming.is_none(), "to drop it would call back");
         self.next = warming.settle_in(self.next..self.end);
         self.warming = Some(warming);
     }
@@ -124,19 +102,9 @@ impl Heap {
         self.room_bytes
     }
 
-    /// Bytes of it that have been handed out.
-    pub(super) fn used(&self) -> usize {
-        self.next
-    }
-
-    /// What of the room has been handed out.
-    pub(super) fn room(&self) -> &[u8] {
-        if self.room.is_null() {
-            return &[];
-        }
-        // SAFETY: the room is as long, and anonymous memory is initialised. Nothing is allocated or freed while this is
-        // looked at.
-        unsafe { std::slice::from_raw_parts(self.room, self.next) }
+    /// Where the room begins, and how much of it has been handed out. Others may be writing to what is in it.
+    pub(super) fn room(&self) -> (*const u8, usize) {
+        (self.room, self.next)
     }
 
     /// What is free stays so: whatever comes now lies on pages of its own.
@@ -187,7 +155,9 @@ impl Heap {
     #[cold]
     fn look(&mut self) {
         if let Some(mut warming) = self.warming.take() {
-            warming.look_now_and_then(self.room());
+            let (room, bytes) = self.room();
+            // SAFETY: as many bytes of the room have been handed out, and anonymous memory is initialised.
+            unsafe { warming.look_now_and_then(room, bytes) };
             self.warming = Some(warming);
         }
     }
@@ -240,7 +210,7 @@ impl Heap {
         }
         if is_of_slab(block) {
             // SAFETY: as the caller says.
-            return unsafe { self.dealloc_in_slab(block) };
+            return unsafe { self.slabs.dealloc(block) };
         }
         // SAFETY: as the caller says, so its header is before it.
         let class = unsafe { header(block) };
@@ -254,29 +224,6 @@ impl Heap {
         // SAFETY: the block is the room's, at least eight bytes long, and nobody uses it any more.
         unsafe { free.write(Free(self.free[class])) };
         self.free[class] = free;
-    }
-
-    /// # Safety
-    /// `block` is a slab's, and still live.
-    unsafe fn dealloc_in_slab(&mut self, block: NonNull<u8>) {
-        let free: *mut Free = block.as_ptr().cast();
-        // SAFETY: as the caller says; a slab's blocks are at least sixteen bytes long.
-        unsafe {
-            let slab = slab_of(block);
-            let was_full = (*slab).free.is_null() && !has_fresh(slab);
-            free.write(Free((*slab).free));
-            (*slab).free = free;
-            (*slab).live -= 1;
-            if (*slab).live == 0 {
-                if !was_full {
-                    self.unlink(slab);
-                }
-                (*slab).next = self.empty;
-                self.empty = slab;
-            } else if was_full {
-                self.link(slab);
-            }
-        }
     }
 
     /// A block of at least `size` bytes with what `block` had in it; null when there is none, and then `block` stays.
@@ -310,110 +257,13 @@ impl Heap {
     }
 
     fn alloc_outside(&mut self, size: usize) -> *mut u8 {
-        let class = size.div_ceil(STEP_BYTES).max(1);
-        if class > SLAB_CLASS_MAX {
-            // SAFETY: malloc takes any size and answers null when it has none.
-            return large(unsafe { libc::malloc(with_header(size)) });
+        let block = self.slabs.alloc(size);
+        if !block.is_null() {
+            return block;
         }
-        let mut slab = self.open[class];
-        if slab.is_null() {
-            slab = self.new_slab(class);
-            if slab.is_null() {
-                // SAFETY: malloc takes any size. Near the bound on its address space a process may have room in the C
-                // library's heap, and none for more slabs.
-                return large(unsafe { libc::malloc(with_header(size)) });
-            }
-        }
-        // SAFETY: an open slab has a free block or fresh bytes for one.
-        unsafe {
-            let free = (*slab).free;
-            let block = if free.is_null() {
-                let fresh = (*slab).fresh;
-                (*slab).fresh += class * STEP_BYTES;
-                slab.cast::<u8>().add(fresh)
-            } else {
-                (*slab).free = (*free).0;
-                free.cast()
-            };
-            (*slab).live += 1;
-            if (*slab).free.is_null() && !has_fresh(slab) {
-                self.unlink(slab);
-            }
-            block
-        }
-    }
-
-    /// An open slab for blocks of `class`; null when there is no memory for one.
-    fn new_slab(&mut self, class: usize) -> *mut Slab {
-        if self.empty.is_null() {
-            self.map_slabs();
-        }
-        let slab = self.empty;
-        if !slab.is_null() {
-            // SAFETY: an empty slab is this heap's, and nobody has a block of it.
-            unsafe {
-                self.empty = (*slab).next;
-                slab.write(Slab {
-                    next: ptr::null_mut(),
-                    previous: ptr::null_mut(),
-                    free: ptr::null_mut(),
-                    class,
-                    live: 0,
-                    fresh: SLAB_HEAD_BYTES,
-                });
-                self.link(slab);
-            }
-        }
-        slab
-    }
-
-    fn map_slabs(&mut self) {
-        let Some(start) = map(SLABS_AT_ONCE * SLAB_BYTES) else {
-            return;
-        };
-        // A mapping begins at a page. Mostly it follows the one before it, which ended at a slab's end.
-        let skipped = start.align_offset(SLAB_BYTES);
-        let count = (SLABS_AT_ONCE * SLAB_BYTES - skipped) / SLAB_BYTES;
-        for number in (0..count).rev() {
-            // SAFETY: so many slabs lie within the mapping. Its pages are touched one slab at a time.
-            unsafe {
-                let slab: *mut Slab = start.add(skipped + number * SLAB_BYTES).cast();
-                (*slab).next = self.empty;
-                self.empty = slab;
-            }
-        }
-    }
-
-    /// # Safety
-    /// `slab` is this heap's, has a block left, and is in no list.
-    unsafe fn link(&mut self, slab: *mut Slab) {
-        // SAFETY: as the caller says; what is in the list is a slab of this heap.
-        unsafe {
-            let class = (*slab).class;
-            (*slab).previous = ptr::null_mut();
-            (*slab).next = self.open[class];
-            if !self.open[class].is_null() {
-                (*self.open[class]).previous = slab;
-            }
-            self.open[class] = slab;
-        }
-    }
-
-    /// # Safety
-    /// `slab` is in the list of the open ones of its class.
-    unsafe fn unlink(&mut self, slab: *mut Slab) {
-        // SAFETY: as the caller says; its neighbours are slabs of this heap.
-        unsafe {
-            let (next, previous) = ((*slab).next, (*slab).previous);
-            if !next.is_null() {
-                (*next).previous = previous;
-            }
-            if previous.is_null() {
-                self.open[(*slab).class] = next;
-            } else {
-                (*previous).next = next;
-            }
-        }
+        // SAFETY: malloc takes any size and answers null when it has none. Near the bound on its address space a process may
+        // have room in the C library's heap, and none for more slabs.
+        large(unsafe { libc::malloc(with_header(size)) })
     }
 }
 
@@ -427,7 +277,7 @@ pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
     // begins with the header.
     unsafe {
         if is_of_slab(block) {
-            return (*slab_of(block)).class * STEP_BYTES;
+            return slabs::size_of_block(block);
         }
         match header(block) {
             LARGE => {
@@ -436,21 +286,6 @@ pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
             class => usize::try_from(class).unwrap_or_default() * STEP_BYTES - HEADER_BYTES,
         }
     }
-}
-
-/// Blocks of slabs begin at a multiple of sixteen, others between two.
-#[inline]
-fn is_of_slab(block: NonNull<u8>) -> bool {
-    block.addr().get().is_multiple_of(STEP_BYTES)
-}
-
-/// The slab of a block, which begins at a multiple of its length.
-#[inline]
-fn slab_of(block: NonNull<u8>) -> *mut Slab {
-    block
-        .as_ptr()
-        .map_addr(|address| address & !(SLAB_BYTES - 1))
-        .cast()
 }
 
 /// Bytes that `block` takes, its header among them.
@@ -496,13 +331,6 @@ unsafe fn header(block: NonNull<u8>) -> u64 {
     unsafe { block.as_ptr().sub(HEADER_BYTES).cast::<u64>().read() }
 }
 
-/// # Safety
-/// `slab` is a slab.
-unsafe fn has_fresh(slab: *mut Slab) -> bool {
-    // SAFETY: as the caller says.
-    unsafe { (*slab).fresh + (*slab).class * STEP_BYTES <= SLAB_BYTES }
-}
-
 /// A block of the C library's, with its header; null stays null.
 fn large(start: *mut libc::c_void) -> *mut u8 {
     if start.is_null() {
@@ -516,7 +344,7 @@ fn large(start: *mut libc::c_void) -> *mut u8 {
     }
 }
 
-fn map(bytes: usize) -> Option<*mut u8> {
+pub(super) fn map(bytes: usize) -> Option<*mut u8> {
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: a new mapping, at an address of the kernel's choice.
@@ -604,31 +432,6 @@ mod tests {
         let first = heap.alloc(40);
         assert_ne!(first.addr() / PAGE_BYTES, warm.as_ptr().addr() / PAGE_BYTES);
         assert_eq!(first.addr() % PAGE_BYTES, HEADER_BYTES);
-    }
-
-    #[test]
-    fn an_empty_slab_serves_blocks_of_another_size() {
-        let mut heap = Heap::new();
-        heap.end = heap.next;
-        let count = 20_000;
-        let small: Vec<_> = (0..count).map(|_| heap.alloc(40)).collect();
-        for block in small {
-            // SAFETY: each is live.
-            unsafe { heap.dealloc(NonNull::new(block).unwrap()) };
-        }
-        let mut mapped = 0;
-        let mut slab = heap.empty;
-        while !slab.is_null() {
-            mapped += 1;
-            // SAFETY: an empty slab is this heap's.
-            slab = unsafe { (*slab).next };
-        }
-        assert!(mapped * SLAB_BYTES >= count * 40);
-        let of_one_slab = (SLAB_BYTES - SLAB_HEAD_BYTES) / 1_008;
-        for _ in 0..mapped * of_one_slab {
-            assert!(!heap.alloc(1_000).is_null());
-        }
-        assert!(heap.empty.is_null(), "all of them are in use, and no more");
     }
 
     #[test]

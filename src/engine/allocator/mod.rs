@@ -9,6 +9,7 @@
 mod heap;
 pub(crate) mod placement;
 pub(crate) mod process;
+mod slabs;
 
 use heap::Heap;
 use rquickjs::allocator::Allocator;

@@ -11,6 +11,7 @@
 use super::heap::{HEADER_BYTES, STEP_BYTES};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
+use std::ptr;
 
 const PAGE_BYTES: usize = 4096;
 /// Of so many calls to look each is heeded, and later one of so many: a look takes some ten microseconds.
@@ -122,8 +123,11 @@ impl Warming {
         Some(start)
     }
 
-    /// The block that was counted last begins there.
+    /// The block that was counted last begins there. What comes once the engine has been built is not its.
     pub(super) fn note(&mut self, start: usize) {
+        if !self.was.is_empty() {
+            return;
+        }
         if let Some(noted) = self.noted.get_mut(start / STEP_BYTES) {
             *noted = u32::try_from(self.count).unwrap_or_default();
         }
@@ -136,25 +140,39 @@ impl Warming {
 
     /// As [`Warming::look`], not at every call. Counts of references go up and come down again, so this is to be called
     /// whenever a block comes or goes.
-    pub(super) fn look_now_and_then(&mut self, is: &[u8]) {
+    ///
+    /// # Safety
+    /// As there.
+    pub(super) unsafe fn look_now_and_then(&mut self, room: *const u8, bytes: usize) {
         if self.was.is_empty() {
             return;
         }
         self.calls += 1;
         if self.calls < LOOKED_AT_FIRST || self.calls.is_multiple_of(LOOKED_AT_EACH) {
-            self.look(is);
+            // SAFETY: as the caller says.
+            unsafe { self.look(room, bytes) };
         }
     }
 
-    /// Takes note of blocks that are no longer as they were.
-    pub(super) fn look(&mut self, is: &[u8]) {
-        let pages = self.was.chunks(PAGE_BYTES).zip(is.chunks(PAGE_BYTES));
-        for ((was, is), page) in pages.zip(0..) {
-            if was == &is[..was.len()] {
+    /// Takes note of blocks that are no longer as they were. A page is copied before it is looked at: what lies in the room
+    /// belongs to others, this itself among it.
+    ///
+    /// # Safety
+    /// `room` has so many bytes.
+    pub(super) unsafe fn look(&mut self, room: *const u8, bytes: usize) {
+        let mut page = [0; PAGE_BYTES];
+        for (number, was) in self.was.chunks(PAGE_BYTES).enumerate() {
+            let start = number * PAGE_BYTES;
+            let length = was.len().min(bytes.saturating_sub(start));
+            // SAFETY: the caller says that the room is as long, and the copy is as long as a page.
+            unsafe { ptr::copy_nonoverlapping(room.add(start), page.as_mut_ptr(), length) };
+            if was[..length] == page[..length] {
                 continue;
             }
-            let steps = was.chunks(STEP_BYTES).zip(is.chunks(STEP_BYTES));
-            for ((was, is), step) in steps.zip(page * PAGE_BYTES / STEP_BYTES..) {
+            let steps = was
+                .chunks(STEP_BYTES)
+                .zip(page[..length].chunks(STEP_BYTES));
+            for ((was, is), step) in steps.zip(start / STEP_BYTES..) {
                 if was != is {
                     // Blocks may be longer than a step: it is that of the last one that begins here or before.
                     let block = (0..=step).rev().find(|step| self.noted[*step] > 0);
@@ -217,12 +235,15 @@ mod tests {
         first.warm_with(Box::new(Warming::that_notes(first.capacity())));
         let kept = build(&mut first);
         let mut noted = first.end_warming().unwrap();
-        noted.look_for_changes(first.room().to_vec());
+        let (room, bytes) = first.room();
+        // SAFETY: as many bytes have been handed out, and nobody writes to them now.
+        noted.look_for_changes(unsafe { std::slice::from_raw_parts(room, bytes) }.to_vec());
         for block in &kept {
             // SAFETY: it is live and has a byte.
             unsafe { block.write(0xee) };
         }
-        noted.look(first.room());
+        // SAFETY: as above.
+        unsafe { noted.look(room, bytes) };
         let all = noted.written();
         assert_eq!(all.0.len(), kept.len());
         let mut placement = Placement::default();

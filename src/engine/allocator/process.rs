@@ -59,22 +59,31 @@ pub(crate) fn look_for_changes() {
 
 /// What the execution has written to.
 pub(crate) fn written() -> Written {
-    // SAFETY: as in `close`.
-    let warming = of_this_process().and_then(|mut heap| unsafe { heap.as_mut() }.end_warming());
-    let (Some(mut warming), Some(is)) = (warming, copy_of_room()) else {
+    let Some(mut heap) = of_this_process() else {
         return Written::default();
     };
-    warming.look(&is);
-    warming.written()
+    // SAFETY: as in `close`.
+    let warming = unsafe { heap.as_mut() }.end_warming();
+    warming.map_or_else(Written::default, |mut warming| {
+        // SAFETY: as in `close`; of the room as much has been handed out.
+        unsafe {
+            let (room, bytes) = heap.as_ref().room();
+            warming.look(room, bytes);
+        }
+        warming.written()
+    })
 }
 
 fn copy_of_room() -> Option<Vec<u8>> {
     let heap = of_this_process()?;
-    // SAFETY: as in `close`. The copy has its memory before the room is looked at.
+    // SAFETY: as in `close`. The copy has its memory before the room is looked at, and what the room has handed out by then
+    // is as long as is said.
     unsafe {
-        let mut copy = Vec::with_capacity(heap.as_ref().used());
-        let room = heap.as_ref().room();
-        copy.extend_from_slice(&room[..room.len().min(copy.capacity())]);
+        let mut copy = Vec::with_capacity(heap.as_ref().room().1);
+        let (room, bytes) = heap.as_ref().room();
+        let length = bytes.min(copy.capacity());
+        ptr::copy_nonoverlapping(room, copy.as_mut_ptr(), length);
+        copy.set_len(length);
         Some(copy)
     }
 }
