@@ -255,7 +255,9 @@ impl Sandbox {
         }
         match ending {
             Ending::Done(_) => {
-                self.zygote.iter_mut().for_each(LiveZygote::stop_watching);
+                if let Some(zygote) = &mut self.zygote {
+                    zygote.stop_watching(job);
+                }
                 return None;
             }
             Ending::Overran => self.counters.killed_at_deadline += 1,

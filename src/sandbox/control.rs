@@ -22,6 +22,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 const ORDER_REPORT: u8 = b'r';
+const ORDER_REAP: u8 = b'x';
 /// Behind an order of a spare: its sibling is to be left alone.
 const SIBLING_RUNS: u8 = b'w';
 
@@ -63,6 +64,8 @@ pub(super) enum Order {
     Spare(Spare),
     /// Tell how the job process of this line ended, once it has.
     Report(Side),
+    /// Let go of the job process of this line, which has been killed: nobody wants its pid any more.
+    Reap(Side),
     /// The executor is gone.
     Closed,
 }
@@ -191,6 +194,11 @@ pub(super) fn order_report(socket: BorrowedFd<'_>, side: Side) -> Result<(), Err
     order(socket, &[ORDER_REPORT, side.descriptors().name])
 }
 
+/// Lets go of the job process of `side`, which has been killed.
+pub(super) fn order_reap(socket: BorrowedFd<'_>, side: Side) -> Result<(), Errno> {
+    order(socket, &[ORDER_REAP, side.descriptors().name])
+}
+
 fn order(socket: BorrowedFd<'_>, packet: &[u8]) -> Result<(), Errno> {
     send(socket.as_raw_fd(), packet, MsgFlags::MSG_NOSIGNAL).map(drop)
 }
@@ -207,6 +215,7 @@ pub(super) fn next_order(privilege: &Privilege) -> Order {
     };
     let (name, order): (_, fn(Side) -> Order) = match &packet[..length] {
         [ORDER_REPORT, name] => (name, Order::Report),
+        [ORDER_REAP, name] => (name, Order::Reap),
         [name, SIBLING_RUNS] => (name, |side| {
             let sibling = Sibling::Runs;
             Order::Spare(Spare { side, sibling })

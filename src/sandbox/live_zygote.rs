@@ -2,8 +2,8 @@
 
 use super::client::SandboxError;
 use super::control::{
-    Readiness, Sibling, Spare, StandingOrders, ZygotePlan, next_word, order_report, order_spare,
-    receive_message, send_plan,
+    Readiness, Sibling, Spare, StandingOrders, ZygotePlan, next_word, order_reap, order_report,
+    order_spare, receive_message, send_plan,
 };
 use super::heard::Heard;
 use super::level::{IsolationLevel, WallReport};
@@ -240,7 +240,7 @@ impl LiveZygote {
     }
 
     /// Kills a job process, for good. Dead or alive its pid is its own: its zygote reaps it when the next one is ordered after
-    /// this, and one that is watched when its line is served again.
+    /// this, and one that is watched when that is over.
     pub(super) fn kill(&mut self, job: &JobProcess) -> Result<(), NoHello> {
         let pid = self.wait_for_hello(job)?;
         kill(pid, Signal::SIGKILL).map_err(NoHello::Failed)
@@ -317,9 +317,10 @@ impl LiveZygote {
         Ok(())
     }
 
-    /// How `job` ended; waits until it has.
+    /// How `job` ended; waits until it has. It has been killed, or has died.
     pub(super) fn ask_how_it_ended(&mut self, job: &JobProcess) -> Result<Reaped, Errno> {
         self.watch(job);
+        self.let_go(job);
         loop {
             if let Some(reaped) = self.heard.take_report() {
                 return Ok(reaped);
@@ -332,9 +333,18 @@ impl LiveZygote {
         }
     }
 
-    /// How the job process that is watched ended is of no interest any more.
-    pub(super) fn stop_watching(&mut self) {
+    /// How `job`, which has been killed, ended is of no interest.
+    pub(super) fn stop_watching(&mut self, job: &JobProcess) {
+        if self.heard.is_asked() {
+            self.let_go(job);
+        }
         self.heard.forget_report();
+    }
+
+    /// Whoever is watched stays until its zygote is told: the order of the next one came before its end. If that fails the
+    /// zygote is gone, which the next execution finds out.
+    fn let_go(&self, job: &JobProcess) {
+        let _ = order_reap(self.control.as_fd(), job.side);
     }
 }
 

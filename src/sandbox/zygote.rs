@@ -225,6 +225,10 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
                 let _ = tell_end(&privilege, &children.ended[side as usize]);
                 continue;
             }
+            Order::Reap(side) => {
+                children.reap(&privilege, side);
+                continue;
+            }
             Order::Closed => {
                 // The lines have closed as well, or it has been killed: it ends, and is not left to process 1.
                 for side in Side::BOTH {
