@@ -72,7 +72,7 @@ impl Heap {
 
     pub(super) fn new() -> Self {
         let room_bytes = WARM_BYTES + CHILD_BYTES;
-        let room = map(room_bytes).unwrap_or(ptr::null_mut());
+        let room = map(room_bytes, Pages::WhenTouched).unwrap_or(ptr::null_mut());
         let room_bytes = if room.is_null() { 0 } else { room_bytes };
         Self {
             next: 0,
@@ -344,11 +344,24 @@ fn large(start: *mut libc::c_void) -> *mut u8 {
     }
 }
 
-pub(super) fn map(bytes: usize) -> Option<*mut u8> {
+/// When the kernel is to find the pages of a mapping.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pages {
+    /// Each when it is touched first.
+    WhenTouched,
+    /// All of them in one call.
+    AtOnce,
+}
+
+pub(super) fn map(bytes: usize, pages: Pages) -> Option<*mut u8> {
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let flags = match pages {
+        Pages::WhenTouched => private,
+        Pages::AtOnce => private | libc::MAP_POPULATE,
+    };
     // SAFETY: a new mapping, at an address of the kernel's choice.
-    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, rights, private, -1, 0) };
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, rights, flags, -1, 0) };
     (start != libc::MAP_FAILED).then(|| start.cast())
 }
 

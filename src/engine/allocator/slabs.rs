@@ -2,7 +2,7 @@
 //!
 //! How long its blocks are a slab says for all of them, so they have no headers, and begin at multiples of sixteen.
 
-use super::heap::{Free, STEP_BYTES, map};
+use super::heap::{Free, Pages, STEP_BYTES, map};
 use std::ptr::{self, NonNull};
 
 /// The last class that slabs have.
@@ -10,6 +10,9 @@ const CLASS_MAX: usize = 64;
 const SLAB_BYTES: usize = 16 << 10;
 /// Slabs that the kernel is asked for at a time.
 const SLABS_AT_ONCE: usize = 16;
+/// Who has used up so many of these mappings will have use for all of the next: a fault for each of its pages takes longer than
+/// finding all of them in one call.
+const MAPPED_PAGE_BY_PAGE: u32 = 2;
 
 /// At the beginning of each slab.
 #[repr(C)]
@@ -31,6 +34,8 @@ pub(super) struct Slabs {
     open: [*mut Slab; CLASS_MAX + 1],
     /// Those without a block.
     empty: *mut Slab,
+    /// How often the kernel was asked for some.
+    mapped: u32,
 }
 
 impl Slabs {
@@ -38,6 +43,7 @@ impl Slabs {
         Self {
             open: [ptr::null_mut(); CLASS_MAX + 1],
             empty: ptr::null_mut(),
+            mapped: 0,
         }
     }
 
@@ -123,9 +129,14 @@ impl Slabs {
     }
 
     fn map_slabs(&mut self) {
-        let Some(start) = map(SLABS_AT_ONCE * SLAB_BYTES) else {
+        let pages = match self.mapped {
+            ..MAPPED_PAGE_BY_PAGE => Pages::WhenTouched,
+            _ => Pages::AtOnce,
+        };
+        let Some(start) = map(SLABS_AT_ONCE * SLAB_BYTES, pages) else {
             return;
         };
+        self.mapped = self.mapped.saturating_add(1);
         // A mapping begins at a page. Mostly it follows the one before it, which ended at a slab's end.
         let skipped = start.align_offset(SLAB_BYTES);
         let count = (SLABS_AT_ONCE * SLAB_BYTES - skipped) / SLAB_BYTES;
