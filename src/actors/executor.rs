@@ -53,7 +53,7 @@ pub(super) struct Execute {
     pub origin: Origin,
     /// Stops it, and reads its log.
     pub handle: ExecutionHandle,
-    /// Where the execution goes. Dropped unanswered, the executor is gone.
+    /// Where the execution goes. Dropped unanswered, the executor is gone, or it was taken back.
     pub reply: oneshot::Sender<ExecutorAnswer>,
 }
 

@@ -248,23 +248,18 @@ impl Sandbox {
         expects_death: bool,
     ) -> Option<Reaped> {
         let ending = &observed.ending;
+        self.counters.killed_at_deadline += u64::from(matches!(ending, Ending::Overran));
         if !observed.is_over {
             // With the zygote it goes.
             self.give_zygote_up();
             return None;
         }
-        match ending {
-            Ending::Done(_) => {
-                if let Some(zygote) = &mut self.zygote {
-                    zygote.stop_watching(job);
-                }
-                return None;
-            }
-            Ending::Overran => self.counters.killed_at_deadline += 1,
-            _ => {}
+        let zygote = self.zygote.as_mut()?;
+        if matches!(ending, Ending::Done(_)) {
+            zygote.stop_watching(job);
+            return None;
         }
-        let zygote = self.zygote.as_mut();
-        let reaped = zygote.and_then(|zygote| zygote.ask_how_it_ended(job).ok());
+        let reaped = zygote.ask_how_it_ended(job).ok();
         let unexpected = !matches!(ending, Ending::Overran | Ending::Cancelled) && !expects_death;
         // A job of which something is left would be the next one's.
         if unexpected || reaped.is_none() || job.line.has_unread() {

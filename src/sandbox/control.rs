@@ -234,13 +234,13 @@ fn side_of(name: u8) -> Option<Side> {
     both.find(|side| side.descriptors().name == name)
 }
 
-/// The zygote's side, behind its filter: says how it stands, or how its last child ended.
+/// The zygote's side, behind its filter: says how it stands.
 pub(super) fn tell(privilege: &Privilege, message: &impl Serialize) -> Result<(), Errno> {
     let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
     privilege.send(&text)
 }
 
-/// As [`tell`], how a child ended. On the stack, which children have nothing of: on the heap they could read how others
+/// As [`tell`]: how a child ended. On the stack, which children have nothing of: on the heap they could read how others
 /// ended.
 pub(super) fn tell_end(privilege: &Privilege, ended: &Reaped) -> Result<(), Errno> {
     let mut text = [0; WORD_BYTES_MAX];

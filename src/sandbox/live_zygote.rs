@@ -298,12 +298,13 @@ impl LiveZygote {
             .map_err(|error| failed(&error.to_string()))?;
         self.wait_for_hello(&job)
             .map_err(|error| failed(&error.to_string()))?;
+        // So that its zygote waits for it as for any that is watched, and lets go of it.
+        self.watch(&job);
         self.kill(&job).map_err(|error| {
             missing(format!(
                 "a job process cannot be killed ({error}); started as root, the service needs CAP_KILL"
             ))
         })?;
-        self.ensure_spare();
         let reaped = self
             .ask_how_it_ended(&job)
             .map_err(|errno| failed(&format!("it does not tell how its child ended: {errno}")))?;

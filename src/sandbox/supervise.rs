@@ -93,8 +93,8 @@ pub(super) fn supervise(
     let cpu = pid
         .and_then(sys::cpu_time_of)
         .map(|cpu| cpu.saturating_sub(start.cpu_before));
-    // Proved to work when the zygote was raised.
-    let is_over = is_dead || zygote.kill(job).is_ok();
+    // Proved to work when the zygote was raised. Whoever has not been born by now is not waited for again.
+    let is_over = is_dead || pid.is_some() && zygote.kill(job).is_ok();
     if matches!(ending, Ending::Overran | Ending::Cancelled) {
         take_what_is_left(job, buffers, &mut handle.log());
     }

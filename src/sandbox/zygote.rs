@@ -1,8 +1,8 @@
 //! A warm, single-threaded, walled-in process that only forks.
 //!
 //! The same binary executed again with an empty environment and one descriptor, its control socket. It raises the
-//! walls, warms the engine, proves the filter, says how it stands, and then serves orders: fork a spare, reap the one
-//! before it. It never touches a job's bytes.
+//! walls, warms the engine, proves the filter, says how it stands, and then serves orders: fork a spare, tell how a job
+//! process ended, reap it. It never touches a job's bytes.
 
 use super::control::{
     Order, Readiness, Sibling, Spare, StandingOrders, next_order, receive_plan, send_message, tell,
@@ -17,6 +17,7 @@ use super::sys::{self, Forked, Reaped};
 use super::walls::{self, WallMissing, missing};
 use super::{filters, proof, rehearsal, text};
 use crate::engine::heap;
+use nix::errno::Errno;
 use nix::unistd::Pid;
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -221,7 +222,10 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
         let Spare { side, sibling } = match next_order(&privilege) {
             Order::Spare(spare) => spare,
             Order::Report(side) => {
-                children.wait_for(&privilege, side);
+                if children.wait_for(&privilege, side).is_err() {
+                    // Whoever lives would be taken for dead.
+                    sys::exit_now(EXIT_WALL_MISSING);
+                }
                 let _ = tell_end(&privilege, &children.ended[side as usize]);
                 continue;
             }
@@ -237,7 +241,7 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
                 sys::exit_now(EXIT_ORDERLY)
             }
         };
-        // Mostly it has been, when the other line was served.
+        // It has been by now; no line may have two.
         children.reap(&privilege, side);
         // SAFETY: a zygote has one thread. The stack is for this, and a child's copy of it is empty; `inheritance` is on
         // the heap, and what `begin` of the same body wants.
@@ -272,10 +276,11 @@ struct Children {
 impl Children {
     /// Waits until the child of `side` has ended, if there is one. It keeps its pid until it is reaped, so that an executor
     /// that has not heard of its end cannot kill another by it.
-    fn wait_for(&mut self, privilege: &Privilege, side: Side) {
+    fn wait_for(&mut self, privilege: &Privilege, side: Side) -> Result<(), Errno> {
         if let Some(child) = self.living[side as usize] {
-            self.ended[side as usize] = privilege.wait_for(child).unwrap_or_default();
+            self.ended[side as usize] = privilege.wait_for(child)?;
         }
+        Ok(())
     }
 
     /// The same, and lets go of it.

@@ -53,6 +53,8 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "pidfd_open",
     "wait",
     "wait_with_a_guessed_secret",
+    "waitid",
+    "waitid_with_a_guessed_secret",
     "clock_of_another_process",
     "sleep_by_the_clock_of_another_process",
     "getpid",
@@ -131,6 +133,13 @@ const NOT_OPEN: i64 = 9;
 /// In the place of the zygote's secret.
 const A_GUESS: i64 = 0x0123_4567_89ab_cdef;
 const SOME_SIGNAL: i64 = libc::SIGTERM as i64;
+/// Any child that has ended, without letting go of it.
+const WAITID: [i64; 4] = [
+    libc::P_ALL as i64,
+    0,
+    0,
+    (libc::WEXITED | libc::WNOWAIT) as i64,
+];
 
 /// A raw system call. Everything in this file goes through here.
 fn call(number: i64, arguments: [i64; 6]) -> i64 {
@@ -222,6 +231,11 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
             [clock_of(parent), 0, address(&message), 0],
         ),
         "wait_with_a_guessed_secret" => with(libc::SYS_wait4, [-1, 0, 0, 0, 0, A_GUESS]),
+        "waitid" => with(libc::SYS_waitid, WAITID),
+        "waitid_with_a_guessed_secret" => {
+            let [whom, id, found, options] = WAITID;
+            with(libc::SYS_waitid, [whom, id, found, options, 0, A_GUESS])
+        }
         "getpid" => with(libc::SYS_getpid, []),
         "getppid" => with(libc::SYS_getppid, []),
         "prctl_dumpable" => with(libc::SYS_prctl, [i64::from(libc::PR_SET_DUMPABLE), 1]),

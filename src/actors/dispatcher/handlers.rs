@@ -8,7 +8,7 @@ use super::{Dispatcher, RETRY_AFTER_MIN};
 use crate::actors::answers::{Accepted, Refusal};
 use crate::actors::runner::Task;
 use crate::domain::{ClientKey, JobId, Lane, Timestamp};
-use crate::store::{NewJob, StoreError};
+use crate::store::{NewJob, NotRun, StoreError};
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,6 +43,11 @@ impl Handler<RunClaimed> for Dispatcher {
 
     fn handle(&mut self, message: RunClaimed, context: &mut Self::Context) {
         let RunClaimed { submission, reply } = message;
+        if self.whereabouts(submission.id).is_some() {
+            // An attempt that the store has given up meanwhile is here still.
+            let _ = reply.send(Err(NotRun::Busy));
+            return;
+        }
         let bytes = submission.script.size_bytes();
         let pending = Pending {
             task: Task::Script(submission.script, submission.limits),
@@ -169,10 +174,7 @@ impl Handler<WhereIs> for Dispatcher {
     type Result = Option<Whereabouts>;
 
     fn handle(&mut self, message: WhereIs, _: &mut Self::Context) -> Self::Result {
-        if let Some(running) = self.running.get(&message.0) {
-            return Some(Whereabouts::Running(running.handle.clone()));
-        }
-        self.queue.position(message.0).map(Whereabouts::Waiting)
+        self.whereabouts(message.0)
     }
 }
 

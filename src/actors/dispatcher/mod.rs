@@ -124,6 +124,13 @@ impl Dispatcher {
         self.queue.push(place, id, client, Instant::now(), pending);
     }
 
+    fn whereabouts(&self, id: JobId) -> Option<Whereabouts> {
+        if let Some(running) = self.running.get(&id) {
+            return Some(Whereabouts::Running(running.handle.clone()));
+        }
+        self.queue.position(id).map(Whereabouts::Waiting)
+    }
+
     /// When a place in `lane` is likely: what waits there, at the pace of late.
     fn retry_after(&self, lane: Lane) -> Duration {
         let waiting = u32::try_from(self.waiting(lane)).unwrap_or(u32::MAX);

@@ -1,13 +1,14 @@
 //! Who is handed out, when, and what a place in the queue is worth.
 
 use super::super::answers::Refusal;
-use super::super::dispatcher::RunNow;
+use super::super::answers::Submission;
+use super::super::dispatcher::{RunClaimed, RunNow};
 use super::super::executor::ExecutorFailure;
 use super::support::{House, PATIENCE, Plan, answer, eventually, soon, submission, succeed};
 use super::witness::Witness;
 use crate::actors::dispatcher::{WhereIs, Whereabouts};
 use crate::domain::{JobId, JobState, JobTerms, Outcome, Timestamp};
-use crate::store::JobStore as _;
+use crate::store::{JobStore as _, NotRun};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -231,4 +232,33 @@ async fn check_ups_that_take_long_do_not_heap_up() {
     assert_eq!(house.check_ups(), 3, "check-ups heap up");
     house.end_check_ups();
     soon("they go on", asked(&mut house, 3)).await;
+}
+
+#[actix::test]
+async fn a_job_that_is_claimed_again_while_it_is_here_has_no_place_until_that_is_over() {
+    let mut house = Plan::new(1).build();
+    let dispatcher = house.dispatcher.clone();
+    let claim = async |id| {
+        let (reply, answer) = oneshot::channel();
+        let submission = Submission { id, ..submission() };
+        let claimed = RunClaimed { submission, reply };
+        dispatcher.send(claimed).await.unwrap();
+        answer
+    };
+    let is_refused = async |id| {
+        let told = soon("it is told", claim(id).await).await.unwrap();
+        assert_eq!(told.unwrap_err(), NotRun::Busy);
+    };
+    let id = JobId::generate();
+    let _other = claim(JobId::generate()).await;
+    let first = claim(id).await;
+    let other = house.next().await;
+    is_refused(id).await;
+    succeed(other);
+    let running = house.next().await;
+    is_refused(id).await;
+    succeed(running);
+    assert!(soon("it has its end", first).await.unwrap().is_ok());
+    let _again = claim(id).await;
+    assert_eq!(house.next().await.id, id);
 }

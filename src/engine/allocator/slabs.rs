@@ -141,7 +141,7 @@ impl Slabs {
         let skipped = start.align_offset(SLAB_BYTES);
         let count = (SLABS_AT_ONCE * SLAB_BYTES - skipped) / SLAB_BYTES;
         for number in (0..count).rev() {
-            // SAFETY: so many slabs lie within the mapping. Its pages are touched one slab at a time.
+            // SAFETY: so many slabs lie within the mapping.
             unsafe {
                 let slab: *mut Slab = start.add(skipped + number * SLAB_BYTES).cast();
                 (*slab).next = self.empty;
