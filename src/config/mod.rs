@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use values::{address, bytes, class, log_filter, milliseconds, seconds};
+use values::{address, bytes, class, log_filter, milliseconds, seconds, seed};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -148,7 +148,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "JSON")]
     pub input: Option<String>,
     /// Makes `Math.random` and the clock repeatable
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u64>,
     /// The walls.
     #[command(flatten)]

@@ -54,6 +54,14 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         .ok_or_else(|| "give a URL, as http://127.0.0.1:4318".to_owned())
 }
 
+/// A whole number of 64 bits, as in a request.
+pub(super) fn seed(text: &str) -> Result<u64, String> {
+    let signed = || text.parse().map(i64::cast_unsigned);
+    text.parse()
+        .or_else(|_| signed())
+        .map_err(|_| "give a whole number of 64 bits".to_owned())
+}
+
 /// A class of the selftest's scripts.
 pub(super) fn class(name: &str) -> Result<String, String> {
     let known: Vec<&str> = selftest::classes().collect();
