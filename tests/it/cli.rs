@@ -72,7 +72,10 @@ fn run_takes_input_a_seed_and_limits() {
     assert_eq!(random("7")["result"], random("7")["result"]);
     assert_ne!(random("7")["result"], random("8")["result"]);
     // As in a request: a negative one is the same 64 bits.
-    assert_eq!(random("-1")["result"], random("18446744073709551615")["result"]);
+    assert_eq!(
+        random("-1")["result"],
+        random("18446744073709551615")["result"]
+    );
     let endless = output(&["run", "example-scripts/infinite.js", "--timeout-ms", "100"]);
     assert_eq!(endless.status.code(), Some(1));
     assert_eq!(execution(&endless)["outcome"], "timed_out");

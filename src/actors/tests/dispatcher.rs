@@ -238,20 +238,20 @@ async fn check_ups_that_take_long_do_not_heap_up() {
 async fn a_job_that_is_claimed_again_while_it_is_here_has_no_place_until_that_is_over() {
     let mut house = Plan::new(1).build();
     let dispatcher = house.dispatcher.clone();
-    let claim = async |id| {
+    let claim = |id| {
         let (reply, answer) = oneshot::channel();
         let submission = Submission { id, ..submission() };
         let claimed = RunClaimed { submission, reply };
-        dispatcher.send(claimed).await.unwrap();
+        dispatcher.do_send(claimed);
         answer
     };
     let is_refused = async |id| {
-        let told = soon("it is told", claim(id).await).await.unwrap();
+        let told = soon("it is told", claim(id)).await.unwrap();
         assert_eq!(told.unwrap_err(), NotRun::Busy);
     };
     let id = JobId::generate();
-    let _other = claim(JobId::generate()).await;
-    let first = claim(id).await;
+    let _other = claim(JobId::generate());
+    let first = claim(id);
     let other = house.next().await;
     is_refused(id).await;
     succeed(other);
@@ -259,6 +259,6 @@ async fn a_job_that_is_claimed_again_while_it_is_here_has_no_place_until_that_is
     is_refused(id).await;
     succeed(running);
     assert!(soon("it has its end", first).await.unwrap().is_ok());
-    let _again = claim(id).await;
+    let _again = claim(id);
     assert_eq!(house.next().await.id, id);
 }
