@@ -1,7 +1,6 @@
 //! Who is handed out, when, and what a place in the queue is worth.
 
-use super::super::answers::Refusal;
-use super::super::answers::Submission;
+use super::super::answers::{ClaimAnswer, Refusal, Submission};
 use super::super::dispatcher::{RunClaimed, RunNow};
 use super::super::executor::ExecutorFailure;
 use super::support::{House, PATIENCE, Plan, answer, eventually, soon, submission, succeed};
@@ -234,31 +233,32 @@ async fn check_ups_that_take_long_do_not_heap_up() {
     soon("they go on", asked(&mut house, 3)).await;
 }
 
+/// Brings the Dispatcher a job that the store has handed out.
+async fn claim(house: &House, id: JobId) -> oneshot::Receiver<ClaimAnswer> {
+    let (reply, answer) = oneshot::channel();
+    let submission = Submission { id, ..submission() };
+    let claimed = RunClaimed { submission, reply };
+    house.dispatcher.send(claimed).await.unwrap();
+    answer
+}
+
 #[actix::test]
 async fn a_job_that_is_claimed_again_while_it_is_here_has_no_place_until_that_is_over() {
     let mut house = Plan::new(1).build();
-    let dispatcher = house.dispatcher.clone();
-    let claim = |id| {
-        let (reply, answer) = oneshot::channel();
-        let submission = Submission { id, ..submission() };
-        let claimed = RunClaimed { submission, reply };
-        dispatcher.do_send(claimed);
-        answer
-    };
-    let is_refused = async |id| {
-        let told = soon("it is told", claim(id)).await.unwrap();
-        assert_eq!(told.unwrap_err(), NotRun::Busy);
-    };
     let id = JobId::generate();
-    let _other = claim(JobId::generate());
-    let first = claim(id);
+    let _other = claim(&house, JobId::generate()).await;
+    let first = claim(&house, id).await;
     let other = house.next().await;
-    is_refused(id).await;
+    let while_it_waits = claim(&house, id).await;
     succeed(other);
     let running = house.next().await;
-    is_refused(id).await;
+    let while_it_runs = claim(&house, id).await;
+    for refused in [while_it_waits, while_it_runs] {
+        let told = soon("it is told", refused).await.unwrap();
+        assert_eq!(told.unwrap_err(), NotRun::Busy);
+    }
     succeed(running);
     assert!(soon("it has its end", first).await.unwrap().is_ok());
-    let _again = claim(id);
+    let _again = claim(&house, id).await;
     assert_eq!(house.next().await.id, id);
 }
