@@ -48,7 +48,8 @@ pub(super) fn of_the_filter(privilege: &Privilege) -> Result<WallReport, WallMis
             sys::exit_now(EXIT_CAME_BACK)
         };
         let ended = privilege
-            .reap(pid)
+            .wait_for(pid)
+            .and_then(|ended| privilege.reap(pid).map(|()| ended))
             .map_err(|errno| missing("fork", errno))?;
         if ended.signal != Some(trial.dies_of) {
             return Err(missing(

@@ -157,7 +157,7 @@ pub(super) fn refuse_executable_gain() -> Result<(), Errno> {
     Errno::result(set).map(drop)
 }
 
-/// What the kernel says of a child that is gone.
+/// What the kernel says of a child that has ended.
 #[derive(Debug, Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Reaped {
     /// The signal that killed it, if one did.
@@ -169,15 +169,6 @@ pub(super) struct Reaped {
 }
 
 impl Reaped {
-    /// As `wait4` told it.
-    pub(super) fn of(status: libc::c_int, usage: &libc::rusage) -> Self {
-        Self {
-            signal: libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
-            exit_code: libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
-            peak_resident_bytes: peak_resident_bytes(usage),
-        }
-    }
-
     /// As `waitid` told it.
     pub(super) fn told(info: &libc::siginfo_t, usage: &libc::rusage) -> Self {
         // SAFETY: `waitid` fills this part of the union in.

@@ -222,11 +222,11 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
         let Spare { side, sibling } = match next_order(&privilege) {
             Order::Spare(spare) => spare,
             Order::Report(side) => {
-                if children.wait_for(&privilege, side).is_err() {
+                let Ok(ended) = children.wait_for(&privilege, side) else {
                     // Whoever lives would be taken for dead.
-                    sys::exit_now(EXIT_WALL_MISSING);
-                }
-                let _ = tell_end(&privilege, &children.ended[side as usize]);
+                    sys::exit_now(EXIT_WALL_MISSING)
+                };
+                let _ = tell_end(&privilege, &ended);
                 continue;
             }
             Order::Reap(side) => {
@@ -258,35 +258,29 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
             // The executor sees the lines close at once, and starts another zygote.
             sys::exit_now(EXIT_WALL_MISSING)
         };
-        children.living[side as usize] = Some(spare);
+        children.0[side as usize] = Some(spare);
         if sibling == Sibling::Killed {
             children.reap(&privilege, side.other());
         }
     }
 }
 
-/// A zygote's children, by the line they serve.
+/// A zygote's children that it has not let go of, by the line they serve.
 #[derive(Default)]
-struct Children {
-    living: [Option<Pid>; 2],
-    /// How the last of each ended.
-    ended: [Reaped; 2],
-}
+struct Children([Option<Pid>; 2]);
 
 impl Children {
-    /// Waits until the child of `side` has ended, if there is one. It keeps its pid until it is reaped, so that an executor
-    /// that has not heard of its end cannot kill another by it.
-    fn wait_for(&mut self, privilege: &Privilege, side: Side) -> Result<(), Errno> {
-        if let Some(child) = self.living[side as usize] {
-            self.ended[side as usize] = privilege.wait_for(child)?;
-        }
-        Ok(())
+    /// How the child of `side` ended; waits until it has. It keeps its pid until it is reaped, so that an executor that has not
+    /// heard of its end cannot kill another by it.
+    fn wait_for(&self, privilege: &Privilege, side: Side) -> Result<Reaped, Errno> {
+        let child = self.0[side as usize].ok_or(Errno::ECHILD)?;
+        privilege.wait_for(child)
     }
 
-    /// The same, and lets go of it.
+    /// Waits until the child of `side` has ended, if there is one, and lets go of it.
     fn reap(&mut self, privilege: &Privilege, side: Side) {
-        if let Some(child) = self.living[side as usize].take() {
-            self.ended[side as usize] = privilege.reap(child).unwrap_or_default();
+        if let Some(child) = self.0[side as usize].take() {
+            let _ = privilege.reap(child);
         }
     }
 }

@@ -13,6 +13,7 @@
 //! How long a block is, a slab says for all of its own. Every other block has a header of eight bytes before it. Which of the
 //! two it is shows in its address: blocks of slabs begin at a multiple of sixteen, the others eight bytes behind one.
 
+use super::pages::{PAGE_BYTES, Pages, map};
 use super::placement::Warming;
 use super::slabs::{self, Slabs, is_of_slab};
 use std::ptr::{self, NonNull};
@@ -29,7 +30,6 @@ const ROOM_BYTES_MAX: usize = ROOM_CLASS_MAX * STEP_BYTES - HEADER_BYTES;
 /// In the place of a class: a block of the C library's.
 const LARGE: u64 = u64::MAX;
 
-const PAGE_BYTES: usize = 4096;
 /// A warm engine takes half of this. What finds no room goes to slabs.
 const WARM_BYTES: usize = 704 << 10;
 /// What a child has behind it.
@@ -342,27 +342,6 @@ fn large(start: *mut libc::c_void) -> *mut u8 {
         start.cast::<u64>().write(LARGE);
         start.add(HEADER_BYTES)
     }
-}
-
-/// When the kernel is to find the pages of a mapping.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Pages {
-    /// Each when it is touched first.
-    WhenTouched,
-    /// All of them in one call.
-    AtOnce,
-}
-
-pub(super) fn map(bytes: usize, pages: Pages) -> Option<*mut u8> {
-    let rights = libc::PROT_READ | libc::PROT_WRITE;
-    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let flags = match pages {
-        Pages::WhenTouched => private,
-        Pages::AtOnce => private | libc::MAP_POPULATE,
-    };
-    // SAFETY: a new mapping, at an address of the kernel's choice.
-    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, rights, flags, -1, 0) };
-    (start != libc::MAP_FAILED).then(|| start.cast())
 }
 
 #[cfg(test)]

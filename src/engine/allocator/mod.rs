@@ -7,6 +7,7 @@
 #![allow(unsafe_code)] // the allocator interface deals in raw pointers; nothing else in this module does
 
 mod heap;
+mod pages;
 pub(crate) mod placement;
 pub(crate) mod process;
 mod slabs;

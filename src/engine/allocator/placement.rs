@@ -9,11 +9,11 @@
 //! Were the order another after all, blocks would lie where they lay before, and that is all.
 
 use super::heap::{HEADER_BYTES, STEP_BYTES};
+use super::pages::PAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::ptr;
 
-const PAGE_BYTES: usize = 4096;
 /// Of so many calls to look each is heeded, and later one of so many: a look takes some ten microseconds.
 const LOOKED_AT_FIRST: usize = 200;
 const LOOKED_AT_EACH: usize = 32;
@@ -223,7 +223,10 @@ mod tests {
     }
 
     fn pages(blocks: &[*mut u8]) -> usize {
-        let mut pages: Vec<_> = blocks.iter().map(|block| block.addr() / 4096).collect();
+        let mut pages: Vec<_> = blocks
+            .iter()
+            .map(|block| block.addr() / PAGE_BYTES)
+            .collect();
         pages.sort_unstable();
         pages.dedup();
         pages.len()

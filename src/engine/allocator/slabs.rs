@@ -2,7 +2,8 @@
 //!
 //! How long its blocks are a slab says for all of them, so they have no headers, and begin at multiples of sixteen.
 
-use super::heap::{Free, Pages, STEP_BYTES, map};
+use super::heap::{Free, STEP_BYTES};
+use super::pages::{Pages, map};
 use std::ptr::{self, NonNull};
 
 /// The last class that slabs have.
