@@ -157,6 +157,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
                 })
             }
         };
+        let signals = StopSignals::hold()?;
         let (seat, started_there) = Seat::new(api);
         let server = http_server(options, seat, listener, connections_max)?;
         let server_handle = server.handle();
@@ -172,7 +173,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             "listening on http://{address}"
         );
         let dispatcher = api.dispatcher.clone();
-        run_until_told(&server_handle, &dispatcher, options).await?;
+        run_until_told(signals, &server_handle, &dispatcher, options).await;
         server.abort();
         Ok(())
     });
@@ -333,15 +334,37 @@ fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
     Ok(server)
 }
 
+/// The two signals that end the service. From the moment it holds them none of them kills it; so it holds them before it
+/// answers anybody, and whoever is told to stop in that moment stops in order too.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn hold() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Stops in order on the first signal, and at once on the second.
 async fn run_until_told(
+    mut signals: StopSignals,
     server: &ServerHandle,
     dispatcher: &DispatcherHandle,
     options: &ServeOptions,
-) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    told(&mut terminate, &mut interrupt).await;
+) {
+    signals.told().await;
     info!("stopping: no new work, and time for what runs");
     let in_order = async {
         dispatcher
@@ -351,14 +374,6 @@ async fn run_until_told(
     };
     tokio::select! {
         () = in_order => info!("stopped"),
-        () = told(&mut terminate, &mut interrupt) => warn!("stopped at once, by a second signal"),
-    }
-    Ok(())
-}
-
-async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.told() => warn!("stopped at once, by a second signal"),
     }
 }

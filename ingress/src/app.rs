@@ -73,6 +73,7 @@ pub enum ServeError {
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     meters::started();
     System::new().block_on(async {
+        let signals = StopSignals::hold()?;
         let door = Data::new(door(options)?);
         let listener = listen(options)?;
         let address = listener.local_addr()?;
@@ -88,10 +89,10 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             service = %options.authority()?,
             "listening on http://{address}"
         );
-        let told = run_until_told(server, &door).await;
+        run_until_told(signals, server, &door).await;
         sweeping.abort();
         watching.abort();
-        told
+        Ok(())
     })
 }
 
@@ -292,26 +293,39 @@ fn greeter(
     }
 }
 
+/// The two signals that end the ingress. From the moment it holds them none of them kills it; so it holds them before it
+/// answers anybody, and whoever is told to stop in that moment stops in order too.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    fn hold() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Stops in order on the first signal, and at once on the second.
-async fn run_until_told(server: Server, door: &Door) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+async fn run_until_told(mut signals: StopSignals, server: Server, door: &Door) {
     let handle = server.handle();
     let server = actix_web::rt::spawn(server);
-    told(&mut terminate, &mut interrupt).await;
+    signals.told().await;
     info!("stopping: no new connections, and time for what is open");
     door.stopping.store(true, Ordering::Relaxed);
     tokio::select! {
         () = handle.stop(true) => info!("stopped"),
-        () = told(&mut terminate, &mut interrupt) => warn!("stopped at once, by a second signal"),
+        () = signals.told() => warn!("stopped at once, by a second signal"),
     }
     server.abort();
-    Ok(())
-}
-
-async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
 }

@@ -2,11 +2,10 @@
 //! And the documents know every metric and every alert.
 
 use crate::stores::{Folder, Store};
-use crate::support::{Service, eventually};
+use crate::support::{Service, eventually, free_port};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -49,11 +48,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// An ingress before the service, with its port and that of its metrics.

@@ -1,9 +1,13 @@
 //! How the service ends: in order, at once, or by force; and nothing of it is left behind.
 
 use crate::raw::answer_on;
-use crate::support::{Service, children_of, eventually, is_alive};
+use crate::support::{Service, children_of, eventually, free_port, is_alive, signal};
 use libc::{SIGINT, SIGKILL, SIGTERM};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, PipeWriter, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -24,6 +28,24 @@ fn wait_until_draining(service: &Service) {
     eventually(SOON, "it drains", || {
         service.get("/api/health/ready").status == 503
     });
+}
+
+/// As soon as somebody listens.
+fn connect(port: u16) -> TcpStream {
+    let start = Instant::now();
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(connection) => return connection,
+            Err(refused) => assert!(start.elapsed() < SOON, "{refused}"),
+        }
+    }
+}
+
+/// Until not a byte more goes in.
+fn fill(mut pipe: &PipeWriter) {
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while pipe.write(b"\n").is_ok() {}
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
 }
 
 fn assert_all_gone(pids: &[u32]) {
@@ -111,6 +133,40 @@ fn a_service_that_has_nothing_to_do_stops_at_once_by_either_signal() {
         assert_eq!(service.exit_within(Duration::from_secs(4)).code(), Some(0));
         assert_all_gone(&processes);
     }
+}
+
+#[test]
+fn a_service_that_is_stopped_as_soon_as_it_answers_stops_in_order() {
+    let port = free_port();
+    let before = Service::start_with(&["--executors", "1"]).log();
+    let lines_before = before
+        .lines()
+        .take_while(|line| !line.contains("listening"));
+    let (log, log_end) = std::io::pipe().unwrap();
+    let mut service = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        .args(["serve", "--store", "memory", "--executors", "1"])
+        .args(["--port", &port.to_string()])
+        .stderr(log_end.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    // Its log takes no more, so that it comes no further than to the line that says that it listens.
+    let mut log = BufReader::new(log);
+    for _ in lines_before {
+        log.read_line(&mut String::new()).unwrap();
+    }
+    fill(&log_end);
+    drop(log_end);
+
+    let mut connection = connect(port);
+    write!(
+        connection,
+        "GET /api/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    )
+    .unwrap();
+    connection.read_exact(&mut [0; 12]).unwrap();
+    signal(service.id(), SIGTERM);
+    log.read_to_string(&mut String::new()).unwrap();
+    assert_eq!(service.wait().unwrap().code(), Some(0));
 }
 
 #[test]

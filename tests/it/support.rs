@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::cell::Cell;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -218,9 +219,18 @@ impl Service {
 }
 
 impl Drop for Service {
+    /// A test that fails is told what the service had to say.
+    #[allow(clippy::print_stderr)]
     fn drop(&mut self) {
+        let ended = self.child.try_wait();
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!(
+                "the service before it was killed: {ended:?}; its log:\n{}",
+                self.log()
+            );
+        }
     }
 }
 
@@ -313,6 +323,12 @@ pub(crate) fn signal(pid: u32, number: i32) {
     let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
     let signal = nix::sys::signal::Signal::try_from(number).unwrap();
     let _ = nix::sys::signal::kill(pid, signal);
+}
+
+/// A port on which nobody listens.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// Asks until it is so; for what another process does in its own time.

@@ -1,8 +1,12 @@
 //! In front of the real service.
 
 use super::support::{Connection, Running, WITHIN, eventually, free_port, ingress, service};
-use nix::sys::signal::Signal;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
+use std::io::{PipeWriter, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -14,6 +18,13 @@ fn begin(ingress: &Running, body: &str) -> Connection {
     let headers = ["content-type: application/json"];
     connection.request("POST", "/api/execute", &headers, body);
     connection
+}
+
+/// Until not a byte more goes in.
+fn fill(mut pipe: &PipeWriter) {
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    while pipe.write(b"\n").is_ok() {}
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
 }
 
 #[test]
@@ -180,6 +191,29 @@ fn told_to_stop_it_ends_what_is_open_and_takes_nothing_new() {
     assert_eq!(answer.json()["result"], "ended");
     assert_eq!(answer.header("connection"), "close");
     assert!(ingress.exit_within(Duration::from_secs(8)).success());
+}
+
+#[test]
+fn told_to_stop_while_it_starts_it_stops_in_order() {
+    let port = free_port();
+    let (mut log, log_end) = std::io::pipe().unwrap();
+    // A log that takes no more, so that it comes no further than to the first line after it listens.
+    fill(&log_end);
+    let mut ingress = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
+        .args(["--port", &port.to_string(), "--connections-max", "64"])
+        .stderr(log_end)
+        .spawn()
+        .unwrap();
+    eventually("it listens", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    kill(
+        Pid::from_raw(ingress.id().try_into().unwrap()),
+        Signal::SIGTERM,
+    )
+    .unwrap();
+    log.read_to_string(&mut String::new()).unwrap();
+    assert!(ingress.wait().unwrap().success());
 }
 
 #[test]
