@@ -381,7 +381,7 @@ fn an_unknown_job_is_a_404_to_look_at_and_to_cancel(store: &Store) {
 }
 
 fn an_expired_job_is_gone_and_said_to_be_gone(store: &Store) {
-    let service = store.serve(&["--result-ttl-s", "1"]);
+    let service = store.serve(&["--result-ttl-s", "3"]);
     let id = service.submit(&json!({ "code": "1" }));
     assert_eq!(service.finished(&id)["state"], "finished");
     eventually(SOON, "the job expires", || {

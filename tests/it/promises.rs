@@ -73,7 +73,7 @@ fn sixteen_endless_loops_end_in_time_with_their_log_while_health_answers() {
             assert_eq!(execution["limitHit"], "timeoutMs");
             assert_eq!(execution["log"][0]["data"], json!([index]));
             let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-            assert!(wall < 1000.0, "{wall} ms from its start");
+            assert!(wall < 3000.0, "{wall} ms from its start");
         }
         over.store(true, Ordering::Relaxed);
         prober.join().unwrap();
@@ -169,7 +169,7 @@ fn a_zygote_that_dies_while_nothing_runs_costs_nobody_anything() {
         }
         assert_eq!(service.result("1 + 2"), 3);
     }
-    eventually(Duration::from_secs(1), "every executor ready", || {
+    eventually(Duration::from_secs(10), "every executor ready", || {
         service.get("/api/health/ready").json()["executors"]["ready"] == 2
     });
 }

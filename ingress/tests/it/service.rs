@@ -1,6 +1,8 @@
 //! In front of the real service.
 
-use super::support::{Connection, Running, WITHIN, eventually, free_port, ingress, service};
+use super::support::{
+    Connection, Running, WITHIN, eventually, free_port, get_from, ingress, service,
+};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -183,9 +185,11 @@ fn told_to_stop_it_ends_what_is_open_and_takes_nothing_new() {
     let service = service(&["--port", "0"]);
     let mut ingress = ingress(service.port, &[]);
     let body =
-        json!({"code": "await new Promise((done) => setTimeout(done, 1000)); 'ended'"}).to_string();
+        json!({"code": "await new Promise((done) => setTimeout(done, 2000)); 'ended'", "limits": {"timeoutMs": 10_000}}).to_string();
     let mut connection = begin(&ingress, &body);
-    thread::sleep(Duration::from_millis(200));
+    eventually("the script runs", || {
+        get_from(service.port, "/api/health/ready").json()["executors"]["busy"] == 1
+    });
     ingress.signal(Signal::SIGTERM);
     let answer = connection.answer();
     assert_eq!(answer.json()["result"], "ended");

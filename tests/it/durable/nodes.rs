@@ -1,5 +1,6 @@
 //! Several nodes on one Postgres.
 
+use super::terms::in_a_month;
 use super::{Database, endless};
 use crate::stores::Postgres;
 use crate::support::{Service, eventually};
@@ -258,7 +259,7 @@ fn a_job_that_never_came_to_the_node_that_took_it_is_run_all_the_same() {
     let Database::Postgres(postgres) = &database else {
         unreachable!()
     };
-    let later = json!({ "code": "'it came'", "runAt": "2027-06-01T00:00:00Z" });
+    let later = json!({ "code": "'it came'", "runAt": in_a_month() });
     let id = service.submit(&later);
     let cancelled = service.submit(&later);
     let nodes = service.get("/api/nodes").json();

@@ -4,7 +4,7 @@ use super::{endless, over_each};
 use crate::same_request::{assert_the_same_request_is_the_same_job, submit_with_key};
 use crate::support::{Service, eventually};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -17,7 +17,7 @@ fn the_same_request_with_the_same_key_is_the_same_job_and_stays_it_after_a_resta
         let (_, id, _) = submit_with_key(&service, "z", &body);
         service.signal(9);
         service.exit_within(SOON);
-        let service = database.serve(&["--result-ttl-s", "1"]);
+        let service = database.serve(&["--result-ttl-s", "3"]);
         let (_, again, is_replay) = submit_with_key(&service, "z", &body);
         assert_eq!((again, is_replay), (id, true));
         // Once the record has gone it is told so, and not run a second time.
@@ -33,7 +33,7 @@ fn the_same_request_with_the_same_key_is_the_same_job_and_stays_it_after_a_resta
 fn a_job_waits_for_its_time_also_across_a_restart() {
     over_each(|database| {
         let mut service = database.serve(&[]);
-        let soon = std::time::SystemTime::now() + Duration::from_secs(3);
+        let soon = SystemTime::now() + Duration::from_secs(10);
         let run_at = rfc3339(soon);
         let id = service.submit(&json!({ "code": "Date.now()", "runAt": run_at }));
         let job = service.job(&id);
@@ -58,7 +58,8 @@ fn a_job_waits_for_its_time_also_across_a_restart() {
         // What lies behind runs now, and what waits can be cancelled.
         let past = service.submit(&json!({ "code": "1", "runAt": "2020-01-01T00:00:00Z" }));
         assert_eq!(service.finished(&past)["state"], "finished");
-        let far = service.submit(&json!({ "code": "1", "runAt": "2027-01-01T00:00:00+02:00" }));
+        let elsewhere = in_a_month().replace('Z', "+02:00");
+        let far = service.submit(&json!({ "code": "1", "runAt": elsewhere }));
         assert_eq!(
             service.delete(&format!("/api/jobs/{far}")).json()["state"],
             "cancelled"
@@ -98,7 +99,7 @@ fn terms_that_cannot_be_kept_are_refused_by_name() {
     let service = Service::start();
     let start = Instant::now();
     for (field, value, status, code) in [
-        ("runAt", json!("2026-12-01T00:00:00Z"), 422, "unsupported"),
+        ("runAt", json!(in_a_month()), 422, "unsupported"),
         ("priority", json!(1), 422, "unsupported"),
         ("runAt", json!("tomorrow"), 400, "invalid_field"),
         ("runAt", json!(7), 400, "invalid_field"),
@@ -117,7 +118,7 @@ fn terms_that_cannot_be_kept_are_refused_by_name() {
     }
     for field in ["runAt", "priority"] {
         let value = if field == "runAt" {
-            json!("2026-12-01T00:00:00Z")
+            json!(in_a_month())
         } else {
             json!(1)
         };
@@ -128,8 +129,13 @@ fn terms_that_cannot_be_kept_are_refused_by_name() {
     assert!(start.elapsed() < SOON);
 }
 
+/// Too late for anything here to run by then.
+pub(super) fn in_a_month() -> String {
+    rfc3339(SystemTime::now() + Duration::from_secs(30 * 24 * 60 * 60))
+}
+
 /// Of a moment in whole seconds, as the API writes it.
-fn rfc3339(moment: std::time::SystemTime) -> String {
+fn rfc3339(moment: SystemTime) -> String {
     let seconds = moment
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
