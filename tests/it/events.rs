@@ -112,7 +112,7 @@ fn a_job_is_followed_from_its_place_in_the_queue_to_its_end(store: &Store) {
 fn a_log_comes_as_it_is_written(store: &Store) {
     let service = store.serve(&[]);
     let id = service.submit(&json!({
-        "code": "for (let n = 0; n < 5; n += 1) { console.log(n); await new Promise(done => setTimeout(done, 1000)); }",
+        "code": "for (let n = 0; n < 5; n += 1) { console.log(n); await new Promise(done => setTimeout(done, 300)); }",
         "limits": { "timeoutMs": 10_000 },
     }));
     let mut events = follow(&service, &id, None);

@@ -63,8 +63,7 @@ fn the_answer_names_the_limits_it_was_held_to() {
 
 #[test]
 fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
-    // However slow this machine is, the engine's own interrupt comes first.
-    let service = Service::start_with(&["--kill-grace-ms", "5000"]);
+    let service = Service::start();
     let code = "console.log('kept');\nfor (;;)\n  Math.max(1)";
     let execution = ends_as(&service, code, &json!({"timeoutMs": 100}), "timed_out");
     assert_eq!(execution["log"][0]["data"], json!(["kept"]));
@@ -74,7 +73,7 @@ fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
     assert_eq!(error["fileName"], "code");
     assert_eq!(error["lineNumber"], 3);
     let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((100.0..3000.0).contains(&wall), "{wall}");
+    assert!((100.0..600.0).contains(&wall), "{wall}");
 }
 
 #[test]
@@ -91,7 +90,7 @@ fn a_script_that_has_to_be_killed_keeps_its_log_too() {
     assert_eq!(execution["usage"]["outputBytes"], 8 + 5 + 2 * ENTRY_BYTES);
     assert_eq!(execution["error"].get("lineNumber"), None);
     let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((350.0..3000.0).contains(&wall), "{wall}");
+    assert!((350.0..600.0).contains(&wall), "{wall}");
     // The process's resident memory, which is more than the heap of so small a script.
     let peak = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
     assert!((MIB..64 * MIB).contains(&peak), "{peak}");

@@ -73,7 +73,7 @@ fn sixteen_endless_loops_end_in_time_with_their_log_while_health_answers() {
             assert_eq!(execution["limitHit"], "timeoutMs");
             assert_eq!(execution["log"][0]["data"], json!([index]));
             let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-            assert!(wall < 3000.0, "{wall} ms from its start");
+            assert!(wall < 1000.0, "{wall} ms from its start");
         }
         over.store(true, Ordering::Relaxed);
         prober.join().unwrap();
@@ -123,7 +123,6 @@ fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
     let (crashed, succeeded) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let over = AtomicBool::new(false);
     let mut ready_again = Vec::new();
-    let mut from_nothing = Duration::ZERO;
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -142,14 +141,11 @@ fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
             for pid in service.descendants() {
                 signal(pid, SIGKILL);
             }
-            ready_again.push(eventually(Duration::from_secs(10), "ready again", || {
+            ready_again.push(eventually(Duration::from_secs(2), "ready again", || {
                 service.get("/api/health/ready").json()["status"] == "UP"
             }));
             thread::sleep(Duration::from_millis(100));
         }
-        let start = Instant::now();
-        drop(Service::start());
-        from_nothing = start.elapsed();
         over.store(true, Ordering::Relaxed);
     });
     let (crashed, succeeded) = (crashed.into_inner(), succeeded.into_inner());
@@ -157,11 +153,10 @@ fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
     assert!(crashed <= 20, "{crashed} executions crashed");
     assert!(succeeded > 50, "only {succeeded} executions succeeded");
     ready_again.sort();
-    // The other tests run beside this one and are no fault of the service: a start from nothing takes its time then too.
     let median = ready_again[ready_again.len() / 2];
     assert!(
-        median < Duration::from_millis(100).max(from_nothing),
-        "ready again after {ready_again:?}, from nothing after {from_nothing:?}"
+        median < Duration::from_millis(100),
+        "ready again after {median:?}"
     );
 }
 
@@ -174,7 +169,7 @@ fn a_zygote_that_dies_while_nothing_runs_costs_nobody_anything() {
         }
         assert_eq!(service.result("1 + 2"), 3);
     }
-    eventually(Duration::from_secs(10), "every executor ready", || {
+    eventually(Duration::from_secs(1), "every executor ready", || {
         service.get("/api/health/ready").json()["executors"]["ready"] == 2
     });
 }

@@ -556,7 +556,7 @@ fn a_service_that_falls_silent_in_the_middle_is_given_up() {
     for _ in 0..4 {
         assert_eq!(connection.chunk().unwrap(), b"x");
     }
-    assert!(connection.closes_within(Duration::from_secs(10)));
+    assert!(connection.closes_within(Duration::from_millis(5700)));
 }
 
 /// Answers one request on each connection and closes it when the next arrives: a connection that has gone stale.
