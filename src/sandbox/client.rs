@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 /// A job process that has not taken its whole job by then is given up.
 const JOB_TAKEN_WITHIN: Duration = Duration::from_secs(2);
-/// A silent execution that was killed within this time is run again.
-const KILLED_AT_ONCE: Duration = Duration::from_millis(20);
+/// A silent execution that was killed before it had used more processor time than this is run again.
+const SCARCELY_RUN: Duration = Duration::from_millis(20);
+/// As long as it had not gone on for longer than this: whoever waits for its answer has a limit of time.
+const KILLED_SOON: Duration = Duration::from_millis(250);
 /// Zygotes that may fail one after the other before an execution is refused.
 const ZYGOTES_TRIED: usize = 3;
 
@@ -305,10 +307,16 @@ fn is_crash(ending: &Ending) -> bool {
 /// A process that is being killed may still take its job from the pipe. Nobody has seen anything of such an execution, and a
 /// script can do nothing but be seen, so it may be run again.
 fn was_killed_at_once(observed: &Observed, reaped: Option<Reaped>) -> bool {
+    // What it used of a processor is not known when its zygote has died as well; then it is no more than the time.
+    let (is_kill, used) = match reaped {
+        Some(reaped) => (reaped.signal == Some(libc::SIGKILL), reaped.cpu),
+        None => (true, observed.wall),
+    };
     matches!(observed.ending, Ending::Died)
         && observed.log.is_empty()
-        && observed.wall < KILLED_AT_ONCE
-        && reaped.is_none_or(|reaped| reaped.signal == Some(libc::SIGKILL))
+        && is_kill
+        && used < SCARCELY_RUN
+        && observed.wall < KILLED_SOON
 }
 
 fn absent_walls(walls: &[WallReport]) -> String {

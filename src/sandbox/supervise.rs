@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
 /// An execution that takes longer than this is watched: its end would be heard of from its zygote, and meanwhile the next job
-/// process is made. A shorter one has its answer first.
-const LONG: Duration = Duration::from_micros(500);
+/// process is made. A shorter one has its answer first, and wakes nobody in between. Longer than the kernel's tick: a
+/// timer that comes before the next of those has to be set in the processor's own clock, which in a virtual machine leaves the
+/// machine.
+const LONG: Duration = Duration::from_millis(10);
 
 /// How a job process ended, as far as its executor saw it.
 #[derive(Debug)]

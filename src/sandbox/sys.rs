@@ -166,6 +166,8 @@ pub(super) struct Reaped {
     pub(super) exit_code: Option<i32>,
     /// Its peak resident memory, bytes.
     pub(super) peak_resident_bytes: u64,
+    /// Processor time that it has used, its birth included.
+    pub(super) cpu: Duration,
 }
 
 impl Reaped {
@@ -178,8 +180,15 @@ impl Reaped {
             signal: (!has_exited).then_some(status),
             exit_code: has_exited.then_some(status),
             peak_resident_bytes: peak_resident_bytes(usage),
+            cpu: [usage.ru_utime, usage.ru_stime].map(duration).iter().sum(),
         }
     }
+}
+
+fn duration(time: libc::timeval) -> Duration {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    let micros = u64::try_from(time.tv_usec).unwrap_or_default();
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
 }
 
 fn peak_resident_bytes(usage: &libc::rusage) -> u64 {

@@ -1,6 +1,6 @@
 //! The promises that only show under load: nothing leaks, nothing blocks, nothing is lost beyond what was in flight.
 
-use crate::support::{Service, eventually, signal};
+use crate::support::{Service, children_of, eventually, looping_process, signal};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::fs;
@@ -21,6 +21,13 @@ fn resident_mib(service: &Service) -> f64 {
     service.get("/api/health").json()["memory"]["rss"]
         .as_f64()
         .unwrap()
+}
+
+/// Those that zygotes have forked: nobody descends from them.
+fn job_processes(service: &Service) -> Vec<u32> {
+    let mut processes = service.descendants();
+    processes.retain(|pid| children_of(*pid).is_empty());
+    processes
 }
 
 /// Calls `act` from so many threads until it has been called `count` times.
@@ -172,6 +179,47 @@ fn a_zygote_that_dies_while_nothing_runs_costs_nobody_anything() {
     eventually(Duration::from_secs(1), "every executor ready", || {
         service.get("/api/health/ready").json()["executors"]["ready"] == 2
     });
+}
+
+#[test]
+fn a_script_whose_process_is_killed_before_it_has_done_anything_runs_in_another() {
+    let service = Service::start_with(&["--executors", "1"]);
+    let script = "await new Promise((done) => setTimeout(done, 300)); 'done'";
+    // Where the machine is slow to kill, a try proves nothing.
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let execution = thread::scope(|scope| {
+            let execution = scope.spawn(|| service.run(script));
+            eventually(Duration::from_secs(5), "it runs", || {
+                service.get("/api/health/ready").json()["executors"]["busy"] == 1
+            });
+            thread::sleep(Duration::from_millis(50));
+            job_processes(&service)
+                .into_iter()
+                .for_each(|pid| signal(pid, SIGKILL));
+            let soon = begun.elapsed() < Duration::from_millis(200);
+            soon.then(|| execution.join().unwrap())
+        });
+        if let Some(execution) = execution {
+            assert_eq!(execution["result"], "done", "{execution}");
+            return;
+        }
+    }
+    panic!("no job process could be killed in time");
+}
+
+#[test]
+fn a_script_whose_process_is_killed_while_it_computes_is_told_so() {
+    let service = Service::start_with(&["--executors", "1"]);
+    let execution = thread::scope(|scope| {
+        let execution = scope.spawn(|| service.run("for (;;);"));
+        signal(looping_process(&service), SIGKILL);
+        execution.join().unwrap()
+    });
+    assert_eq!(execution["outcome"], "crashed", "{execution}");
+    let told = execution["error"]["message"].as_str().unwrap();
+    assert!(told.contains("killed by signal 9"), "{told}");
+    assert!(execution["usage"]["cpuMs"].as_f64().unwrap() >= 20.0);
 }
 
 #[test]
