@@ -73,3 +73,27 @@ pub trait Output {
     /// The last word. Does not return: the engine may call it from inside the script's own call stack.
     fn finish(&self, completion: &Completion) -> !;
 }
+
+#[cfg(test)]
+mod tests {
+    use rquickjs::qjs;
+
+    /// `.cargo/config.toml` says so. Whoever sets `CFLAGS` of his own loses it, and how fast a script is becomes chance.
+    #[test]
+    fn the_engines_functions_begin_at_lines_of_the_processor() {
+        const LINE_BYTES: usize = 64;
+        let functions = [
+            qjs::JS_NewRuntime as *const (),
+            qjs::JS_NewContext as *const (),
+            qjs::JS_Eval as *const (),
+            qjs::JS_Call as *const (),
+            qjs::JS_FreeContext as *const (),
+            qjs::JS_GetOwnPropertyNames as *const (),
+            qjs::JS_ParseJSON as *const (),
+            qjs::JS_NewPromiseCapability as *const (),
+        ];
+        for (index, function) in functions.into_iter().enumerate() {
+            assert_eq!(function.addr() % LINE_BYTES, 0, "function {index}");
+        }
+    }
+}
