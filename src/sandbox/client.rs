@@ -139,6 +139,7 @@ impl Sandbox {
             // Given and killed unread it would cost the zygote: what is left on a line stays there.
             return Ok(never_began(id, limits));
         }
+        let mut was_rerun = false;
         for _ in 0..ZYGOTES_TRIED {
             let Given { job, at, start } = self.give_to_job_process(limits.timeout())?;
             let Some(zygote) = &mut self.zygote else {
@@ -157,7 +158,9 @@ impl Sandbox {
             let expects_death = matches!(work, Work::NetCheck { .. });
             let reaped = self.settle(&job, &observed, expects_death);
             if !expects_death {
-                if was_killed_at_once(&observed, reaped) {
+                // Once: whoever is killed a second time may be what the machine's memory has no room for.
+                if !was_rerun && was_killed_at_once(&observed, reaped) {
+                    was_rerun = true;
                     continue;
                 }
                 self.counters.crashed += u64::from(is_crash(&observed.ending));

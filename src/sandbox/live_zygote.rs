@@ -219,6 +219,16 @@ impl LiveZygote {
         self.heard.pid(job.side)
     }
 
+    /// Whether nothing has been heard of it, nor is there anything left to hear.
+    pub(super) fn is_unborn(&mut self, job: &JobProcess) -> bool {
+        while self.pid_of(job).is_none() {
+            if !matches!(self.hear(), Ok(true)) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// As [`LiveZygote::pid_of`], once it has been. Where it is watched, its death ends the wait.
     pub(super) fn wait_for_hello(&mut self, job: &JobProcess) -> Result<Pid, NoHello> {
         let deadline = Instant::now() + HELLO_WITHIN;

@@ -124,7 +124,9 @@ fn follow(
     buffers: &mut Buffers,
 ) -> Ending {
     let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
-    let (mut kill_at, watch_at) = (start.kill_at, start.given + LONG);
+    let mut kill_at = start.kill_at;
+    // At its deadline too: whoever has not been born by then has had no time.
+    let watch_at = kill_at.min(start.given + LONG);
     let mut is_watched = false;
     let mut has_ended = false;
     loop {
@@ -132,19 +134,21 @@ fn follow(
             return Ending::Cancelled;
         }
         let now = Instant::now();
-        let Some(left) = kill_at.checked_duration_since(now) else {
-            return Ending::Overran;
-        };
         if !is_watched && now >= watch_at {
             zygote.watch(job);
             is_watched = true;
             // Its time counts from when it had all of its job, and that is not before it is born.
-            if zygote.wait_for_hello(job).is_err() {
-                return Ending::DiedUnread;
+            if zygote.is_unborn(job) {
+                if zygote.wait_for_hello(job).is_err() {
+                    return Ending::DiedUnread;
+                }
+                kill_at = Instant::now() + (start.kill_at - start.given);
             }
-            kill_at += now.elapsed();
             continue;
         }
+        let Some(left) = kill_at.checked_duration_since(now) else {
+            return Ending::Overran;
+        };
         let (frames, woken) = (job.line.frames(), waker.descriptor());
         let waited = match (has_ended, is_watched) {
             // All that it will ever say is there.

@@ -17,7 +17,6 @@ pub(super) fn execution(
     let wall_micros = u64::try_from(observed.wall.as_micros()).unwrap_or(u64::MAX);
     let cpu_micros = observed
         .cpu
-        .or(reaped.map(|reaped| reaped.cpu))
         .and_then(|cpu| u64::try_from(cpu.as_micros()).ok())
         .unwrap_or_default();
     let log_bytes = u64::try_from(observed.log.bytes).unwrap_or(u64::MAX);
