@@ -12,6 +12,7 @@ use super::sys;
 use crate::domain::Limits;
 use nix::errno::Errno;
 use std::mem;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Bytes read from a line at a time.
@@ -22,6 +23,10 @@ pub(super) const READ_BYTES: usize = 64 * 1024;
 /// timer that comes before the next of those has to be set in the processor's own clock, which in a virtual machine leaves the
 /// machine.
 const LONG: Duration = Duration::from_millis(10);
+
+/// Whoever logs more often than this is left to go on for a while, and what it has logged by then is read at once: woken for
+/// each line, its executor would take it off the processor that they share as often.
+const FEW_LOGS: usize = 4;
 
 /// How a job process ended, as far as its executor saw it.
 #[derive(Debug)]
@@ -129,6 +134,7 @@ fn follow(
     let watch_at = kill_at.min(start.given + LONG);
     let mut is_watched = false;
     let mut has_ended = false;
+    let mut times_logged = 0_usize;
     loop {
         if handle.is_cancelled() {
             return Ending::Cancelled;
@@ -176,7 +182,13 @@ fn follow(
             Err(errno) => return Ending::LineFailed(errno),
         }
         match take_frames(&mut buffers.reader, &mut handle.log()) {
-            Ok(None) => handle.tell_of_log(),
+            Ok(None) => {
+                handle.tell_of_log();
+                times_logged += 1;
+                if times_logged > FEW_LOGS {
+                    thread::yield_now();
+                }
+            }
             Ok(Some(done)) if done.result_bytes() <= output_bytes => return Ending::Done(done),
             Ok(Some(_)) => return Ending::Broke(BrokenProtocol::TooLong),
             Err(broken) => return Ending::Broke(broken),
