@@ -177,10 +177,10 @@ impl LiveZygote {
             line: Arc::clone(&self.lines[side as usize]),
             side,
         };
-        while self.pid_of(&job).is_none() && self.hear()? {}
+        let born = self.hear_of(&job)?;
         // Whoever had the line before might read this one's job. That it was reaped is certain when this one has been born,
         // and when the kernel knows it no more.
-        if self.pid_of(&job).is_none() && !self.heard.is_left(side) {
+        if born.is_none() && !self.heard.is_left(side) {
             self.wait_for_hello(&job)?;
         }
         (job.line.sweep(&mut [0; SWEPT_BYTES])).map_err(|_| NoHello::Broken)?;
@@ -219,14 +219,10 @@ impl LiveZygote {
         self.heard.pid(job.side)
     }
 
-    /// Whether nothing has been heard of it, nor is there anything left to hear.
-    pub(super) fn is_unborn(&mut self, job: &JobProcess) -> bool {
-        while self.pid_of(job).is_none() {
-            if !matches!(self.hear(), Ok(true)) {
-                return true;
-            }
-        }
-        false
+    /// As [`LiveZygote::pid_of`], once what was said by now has been taken in.
+    pub(super) fn hear_of(&mut self, job: &JobProcess) -> Result<Option<Pid>, NoHello> {
+        while self.pid_of(job).is_none() && self.hear()? {}
+        Ok(self.pid_of(job))
     }
 
     /// As [`LiveZygote::pid_of`], once it has been. Where it is watched, its death ends the wait.

@@ -144,7 +144,7 @@ fn follow(
             zygote.watch(job);
             is_watched = true;
             // Its time counts from when it had all of its job, and that is not before it is born.
-            if zygote.is_unborn(job) {
+            if !matches!(zygote.hear_of(job), Ok(Some(_))) {
                 if zygote.wait_for_hello(job).is_err() {
                     return Ending::DiedUnread;
                 }

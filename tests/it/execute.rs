@@ -7,11 +7,6 @@ use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(10);
 
-fn executors_busy(service: &Service) -> u64 {
-    let ready = service.get("/api/health/ready").json();
-    ready["executors"]["busy"].as_u64().unwrap()
-}
-
 #[test]
 fn the_answer_begins_with_the_five_fields_of_the_seed_system_in_their_order() {
     let service = Service::start();
@@ -192,7 +187,7 @@ fn a_client_that_hangs_up_frees_its_executor() {
     let service = Service::start_with(&["--executors", "1"]);
     let endless = json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } });
     let connection = service.begin_execute(&endless);
-    eventually(SOON, "the loop runs", || executors_busy(&service) == 1);
+    eventually(SOON, "the loop runs", || service.executors_busy() == 1);
     let process = looping_process(&service);
     drop(connection);
     let start = Instant::now();
@@ -213,12 +208,12 @@ fn a_client_that_hangs_up_while_it_waits_leaves_the_queue() {
     let endless = json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } });
     let queued = || service.get("/api/health/ready").json()["queue"]["interactive"].clone();
     let running = service.begin_execute(&endless);
-    eventually(SOON, "the loop runs", || executors_busy(&service) == 1);
+    eventually(SOON, "the loop runs", || service.executors_busy() == 1);
     let waiting = service.begin_execute(&endless);
     eventually(SOON, "the other waits", || queued() == 1);
     drop(waiting);
     eventually(SOON, "the other has left", || queued() == 0);
-    assert_eq!(executors_busy(&service), 1);
+    assert_eq!(service.executors_busy(), 1);
     drop(running);
     assert_eq!(service.result("1 + 2"), 3);
 }

@@ -36,12 +36,6 @@ fn kill_job_processes(service: &Service) {
     }
 }
 
-fn executors_busy(service: &Service) -> u64 {
-    service.get("/api/health/ready").json()["executors"]["busy"]
-        .as_u64()
-        .unwrap()
-}
-
 /// Calls `act` from so many threads until it has been called `count` times.
 fn in_parallel(threads: usize, count: usize, act: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
@@ -200,7 +194,7 @@ fn a_script_whose_process_is_killed_before_it_has_done_anything_runs_in_another(
     for _ in 0..20 {
         let execution = thread::scope(|scope| {
             let execution = scope.spawn(|| service.run(SLEEPER));
-            eventually(SOON, "it runs", || executors_busy(&service) == 1);
+            eventually(SOON, "it runs", || service.executors_busy() == 1);
             thread::sleep(Duration::from_millis(50));
             kill_job_processes(&service);
             execution.join().unwrap()
@@ -208,6 +202,9 @@ fn a_script_whose_process_is_killed_before_it_has_done_anything_runs_in_another(
         let killed_late = execution["usage"]["wallMs"].as_f64().unwrap() >= 250.0;
         if execution["outcome"] != "crashed" || !killed_late {
             assert_eq!(execution["result"], "done", "{execution}");
+            // It was killed indeed.
+            let ready = service.get("/api/health/ready").json();
+            assert_ne!(ready["executors"]["zygotesReplaced"], 0, "{ready}");
             return;
         }
     }

@@ -212,6 +212,12 @@ impl Service {
         descendants_of(self.pid())
     }
 
+    /// How many executors run something.
+    pub(crate) fn executors_busy(&self) -> u64 {
+        let ready = self.get("/api/health/ready").json();
+        ready["executors"]["busy"].as_u64().unwrap()
+    }
+
     /// Sends a signal by number.
     pub(crate) fn signal(&self, number: i32) {
         signal(self.pid(), number);
