@@ -1,8 +1,9 @@
 # make run     builds what is missing; the ingress on http://localhost:8080, the service on http://127.0.0.1:8081
-# make test    every test
+# make test    every test that needs no container engine: units, HTTP, stores, attackers, the page in a browser
+# make test-all  make test, and then make test-deploy. A change lands after this one (.ci/run)
 # make lint    format, clippy, licences
 # make bench   what it costs on this machine, beside others; nothing fails by it. Takes half an hour; docs/performance.md
-# make test-deploy  images, compose, Postgres with several services, Cloud Run: built, started, killed, stopped (part of test)
+# make test-deploy  images, compose, Postgres with several services, Cloud Run: built, started, killed, stopped
 # make test-gvisor  doctor, the selftest and the attackers under gVisor
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
 # make crashtest  services and databases are killed at random, CRASHES times, and no accepted job may be lost
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build page test test-deploy lint bench fuzz crashtest soak test-gvisor advisories tools tools-page tools-test \
+.PHONY: run build page test test-all test-deploy lint bench fuzz crashtest soak test-gvisor advisories tools tools-page tools-test \
   tools-deploy tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
@@ -57,16 +58,18 @@ frontend/node_modules/.package-lock.json: frontend/package-lock.json | tools-pag
 	cd frontend && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# Every suite runs, whatever failed before it; what failed is listed at the end.
+SUITES = CARGO="$(CARGO)" HOST="$(HOST)" tests/suites
+
 test: tools tools-test page
-	$(CARGO) test --workspace --locked --target $(HOST)
-	cd frontend && SANDPIPER_BIN="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/debug" npm test --silent
+	@$(SUITES) rust page
 
-	$(MAKE) --no-print-directory test-deploy
+test-all: tools tools-test tools-deploy page
+	@$(SUITES) rust page deploy
 
-# In a container engine that is running, or in one of its own. The image of the page needs what `make page` downloads.
+# In a container engine that is running, or in one of its own. The image of the page needs the downloads of `make page`.
 test-deploy: tools tools-deploy page
-	tests/deploy/with-engine target/deploy \
-	  $(CARGO) test --locked --target $(HOST) --test deploy -- --test-threads 1 --nocapture
+	@$(SUITES) deploy
 
 lint: tools tools-lint
 	$(CARGO) fmt --all --check

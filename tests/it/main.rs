@@ -39,6 +39,7 @@ mod seed;
 mod separation;
 mod stop;
 mod stores;
+mod suites;
 mod support;
 mod table;
 mod thrown;
