@@ -1,7 +1,7 @@
 //! How many streams of events are open, in all and for each client.
 
 use crate::domain::ClientKey;
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,16 +40,21 @@ impl Streams {
 
     /// One more for this client; the bound where that is one too many.
     pub(super) fn one_more(self: &Arc<Self>, client: ClientKey) -> Result<OpenStream, usize> {
-        let mut of_client = self.of_clients.entry(client.clone()).or_default();
-        if *of_client >= self.most_of_client {
+        // The entry locks this client's count, and nothing is inserted before the stream is allowed: a refused client
+        // leaves nothing behind.
+        let entry = self.of_clients.entry(client.clone());
+        let of_client = match &entry {
+            Entry::Occupied(count) => *count.get(),
+            Entry::Vacant(_) => 0,
+        };
+        if of_client >= self.most_of_client {
             return Err(self.most_of_client);
         }
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
             return Err(self.most);
         }
-        *of_client += 1;
-        drop(of_client);
+        drop(entry.insert(of_client + 1));
         Ok(OpenStream {
             streams: Arc::clone(self),
             client,
@@ -86,5 +91,22 @@ mod tests {
         assert_eq!(streams.open(), 2);
         let _fourth = one_more("c").unwrap();
         assert_eq!(streams.open(), 3);
+    }
+
+    #[test]
+    fn the_count_of_clients_does_not_grow_with_clients_that_are_refused_or_gone() {
+        let streams = Streams::new(1, 1);
+        let one_more = |client: &str| streams.one_more(ClientKey::new(client));
+        let first = one_more("first").unwrap();
+        for number in 0..100 {
+            assert_eq!(one_more(&format!("refused {number}")).unwrap_err(), 1);
+        }
+        assert_eq!(streams.of_clients.len(), 1);
+        // Refused for its own bound, a client keeps its count.
+        assert_eq!(one_more("first").unwrap_err(), 1);
+        drop(first);
+        assert_eq!(streams.of_clients.len(), 0);
+        drop(one_more("next").unwrap());
+        assert_eq!((streams.of_clients.len(), streams.open()), (0, 0));
     }
 }

@@ -73,6 +73,8 @@ pub struct Dispatcher {
     /// Given to the Executors and not yet heard of.
     handed: usize,
     checking_up: usize,
+    /// The store is sweeping.
+    is_sweeping: bool,
     draining: bool,
     mean_wall: Duration,
 }
@@ -99,6 +101,7 @@ impl Dispatcher {
             taken_back: HashSet::new(),
             resting: HashMap::new(),
             checking_up: 0,
+            is_sweeping: false,
             draining: false,
             mean_wall: Duration::from_millis(10),
         }
@@ -357,16 +360,21 @@ impl Dispatcher {
         }
     }
 
+    /// Forgets what has expired. A store that takes longer than from one sweep to the next is not asked again before it is
+    /// done, so that sweeps of a slow database do not pile up.
     fn sweep(&mut self, context: &mut Context<Self>) {
         let now = Timestamp::now();
         self.recent.sweep(now);
+        if self.is_sweeping {
+            return;
+        }
+        self.is_sweeping = true;
         let store = Arc::clone(&self.store);
         let swept = async move { store.sweep(now).await };
-        context.spawn(
-            swept
-                .into_actor(self)
-                .map(|result, act, _| act.count_failure(result.err())),
-        );
+        context.spawn(swept.into_actor(self).map(|result, act, _| {
+            act.is_sweeping = false;
+            act.count_failure(result.err());
+        }));
     }
 
     fn show(&self) {

@@ -233,6 +233,19 @@ async fn check_ups_that_take_long_do_not_heap_up() {
     soon("they go on", asked(&mut house, 3)).await;
 }
 
+#[actix::test]
+async fn sweeps_of_a_slow_store_do_not_pile_up() {
+    let house = Plan::new(1).build();
+    house.store.let_sweep(false);
+    let begun = || house.store.sweeps_begun();
+    eventually("a sweep begins", || begun() == 1).await;
+    // Two more are due meanwhile.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(begun(), 1, "sweeps pile up");
+    house.store.let_sweep(true);
+    eventually("the next one begins", || begun() > 1).await;
+}
+
 /// Brings the Dispatcher a job that the store has handed out.
 async fn claim(house: &House, id: JobId) -> oneshot::Receiver<ClaimAnswer> {
     let (reply, answer) = oneshot::channel();

@@ -7,6 +7,7 @@ use crate::store::{
     NewJob, Settlement, StoreError,
 };
 use async_trait::async_trait;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ pub(super) struct Witness {
     inner: MemoryStore,
     changes: Mutex<Vec<String>>,
     may_start: watch::Sender<bool>,
+    may_sweep: watch::Sender<bool>,
+    sweeps_begun: AtomicUsize,
 }
 
 impl Witness {
@@ -30,12 +33,24 @@ impl Witness {
             }),
             changes: Mutex::default(),
             may_start: watch::Sender::new(true),
+            may_sweep: watch::Sender::new(true),
+            sweeps_begun: AtomicUsize::new(0),
         })
     }
 
     /// False: a start takes until it is true.
     pub(super) fn let_start(&self, may_start: bool) {
         self.may_start.send_replace(may_start);
+    }
+
+    /// False: a sweep takes until it is true.
+    pub(super) fn let_sweep(&self, may_sweep: bool) {
+        self.may_sweep.send_replace(may_sweep);
+    }
+
+    /// Counts the sweeps that were asked for.
+    pub(super) fn sweeps_begun(&self) -> usize {
+        self.sweeps_begun.load(Ordering::SeqCst)
     }
 
     /// What was done to jobs, in the order it was done.
@@ -97,6 +112,9 @@ impl JobStore for Witness {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.sweeps_begun.fetch_add(1, Ordering::SeqCst);
+        let mut may_sweep = self.may_sweep.subscribe();
+        let _ = may_sweep.wait_for(|may_sweep| *may_sweep).await;
         self.inner.sweep(now).await
     }
 
