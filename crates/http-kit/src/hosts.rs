@@ -1,0 +1,261 @@
+//! The hosts that a program answers to while it asks for no key: the defence against DNS rebinding.
+//!
+//! A page can make its own name lead to any address, and is then of the same origin as whatever answers there. Its requests
+//! still carry the page's name in `Host`. An address needs no name, so it is always allowed, and so is `localhost`, which no
+//! public name server answers for. `*.localhost` is allowed only where it is listed: some resolvers ask the network for it.
+
+use crate::authority::{Authority, is_of_a_name, undotted};
+use actix_web::http::Uri;
+use actix_web::http::header::{HOST, HeaderMap, HeaderName};
+use std::fmt;
+use std::str::FromStr;
+
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Longest name that a refusal repeats, characters.
+const SHOWN_MAX: usize = 100;
+
+/// One entry of `--allowed-hosts`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedHost {
+    /// `*`: every host, and requests that name none.
+    Any,
+    /// A name, in lower case and without a port.
+    Name(String),
+}
+
+impl FromStr for AllowedHost {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let name = undotted(text);
+        if name.is_empty() || !name.bytes().all(is_of_a_name) {
+            return Err(
+                "give a host name without a port, as sandpiper.example.org, or * for every host",
+            );
+        }
+        Ok(Self::Name(name.to_ascii_lowercase()))
+    }
+}
+
+/// The hosts that are allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<AllowedHost>);
+
+/// The host of a request is not among those that are allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNotAllowed {
+    named: Option<String>,
+}
+
+impl fmt::Display for HostNotAllowed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.named {
+            None => formatter.write_str("the request names no host in `Host`")?,
+            Some(named) => write!(formatter, "the request is for the host `{named}`")?,
+        }
+        formatter.write_str(
+            "; `localhost`, an IP address and the names in --allowed-hosts are answered here",
+        )
+    }
+}
+
+impl std::error::Error for HostNotAllowed {}
+
+impl AllowedHosts {
+    /// Allows these beside `localhost` and addresses.
+    #[must_use]
+    pub fn new(entries: Vec<AllowedHost>) -> Self {
+        Self(entries)
+    }
+
+    /// Checks every host that a request names: the authority of its target, `Host`, and `X-Forwarded-Host` where the peer is
+    /// a trusted proxy. Each of them must be allowed, since the reader of a response may go by any.
+    ///
+    /// # Errors
+    ///
+    /// Names the first host that is not allowed. A request without a host is refused too.
+    pub fn check(
+        &self,
+        target: &Uri,
+        headers: &HeaderMap,
+        is_proxy_trusted: bool,
+    ) -> Result<(), HostNotAllowed> {
+        if self.0.contains(&AllowedHost::Any) {
+            return Ok(());
+        }
+        let mut is_named = false;
+        let mut check = |named: &str| {
+            is_named = true;
+            if self.allows(named) {
+                return Ok(());
+            }
+            Err(HostNotAllowed {
+                named: Some(shown(named)),
+            })
+        };
+        if let Some(authority) = target.authority() {
+            check(authority.as_str())?;
+        }
+        for host in headers.get_all(HOST) {
+            check(host.to_str().unwrap_or("?"))?;
+        }
+        if is_proxy_trusted {
+            for host in forwarded(headers) {
+                check(host)?;
+            }
+        }
+        if is_named {
+            return Ok(());
+        }
+        Err(HostNotAllowed { named: None })
+    }
+
+    fn allows(&self, named: &str) -> bool {
+        let Some(authority) = Authority::parse(named) else {
+            return false;
+        };
+        if authority.address.is_some() {
+            return true;
+        }
+        let name = undotted(authority.host);
+        name.eq_ignore_ascii_case("localhost")
+            || self.0.iter().any(|entry| match entry {
+                AllowedHost::Any => true,
+                AllowedHost::Name(allowed) => name.eq_ignore_ascii_case(allowed),
+            })
+    }
+}
+
+/// Returns the entries of `X-Forwarded-Host`, over all its lines. A line that is no text counts as a name that nobody has.
+pub(crate) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(FORWARDED_HOST)
+        .flat_map(|line| line.to_str().unwrap_or("?").split(','))
+        .map(str::trim)
+}
+
+/// Returns a client's words as far as a response may repeat them.
+pub(crate) fn shown(text: &str) -> String {
+    let printable = |character: char| match character {
+        '`' | '\u{fffd}' => '?',
+        _ if character.is_control() => '?',
+        _ => character,
+    };
+    text.chars().take(SHOWN_MAX).map(printable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderValue;
+
+    fn hosts(entries: &[&str]) -> AllowedHosts {
+        AllowedHosts::new(entries.iter().map(|entry| entry.parse().unwrap()).collect())
+    }
+
+    fn check(allowed: &AllowedHosts, target: &str, host: Option<&str>) -> bool {
+        let mut headers = HeaderMap::new();
+        if let Some(host) = host {
+            headers.insert(HOST, HeaderValue::from_str(host).unwrap());
+        }
+        allowed
+            .check(&target.parse().unwrap(), &headers, false)
+            .is_ok()
+    }
+
+    #[test]
+    fn localhost_and_addresses_are_allowed_and_names_are_not() {
+        let none = hosts(&[]);
+        for host in [
+            "localhost",
+            "LOCALHOST:8080",
+            "localhost.",
+            "127.0.0.1:1",
+            "10.1.2.3",
+            "[::1]:8080",
+            "[fd00::1]",
+        ] {
+            assert!(check(&none, "/api", Some(host)), "{host}");
+        }
+        for host in [
+            "evil.test",
+            "evil.test:8080",
+            "a.localhost",
+            "localhost.evil.test",
+            "127.0.0.1.evil.test",
+            "127.0.0.1@evil.test",
+            "evil.test@127.0.0.1",
+            "localhost, evil.test",
+            "2130706433",
+            "0x7f000001",
+            "",
+            ":80",
+            "localhost:x",
+            "[::1].evil.test",
+        ] {
+            assert!(!check(&none, "/api", Some(host)), "{host}");
+        }
+        assert!(!check(&none, "/api", None));
+    }
+
+    #[test]
+    fn listed_names_are_allowed_and_their_neighbours_are_not() {
+        let listed = hosts(&["Service", "sandpiper.example.org"]);
+        assert!(check(&listed, "/api", Some("service:8081")));
+        assert!(check(&listed, "/api", Some("SANDPIPER.example.org.")));
+        assert!(!check(&listed, "/api", Some("x.sandpiper.example.org")));
+        assert!(!check(&listed, "/api", Some("example.org")));
+        let any = hosts(&["*"]);
+        assert!(check(&any, "/api", Some("evil.test")));
+        assert!(check(&any, "/api", None));
+    }
+
+    #[test]
+    fn the_authority_of_a_target_counts_and_so_does_host_beside_it() {
+        let none = hosts(&[]);
+        assert!(check(&none, "http://localhost/api", Some("localhost")));
+        assert!(!check(&none, "http://evil.test/api", Some("localhost")));
+        assert!(!check(&none, "http://localhost/api", Some("evil.test")));
+        assert!(check(&none, "http://localhost/api", None));
+    }
+
+    #[test]
+    fn a_trusted_proxy_speaks_for_its_client() {
+        let none = hosts(&[]);
+        let target = "/api".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("127.0.0.1:8080"));
+        headers.insert(
+            FORWARDED_HOST,
+            HeaderValue::from_static("localhost, evil.test"),
+        );
+        assert!(none.check(&target, &headers, false).is_ok());
+        assert!(none.check(&target, &headers, true).is_err());
+    }
+
+    #[test]
+    fn a_refusal_names_the_option_and_the_host() {
+        let none = hosts(&[]);
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("evil.test"));
+        let target = "/api".parse().unwrap();
+        let said = none
+            .check(&target, &headers, false)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            said.contains("--allowed-hosts") && said.contains("`evil.test`"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_name_is_no_entry() {
+        for text in ["", ".", "a:80", "http://a", "a b", "*.a", "a/b"] {
+            assert!(text.parse::<AllowedHost>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! HTTP checks that the service and the ingress share.
+//!
+//! This crate reads request heads and returns decisions. Options, problems, metrics and logs belong to its callers.
+
+pub mod authority;
+pub mod hosts;
+pub mod site;
+
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
+
+/// Returns true if the request announces a body and no media type for it.
+///
+/// A browser sends such a request to any origin without asking first, so a body without a type is never read.
+#[must_use]
+pub fn lacks_content_type(headers: &HeaderMap) -> bool {
+    announces_body(headers) && !headers.contains_key(CONTENT_TYPE)
+}
+
+/// Returns true if the head announces a body: any transfer coding, or a length other than zero.
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get_all(CONTENT_LENGTH)
+            .any(|length| length.as_bytes().iter().any(|byte| *byte != b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    fn head(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn only_a_body_needs_a_content_type() {
+        assert!(!lacks_content_type(&head(&[])));
+        assert!(!lacks_content_type(&head(&[("content-length", "0")])));
+        assert!(lacks_content_type(&head(&[("content-length", "1")])));
+        assert!(lacks_content_type(&head(&[("content-length", "x")])));
+        assert!(lacks_content_type(&head(&[(
+            "transfer-encoding",
+            "chunked"
+        )])));
+        assert!(!lacks_content_type(&head(&[
+            ("content-length", "1"),
+            ("content-type", "application/json")
+        ])));
+    }
+}

@@ -1,0 +1,229 @@
+//! The site that a browser sends a request from: the defence against cross-site request forgery.
+//!
+//! Browsers say in `Origin` and in `Sec-Fetch-Site` which page a request comes from, and no page can change either. Other
+//! clients send neither, and are left alone.
+
+use crate::authority::Authority;
+use crate::hosts::{forwarded, shown};
+use actix_web::http::Uri;
+use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
+use std::fmt;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// A request comes from a page of another origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrossOrigin {
+    origin: Option<String>,
+}
+
+impl fmt::Display for CrossOrigin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Some(origin) => write!(
+                formatter,
+                "the origin `{origin}` is neither that of this address nor listed"
+            ),
+            None => {
+                formatter.write_str("`Sec-Fetch-Site` says that another site sends the request")
+            }
+        }
+    }
+}
+
+impl std::error::Error for CrossOrigin {}
+
+/// Refuses a request that a page of another origin makes a browser send.
+///
+/// Its own origin is that of the target's authority or of `Host`, and of `X-Forwarded-Host` where the peer is a trusted
+/// proxy. Host and port are compared, and the scheme only by its default port: behind a proxy that terminates TLS the scheme
+/// that the browser used is not known here. An own origin does not count where `Sec-Fetch-Site` contradicts it.
+///
+/// # Errors
+///
+/// The origin is `null`, unreadable, repeated, or neither own nor among `listed`; or there is none, and `Sec-Fetch-Site` says
+/// anything but `same-origin` or `none`.
+pub fn check(
+    target: &Uri,
+    headers: &HeaderMap,
+    is_proxy_trusted: bool,
+    listed: &[String],
+) -> Result<(), CrossOrigin> {
+    let is_own_site = headers.get_all(FETCH_SITE).all(|site| {
+        let site = site.as_bytes();
+        site.eq_ignore_ascii_case(b"same-origin") || site.eq_ignore_ascii_case(b"none")
+    });
+    let mut origins = headers.get_all(ORIGIN);
+    let Some(origin) = origins.next() else {
+        return if is_own_site {
+            Ok(())
+        } else {
+            Err(CrossOrigin { origin: None })
+        };
+    };
+    let origin = origin.to_str().unwrap_or("?");
+    let is_single = origins.next().is_none();
+    let is_own = || is_own_site && is_own_origin(origin, target, headers, is_proxy_trusted);
+    if is_single && (is_listed(origin, listed) || is_own()) {
+        return Ok(());
+    }
+    Err(CrossOrigin {
+        origin: Some(shown(origin)),
+    })
+}
+
+/// Returns true if the origin is one of those that are listed.
+#[must_use]
+pub fn is_listed(origin: &str, listed: &[String]) -> bool {
+    listed
+        .iter()
+        .any(|allowed| allowed.eq_ignore_ascii_case(origin))
+}
+
+fn is_own_origin(origin: &str, target: &Uri, headers: &HeaderMap, is_proxy_trusted: bool) -> bool {
+    let Some(origin) = Origin::parse(origin) else {
+        return false;
+    };
+    let named = match target.authority() {
+        Some(authority) => Some(authority.as_str()),
+        None => headers.get(HOST).and_then(|host| host.to_str().ok()),
+    };
+    named.is_some_and(|host| origin.is_of(host))
+        || (is_proxy_trusted && forwarded(headers).any(|host| origin.is_of(host)))
+}
+
+/// An origin whose scheme has a port of its own.
+struct Origin<'a> {
+    authority: Authority<'a>,
+    default_port: u16,
+}
+
+impl<'a> Origin<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        let default_port = match scheme {
+            _ if scheme.eq_ignore_ascii_case("http") => 80,
+            _ if scheme.eq_ignore_ascii_case("https") => 443,
+            _ => return None,
+        };
+        Some(Self {
+            authority: Authority::parse(authority)?,
+            default_port,
+        })
+    }
+
+    fn is_of(&self, host: &str) -> bool {
+        let Some(own) = Authority::parse(host) else {
+            return false;
+        };
+        let port = |authority: &Authority<'_>| authority.port.unwrap_or(self.default_port);
+        self.authority.is_same_host(&own) && port(&self.authority) == port(&own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::HeaderValue;
+
+    fn checked(lines: &[(&'static str, &str)], trusted: bool) -> Result<(), CrossOrigin> {
+        let lines = lines.iter().map(|(name, value)| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_str(value).unwrap())
+        });
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value);
+        }
+        let listed = ["https://app.example.org".to_owned()];
+        check(&"/api/execute".parse().unwrap(), &headers, trusted, &listed)
+    }
+
+    fn from(host: &str, origin: &str) -> bool {
+        checked(&[("host", host), ("origin", origin)], false).is_ok()
+    }
+
+    #[test]
+    fn a_page_of_its_own_is_let_through_whatever_terminates_tls() {
+        for (host, origin) in [
+            ("localhost:8080", "http://localhost:8080"),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("a.example", "https://a.example"),
+            ("a.example", "http://a.example"),
+            ("A.example:443", "https://a.example"),
+            ("a.example:8443", "https://a.example:8443"),
+        ] {
+            assert!(from(host, origin), "{host} {origin}");
+        }
+    }
+
+    #[test]
+    fn every_other_page_is_refused() {
+        for (host, origin) in [
+            ("localhost:8080", "http://localhost:8081"),
+            ("localhost:8080", "http://localhost"),
+            ("localhost:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080", "null"),
+            ("localhost:8080", ""),
+            ("localhost:8080", "localhost:8080"),
+            ("localhost:8080", "file://localhost:8080"),
+            ("localhost:8080", "chrome-extension://localhost:8080"),
+            ("localhost:8080", "http://localhost:8080/"),
+            ("localhost:8080", "http://x@localhost:8080"),
+            ("localhost:8080", "http://localhost:8080 http://evil.test"),
+            ("a.example", "https://a.example:8443"),
+            ("a.example:8443", "https://a.example"),
+            ("a.example:80", "https://a.example"),
+            ("a.example", "https://b.a.example"),
+            ("a.example", "https://example"),
+        ] {
+            assert!(!from(host, origin), "{host} {origin}");
+        }
+        let twice = [
+            ("host", "a.example"),
+            ("origin", "https://a.example"),
+            ("origin", "https://a.example"),
+        ];
+        assert!(checked(&twice, false).is_err());
+        assert!(checked(&[("origin", "http://a.example")], false).is_err());
+    }
+
+    #[test]
+    fn listed_origins_are_let_through() {
+        assert!(from("localhost:8080", "https://app.example.org"));
+        assert!(!from("localhost:8080", "https://app.example.org:8443"));
+        assert!(!from("localhost:8080", "http://app.example.org"));
+    }
+
+    #[test]
+    fn without_an_origin_the_browsers_word_for_the_site_counts() {
+        let site = |site: &str| checked(&[("host", "a"), ("sec-fetch-site", site)], false).is_ok();
+        assert!(checked(&[("host", "a")], false).is_ok());
+        assert!(site("same-origin") && site("none"));
+        for foreign in ["cross-site", "same-site", "Cross-Site", "anything", ""] {
+            assert!(!site(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn an_own_origin_that_the_browser_calls_foreign_is_foreign() {
+        let lines = [
+            ("host", "a.example"),
+            ("origin", "http://a.example"),
+            ("sec-fetch-site", "cross-site"),
+        ];
+        assert!(checked(&lines, false).is_err());
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_names_the_host_that_the_client_asked_for() {
+        let lines = [
+            ("host", "127.0.0.1:8080"),
+            ("x-forwarded-host", "a.example"),
+            ("origin", "https://a.example"),
+        ];
+        assert!(checked(&lines, true).is_ok());
+        assert!(checked(&lines, false).is_err());
+    }
+}
