@@ -1,6 +1,6 @@
 //! What a client may say of its job beside what is to be run: when, how urgently, and which request it is.
 
-use super::Timestamp;
+use super::{RequestedLimits, Timestamp};
 use std::time::Duration;
 
 /// When a job is to run, how urgently, and by which key it is the same job.
@@ -10,6 +10,8 @@ pub struct JobTerms {
     pub run_at: Option<Timestamp>,
     /// Before those of a higher number.
     pub priority: Priority,
+    /// The limits that the request names, by which it is known again whatever the defaults are by then.
+    pub requested_limits: RequestedLimits,
     /// Of the request.
     pub key: Option<IdempotencyKey>,
 }

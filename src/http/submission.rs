@@ -33,6 +33,11 @@ pub(super) async fn read_now(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<Submission, Problem> {
+    if request.headers().contains_key(KEY_HEADER) {
+        let detail =
+            "`Idempotency-Key` is for POST /api/jobs; an execution sent again would run again";
+        return Err(Problem::invalid_field("Idempotency-Key", detail));
+    }
     let (submission, terms) = read(api, request, payload).await?;
     for (field, is_given) in [
         ("runAt", terms.run_at.is_some()),
@@ -102,6 +107,7 @@ async fn read(
     let terms = JobTerms {
         run_at: fields.run_at,
         priority: fields.priority.unwrap_or_default(),
+        requested_limits: fields.limits,
         key: None,
     };
     let script = Script::new(draft(api, fields, source)?)?;

@@ -4,6 +4,7 @@
 //! have no room. Beyond the bound lie at most the results of what was running. What it holds is gone when the
 //! process ends.
 
+use super::fingerprint::Fingerprint;
 use super::{
     Accepted, Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreError,
 };
@@ -79,11 +80,11 @@ struct Keys {
 #[derive(Debug)]
 struct Keyed {
     id: JobId,
-    fingerprint: String,
+    fingerprint: Fingerprint,
 }
 
 impl Keys {
-    fn remember(&mut self, key: Key, id: JobId, fingerprint: String) {
+    fn remember(&mut self, key: Key, id: JobId, fingerprint: Fingerprint) {
         if self.by_age.len() >= KEYS_MAX {
             self.forget_oldest();
         }
@@ -175,11 +176,11 @@ impl JobStore for MemoryStore {
     async fn submit(&self, new: NewJob) -> Result<Accepted, StoreError> {
         let mut keys = self.keys();
         let key = new.terms.key.as_ref();
-        let key = key.map(|key| ((new.client.clone(), key.clone()), new.fingerprint()));
+        let key = key.map(|key| ((new.client.clone(), key.clone()), Fingerprint::of(&new)));
         if let Some((key, fingerprint)) = &key
             && let Some(known) = keys.by_key.get(key)
         {
-            if known.fingerprint != *fingerprint {
+            if !known.fingerprint.is_same(fingerprint) {
                 return Err(StoreError::KeyReused);
             }
             return match self.find(known.id) {

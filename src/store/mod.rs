@@ -4,6 +4,8 @@
 //! fenced by its attempt, and nobody but the Dispatcher calls what changes a job's state. Knows no actor and no HTTP.
 
 mod durable;
+mod fingerprint;
+mod json_meaning;
 mod measured;
 mod memory;
 mod recent;
@@ -20,7 +22,6 @@ use crate::domain::{
     Timestamp, TraceContext,
 };
 use async_trait::async_trait;
-use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,19 +46,6 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// Of everything that is asked for: the same request has the same.
-    pub(crate) fn fingerprint(&self) -> String {
-        let asked = (
-            &*self.script,
-            &self.limits,
-            self.terms.run_at,
-            self.terms.priority.get(),
-        );
-        // Made of strings and numbers: writing it to memory cannot fail.
-        let text = serde_json::to_vec(&asked).unwrap_or_default();
-        format!("{:x}", Sha256::digest(text))
-    }
-
     /// As it stands when it is new.
     pub(crate) fn queued(&self) -> Job {
         Job {

@@ -1,9 +1,10 @@
 //! Which submits are taken: those of clients that have no more jobs open than they may, and those that came before.
 
 use super::Shared;
-use super::changes::{Reply, SELECT_KEY};
+use super::changes::{Reply, SELECT_KEY, StoredKey};
 use super::clients::Turn;
 use super::database::on_database;
+use crate::store::fingerprint::Fingerprint;
 use crate::store::{Accepted, Found, NewJob, StoreError};
 
 /// A job that its client may submit.
@@ -59,17 +60,17 @@ impl Shared {
     async fn accepted_with_key(&self, job: &NewJob) -> Option<Result<Accepted, StoreError>> {
         let key = job.terms.key.as_ref()?;
         let known = async {
-            let known: Option<(String, String)> = on_database!(&self.readers, pool => {
+            let known: Option<StoredKey> = on_database!(&self.readers, pool => {
                 sqlx::query_as(SELECT_KEY)
                     .bind(job.client.as_str())
                     .bind(key.as_str())
                     .fetch_optional(pool)
                     .await?
             });
-            let Some((fingerprint, id)) = known else {
+            let Some((exact, meaning, id)) = known else {
                 return Ok(None);
             };
-            if fingerprint != job.fingerprint() {
+            if !Fingerprint::of(job).is_stored_as(&exact, meaning.as_deref()) {
                 return Err(StoreError::KeyReused);
             }
             self.accepted_before(&id).await.map(Some)

@@ -9,6 +9,7 @@ use super::record::{Request, execution_to_text, request_to_text};
 use super::work::QUEUE;
 use super::{Owner, Shared, notices};
 use crate::domain::{JobId, Timestamp};
+use crate::store::fingerprint::Fingerprint;
 use crate::store::{Accepted, Finished, NewJob, Settlement, StoreError};
 use riverqueue::{InsertManyItem, InsertOpts, jiff};
 use sqlx::QueryBuilder;
@@ -145,11 +146,13 @@ impl StoreError {
 const INSERT: &str = "INSERT INTO sandpiper_jobs \
     (id, river_id, client, request, state, attempt, created_at, run_at) ";
 
-const INSERT_KEY: &str = "INSERT INTO sandpiper_keys (client, idempotency_key, fingerprint, job_id, created_at) \
-    VALUES ($1, $2, $3, $4, $5) ON CONFLICT (client, idempotency_key) DO NOTHING";
+const INSERT_KEY: &str = "INSERT INTO sandpiper_keys (client, idempotency_key, fingerprint, meaning, job_id, created_at) \
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (client, idempotency_key) DO NOTHING";
 
-pub(super) const SELECT_KEY: &str =
-    "SELECT fingerprint, job_id FROM sandpiper_keys WHERE client = $1 AND idempotency_key = $2";
+pub(super) const SELECT_KEY: &str = "SELECT fingerprint, meaning, job_id FROM sandpiper_keys WHERE client = $1 AND idempotency_key = $2";
+
+/// A row of [`SELECT_KEY`]. Earlier versions store no meaning, and compare the first.
+pub(super) type StoredKey = (String, Option<String>, String);
 
 /// What becomes of a submit.
 enum Admitted {
@@ -178,11 +181,12 @@ impl Shared {
                     admitted.push(Admitted::New);
                     continue;
                 };
-                let fingerprint = job.fingerprint();
+                let fingerprint = Fingerprint::of(job);
                 let is_new = sqlx::query(INSERT_KEY)
                     .bind(job.client.as_str())
                     .bind(key.as_str())
-                    .bind(&fingerprint)
+                    .bind(fingerprint.exact())
+                    .bind(fingerprint.meaning())
                     .bind(job.id.to_string())
                     .bind(as_i64(job.created_at.as_unix_millis()))
                     .execute(&mut *transaction)
@@ -192,12 +196,12 @@ impl Shared {
                     admitted.push(Admitted::New);
                     continue;
                 }
-                let (known, id): (String, String) = sqlx::query_as(SELECT_KEY)
+                let (exact, meaning, id): StoredKey = sqlx::query_as(SELECT_KEY)
                     .bind(job.client.as_str())
                     .bind(key.as_str())
                     .fetch_one(&mut *transaction)
                     .await?;
-                admitted.push(if known == fingerprint {
+                admitted.push(if fingerprint.is_stored_as(&exact, meaning.as_deref()) {
                     Admitted::Before(id)
                 } else {
                     Admitted::KeyReused

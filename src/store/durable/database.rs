@@ -290,9 +290,10 @@ pub(super) async fn open_postgres(url: &str, connections: u32) -> Result<Databas
 
 /// Our own tables, in the order that they came to be; a version is its place here, from 1. What was released is never
 /// changed.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
 ];
 
 /// A number that nobody else locks: "sandpipe" in ASCII.

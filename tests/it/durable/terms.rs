@@ -1,7 +1,8 @@
 //! When a job is to run, how urgently, and that the same request is the same job.
 
-use super::{endless, over_each};
+use super::{Database, endless, over_each};
 use crate::same_request::{assert_the_same_request_is_the_same_job, submit_with_key};
+use crate::stores::Postgres;
 use crate::support::{Service, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,6 +28,26 @@ fn the_same_request_with_the_same_key_is_the_same_job_and_stays_it_after_a_resta
             submit_with_key(&service, "y", &body).0 == 410
         });
     });
+}
+
+/// A service of the version before knows no meanings: it writes rows without one, and compares the bytes of values.
+#[test]
+fn a_request_that_an_earlier_version_has_stored_is_the_same_after_the_upgrade() {
+    let database = Database::Postgres(Postgres::start());
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    let service = database.serve(&[]);
+    let body = json!({ "code": "1", "input": { "b": 1, "a": [2.0] } });
+    let (_, id, _) = submit_with_key(&service, "old", &body);
+    let stored = postgres.ask("SELECT length(fingerprint) FROM sandpiper_keys");
+    assert_eq!(stored.as_deref(), Some("64"));
+    postgres
+        .ask("UPDATE sandpiper_keys SET meaning = NULL")
+        .unwrap();
+    assert_eq!(submit_with_key(&service, "old", &body), (200, id, true));
+    let other = json!({ "code": "2" });
+    assert_eq!(submit_with_key(&service, "old", &other).0, 422);
 }
 
 #[test]

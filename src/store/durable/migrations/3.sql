@@ -1,0 +1,1 @@
+ALTER TABLE sandpiper_keys ADD COLUMN meaning TEXT

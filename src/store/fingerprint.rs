@@ -1,0 +1,276 @@
+//! By what a request that is sent again is known to be the same: what it asks for, not how that is written.
+
+use super::{NewJob, json_meaning};
+use crate::domain::{RequestedLimits, Script};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// Of everything that a request for a job asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    exact: String,
+    meaning: Meaning,
+}
+
+/// Of the values that a request asks for. Two requests are the same if either digest is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Meaning {
+    /// With the limits that it gets: one that names the defaults asks for what one without limits asks for.
+    granted: String,
+    /// With the limits that it names: the operator may change the defaults between a request and its repetition.
+    requested: String,
+}
+
+impl Meaning {
+    fn is_same(&self, granted: &str, requested: &str) -> bool {
+        self.granted == granted || self.requested == requested
+    }
+}
+
+/// Between the two digests of a stored meaning.
+const SEPARATOR: char = '.';
+
+impl Fingerprint {
+    /// Of what `job` asks for.
+    pub(crate) fn of(job: &NewJob) -> Self {
+        let exact = (
+            &*job.script,
+            &job.limits,
+            job.terms.run_at,
+            job.terms.priority.get(),
+        );
+        // Made of strings and numbers: writing it to memory cannot fail.
+        let exact = serde_json::to_vec(&exact).unwrap_or_default();
+        Self {
+            exact: digest(&exact),
+            meaning: meaning_of(job),
+        }
+    }
+
+    /// The digest that earlier versions compare: of the bytes of the values as they came.
+    pub(crate) fn exact(&self) -> &str {
+        &self.exact
+    }
+
+    /// The meaning as it is stored.
+    pub(crate) fn meaning(&self) -> String {
+        let Meaning { granted, requested } = &self.meaning;
+        format!("{granted}{SEPARATOR}{requested}")
+    }
+
+    /// Whether a stored request is the same. One that an earlier version stored has no meaning, and is compared as that
+    /// version compared it.
+    pub(crate) fn is_stored_as(&self, exact: &str, meaning: Option<&str>) -> bool {
+        let meant = meaning.and_then(|meaning| meaning.split_once(SEPARATOR));
+        self.exact == exact
+            || meant.is_some_and(|(granted, requested)| self.meaning.is_same(granted, requested))
+    }
+
+    /// Whether another request is the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Meaning { granted, requested } = &other.meaning;
+        self.meaning.is_same(granted, requested)
+    }
+}
+
+fn meaning_of(job: &NewJob) -> Meaning {
+    let mut bytes = Vec::new();
+    write_script(&job.script, &mut bytes);
+    write_number(job.terms.run_at.map(|at| at.as_unix_millis()), &mut bytes);
+    write_number(Some(u64::from(job.terms.priority.get())), &mut bytes);
+    let with_limits = |limits: RequestedLimits| {
+        let mut bytes = bytes.clone();
+        for limit in [limits.timeout_ms, limits.memory_bytes, limits.output_bytes] {
+            write_number(limit, &mut bytes);
+        }
+        digest(&bytes)
+    };
+    Meaning {
+        granted: with_limits(RequestedLimits {
+            timeout_ms: Some(u64::from(job.limits.timeout_ms())),
+            memory_bytes: Some(job.limits.memory_bytes()),
+            output_bytes: Some(u64::from(job.limits.output_bytes())),
+        }),
+        requested: with_limits(job.terms.requested_limits),
+    }
+}
+
+fn write_script(script: &Script, to: &mut Vec<u8>) {
+    write_count(script.sources().len(), to);
+    for source in script.sources() {
+        write_text(&source.file_name, to);
+        let is_clients = [Script::CODE_FILE_NAME, Script::SOURCE_FILE_NAME];
+        // An example script is asked for by its name; what stands in it may come with another version.
+        if is_clients.contains(&source.file_name.as_str()) {
+            write_text(&source.text, to);
+        }
+    }
+    match script.input() {
+        Some(input) => json_meaning::write(input.as_str(), to),
+        None => to.push(b'-'),
+    }
+    // Of several with one name the last counts, as it does for the script.
+    let globals = script.globals().iter();
+    let globals: BTreeMap<&str, &str> = globals
+        .map(|global| (global.name.as_str(), global.value.as_str()))
+        .collect();
+    write_count(globals.len(), to);
+    for (name, value) in globals {
+        write_text(name, to);
+        json_meaning::write(value, to);
+    }
+    write_number(script.seed(), to);
+}
+
+fn write_text(text: &str, to: &mut Vec<u8>) {
+    write_count(text.len(), to);
+    to.extend_from_slice(text.as_bytes());
+}
+
+fn write_count(count: usize, to: &mut Vec<u8>) {
+    to.extend((count as u64).to_be_bytes());
+}
+
+fn write_number(number: Option<u64>, to: &mut Vec<u8>) {
+    match number {
+        Some(number) => {
+            to.push(b'+');
+            to.extend(number.to_be_bytes());
+        }
+        None => to.push(b'-'),
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{
+        ClientKey, Global, JobId, JobTerms, JsonText, Priority, ScriptDraft, Source, Timestamp,
+        samples,
+    };
+    use std::sync::Arc;
+
+    fn job(change: impl FnOnce(&mut ScriptDraft, &mut JobTerms)) -> NewJob {
+        let mut draft = ScriptDraft {
+            code: Some("1".to_owned()),
+            ..ScriptDraft::default()
+        };
+        let mut terms = JobTerms::default();
+        change(&mut draft, &mut terms);
+        NewJob {
+            id: JobId::generate(),
+            created_at: Timestamp::now(),
+            script: Arc::new(Script::new(draft).unwrap()),
+            limits: samples::limits(),
+            client: ClientKey::new("test"),
+            trace: None,
+            terms,
+        }
+    }
+
+    fn of(change: impl FnOnce(&mut ScriptDraft, &mut JobTerms)) -> Fingerprint {
+        Fingerprint::of(&job(change))
+    }
+
+    fn json(text: &str) -> JsonText {
+        JsonText::parse(text.to_owned()).unwrap()
+    }
+
+    fn global(name: &str, value: &str) -> Global {
+        Global {
+            name: name.to_owned(),
+            value: json(value),
+        }
+    }
+
+    fn example(text: &str) -> Option<Source> {
+        Some(Source {
+            file_name: "pi.js".to_owned(),
+            text: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn what_an_earlier_version_has_stored_is_the_same_request_byte_by_byte() {
+        // As versions without a meaning wrote it.
+        let stored = "73a1a3080db7b298d588fb813be8cea65a48beca01a628cf99b36af96bab46e3";
+        let again = of(|draft, _| draft.input = Some(json(r#"{"b":1.0, "a":2}"#)));
+        assert_eq!(again.exact(), stored);
+        assert!(again.is_stored_as(stored, None));
+        let turned = of(|draft, _| draft.input = Some(json(r#"{"a":2, "b":1.0}"#)));
+        assert!(!turned.is_stored_as(stored, None));
+        // And what this one stores is known however it is written.
+        assert!(turned.is_stored_as(stored, Some(&again.meaning())));
+        assert!(again.is_same(&turned));
+    }
+
+    #[test]
+    fn another_request_is_another_whatever_it_differs_in() {
+        let all = [
+            of(|_, _| {}),
+            of(|draft, _| draft.code = Some("2".to_owned())),
+            of(|draft, _| {
+                draft.source = draft.code.take();
+            }),
+            of(|draft, _| draft.file = example("x")),
+            of(|draft, _| draft.input = Some(json("null"))),
+            of(|draft, _| draft.input = Some(json("1"))),
+            of(|draft, _| draft.globals = vec![global("a", "1")]),
+            of(|draft, _| draft.globals = vec![global("b", "1")]),
+            of(|draft, _| draft.seed = Some(1)),
+            of(|_, terms| terms.run_at = Some(Timestamp::from_unix_millis(1))),
+            of(|_, terms| terms.priority = Priority::new(1).unwrap()),
+        ];
+        for (place, one) in all.iter().enumerate() {
+            for (other_place, other) in all.iter().enumerate() {
+                let is_same = one.is_same(other);
+                assert_eq!(is_same, place == other_place, "{place} {other_place}");
+                let is_stored = one.is_stored_as(other.exact(), Some(&other.meaning()));
+                assert_eq!(is_stored, place == other_place, "{place} {other_place}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_globals_and_what_stands_in_an_example_make_no_difference() {
+        let one = of(|draft, _| {
+            draft.globals = vec![global("a", "1.0"), global("b", r#"{"x":1,"y":2}"#)];
+            draft.file = example("before the upgrade");
+        });
+        let other = of(|draft, _| {
+            draft.globals = vec![
+                global("b", "7"),
+                global("b", r#"{"y":2,"x":1e0}"#),
+                global("a", "1"),
+            ];
+            draft.file = example("after it");
+        });
+        assert!(one.is_same(&other));
+    }
+
+    #[test]
+    fn limits_are_the_same_as_they_are_granted_or_as_they_are_asked_for() {
+        let granted = samples::limits();
+        let silent = of(|_, _| {});
+        let explicit = of(|_, terms| {
+            terms.requested_limits.timeout_ms = Some(u64::from(granted.timeout_ms()));
+        });
+        assert!(silent.is_same(&explicit));
+        // The operator has changed the defaults meanwhile.
+        let mut after = job(|_, _| {});
+        let ceiling = crate::domain::Ceiling {
+            timeout_ms: 9_000,
+            memory_bytes: 1 << 30,
+            output_bytes: 1 << 30,
+        };
+        let defaults = crate::domain::Limits::defaults(9_000, 1 << 30, 1 << 30, &ceiling);
+        after.limits = defaults.unwrap();
+        let after = Fingerprint::of(&after);
+        assert!(silent.is_same(&after));
+        assert!(!explicit.is_same(&after));
+    }
+}
