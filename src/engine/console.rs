@@ -85,7 +85,7 @@ fn install_counters<'js>(
         let label = label_of(scene, &values)?;
         let count = kept.counts.borrow().get(&label).copied().unwrap_or(0) + 1;
         if count == 1 {
-            charge_label(scene, &label)?;
+            charge_label(scene, &label);
         }
         let text = format!("{label}: {count}");
         kept.counts.borrow_mut().insert(label, count);
@@ -106,7 +106,7 @@ fn install_counters<'js>(
         if kept.started.borrow().contains_key(&label) {
             return warn(scene, &format!("Timer \"{label}\" already exists"));
         }
-        charge_label(scene, &label)?;
+        charge_label(scene, &label);
         let now = scene.host.clock.elapsed();
         kept.started.borrow_mut().insert(label, now);
         Ok(())
@@ -197,12 +197,8 @@ fn label_of<'js>(scene: &Scene<'js>, values: &[Value<'js>]) -> rquickjs::Result<
     Ok(failure::clipped_text(text.0.as_value()))
 }
 
-fn charge_label(scene: &Scene<'_>, label: &str) -> rquickjs::Result<()> {
-    if scene.host.memory.charge(LABEL_BYTES + label.len()) {
-        Ok(())
-    } else {
-        Err(rquickjs::Error::Allocation)
-    }
+fn charge_label(scene: &Scene<'_>, label: &str) {
+    scene.host.memory.charge(LABEL_BYTES + label.len());
 }
 
 /// The call stack of whoever called the console.

@@ -4,8 +4,8 @@
 //! fails (`execution`, `timers` and `console` say that). Guest getters may run while an error is read; what they throw is
 //! left aside, and the deadline and the memory limit stay armed.
 
+use super::allocator::MEMORY_MESSAGE;
 use super::convert::{self, Stop};
-use super::host::MEMORY_MESSAGE;
 use super::realm::Scene;
 use super::stack;
 use crate::domain::{JsonText, Outcome, ScriptError};
@@ -22,8 +22,8 @@ const ERROR_VALUE_BYTES_MAX: usize = 16 * 1024;
 /// Ends the execution because of the exception that is pending after `error`.
 pub(super) fn fail_pending(scene: &Scene<'_>, error: &rquickjs::Error) -> ! {
     let thrown = scene.ctx.catch();
-    let nothing_pending = is_nothing(&thrown);
-    if nothing_pending && !matches!(error, rquickjs::Error::Exception) && !out_of_memory(scene) {
+    let is_exception = matches!(error, rquickjs::Error::Exception);
+    if !is_exception && is_nothing(&thrown) {
         scene.host.finish_failed(
             Outcome::Threw,
             ScriptError::of_service("InternalError", clipped(&error.to_string())),
@@ -51,10 +51,6 @@ pub(super) fn fail<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ! {
 
 /// Ends the execution because a promise it waits for can never settle.
 pub(super) fn fail_unsettled(scene: &Scene<'_>) -> ! {
-    if out_of_memory(scene) {
-        // A promise is left hanging when the memory for its continuation was refused.
-        scene.host.finish_without_memory();
-    }
     scene.host.finish_failed(
         Outcome::Threw,
         ScriptError::of_service(
@@ -74,23 +70,15 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
     if thrown.is_uncatchable_error() {
         return Outcome::TimedOut;
     }
-    if is_nothing(thrown) {
-        return if out_of_memory(scene) {
-            Outcome::MemoryExceeded
-        } else {
-            Outcome::Threw
-        };
-    }
     let Some(error) = thrown.as_object().filter(|object| object.is_error()) else {
         return Outcome::Threw;
     };
     let message = read_text(scene, error, PredefinedAtom::Message).unwrap_or_default();
-    let name = read_text(scene, error, PredefinedAtom::Name);
-    let is_shortage = is_shortage(name.as_deref(), &message)
-        || (scene.host.memory.was_refused_for_error() && is_of_null(name.as_deref(), &message));
-    if out_of_memory(scene) && is_shortage {
+    // The engine's error for a large block that it was refused; a script that never was may throw one like it.
+    if message.starts_with("out of memory") && scene.host.memory.was_refused() {
         return Outcome::MemoryExceeded;
     }
+    let name = read_text(scene, error, PredefinedAtom::Name);
     let is_overflow =
         message == "Maximum call stack size exceeded" && name.as_deref() == Some("RangeError");
     if is_overflow {
@@ -100,28 +88,7 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
     }
 }
 
-/// The ways in which the engine says that it was refused memory. Its parser goes on after a refusal and blames the text; a
-/// script that caught a refusal before and then throws a `SyntaxError` of its own is told of memory as well, which is true.
-fn is_shortage(name: Option<&str>, message: &str) -> bool {
-    message.starts_with("out of memory")
-        // There was no memory for what it wanted to say.
-        || message == "Invalid error message"
-        || name == Some("SyntaxError")
-}
-
-/// Where there was no memory for an error, the engine throws `null`. A script that catches it and asks it for its message
-/// fails of this.
-fn is_of_null(name: Option<&str>, message: &str) -> bool {
-    name == Some("TypeError")
-        && message.starts_with("cannot read property")
-        && message.ends_with("of null")
-}
-
-fn out_of_memory(scene: &Scene<'_>) -> bool {
-    scene.host.memory.was_refused()
-}
-
-/// What the engine leaves as the exception when it had no memory for a real one.
+/// Returns whether `value` is what stands for an exception where none is pending.
 fn is_nothing(value: &Value<'_>) -> bool {
     value.is_null() || value.type_of() == rquickjs::Type::Uninitialized
 }

@@ -11,9 +11,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What an execution says that ran out of memory.
-pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its limit allows";
-
 /// What a successful execution hands over.
 pub(super) struct Success {
     pub(super) json: String,
@@ -72,8 +69,8 @@ impl Host {
         let sources = sources.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         // A second start cannot happen: `WarmEngine::run` takes the engine and never returns.
         let _ = self.sources.set(sources.collect());
-        self.memory
-            .start(usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX));
+        let limit = usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX);
+        self.memory.start(limit, Rc::clone(&output));
         let _ = self.output.set(output);
     }
 
@@ -184,12 +181,10 @@ impl Host {
         })
     }
 
-    /// Ends an execution whose limit did not even leave room for its start.
+    /// Ends an execution that has no memory to go on.
     pub(super) fn finish_without_memory(&self) -> ! {
-        self.finish_failed(
-            Outcome::MemoryExceeded,
-            ScriptError::of_service("MemoryLimitError", MEMORY_MESSAGE),
-        )
+        self.memory.end();
+        unreachable!("an execution ended before it started")
     }
 
     pub(super) fn finish_succeeded(&self, success: Success) -> ! {

@@ -185,9 +185,7 @@ fn setter<'js>(
             interval: repeats.then_some(delay.max(Duration::from_millis(1))),
             turn: timers.next_turn(host.clock.elapsed() + delay),
         };
-        if !host.memory.charge(timer.bytes()) {
-            return Err(rquickjs::Error::Allocation);
-        }
+        host.memory.charge(timer.bytes());
         Ok(timers.add(timer))
     };
     Function::new(scene.ctx.clone(), set)?.with_name(name)

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::realm::{self, Realm, Scene};
 use super::rejections::{REJECTION_BYTES, Rejections};
 use super::timers::{self, Timers};
-use super::{EngineJob, Output, console, globals, stack_bound};
+use super::{EngineJob, Output, console, globals, heap, stack_bound};
 use crate::domain::Limits;
 use rquickjs::runtime::RejectionTracker;
 use rquickjs::{Context, Ctx, Persistent, Runtime};
@@ -52,7 +52,7 @@ impl WarmEngine {
         let host = Rc::new(Host::new(Rc::clone(&memory)));
         // Every execution counts itself among their owners: they lie together, before the engine's own.
         let (timers, rejections) = <(Rc<Timers>, Rc<Rejections>)>::default();
-        let allocator = CountingAllocator::new(memory);
+        let allocator = CountingAllocator::new(Rc::clone(&memory));
         let runtime = Runtime::new_with_alloc(allocator).map_err(no_context)?;
         runtime.set_max_stack_size(Limits::STACK_BYTES);
         let context = Context::full(&runtime).map_err(no_context)?;
@@ -66,6 +66,7 @@ impl WarmEngine {
         let asked = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || asked.should_interrupt())));
         runtime.set_host_promise_rejection_tracker(Some(tracker(&host, &rejections)));
+        heap::ends_by(&memory);
         Ok(Self {
             runtime: ManuallyDrop::new(runtime),
             context: ManuallyDrop::new(context),
@@ -145,10 +146,7 @@ fn tracker(host: &Rc<Host>, rejections: &Rc<Rejections>) -> RejectionTracker {
             }
             return;
         }
-        if !host.memory.charge(REJECTION_BYTES) {
-            // Nobody here can be thrown at.
-            host.finish_without_memory();
-        }
+        host.memory.charge(REJECTION_BYTES);
         let is_interrupt = reason.is_uncatchable_error();
         let reason = Persistent::save(&ctx, reason);
         if is_interrupt {

@@ -4,6 +4,7 @@ use crate::support::Service;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Number, Value, json};
+use std::cell::Cell;
 
 /// As many cases as PROPTEST_CASES says; nothing is written beside the sources.
 fn runner() -> TestRunner {
@@ -258,4 +259,136 @@ fn any_script_ends_within_its_limits_by_an_outcome_of_its_own() {
         Ok(())
     });
     checked.unwrap();
+}
+
+/// Fillers of the heap: each takes all of it, block by block.
+fn filler() -> impl Strategy<Value = String> {
+    let block = prop_oneof![
+        (1_usize..5_000).prop_map(|bytes| format!("new Uint8Array({bytes})")),
+        (1_usize..600).prop_map(|length| format!("'y'.repeat({length}) + i")),
+        (1_usize..40).prop_map(|length| format!("Array.from({{length: {length}}}, () => i)")),
+        Just("Symbol()".to_owned()),
+        Just("{i, a: [i]}".to_owned()),
+        Just("() => i".to_owned()),
+        Just("new Map([[i, i]])".to_owned()),
+        Just("new Promise(() => {})".to_owned()),
+        Just("new Error('e' + i)".to_owned()),
+        Just("BigInt(i) << 200n".to_owned()),
+        Just("/(a|b)+/.exec('ab' + i)".to_owned()),
+    ];
+    let freed = 0_usize..120;
+    (block, freed).prop_map(|(block, freed)| {
+        format!(
+            "{{ const h = hold(); let i = 0; try {{ for (;; i++) h[i] = {block} }} catch {{}} for (let k = 0; k < {freed} && i; k++) h[--i] = 0 }}"
+        )
+    })
+}
+
+/// Refusals of one large block, caught.
+fn large_refusal() -> impl Strategy<Value = String> {
+    let bytes = prop_oneof![(1_usize << 20)..(8 << 20), Just(1 << 30)];
+    (0_u8..4, bytes).prop_map(|(shape, bytes)| match shape {
+        0 => format!("try {{ hold()[0] = new ArrayBuffer({bytes}) }} catch {{}}"),
+        1 => format!("try {{ hold()[0] = 'x'.repeat({bytes}) }} catch {{}}"),
+        2 => format!("try {{ hold()[0] = 1n << {bytes}n }} catch {{}}"),
+        _ => format!(
+            "try {{ eval('[' + '1.5,'.repeat({}) + ']') }} catch {{}}",
+            bytes / 16
+        ),
+    })
+}
+
+/// Work whose allocations fail at a place that the filler chose.
+fn work() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "for (;;) {};",
+        "while (0) { continue };",
+        "switch (0) { case 1: case 2: break; default: };",
+        "{ let a = 1; { const b = () => a } };",
+        "try { throw 1 } catch (e) {} finally {};",
+        "class C { #p = 1; static s = 2; constructor() {} get g() { return this.#p } };",
+        "function f(a, {b, ...c} = {}, ...d) { return `${a}${b}` };",
+        "async function* g() { for await (const x of []) yield x };",
+        "label: for (const x of []) { continue label };",
+        "({a: 1, get b() { return 2 }, ['c']: 3});",
+        "a => b => c => [a, b, c];",
+        "with ({}) { x };",
+        "/(?<n>x+)|[a-z]{2,3}/g;",
+    ]);
+    let source = prop::collection::vec((piece, 1_usize..60), 1..4).prop_map(|pieces| {
+        let text = pieces.iter().map(|(piece, times)| piece.repeat(*times));
+        json!(text.collect::<String>()).to_string()
+    });
+    let compile = (source, any::<bool>()).prop_map(|(source, as_function)| {
+        if as_function {
+            format!("new Function({source})")
+        } else {
+            format!("eval('if (0) {{' + {source} + '}}')")
+        }
+    });
+    let run = prop::sample::select(vec![
+        "f = f.bind(1, 2)",
+        "f = [[f]]",
+        "f = {...{a: 1, b: 2}, f}",
+        "f = JSON.parse('[{\"a\": [1, 2, {}]}]')",
+        "f = JSON.stringify([1, {a: 'x'.repeat(99)}])",
+        "f = 'a,b,c'.split(',').map((x) => x + x)",
+        "f = new Proxy({}, {get: () => 1}).x",
+        "f = [3, 1, 2].toSorted()",
+        "f = new Set([1, 2]).union(new Set([3]))",
+        "f = structure({a: new Date(0)})",
+        "f = 'x'.repeat(50).replace(/x/g, (x) => x + x)",
+        "f = [...(function* () { yield* [1, 2, 3] })()]",
+        "f = Promise.all([1, Promise.reject(2)]).catch(() => {})",
+        "f = new (class extends Array {})(1, 2, 3).concat([4])",
+        "console.log({a: [1, 2]}, 'said')",
+        "setTimeout(() => { f = [f] }, 0)",
+    ])
+    .prop_map(str::to_owned);
+    (prop_oneof![compile, run], 1_usize..30).prop_map(|(act, times)| {
+        format!("for (let n = 0; n < {times}; n++) try {{ {act} }} catch {{}}")
+    })
+}
+
+/// A script that runs out of memory at a point that chance has chosen, catches what it can, and goes on.
+fn out_of_memory() -> impl Strategy<Value = String> {
+    let step = prop_oneof![3 => filler(), 1 => large_refusal(), 3 => work()];
+    prop::collection::vec(step, 2..7).prop_map(|steps| {
+        // The holders have their room before anything runs out.
+        format!(
+            "const holders = Array.from({{length: 8}}, () => new Array(4000).fill(0)); let held = 0, f = () => 1;
+             const hold = () => holders[held++ % 8], structure = (x) => ({{x, y: [x]}});
+             {}\n1",
+            steps.join("\n")
+        )
+    })
+}
+
+#[test]
+fn a_script_that_runs_out_of_memory_never_crashes() {
+    let service = Service::start();
+    let (cases, ran_out) = (Cell::new(0), Cell::new(0));
+    let scripts = (out_of_memory(), 1_000_000_u64..3_000_000);
+    let checked = runner().run(&scripts, |(script, memory)| {
+        let limits = json!({"timeoutMs": 1_000, "memoryBytes": memory.max(1 << 20)});
+        let execution = service.execute(&json!({"code": script, "limits": limits}));
+        let outcome = execution["outcome"].as_str().unwrap_or_default();
+        prop_assert!(
+            ["succeeded", "memory_exceeded", "timed_out"].contains(&outcome),
+            "{}\n{}",
+            execution,
+            script
+        );
+        cases.set(cases.get() + 1);
+        ran_out.set(ran_out.get() + i32::from(outcome == "memory_exceeded"));
+        Ok(())
+    });
+    checked.unwrap();
+    // Scripts that find memory for everything would try nothing.
+    let (cases, ran_out) = (cases.get(), ran_out.get());
+    println!("{ran_out} of {cases} scripts ran out of memory, none crashed");
+    assert!(
+        ran_out > cases / 2,
+        "only {ran_out} of {cases} ran out of memory"
+    );
 }

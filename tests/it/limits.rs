@@ -97,77 +97,130 @@ fn a_script_that_has_to_be_killed_keeps_its_log_too() {
 }
 
 #[test]
-fn memory_that_runs_out_is_told_from_a_thrown_null_and_from_a_caught_refusal() {
+fn memory_that_runs_out_ends_the_script_whatever_it_catches() {
     let service = Service::start();
-    let hog = "const a = []; for (;;) a.push(new Uint8Array(1e6))";
-    for (code, outcome, name) in [
-        (hog.to_owned(), "memory_exceeded", "MemoryLimitError"),
+    let small = "const a = []; for (;;) a.push(new Uint8Array(1e5))";
+    let large = "const a = []; for (;;) a.push(new Uint8Array(2e6))";
+    for code in [
+        small.to_owned(),
+        large.to_owned(),
+        "const a = []; for (;;) a.push({})".to_owned(),
+        "let s = 'x'; const a = []; for (;;) a.push(s += 'y'.repeat(1e5))".to_owned(),
+        "new Uint8Array(1e9)".to_owned(),
+        format!("try {{ {large} }} catch (e) {{ throw e }}"),
+        format!("(async () => {{ {small} }})()"),
+        "const a = []; setInterval(() => a.push(new Uint8Array(1e6)))".to_owned(),
+        format!("try {{ {small} }} catch {{}} 'went on'"),
+        format!("try {{ {small} }} catch {{}} finally {{ console.log('went on') }}"),
+        format!("try {{ {small} }} catch {{ throw new Error('mine') }}"),
+        format!("(async () => {{ {small} }})().catch(() => 'went on')"),
+        "let n = 0; for (let i = 0; i < 2; i++) try { new Uint8Array(1e9) } catch { n++ } n"
+            .to_owned(),
+    ] {
+        let execution = ends_as(&service, &code, &json!({}), "memory_exceeded");
+        assert_eq!(execution["error"]["name"], "MemoryLimitError", "{code}");
+        assert_eq!(execution["log"], json!([]), "{code}");
+    }
+}
+
+#[test]
+fn one_large_refusal_is_the_scripts_to_catch() {
+    let service = Service::start();
+    let refused = "try { new Uint8Array(1e9) } catch";
+    for (code, result) in [
+        (format!("{refused} (e) {{ e.message }}"), "out of memory"),
         (
-            "const a = []; for (;;) a.push({})".to_owned(),
-            "memory_exceeded",
-            "MemoryLimitError",
-        ),
-        (
-            "let s = 'x'; const a = []; for (;;) a.push(s += 'y'.repeat(1e5))".to_owned(),
-            "memory_exceeded",
-            "MemoryLimitError",
-        ),
-        (
-            "new Uint8Array(1e9)".to_owned(),
-            "memory_exceeded",
-            "MemoryLimitError",
-        ),
-        (
-            format!("try {{ {hog} }} catch (e) {{ throw e }}"),
-            "memory_exceeded",
-            "MemoryLimitError",
-        ),
-        (
-            format!("(async () => {{ {hog} }})()"),
-            "memory_exceeded",
-            "MemoryLimitError",
-        ),
-        (
-            "const a = []; setInterval(() => a.push(new Uint8Array(1e6)))".to_owned(),
-            "memory_exceeded",
-            "MemoryLimitError",
-        ),
-        ("throw null".to_owned(), "threw", "NonError"),
-        (
-            "throw new InternalError('out of memory')".to_owned(),
-            "threw",
+            "try { 'x'.repeat(4e7) } catch (e) { e.name }".to_owned(),
             "InternalError",
         ),
         (
-            format!("try {{ {hog} }} catch {{}} throw new Error('mine')"),
-            "threw",
-            "Error",
-        ),
-        (
-            format!("try {{ {hog} }} catch {{}} throw undefined"),
-            "threw",
-            "NonError",
-        ),
-        (
-            format!("try {{ {hog} }} catch {{}} null.x"),
-            "threw",
-            "TypeError",
-        ),
-        // The one case that cannot be told: the engine itself throws null when it has no memory for an error.
-        (
-            format!("try {{ {hog} }} catch {{}} throw null"),
-            "memory_exceeded",
-            "MemoryLimitError",
+            format!(
+                "{refused} {{}} const a = []; for (let i = 0; i < 1e5; i++) a.push({{i}}); 'went on'"
+            ),
+            "went on",
         ),
     ] {
-        let execution = ends_as(&service, &code, &json!({}), outcome);
+        assert_eq!(
+            ends_as(&service, &code, &json!({}), "succeeded")["result"],
+            result,
+            "{code}"
+        );
+    }
+    for (code, name) in [
+        (format!("{refused} {{}} throw new Error('mine')"), "Error"),
+        (format!("{refused} {{}} throw null"), "NonError"),
+        (format!("{refused} {{}} null.x"), "TypeError"),
+        (
+            format!("{refused} {{}} await new Promise(() => {{}})"),
+            "UnsettledPromise",
+        ),
+        ("throw null".to_owned(), "NonError"),
+        (
+            "throw new InternalError('out of memory')".to_owned(),
+            "InternalError",
+        ),
+    ] {
+        let execution = ends_as(&service, &code, &json!({}), "threw");
         assert_eq!(execution["error"]["name"], name, "{code}");
     }
-    let caught = format!("let r; try {{ {hog} }} catch (e) {{ r = e.message }} r");
-    assert_eq!(
-        ends_as(&service, &caught, &json!({}), "succeeded")["result"],
-        "out of memory"
+    // Nobody catches it: the error knows its line.
+    let execution = ends_as(
+        &service,
+        "1;\nnew Uint8Array(1e9)",
+        &json!({}),
+        "memory_exceeded",
     );
+    assert_eq!(execution["error"]["lineNumber"], 2, "{execution}");
+}
+
+/// Fills the heap with blocks of two sizes until nothing is left, frees a few of the smaller, and does something whose
+/// allocations the engine does not all look at.
+#[test]
+fn an_engine_that_has_no_memory_left_never_goes_on() {
+    let service = Service::start();
+    let acts = [
+        "eval('switch (1) {' + 'case 2: break;'.repeat(60) + '}')",
+        "new Function('if (0) {' + 'while (0) { continue }'.repeat(60) + '}')",
+        "eval('(class { ' + 'static #p = 1; get q() { return 1 }'.repeat(1) + ' constructor() {} })')",
+        "eval('try {' + '{let a = () => a}'.repeat(50) + '} finally {}')",
+        "for (let i = 0; i < 200; i++) kept[i] = function () {}.bind()",
+        "for (let i = 0; i < 200; i++) kept[i] = [i]",
+        "for (let i = 0; i < 200; i++) kept[i] = {get x() { return 1 }, [Symbol()]: /x/.exec('x')}",
+        "eval('`' + '${1}'.repeat(80) + '`')",
+    ];
+    for (index, act) in acts.iter().enumerate() {
+        for freed in [1, 9, 30, 70] {
+            let code = format!(
+                "const act = () => {{ {act} }}, kept = new Array(300).fill(0), big = new Array(1500).fill(0), small = new Array(2000).fill(0);
+                 let b = 0, s = 0;
+                 try {{ for (;; b++) big[b] = new Uint8Array(1500) }} catch {{}}
+                 try {{ for (;; s++) small[s] = 'y'.repeat(90) + s }} catch {{}}
+                 for (let i = 0; i < {freed}; i++) small[--s] = 0;
+                 try {{ act() }} catch {{}}
+                 1"
+            );
+            let limits = json!({"memoryBytes": MIB + 100_000 * index as u64});
+            ends_as(&service, &code, &limits, "memory_exceeded");
+        }
+    }
+    assert_eq!(service.result("1 + 2"), 3);
+}
+
+#[test]
+fn memory_that_the_kernel_refuses_ends_the_script_too() {
+    let service = Service::start();
+    // Blocks of one size after the other, of each nearly all freed: those that stay keep the pages of the rest.
+    let code = "const kept = [];
+        for (let size = 40; size < 400; size += 16) {
+            const all = [];
+            for (let bytes = 0; bytes < 8e6; bytes += size + 40) all.push('x'.repeat(size) + all.length);
+            for (let i = 0; i < all.length; i += Math.floor(10_000 / (size + 40))) kept.push(all[i]);
+        }
+        kept.length";
+    let limits = json!({"timeoutMs": 20_000});
+    let execution = ends_as(&service, code, &limits, "memory_exceeded");
+    let peak = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
+    assert!(peak < 24 * MIB, "not the kernel's refusal: {peak}");
 }
 
 #[test]

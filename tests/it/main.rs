@@ -13,6 +13,7 @@ mod console;
 mod crowd;
 mod deployment;
 mod durable;
+mod engine_faults;
 mod errors;
 mod events;
 mod examples;

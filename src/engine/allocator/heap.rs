@@ -34,6 +34,8 @@ const LARGE: u64 = u64::MAX;
 const WARM_BYTES: usize = 704 << 10;
 /// What a child has behind it.
 const CHILD_BYTES: usize = 64 << 10;
+/// The end of the room, for the final message of an execution that ran out of memory.
+const RESERVE_BYTES: usize = 16 << 10;
 
 /// A block that is free: the next one of its list.
 #[repr(transparent)]
@@ -71,12 +73,12 @@ impl Heap {
     }
 
     pub(super) fn new() -> Self {
-        let room_bytes = WARM_BYTES + CHILD_BYTES;
+        let room_bytes = WARM_BYTES + CHILD_BYTES + RESERVE_BYTES;
         let room = map(room_bytes, Pages::WhenTouched).unwrap_or(ptr::null_mut());
         let room_bytes = if room.is_null() { 0 } else { room_bytes };
         Self {
             next: 0,
-            end: room_bytes.saturating_sub(CHILD_BYTES),
+            end: room_bytes.saturating_sub(CHILD_BYTES + RESERVE_BYTES),
             room,
             room_bytes,
             free: [ptr::null_mut(); CLASSES],
@@ -111,7 +113,14 @@ impl Heap {
     pub(super) fn close_warm(&mut self) {
         self.free = [ptr::null_mut(); CLASSES];
         self.next = self.next.next_multiple_of(PAGE_BYTES);
-        self.end = self.room_bytes.min(self.next + CHILD_BYTES);
+        let most = self.room_bytes.saturating_sub(RESERVE_BYTES);
+        self.end = most.min(self.next + CHILD_BYTES);
+    }
+
+    /// Adds the reserve to what the room hands out.
+    #[cold]
+    pub(super) fn open_reserve(&mut self) {
+        self.end = self.room_bytes;
     }
 
     /// A block of at least `size` bytes; null when there is none.
@@ -424,6 +433,16 @@ mod tests {
         let first = heap.alloc(40);
         assert_ne!(first.addr() / PAGE_BYTES, warm.as_ptr().addr() / PAGE_BYTES);
         assert_eq!(first.addr() % PAGE_BYTES, HEADER_BYTES);
+    }
+
+    #[test]
+    fn a_room_that_is_used_up_still_has_its_reserve() {
+        let mut heap = Heap::new();
+        heap.close_warm();
+        while !heap.alloc_in_room(1000).is_null() {}
+        heap.open_reserve();
+        let given = (0..100).take_while(|_| !heap.alloc_in_room(1000).is_null());
+        assert!(given.count() >= 15);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! The heap of one JavaScript runtime: an allocator ([`heap`]) behind a counter and a limit.
 //!
-//! Its own: how many bytes the engine holds, the most it ever held, and whether it was ever told no. Not its own: what a
-//! refusal means for the execution (`failure` decides that). Written because QuickJS's own limit says nothing afterwards:
-//! an out-of-memory error often surfaces as the value `null`, which a script can throw as well. Called by `warm`, and by
-//! the timers and counters of the host, which charge what they keep outside the engine's heap.
+//! A refusal is final. QuickJS goes on after one as if nothing had happened in too many places, and corrupts its heap, so the
+//! account ends the execution from inside the allocator: [`Output::finish`] never returns. A single fresh block of
+//! [`CATCHABLE_BYTES`] or more is the exception: the engine hears of it and throws an error that a script can catch. The
+//! second such refusal of an execution is final too. So is each growth of a block, however long: the buffers of QuickJS's
+//! compiler grow, and nothing there looks at how that went.
+//!
+//! The account also ends an execution for the host: [`MemoryAccount::charge`] for what timers and counters keep outside
+//! the engine's heap, [`MemoryAccount::end`] for a block that Rust itself did not get (`process`).
 #![allow(unsafe_code)] // the allocator interface deals in raw pointers; nothing else in this module does
 
 mod heap;
@@ -12,26 +16,46 @@ pub(crate) mod placement;
 pub(crate) mod process;
 mod slabs;
 
+use super::{Completion, Output};
+use crate::domain::{Outcome, ScriptError};
 use heap::Heap;
 use rquickjs::allocator::Allocator;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
-/// After a refusal the engine may take this much beyond the limit, in small blocks: enough for the error that says so.
-/// Without it the engine throws `null`, and a script that catches it and asks for its message fails of something else.
-const FOR_ERRORS_BYTES: usize = 4096;
-/// The longest of such blocks, bytes.
-const FOR_ERRORS_BLOCK_BYTES: usize = 512;
+/// The shortest fresh block whose refusal a script may hear of, bytes. The engine asks for as much at once only for a
+/// string, a buffer or an array of the script's own.
+const CATCHABLE_BYTES: usize = 1 << 20;
+/// The message of an execution that ran out of memory.
+pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its limit allows";
+
+/// The kind of an allocation that was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// A new block.
+    Block,
+    /// More room for a block that is there.
+    Growth,
+}
 
 /// Bytes held, most ever held, and the limit. Shared by the allocator and the host; one thread.
-#[derive(Debug)]
 pub(super) struct MemoryAccount {
     current: Cell<usize>,
     peak: Cell<usize>,
     limit: Cell<usize>,
     refused: Cell<bool>,
-    refused_small: Cell<bool>,
+    ending: Cell<bool>,
+    /// Receives the final message. Absent until the execution starts.
+    output: OnceCell<Rc<dyn Output>>,
+}
+
+impl std::fmt::Debug for MemoryAccount {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MemoryAccount")
+            .finish_non_exhaustive()
+    }
 }
 
 impl MemoryAccount {
@@ -41,15 +65,18 @@ impl MemoryAccount {
             peak: Cell::new(0),
             limit: Cell::new(usize::MAX),
             refused: Cell::new(false),
-            refused_small: Cell::new(false),
+            ending: Cell::new(false),
+            output: OnceCell::new(),
         }
     }
 
-    /// Starts the account of one execution: what is held already counts, the peak starts from it.
-    pub(super) fn start(&self, limit: usize) {
+    /// Starts the account of one execution: what is held already counts, the peak starts from it. `output` gets the final
+    /// message if memory runs out.
+    pub(super) fn start(&self, limit: usize, output: Rc<dyn Output>) {
         self.limit.set(limit);
         self.peak.set(self.current.get());
-        self.refused.set(false);
+        // A second start cannot happen: an engine runs one execution.
+        let _ = self.output.set(output);
     }
 
     pub(super) fn current(&self) -> usize {
@@ -60,34 +87,58 @@ impl MemoryAccount {
         self.peak.get()
     }
 
-    /// Whether any allocation was refused, by the limit or by the kernel.
+    /// Returns whether the engine was refused a large block, and went on.
     pub(super) fn was_refused(&self) -> bool {
         self.refused.get()
     }
 
-    /// Whether the last one that was refused was as small as the parts of an error are.
-    pub(super) fn was_refused_for_error(&self) -> bool {
-        self.refused.get() && self.refused_small.get()
+    /// Ends the execution as one that ran out of memory. Returns before an execution has started, and where the final
+    /// message itself has no memory.
+    ///
+    /// May be called from anywhere, also from inside an allocation: the message lies in a reserve of the heap.
+    #[cold]
+    pub(super) fn end(&self) {
+        let Some(output) = self.output.get() else {
+            return;
+        };
+        if self.ending.replace(true) {
+            return;
+        }
+        process::open_reserve();
+        output.finish(&Completion {
+            outcome: Outcome::MemoryExceeded,
+            result: None,
+            result_type: None,
+            error: Some(ScriptError::of_service("MemoryLimitError", MEMORY_MESSAGE)),
+            peak_memory_bytes: u64::try_from(self.peak.get()).unwrap_or(u64::MAX),
+        })
     }
 
-    fn refuse(&self, bytes: usize) {
-        self.refused.set(true);
-        self.refused_small.set(bytes <= FOR_ERRORS_BLOCK_BYTES);
+    /// Returns if the engine may hear of this refusal; else the execution ends here.
+    #[cold]
+    fn refuse(&self, bytes: usize, request: Request) {
+        let is_catchable = request == Request::Block && bytes >= CATCHABLE_BYTES;
+        if is_catchable && !self.refused.replace(true) {
+            return;
+        }
+        self.end();
     }
 
-    /// Undoes what an allocation that the host tried on its own account did to the flag.
-    pub(super) fn set_refused(&self, refused: bool) {
-        self.refused.set(refused);
+    /// Makes an attempt of the host's own: a large block that it is refused does not count as one that the script was.
+    pub(super) fn attempt<T>(&self, attempt: impl FnOnce() -> T) -> T {
+        let refused_before = self.refused.replace(false);
+        let done = attempt();
+        self.refused.set(refused_before);
+        done
     }
 
-    /// Charges `bytes` that the host keeps for the script outside the engine's heap. False: the limit forbids it.
-    pub(super) fn charge(&self, bytes: usize) -> bool {
+    /// Charges `bytes` that the host keeps for the script outside the engine's heap. Ends the execution if the limit forbids
+    /// it.
+    pub(super) fn charge(&self, bytes: usize) {
         if !self.has_room_for(bytes) {
-            self.refuse(bytes);
-            return false;
+            self.end();
         }
         self.add(bytes);
-        true
     }
 
     /// Gives back what [`MemoryAccount::charge`] took.
@@ -101,15 +152,6 @@ impl MemoryAccount {
             .get()
             .checked_add(bytes)
             .is_some_and(|total| total <= self.limit.get())
-            || self.has_room_for_error(bytes)
-    }
-
-    #[cold]
-    fn has_room_for_error(&self, bytes: usize) -> bool {
-        let most = self.limit.get().saturating_add(FOR_ERRORS_BYTES);
-        self.refused.get()
-            && bytes <= FOR_ERRORS_BLOCK_BYTES
-            && self.current.get().saturating_add(bytes) <= most
     }
 
     fn add(&self, bytes: usize) {
@@ -141,9 +183,9 @@ impl CountingAllocator {
     }
 
     #[inline]
-    fn counted(&self, pointer: *mut u8, size: usize) -> *mut u8 {
+    fn counted(&self, pointer: *mut u8, size: usize, request: Request) -> *mut u8 {
         let Some(block) = NonNull::new(pointer) else {
-            return self.refuse(size);
+            return self.refuse(size, request);
         };
         // SAFETY: the heap has just handed it out.
         self.account.add(unsafe { heap::held_bytes(block) });
@@ -151,8 +193,8 @@ impl CountingAllocator {
     }
 
     #[cold]
-    fn refuse(&self, size: usize) -> *mut u8 {
-        self.account.refuse(size);
+    fn refuse(&self, size: usize, request: Request) -> *mut u8 {
+        self.account.refuse(size, request);
         ptr::null_mut()
     }
 }
@@ -162,19 +204,19 @@ impl CountingAllocator {
 unsafe impl Allocator for CountingAllocator {
     fn alloc(&mut self, size: usize) -> *mut u8 {
         if !self.account.has_room_for(size) {
-            return self.refuse(size);
+            return self.refuse(size, Request::Block);
         }
         let block = self.heap().alloc(size);
-        self.counted(block, size)
+        self.counted(block, size, Request::Block)
     }
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
         let bytes = count.saturating_mul(size);
         if !self.account.has_room_for(bytes) {
-            return self.refuse(bytes);
+            return self.refuse(bytes, Request::Block);
         }
         let block = self.heap().calloc(bytes);
-        self.counted(block, bytes)
+        self.counted(block, bytes, Request::Block)
     }
 
     unsafe fn dealloc(&mut self, pointer: *mut u8) {
@@ -200,14 +242,14 @@ unsafe impl Allocator for CountingAllocator {
         // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
         let held = unsafe { heap::held_bytes(block) };
         if new_size > held && !self.account.has_room_for(new_size - held) {
-            return self.refuse(new_size);
+            return self.refuse(new_size, Request::Growth);
         }
         // SAFETY: as above. When the heap answers null the old block stays, and stays counted.
         let moved = unsafe { self.heap().realloc(block, new_size) };
         if !moved.is_null() {
             self.account.discharge(held);
         }
-        self.counted(moved, new_size)
+        self.counted(moved, new_size, Request::Growth)
     }
 
     unsafe fn usable_size(pointer: *mut u8) -> usize {
@@ -219,32 +261,103 @@ unsafe impl Allocator for CountingAllocator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::LogKind;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-    #[test]
-    fn an_allocation_beyond_the_limit_is_refused_and_remembered() {
+    /// Ends by unwinding, with the outcome.
+    struct Unwinding;
+
+    impl Output for Unwinding {
+        fn log(&self, _: LogKind, _: u32, _: u64, _: &str) {}
+
+        fn log_dropped(&self) {}
+
+        fn finish(&self, completion: &Completion) -> ! {
+            resume_unwind(Box::new(completion.outcome))
+        }
+    }
+
+    const LIMIT: usize = 4 << 20;
+
+    fn started() -> (Rc<MemoryAccount>, CountingAllocator) {
         let account = Rc::new(MemoryAccount::without_limit());
-        account.start(1024);
-        let mut allocator = CountingAllocator::new(Rc::clone(&account));
-        let small = allocator.alloc(100);
-        assert!(!small.is_null() && !account.was_refused());
-        assert!(allocator.alloc(2048).is_null() && account.was_refused());
-        assert!(allocator.calloc(usize::MAX, 2).is_null());
-        // SAFETY: `small` came from this allocator.
-        unsafe { allocator.dealloc(small) };
-        assert_eq!(account.current(), 0);
-        assert!(account.peak() >= 100);
+        account.start(LIMIT, Rc::new(Unwinding));
+        let allocator = CountingAllocator::new(Rc::clone(&account));
+        (account, allocator)
+    }
+
+    /// Whether `act` ends the execution as one that ran out of memory.
+    fn ends<T>(act: impl FnOnce() -> T) -> bool {
+        match catch_unwind(AssertUnwindSafe(act)) {
+            Ok(_) => false,
+            Err(outcome) => *outcome.downcast::<Outcome>().unwrap() == Outcome::MemoryExceeded,
+        }
     }
 
     #[test]
-    fn after_a_refusal_there_is_room_for_an_error_and_no_more() {
+    fn a_small_refusal_ends_the_execution_on_the_spot() {
+        let (account, mut allocator) = started();
+        let small = allocator.alloc(100);
+        assert!(!small.is_null());
+        let most = CATCHABLE_BYTES - 1;
+        assert!(ends(|| while !allocator.alloc(most).is_null() {}));
+        assert!(account.current() <= LIMIT && account.peak() <= LIMIT);
+        assert!(!account.was_refused());
+    }
+
+    #[test]
+    fn one_large_block_may_be_refused_and_the_second_is_final() {
+        let (account, mut allocator) = started();
+        assert!(allocator.alloc(2 * LIMIT).is_null() && account.was_refused());
+        assert!(!allocator.alloc(100).is_null());
+        assert!(ends(|| allocator.calloc(2 * LIMIT, 1)));
+        let (_, mut allocator) = started();
+        assert!(allocator.calloc(usize::MAX, 2).is_null());
+        assert!(ends(|| allocator.alloc(usize::MAX)));
+    }
+
+    #[test]
+    fn growth_that_is_refused_is_final_however_long_the_block() {
+        let (_, mut allocator) = started();
+        let block = allocator.alloc(LIMIT / 2);
+        // SAFETY: `block` came from this allocator.
+        assert!(ends(|| unsafe { allocator.realloc(block, LIMIT + 1) }));
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_refused() {
         let account = Rc::new(MemoryAccount::without_limit());
-        account.start(1024);
+        account.start(usize::MAX, Rc::new(Unwinding));
         let mut allocator = CountingAllocator::new(Rc::clone(&account));
-        assert!(allocator.alloc(2000).is_null());
-        let given = (0..100).filter(|_| !allocator.alloc(500).is_null()).count();
-        assert!((9..=10).contains(&given), "{given}");
-        assert!(allocator.alloc(600).is_null());
-        assert!(account.peak() <= 1024 + FOR_ERRORS_BYTES + 32);
+        const MORE_THAN_THERE_IS: usize = 1 << 60;
+        assert!(allocator.alloc(MORE_THAN_THERE_IS).is_null() && account.was_refused());
+        assert!(ends(|| allocator.alloc(MORE_THAN_THERE_IS)));
+    }
+
+    #[test]
+    fn an_attempt_of_the_hosts_is_not_held_against_the_script() {
+        let (account, mut allocator) = started();
+        assert!(account.attempt(|| allocator.alloc(2 * LIMIT)).is_null());
+        assert!(!account.was_refused());
+        assert!(allocator.alloc(2 * LIMIT).is_null() && account.was_refused());
+        assert!(account.attempt(|| allocator.alloc(2 * LIMIT)).is_null());
+        assert!(account.was_refused());
+    }
+
+    #[test]
+    fn a_charge_beyond_the_limit_is_final() {
+        let (account, _) = started();
+        account.charge(LIMIT);
+        account.discharge(LIMIT);
+        assert!(ends(|| account.charge(LIMIT + 1)));
+    }
+
+    #[test]
+    fn before_an_execution_starts_nothing_ends() {
+        let account = Rc::new(MemoryAccount::without_limit());
+        let mut allocator = CountingAllocator::new(Rc::clone(&account));
+        assert!(allocator.alloc(usize::MAX).is_null());
+        assert!(allocator.alloc(usize::MAX).is_null());
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! What Rust allocates in a zygote is written to by every execution as well: counts of references, the host's state. On
 //! pages of their own, and in a heap with lists of its own, that would be ten pages more to copy for each.
 
+use super::MemoryAccount;
 use super::heap::Heap;
 use super::placement::{Placement, Warming, Written};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// See the module.
@@ -18,6 +20,37 @@ static ALLOCATOR: ProcessAllocator = ProcessAllocator;
 
 /// A zygote's heap; null in every other process.
 static HEAP: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
+
+/// The account of a zygote's engine; null in every other process.
+static ACCOUNT: AtomicPtr<MemoryAccount> = AtomicPtr::new(ptr::null_mut());
+
+/// Makes `account` the one that ends an execution when Rust is refused memory. Only a zygote's: elsewhere a process goes on
+/// after its engines.
+pub(in crate::engine) fn ends_by(account: &Rc<MemoryAccount>) {
+    if of_this_process().is_some() {
+        // Never given back, so that the pointer stays valid.
+        let account = Rc::into_raw(Rc::clone(account));
+        ACCOUNT.store(account.cast_mut(), Ordering::Relaxed);
+    }
+}
+
+/// Lets the room of this process's heap hand out its reserve.
+#[cold]
+pub(super) fn open_reserve() {
+    if let Some(mut heap) = of_this_process() {
+        // SAFETY: as in `close`.
+        unsafe { heap.as_mut() }.open_reserve();
+    }
+}
+
+/// Ends the execution of this process, if one is under way: Rust was refused memory, and would only abort.
+#[cold]
+fn end_execution() {
+    // SAFETY: it is null, or what `ends_by` never gives back; a zygote and its children have one thread.
+    if let Some(account) = unsafe { ACCOUNT.load(Ordering::Relaxed).as_ref() } {
+        account.end();
+    }
+}
 
 /// From now on this process allocates from a heap that forks well.
 ///
@@ -119,6 +152,14 @@ pub(super) fn of_this_process() -> Option<NonNull<Heap>> {
     NonNull::new(HEAP.load(Ordering::Relaxed))
 }
 
+#[inline]
+fn or_end(block: *mut u8) -> *mut u8 {
+    if block.is_null() {
+        end_execution();
+    }
+    block
+}
+
 // SAFETY: a block is the heap's or the system allocator's, each asked for what the caller asks for; the heap knows its own
 // by their addresses, and aligns to eight bytes.
 unsafe impl GlobalAlloc for ProcessAllocator {
@@ -134,7 +175,7 @@ unsafe impl GlobalAlloc for ProcessAllocator {
             }
         }
         // SAFETY: as the caller says.
-        unsafe { System.alloc(layout) }
+        or_end(unsafe { System.alloc(layout) })
     }
 
     #[inline]
@@ -159,7 +200,7 @@ unsafe impl GlobalAlloc for ProcessAllocator {
             of_this_process().is_some_and(|heap| unsafe { heap.as_ref() }.is_of_room(block));
         if !is_of_room {
             // SAFETY: as the caller says; it is none of the heap's.
-            return unsafe { System.realloc(block, layout, size) };
+            return or_end(unsafe { System.realloc(block, layout, size) });
         }
         // SAFETY: as the caller says; the blocks are apart, and each as long as its layout.
         unsafe {

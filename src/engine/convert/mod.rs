@@ -176,25 +176,20 @@ impl<'scene, 'js> Converter<'scene, 'js> {
         let Some(string) = value.as_string() else {
             return Ok(self.writer.raw("null")?);
         };
-        let memory = &self.scene.host.memory;
-        let refused_before = memory.was_refused();
-        match CString::from_string(string.clone()) {
-            Ok(text) => Ok(self.writer.string_from_engine(text.as_ref())?),
-            Err(error) => {
-                // The engine had no memory for a copy. A string that would not have fitted anyway is over the budget,
-                // which is the truer answer; asking first would cost every string a call.
-                let length: usize = self
-                    .scene
-                    .realm
-                    .ask(&self.scene.realm.string_length, value)?;
-                if length <= self.writer.room() {
-                    return Err(error.into());
-                }
-                memory.set_refused(refused_before);
-                self.scene.ctx.catch();
-                Err(Stop::OverBudget)
-            }
+        let host = &self.scene.host;
+        let copied = host.memory.attempt(|| CString::from_string(string.clone()));
+        if let Ok(text) = copied {
+            return Ok(self.writer.string_from_engine(text.as_ref())?);
         }
+        // There was no memory for a copy. A string that would not have fitted anyway is over the budget, which is the truer
+        // answer; asking first would cost every string a call.
+        self.scene.ctx.catch();
+        let realm = &self.scene.realm;
+        let length: usize = realm.ask(&realm.string_length, value)?;
+        if length <= self.writer.room() {
+            host.finish_without_memory();
+        }
+        Err(Stop::OverBudget)
     }
 
     fn label(&mut self, helper: &Helper, value: &Value<'js>) -> Result<(), Stop> {
