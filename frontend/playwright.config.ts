@@ -6,9 +6,10 @@ const debian = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) =>
 export default defineConfig({
   testDir: "tests",
   workers: 1,
-  timeout: 60_000,
-  expect: { timeout: 15_000 },
-  reporter: "line",
+  // Slower than anything here is on a busy machine, so that a hang is a failure and not a wait.
+  timeout: 300_000,
+  expect: { timeout: 60_000 },
+  reporter: "list",
   outputDir: "test-results",
   use: {
     viewport: { width: 1280, height: 900 },

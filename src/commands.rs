@@ -220,6 +220,7 @@ pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
     };
     let selection = Selection {
         class: options.class.clone(),
+        time_factor: options.time_factor,
     };
     let shows_progress = io::stderr().is_terminal();
     let report = selftest::run(&mut *target, &selection, |class, scripts| {

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const BIN = process.env["SANDPIPER_BIN"] ?? join(ROOT, "bin");
-const UP_WITHIN_MS = 20_000;
+const UP_WITHIN_MS = 60_000;
 
 function start(program: string, args: string[]): Promise<{ process: ChildProcess; port: string }> {
   const child = spawn(join(BIN, program), ["serve", ...args], {

@@ -10,6 +10,7 @@ mod values;
 pub use telemetry::TelemetryArgs;
 
 use crate::sandbox::IsolationLevel;
+use crate::selftest::TIME_FACTOR_MAX;
 use crate::store::Address;
 use actix_web::http::header::HeaderName;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -134,6 +135,9 @@ pub struct SelftestOptions {
     /// Only the scripts of this class
     #[arg(long, value_name = "NAME", value_parser = class)]
     pub class: Option<String>,
+    /// How many times slower than a quiet machine this one may be: scripts get so many times as long
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TIME_FACTOR_MAX)))]
+    pub time_factor: u32,
     /// The walls.
     #[command(flatten)]
     pub walls: WallOptions,

@@ -14,7 +14,7 @@ use std::fmt;
 pub(super) struct Class {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
-    pub(super) timeout_ms: u32,
+    timeout_ms: u32,
     table: &'static str,
 }
 
@@ -118,6 +118,15 @@ impl fmt::Display for Expected {
 }
 
 impl Class {
+    /// The time limit of these scripts on a machine that is `factor` times slower than a quiet one. Scripts that use up a
+    /// short limit anywhere keep it.
+    pub(super) fn timeout_ms(&self, factor: u32) -> u32 {
+        match self.timeout_ms {
+            PATIENT_MS => PATIENT_MS * factor,
+            short => short,
+        }
+    }
+
     pub(super) fn cases(&self) -> impl Iterator<Item = Case> {
         self.table.lines().filter_map(parse)
     }

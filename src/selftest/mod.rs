@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// An execution ends by its time limit and this: the grace until SIGKILL, and as much again for a busy machine.
+/// An execution ends by its time limit and this, times [`Selection::time_factor`]: the grace until SIGKILL, and as much again.
 const ENDS_WITHIN: Duration = Duration::from_millis(500);
 /// What the way there and back may take beside, through a queue and over a network.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
@@ -24,11 +24,17 @@ const DISTINCT_RUNS: usize = 20;
 /// Most characters of a script in a message.
 const SHOWN_CHARS: usize = 160;
 
-/// What of the corpus is run.
-#[derive(Debug, Clone, Default)]
+/// The most that [`Selection::time_factor`] may be: the longest time limit is then that of a service with the default ceiling.
+pub const TIME_FACTOR_MAX: u32 = 6;
+
+/// What of the corpus is run, and on how slow a machine.
+#[derive(Debug, Clone)]
 pub struct Selection {
     /// Only the class of this name.
     pub class: Option<String>,
+    /// How many times slower than a quiet machine this one may be. Scripts that must meet another limit than time get so
+    /// many times as long, and an execution may end so many times as late.
+    pub time_factor: u32,
 }
 
 /// How one script was wrong.
@@ -83,14 +89,14 @@ pub fn run(
         let mut tally = Tally::new(class.name, class.about);
         for case in class.cases() {
             progress(class.name, tally.scripts);
-            let judged = judge(target, class, &case)?;
+            let judged = judge(target, class, &case, selection.time_factor)?;
             tally.add(&case.code, judged, &mut report.failures);
         }
         report.tallies.push(tally);
     }
     if is_chosen(sweep::NAME) {
         let mut tally = Tally::new(sweep::NAME, sweep::ABOUT);
-        sweep::run(target, |step, code, judged| {
+        sweep::run(target, selection.time_factor, |step, code, judged| {
             progress(sweep::NAME, step);
             tally.add(code, judged, &mut report.failures);
         })?;
@@ -165,29 +171,39 @@ impl Report {
 }
 
 /// Runs one script, looks at how it ended, and sees that the next one is served.
-fn judge(target: &mut dyn Target, class: &Class, case: &Case) -> Result<Judged, TargetError> {
+fn judge(
+    target: &mut dyn Target,
+    class: &Class,
+    case: &Case,
+    factor: u32,
+) -> Result<Judged, TargetError> {
+    let timeout_ms = class.timeout_ms(factor);
     let judged = match &case.expected {
-        Expected::Distinct => all_differ(target, class, case)?,
+        Expected::Distinct => all_differ(target, case, timeout_ms)?,
         expected => {
             let asked = Instant::now();
-            let execution = target.execute(&case.code, class.timeout_ms, None)?;
+            let execution = target.execute(&case.code, timeout_ms, None)?;
             let took = asked.elapsed();
-            ended_well(&execution, class.timeout_ms, took).and_then(|wall_ms| {
+            ended_well(&execution, timeout_ms, factor, took).and_then(|wall_ms| {
                 is_expected(&execution, expected, case.log.as_ref()).map(|()| wall_ms)
             })
         }
     };
-    let next = target.execute("1 + 2", class.timeout_ms.max(2_000), None)?;
+    let next = target.execute("1 + 2", timeout_ms.max(2_000), None)?;
     if next["result"] != 3 {
         return Ok(Err(format!("afterwards 1 + 2 came to {next}")));
     }
     Ok(judged)
 }
 
-fn all_differ(target: &mut dyn Target, class: &Class, case: &Case) -> Result<Judged, TargetError> {
+fn all_differ(
+    target: &mut dyn Target,
+    case: &Case,
+    timeout_ms: u32,
+) -> Result<Judged, TargetError> {
     let mut seen = HashSet::new();
     for _ in 0..DISTINCT_RUNS {
-        let execution = target.execute(&case.code, class.timeout_ms, None)?;
+        let execution = target.execute(&case.code, timeout_ms, None)?;
         if execution["outcome"] != "succeeded" || !seen.insert(execution["result"].to_string()) {
             return Ok(Err(format!(
                 "two executions agree, or one failed: {}",
@@ -199,8 +215,8 @@ fn all_differ(target: &mut dyn Target, class: &Class, case: &Case) -> Result<Jud
 }
 
 /// What must hold of every execution, whatever it ran.
-fn ended_well(execution: &Value, timeout_ms: u32, took: Duration) -> Judged {
-    let limit = Duration::from_millis(u64::from(timeout_ms)) + ENDS_WITHIN;
+fn ended_well(execution: &Value, timeout_ms: u32, factor: u32, took: Duration) -> Judged {
+    let limit = Duration::from_millis(u64::from(timeout_ms)) + ENDS_WITHIN * factor;
     let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap_or(f64::MAX);
     if wall_ms > limit.as_secs_f64() * 1000.0 {
         return Err(format!(

@@ -81,8 +81,10 @@ const SCRIPTS: &[(&str, u64)] = &[
 /// Runs all; `each` hears how every step went.
 pub(super) fn run(
     target: &mut dyn Target,
+    factor: u32,
     mut each: impl FnMut(usize, &str, Judged),
 ) -> Result<(), TargetError> {
+    let timeout_ms = TIMEOUT_MS * factor;
     let mut steps = 0;
     for (script, result) in SCRIPTS {
         let (mut has_succeeded, mut was_refused) = (false, false);
@@ -90,18 +92,19 @@ pub(super) fn run(
         while ballast_bytes < MEMORY_BYTES - CONTEXT_BYTES {
             let code = format!("const ballast = 'x'.repeat({ballast_bytes}); {script}");
             let asked = Instant::now();
-            let execution = target.execute(&code, TIMEOUT_MS, Some(MEMORY_BYTES))?;
-            let judged = ended_well(&execution, TIMEOUT_MS, asked.elapsed()).and_then(|wall_ms| {
-                let is_right =
-                    execution["outcome"] == "succeeded" && execution["result"] == *result;
-                let is_refused = execution["outcome"] == "memory_exceeded";
-                has_succeeded |= is_right;
-                was_refused |= is_refused;
-                let is_honest = is_right || is_refused;
-                is_honest
-                    .then_some(wall_ms)
-                    .ok_or_else(|| format!("it came to {}", brief(&execution)))
-            });
+            let execution = target.execute(&code, timeout_ms, Some(MEMORY_BYTES))?;
+            let judged =
+                ended_well(&execution, timeout_ms, factor, asked.elapsed()).and_then(|wall_ms| {
+                    let is_right =
+                        execution["outcome"] == "succeeded" && execution["result"] == *result;
+                    let is_refused = execution["outcome"] == "memory_exceeded";
+                    has_succeeded |= is_right;
+                    was_refused |= is_refused;
+                    let is_honest = is_right || is_refused;
+                    is_honest
+                        .then_some(wall_ms)
+                        .ok_or_else(|| format!("it came to {}", brief(&execution)))
+                });
             each(steps, &code, judged);
             ballast_bytes += STEP_BYTES;
             steps += 1;
@@ -111,7 +114,7 @@ pub(super) fn run(
             each(steps, script, Err(reason.to_owned()));
         }
     }
-    let next = target.execute("1 + 2", TIMEOUT_MS, None)?;
+    let next = target.execute("1 + 2", timeout_ms, None)?;
     if next["result"] != 3 {
         each(steps, "1 + 2", Err(format!("afterwards it came to {next}")));
     }

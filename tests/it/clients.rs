@@ -5,7 +5,7 @@ use crate::support::{Answer, Service, eventually};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 
 over_every_store!(
     a_client_has_so_many_jobs_open_and_no_more,

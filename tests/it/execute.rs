@@ -5,7 +5,7 @@ use crate::support::{Service, eventually, looping_process};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = crate::support::SOON;
 
 #[test]
 fn the_answer_begins_with_the_five_fields_of_the_seed_system_in_their_order() {
@@ -192,8 +192,9 @@ fn a_client_that_hangs_up_frees_its_executor() {
     drop(connection);
     let start = Instant::now();
     assert_eq!(service.result("1 + 2"), 3);
+    // The loop has 30 seconds.
     assert!(
-        start.elapsed() < Duration::from_secs(3),
+        start.elapsed() < Duration::from_secs(20),
         "{:?}",
         start.elapsed()
     );

@@ -1,6 +1,6 @@
 //! What a script finds on its global object: `input`, the client's globals, randomness and clocks, and nothing else.
 
-use crate::support::Service;
+use crate::support::{LATE_MS, Service};
 use crate::table::{check, check_with};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -143,7 +143,7 @@ fn the_time_limit_is_real_time_even_under_a_seed() {
     let execution = service.execute(&request);
     assert_eq!(execution["outcome"], "timed_out");
     let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((100.0..600.0).contains(&wall), "{wall}");
+    assert!((100.0..100.0 + LATE_MS).contains(&wall), "{wall}");
 }
 
 #[test]
@@ -159,6 +159,7 @@ fn without_a_seed_clocks_are_real_and_start_with_the_execution() {
     let service = Service::start();
     let code =
         "[performance.now(), performance.timeOrigin + performance.now() - Date.now(), Date.now()]";
+    let mut apart = f64::MAX;
     for _ in 0..6 {
         let clocks = service.result(code);
         let now = clocks[0].as_f64().unwrap();
@@ -166,11 +167,13 @@ fn without_a_seed_clocks_are_real_and_start_with_the_execution() {
             (0.0..1000.0).contains(&now),
             "the age of the process shows: {clocks}"
         );
-        assert!(clocks[1].as_f64().unwrap().abs() < 100.0, "{clocks}");
+        apart = apart.min(clocks[1].as_f64().unwrap().abs());
         let unix = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
         let off = unix.abs_diff(u128::from(clocks[2].as_u64().unwrap()));
         assert!(off < 5000, "{clocks} {unix}");
     }
+    // A script may be kept waiting between two looks, but not each time.
+    assert!(apart < 100.0, "the two clocks are {apart} ms apart");
 }
 
 #[test]

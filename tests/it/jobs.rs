@@ -6,7 +6,7 @@ use crate::support::{Answer, Service, eventually};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = crate::support::SOON;
 const UNKNOWN: &str = "/api/jobs/01890a5d-ac96-774b-bcce-b302099a8057";
 
 over_every_store!(
@@ -135,7 +135,8 @@ fn a_wait_that_is_over_first_gets_the_job_as_it_stands(store: &Store) {
         (answer.status, &answer.json()["state"]),
         (200, &json!("running"))
     );
-    assert!((2.0..12.0).contains(&start.elapsed().as_secs_f64()));
+    // Twice one second, and not the 50 that it asked for.
+    assert!((2.0..40.0).contains(&start.elapsed().as_secs_f64()));
 }
 
 fn a_long_poll_is_answered_the_moment_the_job_ends(store: &Store) {
@@ -146,7 +147,8 @@ fn a_long_poll_is_answered_the_moment_the_job_ends(store: &Store) {
     let answer = service.get_with(&path_of(&id), &[("prefer", "respond-async, wait=25")]);
     assert_eq!(answer.header("preference-applied"), "wait=25");
     assert_eq!(answer.json()["state"], "finished");
-    assert!(start.elapsed() < SOON);
+    // Without waiting for all of its 25 seconds.
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 fn what_is_no_wait_is_ignored(store: &Store) {
@@ -276,7 +278,8 @@ fn a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_
         assert_eq!(poll.join().unwrap()["state"], "cancelled");
         answer
     });
-    assert!(start.elapsed() < Duration::from_secs(5));
+    // Long before the loop's own limit of 30 seconds.
+    assert!(start.elapsed() < Duration::from_secs(20));
     assert_eq!(answer.status, 200);
     let job = answer.json();
     assert_eq!(job["state"], "cancelled");
@@ -377,7 +380,7 @@ fn an_unknown_job_is_a_404_to_look_at_and_to_cancel(store: &Store) {
         service.get_with(UNKNOWN, &[("prefer", "wait=30")]).status,
         404
     );
-    assert!(start.elapsed() < SOON);
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 fn an_expired_job_is_gone_and_said_to_be_gone(store: &Store) {

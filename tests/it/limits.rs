@@ -1,6 +1,6 @@
 //! The limits of one execution: each one that is hit is named, what lies just inside it succeeds, and usage tells the truth.
 
-use crate::support::Service;
+use crate::support::{LATE_MS, Service};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -73,7 +73,7 @@ fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
     assert_eq!(error["fileName"], "code");
     assert_eq!(error["lineNumber"], 3);
     let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((100.0..600.0).contains(&wall), "{wall}");
+    assert!((100.0..100.0 + LATE_MS).contains(&wall), "{wall}");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_script_that_has_to_be_killed_keeps_its_log_too() {
     assert_eq!(execution["usage"]["outputBytes"], 8 + 5 + 2 * ENTRY_BYTES);
     assert_eq!(execution["error"].get("lineNumber"), None);
     let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((350.0..600.0).contains(&wall), "{wall}");
+    assert!((350.0..350.0 + LATE_MS).contains(&wall), "{wall}");
     // The process's resident memory, which is more than the heap of so small a script.
     let peak = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
     assert!((MIB..64 * MIB).contains(&peak), "{peak}");
@@ -432,9 +432,8 @@ fn usage_is_plausible() {
     let busy = service.run("const end = Date.now() + 200; while (Date.now() < end); 1");
     let wall = busy["usage"]["wallMs"].as_f64().unwrap();
     let cpu = busy["usage"]["cpuMs"].as_f64().unwrap();
-    assert!((199.0..2000.0).contains(&wall), "{wall}");
-    // Other tests share the processor, so the lower bound is generous.
-    assert!(cpu > 10.0 && cpu < wall + 20.0, "{cpu} of {wall}");
+    assert!((199.0..199.0 + LATE_MS).contains(&wall), "{wall}");
+    assert!(cpu < wall + 20.0, "{cpu} of {wall}");
     let whole = busy["executionTime"].as_f64().unwrap();
     assert!(
         whole.fract() == 0.0 && (whole - wall).abs() <= 0.5,
@@ -442,9 +441,10 @@ fn usage_is_plausible() {
     );
     let asleep = service.run("new Promise((done) => setTimeout(done, 200))");
     assert!(asleep["usage"]["wallMs"].as_f64().unwrap() >= 200.0);
+    // Whatever share of a processor there was: who slept used less of it.
     assert!(
-        asleep["usage"]["cpuMs"].as_f64().unwrap() < 100.0,
-        "{asleep}"
+        asleep["usage"]["cpuMs"].as_f64().unwrap() < cpu,
+        "{asleep} {busy}"
     );
 }
 
@@ -471,7 +471,7 @@ fn peak_memory_grows_with_what_the_script_holds() {
 fn rejections_that_nobody_handles_count_as_memory() {
     let execution = Service::start().execute(&json!({
         "code": "for (;;) Promise.reject(1)",
-        "limits": { "timeoutMs": 30_000, "memoryBytes": 256 * MIB },
+        "limits": { "timeoutMs": 30_000, "memoryBytes": 64 * MIB },
     }));
     assert_eq!(execution["outcome"], "memory_exceeded", "{execution}");
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = crate::support::SOON;
 const DASHBOARD: &str = "deploy/grafana/sandpiper.json";
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
 /// Expressions that a service without failures has no data for.

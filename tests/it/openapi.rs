@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 /// Routes that are not the API's.
 const OTHERS: [&str; 4] = [
     "/metrics",

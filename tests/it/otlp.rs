@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 
 /// A collector: takes whatever comes, and answers with this status.
 pub(crate) struct Collector {
@@ -225,11 +225,8 @@ fn spans_beyond_the_queue_are_dropped_and_counted_while_a_slow_collector_keeps_n
     for _ in 0..40 {
         assert_eq!(service.result("1"), 1);
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        start.elapsed()
-    );
+    // The collector alone would take 200 seconds for them.
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     let dropped = service.metric("spans_total{fate=\"dropped\"}").unwrap();
     assert!(dropped > 0.0, "{dropped}");
 }

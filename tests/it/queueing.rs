@@ -4,7 +4,7 @@ use crate::support::{Service, eventually};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 
 /// Holds an executor until it is cancelled.
 fn endless() -> Value {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Silence for so long is a hang.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+const ANSWER_WITHIN: Duration = crate::support::SOON;
 
 impl Service {
     /// A connection on which `bytes` have been written. The service may have closed it meanwhile.

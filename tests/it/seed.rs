@@ -279,8 +279,8 @@ fn fault_4_falsy_values_thrown_primitives_bigints_and_promises_are_what_they_are
 fn fault_5_time_in_the_queue_does_not_count_and_a_timeout_keeps_the_log() {
     let service = Service::start_with(&["--executors", "1"]);
     let part_of_its_time = json!({
-        "code": "const end = Date.now() + 600; while (Date.now() < end); 'done'",
-        "limits": { "timeoutMs": 1500 }
+        "code": "const end = Date.now() + 1000; while (Date.now() < end); 'done'",
+        "limits": { "timeoutMs": 2500 }
     });
     std::thread::scope(|scope| {
         let three_in_a_row: Vec<_> = (0..3)

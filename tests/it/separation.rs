@@ -5,7 +5,7 @@ use serde_json::json;
 use std::collections::HashSet;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = crate::support::SOON;
 
 #[test]
 fn input_is_there_exactly_when_it_was_given() {

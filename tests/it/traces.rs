@@ -6,7 +6,7 @@ use crate::support::{Service, eventually};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 const VERBOSE: &str = "info,sandpiper=debug";
 
 over_every_store!(

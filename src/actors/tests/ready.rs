@@ -82,7 +82,7 @@ async fn what_lies_ready_is_not_run_for_a_caller_that_went_away() {
 #[actix::test]
 async fn what_lies_ready_is_refused_when_it_has_waited_too_long() {
     let plan = Plan {
-        queue_wait_max: Duration::from_millis(50),
+        queue_wait_max: Duration::from_secs(1),
         ..Plan::new(1)
     };
     let mut house = swift(plan).await;
@@ -101,7 +101,7 @@ async fn what_lies_ready_is_refused_when_it_has_waited_too_long() {
 #[actix::test]
 async fn what_an_executor_is_slow_to_take_is_refused_when_it_has_waited_too_long() {
     let plan = Plan {
-        queue_wait_max: Duration::from_millis(50),
+        queue_wait_max: Duration::from_secs(1),
         ..Plan::new(1)
     };
     let house = plan.build();

@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use ureq::Agent;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 /// Longest until the backlog of a long test is worked off.
 const ENDED_WITHIN: Duration = Duration::from_secs(900);
 

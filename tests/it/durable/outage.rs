@@ -6,7 +6,7 @@ use crate::support::{Service, assert_refused, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = crate::support::SOON;
 
 #[test]
 fn without_its_database_the_service_refuses_jobs_honestly_runs_scripts_and_loses_nothing() {
@@ -30,22 +30,15 @@ fn without_its_database_the_service_refuses_jobs_honestly_runs_scripts_and_loses
         assert_refused(&answer, 503, "store_unavailable", "without a database");
         assert!(!answer.header("retry-after").is_empty());
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(30),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     assert_eq!(service.metric("store_up"), Some(0.0));
     assert!(service.metric("store_failures_total").unwrap() >= 1.0);
     let start = Instant::now();
-    for _ in 0..20 {
+    // One that waited for the database would take as long as each refusal above.
+    for _ in 0..100 {
         assert_eq!(service.result("1 + 2"), 3);
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     // It ends while there is nobody to tell.
     std::thread::sleep(Duration::from_secs(3));
     postgres.up();
@@ -67,5 +60,5 @@ fn a_service_whose_database_is_gone_stops_all_the_same() {
     eventually(SOON, "it runs", || service.state(&id) == "running");
     postgres.down();
     service.signal(15);
-    service.exit_within(Duration::from_secs(20));
+    service.exit_within(SOON);
 }

@@ -6,7 +6,7 @@ use crate::support::{Service, eventually};
 use serde_json::json;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 
 /// As River's clients insert.
 fn insert(args: &str) -> String {

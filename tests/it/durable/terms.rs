@@ -7,7 +7,7 @@ use crate::support::{Service, eventually};
 use serde_json::json;
 use std::time::{Duration, Instant, SystemTime};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = crate::support::SOON;
 
 #[test]
 fn the_same_request_with_the_same_key_is_the_same_job_and_stays_it_after_a_restart() {

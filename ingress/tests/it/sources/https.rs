@@ -288,7 +288,8 @@ fn a_slow_host_is_waited_for_just_so_long() {
         pair.refused(host.url(NAME, path), 504, "source_timeout");
         let waited = start.elapsed();
         assert!(waited >= Duration::from_millis(500), "{waited:?}");
-        assert!(waited < Duration::from_secs(2), "{waited:?}");
+        // 10 seconds are the default.
+        assert!(waited < Duration::from_secs(9), "{waited:?}");
     }
 }
 
