@@ -3,6 +3,7 @@
 
 use crate::client::Trust;
 use crate::config::{ServeOptions, Unfit};
+use crate::cors::Cors;
 use crate::door::{self, Door};
 use crate::keys::{self, KeyFileError, KeyRing};
 use crate::limits::{InFlight, Limits};
@@ -10,9 +11,8 @@ use crate::meters::{self, Meters};
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
 use crate::{pages, tasks};
-use actix_cors::Cors;
 use actix_web::dev::{Extensions, Server};
-use actix_web::middleware::{Condition, from_fn};
+use actix_web::middleware::from_fn;
 use actix_web::rt::{System, net::TcpStream};
 use actix_web::web::{self, Data};
 use actix_web::{App, HttpServer};
@@ -116,6 +116,8 @@ fn door(options: &ServeOptions) -> Result<Door, ServeError> {
         ),
         in_flight: InFlight::default(),
         requests_per_client: options.requests_per_client,
+        hosts: options.allowed_hosts(),
+        cors: Cors::new(options.cors_origins.clone()),
         keys,
         sources: options.sources.checked()?.map(Sources::new).transpose()?,
         url_bytes: as_usize(options.url_bytes.as_u64()),
@@ -171,7 +173,7 @@ fn http_server(
 ) -> Result<Server, ServeError> {
     let upstream = Arc::new(options.upstream()?);
     let reached = Arc::new(AtomicBool::new(true));
-    let (pages_dir, cors_origins) = (options.pages_dir.clone(), options.cors_origins.clone());
+    let pages_dir = options.pages_dir.clone();
     let app = {
         let door = door.clone();
         move || {
@@ -183,10 +185,6 @@ fn http_server(
                     Arc::clone(&door.meters),
                 ))
                 .wrap(from_fn(door::pass))
-                .wrap(Condition::new(
-                    !cors_origins.is_empty(),
-                    cors(&cors_origins),
-                ))
                 .configure(|config| pages::configure(&pages_dir, config))
         }
     };
@@ -232,34 +230,6 @@ fn metrics_server(options: &ServeOptions, door: &Data<Door>) -> Result<Option<Se
         .listen(listener)?
         .run();
     Ok(Some(server))
-}
-
-/// Only for the origins that are listed; what a page may read of an answer is what the API says of it.
-fn cors(origins: &[String]) -> Cors {
-    let cors = Cors::default()
-        .allowed_methods(["GET", "POST", "DELETE"])
-        .allowed_headers([
-            "authorization",
-            "content-type",
-            "idempotency-key",
-            "last-event-id",
-            "prefer",
-            "x-api-key",
-            "x-request-id",
-        ])
-        .expose_headers([
-            "etag",
-            "location",
-            "preference-applied",
-            "ratelimit",
-            "ratelimit-policy",
-            "retry-after",
-            "x-request-id",
-        ])
-        .max_age(3600);
-    origins
-        .iter()
-        .fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
 /// What is done with a connection before it says anything.

@@ -84,7 +84,9 @@ impl Trust {
         known
     }
 
-    fn believes(&self, address: IpAddr) -> bool {
+    /// Returns true if what a peer at this address forwards is believed.
+    #[must_use]
+    pub fn believes(&self, address: IpAddr) -> bool {
         match self {
             Self::Nobody => false,
             Self::Hops(_) => true,

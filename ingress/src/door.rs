@@ -2,7 +2,9 @@
 //! then the service or a page.
 
 use crate::asker::Asker;
+use crate::browser;
 use crate::client::{Client, Trust};
+use crate::cors::{self, Cors};
 use crate::health;
 use crate::keys::{Key, KeyRing, Scope};
 use crate::limits::{Class, Exceeded, InFlight, Limits, Standing, Visit};
@@ -25,6 +27,7 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use sandpiper_http_kit::hosts::AllowedHosts;
 use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -34,6 +37,7 @@ use std::time::{Duration, Instant};
 use tracing::{Instrument as _, debug, info_span};
 
 const JSON: &[u8] = b"application/json";
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// What each header costs of `--header-bytes` beside its name and value.
 const HEADER_OVERHEAD_BYTES: usize = 4;
@@ -49,6 +53,10 @@ pub(crate) struct Door {
     pub in_flight: InFlight,
     /// Requests that one client may have open.
     pub requests_per_client: u32,
+    /// The hosts that are answered where no key is needed.
+    pub hosts: AllowedHosts,
+    /// Origins whose pages may use the API.
+    pub cors: Cors,
     /// The keys, if keys are needed.
     pub keys: Option<Arc<KeyRing>>,
     /// Where scripts may come from, if from anywhere.
@@ -71,15 +79,14 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let door = door_of(request.request()).clone();
-    let open = door
-        .meters
-        .begin(Target::of(request.method(), request.uri()));
+    let target = target_of(&request);
+    let open = door.meters.begin(target);
     let id = request_id::take(&mut request);
     let trace = Trace::of(request.headers(), door.trace_ratio);
     let trace_id = trace.id.as_str();
     let span = info_span!("request", id = id.to_str().unwrap_or_default(), trace_id);
     let answered = async {
-        match admit(&request) {
+        match admit(&request, target) {
             Ok(admitted) => {
                 trace.write(request.headers_mut());
                 answer(request, admitted, next).await
@@ -93,7 +100,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
         debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), "answered");
     });
     open.end(response.status());
-    finish(&id, &mut response);
+    finish(&id, target, &mut response);
     Ok(response)
 }
 
@@ -160,23 +167,31 @@ fn upstream_of(request: &HttpRequest) -> &Upstream {
     }
 }
 
-fn admit(request: &ServiceRequest) -> Result<Admitted, Refused> {
+/// What a request is for.
+fn target_of(request: &ServiceRequest) -> Result<Target, NoTarget> {
+    let target = Target::of(request.method(), request.uri())?;
+    let is_api = matches!(target, Target::Api { .. });
+    if is_api && cors::is_preflight(request.method(), request.headers()) {
+        return Ok(Target::Preflight);
+    }
+    Ok(target)
+}
+
+fn admit(request: &ServiceRequest, target: Result<Target, NoTarget>) -> Result<Admitted, Refused> {
     let door = door_of(request.request());
     check_length(door, request)?;
-    let target =
-        Target::of(request.method(), request.uri()).map_err(|no_target| match no_target {
-            NoTarget::Method => {
-                Problem::new(Code::MethodNotAllowed, "this method is not passed on")
-            }
-            NoTarget::DotSegment => Problem::new(
-                Code::InvalidPath,
-                "the path has `.` or `..` in it; write the path that is meant",
-            ),
-        })?;
+    let target = target.map_err(|no_target| match no_target {
+        NoTarget::Method => Problem::new(Code::MethodNotAllowed, "this method is not passed on"),
+        NoTarget::DotSegment => Problem::new(
+            Code::InvalidPath,
+            "the path has `.` or `..` in it; write the path that is meant",
+        ),
+    })?;
     let Some(peer) = request.peer_addr() else {
         // A connection that is gone already.
         return Err(Problem::new(Code::InvalidBody, "the connection has no peer").into());
     };
+    browser::check(door, request, peer.ip(), target)?;
     let address = door.trust.client_address(peer.ip(), request.headers());
     let client = Client::of(address);
     let who = |asker| Introduction {
@@ -194,7 +209,7 @@ fn admit(request: &ServiceRequest) -> Result<Admitted, Refused> {
                 visit: None,
             });
         }
-        Target::Page => (Class::Read, None),
+        Target::Page | Target::Preflight => (Class::Read, None),
         Target::Api { class, scope } => (class, scope),
     };
     let key = find_key(door, request.headers(), client, scope)?;
@@ -341,6 +356,13 @@ async fn answer<B: MessageBody + 'static>(
             ServiceResponse::new(request, response)
         }
         Target::Page => pages::answer(request, next).await?,
+        Target::Preflight => {
+            let (request, payload) = request.into_parts();
+            let answered = door_of(&request).cors.answer(request.headers());
+            let response = answered.unwrap_or_else(Problem::into_response);
+            let response = unread::hold(response, Rc::new(RefCell::new(payload))).await;
+            ServiceResponse::new(request, response)
+        }
         Target::Api { .. } => {
             // A key is for this door and no further.
             request.headers_mut().remove(API_KEY);
@@ -406,7 +428,7 @@ fn may_name_a_source(request: &HttpRequest) -> bool {
         })
     );
     let content_type = request.headers().get(CONTENT_TYPE);
-    let is_json = content_type.is_none_or(|content_type| {
+    let is_json = content_type.is_some_and(|content_type| {
         let essence = content_type.as_bytes().split(|byte| *byte == b';').next();
         essence.is_some_and(|essence| essence.trim_ascii().eq_ignore_ascii_case(JSON))
     });
@@ -414,9 +436,19 @@ fn may_name_a_source(request: &HttpRequest) -> bool {
 }
 
 /// What every answer has, whoever made it.
-fn finish(id: &HeaderValue, response: &mut ServiceResponse<BoxBody>) {
+fn finish(
+    id: &HeaderValue,
+    target: Result<Target, NoTarget>,
+    response: &mut ServiceResponse<BoxBody>,
+) {
     let stopping = door_of(response.request()).stopping.load(Ordering::Relaxed);
+    if matches!(target, Ok(Target::Api { .. } | Target::Preflight)) {
+        let request = response.request().clone();
+        let cors = &door_of(&request).cors;
+        cors.write(request.headers(), response.headers_mut());
+    }
     let headers = response.headers_mut();
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(request_id::HEADER, id.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if stopping {

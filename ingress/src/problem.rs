@@ -21,6 +21,8 @@ pub(crate) enum Code {
     Unauthorized,
     /// The key may not do this.
     Forbidden,
+    /// A page of another origin makes a browser send the request.
+    CrossOrigin,
     /// Scripts may not come from there.
     SourceNotAllowed,
     /// There is no such page.
@@ -35,6 +37,10 @@ pub(crate) enum Code {
     SourceUnfit,
     /// The host of a script does not give it.
     SourceUnavailable,
+    /// A body has no media type.
+    UnsupportedMediaType,
+    /// The host is none that is answered.
+    HostNotAllowed,
     /// The target is longer than `--url-bytes`.
     UrlTooLong,
     /// A bound of requests was reached.
@@ -62,6 +68,11 @@ impl Code {
             Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
             Self::Unauthorized => (401, "unauthorized", "A key is needed"),
             Self::Forbidden => (403, "forbidden", "The key may not do this"),
+            Self::CrossOrigin => (
+                403,
+                "cross_origin",
+                "A page of another origin sends the request",
+            ),
             Self::SourceNotAllowed => {
                 (403, "source_not_allowed", "Scripts may not come from there")
             }
@@ -70,6 +81,16 @@ impl Code {
             Self::BodyTimeout => (408, "body_timeout", "The body took too long to arrive"),
             Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
             Self::UrlTooLong => (414, "url_too_long", "The URL is too long"),
+            Self::UnsupportedMediaType => (
+                415,
+                "unsupported_media_type",
+                "The body has a type that is not understood",
+            ),
+            Self::HostNotAllowed => (
+                421,
+                "host_not_allowed",
+                "The request is for a host that is not answered here",
+            ),
             Self::SourceUnfit => (422, "source_unfit", "The script cannot be taken"),
             Self::SourceUnavailable => (424, "source_unavailable", "The script cannot be had"),
             Self::RateLimited => (429, "rate_limited", "Too many requests"),

@@ -18,6 +18,8 @@ pub(crate) enum Target {
         /// What a key must allow; `None` where no key is needed.
         scope: Option<Scope>,
     },
+    /// A browser's question whether a page of another origin may use the API.
+    Preflight,
     /// `GET /ingress/live`
     Live,
     /// `GET /ingress/ready`

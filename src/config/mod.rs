@@ -14,6 +14,7 @@ use crate::selftest::TIME_FACTOR_MAX;
 use crate::store::Address;
 use actix_web::http::header::HeaderName;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use sandpiper_http_kit::hosts::AllowedHost;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -219,6 +220,15 @@ pub struct ServeOptions {
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "PORT", default_value_t = 8081)]
     pub port: u16,
+    /// Host names that requests may be for, beside localhost and IP addresses, with commas between; * allows every host, for
+    /// a port that no browser reaches
+    #[arg(
+        long,
+        env = "SANDPIPER_ALLOWED_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub allowed_hosts: Vec<AllowedHost>,
     /// Where jobs are remembered: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory
     #[arg(
         long,

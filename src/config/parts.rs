@@ -7,6 +7,7 @@ use crate::http::{HttpBounds, Streams};
 use crate::sandbox::{Processors, SandboxOptions, ZygotePlan};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
+use sandpiper_http_kit::hosts::AllowedHosts;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -163,6 +164,7 @@ impl ServeOptions {
             wait_max: Duration::from_secs(self.wait_max_s),
             events_for: Duration::from_secs(self.events_s),
             netcheck_host: self.netcheck_host,
+            allowed_hosts: AllowedHosts::new(self.allowed_hosts.clone()),
             client_header: self.client_header.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! Reading a request's body: bounded in bytes and in time, before anything looks inside.
 
 use super::Api;
+use super::browser::check_content_type;
 use super::problem::{Code, Problem};
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use actix_web::web::{Bytes, BytesMut, Payload};
@@ -10,7 +11,7 @@ use futures_util::StreamExt as _;
 /// What the client says its body is.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyType {
-    /// `application/json`, or nothing said.
+    /// `application/json`, or no body.
     Json,
     /// `multipart/form-data` with this boundary.
     Multipart(String),
@@ -70,7 +71,9 @@ pub(super) fn type_of(headers: &HeaderMap) -> Result<BodyType, Problem> {
     if is_encoded {
         return Err(unsupported("a body must come without Content-Encoding"));
     }
+    check_content_type(headers)?;
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
+        // There is no body.
         return Ok(BodyType::Json);
     };
     let content_type = content_type.to_str().unwrap_or_default();
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_json_with_and_without_a_charset_and_when_nothing_is_said() {
+    fn json_is_json_with_and_without_a_charset_and_without_a_body() {
         assert_eq!(type_for("application/json").unwrap(), BodyType::Json);
         assert_eq!(
             type_for("Application/JSON; charset=utf-8").unwrap(),
@@ -118,5 +121,14 @@ mod tests {
         assert!(type_for("application/x-www-form-urlencoded").is_err());
         assert!(type_for("multipart/form-data").is_err());
         assert!(type_for("text/plain").is_err());
+        assert!(type_for("").is_err());
+    }
+
+    #[test]
+    fn a_body_of_no_type_is_refused_and_the_header_is_named() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("2"));
+        let refused = type_of(&headers).unwrap_err();
+        assert!(refused.to_string().contains("`Content-Type`"), "{refused}");
     }
 }

@@ -11,9 +11,9 @@ const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "other",
 ];
 /// Those that this service gives, in order; 0 stands for any other.
-const STATUSES: [u16; 27] = [
+const STATUSES: [u16; 28] = [
     0, 200, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 415, 416, 417,
-    422, 429, 431, 500, 502, 503, 504, 505,
+    421, 422, 429, 431, 500, 502, 503, 504, 505,
 ];
 
 type ByMethod<T> = [T; METHODS.len()];
@@ -129,8 +129,8 @@ impl Drop for Open<'_> {
 /// [`STATUSES`], as they are written.
 const STATUS_LABELS: [&str; STATUSES.len()] = [
     "other", "200", "202", "204", "206", "304", "400", "401", "403", "404", "405", "406", "408",
-    "409", "410", "413", "415", "416", "417", "422", "429", "431", "500", "502", "503", "504",
-    "505",
+    "409", "410", "413", "415", "416", "417", "421", "422", "429", "431", "500", "502", "503",
+    "504", "505",
 ];
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! knows no `Addr`, no sandbox and no engine. Put together by `app`.
 
 mod body;
+mod browser;
 mod client;
 mod exposition;
 mod fields;
@@ -37,6 +38,7 @@ use crate::meters::Operations;
 use crate::scripts::ScriptLibrary;
 use crate::sources::SourceFolder;
 use actix_web::http::header::HeaderName;
+use sandpiper_http_kit::hosts::AllowedHosts;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,6 +56,8 @@ pub struct HttpBounds {
     pub events_for: Duration,
     /// The host that `/api/netcheck` tries to reach.
     pub netcheck_host: IpAddr,
+    /// Hosts that are answered beside `localhost` and addresses.
+    pub allowed_hosts: AllowedHosts,
     /// Header in which a trusted front tells clients apart.
     pub client_header: Option<HeaderName>,
 }

@@ -1,13 +1,16 @@
 //! What is seen of every request: its name, its span, how it ended, and how long that took. The outermost middleware.
 
 use super::Api;
+use super::browser;
 use super::meters::Open;
 use super::request_id;
 use super::routes::RoutePlace;
 use super::trace;
+use super::unread;
 use crate::domain::TraceContext;
 use crate::telemetry::{Fact, Span, SpanKind, Telemetry};
-use actix_web::body::MessageBody;
+use actix_web::ResponseError as _;
+use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderValue;
 use actix_web::middleware::Next;
@@ -15,14 +18,14 @@ use actix_web::web::Data;
 use std::time::{Instant, SystemTime};
 use tracing::{Instrument as _, debug, info_span};
 
-/// Middleware: names the request, logs it, counts it, and adds the headers that every answer has.
+/// Middleware: names the request, refuses it where its host or origin may not ask, logs it, counts it, and adds the headers that every answer has.
 pub async fn observe<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
+) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let Some(api) = request.app_data::<Data<Api>>().cloned() else {
         // The service did not start, and ends: there is nothing behind this either.
-        return next.call(request).await;
+        return Ok(next.call(request).await?.map_into_left_body());
     };
     let (open, began) = (api.meters.begin(), Instant::now());
     let telemetry = api.dispatcher.telemetry();
@@ -33,7 +36,17 @@ pub async fn observe<B: MessageBody>(
         id = id.to_str().unwrap_or_default(),
         trace_id = %context.trace_text()
     );
-    let mut response = next.call(request).instrument(span.clone()).await?;
+    let checked = browser::check(&api, request.method(), request.uri(), request.headers());
+    let mut response = match checked {
+        Ok(()) => {
+            let answered = next.call(request).instrument(span.clone()).await?;
+            answered.map_into_left_body()
+        }
+        Err(problem) => {
+            let refused = unread::refuse(request, problem.error_response()).await;
+            refused.map_into_right_body()
+        }
+    };
     span.in_scope(|| {
         let request = response.request();
         debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), "answered");

@@ -21,6 +21,7 @@ pub(crate) enum Code {
     InvalidField,
     UnknownField,
     MissingCode,
+    CrossOrigin,
     NotFound,
     JobNotFound,
     ScriptNotFound,
@@ -32,6 +33,7 @@ pub(crate) enum Code {
     CodeTooLarge,
     UnsupportedMediaType,
     LimitAboveCeiling,
+    HostNotAllowed,
     Unsupported,
     IdempotencyKeyReused,
     ClientQueueFull,
@@ -48,12 +50,13 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::InvalidJson,
         Self::InvalidBody,
         Self::InvalidField,
         Self::UnknownField,
         Self::MissingCode,
+        Self::CrossOrigin,
         Self::NotFound,
         Self::JobNotFound,
         Self::ScriptNotFound,
@@ -65,6 +68,7 @@ impl Code {
         Self::CodeTooLarge,
         Self::UnsupportedMediaType,
         Self::LimitAboveCeiling,
+        Self::HostNotAllowed,
         Self::Unsupported,
         Self::IdempotencyKeyReused,
         Self::ClientQueueFull,
@@ -107,6 +111,11 @@ impl Code {
             Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
             Self::UnknownField => (400, "unknown_field", "A field is not known"),
             Self::MissingCode => (400, "missing_code", "There is nothing to run"),
+            Self::CrossOrigin => (
+                403,
+                "cross_origin",
+                "A page of another origin sends the request",
+            ),
             Self::NotFound => (404, "not_found", "There is nothing at this path"),
             Self::JobNotFound => (404, "job_not_found", "There is no such job"),
             Self::ScriptNotFound => (404, "script_not_found", "There is no such example script"),
@@ -120,6 +129,11 @@ impl Code {
                 415,
                 "unsupported_media_type",
                 "The body has a type that is not understood",
+            ),
+            Self::HostNotAllowed => (
+                421,
+                "host_not_allowed",
+                "The request is for a host that is not answered here",
             ),
             Self::LimitAboveCeiling => (
                 422,

@@ -5,6 +5,7 @@ use actix_web::http::header::{
 };
 use uuid::Uuid;
 
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id that is taken from a client, bytes.
 const ID_BYTES_MAX: usize = 128;
@@ -23,6 +24,8 @@ pub(super) fn finish(id: HeaderValue, headers: &mut HeaderMap) {
     headers.insert(HEADER, id);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Pages of other origins do not get a response as an image, a script or the like.
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
 }
 
 fn is_fit(given: &HeaderValue) -> bool {

@@ -4,13 +4,13 @@
 //! that is refused could keep its connection by a byte now and then. While the body is held, the server closes the connection
 //! after the answer. So the answer holds what was not read.
 
-use actix_web::HttpMessage as _;
-use actix_web::body::{BodySize, EitherBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::PayloadError;
 use actix_web::http::header::TRANSFER_ENCODING;
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
+use actix_web::{HttpMessage as _, HttpResponse};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -74,6 +74,27 @@ impl<B: MessageBody + Unpin> MessageBody for Holding<B> {
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
         Pin::new(&mut self.body).poll_next(context)
     }
+}
+
+/// A response to a request whose body nobody reads.
+pub(super) async fn refuse(
+    mut request: ServiceRequest,
+    response: HttpResponse,
+) -> ServiceResponse<BoxBody> {
+    let payload = Shared(Rc::new(RefCell::new(request.take_payload())));
+    if !payload.is_at_its_end() {
+        tokio::task::yield_now().await;
+        if !payload.is_at_its_end() {
+            let held = response.map_body(|_, body| {
+                BoxBody::new(Holding {
+                    body,
+                    _payload: Held(payload),
+                })
+            });
+            return request.into_response(held);
+        }
+    }
+    request.into_response(response)
 }
 
 /// Middleware: an answer to a chunked body that was not read to its end closes the connection.

@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const DOORS: [&str; 2] = ["/api/execute", "/api/jobs"];
 const MIB: usize = 1 << 20;
 
@@ -29,7 +30,7 @@ fn body_of(length: usize) -> Vec<u8> {
 #[test]
 fn a_body_may_have_its_bound_and_no_byte_more() {
     let service = Service::start();
-    let at_the_bound = service.post_raw(DOORS[0], &[], &body_of(2 * MIB));
+    let at_the_bound = service.post_raw(DOORS[0], &JSON, &body_of(2 * MIB));
     assert_eq!(at_the_bound.status, 200, "{}", at_the_bound.text);
     for door in DOORS {
         let answer = service
@@ -48,7 +49,8 @@ fn a_body_that_is_announced_too_large_is_refused_before_it_comes() {
         let length = format!("content-length: {length}");
         let head = [
             "POST /api/execute HTTP/1.1",
-            "host: test",
+            "host: localhost",
+            "content-type: application/json",
             "connection: close",
             &length,
         ];
@@ -63,7 +65,8 @@ fn a_body_of_chunks_is_counted_as_it_comes() {
     let service = Service::start_with(&["--body-bytes", "64KiB"]);
     let head = [
         "POST /api/execute HTTP/1.1",
-        "host: test",
+        "host: localhost",
+        "content-type: application/json",
         "connection: close",
         "transfer-encoding: chunked",
     ];
@@ -95,7 +98,8 @@ fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     let length = format!("content-length: {}", body.len());
     let head = [
         "POST /api/execute HTTP/1.1",
-        "host: test",
+        "host: localhost",
+        "content-type: application/json",
         "connection: close",
         "expect: 100-continue",
         &length,
@@ -135,6 +139,7 @@ fn a_body_of_another_type_or_coding_is_refused() {
         [("content-encoding", "gzip")],
         [("content-encoding", "br")],
         [("content-encoding", "gzip, identity")],
+        [("accept", "application/json")],
     ] {
         for door in DOORS {
             let answer = service.post_raw(door, &headers, code);
@@ -142,8 +147,14 @@ fn a_body_of_another_type_or_coding_is_refused() {
         }
     }
     for headers in [
-        [("content-type", "Application/JSON;charset=UTF-8")],
-        [("content-encoding", "identity")],
+        [
+            ("content-type", "Application/JSON;charset=UTF-8"),
+            ("accept", "*/*"),
+        ],
+        [
+            ("content-type", "application/json"),
+            ("content-encoding", "identity"),
+        ],
     ] {
         assert_eq!(service.post_raw(DOORS[0], &headers, code).status, 200);
     }
@@ -191,7 +202,8 @@ fn a_body_that_comes_too_slowly_is_given_up() {
     let service = Service::start_with(&["--body-timeout-ms", "200"]);
     let head = [
         "POST /api/execute HTTP/1.1",
-        "host: test",
+        "host: localhost",
+        "content-type: application/json",
         "connection: close",
         "content-length: 100",
     ];
@@ -218,7 +230,8 @@ fn a_body_that_nobody_waits_for_does_not_keep_its_connection() {
     ] {
         let head = [
             &format!("POST {path} HTTP/1.1"),
-            "host: test",
+            "host: localhost",
+            "content-type: application/json",
             "transfer-encoding: chunked",
         ];
         let mut stream = service.send_raw(&request(&head, first.as_bytes()));
@@ -239,8 +252,8 @@ fn a_body_that_nobody_waits_for_does_not_keep_its_connection() {
         );
     }
     // One that is here as a whole keeps it, whatever became of it.
-    let whole = "POST /nothing HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
-    let last = "GET /nothing HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    let whole = "POST /nothing HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n";
+    let last = "GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let stream = service.send_raw(format!("{whole}{whole}{last}").as_bytes());
     let answers = answer_on(stream).unwrap();
     assert_eq!(
@@ -258,7 +271,7 @@ fn a_head_that_comes_too_slowly_is_given_up() {
     let heads = [
         "",
         "POST /api/exec",
-        "POST /api/execute HTTP/1.1\r\nhost: test\r\n",
+        "POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n",
     ];
     let start = Instant::now();
     for stream in heads.map(|head| service.send_raw(head.as_bytes())) {
@@ -302,7 +315,7 @@ fn bytes_that_are_no_http_are_refused_or_closed_and_never_a_500() {
     let service = Service::start();
     let long_header = format!("GET /api HTTP/1.1\r\nhost: {}\r\n\r\n", "h".repeat(300_000));
     let long_target = format!(
-        "GET /{} HTTP/1.1\r\nhost: test\r\n\r\n",
+        "GET /{} HTTP/1.1\r\nhost: localhost\r\n\r\n",
         "a".repeat(300_000)
     );
     let many_headers = format!("GET /api HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(5_000));
@@ -313,13 +326,13 @@ fn bytes_that_are_no_http_are_refused_or_closed_and_never_a_500() {
         b"GET\r\n\r\n",
         b"GET /api\r\n\r\n",
         b"GET /api HTTP/9.9\r\n\r\n",
-        b"G\x00T /api HTTP/1.1\r\nhost: test\r\n\r\n",
-        b"GET /a\x00pi HTTP/1.1\r\nhost: test\r\n\r\n",
+        b"G\x00T /api HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        b"GET /a\x00pi HTTP/1.1\r\nhost: localhost\r\n\r\n",
         b"GET /api HTTP/1.1\r\nho st: test\r\n\r\n",
         b"GET /api HTTP/1.1\r\nhost: te\x00st\r\n\r\n",
-        b"POST /api/execute HTTP/1.1\r\nhost: test\r\ncontent-length: -1\r\n\r\n",
-        b"POST /api/execute HTTP/1.1\r\nhost: test\r\ncontent-length: 1, 2\r\n\r\n",
-        b"POST /api/execute HTTP/1.1\r\nhost: test\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        b"POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1, 2\r\n\r\n",
+        b"POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03tls hello\r\n\r\n",
         long_header.as_bytes(),
         long_target.as_bytes(),
@@ -344,7 +357,8 @@ fn a_body_whose_chunks_are_broken_is_an_invalid_body() {
     let service = Service::start();
     let head = [
         "POST /api/execute HTTP/1.1",
-        "host: test",
+        "host: localhost",
+        "content-type: application/json",
         "connection: close",
         "transfer-encoding: chunked",
     ];
@@ -368,7 +382,7 @@ fn a_body_whose_chunks_are_broken_is_an_invalid_body() {
 #[test]
 fn a_body_that_nobody_read_is_not_taken_for_the_next_request() {
     let service = Service::start();
-    let inner = "GET /api/health/live HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n";
+    let inner = "GET /api/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let length = format!("content-length: {}", inner.len());
     for (line, header, status) in [
         ("POST /api/nothing HTTP/1.1", "accept: */*", 404),
@@ -381,7 +395,10 @@ fn a_body_that_nobody_read_is_not_taken_for_the_next_request() {
         ("DELETE /api/jobs/1 HTTP/1.1", "accept: */*", 404),
     ] {
         // The connection may be kept: what follows the head is a body all the same.
-        let bytes = request(&[line, "host: test", header, &length], inner.as_bytes());
+        let bytes = request(
+            &[line, "host: localhost", header, &length],
+            inner.as_bytes(),
+        );
         let answer = service.exchange(&bytes).unwrap();
         assert_eq!(answer.status, status, "{line}");
         assert!(!answer.text.contains("HTTP/1.1"), "{line}: {}", answer.text);
@@ -395,7 +412,8 @@ fn a_body_with_two_lengths_is_refused() {
     for second in ["transfer-encoding: chunked", "content-length: 5"] {
         let head = [
             "POST /api/execute HTTP/1.1",
-            "host: test",
+            "host: localhost",
+            "content-type: application/json",
             "content-length: 14",
             second,
         ];

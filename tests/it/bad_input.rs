@@ -4,6 +4,7 @@ use crate::support::{Service, assert_refused, assert_serves};
 use serde_json::json;
 
 /// Wherever code is taken.
+const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 const DOORS: [&str; 2] = ["/api/execute", "/api/jobs"];
 
 /// Sends each body through each door.
@@ -115,7 +116,7 @@ fn a_field_of_the_wrong_type_or_value_is_named() {
             assert_eq!(answer.json()["field"], field, "{body}");
         }
     }
-    let twice = service.post_raw(DOORS[0], &[], br#"{"code": "1", "code": "2"}"#);
+    let twice = service.post_raw(DOORS[0], &JSON, br#"{"code": "1", "code": "2"}"#);
     assert_refused(&twice, 400, "invalid_field", "given twice");
     assert_serves(&service);
 }
@@ -264,12 +265,12 @@ fn a_limit_above_the_ceiling_is_told_the_ceiling() {
 fn a_lone_surrogate_is_refused_in_source_and_kept_in_values() {
     let service = Service::start();
     for body in [r#"{"code": "'\ud800'"}"#, r#"{"code": "'\udc00\ud800'"}"#] {
-        let answer = service.post_raw(DOORS[0], &[], body.as_bytes());
+        let answer = service.post_raw(DOORS[0], &JSON, body.as_bytes());
         assert_refused(&answer, 400, "invalid_field", body);
         assert_eq!(answer.json()["field"], "code");
     }
     let in_input = r#"{"code": "[input.length, input.charCodeAt(0)]", "input": "\ud800"}"#;
-    let answer = service.post_raw(DOORS[0], &[], in_input.as_bytes());
+    let answer = service.post_raw(DOORS[0], &JSON, in_input.as_bytes());
     assert_eq!(answer.json()["result"], json!([1, 0xd800]));
 }
 
@@ -298,7 +299,7 @@ fn json_may_nest_to_the_bound_and_no_deeper() {
             "input" => format!(r#"{{"code": "{code}", "input": {value}}}"#),
             _ => format!(r#"{{"code": "{code}", "input": null, "globals": {{"deep": {value}}}}}"#),
         };
-        service.post_raw(DOORS[0], &[], body.as_bytes())
+        service.post_raw(DOORS[0], &JSON, body.as_bytes())
     };
     for field in ["input", "globals.deep"] {
         assert_eq!(request(field, 100).json()["result"], 100, "{field}");
@@ -309,10 +310,10 @@ fn json_may_nest_to_the_bound_and_no_deeper() {
         }
     }
     // Where it is not even a field.
-    let answer = service.post_raw(DOORS[0], &[], nested(900_000).as_bytes());
+    let answer = service.post_raw(DOORS[0], &JSON, nested(900_000).as_bytes());
     assert_refused(&answer, 400, "invalid_json", "nested body");
     let unclosed = format!(r#"{{"input": {}"#, "[".repeat(1_000_000));
-    let answer = service.post_raw(DOORS[0], &[], unclosed.as_bytes());
+    let answer = service.post_raw(DOORS[0], &JSON, unclosed.as_bytes());
     assert_refused(&answer, 400, "invalid_json", "unclosed");
     assert_serves(&service);
 }

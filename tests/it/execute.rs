@@ -225,7 +225,7 @@ fn one_connection_carries_many_executions() {
     let request = r#"{"code":"1+2"}"#;
     let once = |connection: &str| {
         format!(
-            "POST /api/execute HTTP/1.1\r\nhost: test\r\nconnection: {connection}\r\ncontent-length: {}\r\n\r\n{request}",
+            "POST /api/execute HTTP/1.1\r\nhost: localhost\r\nconnection: {connection}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{request}",
             request.len()
         )
     };

@@ -6,6 +6,7 @@ mod asynchronous;
 mod bad_http;
 mod bad_input;
 mod bad_paths;
+mod browsers;
 mod cli;
 mod cli_serve;
 mod clients;

@@ -162,7 +162,7 @@ fn a_client_that_goes_away_is_counted() {
     let mut connection = std::net::TcpStream::connect(("127.0.0.1", service.port)).unwrap();
     let body = r#"{"code":"for (;;);"}"#;
     let head = format!(
-        "POST /api/execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     std::io::Write::write_all(&mut connection, head.as_bytes()).unwrap();

@@ -33,7 +33,7 @@ impl Service {
 /// A whole `POST` of a JSON body, after which the service closes the connection.
 pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!(
-        "POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n",
         body.len()
     );
@@ -46,7 +46,8 @@ pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8>
 
 /// A whole request without a body, after which the service closes the connection.
 pub(crate) fn bare(method: &str, target: &str) -> Vec<u8> {
-    format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").into_bytes()
+    format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .into_bytes()
 }
 
 /// Everything that comes until the service closes the connection, as one answer.

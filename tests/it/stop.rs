@@ -158,7 +158,7 @@ fn a_service_that_is_stopped_as_soon_as_it_answers_stops_in_order() {
     let mut connection = connect(port);
     write!(
         connection,
-        "GET /api/health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+        "GET /api/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
     )
     .unwrap();
     connection.read_exact(&mut [0; 12]).unwrap();
@@ -188,7 +188,7 @@ fn a_job_that_waits_does_not_hold_the_service_up_and_whoever_polls_it_is_answere
     wait_until_busy(&service, 1);
     let queued = service.submit(&endless());
     let poll = format!(
-        "GET /api/jobs/{queued} HTTP/1.1\r\nhost: test\r\nprefer: wait=30\r\nconnection: close\r\n\r\n"
+        "GET /api/jobs/{queued} HTTP/1.1\r\nhost: localhost\r\nprefer: wait=30\r\nconnection: close\r\n\r\n"
     );
     let poll = service.send_raw(poll.as_bytes());
     service.signal(SIGTERM);

@@ -17,6 +17,7 @@ use bytesize::ByteSize;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use ipnet::IpNet;
+use sandpiper_http_kit::hosts::{AllowedHost, AllowedHosts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -224,6 +225,15 @@ pub struct ServeOptions {
     /// File of API keys; without one, nobody needs a key
     #[arg(long, env = "SANDPIPER_INGRESS_KEYS_FILE", value_name = "FILE")]
     pub keys_file: Option<PathBuf>,
+    /// Host names that requests may be for, beside localhost and IP addresses, with commas between; * allows every host.
+    /// With --keys-file every host is answered, on the port of metrics these alone
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_ALLOWED_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub allowed_hosts: Vec<AllowedHost>,
     /// Origins whose pages may use the API from a browser, as https://example.org, with commas between
     #[arg(long, env = "SANDPIPER_INGRESS_CORS_ORIGINS", value_name = "ORIGIN", value_parser = origin, value_delimiter = ',')]
     pub cors_origins: Vec<String>,
@@ -368,6 +378,12 @@ impl ServeOptions {
             (0, networks) => Trust::Networks(networks.to_vec()),
             (hops, _) => Trust::Hops(hops),
         }
+    }
+
+    /// The hosts that are answered where no key is needed.
+    #[must_use]
+    pub fn allowed_hosts(&self) -> AllowedHosts {
+        AllowedHosts::new(self.allowed_hosts.clone())
     }
 
     /// What a client without a key gets.

@@ -1,9 +1,10 @@
 //! `GET /metrics` on the port of metrics: the text that Prometheus reads.
 
 use super::{BOUNDS_MICROS, FAILURES, Histogram, KINDS, LIMITS, STATUSES, process};
+use crate::browser;
 use crate::door::Door;
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{
@@ -20,7 +21,10 @@ use std::sync::atomic::Ordering;
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Everything that is counted.
-pub(crate) async fn show(door: Data<Door>) -> HttpResponse {
+pub(crate) async fn show(door: Data<Door>, request: HttpRequest) -> HttpResponse {
+    if let Err(problem) = browser::check_host(&door, request.uri(), request.headers(), false) {
+        return problem.into_response();
+    }
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot(door)));
     let mut text = String::new();

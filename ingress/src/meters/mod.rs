@@ -22,11 +22,11 @@ const BOUNDS_MICROS: [u64; 16] = [
     2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
 /// What a request is for; the last stands for what is for nothing.
-const KINDS: [&str; 5] = ["run", "read", "page", "health", "none"];
+const KINDS: [&str; 6] = ["run", "read", "page", "health", "preflight", "none"];
 /// Those that this process or the service gives, in order; 0 stands for any other.
-const STATUSES: [u16; 31] = [
+const STATUSES: [u16; 32] = [
     0, 200, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415,
-    416, 422, 424, 429, 431, 500, 502, 503, 504, 505, 507, 508,
+    416, 421, 422, 424, 429, 431, 500, 502, 503, 504, 505, 507, 508,
 ];
 const LIMITS: [&str; 5] = [
     "client",
@@ -232,7 +232,8 @@ fn kind_of(target: Result<Target, NoTarget>) -> usize {
         }) => 1,
         Ok(Target::Page) => 2,
         Ok(Target::Live | Target::Ready) => 3,
-        Err(_) => 4,
+        Ok(Target::Preflight) => 4,
+        Err(_) => 5,
     }
 }
 

@@ -3,13 +3,18 @@
 use super::Introduction;
 use crate::hex::to_hex;
 use actix_web::http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH,
+    EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_FORWARDED_FOR,
+    X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
 
 /// Tells the service who is asking. Only the ingress may say anything under this prefix.
 pub(super) const OWN_PREFIX: &str = "sandpiper-";
+/// Under which browsers say which page asks, and for what.
+const FETCH_PREFIX: &str = "sec-fetch-";
+/// The host that the service is asked for, whatever it is called in its network: one that it always answers.
+pub(super) const SERVICE_HOST: HeaderValue = HeaderValue::from_static("localhost");
 /// The SHA-256 of a script that a request only points at: tells the service what to run, and the client what was run.
 const SOURCE: HeaderName = HeaderName::from_static("sandpiper-source");
 const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
@@ -34,9 +39,13 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     .contains(&name)
 }
 
-/// What a client may not say for itself, and what only its own connection is about.
+/// What a client may not say for itself, what only its own connection is about, and what a browser says of the page that
+/// asks: the ingress has decided on that.
 fn is_the_proxys(name: &HeaderName) -> bool {
     [
+        &ACCESS_CONTROL_REQUEST_HEADERS,
+        &ACCESS_CONTROL_REQUEST_METHOD,
+        &ORIGIN,
         &EXPECT,
         &FORWARDED,
         &HOST,
@@ -47,6 +56,7 @@ fn is_the_proxys(name: &HeaderName) -> bool {
     ]
     .contains(&name)
         || name.as_str().starts_with(OWN_PREFIX)
+        || name.as_str().starts_with(FETCH_PREFIX)
 }
 
 /// Whether `Connection` names this header as its own.
@@ -89,6 +99,7 @@ pub(super) fn introduce(who: &Introduction, to: &mut HeaderMap) {
     };
     insert(X_FORWARDED_FOR, who.address.to_canonical().to_string());
     insert(CLIENT, who.asker.to_string());
+    to.insert(HOST, SERVICE_HOST);
     name_script(who, to);
 }
 

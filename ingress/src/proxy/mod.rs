@@ -15,7 +15,7 @@ use crate::sources::OnShelf;
 use crate::unread::SharedPayload;
 use actix_web::body::{BodySize, BoxBody, None as NoBody};
 use actix_web::dev::fn_service;
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use actix_web::http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
 use actix_web::http::uri::{Authority, PathAndQuery, Scheme};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{HttpRequest, HttpResponse};
@@ -150,7 +150,9 @@ impl Upstream {
     pub(crate) async fn ready(&self) -> Result<(), String> {
         const WITHIN: Duration = Duration::from_secs(2);
         let uri = self.uri(PathAndQuery::from_static("/api/health/ready"));
-        let sent = self.client.get(uri).timeout(WITHIN).send().await;
+        let asked = self.client.get(uri).timeout(WITHIN);
+        let asked = asked.insert_header((HOST, headers::SERVICE_HOST));
+        let sent = asked.send().await;
         match sent {
             Ok(answer) if answer.status().is_success() => Ok(()),
             Ok(answer) => Err(format!("the service answers {}", answer.status().as_u16())),

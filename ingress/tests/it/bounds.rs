@@ -94,14 +94,14 @@ fn a_body_that_is_too_long_is_refused_before_the_service_hears_of_it() {
     // What its header says is enough.
     let mut connection = ingress.connect();
     connection
-        .write("POST /api/x HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n")
+        .write("POST /api/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: 99999999999\r\n\r\n")
         .unwrap();
     assert_eq!(connection.answer().status, 413);
     assert_eq!(service.requests(), 0);
     // In chunks nobody knows beforehand.
     let mut connection = ingress.connect();
     connection
-        .write("POST /api/x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        .write("POST /api/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n")
         .unwrap();
     for _ in 0..20 {
         let _ = connection.write(format!("64\r\n{}\r\n", "x".repeat(100)));
@@ -135,7 +135,7 @@ fn a_head_that_drips_is_given_up() {
     for begin in [
         "",
         "GET /api HTTP/1.1\r\n",
-        "GET /api HTTP/1.1\r\nhost: x\r\nx-drip: ",
+        "GET /api HTTP/1.1\r\nhost: localhost\r\nx-drip: ",
     ] {
         let mut connection = ingress.connect();
         connection.write(begin).unwrap();
@@ -164,7 +164,7 @@ fn a_body_that_drips_is_given_up() {
         let mut connection = ingress.connect();
         connection
             .write(format!(
-                "POST /api/x HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n{begin}"
+                "POST /api/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\n{framing}\r\n\r\n{begin}"
             ))
             .unwrap();
         let start = Instant::now();
@@ -201,7 +201,9 @@ fn a_body_that_breaks_off_is_no_request() {
     ] {
         let mut connection = ingress.connect();
         connection
-            .write(format!("POST /api/x HTTP/1.1\r\nhost: x\r\n{begin}"))
+            .write(format!(
+                "POST /api/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\n{begin}"
+            ))
             .unwrap();
         thread::sleep(Duration::from_millis(50));
         connection
@@ -271,7 +273,7 @@ fn one_address_has_so_many_connections_and_the_first_of_them_go_on() {
     drop(open);
     super::support::eventually("there is room again", || {
         let mut connection = ingress.connect();
-        let asked = connection.write("GET /api HTTP/1.1\r\nhost: x\r\n\r\n");
+        let asked = connection.write("GET /api HTTP/1.1\r\nhost: localhost\r\n\r\n");
         asked.is_ok() && connection.message().is_ok()
     });
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
 mod bounds;
+mod browsers;
 mod documents;
 mod forwarded;
 mod hostile_http;

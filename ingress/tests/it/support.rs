@@ -283,12 +283,16 @@ impl Connection {
     }
 
     pub(crate) fn request(&mut self, method: &str, target: &str, headers: &[&str], body: &str) {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: test\r\n");
+        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n");
         for header in headers {
             head.push_str(header);
             head.push_str("\r\n");
         }
         if !body.is_empty() {
+            let is_typed = |header: &&str| header.to_ascii_lowercase().starts_with("content-type:");
+            if !headers.iter().any(is_typed) {
+                head.push_str("content-type: application/json\r\n");
+            }
             head.push_str(&format!("content-length: {}\r\n", body.len()));
         }
         self.write(format!("{head}\r\n{body}")).unwrap();

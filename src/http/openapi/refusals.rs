@@ -60,7 +60,10 @@ fn of(method: &str, path: &str) -> Vec<Code> {
         (_, "/api/jobs/{id}" | "/api/jobs/{id}/events") => &JOB,
         _ => &[],
     };
-    let mut all = [shared, own, &[Code::Internal]].concat();
+    let mut all = [shared, own, &[Code::Internal, Code::HostNotAllowed]].concat();
+    if matches!(method, "post" | "delete") || path == "/api/netcheck" {
+        all.push(Code::CrossOrigin);
+    }
     if path.contains('{') {
         // A name with a slash in it is another path.
         all.push(Code::NotFound);

@@ -4,11 +4,12 @@ use super::not_found;
 use crate::actors::answers::{Nodes, ServiceStatus};
 use crate::domain::{ENGINE, Lane, Limit, Outcome};
 use crate::http::Api;
+use crate::http::browser::check_host;
 use crate::http::exposition::{self, CONTENT_TYPE, Families, as_u64};
 use crate::http::problem::Problem;
 use crate::http::process_stats;
-use actix_web::HttpResponse;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -27,8 +28,17 @@ pub(super) async fn show_beside(api: Data<Api>) -> Result<HttpResponse, Problem>
     Ok(show(api).await)
 }
 
+/// Everything that is counted, on a port of its own, which holds requests to the same hosts.
+pub(super) async fn show_apart(
+    api: Data<Api>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    check_host(&api, request.uri(), request.headers())?;
+    Ok(show(api).await)
+}
+
 /// Everything that is counted.
-pub(super) async fn show(api: Data<Api>) -> HttpResponse {
+async fn show(api: Data<Api>) -> HttpResponse {
     let asked = tokio::time::timeout(STORE_WITHIN, api.dispatcher.nodes()).await;
     let snapshot = Snapshot {
         status: api.dispatcher.status(),

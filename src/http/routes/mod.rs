@@ -125,7 +125,7 @@ pub fn configure(config: &mut ServiceConfig) {
 /// Adds what stands on a port of its own for metrics.
 pub fn configure_metrics(config: &mut ServiceConfig) {
     config
-        .service(resource(METRICS, "GET, HEAD").get(metrics::show))
+        .service(resource(METRICS, "GET, HEAD").get(metrics::show_apart))
         .default_service(web::to(not_found));
 }
 

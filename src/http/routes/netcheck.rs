@@ -2,6 +2,7 @@
 
 use super::json;
 use crate::http::Api;
+use crate::http::browser::check_site;
 use crate::http::problem::Problem;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Query};
@@ -54,6 +55,8 @@ struct SideView {
     responses((status = 200, description = "What they found", body = NetCheckView))
 )]
 pub(super) async fn check(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    // A GET, and yet it starts a process.
+    check_site(request.uri(), request.headers())?;
     let port = port_of(request.query_string())?;
     let target = SocketAddr::new(api.bounds.netcheck_host, port);
     let inside = api.dispatcher.net_check(target.ip(), port);
