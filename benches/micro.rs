@@ -19,8 +19,8 @@ use sandpiper::domain::{
     Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
 };
 use sandpiper::sandbox::{
-    EngineBody, ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan,
-    enter_if_asked,
+    EngineBody, ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SpeculationControl, Work,
+    ZygotePlan, enter_if_asked,
 };
 use sandpiper::store::{MemoryStore, RecentExecutions};
 use std::hint::black_box;
@@ -98,7 +98,10 @@ fn border(criterion: &mut Criterion) {
 
 fn sandbox(max_isolation: IsolationLevel) -> Sandbox {
     Sandbox::start(SandboxOptions {
-        plan: ZygotePlan { max_isolation },
+        plan: ZygotePlan {
+            max_isolation,
+            speculation: SpeculationControl::Auto,
+        },
         min_isolation: IsolationLevel::L2,
         kill_grace: Duration::from_millis(250),
         executions_per_zygote: 1_000,

@@ -52,6 +52,15 @@ pub enum PinExecutors {
     Never,
 }
 
+/// Whether the kernel is asked to switch speculation off for job processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SpeculationOption {
+    /// Wherever the kernel grants it.
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant)] // one of them exists, once, on the stack of `main`
@@ -172,6 +181,14 @@ pub struct WallOptions {
     /// Do not try walls above this isolation level
     #[arg(long, env = "SANDPIPER_MAX_ISOLATION", value_name = "LEVEL", default_value_t = IsolationLevel::L4)]
     pub max_isolation: IsolationLevel,
+    /// Switch speculation past stores and indirect branches off for job processes: `auto` where the kernel grants it, or `off`
+    #[arg(
+        long,
+        env = "SANDPIPER_SPECULATION_CONTROL",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
+    pub speculation_control: SpeculationOption,
     /// From a script's `timeoutMs` to SIGKILL, milliseconds: the time the polite interrupt has
     #[arg(long, env = "SANDPIPER_KILL_GRACE_MS", value_name = "MS", default_value_t = 250, value_parser = milliseconds(0, 10_000))]
     pub kill_grace_ms: u64,

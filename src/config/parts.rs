@@ -1,10 +1,12 @@
 //! What the options come to for each part of the service, and whether they fit together.
 
-use super::{CeilingOptions, LimitOptions, PinExecutors, ServeOptions, Unfit, WallOptions};
+use super::{
+    CeilingOptions, LimitOptions, PinExecutors, ServeOptions, SpeculationOption, Unfit, WallOptions,
+};
 use crate::actors::{DispatcherOptions, QueueBounds};
 use crate::domain::{Ceiling, LimitError, Limits, Script};
 use crate::http::{HttpBounds, Streams};
-use crate::sandbox::{Processors, SandboxOptions, ZygotePlan};
+use crate::sandbox::{Processors, SandboxOptions, SpeculationControl, ZygotePlan};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
 use sandpiper_http_kit::hosts::AllowedHosts;
@@ -67,6 +69,10 @@ impl WallOptions {
         SandboxOptions {
             plan: ZygotePlan {
                 max_isolation: self.max_isolation,
+                speculation: match self.speculation_control {
+                    SpeculationOption::Auto => SpeculationControl::Auto,
+                    SpeculationOption::Off => SpeculationControl::Off,
+                },
             },
             min_isolation: self.min_isolation,
             kill_grace: Duration::from_millis(self.kill_grace_ms),

@@ -34,6 +34,17 @@ const WORD_BYTES_MAX: usize = 1024;
 pub struct ZygotePlan {
     /// Walls above this level are not tried.
     pub max_isolation: IsolationLevel,
+    /// Whether job processes run without speculation that leaks.
+    pub speculation: SpeculationControl,
+}
+
+/// Whether the kernel is asked to switch speculation off for job processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpeculationControl {
+    /// Wherever the kernel grants it.
+    Auto,
+    /// Never.
+    Off,
 }
 
 /// A zygote's first message: its plan, and how its heap is laid out, if another has learned that.

@@ -123,11 +123,15 @@ fn memory_and_time() -> Result<Rules, FilterError> {
         let last = u64::try_from(libc::CLOCK_TAI).unwrap_or_default();
         rules.insert(call, vec![rule(&[(0, ArgLen::Dword, Op::Le, last)])?]);
     }
-    // New memory, but never executable.
+    // New memory, but never executable, and never of the pool of huge pages that the machine keeps for others.
     let executable = u64::try_from(libc::PROT_EXEC).unwrap_or_default();
+    let reserved = u64::try_from(libc::MAP_HUGETLB).unwrap_or_default();
     rules.insert(
         libc::SYS_mmap,
-        vec![rule(&[(2, ArgLen::Dword, Op::MaskedEq(executable), 0)])?],
+        vec![rule(&[
+            (2, ArgLen::Dword, Op::MaskedEq(executable), 0),
+            (3, ArgLen::Dword, Op::MaskedEq(reserved), 0),
+        ])?],
     );
     Ok(rules)
 }

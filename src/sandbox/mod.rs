@@ -46,7 +46,7 @@ pub fn return_large_blocks() {
 }
 
 pub use client::{Sandbox, SandboxCounters, SandboxError, SandboxOptions};
-pub use control::ZygotePlan;
+pub use control::{SpeculationControl, ZygotePlan};
 pub use execution_handle::ExecutionHandle;
 pub use job_process::{Channel, EngineBody, JobBody, JobBytes};
 pub use level::{IsolationLevel, UnknownIsolationLevel, WallReport};

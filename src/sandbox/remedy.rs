@@ -17,6 +17,11 @@ pub fn remedy(wall: &str) -> Option<&'static str> {
         "memory_deny_write_execute" => {
             "it needs Linux 6.3 or newer; seccomp keeps the same promise alone"
         }
+        "speculation_control" => {
+            "no level needs it. The kernel decides: `spec_store_bypass_disable=prctl` and `spectre_v2_user=prctl` (the \
+             defaults of most machines) let a process ask for it, and a virtual machine needs a processor model that offers \
+             SSBD and IBPB. Where clients do not trust each other, turn SMT off or use core scheduling as well"
+        }
         "unprivileged_user" => {
             "start as a user other than root (`docker run --user 65534`), or leave CAP_SETUID, CAP_SETGID and CAP_KILL"
         }

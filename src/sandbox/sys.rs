@@ -5,6 +5,8 @@
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use seccompiler::sock_filter;
+use std::arch::asm;
+use std::ffi::c_void;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
@@ -281,7 +283,8 @@ pub(super) fn replace_by_huge_pages(
     // SAFETY: `copy` and `whole.len()` bytes after it lie inside the new mapping, which nothing else uses; the source is
     // mapped readable by the caller's word. The last step puts the same bytes, with the rights they had, where they were
     // before, in one system call, and covers beside them only what the caller says is unmapped: code that runs from
-    // there, this function too, does not notice.
+    // there, this function too, does not notice. Where that call fails, the range may be unmapped already, and the process
+    // ends before anything runs or reads there.
     unsafe {
         libc::madvise(copy, whole.len(), libc::MADV_HUGEPAGE);
         let target = copy.byte_add(range.start - whole.start);
@@ -297,8 +300,135 @@ pub(super) fn replace_by_huge_pages(
             libc::munmap(copy, whole.len());
             return;
         }
-        let place = ptr::with_exposed_provenance_mut::<libc::c_void>(whole.start);
-        let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-        libc::mremap(copy, whole.len(), whole.len(), flags, place);
+        let place = ptr::with_exposed_provenance_mut::<c_void>(whole.start);
+        put_in_place(copy, whole.len(), place);
+    }
+}
+
+/// The message of a process whose code is gone.
+macro_rules! lost_code {
+    () => {
+        "sandpiper: mremap failed while code was moved to huge pages; this process has lost its code and ends"
+    };
+}
+/// The exit code of a process whose code is gone.
+const EXIT_CODE_LOST: i32 = 79;
+
+/// Moves the mapping of `bytes` bytes at `copy` to `place`. Ends this process if the kernel fails at that: it unmaps `place`
+/// before it moves anything there.
+///
+/// # Safety
+/// The mapping at `copy` is the caller's, and holds what is at `place` in as many bytes.
+#[inline(never)]
+#[unsafe(link_section = ".text.stays")] // of no pattern in text.ld: this code is not part of what is moved
+unsafe fn put_in_place(copy: *mut c_void, bytes: usize, place: *mut c_void) {
+    // SAFETY: the caller says that the same bytes come to lie at `place`. After a failure nothing is called and no memory is
+    // read but the message, which lies among these instructions: writing it and ending are two system calls.
+    unsafe {
+        asm!(
+            "syscall",
+            "cmp rax, r8",
+            "je 4f",
+            "mov eax, {write}",
+            "mov edi, {standard_error}",
+            "lea rsi, [rip + 3f]",
+            "mov edx, {message_bytes}",
+            "syscall",
+            "mov eax, {exit_group}",
+            "mov edi, {code_lost}",
+            "syscall",
+            "ud2",
+            "3:",
+            concat!(".ascii \"", lost_code!(), "\\n\""),
+            "4:",
+            write = const libc::SYS_write,
+            standard_error = const libc::STDERR_FILENO,
+            message_bytes = const lost_code!().len() + 1,
+            exit_group = const libc::SYS_exit_group,
+            code_lost = const EXIT_CODE_LOST,
+            inlateout("rax") libc::SYS_mremap => _,
+            in("rdi") copy, in("rsi") bytes, in("rdx") bytes,
+            in("r10") libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, in("r8") place,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Force-disables one kind of speculation for this process and its children, where the kernel lets a process decide.
+/// Returns the state of it then, in words, and whether that is a safe one.
+pub(super) fn disable_speculation(kind: Speculation) -> (&'static str, bool) {
+    const PR_GET_SPECULATION_CTRL: libc::c_int = 52;
+    const PR_SET_SPECULATION_CTRL: libc::c_int = 53;
+    const BY_PRCTL: libc::c_int = 1;
+    const DISABLED: libc::c_int = 4;
+    const FORCE_DISABLED: libc::c_int = 8;
+    const NOT_AFFECTED: libc::c_int = 0;
+    let number = kind as libc::c_ulong;
+    // SAFETY: no pointer is passed.
+    let state = unsafe { libc::prctl(PR_GET_SPECULATION_CTRL, number, 0, 0, 0) };
+    match state {
+        NOT_AFFECTED => return ("not affected", true),
+        state if state < 0 => return ("not offered by this kernel", false),
+        state if state & (DISABLED | FORCE_DISABLED) != 0 => return ("disabled", true),
+        state if state & BY_PRCTL == 0 => {
+            return ("left on by this kernel for all processes", false);
+        }
+        _ => {}
+    }
+    let off = libc::c_ulong::try_from(FORCE_DISABLED).unwrap_or_default();
+    // SAFETY: no pointer is passed.
+    match unsafe { libc::prctl(PR_SET_SPECULATION_CTRL, number, off, 0, 0) } {
+        0 => ("disabled", true),
+        _ => ("refused by this kernel", false),
+    }
+}
+
+/// A kind of speculation, by the kernel's number.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Speculation {
+    /// Loads that pass older stores.
+    StoreBypass = 0,
+    /// Predicted targets of indirect branches.
+    IndirectBranch = 1,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read as _;
+
+    #[test]
+    fn code_that_cannot_be_put_back_ends_its_process_with_a_message() {
+        let (here, there) = nix::unistd::pipe().unwrap();
+        let Forked::Parent(child) = fork().unwrap() else {
+            // SAFETY: standard error of a process that ends with the next call. The address is none that a mapping can have,
+            // so the kernel refuses and moves nothing.
+            unsafe {
+                libc::dup2(there.as_raw_fd(), libc::STDERR_FILENO);
+                put_in_place(
+                    ptr::without_provenance_mut(4096),
+                    4096,
+                    ptr::without_provenance_mut(1),
+                );
+            }
+            exit_now(0)
+        };
+        drop(there);
+        let mut said = String::new();
+        File::from(here).read_to_string(&mut said).unwrap();
+        assert_eq!(said, concat!(lost_code!(), "\n"));
+        let ended = nix::sys::wait::waitpid(child, None).unwrap();
+        assert_eq!(
+            ended,
+            nix::sys::wait::WaitStatus::Exited(child, EXIT_CODE_LOST)
+        );
+    }
+
+    #[test]
+    fn the_code_that_moves_code_is_not_moved() {
+        let own = (put_in_place as *const ()).addr();
+        assert!(!job_text().is_empty() && !job_text().contains(&own));
     }
 }

@@ -1,7 +1,8 @@
 //! The walls round a zygote, raised in the order they stand in this file. Each is tried, and says whether it stands.
 
+use super::control::SpeculationControl;
 use super::level::{IsolationLevel, WallReport};
-use super::sys;
+use super::sys::{self, Speculation};
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus,
     Scope,
@@ -160,6 +161,23 @@ pub(super) fn limit_resources() -> Result<WallReport, WallMissing> {
         "no core, no file growth, few descriptors; no process and bounded address space per job",
     )
     .required())
+}
+
+/// Asks for processors that do not speculate past stores or indirect branches in this process and its children. Says how
+/// that went; no level depends on it.
+pub(super) fn restrict_speculation(wanted: SpeculationControl) -> WallReport {
+    const WALL: &str = "speculation_control";
+    if wanted == SpeculationControl::Off {
+        return WallReport::absent(WALL, "not tried: --speculation-control is off");
+    }
+    let (stores, stores_are_safe) = sys::disable_speculation(Speculation::StoreBypass);
+    let (branches, branches_are_safe) = sys::disable_speculation(Speculation::IndirectBranch);
+    let detail = format!("store bypass: {stores}; indirect branches: {branches}");
+    if stores_are_safe && branches_are_safe {
+        WallReport::present(WALL, detail)
+    } else {
+        WallReport::absent(WALL, detail)
+    }
 }
 
 /// No memory that is written and then executed.

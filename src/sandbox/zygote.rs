@@ -132,6 +132,7 @@ fn raise_walls<B: JobBody>(orders: StandingOrders) -> Result<Ready<B>, Failure> 
     let zygote = nix::unistd::getpid();
     let rlimits = walls::limit_resources()?;
     let memory = walls::refuse_executable_memory();
+    let speculation = walls::restrict_speculation(plan.speculation);
     let landlock = walls::deny_files_and_network(plan.max_isolation);
 
     let mut filter = filters::zygote(&privilege).map_err(|error| missing("seccomp", error))?;
@@ -166,6 +167,7 @@ fn raise_walls<B: JobBody>(orders: StandingOrders) -> Result<Ready<B>, Failure> 
         landlock,
         namespaces,
         memory,
+        speculation,
     ];
     Ok(Ready {
         privilege,

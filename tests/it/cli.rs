@@ -176,7 +176,9 @@ fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
     let doctor = output(&["doctor", "--max-isolation", "L2"]);
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
     let report = String::from_utf8(doctor.stdout).unwrap();
-    assert_eq!(report.matches("to have it: ").count(), 2, "{report}");
+    for wall in ["landlock", "namespaces"] {
+        assert_eq!(lines_of(&report, wall).len(), 2, "{report}");
+    }
     assert!(report.ends_with("isolation: L2\n"), "{report}");
 
     let contradiction = output(&["doctor", "--max-isolation", "L2", "--min-isolation", "L3"]);
@@ -184,6 +186,38 @@ fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
     for option in ["--min-isolation", "--max-isolation"] {
         assert!(stderr(&contradiction).contains(option), "{contradiction:?}");
     }
+}
+
+/// The line of `wall` in doctor's report, and what to do about it, if it is missing.
+fn lines_of<'a>(report: &'a str, wall: &str) -> Vec<&'a str> {
+    let mut lines = report.lines().skip_while(|line| !line.contains(wall));
+    let own = lines.next().into_iter();
+    own.chain(lines.take_while(|line| line.contains("to have it: ")))
+        .collect()
+}
+
+#[test]
+fn speculation_control_is_shown_and_can_be_switched_off() {
+    let report = |arguments: &[&str]| {
+        let doctor = output(arguments);
+        assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
+        String::from_utf8(doctor.stdout).unwrap()
+    };
+    // Whatever this kernel grants, it says so of both.
+    let auto = report(&["doctor"]);
+    let line = lines_of(&auto, "speculation_control")[0];
+    assert!(
+        line.contains("store bypass: ") && line.contains("indirect branches: "),
+        "{auto}"
+    );
+    let off = report(&["doctor", "--speculation-control", "off"]);
+    let line = lines_of(&off, "speculation_control")[0];
+    assert!(
+        line.contains("not tried: --speculation-control is off"),
+        "{off}"
+    );
+    let level = |report: &str| report.lines().last().map(str::to_owned);
+    assert_eq!(level(&auto), level(&off));
 }
 
 #[test]

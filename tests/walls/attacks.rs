@@ -1,6 +1,6 @@
 //! What an attacker with the whole process in hand would try.
 
-use super::forgeries;
+use super::{forgeries, registers};
 use sandpiper::sandbox::{Channel, JobBody, JobBytes};
 use std::ptr;
 
@@ -71,6 +71,8 @@ pub(crate) const FORBIDDEN: &[&str] = &[
     "memory_to_write_and_run",
     "memory_made_executable",
     "memory_made_writable",
+    "memory_of_reserved_huge_pages",
+    "memory_of_reserved_gigabytes",
     "advice_on_memory",
     "advice_on_what_children_get",
     "futex",
@@ -109,12 +111,18 @@ impl JobBody for Attacker {
     type Warm = usize;
 
     fn warm() -> Result<usize, String> {
+        registers::mark();
         let place = std::hint::black_box([0_u8; 64]);
         Ok(std::hint::black_box(&place).as_ptr().addr())
     }
 
     fn run(on_zygotes_stack: usize, job: JobBytes, channel: Channel) -> ! {
+        // First: whatever runs before it uses registers too.
+        let marked = registers::marked();
         let attack = std::str::from_utf8(job.texts()).unwrap_or_default();
+        if attack == "the_registers_of_its_zygote" {
+            forgeries::done(channel, marked);
+        }
         if attack == "a_look_at_the_zygotes_stack" {
             forgeries::look_at(on_zygotes_stack);
         }
@@ -253,6 +261,15 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
             with(libc::SYS_mprotect, [page, 4096, 5])
         }
         "memory_made_writable" => with(libc::SYS_mprotect, [0x10000, 4096, 3]),
+        "memory_of_reserved_huge_pages" => {
+            let flags = i64::from(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB);
+            with(libc::SYS_mmap, [0, 2 << 20, 3, flags, -1, 0])
+        }
+        "memory_of_reserved_gigabytes" => {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB;
+            let flags = i64::from(flags | libc::MAP_HUGE_1GB | libc::MAP_NORESERVE);
+            with(libc::SYS_mmap, [0, 1 << 30, 3, flags, -1, 0])
+        }
         "advice_on_memory" => with(
             libc::SYS_madvise,
             [0x10000, 4096, i64::from(libc::MADV_HUGEPAGE)],

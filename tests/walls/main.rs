@@ -7,12 +7,14 @@
 
 mod attacks;
 mod forgeries;
+mod registers;
 
 use attacks::Attacker;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sandpiper::domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
 use sandpiper::sandbox::{
-    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, Work, ZygotePlan, enter_if_asked,
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SpeculationControl, Work, ZygotePlan,
+    enter_if_asked,
 };
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -66,6 +68,10 @@ fn main() -> ExitCode {
             an_attack_costs_only_its_own_zygote,
         ),
         Trial::test(
+            "the_registers_of_its_zygote_are_not_a_jobs",
+            the_registers_of_its_zygote_are_not_a_jobs,
+        ),
+        Trial::test(
             "memory_ends_at_the_jobs_own_bound",
             memory_ends_at_the_jobs_own_bound,
         ),
@@ -75,7 +81,10 @@ fn main() -> ExitCode {
 
 fn sandbox(max_isolation: IsolationLevel) -> Sandbox {
     Sandbox::start(SandboxOptions {
-        plan: ZygotePlan { max_isolation },
+        plan: ZygotePlan {
+            max_isolation,
+            speculation: SpeculationControl::Auto,
+        },
         min_isolation: IsolationLevel::L2,
         kill_grace: KILL_GRACE,
         executions_per_zygote: 1_000,
@@ -251,6 +260,18 @@ fn an_attack_costs_only_its_own_zygote() -> Result<(), Failed> {
         return Ok(());
     }
     Err(format!("{counters:?}").into())
+}
+
+/// The control first: without it a mark that nobody can find would be one that is not there.
+fn the_registers_of_its_zygote_are_not_a_jobs() -> Result<(), Failed> {
+    registers::mark();
+    assert!(registers::marked() >= 2, "{}", registers::marked());
+    let mut sandbox = sandbox(IsolationLevel::L4);
+    for _ in 0..4 {
+        let execution = run(&mut sandbox, "the_registers_of_its_zygote");
+        check(result_of(&execution) == "0", &execution)?;
+    }
+    Ok(())
 }
 
 fn memory_ends_at_the_jobs_own_bound() -> Result<(), Failed> {
