@@ -1,8 +1,13 @@
 //! One machine: `docker-compose.yml`.
 
-use crate::engine::{Container, Project, SERVICE, WALLS, docker, inspect, kill_from_outside, logs};
+use crate::engine::{
+    self, Container, Project, SERVICE, WALLS, docker, inspect, kill_from_outside, logs,
+};
 use crate::http::{Client, eventually};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
+use std::fs;
 use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,6 +56,24 @@ fn up_starts_both_in_order_behind_their_walls_and_serves_api_and_page() {
     }
     println!("both take {:.1} MB when nobody asks", idle / 1e6);
     assert!(idle < 60e6, "{idle}");
+}
+
+#[test]
+fn what_the_readme_says_starts_it_word_for_word() {
+    const COMMAND: &str = "docker compose up --build";
+    let readme = fs::read_to_string(engine::project().join("README.md")).unwrap();
+    assert!(readme.contains(&format!("`{COMMAND}`")), "{COMMAND}");
+    let project = Project::new(&[FILE], &[]);
+    let mut up = project.run_as_written(COMMAND);
+    let client = project.client();
+    client.wait_for_an_answer(Duration::from_secs(60));
+    assert_eq!(client.result("1 + 2"), 3);
+    // Published on this machine alone, by default.
+    let file = fs::read_to_string(engine::project().join(FILE)).unwrap();
+    assert!(file.contains("${SANDPIPER_PUBLISH:-127.0.0.1:8080}:8080"));
+    let pid = Pid::from_raw(up.id().try_into().unwrap());
+    signal::kill(pid, Signal::SIGINT).unwrap();
+    up.wait().unwrap();
 }
 
 /// Bytes, as the engine counts them.

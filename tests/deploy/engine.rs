@@ -4,7 +4,7 @@ use crate::http::Client;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 
 /// What the images are called here.
@@ -122,13 +122,9 @@ pub(crate) fn base_image(name: &str) -> String {
 pub(crate) fn images() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let arguments =
-            ["RUST_IMAGE", "NODE_IMAGE"].map(|name| format!("{name}={}", base_image(name)));
         let mut command = compose_command();
+        // tests/deploy/with-engine names the bases in the environment.
         command.args(["--file", "docker-compose.yml", "build"]);
-        for argument in &arguments {
-            command.args(["--build-arg", argument]);
-        }
         succeeded(&command.output().unwrap(), &["build"]);
     });
 }
@@ -178,6 +174,16 @@ impl Project {
         command.args(arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// The same by a command of a document, which runs until it is stopped. `docker compose` may be a program of its own here.
+    pub(crate) fn run_as_written(&self, words: &str) -> Child {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        assert_eq!(words[..2], ["docker", "compose"]);
+        let mut command = compose_command();
+        command.env("COMPOSE_PROJECT_NAME", &self.name);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.args(&words[2..]).spawn().unwrap()
     }
 
     /// The containers of one of its services.

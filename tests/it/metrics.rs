@@ -81,7 +81,7 @@ fn waiting_and_running_are_timed_by_lane() {
     assert_eq!(of("queue_wait_seconds_count{lane=\"interactive\"}"), 2.0);
     assert_eq!(of("queue_wait_seconds_count{lane=\"background\"}"), 1.0);
     assert_eq!(of("execution_run_seconds_count"), 3.0);
-    assert_eq!(of("execution_run_seconds_bucket{le=\"1\"}"), 2.0);
+    assert_eq!(of("execution_run_seconds_bucket{le=\"0.5\"}"), 2.0);
     assert_eq!(of("execution_run_seconds_bucket{le=\"+Inf\"}"), 3.0);
     let sum = of("execution_run_seconds_sum");
     assert!((1.2..60.0).contains(&sum), "{sum}");

@@ -228,8 +228,12 @@ fn arguments(container: &Value, runtime: Runtime) -> Vec<String> {
         arguments.extend(["--runtime".to_owned(), GVISOR.to_owned()]);
     }
     for variable in container["env"].as_array().unwrap() {
-        let value = variable["value"].as_str().unwrap_or(STORE);
         let name = variable["name"].as_str().unwrap();
+        let value = match (name, runtime) {
+            // As the template says of the first generation.
+            ("SANDPIPER_MIN_ISOLATION", Runtime::GVisor) => "L2",
+            _ => variable["value"].as_str().unwrap_or(STORE),
+        };
         arguments.extend(["--env".to_owned(), format!("{name}={value}")]);
     }
     arguments

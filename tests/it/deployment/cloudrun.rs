@@ -3,6 +3,7 @@
 use super::options::{self, Environment};
 use super::{bytes, named, schema, text, yaml};
 use sandpiper::config::{ServeOptions, StoreChoice};
+use sandpiper::sandbox::IsolationLevel;
 use serde_json::Value;
 
 /// The template, filled as cloudbuild.yaml fills it.
@@ -170,6 +171,18 @@ fn one_instance_keeps_jobs_in_memory_and_several_only_in_cloud_sql() {
             annotations(&service)["run.googleapis.com/cpu-throttling"],
             "false"
         );
+    }
+}
+
+#[test]
+fn an_instance_starts_with_landlock_or_not_at_all() {
+    for store in BOTH {
+        let service = filled(store);
+        // The generation that has it.
+        let environment = &annotations(&service)["run.googleapis.com/execution-environment"];
+        assert_eq!(environment, "gen2");
+        let least = service_options(&service).walls.min_isolation;
+        assert_eq!(least, IsolationLevel::L3);
     }
 }
 

@@ -7,6 +7,7 @@ mod compose;
 mod kubernetes;
 mod options;
 mod schema;
+mod systemd;
 
 use serde_json::Value;
 use std::fs;
