@@ -84,7 +84,10 @@ LABEL org.opencontainers.image.title="Sandpiper ingress" \
 COPY --from=programs /root-of-ingress/ /
 COPY --from=programs --chown=65532:65532 /root-of-ingress/sources/ /sources/
 USER 65532:65532
-ENV SANDPIPER_INGRESS_PAGES_DIR=/page
+# Reached from outside of the container. It starts once it is told who may use it: SANDPIPER_INGRESS_KEYS_FILE,
+# SANDPIPER_INGRESS_TRUSTED_NETWORK=true or SANDPIPER_INGRESS_OPEN=true.
+ENV HOST=0.0.0.0 \
+    SANDPIPER_INGRESS_PAGES_DIR=/page
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["/sandpiper-ingress", "health"]
 ENTRYPOINT ["/sandpiper-ingress"]

@@ -36,6 +36,14 @@ export class JobList {
       this.place.replaceChildren(page.jobs.length > 0 ? table(page.jobs) : this.nothing());
     } catch (failure) {
       if (!(failure instanceof Refused)) throw failure;
+      if (failure.code === "not_listed") {
+        // A public demonstration: no list, and so nothing to choose from it.
+        for (const control of [this.state, this.newest, this.older]) control.disabled = true;
+        this.place.replaceChildren(
+          make("p", { class: "hint" }, "Jobs are not listed here. Keep the address of yours: it is the only way to it."),
+        );
+        return;
+      }
       this.place.replaceChildren(refused(failure));
     }
   }

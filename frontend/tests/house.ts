@@ -33,6 +33,7 @@ function start(program: string, args: string[]): Promise<{ process: ChildProcess
 export class House {
   private constructor(
     readonly url: string,
+    readonly serviceUrl: string,
     private readonly folder: string,
     private readonly options: string[],
     private readonly port: string,
@@ -45,7 +46,7 @@ export class House {
     const options = ["--store", `sqlite:${join(folder, "jobs.db")}`, ...serviceOptions];
     const service = await start("sandpiper", ["--port", "0", ...options]);
     const ingress = await start("sandpiper-ingress", ["--port", "0", "--host", "127.0.0.1", "--api-port", service.port, ...ingressOptions]);
-    return new House(`http://127.0.0.1:${ingress.port}`, folder, options, service.port, service.process, ingress.process);
+    return new House(`http://127.0.0.1:${ingress.port}`, `http://127.0.0.1:${service.port}`, folder, options, service.port, service.process, ingress.process);
   }
 
   /** The service again, where it was and with what it had. */

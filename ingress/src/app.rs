@@ -5,7 +5,8 @@ use crate::client::Trust;
 use crate::config::{ServeOptions, Unfit};
 use crate::cors::Cors;
 use crate::door::{self, Door};
-use crate::keys::{self, KeyFileError, KeyRing};
+use crate::health::Readiness;
+use crate::keys::{self, KeyFileError, KeyRing, Stamp};
 use crate::limits::{InFlight, Limits};
 use crate::meters::{self, Meters};
 use crate::proxy::Upstream;
@@ -71,9 +72,11 @@ pub enum ServeError {
 
 /// Lets requests through until it is told to stop.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+    options.check()?;
     meters::started();
     System::new().block_on(async {
         let signals = StopSignals::hold()?;
+        let keys_seen = options.keys_file.as_deref().and_then(Stamp::of);
         let door = Data::new(door(options)?);
         let listener = listen(options)?;
         let address = listener.local_addr()?;
@@ -82,7 +85,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             actix_web::rt::spawn(server);
         }
         let sweeping = tasks::sweep(door.clone());
-        let watching = tasks::watch_keys(door.clone(), options.keys_file.clone());
+        let watching = tasks::watch_keys(door.clone(), options.keys_file.clone(), keys_seen);
         say_what_stands(options, &door);
         info!(
             %address,
@@ -111,10 +114,11 @@ fn door(options: &ServeOptions) -> Result<Door, ServeError> {
         limits: Limits::new(
             options.total_quota,
             client_quotas,
-            options.clients_max.get(),
+            options.health_quota,
+            &options.client_bounds(),
             &DefaultClock::default(),
         ),
-        in_flight: InFlight::default(),
+        in_flight: InFlight::new(options.network_clients.get()),
         requests_per_client: options.requests_per_client,
         hosts: options.allowed_hosts(),
         cors: Cors::new(options.cors_origins.clone()),
@@ -122,6 +126,8 @@ fn door(options: &ServeOptions) -> Result<Door, ServeError> {
         sources: options.sources.checked()?.map(Sources::new).transpose()?,
         url_bytes: as_usize(options.url_bytes.as_u64()),
         header_bytes: as_usize(options.header_bytes.as_u64()),
+        is_open: options.open,
+        readiness: Readiness::default(),
         stopping: AtomicBool::new(false),
         meters: Arc::default(),
         trace_ratio: options.telemetry.trace_ratio,
@@ -136,6 +142,9 @@ fn as_usize(bytes: u64) -> usize {
 fn say_what_stands(options: &ServeOptions, door: &Door) {
     match &door.keys {
         Some(keys) => info!(keys = keys.len(), "a key is needed"),
+        None if options.open => warn!(
+            "a public demonstration (--open): anybody may run code, and read and stop what was run by its id; nothing is listed"
+        ),
         None => warn!(
             "no key is needed: whoever reaches this port may run code and read every job (--keys-file)"
         ),
@@ -237,7 +246,7 @@ fn greeter(
     options: &ServeOptions,
     meters: Arc<Meters>,
 ) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
-    let connections = InFlight::default();
+    let connections = InFlight::new(options.network_clients.get());
     // Behind proxies, many clients come from one address.
     let most = match options.trust() {
         Trust::Nobody => options.connections_per_client,
@@ -252,10 +261,10 @@ fn greeter(
         let _ = setsockopt(stream, sockopt::TcpUserTimeout, &unread_max);
         let Ok(peer) = stream.peer_addr() else { return };
         match connections.enter(door::client_of_connection(peer.ip()), most) {
-            Some(visit) => {
+            Ok(visit) => {
                 extensions.insert(visit);
             }
-            None => {
+            Err(_) => {
                 meters.connections_refused.count();
                 let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
             }

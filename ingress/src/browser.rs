@@ -4,6 +4,7 @@
 
 use crate::door::Door;
 use crate::limits::Class;
+use crate::open;
 use crate::problem::{Code, Problem};
 use crate::target::Target;
 use actix_web::dev::ServiceRequest;
@@ -28,6 +29,12 @@ pub(crate) fn check(
     let Target::Api { class, .. } = target else {
         return Ok(());
     };
+    if door.is_open && !open::allows(request.method(), uri.path()) {
+        return Err(Problem::new(
+            Code::NotListed,
+            "this is a public demonstration (--open): what was run is read by its id alone",
+        ));
+    }
     if may_change_something(request.method(), class) {
         site::check(uri, headers, is_proxy_trusted, door.cors.origins()).map_err(|refused| {
             let detail = format!("{refused} in --cors-origins");

@@ -31,6 +31,19 @@ impl Client {
     }
 }
 
+/// The /48 of an IPv6 address: what one customer of a provider is commonly given, with 65,536 clients in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Network(u64);
+
+impl Client {
+    /// The network of this client; `None` for an IPv4 address, of which there are few.
+    #[must_use]
+    pub(crate) fn network(self) -> Option<Network> {
+        let is_v4 = self.0 >> 32 == IPV4 >> 32;
+        (!is_v4).then_some(Network(self.0 >> 16))
+    }
+}
+
 impl fmt::Display for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = |shift: u32| self.0 >> shift & 0xffff;
@@ -147,6 +160,16 @@ mod tests {
         assert_eq!(client("203.0.113.7").to_string(), "203.0.113.7");
         assert_eq!(client("2001:db8:1:2::1").to_string(), "2001:db8:1:2::/64");
         assert_eq!(client("255.255.255.255").to_string(), "255.255.255.255");
+    }
+
+    #[test]
+    fn a_network_is_a_48_and_an_ipv4_address_has_none() {
+        let network = |text: &str| Client::of(address(text)).network();
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:ffff::9"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:2:2::1"));
+        assert!(network("2001:db8:1:2::1").is_some() && network("::1").is_some());
+        assert_eq!(network("203.0.113.7"), None);
+        assert_eq!(network("::ffff:203.0.113.7"), None);
     }
 
     #[test]

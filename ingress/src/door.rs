@@ -5,9 +5,9 @@ use crate::asker::Asker;
 use crate::browser;
 use crate::client::{Client, Trust};
 use crate::cors::{self, Cors};
-use crate::health;
+use crate::health::{self, Readiness};
 use crate::keys::{Key, KeyRing, Scope};
-use crate::limits::{Class, Exceeded, InFlight, Limits, Standing, Visit};
+use crate::limits::{Class, Crowded, Exceeded, InFlight, Limits, Standing, Visit};
 use crate::meters::{Meters, Refused as Refusal};
 use crate::pages;
 use crate::problem::{Code, Problem};
@@ -65,6 +65,10 @@ pub(crate) struct Door {
     pub url_bytes: usize,
     /// Longest head beside the target, bytes.
     pub header_bytes: usize,
+    /// A public demonstration: nothing is listed.
+    pub is_open: bool,
+    /// The last answer of the service about its health.
+    pub readiness: Readiness,
     /// It is being stopped.
     pub stopping: AtomicBool,
     /// What is counted.
@@ -197,11 +201,13 @@ fn admit(request: &ServiceRequest, target: Result<Target, NoTarget>) -> Result<A
     let who = |asker| Introduction {
         address,
         asker,
+        key: None,
         script: None,
     };
     let (class, scope) = match target {
-        // Whoever watches over this process must not be told to wait.
+        // A monitor must not be told to wait because of other requests, so these have a quota of their own.
         Target::Live | Target::Ready => {
+            counted(door, door.limits.check_health(client))?;
             return Ok(Admitted {
                 target,
                 who: who(Asker::Client(client)),
@@ -225,13 +231,16 @@ fn admit(request: &ServiceRequest, target: Result<Target, NoTarget>) -> Result<A
             counted(door, door.limits.check_client(client, class))?,
         ),
     };
-    let Some(visit) = door.in_flight.enter(asker, requests_max) else {
-        door.meters.refuse(Refusal::in_flight(asker));
-        return Err(too_many_open(requests_max, standing));
-    };
+    let visit = door
+        .in_flight
+        .enter(asker, requests_max)
+        .map_err(|crowded| {
+            door.meters.refuse(Refusal::in_flight(asker, crowded));
+            too_many_open(requests_max, crowded, standing)
+        })?;
     Ok(Admitted {
         target,
-        who: who(asker),
+        who: Introduction { key, ..who(asker) },
         standing: Some(standing),
         visit: Some(visit),
     })
@@ -245,14 +254,15 @@ fn counted(door: &Door, decision: Result<Standing, Exceeded>) -> Result<Standing
     })
 }
 
-fn too_many_open(requests_max: u32, standing: Standing) -> Refused {
+fn too_many_open(requests_max: u32, crowded: Crowded, standing: Standing) -> Refused {
     const SOON: Duration = Duration::from_secs(1);
-    let problem = Problem::new(
-        Code::RateLimited,
-        format!(
+    let detail = match crowded {
+        Crowded::Asker => format!(
             "{requests_max} requests of this client are open already; wait until one has ended"
         ),
-    );
+        Crowded::Network => "the /48 network of this client has as many requests open as it may; wait until one has ended".to_owned(),
+    };
+    let problem = Problem::new(Code::RateLimited, detail);
     Refused {
         problem: problem.retry_after(SOON),
         standing: Some(standing),
@@ -352,7 +362,8 @@ async fn answer<B: MessageBody + 'static>(
         Target::Ready => {
             let (request, _) = request.into_parts();
             let stopping = door_of(&request).stopping.load(Ordering::Relaxed);
-            let response = health::ready(upstream_of(&request), stopping).await;
+            let readiness = &door_of(&request).readiness;
+            let response = health::ready(readiness, upstream_of(&request), stopping).await;
             ServiceResponse::new(request, response)
         }
         Target::Page => pages::answer(request, next).await?,
@@ -388,7 +399,16 @@ async fn to_service(
         unreachable!("whatever goes to the service has been counted");
     };
     let payload = Rc::new(RefCell::new(payload));
-    match pass_on(request, Rc::clone(&payload), who, visit).await {
+    let key = who.key.clone();
+    let passed = pass_on(request, Rc::clone(&payload), who, visit);
+    let passed = match key {
+        None => passed.await,
+        Some(key) => tokio::select! {
+            passed = passed => passed,
+            () = key.revoked() => Err(Problem::new(Code::Unauthorized, "this key was revoked while its request was open")),
+        },
+    };
+    match passed {
         Ok(response) => response,
         Err(problem) => unread::hold(problem.into_response(), payload).await,
     }

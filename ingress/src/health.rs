@@ -7,7 +7,8 @@ use actix_web::rt::System;
 use awc::Client;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
 
 /// What an ingress says of itself.
 #[derive(Debug)]
@@ -40,6 +41,30 @@ pub fn ask(address: SocketAddr, within: Duration) -> Health {
     })
 }
 
+/// The last answer of the service about its health. It counts for a second, and one request asks for all.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness {
+    last: Mutex<Option<(Instant, Result<(), String>)>>,
+}
+
+impl Readiness {
+    const COUNTS_FOR: Duration = Duration::from_secs(1);
+
+    /// Asks the service, unless it has just been asked. The service answers or fails within two seconds.
+    async fn of(&self, upstream: &Upstream) -> Result<(), String> {
+        // Held while the service is asked, so that the others wait for the one answer.
+        let mut last = self.last.lock().await;
+        if let Some((asked, said)) = &*last
+            && asked.elapsed() < Self::COUNTS_FOR
+        {
+            return said.clone();
+        }
+        let said = upstream.ready().await;
+        *last = Some((Instant::now(), said.clone()));
+        said
+    }
+}
+
 /// This process answers.
 #[must_use]
 pub(crate) fn live() -> HttpResponse {
@@ -47,11 +72,15 @@ pub(crate) fn live() -> HttpResponse {
 }
 
 /// Whether it is worth sending requests here: the service has to be ready, and this process not about to stop.
-pub(crate) async fn ready(upstream: &Upstream, stopping: bool) -> HttpResponse {
+pub(crate) async fn ready(
+    readiness: &Readiness,
+    upstream: &Upstream,
+    stopping: bool,
+) -> HttpResponse {
     if stopping {
         return not_ready("the ingress is stopping");
     }
-    match upstream.ready().await {
+    match readiness.of(upstream).await {
         Ok(()) => up(),
         Err(reason) => not_ready(&reason),
     }

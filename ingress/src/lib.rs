@@ -19,6 +19,7 @@ mod hex;
 pub mod keys;
 mod limits;
 mod meters;
+mod open;
 mod pages;
 mod problem;
 mod proxy;

@@ -23,6 +23,8 @@ pub(crate) enum Code {
     Forbidden,
     /// A page of another origin makes a browser send the request.
     CrossOrigin,
+    /// A public demonstration lists nothing.
+    NotListed,
     /// Scripts may not come from there.
     SourceNotAllowed,
     /// There is no such page.
@@ -73,6 +75,7 @@ impl Code {
                 "cross_origin",
                 "A page of another origin sends the request",
             ),
+            Self::NotListed => (403, "not_listed", "Nothing is listed here"),
             Self::SourceNotAllowed => {
                 (403, "source_not_allowed", "Scripts may not come from there")
             }

@@ -1,12 +1,10 @@
 //! What happens in the background: clients and old scripts are forgotten, and the file of keys is read again.
 
 use crate::door::Door;
-use crate::keys;
+use crate::keys::{self, Stamp};
 use actix_web::rt;
 use actix_web::web::Data;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
@@ -35,15 +33,20 @@ pub(crate) fn sweep(door: Data<Door>) -> JoinHandle<()> {
 }
 
 /// Takes the keys of the file whenever it has changed. A file that cannot be used changes nothing.
-pub(crate) fn watch_keys(door: Data<Door>, path: Option<PathBuf>) -> JoinHandle<()> {
+///
+/// `seen` is the state of the file from before it was first read, so that no change in between is missed.
+pub(crate) fn watch_keys(
+    door: Data<Door>,
+    path: Option<PathBuf>,
+    mut seen: Option<Stamp>,
+) -> JoinHandle<()> {
     rt::spawn(async move {
         let (Some(path), Some(ring)) = (path, door.keys.clone()) else {
             return;
         };
-        let mut seen = stamp(&path);
         loop {
             tokio::time::sleep(KEYS_EVERY).await;
-            let now = stamp(&path);
+            let now = Stamp::of(&path);
             if now == seen {
                 continue;
             }
@@ -61,15 +64,4 @@ pub(crate) fn watch_keys(door: Data<Door>, path: Option<PathBuf>) -> JoinHandle<
             }
         }
     })
-}
-
-/// What changes when a file does.
-fn stamp(path: &Path) -> Option<(u64, u64, i64, i64)> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((
-        metadata.ino(),
-        metadata.len(),
-        metadata.mtime(),
-        metadata.mtime_nsec(),
-    ))
 }

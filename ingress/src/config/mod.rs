@@ -10,16 +10,16 @@ pub use telemetry::TelemetryOptions;
 
 use crate::client::Trust;
 use crate::keys::{NewKey, Scope};
-use crate::limits::{Quota, Quotas};
+use crate::limits::{ClientBounds, Quota, Quotas};
 use crate::proxy::UpstreamOptions;
 use actix_web::http::uri::Authority;
 use bytesize::ByteSize;
-use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::builder::{BoolishValueParser, RangedU64ValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
 use ipnet::IpNet;
 use sandpiper_http_kit::hosts::{AllowedHost, AllowedHosts};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -59,7 +59,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct HealthOptions {
     /// Address that the ingress listens on
-    #[arg(long, env = "HOST", value_parser = address, default_value = "0.0.0.0")]
+    #[arg(long, env = "HOST", value_parser = address, default_value = "127.0.0.1")]
     pub host: IpAddr,
     /// Its port
     #[arg(long, env = "PORT", default_value_t = 8080, value_parser = value_parser!(u16).range(1..))]
@@ -148,8 +148,8 @@ pub enum LogFormat {
 /// For `serve`.
 #[derive(Debug, Args)]
 pub struct ServeOptions {
-    /// Address to listen on
-    #[arg(long, env = "HOST", value_parser = address, default_value = "0.0.0.0")]
+    /// Address to listen on; one that other machines reach needs --keys-file, --trusted-network or --open
+    #[arg(long, env = "HOST", value_parser = address, default_value = "127.0.0.1")]
     pub host: IpAddr,
     /// Port to listen on; 0 takes a free one
     #[arg(long, env = "PORT", default_value_t = 8080)]
@@ -173,6 +173,13 @@ pub struct ServeOptions {
         default_value = "frontend/dist"
     )]
     pub pages_dir: PathBuf,
+
+    /// Whoever reaches this port is trusted to run code and to read every job; with --keys-file a key is needed all the same
+    #[arg(long, env = "SANDPIPER_INGRESS_TRUSTED_NETWORK", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub trusted_network: bool,
+    /// A public demonstration: anybody may run code, and read and stop what was run by its id; nothing is listed
+    #[arg(long, env = "SANDPIPER_INGRESS_OPEN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    pub open: bool,
 
     /// All requests of everybody together
     #[arg(
@@ -198,6 +205,17 @@ pub struct ServeOptions {
         default_value = "100/s:200"
     )]
     pub read_quota: Quota,
+    /// GET /ingress/live and /ingress/ready, apart from all other quotas; each client
+    #[arg(
+        long,
+        env = "SANDPIPER_INGRESS_HEALTH_QUOTA",
+        value_name = "QUOTA",
+        default_value = "100/s:200"
+    )]
+    pub health_quota: Quota,
+    /// An IPv6 /48 network gets as much as so many clients: of each quota, open requests and connections
+    #[arg(long, env = "SANDPIPER_INGRESS_NETWORK_CLIENTS", value_name = "COUNT", value_parser = network_clients, default_value = "16")]
+    pub network_clients: NonZeroU32,
     /// Requests that one client may have open at a time
     #[arg(long, env = "SANDPIPER_INGRESS_REQUESTS_PER_CLIENT", value_name = "COUNT", value_parser = value_parser!(u32).range(1..), default_value_t = 64)]
     pub requests_per_client: u32,
@@ -329,6 +347,16 @@ pub enum Unfit {
     /// Host and port make no address.
     #[error("--api-host: `{0}` is no address and no name of a host")]
     ApiHost(String),
+    /// Other machines reach the port, and nothing says who may use it.
+    #[error(
+        "--host {0} can be reached from other machines: give --keys-file (clients need a key), --trusted-network (whoever \
+         reaches this port may run code and read every job) or --open (a public demonstration: anybody runs code, nothing is \
+         listed), or listen on 127.0.0.1"
+    )]
+    Unguarded(IpAddr),
+    /// Two options contradict each other.
+    #[error("--open and {0} contradict each other: {1}; give one of them")]
+    NotOpen(&'static str, &'static str),
     /// Scripts need a folder.
     #[error(
         "--source-allow needs --sources-dir, a folder that the service reads with its own --sources-dir"
@@ -337,6 +365,41 @@ pub enum Unfit {
 }
 
 impl ServeOptions {
+    /// Checks options that depend on each other.
+    ///
+    /// # Errors
+    ///
+    /// Other machines reach the port and nobody has said who may use it, or two options say different things.
+    pub fn check(&self) -> Result<(), Unfit> {
+        let has_keys = self.keys_file.is_some();
+        if self.open && has_keys {
+            return Err(Unfit::NotOpen(
+                "--keys-file",
+                "a demonstration asks nobody for a key",
+            ));
+        }
+        if self.open && self.trusted_network {
+            return Err(Unfit::NotOpen(
+                "--trusted-network",
+                "a demonstration trusts nobody, and so lists nothing",
+            ));
+        }
+        let is_guarded = has_keys || self.trusted_network || self.open;
+        if is_guarded || self.host.to_canonical().is_loopback() {
+            return Ok(());
+        }
+        Err(Unfit::Unguarded(self.host))
+    }
+
+    /// How clients are told apart.
+    #[must_use]
+    pub fn client_bounds(&self) -> ClientBounds {
+        ClientBounds {
+            clients_max: self.clients_max.get(),
+            network_clients: self.network_clients,
+        }
+    }
+
     /// The service's host and port.
     pub fn authority(&self) -> Result<Authority, Unfit> {
         let unfit = || Unfit::ApiHost(self.api_host.clone());
@@ -411,6 +474,15 @@ impl ServeOptions {
 
 fn range(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::new().range(least..=most)
+}
+
+/// A /48 has 65,536 clients.
+fn network_clients(text: &str) -> Result<NonZeroU32, String> {
+    const MOST: u32 = 1 << 16;
+    let count: Option<NonZeroU32> = text.parse().ok();
+    count
+        .filter(|count| count.get() <= MOST)
+        .ok_or_else(|| format!("give 1 to {MOST}"))
 }
 
 /// More than a few proxies in a row is a mistake.

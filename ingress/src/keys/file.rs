@@ -5,10 +5,12 @@ use crate::hex::{Digest, from_hex, to_hex};
 use crate::limits::Quota;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::HashSet;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Longest file that is read, bytes: some 20,000 keys.
 const FILE_BYTES_MAX: u64 = 8 << 20;
@@ -77,6 +79,12 @@ pub enum KeyFileError {
         /// Which file.
         path: PathBuf,
     },
+    /// Another process holds the lock.
+    #[error("{path}: another process is changing it; try again")]
+    Locked {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Two keys have one id.
     #[error("{path}: the id {id} stands there twice")]
     Twice {
@@ -114,7 +122,61 @@ pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
     }
 }
 
-/// Writes the file as a whole, or not at all; only its owner may read it.
+/// State of the file that changes whenever the file does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    inode: u64,
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Reads the state of the file; `None` if there is no file. Taken before the file is read, the stamp misses no change.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            inode: metadata.ino(),
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+/// Waits until no other process changes files in the folder of `path`, and keeps others from it while the lock lives.
+///
+/// The folder is locked and not the file, which is replaced as a whole.
+pub(super) fn lock(path: &Path) -> Result<File, KeyFileError> {
+    const WITHIN: Duration = Duration::from_secs(10);
+    const LOOK_EVERY: Duration = Duration::from_millis(5);
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let failed = |cause| KeyFileError::Io {
+        path: folder.to_owned(),
+        cause,
+    };
+    let lock = File::open(folder).map_err(failed)?;
+    let began = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if began.elapsed() < WITHIN => thread::sleep(LOOK_EVERY),
+            Err(TryLockError::WouldBlock) => {
+                return Err(KeyFileError::Locked {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
+        }
+    }
+}
+
+/// Writes the file as a whole, or not at all. A new file is its owner's alone; one that is replaced keeps owner and
+/// permissions.
 pub(super) fn store(path: &Path, file: &KeyFile) -> Result<(), KeyFileError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
@@ -128,6 +190,13 @@ pub(super) fn store(path: &Path, file: &KeyFile) -> Result<(), KeyFileError> {
             .truncate(true)
             .mode(0o600)
             .open(&temporary)?;
+        if let Ok(before) = fs::metadata(path) {
+            let made = file.metadata()?;
+            if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
+                fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            }
+            file.set_permissions(before.permissions())?;
+        }
         file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&temporary, path)

@@ -9,7 +9,7 @@ mod ring;
 #[cfg(test)]
 mod tests;
 
-pub use file::{KeyFileError, load};
+pub use file::{KeyFileError, Stamp, load};
 pub use new::{NewKey, write_new};
 pub use ring::{Key, KeyRing, Unknown};
 

@@ -1,6 +1,6 @@
 //! Making a key: `sandpiper-ingress key new`.
 
-use super::file::{Entry, KeyFile, KeyFileError, load, store};
+use super::file::{Entry, KeyFile, KeyFileError, load, lock, store};
 use super::{KeyId, Presented, Scope};
 use crate::hex::Digest;
 use crate::limits::Quota;
@@ -22,8 +22,13 @@ pub struct NewKey {
     pub requests_max: Option<u32>,
 }
 
-/// Adds a new key to the file, which is made if there is none. The key, which is nowhere else.
+/// Adds a new key to the file, which is made if there is none, and returns the key, which is nowhere else. Processes that do
+/// so at the same time wait for each other.
 pub fn write_new(path: &Path, new: NewKey) -> Result<String, KeyFileError> {
+    // A link stays, and what it leads to is replaced.
+    let followed = path.canonicalize();
+    let path = followed.as_deref().unwrap_or(path);
+    let _lock = lock(path)?;
     let mut file = if path.exists() {
         load(path)?
     } else {

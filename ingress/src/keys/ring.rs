@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 /// One key that counts.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Key {
     scopes: Vec<Scope>,
     requests_max: u32,
     buckets: Arc<KeyBuckets>,
+    /// True once the key no longer counts, or may do less.
+    revocation: Arc<watch::Sender<bool>>,
 }
 
 impl Key {
@@ -37,6 +40,21 @@ impl Key {
     #[must_use]
     pub fn requests_max(&self) -> u32 {
         self.requests_max
+    }
+
+    /// Returns true once the key no longer counts, or may do less than it could.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        *self.revocation.borrow()
+    }
+
+    /// Completes once [`Self::is_revoked`].
+    pub fn revoked(&self) -> impl Future<Output = ()> + use<> {
+        let mut revocation = self.revocation.subscribe();
+        async move {
+            // The sender is gone only with every key that could still count.
+            let _ = revocation.wait_for(|is_revoked| *is_revoked).await;
+        }
     }
 
     /// How much of everything it has left.
@@ -72,7 +90,8 @@ impl KeyRing {
         ring
     }
 
-    /// Takes the keys of another file. Who keeps its key and its quotas keeps what it has used of them.
+    /// Takes the keys of another file. A key that keeps its quotas keeps what it has used of them. What is open with a key that is
+    /// gone, or may do less, ends.
     pub fn replace(&self, file: &KeyFile) {
         let old = self.read().clone();
         let keys = file
@@ -80,7 +99,15 @@ impl KeyRing {
             .iter()
             .map(|entry| (entry.id, Arc::new(self.key(entry, &old))));
         let keys: HashMap<_, _> = keys.collect();
+        let is_retained = |old: &Key| {
+            keys.get(&old.id)
+                .is_some_and(|key: &Arc<Key>| Arc::ptr_eq(&key.revocation, &old.revocation))
+        };
+        let revoked: Vec<_> = old.values().filter(|key| !is_retained(key)).collect();
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        for key in revoked {
+            key.revocation.send_replace(true);
+        }
     }
 
     /// The key that is presented, if it is one.
@@ -123,7 +150,17 @@ impl KeyRing {
             Some(key) => Arc::clone(&key.buckets),
             None => Arc::new(KeyBuckets::new(quotas, &DefaultClock::default())),
         };
+        // What is open with a key goes on if the key still may do all that it could.
+        let unchanged = old.get(&entry.id).filter(|key| {
+            let is_allowed = |scope| entry.scopes.contains(scope);
+            key.sha256 == entry.sha256 && key.scopes.iter().all(is_allowed)
+        });
+        let revocation = match unchanged {
+            Some(key) => Arc::clone(&key.revocation),
+            None => Arc::new(watch::Sender::new(false)),
+        };
         Key {
+            revocation,
             id: entry.id,
             sha256: entry.sha256,
             scopes: entry.scopes.clone(),

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::limits::Class;
-use crate::limits::{Limits, Quotas};
+use crate::limits::{ClientBounds, Limits, Quotas};
 use governor::clock::DefaultClock;
 use std::fs;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -106,7 +107,11 @@ fn a_new_file_replaces_the_keys_and_gives_no_one_a_new_quota() {
     let limits = Limits::new(
         "9/s:9".parse().unwrap(),
         quotas(),
-        10,
+        "9/s:9".parse().unwrap(),
+        &ClientBounds {
+            clients_max: 10,
+            network_clients: NonZeroU32::MIN,
+        },
         &DefaultClock::default(),
     );
     let use_up = || {
@@ -154,4 +159,41 @@ fn a_file_that_is_wrong_says_where() {
     }
     let missing = load(&folder.0.join("none.json")).unwrap_err().to_string();
     assert!(missing.contains("none.json"), "{missing}");
+}
+
+#[test]
+fn a_key_that_is_gone_or_may_do_less_is_revoked_and_others_are_not() {
+    let folder = Folder::new("revoked");
+    let goes = write_new(&folder.file(), new_key(&[Scope::Read])).unwrap();
+    let shrinks = write_new(&folder.file(), new_key(&[Scope::Read, Scope::Jobs])).unwrap();
+    let stays = write_new(&folder.file(), new_key(&[Scope::Read])).unwrap();
+    let mut file = load(&folder.file()).unwrap();
+    let ring = KeyRing::new(&file, quotas(), 5);
+    let [goes, shrinks, stays] = [&goes, &shrinks, &stays].map(|key| ring.find(key).unwrap());
+    ring.replace(&file);
+    assert!(![&goes, &shrinks, &stays].iter().any(|key| key.is_revoked()));
+    file.keys.retain(|entry| entry.id != goes.id());
+    for entry in &mut file.keys {
+        entry.requests_max = Some(9);
+        entry.scopes = vec![Scope::Read];
+    }
+    ring.replace(&file);
+    let revoked = [&goes, &shrinks, &stays].map(|key| key.is_revoked());
+    assert_eq!(revoked, [true, true, false]);
+}
+
+#[test]
+fn a_file_that_is_added_to_keeps_its_permissions_and_a_link_stays_one() {
+    let folder = Folder::new("permissions");
+    write_new(&folder.file(), new_key(&[Scope::Read])).unwrap();
+    fs::set_permissions(folder.file(), fs::Permissions::from_mode(0o640)).unwrap();
+    let link = folder.0.join("link.json");
+    std::os::unix::fs::symlink(folder.file(), &link).unwrap();
+    write_new(&link, new_key(&[Scope::Read])).unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    let mode = fs::metadata(folder.file()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert_eq!(load(&folder.file()).unwrap().keys.len(), 2);
+    let names = fs::read_dir(&folder.0).unwrap().count();
+    assert_eq!(names, 2, "something was left behind");
 }

@@ -10,14 +10,16 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use in_flight::{InFlight, Visit};
+pub(crate) use in_flight::{Crowded, InFlight, Visit};
 pub(crate) use quota::Quota;
 
-use crate::client::Client;
+use crate::client::{Client, Network};
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::{StateInformationMiddleware, StateSnapshot};
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{NotUntil, RateLimiter};
+use std::hash::Hash;
+use std::num::NonZeroU32;
 use std::time::Duration;
 use table::ClientTable;
 
@@ -58,7 +60,7 @@ pub(crate) struct Exceeded {
 
 type Inform = StateInformationMiddleware;
 type One<C> = RateLimiter<NotKeyed, InMemoryState, C, Inform>;
-type Each<C> = RateLimiter<Client, ClientTable, C, Inform>;
+type Each<K, C> = RateLimiter<K, ClientTable<K>, C, Inform>;
 type Decision<C> = Result<StateSnapshot, NotUntil<<C as Clock>::Instant>>;
 
 /// One bucket of a single asker, or of all together.
@@ -89,15 +91,15 @@ impl<C: Clock + Clone> Bucket<C> {
     }
 }
 
-/// A bucket for each client.
+/// A bucket for each client, or for each network.
 #[derive(Debug)]
-struct Buckets<C: Clock> {
+struct Buckets<K: Eq + Hash + Clone, C: Clock> {
     policy: &'static str,
     quota: Quota,
-    limiter: Each<C>,
+    limiter: Each<K, C>,
 }
 
-impl<C: Clock + Clone> Buckets<C> {
+impl<K: Eq + Hash + Clone, C: Clock + Clone> Buckets<K, C> {
     fn new(policy: &'static str, quota: Quota, clients_max: usize, clock: &C) -> Self {
         let table = ClientTable::new(clients_max);
         Self {
@@ -107,14 +109,49 @@ impl<C: Clock + Clone> Buckets<C> {
         }
     }
 
-    fn check(&self, client: Client) -> Result<Standing, Exceeded> {
-        let decision = self.limiter.check_key(&client);
+    fn check(&self, client: &K) -> Result<Standing, Exceeded> {
+        let decision = self.limiter.check_key(client);
         verdict::<C>(self.policy, self.quota, self.limiter.clock(), decision)
     }
 
     fn sweep(&self) {
         self.limiter.retain_recent();
         self.limiter.shrink_to_fit();
+    }
+}
+
+/// The buckets of one class: those of clients, and coarser ones of IPv6 networks.
+#[derive(Debug)]
+struct ClassBuckets<C: Clock> {
+    clients: Buckets<Client, C>,
+    networks: Buckets<Network, C>,
+}
+
+impl<C: Clock + Clone> ClassBuckets<C> {
+    fn new(policies: [&'static str; 2], quota: Quota, bounds: &ClientBounds, clock: &C) -> Self {
+        let [client, network] = policies;
+        let of_network = quota.times(bounds.network_clients);
+        Self {
+            clients: Buckets::new(client, quota, bounds.clients_max, clock),
+            networks: Buckets::new(network, of_network, bounds.clients_max, clock),
+        }
+    }
+
+    fn check(&self, client: Client) -> Result<Standing, Exceeded> {
+        let standing = self.clients.check(&client)?;
+        if let Some(network) = client.network() {
+            self.networks.check(&network)?;
+        }
+        Ok(standing)
+    }
+
+    fn sweep(&self) {
+        self.clients.sweep();
+        self.networks.sweep();
+    }
+
+    fn remembered(&self) -> usize {
+        self.clients.limiter.len()
     }
 }
 
@@ -167,28 +204,53 @@ impl<C: Clock + Clone> KeyBuckets<C> {
 #[derive(Debug)]
 pub(crate) struct Limits<C: Clock = DefaultClock> {
     total: Bucket<C>,
-    client_run: Buckets<C>,
-    client_read: Buckets<C>,
+    run: ClassBuckets<C>,
+    read: ClassBuckets<C>,
+    health: ClassBuckets<C>,
+}
+
+/// How clients are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientBounds {
+    /// Clients that are told apart in each class, and as many networks.
+    pub clients_max: usize,
+    /// An IPv6 /48 gets as much as so many clients.
+    pub network_clients: NonZeroU32,
 }
 
 impl<C: Clock + Clone> Limits<C> {
-    /// Full buckets; at most `clients_max` clients are told apart in each class.
-    pub(crate) fn new(total: Quota, client: Quotas, clients_max: usize, clock: &C) -> Self {
+    /// Full buckets. Questions for the ingress's own health have one of their own.
+    pub(crate) fn new(
+        total: Quota,
+        client: Quotas,
+        health: Quota,
+        bounds: &ClientBounds,
+        clock: &C,
+    ) -> Self {
+        let run = ["client-run", "network-run"];
+        let read = ["client-read", "network-read"];
+        let of_health = ["client-health", "network-health"];
         Self {
             total: Bucket::new("total", total, clock),
-            client_run: Buckets::new("client-run", client.run, clients_max, clock),
-            client_read: Buckets::new("client-read", client.read, clients_max, clock),
+            run: ClassBuckets::new(run, client.run, bounds, clock),
+            read: ClassBuckets::new(read, client.read, bounds, clock),
+            health: ClassBuckets::new(of_health, health, bounds, clock),
         }
     }
 
     /// One request of a client.
     pub(crate) fn check_client(&self, client: Client, class: Class) -> Result<Standing, Exceeded> {
         let standing = match class {
-            Class::Run => self.client_run.check(client)?,
-            Class::Read => self.client_read.check(client)?,
+            Class::Run => self.run.check(client)?,
+            Class::Read => self.read.check(client)?,
         };
         self.total.check()?;
         Ok(standing)
+    }
+
+    /// One question for the ingress's own health. Other requests, of this client or of all, take nothing from its quota.
+    pub(crate) fn check_health(&self, client: Client) -> Result<Standing, Exceeded> {
+        self.health.check(client)
     }
 
     /// One request with a key.
@@ -207,12 +269,16 @@ impl<C: Clock + Clone> Limits<C> {
 
     /// Forgets clients whose quota is whole again: they are like strangers.
     pub(crate) fn sweep(&self) {
-        self.client_run.sweep();
-        self.client_read.sweep();
+        for buckets in [&self.run, &self.read, &self.health] {
+            buckets.sweep();
+        }
     }
 
-    /// Clients that are remembered in either class, near enough.
+    /// Clients that are remembered in any class, near enough.
     pub(crate) fn clients(&self) -> usize {
-        self.client_run.limiter.len() + self.client_read.limiter.len()
+        [&self.run, &self.read, &self.health]
+            .map(ClassBuckets::remembered)
+            .iter()
+            .sum()
     }
 }

@@ -50,10 +50,21 @@ impl Quota {
         self.burst.get()
     }
 
+    /// Returns as much as this many have together.
+    #[must_use]
+    pub fn times(self, count: NonZeroU32) -> Self {
+        Self {
+            rate: self.rate.saturating_mul(count),
+            burst: self.burst.saturating_mul(count),
+            ..self
+        }
+    }
+
     /// How long one unit takes to come back.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        self.period.length() / self.rate.get()
+        // Governor takes no interval of nothing.
+        (self.period.length() / self.rate.get()).max(Duration::from_nanos(1))
     }
 
     /// How long a burst takes to come back.

@@ -3,20 +3,19 @@
 //! A client that is remembered keeps its own state. When `clients_max` are remembered, strangers share the states of a
 //! crowd: they are limited together with some others, and nobody is forgotten to make room for them.
 
-use crate::client::Client;
 use dashmap::DashMap;
 use governor::nanos::Nanos;
 use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// States that strangers share once the table is full.
 const CROWD: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct ClientTable {
-    known: DashMap<Client, InMemoryState>,
+pub(super) struct ClientTable<K: Eq + Hash> {
+    known: DashMap<K, InMemoryState>,
     /// How many are known, near enough: asking the map would lock all of it.
     count: AtomicUsize,
     clients_max: usize,
@@ -25,7 +24,7 @@ pub(super) struct ClientTable {
     hasher: RandomState,
 }
 
-impl ClientTable {
+impl<K: Eq + Hash> ClientTable<K> {
     pub(super) fn new(clients_max: usize) -> Self {
         Self {
             known: DashMap::new(),
@@ -36,17 +35,17 @@ impl ClientTable {
         }
     }
 
-    fn in_crowd(&self, client: Client) -> &InMemoryState {
+    fn in_crowd(&self, client: &K) -> &InMemoryState {
         let hash = self.hasher.hash_one(client);
         let place = usize::try_from(hash % CROWD as u64).unwrap_or_default();
         &self.crowd[place]
     }
 }
 
-impl StateStore for ClientTable {
-    type Key = Client;
+impl<K: Eq + Hash + Clone> StateStore for ClientTable<K> {
+    type Key = K;
 
-    fn measure_and_replace<T, F, E>(&self, client: &Client, decide: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, client: &K, decide: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
@@ -55,10 +54,10 @@ impl StateStore for ClientTable {
         }
         if self.count.load(Ordering::Relaxed) >= self.clients_max {
             return self
-                .in_crowd(*client)
+                .in_crowd(client)
                 .measure_and_replace(&NotKeyed::NonKey, decide);
         }
-        let state = self.known.entry(*client).or_insert_with(|| {
+        let state = self.known.entry(client.clone()).or_insert_with(|| {
             self.count.fetch_add(1, Ordering::Relaxed);
             InMemoryState::default()
         });
@@ -66,7 +65,7 @@ impl StateStore for ClientTable {
     }
 }
 
-impl ShrinkableKeyedStateStore<Client> for ClientTable {
+impl<K: Eq + Hash + Clone> ShrinkableKeyedStateStore<K> for ClientTable<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         self.known.retain(|_, state| {
             // Only looks: a decision of "no" replaces nothing.

@@ -14,12 +14,25 @@ fn client(number: u32) -> Client {
     Client::of(IpAddr::V4(Ipv4Addr::from_bits(number)))
 }
 
+fn bounds(clients_max: usize) -> ClientBounds {
+    ClientBounds {
+        clients_max,
+        network_clients: NonZeroU32::new(4).unwrap(),
+    }
+}
+
 fn limits(clock: &FakeRelativeClock, clients_max: usize) -> Limits<FakeRelativeClock> {
     let client = Quotas {
         run: quota("10/s:5"),
         read: quota("100/s:50"),
     };
-    Limits::new(quota("1000/s:100"), client, clients_max, clock)
+    Limits::new(
+        quota("1000/s:100"),
+        client,
+        quota("20/s:10"),
+        &bounds(clients_max),
+        clock,
+    )
 }
 
 /// How many of `tries` requests are let through.
@@ -98,7 +111,8 @@ fn the_table_of_clients_has_a_bound_and_forgets_no_one_to_make_room() {
             run: quota("1/h:1"),
             read: quota("1/h:1"),
         },
-        1000,
+        quota("1/s:1"),
+        &bounds(1000),
         &clock,
     );
     let passed =
@@ -154,14 +168,62 @@ fn an_answer_says_how_its_asker_stands() {
 
 #[test]
 fn open_requests_are_counted_until_they_end() {
-    let in_flight = InFlight::default();
+    let in_flight = InFlight::new(4);
     let enter = |number| in_flight.enter(Asker::Client(client(number)), 2);
     let first = enter(1).unwrap();
     let second = enter(1).unwrap();
-    assert!(enter(1).is_none());
+    assert_eq!(enter(1).unwrap_err(), Crowded::Asker);
     let other = enter(2).unwrap();
     drop(first);
     let third = enter(1).unwrap();
     drop((second, third, other));
-    assert_eq!(in_flight.askers(), 0);
+    assert_eq!(in_flight.entries(), 0);
+}
+
+/// A client of a /48, by its number.
+fn neighbour(number: u16) -> Client {
+    let address = format!("2001:db8:7:{number:x}::1");
+    Client::of(address.parse().unwrap())
+}
+
+#[test]
+fn a_network_of_many_clients_gets_as_much_as_a_few() {
+    let clock = FakeRelativeClock::default();
+    let limits = limits(&clock, 10_000);
+    let passed = (0..1_000)
+        .filter(|number| limits.check_client(neighbour(*number), Class::Run).is_ok())
+        .count();
+    assert_eq!(passed, 4 * 5);
+    let refused = limits.check_client(neighbour(1_000), Class::Run);
+    assert_eq!(refused.unwrap_err().standing.policy(), "network-run");
+    // Other networks, other classes and IPv4 have their own.
+    let elsewhere = Client::of("2001:db8:8:1::1".parse().unwrap());
+    assert_eq!(let_through(&limits, elsewhere, Class::Run, 20), 5);
+    assert_eq!(let_through(&limits, client(1), Class::Run, 20), 5);
+    assert!(limits.check_client(neighbour(1), Class::Read).is_ok());
+    clock.advance(Duration::from_millis(25));
+    assert!(limits.check_client(neighbour(2_000), Class::Run).is_ok());
+}
+
+#[test]
+fn a_network_has_as_much_open_as_a_few_clients() {
+    let in_flight = InFlight::new(4);
+    let enter = |number| in_flight.enter(Asker::Client(neighbour(number)), 2);
+    let open: Vec<_> = (0..100).filter_map(|number| enter(number).ok()).collect();
+    assert_eq!(open.len(), 8);
+    assert_eq!(enter(200).unwrap_err(), Crowded::Network);
+    assert!(in_flight.enter(Asker::Client(client(1)), 2).is_ok());
+    drop(open);
+    assert!(enter(200).is_ok());
+    assert_eq!(in_flight.entries(), 0);
+}
+
+#[test]
+fn questions_for_health_have_a_quota_that_nothing_else_uses_up() {
+    let clock = FakeRelativeClock::default();
+    let limits = limits(&clock, 100);
+    let_through(&limits, client(1), Class::Run, 1_000);
+    let_through(&limits, client(1), Class::Read, 1_000);
+    let passed = (0..100).filter(|_| limits.check_health(client(1)).is_ok());
+    assert_eq!(passed.count(), 10);
 }

@@ -8,7 +8,7 @@ pub(crate) use exposition::show;
 pub(crate) use process::started;
 
 use crate::asker::Asker;
-use crate::limits::Class;
+use crate::limits::{Class, Crowded};
 use crate::problem::Code;
 use crate::target::{NoTarget, Target};
 use actix_web::http::StatusCode;
@@ -28,11 +28,14 @@ const STATUSES: [u16; 32] = [
     0, 200, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415,
     416, 421, 422, 424, 429, 431, 500, 502, 503, 504, 505, 507, 508,
 ];
-const LIMITS: [&str; 5] = [
+const LIMITS: [&str; 8] = [
     "client",
+    "network",
     "key",
     "total",
+    "health",
     "client_in_flight",
+    "network_in_flight",
     "key_in_flight",
 ];
 const FAILURES: [&str; 3] = ["unreachable", "timeout", "broken"];
@@ -71,16 +74,23 @@ impl Histogram {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     Client,
+    Network,
     Key,
     Total,
+    Health,
     ClientInFlight,
+    NetworkInFlight,
     KeyInFlight,
 }
 
 impl Refused {
     /// By the policy that is used up.
     pub(crate) fn by_policy(policy: &str) -> Self {
-        if policy.starts_with("key") {
+        if policy.ends_with("health") {
+            Self::Health
+        } else if policy.starts_with("network") {
+            Self::Network
+        } else if policy.starts_with("key") {
             Self::Key
         } else if policy.starts_with("client") {
             Self::Client
@@ -90,10 +100,11 @@ impl Refused {
     }
 
     /// By requests that are open already.
-    pub(crate) fn in_flight(asker: Asker) -> Self {
-        match asker {
-            Asker::Client(_) => Self::ClientInFlight,
-            Asker::Key(_) => Self::KeyInFlight,
+    pub(crate) fn in_flight(asker: Asker, crowded: Crowded) -> Self {
+        match (asker, crowded) {
+            (_, Crowded::Network) => Self::NetworkInFlight,
+            (Asker::Client(_), Crowded::Asker) => Self::ClientInFlight,
+            (Asker::Key(_), Crowded::Asker) => Self::KeyInFlight,
         }
     }
 }

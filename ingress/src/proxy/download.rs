@@ -1,5 +1,6 @@
 //! An answer on its way to the client: passed on as it comes, and given up when the service falls silent.
 
+use crate::keys::Key;
 use crate::limits::Visit;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
@@ -7,6 +8,7 @@ use awc::ClientResponse;
 use futures_util::Stream as _;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
@@ -19,6 +21,8 @@ pub(super) enum DownloadError {
     Broken,
     #[error("the service fell silent in the middle of an answer")]
     Silent,
+    #[error("the key was revoked in the middle of a response")]
+    Revoked,
 }
 
 /// An answer's body. Holds the client's place until it has been sent.
@@ -28,6 +32,9 @@ pub(super) struct Download {
     silence_max: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
+    key: Option<Arc<Key>>,
+    /// Made when there is nothing to send for the first time: most responses are here at once.
+    revoked: Option<Pin<Box<dyn Future<Output = ()>>>>,
     _visit: Visit,
 }
 
@@ -36,6 +43,7 @@ impl Download {
         answer: ClientResponse,
         size: BodySize,
         silence_max: Duration,
+        key: Option<Arc<Key>>,
         visit: Visit,
     ) -> Self {
         Self {
@@ -44,6 +52,8 @@ impl Download {
             silence_max,
             timer: None,
             is_waiting: false,
+            key,
+            revoked: None,
             _visit: visit,
         }
     }
@@ -59,6 +69,17 @@ impl Download {
             timer.as_mut().reset(Instant::now() + silence_max);
         }
         timer.as_mut().poll(context)
+    }
+}
+
+impl Download {
+    /// Waits for the end of the key.
+    fn poll_revoked(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(key) = &self.key else {
+            return Poll::Pending;
+        };
+        let revoked = self.revoked.get_or_insert_with(|| Box::pin(key.revoked()));
+        revoked.as_mut().poll(context)
     }
 }
 
@@ -83,7 +104,13 @@ impl MessageBody for Download {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, DownloadError>>> {
         let download = self.get_mut();
+        if download.key.as_ref().is_some_and(|key| key.is_revoked()) {
+            return Poll::Ready(Some(Err(DownloadError::Revoked)));
+        }
         let Poll::Ready(chunk) = Pin::new(&mut download.answer).poll_next(context) else {
+            if download.poll_revoked(context).is_ready() {
+                return Poll::Ready(Some(Err(DownloadError::Revoked)));
+            }
             ready!(download.poll_silence(context));
             return Poll::Ready(Some(Err(DownloadError::Silent)));
         };

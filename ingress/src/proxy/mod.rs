@@ -8,6 +8,7 @@ mod headers;
 mod upload;
 
 use crate::asker::Asker;
+use crate::keys::Key;
 use crate::limits::Visit;
 use crate::meters::{Meters, UpstreamFailure};
 use crate::problem::{Code, Problem};
@@ -72,6 +73,8 @@ pub(crate) struct Introduction {
     pub address: IpAddr,
     /// Counted as whom.
     pub asker: Asker,
+    /// Its key, if it has one. What is open ends when the key is revoked.
+    pub key: Option<Arc<Key>>,
     /// The script that the request only points at. It stays in its folder while this lives.
     pub script: Option<OnShelf>,
 }
@@ -133,7 +136,7 @@ impl Upstream {
         match sent {
             Ok(answer) => {
                 self.meters.upstream.observe(began.elapsed());
-                let mut response = self.answer(request.method(), answer, visit);
+                let mut response = self.answer(request.method(), answer, who, visit);
                 headers::name_script(who, response.headers_mut());
                 Ok(response)
             }
@@ -216,7 +219,13 @@ impl Upstream {
         uri.build().unwrap_or_default()
     }
 
-    fn answer(&self, method: &Method, answer: ClientResponse, visit: Visit) -> HttpResponse {
+    fn answer(
+        &self,
+        method: &Method,
+        answer: ClientResponse,
+        who: &Introduction,
+        visit: Visit,
+    ) -> HttpResponse {
         let status = answer.status();
         let mut response = HttpResponse::new(status);
         headers::copy_response(answer.headers(), response.headers_mut());
@@ -228,7 +237,8 @@ impl Upstream {
             None if has_no_body => BodySize::None,
             None => BodySize::Stream,
         };
-        let download = Download::new(answer, size, self.options.silence_max, visit);
+        let key = who.key.clone();
+        let download = Download::new(answer, size, self.options.silence_max, key, visit);
         response.set_body(BoxBody::new(download))
     }
 

@@ -1,5 +1,6 @@
 //! Where a script lies, and where scripts may lie at all.
 
+use super::reading::has_one_reading;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -161,6 +162,8 @@ impl Allowed {
                 url.host_str() == Some(host)
                     && url.port_or_known_default() == Some(*port)
                     && url.path().starts_with(&self.prefix)
+                    // Below a whole host there is no outside.
+                    && (self.prefix == "/" || has_one_reading(url.path()))
             }
             (
                 Place::Bucket { store, bucket },
@@ -198,6 +201,11 @@ impl FromStr for Allowed {
             Location::Https(url) => {
                 if url.query().is_some() {
                     return Err(why("a query cannot be allowed"));
+                }
+                if !has_one_reading(url.path()) {
+                    return Err(why(
+                        "servers may read its path in several ways: write it without escapes of plain characters, `;` and empty parts",
+                    ));
                 }
                 let place = Place::Host {
                     host: url.host_str().unwrap_or_default().to_owned(),
@@ -272,6 +280,8 @@ mod tests {
         assert!(covers("https://example.org", "https://example.org/a"));
         assert!(covers("https://example.org", "https://EXAMPLE.org:443/a"));
         assert!(covers("https://example.org/s", "https://example.org/s/a"));
+        assert!(covers("https://example.org", "https://example.org/a%2Fb"));
+        assert!("https://example.org/a%2fb/".parse::<Allowed>().is_err());
         for other in [
             "https://example.org.evil.example/a",
             "https://evil.example/https://example.org/a",
@@ -288,6 +298,11 @@ mod tests {
             "https://example.org/s/../a",
             "https://example.org/s/%2e%2e/a",
             "https://example.org/s/..\\a",
+            "https://example.org/s/..%2fa",
+            "https://example.org/s/..;/a",
+            "https://example.org/s/..%5ca",
+            "https://example.org/s/%252e%252e/a",
+            "https://example.org/s//a",
         ] {
             assert!(!covers("https://example.org/s", other), "{other}");
         }

@@ -9,6 +9,7 @@ mod failure;
 mod https;
 mod location;
 mod member;
+mod reading;
 mod shelf;
 
 pub use location::Allowed;

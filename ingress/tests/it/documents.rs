@@ -16,7 +16,7 @@ fn every_option_stands_in_its_document_with_its_variable() {
     let mut flag = None;
     for line in help.lines().map(str::trim) {
         if let Some(rest) = line.strip_prefix("--") {
-            flag = rest.split(' ').next();
+            flag = rest.split([' ', '[']).next();
         }
         let Some(variable) = line.strip_prefix("[env: ") else {
             continue;

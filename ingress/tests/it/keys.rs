@@ -2,6 +2,7 @@
 
 use super::support::{Folder, OK, Running, Scripted, eventually, ingress};
 use std::process::Command;
+use std::thread;
 
 struct Keyed {
     folder: Folder,
@@ -195,7 +196,7 @@ fn keys_come_and_go_while_it_runs_and_a_broken_file_changes_nothing() {
     let key = door.key(&[]);
     let file = std::fs::read_to_string(door.folder.path("keys.json")).unwrap();
     door.folder.write("keys.json", "{");
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    thread::sleep(std::time::Duration::from_millis(1500));
     assert_eq!(door.ask("GET", "/api/jobs", &key).status, 200);
     door.folder.write("keys.json", r#"{"keys":[]}"#);
     eventually("the key is gone", || {
@@ -223,4 +224,67 @@ fn it_does_not_start_with_keys_that_it_cannot_read() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn keys_that_are_made_at_the_same_time_are_all_in_the_file() {
+    let folder = Folder::new();
+    let keys: Vec<String> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| scope.spawn(|| new_key(&folder, &[])))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let file = std::fs::read_to_string(folder.path("keys.json")).unwrap();
+    assert_eq!(file.matches("\"sha256\"").count(), 8, "{file}");
+    for key in keys {
+        let id = key.split('_').nth(1).unwrap();
+        assert!(file.contains(id), "{id}: {file}");
+    }
+}
+
+#[test]
+fn what_is_open_with_a_revoked_key_ends_and_what_is_open_with_another_goes_on() {
+    let folder = Folder::new();
+    let (revoked, stays) = (new_key(&folder, &[]), new_key(&folder, &[]));
+    let service = Scripted::start(|mut connection, _| {
+        let Ok(request) = connection.head() else {
+            return;
+        };
+        if request.first_line.contains("/events") {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+            let _ = connection.write(format!("{head}2\r\n:\n\r\n"));
+        }
+        // Silent until the other end hangs up.
+        connection.rest();
+    });
+    let ingress = ingress(service.port, &["--keys-file", &folder.text_of("keys.json")]);
+    let open = |key: &str, target: &str| {
+        let mut connection = ingress.connect();
+        let header = format!("x-api-key: {key}");
+        connection.request("GET", target, &[&header], "");
+        connection
+    };
+    let stream = |key: &str| {
+        let mut connection = open(key, "/api/jobs/1/events");
+        assert!(connection.head().unwrap().first_line.contains("200"));
+        assert_eq!(connection.chunk().unwrap(), b":\n");
+        connection
+    };
+    let (mut ends, mut goes_on) = (stream(&revoked), stream(&stays));
+    let mut waiting = open(&revoked, "/api/jobs/1");
+    eventually("all three are open", || service.connections() == 3);
+    let id = revoked.split('_').nth(1).unwrap();
+    let file = std::fs::read_to_string(folder.path("keys.json")).unwrap();
+    let mut file: serde_json::Value = serde_json::from_str(&file).unwrap();
+    let keys = file["keys"].as_array_mut().unwrap();
+    keys.retain(|key| key["id"] != id);
+    assert_eq!(keys.len(), 1);
+    folder.write("keys.json", file.to_string());
+    assert!(ends.closes_within(super::support::WITHIN));
+    assert_eq!(waiting.answer().code(), "unauthorized");
+    assert!(!goes_on.closes_within(std::time::Duration::from_millis(500)));
 }

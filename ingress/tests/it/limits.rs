@@ -1,6 +1,6 @@
 //! Rate limits in real time, against the real binary. What a quota is to the microsecond is in `src/limits/tests.rs`.
 
-use super::support::{OK, Running, Scripted, WITHIN, ingress};
+use super::support::{OK, Running, Scripted, WITHIN, free_port, get_from, ingress};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -145,4 +145,141 @@ fn a_client_may_have_so_many_requests_open_and_others_are_not_held_up() {
         thread::sleep(Duration::from_millis(5));
     }
     drop(second);
+}
+
+#[test]
+fn a_network_of_many_clients_gets_as_much_as_a_few() {
+    let service = Scripted::answering(OK);
+    let metrics_port = free_port();
+    let port = metrics_port.to_string();
+    let ingress = ingress(
+        service.port,
+        &[
+            "--trusted-hops",
+            "1",
+            "--read-quota",
+            "1/h:2",
+            "--network-clients",
+            "3",
+            "--metrics-port",
+            &port,
+        ],
+    );
+    let mut connection = ingress.connect();
+    let mut status = |address: &str| {
+        let header = format!("x-forwarded-for: {address}");
+        connection.request("GET", "/api", &[&header], "");
+        let answer = connection.answer();
+        (answer.status, answer.header("ratelimit-policy").to_owned())
+    };
+    let statuses: Vec<u16> = (0..200)
+        .map(|number| status(&format!("2001:db8:7:{number:x}::1")).0)
+        .collect();
+    assert_eq!(statuses, [vec![200; 6], vec![429; 194]].concat());
+    assert!(
+        status("2001:db8:7:ffff::1")
+            .1
+            .starts_with("\"network-read\"")
+    );
+    assert_eq!(status("2001:db8:8:1::1").0, 200);
+    assert_eq!(status("203.0.113.7").0, 200);
+    let metrics = get_from(metrics_port, "/metrics").message.text();
+    assert!(
+        metrics.contains(r#"refused_total{limit="network"} 195"#),
+        "{metrics}"
+    );
+}
+
+#[test]
+fn a_network_has_as_many_requests_open_as_a_few_clients() {
+    let (entered, seen) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let service = Scripted::start(move |mut connection, _| {
+        while connection.message().is_ok() {
+            entered.send(()).unwrap();
+            let _ = released.lock().unwrap().recv_timeout(WITHIN);
+            if connection.write(OK).is_err() {
+                return;
+            }
+        }
+    });
+    let options = [
+        "--trusted-hops",
+        "1",
+        "--requests-per-client",
+        "1",
+        "--network-clients",
+        "2",
+    ];
+    let ingress = ingress(service.port, &options);
+    let begin = |address: &str| {
+        let mut connection = ingress.connect();
+        let header = format!("x-forwarded-for: {address}");
+        connection.request("GET", "/api", &[&header], "");
+        connection
+    };
+    let mut open: Vec<_> = (0..2)
+        .map(|number| {
+            let connection = begin(&format!("2001:db8:7:{number}::1"));
+            seen.recv_timeout(WITHIN).unwrap();
+            connection
+        })
+        .collect();
+    let refused = begin("2001:db8:7:9::1").answer();
+    assert_eq!(refused.code(), "rate_limited");
+    assert!(refused.message.text().contains("/48"));
+    let mut other = begin("2001:db8:8:9::1");
+    seen.recv_timeout(WITHIN).unwrap();
+    for _ in 0..3 {
+        release.send(()).unwrap();
+    }
+    for connection in open.iter_mut().chain([&mut other]) {
+        assert_eq!(connection.answer().status, 200);
+    }
+}
+
+#[test]
+fn questions_for_readiness_ask_the_service_once_a_second_and_have_a_bound() {
+    let service = Scripted::answering(OK);
+    let metrics_port = free_port();
+    let port = metrics_port.to_string();
+    let ingress = ingress(
+        service.port,
+        &[
+            "--health-quota",
+            "1/h:300",
+            "--read-quota",
+            "1/h:1",
+            "--metrics-port",
+            &port,
+        ],
+    );
+    let start = Instant::now();
+    let all: Vec<u16> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| statuses(&ingress, "GET", "/ingress/ready", 100)))
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    let seconds = usize::try_from(start.elapsed().as_secs()).unwrap();
+    let count = |status: u16| all.iter().filter(|seen| **seen == status).count();
+    assert_eq!((count(200), count(429)), (300, 100));
+    assert!(
+        service.requests() <= seconds + 1,
+        "{} in {seconds} s",
+        service.requests()
+    );
+    // Another client's or its own other requests have their own quota.
+    assert_eq!(statuses(&ingress, "GET", "/api", 2), [200, 429]);
+    let metrics = get_from(metrics_port, "/metrics").message.text();
+    for line in [
+        r#"requests_total{kind="health",status="429"} 100"#,
+        r#"refused_total{limit="health"} 100"#,
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 }

@@ -5,6 +5,7 @@
 mod bounds;
 mod browsers;
 mod documents;
+mod exposure;
 mod forwarded;
 mod hostile_http;
 mod keys;

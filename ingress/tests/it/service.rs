@@ -102,13 +102,13 @@ fn readiness_is_the_services() {
         )
     );
     let service = service(&["--port", &port.to_string()]);
-    assert_eq!(
-        ingress.get("/ingress/ready").json(),
-        json!({"status": "UP"})
-    );
+    // What it heard of the service counts for a second.
+    eventually("it is up", || {
+        ingress.get("/ingress/ready").json() == json!({"status": "UP"})
+    });
     assert_eq!(ingress.execute("1").status, 200);
     drop(service);
-    assert_eq!(ingress.get("/ingress/ready").status, 503);
+    eventually("it is down", || ingress.get("/ingress/ready").status == 503);
     assert_eq!(ingress.get("/ingress/live").status, 200);
 }
 
@@ -250,9 +250,11 @@ fn health_asks_the_ingress_that_runs_here_and_its_exit_status_is_the_answer() {
         (Some(0), "{\"status\":\"UP\"}\n".to_owned())
     );
     drop(api);
-    let (status, said) = ask(ingress.port);
-    assert_eq!(status, Some(1));
-    assert!(said.contains("cannot be reached"), "{said}");
+    // What it heard of the service counts for a second.
+    eventually("it is down", || {
+        let (status, said) = ask(ingress.port);
+        status == Some(1) && said.contains("cannot be reached")
+    });
     let (status, said) = ask(free_port());
     assert_eq!(status, Some(1));
     assert!(said.contains("does not answer"), "{said}");

@@ -137,14 +137,9 @@ pub(crate) fn ingress_with(
 ) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
     command
-        .args([
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "0",
-            "--api-port",
-            &api_port.to_string(),
-        ])
+        // By the environment, so that `options` may say otherwise.
+        .env("HOST", "127.0.0.1")
+        .args(["--port", "0", "--api-port", &api_port.to_string()])
         .args(options)
         // Not a page that happens to be built.
         .env("SANDPIPER_INGRESS_HTTP_WORKERS", "2")

@@ -39,7 +39,9 @@ pub(super) fn of_ingress(environment: &Environment) -> sandpiper_ingress::config
         ServeOptions::augment_args(Command::new("sandpiper-ingress")),
         environment,
     );
-    ServeOptions::from_arg_matches(&matches).unwrap()
+    let options = ServeOptions::from_arg_matches(&matches).unwrap();
+    options.check().unwrap();
+    options
 }
 
 fn parse(command: Command, environment: &Environment) -> ArgMatches {
