@@ -88,9 +88,6 @@ impl Cors {
 
     /// Says on a response of the API whether the page that asked for it may read it.
     pub(crate) fn write(&self, request: &HeaderMap, response: &mut HeaderMap) {
-        if self.origins.is_empty() {
-            return;
-        }
         response.append(VARY, HeaderValue::from_static("Origin"));
         let Some(origin) = self.listed(request) else {
             return;

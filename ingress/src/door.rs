@@ -462,7 +462,8 @@ fn finish(
     response: &mut ServiceResponse<BoxBody>,
 ) {
     let stopping = door_of(response.request()).stopping.load(Ordering::Relaxed);
-    if matches!(target, Ok(Target::Api { .. } | Target::Preflight)) {
+    let is_api = matches!(target, Ok(Target::Api { .. } | Target::Preflight));
+    if is_api && !door_of(response.request()).cors.origins().is_empty() {
         let request = response.request().clone();
         let cors = &door_of(&request).cors;
         cors.write(request.headers(), response.headers_mut());

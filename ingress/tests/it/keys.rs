@@ -1,6 +1,9 @@
 //! API keys: made by the command, asked for at the door, and gone behind it.
 
 use super::support::{Folder, OK, Running, Scripted, eventually, ingress};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::io::Write as _;
 use std::process::Command;
 use std::thread;
 
@@ -287,4 +290,33 @@ fn what_is_open_with_a_revoked_key_ends_and_what_is_open_with_another_goes_on() 
     assert!(ends.closes_within(super::support::WITHIN));
     assert_eq!(waiting.answer().code(), "unauthorized");
     assert!(!goes_on.closes_within(std::time::Duration::from_millis(500)));
+}
+
+#[test]
+fn a_change_while_the_file_is_first_read_is_not_missed() {
+    let folder = Folder::new();
+    let key = new_key(&folder, &[]);
+    let with_key = std::fs::read_to_string(folder.path("keys.json")).unwrap();
+    // The first reader waits for what is written to it, and so holds still while the file is replaced.
+    std::fs::remove_file(folder.path("keys.json")).unwrap();
+    mkfifo(&folder.path("keys.json"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let service = Scripted::answering(OK);
+    let options = ["--keys-file".to_owned(), folder.text_of("keys.json")];
+    let port = service.port;
+    let ingress = thread::scope(|scope| {
+        let starting = scope.spawn(|| ingress(port, &[&options[0], &options[1]]));
+        let mut pipe = std::fs::OpenOptions::new()
+            .write(true)
+            .open(folder.path("keys.json"))
+            .unwrap();
+        folder.write("new.json", &with_key);
+        std::fs::rename(folder.path("new.json"), folder.path("keys.json")).unwrap();
+        pipe.write_all(br#"{"keys":[]}"#).unwrap();
+        drop(pipe);
+        starting.join().unwrap()
+    });
+    let header = format!("x-api-key: {key}");
+    eventually("the key of the new file counts", || {
+        ingress.send("GET", "/api/jobs", &[&header], "").status == 200
+    });
 }

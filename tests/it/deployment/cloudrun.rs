@@ -191,6 +191,7 @@ fn what_is_asked_of_an_instance_is_what_it_can_do() {
     for store in BOTH {
         let service = filled(store);
         let options = service_options(&service);
+        assert!(options::image_starts(&environment(&service, "ingress")));
         let ingress = options::of_ingress(&environment(&service, "ingress"));
         let spec = spec(&service);
 

@@ -98,6 +98,28 @@ fn the_service_fits_in_its_memory_and_both_agree() {
 }
 
 #[test]
+fn the_ingress_starts_as_it_is_and_with_keys_and_its_image_alone_does_not() {
+    let base = compose();
+    let ingress = &base["services"]["ingress"];
+    // Trusted, because only this machine reaches it.
+    let published = ingress["ports"][0].as_str().unwrap();
+    assert!(published.starts_with("${SANDPIPER_PUBLISH:-127.0.0.1:"));
+    let mut environment = environment(ingress);
+    assert_eq!(environment["SANDPIPER_INGRESS_TRUSTED_NETWORK"], "true");
+    assert!(options::image_starts(&environment));
+    let keys = ("SANDPIPER_INGRESS_KEYS_FILE", "/keys/keys.json");
+    environment.insert(keys.0.to_owned(), keys.1.to_owned());
+    assert!(options::image_starts(&environment));
+    assert!(!options::image_starts(&Environment::new()));
+    let open = [
+        ("SANDPIPER_INGRESS_OPEN", "true"),
+        ("SANDPIPER_INGRESS_TRUSTED_NETWORK", "false"),
+    ];
+    let open = open.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert!(options::image_starts(&Environment::from(open)));
+}
+
+#[test]
 fn what_can_be_set_from_outside_is_an_option() {
     let base = compose();
     let value = |name: &str| {

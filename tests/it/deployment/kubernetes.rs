@@ -54,6 +54,7 @@ fn the_service_fits_in_its_memory_and_both_agree_and_have_time_to_stop() {
     let limits = &service["resources"]["limits"];
     let processors = limits["cpu"].as_str().unwrap().parse().unwrap();
     options::assert_service_fits(&options, &limits["memory"], processors);
+    assert!(options::image_starts(&ingress_environment));
     let ingress_options = options::of_ingress(&ingress_environment);
     let grace_ms = pod["terminationGracePeriodSeconds"].as_u64().unwrap() * 1000;
     assert!(grace_ms > options.drain_ms && grace_ms > ingress_options.drain_ms);

@@ -44,6 +44,18 @@ pub(super) fn of_ingress(environment: &Environment) -> sandpiper_ingress::config
     options
 }
 
+/// Whether the image of the ingress starts with it: the image listens on every address.
+pub(super) fn image_starts(environment: &Environment) -> bool {
+    use sandpiper_ingress::config::ServeOptions;
+    const HOST: &str = "0.0.0.0";
+    assert!(super::text("Dockerfile").contains(&format!("ENV HOST={HOST} ")));
+    let mut environment = environment.clone();
+    environment.insert("HOST".to_owned(), HOST.to_owned());
+    let command = ServeOptions::augment_args(Command::new("sandpiper-ingress"));
+    let options = ServeOptions::from_arg_matches(&parse(command, &environment)).unwrap();
+    options.check().is_ok()
+}
+
 fn parse(command: Command, environment: &Environment) -> ArgMatches {
     let flags: Vec<String> = environment
         .iter()
