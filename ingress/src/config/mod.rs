@@ -2,139 +2,30 @@
 //!
 //! The only place that reads the environment. What is in an options struct has been checked.
 
+mod commands;
 mod sources;
 mod telemetry;
+mod values;
 
+pub use commands::{Command, CommandLine, HealthOptions, KeyCommand, NewKeyOptions};
 pub use sources::SourceOptions;
 pub use telemetry::TelemetryOptions;
 
 use crate::client::Trust;
-use crate::keys::{NewKey, Scope};
 use crate::limits::{ClientBounds, Quota, Quotas};
 use crate::proxy::UpstreamOptions;
 use actix_web::http::uri::Authority;
 use bytesize::ByteSize;
-use clap::builder::{BoolishValueParser, RangedU64ValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum, value_parser};
 use ipnet::IpNet;
 use sandpiper_http_kit::hosts::{AllowedHost, AllowedHosts};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
-
-/// The command line.
-#[derive(Debug, Parser)]
-#[command(
-    name = "sandpiper-ingress",
-    version,
-    about = "The door of Sandpiper: rate limits, keys, pages, and a proxy to the service.",
-    args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true
-)]
-pub struct CommandLine {
-    /// What to do; `serve` when nothing is said.
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    /// For `serve` without its name.
-    #[command(flatten)]
-    pub serve: ServeOptions,
-}
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant)] // one of them exists, once, on the stack of `main`
-pub enum Command {
-    /// Let requests through to the service (the default)
-    Serve(ServeOptions),
-    /// Manage API keys
-    #[command(subcommand)]
-    Key(KeyCommand),
-    /// Ask the ingress that runs here whether it and the service behind it take work; exit status 1 means that they do not
-    Health(HealthOptions),
-}
-
-/// For `health`: the options of the ingress that is asked.
-#[derive(Debug, Args)]
-pub struct HealthOptions {
-    /// Address that the ingress listens on
-    #[arg(long, env = "HOST", value_parser = address, default_value = "127.0.0.1")]
-    pub host: IpAddr,
-    /// Its port
-    #[arg(long, env = "PORT", default_value_t = 8080, value_parser = value_parser!(u16).range(1..))]
-    pub port: u16,
-    /// Longest that it may take to answer, milliseconds
-    #[arg(long, env = "SANDPIPER_INGRESS_HEALTH_TIMEOUT_MS", value_name = "MS", value_parser = range(1, 60_000), default_value = "3000")]
-    pub timeout_ms: u64,
-}
-
-impl HealthOptions {
-    /// Where it is asked: what listens everywhere is asked at home.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        let host = match self.host {
-            IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            host => host,
-        };
-        SocketAddr::new(host, self.port)
-    }
-}
-
-/// What to do with keys.
-#[derive(Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Make a key, add it to the file, and print it; it can be seen this once
-    New(NewKeyOptions),
-}
-
-/// For `key new`.
-#[derive(Debug, Args)]
-pub struct NewKeyOptions {
-    /// The file of keys; made if it is missing
-    #[arg(
-        long,
-        env = "SANDPIPER_INGRESS_KEYS_FILE",
-        value_name = "FILE",
-        default_value = "keys.json"
-    )]
-    pub keys_file: PathBuf,
-    /// Whose key it is, for people who read the file
-    #[arg(long, value_name = "TEXT")]
-    pub name: String,
-    /// What it may do
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "execute,jobs,read"
-    )]
-    pub scopes: Vec<Scope>,
-    /// Its own quota for running code, as 20/s:40
-    #[arg(long, value_name = "QUOTA")]
-    pub run_quota: Option<Quota>,
-    /// Its own quota for the rest
-    #[arg(long, value_name = "QUOTA")]
-    pub read_quota: Option<Quota>,
-    /// Requests that it may have open at a time
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
-    pub requests_max: Option<u32>,
-}
-
-impl NewKeyOptions {
-    /// The key that is to be made.
-    #[must_use]
-    pub fn new_key(&self) -> NewKey {
-        NewKey {
-            name: self.name.clone(),
-            scopes: self.scopes.clone(),
-            run_quota: self.run_quota,
-            read_quota: self.read_quota,
-            requests_max: self.requests_max,
-        }
-    }
-}
+use values::{address, hops, network_clients, origin, range};
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -470,45 +361,4 @@ impl ServeOptions {
     pub fn connections_per_worker(&self) -> usize {
         self.connections_max.get().div_ceil(self.workers())
     }
-}
-
-fn range(least: u64, most: u64) -> RangedU64ValueParser<u64> {
-    RangedU64ValueParser::new().range(least..=most)
-}
-
-/// A /48 has 65,536 clients.
-fn network_clients(text: &str) -> Result<NonZeroU32, String> {
-    const MOST: u32 = 1 << 16;
-    let count: Option<NonZeroU32> = text.parse().ok();
-    count
-        .filter(|count| count.get() <= MOST)
-        .ok_or_else(|| format!("give 1 to {MOST}"))
-}
-
-/// More than a few proxies in a row is a mistake.
-fn hops(text: &str) -> Result<usize, String> {
-    const MOST: usize = 10;
-    let hops = text.parse().ok().filter(|hops| *hops <= MOST);
-    hops.ok_or_else(|| format!("give 0 to {MOST}"))
-}
-
-/// An IP address, or `localhost`.
-fn address(text: &str) -> Result<IpAddr, String> {
-    if text == "localhost" {
-        return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
-    text.parse()
-        .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
-}
-
-/// A scheme and a host, and nothing else: browsers compare the text.
-fn origin(text: &str) -> Result<String, String> {
-    let is_origin = ["https://", "http://"].iter().any(|scheme| {
-        text.strip_prefix(scheme)
-            .is_some_and(|host| host.parse::<Authority>().is_ok() && !host.contains('@'))
-    });
-    if is_origin {
-        return Ok(text.to_owned());
-    }
-    Err("give an origin, as https://example.org or http://localhost:3000".to_owned())
 }

@@ -1,6 +1,7 @@
 //! The options of scripts that requests only point at.
 
-use super::{Unfit, range};
+use super::Unfit;
+use super::values::range;
 use crate::sources::{Allowed, SourcesOptions};
 use bytesize::ByteSize;
 use clap::Args;

@@ -1,6 +1,6 @@
 //! Where metrics stand, and how many traces are begun.
 
-use super::address;
+use super::values::address;
 use clap::Args;
 use std::net::{IpAddr, SocketAddr};
 
