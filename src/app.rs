@@ -17,11 +17,12 @@ use crate::store::{
 };
 use crate::telemetry::{Telemetry, TelemetryError};
 use actix::{Actor, System};
+use actix_web::App;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
-use actix_web::{App, HttpServer};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sandpiper_http_kit::ServerOptions;
 use seat::Seat;
 use std::io;
 use std::net::TcpListener;
@@ -34,10 +35,16 @@ use tracing::{info, warn};
 /// Executors that are not up by then will not be.
 const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
 /// Between accepting the last connection and closing those that idle, once nothing runs any more.
-const CONNECTIONS_CLOSE_WITHIN_SECONDS: u64 = 1;
-/// Connections to the port of metrics, and how long their requests may take to come.
-const METRICS_CONNECTIONS_MAX: usize = 64;
-const METRICS_HEAD_WITHIN: Duration = Duration::from_secs(5);
+const CONNECTIONS_CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// Bounds of the port of metrics.
+const METRICS: ServerOptions = ServerOptions {
+    workers: 1,
+    connections_max: 64,
+    backlog: 64,
+    header_timeout: Duration::from_secs(5),
+    keep_alive: Duration::from_secs(75),
+    shutdown_timeout: CONNECTIONS_CLOSE_WITHIN,
+};
 /// Time for spans that are left when everything else has ended.
 const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted.
@@ -277,9 +284,16 @@ fn http_server(
     connections_max: usize,
 ) -> Result<Server, ServeError> {
     let workers = options.http_workers();
-    let server = HttpServer::new(move || {
+    let bounds = ServerOptions {
+        workers,
+        connections_max: connections_max.div_ceil(workers),
+        backlog: BACKLOG,
+        header_timeout: Duration::from_millis(options.header_timeout_ms),
+        keep_alive: Duration::from_secs(options.keep_alive_s),
+        shutdown_timeout: CONNECTIONS_CLOSE_WITHIN,
+    };
+    let application = move || {
         App::new()
-            .wrap(from_fn(http::close_unread))
             .wrap(from_fn(http::observe))
             .configure(|service| {
                 if let Some(api) = seat.take() {
@@ -287,19 +301,8 @@ fn http_server(
                     http::configure(service);
                 }
             })
-    })
-    .workers(workers)
-    .max_connections(connections_max.div_ceil(workers))
-    .backlog(BACKLOG)
-    .tcp_nodelay(true)
-    .keep_alive(Duration::from_secs(options.keep_alive_s))
-    .client_request_timeout(Duration::from_millis(options.header_timeout_ms))
-    // A client that hangs up is noticed while its job runs, and frees the executor.
-    .h1_allow_half_closed(false)
-    .shutdown_timeout(CONNECTIONS_CLOSE_WITHIN_SECONDS)
-    .disable_signals()
-    .listen(listener)?
-    .run();
+    };
+    let server = sandpiper_http_kit::serve(bounds, listener, |_, _| {}, application)?;
     Ok(server)
 }
 
@@ -324,14 +327,7 @@ fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
             .app_data(api.clone())
             .configure(http::configure_metrics)
     };
-    let server = HttpServer::new(app)
-        .workers(1)
-        .max_connections(METRICS_CONNECTIONS_MAX)
-        .client_request_timeout(METRICS_HEAD_WITHIN)
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    Ok(server)
+    sandpiper_http_kit::serve(METRICS, listener, |_, _| {}, app)
 }
 
 /// The two signals that end the service. From the moment it holds them none of them kills it; so it holds them before it

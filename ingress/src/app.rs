@@ -1,7 +1,6 @@
 //! The ingress put together: the only file that knows every part. Start: options checked, keys read, port bound. Stop: not
 //! ready any more, time for what is open, the port closed.
 
-use crate::client::Trust;
 use crate::config::{ServeOptions, Unfit};
 use crate::cors::Cors;
 use crate::door::{self, Door};
@@ -12,15 +11,15 @@ use crate::meters::{self, Meters};
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
 use crate::{pages, tasks};
+use actix_web::App;
 use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::from_fn;
 use actix_web::rt::{System, net::TcpStream};
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpServer};
 use governor::clock::DefaultClock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
-use std::any::Any;
+use sandpiper_http_kit::ServerOptions;
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd as _;
@@ -33,9 +32,15 @@ use tracing::{info, warn};
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
-/// Connections to the port of metrics, and how long their requests may take to come.
-const METRICS_CONNECTIONS_MAX: usize = 64;
-const METRICS_HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// Bounds of the port of metrics.
+const METRICS: ServerOptions = ServerOptions {
+    workers: 1,
+    connections_max: 64,
+    backlog: 64,
+    header_timeout: Duration::from_secs(5),
+    keep_alive: Duration::from_secs(75),
+    shutdown_timeout: Duration::from_secs(1),
+};
 
 /// Why the ingress does not start.
 #[derive(Debug, thiserror::Error)]
@@ -197,21 +202,16 @@ fn http_server(
                 .configure(|config| pages::configure(&pages_dir, config))
         }
     };
-    let server = HttpServer::new(app)
-        .workers(options.workers())
-        .max_connections(options.connections_per_worker())
-        .backlog(BACKLOG)
-        .tcp_nodelay(true)
-        .keep_alive(Duration::from_secs(options.keep_alive_s))
-        .client_request_timeout(Duration::from_millis(options.header_timeout_ms))
-        // A client that hangs up hangs up on the service.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(options.drain_ms.div_ceil(1000))
-        .on_connect(greeter(options, Arc::clone(&door.meters)))
-        .disable_signals()
-        .listen(listener)?
-        .run();
-    Ok(server)
+    let bounds = ServerOptions {
+        workers: options.workers(),
+        connections_max: options.connections_per_worker(),
+        backlog: BACKLOG,
+        header_timeout: Duration::from_millis(options.header_timeout_ms),
+        keep_alive: Duration::from_secs(options.keep_alive_s),
+        shutdown_timeout: Duration::from_millis(options.drain_ms),
+    };
+    let greeter = greeter(options, Arc::clone(&door.meters));
+    Ok(sandpiper_http_kit::serve(bounds, listener, greeter, app)?)
 }
 
 /// A port of its own for metrics, if there is to be one. It answers until the process ends.
@@ -231,35 +231,32 @@ fn metrics_server(options: &ServeOptions, door: &Data<Door>) -> Result<Option<Se
             .app_data(door.clone())
             .route("/metrics", web::get().to(meters::show))
     };
-    let server = HttpServer::new(app)
-        .workers(1)
-        .max_connections(METRICS_CONNECTIONS_MAX)
-        .client_request_timeout(METRICS_HEAD_WITHIN)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+    let server = sandpiper_http_kit::serve(METRICS, listener, |_, _| {}, app)?;
     Ok(Some(server))
 }
 
-/// What is done with a connection before it says anything.
+/// Bounds a connection before its first byte: how many its address may have, and how long it may take nothing of a response.
 fn greeter(
     options: &ServeOptions,
     meters: Arc<Meters>,
-) -> impl Fn(&dyn Any, &mut Extensions) + Send + Sync + 'static {
-    let connections = InFlight::new(options.network_clients.get());
-    // Behind proxies, many clients come from one address.
-    let most = match options.trust() {
-        Trust::Nobody => options.connections_per_client,
-        Trust::Hops(_) | Trust::Networks(_) => u32::MAX,
-    };
+) -> impl Fn(&TcpStream, &mut Extensions) + Clone + Send + 'static {
+    let connections = Arc::new(InFlight::new(options.network_clients.get()));
+    let trust = options.trust();
+    let (per_client, per_proxy) = (
+        options.connections_per_client,
+        options.connections_per_proxy(),
+    );
     let unread_max = u32::try_from(options.write_timeout_ms).unwrap_or(u32::MAX);
     move |stream, extensions| {
-        let Some(stream) = stream.downcast_ref::<TcpStream>() else {
-            return;
-        };
         // The kernel gives up on a client that does not take what it is sent.
         let _ = setsockopt(stream, sockopt::TcpUserTimeout, &unread_max);
         let Ok(peer) = stream.peer_addr() else { return };
+        // Behind a proxy, many clients come from one address.
+        let most = if trust.believes(peer.ip()) {
+            per_proxy
+        } else {
+            per_client
+        };
         match connections.enter(door::client_of_connection(peer.ip()), most) {
             Ok(visit) => {
                 extensions.insert(visit);

@@ -16,7 +16,6 @@ use crate::request_id;
 use crate::sources::Sources;
 use crate::target::{NoTarget, Target};
 use crate::trace::Trace;
-use crate::unread::{self, SharedPayload};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
@@ -28,9 +27,7 @@ use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use sandpiper_http_kit::hosts::AllowedHosts;
-use std::cell::RefCell;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -95,7 +92,7 @@ pub(crate) async fn pass<B: MessageBody + 'static>(
                 trace.write(request.headers_mut());
                 answer(request, admitted, next).await
             }
-            Err(refused) => Ok(refused.into_response(request).await),
+            Err(refused) => Ok(refused.into_response(request)),
         }
     };
     let mut response = answered.instrument(span.clone()).await?;
@@ -146,14 +143,12 @@ impl From<Exceeded> for Refused {
 }
 
 impl Refused {
-    async fn into_response(self, request: ServiceRequest) -> ServiceResponse<BoxBody> {
+    fn into_response(self, request: ServiceRequest) -> ServiceResponse<BoxBody> {
         let mut response = self.problem.into_response();
         if let Some(standing) = self.standing {
             standing.write(response.headers_mut());
         }
-        let (request, payload) = request.into_parts();
-        let response = unread::hold(response, Rc::new(RefCell::new(payload))).await;
-        ServiceResponse::new(request, response)
+        request.into_response(response)
     }
 }
 
@@ -186,10 +181,7 @@ fn admit(request: &ServiceRequest, target: Result<Target, NoTarget>) -> Result<A
     check_length(door, request)?;
     let target = target.map_err(|no_target| match no_target {
         NoTarget::Method => Problem::new(Code::MethodNotAllowed, "this method is not passed on"),
-        NoTarget::DotSegment => Problem::new(
-            Code::InvalidPath,
-            "the path has `.` or `..` in it; write the path that is meant",
-        ),
+        NoTarget::Path(refusal) => Problem::new(Code::InvalidPath, refusal.detail()),
     })?;
     let Some(peer) = request.peer_addr() else {
         // A connection that is gone already.
@@ -355,24 +347,18 @@ async fn answer<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let mut response = match admitted.target {
-        Target::Live => {
-            let (request, _) = request.into_parts();
-            ServiceResponse::new(request, health::live())
-        }
+        Target::Live => request.into_response(health::live()),
         Target::Ready => {
-            let (request, _) = request.into_parts();
-            let stopping = door_of(&request).stopping.load(Ordering::Relaxed);
-            let readiness = &door_of(&request).readiness;
-            let response = health::ready(readiness, upstream_of(&request), stopping).await;
-            ServiceResponse::new(request, response)
+            let door = door_of(request.request());
+            let stopping = door.stopping.load(Ordering::Relaxed);
+            let upstream = upstream_of(request.request());
+            let response = health::ready(&door.readiness, upstream, stopping).await;
+            request.into_response(response)
         }
         Target::Page => pages::answer(request, next).await?,
         Target::Preflight => {
-            let (request, payload) = request.into_parts();
-            let answered = door_of(&request).cors.answer(request.headers());
-            let response = answered.unwrap_or_else(Problem::into_response);
-            let response = unread::hold(response, Rc::new(RefCell::new(payload))).await;
-            ServiceResponse::new(request, response)
+            let answered = door_of(request.request()).cors.answer(request.headers());
+            request.into_response(answered.unwrap_or_else(Problem::into_response))
         }
         Target::Api { .. } => {
             // A key is for this door and no further.
@@ -398,9 +384,8 @@ async fn to_service(
     let Some(visit) = visit else {
         unreachable!("whatever goes to the service has been counted");
     };
-    let payload = Rc::new(RefCell::new(payload));
     let key = who.key.clone();
-    let passed = pass_on(request, Rc::clone(&payload), who, visit);
+    let passed = pass_on(request, payload, who, visit);
     let passed = match key {
         None => passed.await,
         Some(key) => tokio::select! {
@@ -408,15 +393,12 @@ async fn to_service(
             () = key.revoked() => Err(Problem::new(Code::Unauthorized, "this key was revoked while its request was open")),
         },
     };
-    match passed {
-        Ok(response) => response,
-        Err(problem) => unread::hold(problem.into_response(), payload).await,
-    }
+    passed.unwrap_or_else(Problem::into_response)
 }
 
 async fn pass_on(
     request: &HttpRequest,
-    payload: SharedPayload,
+    payload: Payload,
     mut who: Introduction,
     visit: Visit,
 ) -> Result<HttpResponse, Problem> {

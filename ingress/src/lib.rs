@@ -28,4 +28,3 @@ pub mod sources;
 mod target;
 mod tasks;
 mod trace;
-mod unread;

@@ -1,7 +1,6 @@
 //! The web page: files of one folder, as they were built; or a plain page that says what is here.
 
 use crate::problem::{Code, Problem};
-use crate::unread;
 use actix_files::Files;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -13,9 +12,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// Everything from this host and nothing from any other; no inline script, no frame, no form.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
@@ -55,10 +52,8 @@ pub(crate) async fn answer<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let (request, payload) = request.into_parts();
         let problem = Problem::new(Code::MethodNotAllowed, "pages are read with GET and HEAD");
-        let response = unread::hold(problem.into_response(), Rc::new(RefCell::new(payload))).await;
-        return Ok(ServiceResponse::new(request, response));
+        return Ok(request.into_response(problem.into_response()));
     }
     let is_hashed = request.path().starts_with(HASHED);
     let mut response = match next.call(request).await {

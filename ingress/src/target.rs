@@ -1,12 +1,12 @@
 //! What a request is for, read from its method and raw path. Decides what it counts as and what a key must allow.
 //!
-//! The path is never decoded or rewritten on its way to the service, so nothing here may depend on how it would be read
-//! there: what could be read in two ways is refused.
+//! The path is not decoded or rewritten on its way to the service. A path with more than one reading is refused
+//! (`sandpiper_http_kit::path`), here and by the service, so that both decide on the same form.
 
 use crate::keys::Scope;
 use crate::limits::Class;
 use actix_web::http::{Method, Uri};
-use std::borrow::Cow;
+use sandpiper_http_kit::path;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(crate) enum Target {
 pub(crate) enum NoTarget {
     /// `TRACE` and `CONNECT` are never passed on.
     Method,
-    /// The path has `.` or `..` in it, however written.
-    DotSegment,
+    /// The path has more than one reading.
+    Path(path::Refusal),
 }
 
 impl Target {
@@ -43,29 +43,21 @@ impl Target {
         if method == Method::TRACE || method == Method::CONNECT {
             return Err(NoTarget::Method);
         }
-        let path = uri.path();
-        if has_dot_segment(path) {
-            return Err(NoTarget::DotSegment);
+        match path::below_api(uri.path()).map_err(NoTarget::Path)? {
+            Some(rest) => Ok(api(method, rest)),
+            None => Ok(match uri.path() {
+                "/ingress/live" => Self::Live,
+                "/ingress/ready" => Self::Ready,
+                _ => Self::Page,
+            }),
         }
-        match path {
-            "/ingress/live" => return Ok(Self::Live),
-            "/ingress/ready" => return Ok(Self::Ready),
-            _ => {}
-        }
-        let Some(rest) = path.strip_prefix("/api") else {
-            return Ok(Self::Page);
-        };
-        if !(rest.is_empty() || rest.starts_with('/')) {
-            return Ok(Self::Page);
-        }
-        Ok(api(method, rest))
     }
 }
 
 fn api(method: &Method, rest: &str) -> Target {
     let is_below = |parent: &str| {
-        rest.strip_prefix(parent)
-            .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        let below = rest.strip_prefix(parent);
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
     let (class, scope) = if is_below("/execute") {
         (Class::Run, Some(Scope::Execute))
@@ -88,29 +80,7 @@ fn api(method: &Method, rest: &str) -> Target {
 }
 
 /// Below `/api`, what shows nothing of any job and runs nothing.
-const PUBLIC: [&str; 4] = ["/health", "/scripts", "/openapi.json", "/docs"];
-
-/// Whether a segment of the path is `.` or `..`, also where dots or the slashes beside them are percent-encoded, or slashes
-/// are backslashes.
-fn has_dot_segment(path: &str) -> bool {
-    if !path.contains('.') && !path.contains("%2") {
-        return false;
-    }
-    let plain: Cow<'_, str> = if path.contains('%') || path.contains('\\') {
-        let lower = path.to_ascii_lowercase();
-        let dots = lower.replace("%2e", ".");
-        Cow::Owned(
-            dots.replace("%2f", "/")
-                .replace("%5c", "/")
-                .replace('\\', "/"),
-        )
-    } else {
-        Cow::Borrowed(path)
-    };
-    plain
-        .split('/')
-        .any(|segment| segment == "." || segment == "..")
-}
+const PUBLIC: [&str; 5] = ["/health", "/scripts", "/openapi.json", "/docs", "/docs.css"];
 
 #[cfg(test)]
 mod tests {
@@ -136,7 +106,6 @@ mod tests {
         };
         assert_eq!(of(Method::POST, "/api/execute"), run(Scope::Execute));
         assert_eq!(of(Method::POST, "/api/execute?file=x"), run(Scope::Execute));
-        assert_eq!(of(Method::POST, "/api/execute/"), run(Scope::Execute));
         assert_eq!(
             of(Method::GET, "/api/netcheck?port=80"),
             run(Scope::Execute)
@@ -150,7 +119,6 @@ mod tests {
         assert_eq!(of(Method::GET, "/api/health/ready"), read(None));
         assert_eq!(of(Method::GET, "/api"), read(None));
         assert_eq!(of(Method::GET, "/api/healthier"), read(Some(Scope::Read)));
-        assert_eq!(of(Method::GET, "/api/"), read(Some(Scope::Read)));
     }
 
     #[test]
@@ -160,11 +128,8 @@ mod tests {
             "/apis",
             "/api.js",
             "/metrics",
-            "/%61pi",
-            "//api",
-            "/API",
             "//host/api",
-            "/api%2Fexecute",
+            "/apis/%61pi",
         ] {
             assert_eq!(of(Method::GET, path), Ok(Target::Page), "{path}");
         }
@@ -179,27 +144,20 @@ mod tests {
     }
 
     #[test]
-    fn dots_that_lead_elsewhere_are_refused_however_they_are_written() {
+    fn a_path_with_two_readings_is_for_nothing() {
         for path in [
-            "/api/../metrics",
+            "/%61pi",
+            "//api",
+            "/API",
+            "/api%2Fexecute",
+            "/api/",
             "/api/..",
-            "/api/./health",
-            "/api/%2e%2e/metrics",
-            "/api/%2E./metrics",
-            "/api/x%2f..%2f..%2fmetrics",
-            "/api/..%5cmetrics",
-            "/..",
+            "/api/execute/",
         ] {
-            assert_eq!(of(Method::GET, path), Err(NoTarget::DotSegment), "{path}");
-        }
-        for path in [
-            "/api/scripts/a..b.js",
-            "/api/scripts/...",
-            "/api/%2eb",
-            "/api?x=../..",
-            "/a.b",
-        ] {
-            assert!(of(Method::GET, path).is_ok(), "{path}");
+            assert!(
+                matches!(of(Method::GET, path), Err(NoTarget::Path(_))),
+                "{path}"
+            );
         }
     }
 

@@ -21,7 +21,6 @@ mod routes;
 mod streams;
 mod submission;
 mod trace;
-mod unread;
 mod view;
 
 pub use meters::HttpMeters;
@@ -29,7 +28,6 @@ pub use observe::observe;
 pub use openapi::document as openapi;
 pub use routes::{configure, configure_metrics};
 pub use streams::Streams;
-pub use unread::close as close_unread;
 pub use view::execution_json;
 
 use crate::actors::DispatcherHandle;

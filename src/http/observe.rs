@@ -3,10 +3,10 @@
 use super::Api;
 use super::browser;
 use super::meters::Open;
+use super::problem::{Code, Problem};
 use super::request_id;
 use super::routes::RoutePlace;
 use super::trace;
-use super::unread;
 use crate::domain::TraceContext;
 use crate::telemetry::{Fact, Span, SpanKind, Telemetry};
 use actix_web::ResponseError as _;
@@ -15,6 +15,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderValue;
 use actix_web::middleware::Next;
 use actix_web::web::Data;
+use sandpiper_http_kit::path;
 use std::time::{Instant, SystemTime};
 use tracing::{Instrument as _, debug, info_span};
 
@@ -36,14 +37,13 @@ pub async fn observe<B: MessageBody>(
         id = id.to_str().unwrap_or_default(),
         trace_id = %context.trace_text()
     );
-    let checked = browser::check(&api, request.method(), request.uri(), request.headers());
-    let mut response = match checked {
+    let mut response = match check(&api, &request) {
         Ok(()) => {
-            let answered = next.call(request).instrument(span.clone()).await?;
-            answered.map_into_left_body()
+            let served = next.call(request).instrument(span.clone()).await?;
+            served.map_into_left_body()
         }
         Err(problem) => {
-            let refused = unread::refuse(request, problem.error_response()).await;
+            let refused = request.into_response(problem.error_response());
             refused.map_into_right_body()
         }
     };
@@ -60,6 +60,13 @@ pub async fn observe<B: MessageBody>(
     seen.end(telemetry, &response, &id);
     request_id::finish(id, response.headers_mut());
     Ok(response)
+}
+
+/// Checks what a head alone says.
+fn check(api: &Api, request: &ServiceRequest) -> Result<(), Problem> {
+    path::below_api(request.path())
+        .map_err(|refusal| Problem::new(Code::InvalidPath, refusal.detail()))?;
+    browser::check(api, request.method(), request.uri(), request.headers())
 }
 
 /// A request on its way.

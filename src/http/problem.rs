@@ -16,6 +16,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::enum_variant_names)] // the names are the API's
 pub(crate) enum Code {
+    InvalidPath,
     InvalidJson,
     InvalidBody,
     InvalidField,
@@ -50,7 +51,8 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code.
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
+        Self::InvalidPath,
         Self::InvalidJson,
         Self::InvalidBody,
         Self::InvalidField,
@@ -106,6 +108,7 @@ impl Code {
     /// The table: status, name, title.
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
+            Self::InvalidPath => (400, "invalid_path", "The path has more than one reading"),
             Self::InvalidJson => (400, "invalid_json", "The body is not a JSON object"),
             Self::InvalidBody => (400, "invalid_body", "The body cannot be read"),
             Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),

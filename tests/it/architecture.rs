@@ -168,6 +168,38 @@ fn unsafe_code_stands_only_where_it_is_allowed() {
 }
 
 #[test]
+fn the_http_kit_knows_no_other_crate_and_has_no_unsafe_code() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/http-kit");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+    assert!(!dependencies.contains("sandpiper") && !dependencies.contains("path ="));
+    let root = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
+    assert!(root.contains("#![forbid(unsafe_code)]"));
+}
+
+#[test]
+fn the_dockerfile_knows_every_member_of_the_workspace() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let dockerfile = fs::read_to_string(root.join("Dockerfile")).unwrap();
+    let members = manifest.split_once("members = [").unwrap().1;
+    let members = members.split_once(']').unwrap().0;
+    let mut checked = 0;
+    for member in members
+        .split(',')
+        .map(|member| member.trim().trim_matches('"'))
+    {
+        if member != "." {
+            let copied = format!("COPY {member}/Cargo.toml {member}/");
+            assert!(dockerfile.contains(&copied), "{copied}");
+            assert!(dockerfile.contains(&format!("COPY {member}/src {member}/src")));
+            checked += 1;
+        }
+    }
+    assert!(checked > 0);
+}
+
+#[test]
 fn the_engine_that_is_told_is_the_engine_that_is_built() {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
     let lock = fs::read_to_string(lock).unwrap();

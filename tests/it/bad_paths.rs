@@ -76,16 +76,36 @@ fn another_method_is_told_those_that_there_are() {
 #[test]
 fn a_path_that_is_no_text_is_not_found() {
     let service = Service::start();
+    for path in ["/%ff", "/%", "/nothing%2fhere", "/apis/%61"] {
+        let answer = service.exchange(&bare("GET", path)).unwrap();
+        assert_eq!(answer.status, 404, "{path}: {}", answer.text);
+        assert_eq!(answer.code(), "not_found", "{path}");
+    }
+    assert_serves(&service);
+}
+
+#[test]
+fn a_path_with_more_than_one_reading_is_refused() {
+    let service = Service::start();
     for path in [
         "/api/jobs/%ff",
         "/api/scripts/%ff",
-        "/%ff",
         "/api/jobs/%",
         "/api/scripts/%zz",
+        "/api/%65xecute",
+        "/api/%2565xecute",
+        "/%61pi/execute",
+        "/API/execute",
+        "//api/execute",
+        "/api/execute/",
+        "/api/execute;x",
+        "/api/x/../execute",
+        "/api/x%2f..%2fexecute",
     ] {
-        let answer = service.exchange(&bare("GET", path)).unwrap();
-        assert_eq!(answer.status, 404, "{path}: {}", answer.text);
-        assert!(answer.code().ends_with("not_found"), "{path}");
+        let answer = service
+            .exchange(&post(path, &[], br#"{"code":"1"}"#))
+            .unwrap();
+        assert_refused(&answer, 400, "invalid_path", path);
     }
     assert_serves(&service);
 }

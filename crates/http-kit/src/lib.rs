@@ -1,10 +1,28 @@
-//! HTTP checks that the service and the ingress share.
+//! HTTP that the service and the ingress share: the server, and checks of request heads.
 //!
-//! This crate reads request heads and returns decisions. Options, problems, metrics and logs belong to its callers.
+//! actix-http parses and writes messages. This crate puts a layer under it and a layer over it:
+//!
+//! - `connection` wraps each TCP stream. A connection without a request ends at a deadline.
+//! - `service` wraps the application. It tells the connection when a request begins and when its response has ended, closes
+//!   connections whose next request could be misread, and sends `100 Continue` when the application reads the body.
+//! - `server` builds an actix server from both layers.
+//!
+//! The checks read request heads and return decisions: `path` has the one reading of a path on which both programs agree,
+//! `hosts`, `site` and `authority` decide who may ask. Options, problems, metrics and logs belong to the callers. The crate
+//! knows no route and no key, and depends on no other crate of the workspace.
+#![forbid(unsafe_code)]
 
 pub mod authority;
+mod body;
+mod connection;
+mod framing;
 pub mod hosts;
+pub mod path;
+mod server;
+mod service;
 pub mod site;
+
+pub use server::{ServerOptions, serve};
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 

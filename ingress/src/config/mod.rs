@@ -191,9 +191,12 @@ pub struct ServeOptions {
         default_value = "10000"
     )]
     pub connections_max: NonZeroUsize,
-    /// Most open connections of one address; not counted where proxies are trusted
+    /// Most open connections of one address that is no trusted proxy
     #[arg(long, env = "SANDPIPER_INGRESS_CONNECTIONS_PER_CLIENT", value_name = "COUNT", value_parser = value_parser!(u32).range(1..), default_value_t = 256)]
     pub connections_per_client: u32,
+    /// Most open connections of one address that is a trusted proxy; three quarters of --connections-max when absent
+    #[arg(long, env = "SANDPIPER_INGRESS_CONNECTIONS_PER_PROXY", value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
+    pub connections_per_proxy: Option<u32>,
     /// Threads that speak HTTP; one a core when absent
     #[arg(long, env = "SANDPIPER_INGRESS_HTTP_WORKERS", value_name = "COUNT")]
     pub http_workers: Option<NonZeroUsize>,
@@ -354,6 +357,15 @@ impl ServeOptions {
     pub fn workers(&self) -> usize {
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
         self.http_workers.map_or_else(cores, NonZeroUsize::get)
+    }
+
+    /// Connections that one trusted proxy may have open. The rest is for other addresses: another proxy, a health check.
+    #[must_use]
+    pub fn connections_per_proxy(&self) -> u32 {
+        let max = self.connections_max.get();
+        let share = (max - max.div_ceil(4)).max(1);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        self.connections_per_proxy.unwrap_or(share)
     }
 
     /// Connections that one thread may have open.

@@ -13,10 +13,11 @@ use crate::limits::Visit;
 use crate::meters::{Meters, UpstreamFailure};
 use crate::problem::{Code, Problem};
 use crate::sources::OnShelf;
-use crate::unread::SharedPayload;
 use actix_web::body::{BodySize, BoxBody, None as NoBody};
-use actix_web::dev::fn_service;
-use actix_web::http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
+use actix_web::dev::{Payload, fn_service};
+use actix_web::http::header::{
+    CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 use actix_web::http::uri::{Authority, PathAndQuery, Scheme};
 use actix_web::http::{Method, StatusCode, Uri};
 use actix_web::{HttpRequest, HttpResponse};
@@ -164,11 +165,12 @@ impl Upstream {
         }
     }
 
-    /// The body, once its first bytes are here; `None` where there is none.
+    /// The body, once its first bytes are here; `None` where there is none. The body of a client that waits for
+    /// `100 Continue` is left alone: the service may refuse the request by its head.
     pub(crate) async fn receive(
         &self,
         request: &HttpRequest,
-        payload: SharedPayload,
+        payload: Payload,
     ) -> Result<Option<Upload>, Problem> {
         let length = declared_length(request.headers());
         if length == Some(0)
@@ -181,10 +183,12 @@ impl Upstream {
         }
         let deadline = Instant::now() + self.options.body_timeout;
         let mut upload = Upload::new(payload, length, self.options.body_bytes, deadline);
-        upload
-            .begin()
-            .await
-            .map_err(|error| self.upload_problem(error))?;
+        if request.head().expect() {
+            upload.hold_back();
+        } else {
+            let begun = upload.begin().await;
+            begun.map_err(|error| self.upload_problem(error))?;
+        }
         Ok(Some(upload))
     }
 
@@ -203,7 +207,13 @@ impl Upstream {
         headers::copy_request(request.headers(), passed.headers_mut());
         headers::introduce(who, passed.headers_mut());
         match upload {
-            Some(upload) => passed.send_body(upload).await,
+            Some(upload) => {
+                if upload.is_held_back() {
+                    let expectation = HeaderValue::from_static("100-continue");
+                    passed.headers_mut().insert(EXPECT, expectation);
+                }
+                passed.send_body(upload).await
+            }
             // Not `send`, which says that there is a body of no bytes.
             None => passed.send_body(NoBody::new()).await,
         }

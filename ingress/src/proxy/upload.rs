@@ -3,8 +3,8 @@
 //!
 //! The HTTP client below sends it in pieces of at least eight kilobytes, or at its end.
 
-use crate::unread::SharedPayload;
 use actix_web::body::{BodySize, MessageBody};
+use actix_web::dev::Payload;
 use actix_web::web::{Bytes, BytesMut};
 use futures_util::Stream as _;
 use std::pin::Pin;
@@ -24,23 +24,22 @@ pub(crate) enum UploadError {
 
 /// A body that is arriving.
 pub(crate) struct Upload {
-    payload: SharedPayload,
+    payload: Payload,
     first: Option<Bytes>,
     size: BodySize,
     room: u64,
     deadline: Instant,
     /// Made when there is something to wait for.
     timer: Option<Pin<Box<Sleep>>>,
+    /// The client waits for `100 Continue`, and nothing has asked for the body yet.
+    is_held_back: bool,
+    /// The HTTP client's next look at the body finds nothing.
+    hides_once: bool,
 }
 
 impl Upload {
     /// `length` is what the client says, if it says it.
-    pub(super) fn new(
-        payload: SharedPayload,
-        length: Option<u64>,
-        most: u64,
-        deadline: Instant,
-    ) -> Self {
+    pub(super) fn new(payload: Payload, length: Option<u64>, most: u64, deadline: Instant) -> Self {
         Self {
             payload,
             first: None,
@@ -48,7 +47,21 @@ impl Upload {
             room: most,
             deadline,
             timer: None,
+            is_held_back: false,
+            hides_once: false,
         }
+    }
+
+    /// Leaves the body alone until the service asks for it. The HTTP client looks at a body without a length once before it
+    /// sends the head.
+    pub(super) fn hold_back(&mut self) {
+        self.is_held_back = true;
+        self.hides_once = self.size == BodySize::Stream;
+    }
+
+    /// Returns whether the service has to ask for the body.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.is_held_back
     }
 
     /// Waits for the first bytes, so that a client which sends none takes nothing of the service.
@@ -62,6 +75,7 @@ impl Upload {
 
     /// Waits for all of it.
     pub(crate) async fn gather(&mut self) -> Result<Bytes, UploadError> {
+        (self.is_held_back, self.hides_once) = (false, false);
         let mut whole = BytesMut::new();
         let mut first = self.first.take();
         loop {
@@ -84,8 +98,7 @@ impl Upload {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UploadError>>> {
-        let Poll::Ready(chunk) = Pin::new(&mut *self.payload.borrow_mut()).poll_next(context)
-        else {
+        let Poll::Ready(chunk) = Pin::new(&mut self.payload).poll_next(context) else {
             let deadline = self.deadline;
             let timer = self
                 .timer
@@ -114,6 +127,9 @@ impl MessageBody for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UploadError>>> {
         let upload = self.get_mut();
+        if std::mem::take(&mut upload.hides_once) {
+            return Poll::Pending;
+        }
         match upload.first.take() {
             Some(chunk) => Poll::Ready(Some(Ok(chunk))),
             None => upload.poll_chunk(context),

@@ -2,11 +2,14 @@
 //! or of the real one.
 #![allow(clippy::unwrap_used)] // tests
 
+mod ambiguous_paths;
 mod bounds;
 mod browsers;
+mod connections;
 mod documents;
 mod exposure;
 mod forwarded;
+mod framing;
 mod hostile_http;
 mod keys;
 mod limits;

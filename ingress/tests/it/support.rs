@@ -257,7 +257,7 @@ impl Answer {
 pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
-    fn to(port: u16) -> Self {
+    pub(crate) fn to(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         Self::of(stream)
     }

@@ -66,7 +66,7 @@ fn of(method: &str, path: &str) -> Vec<Code> {
     }
     if path.contains('{') {
         // A name with a slash in it is another path.
-        all.push(Code::NotFound);
+        all.extend([Code::NotFound, Code::InvalidPath]);
     }
     all
 }

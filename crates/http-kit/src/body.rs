@@ -1,0 +1,127 @@
+//! Bodies of requests that need care, and bodies of responses that know their connection.
+
+use crate::connection::{Open, State};
+use actix_http::Payload;
+use actix_http::body::{BodySize, MessageBody};
+use actix_http::error::PayloadError;
+use actix_web::web::Bytes;
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// Bytes that a body in chunks may have beside its data: what the parser may have taken in and not parsed yet, and room.
+const FRAMING_BYTES_MIN: u64 = 256 * 1024;
+/// The same, for each byte of data. A client that sends each byte in a chunk of its own sends six.
+const FRAMING_BYTES_PER_BYTE: u64 = 8;
+
+/// A payload that its reader and its response hold together.
+///
+/// The server reads a chunked body that nobody holds for as long as it comes, without a deadline. While the payload is held
+/// the server closes the connection after the response instead.
+pub(crate) type Held = Rc<RefCell<Payload>>;
+
+/// The body of a request that asks for `100 Continue`, that comes in chunks, or whose end the parser does not see.
+pub(crate) struct WatchedBody {
+    pub(crate) payload: Held,
+    pub(crate) connection: Rc<State>,
+    /// The client waits for `100 Continue`.
+    pub(crate) is_awaited: bool,
+    /// Bytes to come, where the parser goes on beyond them.
+    pub(crate) left: Option<u64>,
+    /// For chunks: the bytes that the connection had read at the head, and the data bytes since.
+    pub(crate) chunks: Option<(u64, u64)>,
+}
+
+impl WatchedBody {
+    fn poll_payload(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        let polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(context);
+        if polled.is_pending() && self.is_awaited {
+            self.connection.send_continue();
+        }
+        // A client that has sent some of its body waits for nothing.
+        self.is_awaited = false;
+        polled
+    }
+
+    /// Returns whether chunk sizes, extensions and trailers are out of all proportion to the data.
+    fn is_mostly_framing(&self) -> bool {
+        self.chunks.is_some_and(|(read_before, data)| {
+            let read = self.connection.bytes_read().saturating_sub(read_before);
+            let most = data
+                .saturating_mul(1 + FRAMING_BYTES_PER_BYTE)
+                .saturating_add(FRAMING_BYTES_MIN);
+            read > most
+        })
+    }
+}
+
+impl Stream for WatchedBody {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let body = self.get_mut();
+        if body.left == Some(0) {
+            return Poll::Ready(None);
+        }
+        let Poll::Ready(item) = body.poll_payload(context) else {
+            if body.is_mostly_framing() {
+                return Poll::Ready(Some(Err(PayloadError::EncodingCorrupted)));
+            }
+            return Poll::Pending;
+        };
+        let Some(Ok(mut chunk)) = item else {
+            return Poll::Ready(item);
+        };
+        if let Some(left) = &mut body.left {
+            chunk.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+            *left -= u64::try_from(chunk.len()).unwrap_or(*left);
+        }
+        if let Some((_, data)) = &mut body.chunks {
+            *data = data.saturating_add(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+        }
+        Poll::Ready(Some(Ok(chunk)))
+    }
+}
+
+pin_project! {
+    /// The body of a response. The request counts as open until it is dropped.
+    pub(crate) struct WatchedResponse<B> {
+        #[pin]
+        body: B,
+        // Declared before `open`, so that it is dropped first.
+        payload: Option<Held>,
+        open: Option<Open>,
+    }
+}
+
+impl<B> WatchedResponse<B> {
+    pub(crate) fn new(body: B, payload: Option<Held>, open: Option<Open>) -> Self {
+        Self {
+            body,
+            payload,
+            open,
+        }
+    }
+}
+
+impl<B: MessageBody> MessageBody for WatchedResponse<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let item = ready!(self.project().body.poll_next(context));
+        Poll::Ready(item)
+    }
+}

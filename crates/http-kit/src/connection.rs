@@ -1,0 +1,325 @@
+//! A TCP stream that ends when it holds no request for too long.
+//!
+//! actix-http times the first head of a connection and no other: the first byte of a later head clears the keep-alive timer,
+//! and no timer replaces it. So the wait for every later request is timed here. `State` is shared by the stream, which sees
+//! the bytes, and by `service`, which sees requests begin and responses end.
+//!
+//! A connection costs one timer. It is moved when the deadline comes closer and looked at when it fires, so that a request
+//! on a kept connection costs no timer operation of its own.
+
+use crate::framing::Position;
+use actix_web::rt::net::TcpStream;
+use std::cell::Cell;
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// How long a connection may be without a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// From the first byte of a head to its last.
+    pub(crate) head: Duration,
+    /// From the end of a response to the first byte of the next head.
+    pub(crate) idle: Duration,
+}
+
+/// The server's side of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Before the first request; actix-http times this phase.
+    First,
+    /// A request is being served.
+    Serving,
+    /// The next head has not begun.
+    Idle,
+    /// The next head has begun, or may have.
+    Head,
+}
+
+/// The part of a connection that the stream and the service share.
+#[derive(Debug)]
+pub(crate) struct State {
+    patience: Patience,
+    phase: Cell<Phase>,
+    position: Cell<Position>,
+    /// Meaningful in `Idle` and `Head`.
+    deadline: Cell<Instant>,
+    bytes_read: Cell<u64>,
+    /// The rest of an interim response that is to be sent.
+    interim: Cell<&'static [u8]>,
+    /// No request after the current one is served.
+    is_last: Cell<bool>,
+    /// A request after the last one has come: the connection ends once everything before it is sent.
+    is_over: Cell<bool>,
+}
+
+impl State {
+    fn new(patience: Patience) -> Self {
+        Self {
+            patience,
+            phase: Cell::new(Phase::First),
+            position: Cell::default(),
+            deadline: Cell::new(Instant::now()),
+            bytes_read: Cell::new(0),
+            interim: Cell::new(&[]),
+            is_last: Cell::new(false),
+            is_over: Cell::new(false),
+        }
+    }
+
+    /// Notes that a request begins, with the declared length of its body.
+    pub(crate) fn begin(self: &Rc<Self>, length: Option<u64>) -> Open {
+        self.position.set(self.position.get().at_request(length));
+        self.phase.set(Phase::Serving);
+        Open(Rc::clone(self))
+    }
+
+    /// Notes that the response has ended.
+    fn end(&self) {
+        self.interim.set(&[]);
+        if self.position.get().is_at_end_of_request() {
+            self.position.set(Position::default());
+            self.wait(Phase::Idle, self.patience.idle);
+        } else {
+            self.wait(Phase::Head, self.patience.head);
+        }
+    }
+
+    fn wait(&self, phase: Phase, patience: Duration) {
+        self.phase.set(phase);
+        self.deadline.set(Instant::now() + patience);
+    }
+
+    /// Notes bytes of the client.
+    fn read(&self, bytes: &[u8]) {
+        let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.bytes_read
+            .set(self.bytes_read.get().saturating_add(count));
+        self.position.set(self.position.get().after(bytes));
+        if self.phase.get() == Phase::Idle {
+            self.wait(Phase::Head, self.patience.head);
+        }
+    }
+
+    /// Starts the wait again: a response that had to wait for its reader was still being sent.
+    fn sent_late(&self) {
+        match self.phase.get() {
+            Phase::Idle => self.wait(Phase::Idle, self.patience.idle),
+            Phase::Head => self.wait(Phase::Head, self.patience.head),
+            Phase::First | Phase::Serving => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase.get() {
+            Phase::First | Phase::Serving => None,
+            Phase::Idle | Phase::Head => Some(self.deadline.get()),
+        }
+    }
+
+    /// Returns whether the current request has come to its end.
+    pub(crate) fn has_whole_request(&self) -> bool {
+        self.position.get().is_at_end_of_request()
+    }
+
+    /// Returns how many bytes the client has sent.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read.get()
+    }
+
+    /// Asks for `100 Continue` to be sent.
+    pub(crate) fn send_continue(&self) {
+        self.interim.set(CONTINUE);
+    }
+
+    /// Takes that back, where none of it has been sent.
+    pub(crate) fn retract_continue(&self) {
+        if self.interim.get().len() == CONTINUE.len() {
+            self.interim.set(&[]);
+        }
+    }
+
+    /// Makes the current request the last one.
+    pub(crate) fn make_last(&self) {
+        self.is_last.set(true);
+    }
+
+    /// Returns whether a request that begins now comes after the last one. The connection ends then.
+    pub(crate) fn is_past_last(&self) -> bool {
+        if self.is_last.get() {
+            self.is_over.set(true);
+        }
+        self.is_last.get()
+    }
+}
+
+/// A request that is being served. Dropped when its response has ended.
+#[derive(Debug)]
+pub(crate) struct Open(Rc<State>);
+
+impl Open {
+    pub(crate) fn state(&self) -> &State {
+        &self.0
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// A TCP stream with its deadlines.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    state: Rc<State>,
+    /// Made at the first wait.
+    timer: Option<Pin<Box<Sleep>>>,
+    is_write_blocked: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, patience: Patience) -> Self {
+        Self {
+            stream,
+            state: Rc::new(State::new(patience)),
+            timer: None,
+            is_write_blocked: false,
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(crate) fn state(&self) -> &Rc<State> {
+        &self.state
+    }
+
+    /// Returns whether the deadline has passed. If it has not, the task is woken when it does.
+    fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.state.deadline() else {
+            return false;
+        };
+        let timer = match &mut self.timer {
+            // It fires early enough, and one task alone polls this connection: its waker is known.
+            Some(timer) if timer.deadline() <= deadline && !timer.is_elapsed() => return false,
+            Some(timer) => {
+                timer.as_mut().reset(deadline);
+                timer
+            }
+            None => self.timer.insert(Box::pin(sleep_until(deadline))),
+        };
+        timer.as_mut().poll(context).is_ready()
+    }
+
+    /// Says 408 to a client that has begun a head, as far as that needs no wait.
+    fn say_timed_out(&mut self, context: &mut Context<'_>) {
+        let has_begun = matches!(self.state.position.get(), Position::Head(_));
+        if self.state.phase.get() == Phase::Head && has_begun && !self.is_write_blocked {
+            let _ = Pin::new(&mut self.stream).poll_write(context, TIMED_OUT);
+        }
+    }
+
+    fn poll_interim(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let rest = self.state.interim.get();
+            if rest.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(context, rest))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.state.interim.set(&rest[sent..]);
+        }
+    }
+
+    /// Notes how a write went. One that waits does not wait beyond the deadline.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if result.is_pending() {
+            self.is_write_blocked = true;
+            if self.is_overdue(context) {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        } else if self.is_write_blocked {
+            self.is_write_blocked = false;
+            self.state.sent_late();
+        }
+        result
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let connection = self.get_mut();
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut connection.stream).poll_read(context, buffer);
+        if result.is_pending() {
+            if connection.is_overdue(context) {
+                connection.say_timed_out(context);
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        } else {
+            let bytes = &buffer.filled()[before..];
+            if !bytes.is_empty() {
+                connection.state.read(bytes);
+            }
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let connection = self.get_mut();
+        let interim = connection.state.interim.get().len();
+        // An interim response that has begun is finished before anything else.
+        if interim > 0 && interim < CONTINUE.len() {
+            ready!(connection.poll_interim(context))?;
+        }
+        let result = Pin::new(&mut connection.stream).poll_write(context, bytes);
+        connection.written(context, result)
+    }
+
+    /// The server calls this when it has written everything that it has.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let connection = self.get_mut();
+        ready!(connection.poll_interim(context))?;
+        ready!(Pin::new(&mut connection.stream).poll_flush(context))?;
+        if connection.state.is_over.get() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        // After a response the server does not read until it is woken.
+        if connection.is_overdue(context) {
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}

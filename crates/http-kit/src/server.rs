@@ -1,0 +1,110 @@
+//! A server for one port, built from an application and a listener that is bound already.
+
+use crate::connection::{Connection, Patience};
+use crate::service::WatchedFactory;
+use actix_http::body::MessageBody;
+use actix_http::{Extensions, HttpService, KeepAlive, Request, Response};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_web::dev::AppConfig;
+use actix_web::rt::net::TcpStream;
+use std::fmt;
+use std::future::ready;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Time for a client to take a response before the connection is closed under a body that it goes on sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bounds of one port.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerOptions {
+    /// Threads.
+    pub workers: usize,
+    /// Most open connections of each thread.
+    pub connections_max: usize,
+    /// Most connections that wait to be accepted.
+    pub backlog: u32,
+    /// Longest from the first byte of a head to its last; for the first head, from the connection's beginning.
+    pub header_timeout: Duration,
+    /// Longest from the end of a response to the first byte of the next head.
+    pub keep_alive: Duration,
+    /// Longest that open requests may take once the server is told to stop, rounded up to seconds.
+    pub shutdown_timeout: Duration,
+}
+
+/// Serves the application on the listener.
+///
+/// `on_connect` sees each connection before its first byte, and may put into its extensions what lives as long as it. A
+/// client that closes its sending half counts as gone. Signals are the caller's.
+///
+/// # Errors
+///
+/// The operating system's, for a listener that is none.
+pub fn serve<F, I, S, B>(
+    options: ServerOptions,
+    listener: TcpListener,
+    on_connect: impl Fn(&TcpStream, &mut Extensions) + Clone + Send + 'static,
+    application: F,
+) -> io::Result<Server>
+where
+    F: Fn() -> I + Clone + Send + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error>,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
+    let patience = Patience {
+        head: options.header_timeout,
+        idle: options.keep_alive,
+    };
+    let builder = Server::build()
+        .workers(options.workers)
+        .max_concurrent_connections(options.connections_max)
+        .backlog(options.backlog)
+        .shutdown_timeout(whole_seconds(options.shutdown_timeout))
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let make = move || {
+        let stopping = stopping.clone();
+        let on_connect = on_connect.clone();
+        let application = application().into_factory();
+        let application =
+            application.map_err(|error| Response::from(error.into().error_response()));
+        let application = WatchedFactory::new(map_config(application, |()| AppConfig::default()));
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            // `Connection` times idle connections.
+            .keep_alive(KeepAlive::Os)
+            .client_request_timeout(options.header_timeout)
+            .client_disconnect_timeout(LINGER)
+            .h1_allow_half_closed(false)
+            .expect(application.for_expectations())
+            .on_connect_ext(move |connection: &Connection, extensions| {
+                extensions.insert(Rc::clone(connection.state()));
+                on_connect(connection.stream(), extensions);
+            })
+            .h1(application);
+        fn_service(move |stream: TcpStream| {
+            let peer = stream.peer_addr().ok();
+            // Without it a response may wait for the client's acknowledgement of its head.
+            let _ = stream.set_nodelay(true);
+            ready(Ok((Connection::new(stream, patience), peer)))
+        })
+        .and_then(http)
+    };
+    Ok(builder.listen("http", listener, make)?.run())
+}
+
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
