@@ -212,7 +212,7 @@ fn fault_1_a_path_never_becomes_another_host() {
         "/api/../etc/passwd",
         "//host/api/x",
         "/api:80@host",
-        "http://host:1/x",
+        "http://localhost:1/x",
     ] {
         let answer = service.exchange(&bare("GET", target)).unwrap();
         assert_eq!(
@@ -221,6 +221,9 @@ fn fault_1_a_path_never_becomes_another_host() {
             "{target}"
         );
     }
+    // A host in the target is the host of the request.
+    let named = service.exchange(&bare("GET", "http://host:1/api")).unwrap();
+    assert_eq!(named.code(), "host_not_allowed");
 }
 
 #[test]
