@@ -118,7 +118,11 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
     let metrics = listen_for_metrics(options)?;
     let served = System::new().block_on(async {
-        let board = Board::with_telemetry(options.executors(), telemetry.clone());
+        let board = Board::with_telemetry(
+            options.executors(),
+            options.reserve_executors(),
+            telemetry.clone(),
+        );
         let store: Arc<dyn JobStore> = Arc::new(store);
         let executors = start_executors(options, &proof, &board).await?;
         let recent = Arc::new(RecentExecutions::new(options.recent()));

@@ -165,6 +165,12 @@ pub struct ServiceStatus {
     pub executors_ready: usize,
     /// How many of them run something now.
     pub executors_busy: usize,
+    /// The number of reserve executors there may be.
+    pub reserve_executors: usize,
+    /// The number of reserve executors that have a live zygote.
+    pub reserve_executors_up: usize,
+    /// The number of reserve executors that run something now.
+    pub reserve_executors_busy: usize,
     /// Times an executor's zygote was replaced after it died.
     pub zygotes_replaced: u64,
     /// Times an executor was brought back after a panic.

@@ -18,10 +18,26 @@ struct Slot {
     busy: AtomicBool,
 }
 
+impl Slot {
+    fn zygote_pid(&self) -> Option<u32> {
+        Some(self.zygote_pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+}
+
+/// Which executors an executor is one of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExecutorKind {
+    /// The executors that are up as long as the service is.
+    Regular,
+    /// The executors that are raised on demand.
+    Reserve,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Board {
     slots: Vec<Slot>,
+    reserve_slots: Vec<Slot>,
     /// Zygotes replaced because they or a child of theirs died.
     pub zygotes_replaced: AtomicU64,
     /// Executors brought back after a panic.
@@ -57,17 +73,23 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board for so many executors.
+    /// A board for so many executors, of which none is a reserve.
     #[must_use]
     pub fn new(executors: usize) -> Arc<Self> {
-        Self::with_telemetry(executors, Telemetry::off())
+        Self::with_telemetry(executors, 0, Telemetry::off())
     }
 
-    /// A board for so many executors, whose spans go there.
+    /// A board for so many executors and reserve executors, whose spans go there.
     #[must_use]
-    pub fn with_telemetry(executors: usize, telemetry: Telemetry) -> Arc<Self> {
+    pub fn with_telemetry(
+        executors: usize,
+        reserve_executors: usize,
+        telemetry: Telemetry,
+    ) -> Arc<Self> {
+        let slots = |count| (0..count).map(|_| Slot::default()).collect();
         Arc::new(Self {
-            slots: (0..executors).map(|_| Slot::default()).collect(),
+            slots: slots(executors),
+            reserve_slots: slots(reserve_executors),
             zygotes_replaced: AtomicU64::new(0),
             executors_revived: AtomicU64::new(0),
             executions_crashed: AtomicU64::new(0),
@@ -106,7 +128,7 @@ impl Board {
             .zip(counts.map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// How many executors there are.
+    /// How many executors there are, reserve executors not counted.
     #[must_use]
     pub fn executors(&self) -> usize {
         self.slots.len()
@@ -115,16 +137,37 @@ impl Board {
     /// How many of them have a zygote that the kernel knows to be alive.
     #[must_use]
     pub fn executors_ready(&self) -> usize {
-        self.zygote_pids().filter(|pid| is_alive(*pid)).count()
+        count_alive(&self.slots)
     }
 
     /// How many of them run something.
     #[must_use]
     pub fn executors_busy(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|slot| slot.busy.load(Ordering::Relaxed))
-            .count()
+        count_busy(&self.slots)
+    }
+
+    /// How many reserve executors there may be.
+    #[must_use]
+    pub fn reserve_executors(&self) -> usize {
+        self.reserve_slots.len()
+    }
+
+    /// How many of them have a zygote that the kernel knows to be alive.
+    #[must_use]
+    pub fn reserve_executors_up(&self) -> usize {
+        count_alive(&self.reserve_slots)
+    }
+
+    /// How many of them run something.
+    #[must_use]
+    pub fn reserve_executors_busy(&self) -> usize {
+        count_busy(&self.reserve_slots)
+    }
+
+    /// True if this reserve executor has a zygote that the kernel knows to be alive.
+    pub(super) fn is_reserve_up(&self, index: usize) -> bool {
+        let slot = self.reserve_slots.get(index);
+        slot.and_then(Slot::zygote_pid).is_some_and(is_alive)
     }
 
     /// This process, its zygotes, and all that descends from them.
@@ -140,36 +183,61 @@ impl Board {
     }
 
     fn zygote_pids(&self) -> impl Iterator<Item = u32> {
-        self.slots
-            .iter()
-            .map(|slot| slot.zygote_pid.load(Ordering::Relaxed))
-            .filter(|pid| *pid != 0)
+        let all = self.slots.iter().chain(&self.reserve_slots);
+        all.filter_map(Slot::zygote_pid)
     }
 
-    /// Takes a free place; there are as many as executors.
-    pub(super) fn take_place(self: &Arc<Self>) -> Option<BoardPlace> {
+    /// Takes a free place among executors of this kind; there are as many as those.
+    pub(super) fn take_place(self: &Arc<Self>, kind: ExecutorKind) -> Option<BoardPlace> {
         let index = self
-            .slots
+            .slots_of(kind)
             .iter()
             .position(|slot| !slot.taken.swap(true, Ordering::AcqRel))?;
         Some(BoardPlace {
             board: Arc::clone(self),
+            kind,
             index,
         })
     }
+
+    fn slots_of(&self, kind: ExecutorKind) -> &[Slot] {
+        match kind {
+            ExecutorKind::Regular => &self.slots,
+            ExecutorKind::Reserve => &self.reserve_slots,
+        }
+    }
+}
+
+fn count_alive(slots: &[Slot]) -> usize {
+    let pids = slots.iter().filter_map(Slot::zygote_pid);
+    pids.filter(|pid| is_alive(*pid)).count()
+}
+
+fn count_busy(slots: &[Slot]) -> usize {
+    let busy = |slot: &&Slot| slot.busy.load(Ordering::Relaxed);
+    slots.iter().filter(busy).count()
 }
 
 /// An executor's own place; free again when it is dropped.
 #[derive(Debug)]
 pub(super) struct BoardPlace {
     board: Arc<Board>,
+    kind: ExecutorKind,
     index: usize,
 }
 
 impl BoardPlace {
-    /// Its number, from 0.
+    /// Returns the number of the executor among those of its kind, from 0.
     pub(super) fn index(&self) -> usize {
         self.index
+    }
+
+    /// Returns the number of the executor among all, from 0: reserve executors come last.
+    pub(super) fn number(&self) -> usize {
+        match self.kind {
+            ExecutorKind::Regular => self.index,
+            ExecutorKind::Reserve => self.board.executors() + self.index,
+        }
     }
 
     pub(super) fn show_zygote(&self, pid: Option<u32>) {
@@ -187,7 +255,7 @@ impl BoardPlace {
     }
 
     fn slot(&self) -> &Slot {
-        &self.board.slots[self.index]
+        &self.board.slots_of(self.kind)[self.index]
     }
 }
 

@@ -3,8 +3,7 @@
 //! It blocks while a job runs, which is what its thread is for. Its work it takes from the [`Tray`]; the SyncArbiter keeps
 //! its thread, and puts a new Executor in the place of one that panicked.
 
-use super::board::Board;
-use super::board::BoardPlace;
+use super::board::{Board, BoardPlace, ExecutorKind};
 use super::runner::{Runner, RunnerFactory, Task};
 use super::spans::Seen;
 use super::tray::{Errand, Tray};
@@ -71,13 +70,17 @@ struct Serve;
 #[derive(Debug)]
 pub struct Executors {
     pub(super) tray: Arc<Tray>,
-    /// As long as somebody has it, the SyncArbiter goes on.
-    _arbiter: Option<Recipient<Serve>>,
+    /// One tray for each reserve executor, in the order of their places on the board: the Dispatcher chooses which of them
+    /// runs something, so that one that is up is never passed over for one that is not.
+    pub(super) reserve_trays: Arc<[Arc<Tray>]>,
+    /// As long as somebody has them, the SyncArbiters go on.
+    _arbiters: Vec<Recipient<Serve>>,
 }
 
 impl Executors {
-    /// As many as `board` has places, each on a thread of its own, and if so told on one of `processors`, with all that it
-    /// starts. Each starts its runner on its thread.
+    /// As many as `board` has places, each on a thread of its own. Regular executors start their runners at once, each on
+    /// its thread, and if so told stay on one of `processors`, with all that they start. Reserve executors start theirs when
+    /// they are asked to, and run wherever there is room.
     #[must_use]
     pub fn start<R: Runner>(
         factory: RunnerFactory<R>,
@@ -85,28 +88,65 @@ impl Executors {
         processors: Option<Processors>,
     ) -> Self {
         let tray = Arc::new(Tray::default());
-        let of_executors = Arc::clone(&tray);
-        let arbiter = SyncArbiter::start(board.executors(), move || Executor {
-            tray: Arc::clone(&of_executors),
-            factory: Arc::clone(&factory),
-            processors: processors.clone(),
-            runner: None,
-            board: Arc::clone(&board),
-            place: None,
-            counted: SandboxCounters::default(),
-        });
+        let reserve_trays: Arc<[Arc<Tray>]> = (0..board.reserve_executors())
+            .map(|_| Arc::default())
+            .collect();
+        let regular = Crew::Regular(Arc::clone(&tray), processors);
+        let mut arbiters = vec![start_crew(board.executors(), regular, &factory, &board)];
+        if !reserve_trays.is_empty() {
+            let reserve = Crew::Reserve(Arc::clone(&reserve_trays));
+            arbiters.push(start_crew(reserve_trays.len(), reserve, &factory, &board));
+        }
         Self {
             tray,
-            _arbiter: Some(arbiter.recipient()),
+            reserve_trays,
+            _arbiters: arbiters,
         }
     }
 
     /// Nobody takes anything but a test.
     #[cfg(test)]
-    pub(super) fn none(tray: Arc<Tray>) -> Self {
+    pub(super) fn none(tray: Arc<Tray>, reserve_trays: Arc<[Arc<Tray>]>) -> Self {
         Self {
             tray,
-            _arbiter: None,
+            reserve_trays,
+            _arbiters: Vec::new(),
+        }
+    }
+}
+
+fn start_crew<R: Runner>(
+    threads: usize,
+    crew: Crew,
+    factory: &RunnerFactory<R>,
+    board: &Arc<Board>,
+) -> Recipient<Serve> {
+    let (factory, board) = (Arc::clone(factory), Arc::clone(board));
+    let arbiter = SyncArbiter::start(threads, move || Executor {
+        crew: crew.clone(),
+        factory: Arc::clone(&factory),
+        runner: None,
+        board: Arc::clone(&board),
+        place: None,
+        counted: SandboxCounters::default(),
+    });
+    arbiter.recipient()
+}
+
+/// Which Executors one is of, and where those take their work.
+#[derive(Clone)]
+enum Crew {
+    /// All take from one tray.
+    Regular(Arc<Tray>, Option<Processors>),
+    /// Each takes from its own.
+    Reserve(Arc<[Arc<Tray>]>),
+}
+
+impl Crew {
+    fn kind(&self) -> ExecutorKind {
+        match self {
+            Self::Regular(..) => ExecutorKind::Regular,
+            Self::Reserve(_) => ExecutorKind::Reserve,
         }
     }
 }
@@ -114,14 +154,14 @@ impl Executors {
 impl Drop for Executors {
     fn drop(&mut self) {
         self.tray.close();
+        self.reserve_trays.iter().for_each(|tray| tray.close());
     }
 }
 
 /// See the module.
 struct Executor<R: Runner> {
-    tray: Arc<Tray>,
+    crew: Crew,
     factory: RunnerFactory<R>,
-    processors: Option<Processors>,
     runner: Option<R>,
     board: Arc<Board>,
     place: Option<BoardPlace>,
@@ -139,11 +179,19 @@ impl<R: Runner> fmt::Debug for Executor<R> {
 
 impl<R: Runner> Executor<R> {
     fn stay_on_its_processor(&self) {
-        let (Some(processors), Some(place)) = (&self.processors, &self.place) else {
+        let (Crew::Regular(_, Some(processors)), Some(place)) = (&self.crew, &self.place) else {
             return;
         };
         if let Err(failure) = processors.pin_this_thread(place.index()) {
             warn!(error = %failure, "an executor cannot be kept on a processor of its own; it runs where there is room");
+        }
+    }
+
+    /// Returns the tray from which this Executor takes its work.
+    fn tray(&self) -> Option<Arc<Tray>> {
+        match &self.crew {
+            Crew::Regular(tray, _) => Some(Arc::clone(tray)),
+            Crew::Reserve(trays) => trays.get(self.place.as_ref()?.index()).cloned(),
         }
     }
 
@@ -181,7 +229,7 @@ impl<R: Runner> Executor<R> {
         if let Ok(execution) = &answer {
             let outcome = execution.outcome.as_str();
             debug!(%job, %trace_id, outcome, "executed");
-            let place = self.place.as_ref().map(BoardPlace::index);
+            let place = self.place.as_ref().map(BoardPlace::number);
             seen.ran(&self.board, &message, execution, place);
         }
         // Whoever waited may be gone.
@@ -281,9 +329,11 @@ impl<R: Runner> Actor for Executor<R> {
     type Context = SyncContext<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        self.place = self.board.take_place();
+        self.place = self.board.take_place(self.crew.kind());
         self.stay_on_its_processor();
-        self.bring_up();
+        if self.crew.kind() == ExecutorKind::Regular {
+            self.bring_up();
+        }
         // A SyncArbiter's mailbox takes everything.
         if let Err(failure) = context.address().try_send(Serve) {
             error!(error = %failure, "an executor takes no work");
@@ -295,7 +345,11 @@ impl<R: Runner> Handler<Serve> for Executor<R> {
     type Result = ();
 
     fn handle(&mut self, _: Serve, context: &mut Self::Context) {
-        while let Some(errand) = self.tray.take() {
+        let Some(tray) = self.tray() else {
+            error!("a reserve executor has no place and takes no work");
+            return;
+        };
+        while let Some(errand) = tray.take() {
             match errand {
                 Errand::Execute(message) => match self.serve(message) {
                     Survived::Well => self.keep_up(R::maintain),
@@ -309,6 +363,10 @@ impl<R: Runner> Handler<Serve> for Executor<R> {
                     self.keep_up(R::check_up);
                     // The Dispatcher may be gone.
                     let _ = done.send(());
+                }
+                Errand::Rest => {
+                    self.let_go();
+                    self.show();
                 }
             }
         }

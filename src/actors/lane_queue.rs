@@ -66,6 +66,29 @@ impl<T> LaneQueue<T> {
             .min()
     }
 
+    /// True if something of this client waits.
+    pub(super) fn has_any_of(&self, client: &ClientKey) -> bool {
+        self.clients.contains_key(client)
+    }
+
+    /// True if something waits of one of those clients.
+    pub(super) fn has_any_of_those(&self, is_wanted: impl Fn(&ClientKey) -> bool) -> bool {
+        self.turns.iter().any(is_wanted)
+    }
+
+    /// Returns the job that has waited longest among the first ones of those clients, and since when it waits.
+    pub(super) fn oldest_of(
+        &self,
+        is_wanted: impl Fn(&ClientKey) -> bool,
+    ) -> Option<(Instant, JobId)> {
+        let lines = self.clients.iter();
+        lines
+            .filter(|(client, _)| is_wanted(client))
+            .filter_map(|(_, line)| line.front())
+            .map(|first| (first.since, first.id))
+            .min()
+    }
+
     pub(super) fn remove(&mut self, id: JobId, client: &ClientKey) -> Option<Waiting<T>> {
         let line = self.clients.get_mut(client)?;
         let index = line.iter().position(|one| one.id == id)?;

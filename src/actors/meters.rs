@@ -38,6 +38,8 @@ pub struct Meters {
     pub cpu_micros: Counter,
     /// Zygotes started, also in place of those that had served their share.
     pub zygotes_started: Counter,
+    /// Executions that were given to reserve executors.
+    pub reserve_executions: Counter,
     /// Refusals of the queue: a lane was full, or an executor did not come free in time.
     pub queue_full: ByLane<Counter>,
     /// As above.
@@ -54,6 +56,7 @@ impl Default for Meters {
             run: Histogram::default(),
             cpu_micros: Counter::default(),
             zygotes_started: Counter::default(),
+            reserve_executions: Counter::default(),
             queue_full: ByLane::default(),
             queue_wait_exceeded: Counter::default(),
             oldest: ByLane::default(),

@@ -21,7 +21,7 @@ mod tray;
 
 pub use board::Board;
 pub use claims::Claims;
-pub use dispatcher::{Dispatcher, DispatcherOptions};
+pub use dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions};
 pub use executor::Executors;
 pub use handle::{DispatcherHandle, Parts};
 pub use meters::{ByLane, Meters};

@@ -181,6 +181,28 @@ impl<T> Queue<T> {
         self.lane(lane).oldest()
     }
 
+    /// True if something of this client waits.
+    #[must_use]
+    pub fn has_any_of(&self, client: &ClientKey) -> bool {
+        self.interactive.has_any_of(client) || self.background.has_any_of(client)
+    }
+
+    /// True if something waits in `lane` of one of those clients.
+    #[must_use]
+    pub fn has_any_of_those(&self, lane: Lane, is_wanted: impl Fn(&ClientKey) -> bool) -> bool {
+        self.lane(lane).has_any_of_those(is_wanted)
+    }
+
+    /// Returns the job of `lane` that has waited longest among the first ones of those clients, and since when it waits.
+    #[must_use]
+    pub fn oldest_of(
+        &self,
+        lane: Lane,
+        is_wanted: impl Fn(&ClientKey) -> bool,
+    ) -> Option<(Instant, JobId)> {
+        self.lane(lane).oldest_of(is_wanted)
+    }
+
     fn leave(&mut self, waiting: Option<Waiting<T>>) -> Option<Waiting<T>> {
         let waiting = waiting?;
         self.bytes -= waiting.bytes;

@@ -4,14 +4,18 @@
 //! which is one more thread to wake for every execution; and what is in it cannot be taken back.
 
 use super::executor::{CheckUp, Execute};
+use crate::domain::JobId;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// What an Executor is to do next.
 #[derive(Debug)]
 pub(super) enum Errand {
     Execute(Execute),
     CheckUp(CheckUp),
+    /// End the zygote.
+    Rest,
 }
 
 /// See the module. It has no bound of its own: the Dispatcher lays no more than it counts.
@@ -25,6 +29,7 @@ pub(super) struct Tray {
 struct Contents {
     work: VecDeque<Execute>,
     check_ups: VecDeque<CheckUp>,
+    is_to_rest: bool,
     /// Executors that sleep until something is laid.
     sleeping: usize,
     is_closed: bool,
@@ -34,6 +39,7 @@ impl Contents {
     fn next(&mut self) -> Option<Errand> {
         let work = self.work.pop_front().map(Errand::Execute);
         work.or_else(|| self.check_ups.pop_front().map(Errand::CheckUp))
+            .or_else(|| std::mem::take(&mut self.is_to_rest).then_some(Errand::Rest))
     }
 }
 
@@ -50,6 +56,20 @@ impl Tray {
         let mut contents = self.contents();
         contents.check_ups.push_back(check_up);
         self.wake_one(contents);
+    }
+
+    /// Asks the Executor to end its zygote once there is nothing else to do. For a tray that has one Executor.
+    pub(super) fn ask_to_rest(&self) {
+        let mut contents = self.contents();
+        contents.is_to_rest = true;
+        self.wake_one(contents);
+    }
+
+    /// Returns the work that no Executor has taken: its id, and since when it waits.
+    pub(super) fn ready(&self) -> Vec<(JobId, Instant)> {
+        let contents = self.contents();
+        let ready = contents.work.iter();
+        ready.map(|work| (work.id, work.origin.since)).collect()
     }
 
     /// What has been laid and that nobody has taken, as far as it `is_unwanted`.

@@ -279,6 +279,16 @@ pub struct ServeOptions {
         default_value = "auto"
     )]
     pub pin_executors: PinExecutors,
+    /// Most reserve executors: while others hold all executors, work of a client that has none runs on one of these; 0: none
+    /// [default: as many as there are executors, from 2 to 4]
+    #[arg(long, env = "SANDPIPER_RESERVE_EXECUTORS", value_name = "COUNT", value_parser = value_parser!(u16).range(0..=256))]
+    pub reserve_executors: Option<u16>,
+    /// How long such work waits, and no executor comes free, before it is given to a reserve executor, milliseconds
+    #[arg(long, env = "SANDPIPER_RESERVE_AFTER_MS", value_name = "MS", default_value_t = 10, value_parser = milliseconds(1, 60_000))]
+    pub reserve_after_ms: u64,
+    /// How long a reserve executor that has nothing to run keeps its sandbox, seconds
+    #[arg(long, env = "SANDPIPER_RESERVE_IDLE_S", value_name = "S", default_value_t = 60, value_parser = seconds(1, 86_400))]
+    pub reserve_idle_s: u64,
     /// Folder of the example scripts
     #[arg(
         long,

@@ -3,7 +3,7 @@
 use super::{
     CeilingOptions, LimitOptions, PinExecutors, ServeOptions, SpeculationOption, Unfit, WallOptions,
 };
-use crate::actors::{DispatcherOptions, QueueBounds};
+use crate::actors::{DispatcherOptions, QueueBounds, ReserveOptions};
 use crate::domain::{Ceiling, LimitError, Limits, Script};
 use crate::http::{HttpBounds, Streams};
 use crate::sandbox::{Processors, SandboxOptions, SpeculationControl, ZygotePlan};
@@ -119,6 +119,14 @@ impl ServeOptions {
         )
     }
 
+    /// Returns the most reserve executors. Two at least, so that one client that has one leaves another; and no more than
+    /// four, since each takes memory like any executor.
+    #[must_use]
+    pub fn reserve_executors(&self) -> usize {
+        self.reserve_executors
+            .map_or_else(|| self.executors().clamp(2, 4), usize::from)
+    }
+
     /// The processors on which executors stay, one on each; `None`: wherever there is room.
     pub fn processors(&self) -> std::io::Result<Option<Processors>> {
         let all = Processors::of_this_process()?;
@@ -149,6 +157,10 @@ impl ServeOptions {
             queue_wait_max: Duration::from_millis(self.queue_wait_ms),
             attempts_max: self.attempts_max,
             client_running_max: self.client_running_max.map_or(usize::MAX, usize::from),
+            reserve: ReserveOptions {
+                after: Duration::from_millis(self.reserve_after_ms),
+                idle_max: Duration::from_secs(self.reserve_idle_s),
+            },
         }
     }
 
@@ -198,6 +210,7 @@ impl ServeOptions {
             ttl: Duration::from_secs(self.result_ttl_s),
             attempts_max: self.attempts_max,
             executors: self.executors(),
+            reserve_executors: self.reserve_executors(),
             connections: u32::from(self.store_connections),
             claims_per_executor: usize::from(self.claims_per_executor),
             client_jobs_max: as_count(self.client_jobs_max),

@@ -154,6 +154,10 @@ impl JobStore for MeasuredStore {
         self.store.begin(runner)
     }
 
+    fn hand_out_more(&self) {
+        self.store.hand_out_more();
+    }
+
     async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
         self.timed(Operation::Cancel, self.store.cancel(id)).await
     }

@@ -299,6 +299,10 @@ pub trait JobStore: fmt::Debug + Send + Sync {
         Ok(())
     }
 
+    /// Where it hands jobs out: for a moment hands out a few more than there are executors, since somebody may have a job
+    /// there for which there is a reserve executor.
+    fn hand_out_more(&self) {}
+
     /// Where it hands jobs out: stops one, wherever it is.
     async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
         Ok(())

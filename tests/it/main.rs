@@ -35,6 +35,7 @@ mod promises;
 mod queueing;
 mod raw;
 mod refusals;
+mod reserve;
 mod same_request;
 mod scripts;
 mod seed;

@@ -86,6 +86,8 @@ impl Service {
             // By the environment, so that `options` may say otherwise.
             .env("SANDPIPER_EXECUTORS", "2")
             .env("SANDPIPER_STORE", "memory")
+            // What runs, and in which order, is what most tests are about: those about reserve executors ask for them.
+            .env("SANDPIPER_RESERVE_EXECUTORS", "0")
             .args(["serve", "--port", "0"])
             .args(options)
             .current_dir(env!("CARGO_MANIFEST_DIR"))

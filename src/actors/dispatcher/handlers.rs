@@ -119,6 +119,9 @@ impl Handler<Submit> for Dispatcher {
                     Ok(accepted) if accepted.is_replay || act.store.hands_out() => {
                         // It is here already, or comes back when the store says that it is its turn.
                         act.queue.release(place);
+                        if !accepted.is_replay {
+                            act.have_more_handed_out(&submission.client);
+                        }
                         Ok(accepted)
                     }
                     Ok(accepted) => {
@@ -130,7 +133,7 @@ impl Handler<Submit> for Dispatcher {
                             changes: Changes::default(),
                         };
                         let (id, client) = (submission.id, submission.client);
-                        act.queue.push(place, id, client, Instant::now(), pending);
+                        act.enqueue(place, id, client, pending);
                         act.hand_out(context);
                         Ok(accepted)
                     }

@@ -1,40 +1,39 @@
 //! The Dispatcher: admits, orders, hands out, records. The only one who changes a job's state.
 //!
 //! It never blocks and never waits for an Executor: what takes time becomes a future of its own context, and comes back
-//! as a fact. It never has more in flight than there are Executors, and while executions are short as many again that lie
-//! ready for them.
+//! as a fact. It never has more in flight than there are Executors and reserve executors, and while executions are short as
+//! many again that lie ready for the Executors.
 
 mod handlers;
 mod messages;
 mod pending;
 mod record;
+mod reserve;
+mod upkeep;
 
 pub(super) use messages::{
     Cancel, CheckNetwork, Drain, RunClaimed, RunNow, StopAll, Submit, WhereIs, Whereabouts,
 };
+pub use reserve::ReserveOptions;
 
 use super::answers::Refusal;
 use super::board::Board;
-use super::executor::{CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin};
-use super::queue::{Full, Queue, QueueBounds, Waiting};
-use crate::domain::{ClientKey, JobId, JobState, Lane, Timestamp};
+use super::executor::{Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin};
+use super::queue::{Full, Place, Queue, QueueBounds, Waiting};
+use crate::domain::{ClientKey, JobId, JobState, Lane};
 use crate::sandbox::ExecutionHandle;
 use crate::store::{JobStore, NotRun, RecentExecutions, Settlement};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use pending::{Audience, Pending, Running, is_gone, refuse};
+use reserve::{Holders, Reserve};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How often waiting jobs are looked over and records swept.
-const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Messages that may wait for the Dispatcher; senders beyond that wait themselves.
 const MAILBOX_CAPACITY: usize = 4096;
-/// How long a job of a database waits here for an executor before it is given back.
-const AT_HAND_MAX: Duration = Duration::from_secs(1);
 /// While executions take less than this on the mean, the next ones lie ready for the Executors.
 const SHORT: Duration = Duration::from_millis(10);
 /// A job that could not be run is tried again after this long.
@@ -55,6 +54,8 @@ pub struct DispatcherOptions {
     pub attempts_max: u32,
     /// Most jobs of one client that run here at a time.
     pub client_running_max: usize,
+    /// The use of reserve executors, of which the board tells how many there are.
+    pub reserve: ReserveOptions,
 }
 
 /// See the module.
@@ -70,8 +71,11 @@ pub struct Dispatcher {
     /// No longer handed out; their unanswered replies are still to be heard of.
     taken_back: HashSet<JobId>,
     resting: HashMap<JobId, (ClientKey, Pending)>,
-    /// Given to the Executors and not yet heard of.
+    /// Given to the regular Executors and not yet heard of.
     handed: usize,
+    /// Whose that is, and what reserve executors have.
+    holders: Holders,
+    reserve: Reserve,
     checking_up: usize,
     /// The store is sweeping.
     is_sweeping: bool,
@@ -92,6 +96,8 @@ impl Dispatcher {
         Self {
             queue: Queue::new(options.queue),
             handed: 0,
+            holders: Holders::default(),
+            reserve: Reserve::new(options.reserve, board.reserve_executors()),
             options,
             executors,
             board,
@@ -124,6 +130,14 @@ impl Dispatcher {
             refuse(pending.audience, Refusal::QueueFull { retry_after });
             return;
         };
+        self.enqueue(place, id, client, pending);
+    }
+
+    /// Puts work in its place in the queue.
+    fn enqueue(&mut self, place: Place, id: JobId, client: ClientKey, pending: Pending) {
+        if !self.holders.has(&client) {
+            self.reserve.want();
+        }
         self.queue.push(place, id, client, Instant::now(), pending);
     }
 
@@ -143,17 +157,23 @@ impl Dispatcher {
 
     fn hand_out(&mut self, context: &mut Context<Self>) {
         while self.handed < self.board.executors() {
-            // What runs in the background ends in the store, so the store's room is what it waits for.
-            let next = if self.draining || !self.store.has_room() {
-                self.queue.pop_interactive()
-            } else {
+            let next = if self.hands_out_background() {
                 self.pop_any()
+            } else {
+                self.queue.pop_interactive()
             };
             let Some(waiting) = next else { break };
-            self.hand_to_executor(waiting, context);
+            self.reserve.turned(waiting.since);
+            self.hand_to_executor(waiting, Placed::OnTray, context);
         }
         self.lay_ready(context);
+        self.mind_reserve(context);
         self.show();
+    }
+
+    /// What runs in the background ends in the store, so the store's room is what it waits for.
+    fn hands_out_background(&self) -> bool {
+        !self.draining && self.store.has_room()
     }
 
     /// Lays one more ready for each Executor, which would otherwise stand idle until this thread had heard of its last and
@@ -166,7 +186,7 @@ impl Dispatcher {
             let Some(waiting) = self.queue.pop_interactive() else {
                 return;
             };
-            self.hand_to_executor(waiting, context);
+            self.hand_to_executor(waiting, Placed::OnTray, context);
         }
     }
 
@@ -195,7 +215,12 @@ impl Dispatcher {
         })
     }
 
-    fn hand_to_executor(&mut self, waiting: Waiting<Pending>, context: &mut Context<Self>) {
+    fn hand_to_executor(
+        &mut self,
+        waiting: Waiting<Pending>,
+        placed: Placed,
+        context: &mut Context<Self>,
+    ) {
         let Waiting {
             id,
             client,
@@ -224,16 +249,27 @@ impl Dispatcher {
             handle: handle.clone(),
             reply,
         };
-        self.handed += 1;
+        self.holders.enter(&client);
+        let (tray, reserve) = match placed {
+            Placed::OnTray => {
+                self.handed += 1;
+                (&self.executors.tray, None)
+            }
+            Placed::OnReserve(index) => {
+                self.give_to_reserve(index);
+                (&self.executors.reserve_trays[index], Some(index))
+            }
+        };
         self.running.insert(
             id,
             Running {
                 client,
                 pending,
                 handle,
+                reserve,
             },
         );
-        self.executors.tray.lay(work);
+        tray.lay(work);
         let facts = answer.into_actor(self).map(move |answer, act, context| {
             let answer = answer.unwrap_or(Err(ExecutorFailure::NoSandbox));
             act.execution_finished(id, answer, context);
@@ -251,8 +287,8 @@ impl Dispatcher {
             // Its reply went unanswered, as nobody has begun it.
             return;
         }
-        self.handed -= 1;
         if let Some(running) = self.running.remove(&id) {
+            self.leave_executor(&running);
             match answer {
                 Ok(execution) => self.record(id, running, execution, context),
                 Err(failure) => self.execution_failed(id, running, failure, context),
@@ -299,82 +335,12 @@ impl Dispatcher {
             self.handed -= 1;
             self.taken_back.insert(work.id);
             let running = self.running.remove(&work.id);
+            if let Some(running) = &running {
+                self.holders.leave(&running.client);
+            }
             taken.extend(running.map(|running| (work.origin.since, running)));
         }
         taken
-    }
-
-    fn look_around(&mut self, context: &mut Context<Self>) {
-        if let Some(earliest) = Instant::now().checked_sub(self.options.queue_wait_max) {
-            let ready = self.take_back(|work| work.origin.since < earliest);
-            let queued = self.queue.remove_older(Lane::Interactive, earliest);
-            let ready = ready
-                .into_iter()
-                .map(|(since, running)| (since, running.pending));
-            let queued = queued
-                .into_iter()
-                .map(|waiting| (waiting.since, waiting.item));
-            for (since, pending) in ready.chain(queued) {
-                let waited = since.elapsed();
-                self.board.meters.queue_wait_exceeded.count();
-                refuse(pending.audience, Refusal::QueueWaitExceeded { waited });
-            }
-        }
-        if let Some(earliest) = Instant::now().checked_sub(AT_HAND_MAX) {
-            self.give_back_older(earliest);
-        }
-        // Executors that have nothing to run would not notice that their zygote died.
-        if self.board.executors_ready() < self.board.executors() {
-            self.send_check_ups(context);
-        }
-        self.hand_out(context);
-        for lane in Lane::ALL {
-            self.board.meters.show_oldest(lane, self.queue.oldest(lane));
-        }
-    }
-
-    /// Gives the store back what it handed out and what has waited here since before `earliest`: another node may have
-    /// an executor for it.
-    fn give_back_older(&mut self, earliest: Instant) {
-        if !self.store.hands_out() {
-            return;
-        }
-        for waiting in self.queue.remove_older(Lane::Background, earliest) {
-            let waited = waiting.since.elapsed();
-            refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
-        }
-    }
-
-    /// As many as there are free Executors, and no more while those are on their way: raising a zygote may take long.
-    fn send_check_ups(&mut self, context: &mut Context<Self>) {
-        let free = self.board.executors().saturating_sub(self.handed);
-        while self.checking_up < free {
-            self.checking_up += 1;
-            let (done, is_done) = oneshot::channel();
-            self.executors.tray.ask_for_check_up(CheckUp(done));
-            context.spawn(
-                is_done
-                    .into_actor(self)
-                    .map(|_, act, _| act.checking_up -= 1),
-            );
-        }
-    }
-
-    /// Forgets what has expired. A store that takes longer than from one sweep to the next is not asked again before it is
-    /// done, so that sweeps of a slow database do not pile up.
-    fn sweep(&mut self, context: &mut Context<Self>) {
-        let now = Timestamp::now();
-        self.recent.sweep(now);
-        if self.is_sweeping {
-            return;
-        }
-        self.is_sweeping = true;
-        let store = Arc::clone(&self.store);
-        let swept = async move { store.sweep(now).await };
-        context.spawn(swept.into_actor(self).map(|result, act, _| {
-            act.is_sweeping = false;
-            act.count_failure(result.err());
-        }));
     }
 
     fn show(&self) {
@@ -391,12 +357,20 @@ impl Dispatcher {
     }
 }
 
+/// Where work is put for an executor.
+#[derive(Debug, Clone, Copy)]
+enum Placed {
+    /// Where the next regular Executor that is free takes it.
+    OnTray,
+    /// Where this reserve executor takes it.
+    OnReserve(usize),
+}
+
 impl Actor for Dispatcher {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
         context.set_mailbox_capacity(MAILBOX_CAPACITY);
-        context.run_interval(LOOK_AROUND_EVERY, Self::look_around);
-        context.run_interval(SWEEP_EVERY, Self::sweep);
+        Self::begin_upkeep(context);
     }
 }

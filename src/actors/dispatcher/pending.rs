@@ -61,6 +61,8 @@ pub(super) struct Running {
     pub(super) client: ClientKey,
     pub(super) pending: Pending,
     pub(super) handle: ExecutionHandle,
+    /// The place of the reserve executor that has it, if one does.
+    pub(super) reserve: Option<usize>,
 }
 
 impl Running {

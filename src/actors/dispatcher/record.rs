@@ -9,7 +9,7 @@ use crate::store::{Finished, Settlement, StoreError};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tracing::field::display;
 use tracing::{error, warn};
 
@@ -64,6 +64,7 @@ impl Dispatcher {
             client,
             mut pending,
             handle,
+            ..
         } = running;
         if !matches!(pending.audience, Audience::Store) {
             let refusal = match failure {
@@ -139,7 +140,7 @@ impl Dispatcher {
         let bytes = bytes_of(&pending.task);
         match self.queue.reserve(Lane::Background, bytes) {
             Ok(place) => {
-                self.queue.push(place, id, client, Instant::now(), pending);
+                self.enqueue(place, id, client, pending);
                 self.hand_out(context);
             }
             // No room now: later. The job is accepted and stays so.

@@ -1,6 +1,6 @@
 //! Executors over runners that panic, fail and lose themselves, in a real SyncArbiter.
 
-use super::super::board::Board;
+use super::super::board::{Board, ExecutorKind};
 use super::super::executor::{
     CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin,
 };
@@ -369,7 +369,10 @@ async fn places_on_the_board_are_given_back_by_a_panic_and_by_the_end() {
         assert_eq!(rig.run().await, Err(ExecutorFailure::Panicked));
     }
     rig.is_ready(2).await;
-    assert!(rig.board.take_place().is_none(), "a place was left behind");
+    assert!(
+        rig.board.take_place(ExecutorKind::Regular).is_none(),
+        "a place was left behind"
+    );
     let Rig {
         board, executors, ..
     } = rig;
@@ -379,7 +382,7 @@ async fn places_on_the_board_are_given_back_by_a_panic_and_by_the_end() {
     let taken = std::cell::RefCell::new(&mut places);
     eventually("both places are free", || {
         let mut taken = taken.borrow_mut();
-        taken.extend(board.take_place());
+        taken.extend(board.take_place(ExecutorKind::Regular));
         taken.len() == 2
     })
     .await;

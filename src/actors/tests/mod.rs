@@ -4,6 +4,8 @@
 mod dispatcher;
 mod executor;
 mod ready;
+mod reserve;
+mod reserve_executor;
 mod retries;
 mod stopping;
 mod support;

@@ -1,8 +1,8 @@
 //! Fakes: runners that do what a test says, and executors that hand everything to the test.
 
-use super::super::answers::Submission;
-use super::super::board::Board;
-use super::super::dispatcher::{Dispatcher, DispatcherOptions};
+use super::super::answers::{ExecuteAnswer, Submission};
+use super::super::board::{Board, BoardPlace, ExecutorKind};
+use super::super::dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions, RunNow};
 use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Executors};
 use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
@@ -12,12 +12,13 @@ use super::witness::Witness;
 use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};
 use crate::sandbox::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
 use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
+use crate::telemetry::Telemetry;
 use actix::{Actor, Addr};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Far more than anything here takes; a wait that gets there is a failure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -129,6 +130,8 @@ pub(super) struct Plan {
     pub(super) interactive_max: usize,
     pub(super) background_max: usize,
     pub(super) queue_wait_max: Duration,
+    pub(super) reserve_executors: usize,
+    pub(super) reserve: ReserveOptions,
 }
 
 impl Plan {
@@ -139,11 +142,19 @@ impl Plan {
             interactive_max: 100,
             background_max: 1_000,
             queue_wait_max: PATIENCE * 10,
+            reserve_executors: 0,
+            reserve: ReserveOptions {
+                after: Duration::from_millis(10),
+                idle_max: PATIENCE * 10,
+            },
         }
     }
 
     pub(super) fn build(self) -> House {
-        let board = Board::new(self.executors);
+        let board = Board::with_telemetry(self.executors, self.reserve_executors, Telemetry::off());
+        let reserve_trays: Arc<[Arc<Tray>]> = (0..self.reserve_executors)
+            .map(|_| Arc::default())
+            .collect();
         let tray = Arc::new(Tray::default());
         let recent = Arc::new(RecentExecutions::new(RecentBounds {
             executions_max: 100,
@@ -160,11 +171,12 @@ impl Plan {
             queue_wait_max: self.queue_wait_max,
             attempts_max: 3,
             client_running_max: usize::MAX,
+            reserve: self.reserve,
         };
         let store: Arc<dyn JobStore> = Arc::clone(&self.store) as _;
         let dispatcher = Dispatcher::new(
             options,
-            Executors::none(Arc::clone(&tray)),
+            Executors::none(Arc::clone(&tray), Arc::clone(&reserve_trays)),
             Arc::clone(&board),
             Arc::clone(&store),
             Arc::clone(&recent),
@@ -188,6 +200,8 @@ impl Plan {
             board,
             store: self.store,
             tray,
+            reserve_trays,
+            reserve_places: Vec::new(),
             check_ups: Vec::new(),
             handed: VecDeque::new(),
         }
@@ -201,6 +215,9 @@ pub(super) struct House {
     pub(super) board: Arc<Board>,
     pub(super) store: Arc<Witness>,
     tray: Arc<Tray>,
+    reserve_trays: Arc<[Arc<Tray>]>,
+    /// The places of reserve executors that are up, in their order.
+    reserve_places: Vec<BoardPlace>,
     /// Check-ups that were asked for and have not ended.
     check_ups: Vec<CheckUp>,
     handed: VecDeque<Execute>,
@@ -249,14 +266,69 @@ impl House {
             match errand {
                 Errand::Execute(work) => self.handed.push_back(work),
                 Errand::CheckUp(check_up) => self.check_ups.push(check_up),
+                Errand::Rest => panic!("a regular executor is asked to rest"),
             }
         }
     }
 
+    /// Takes what this reserve executor is asked to do.
+    pub(super) fn try_reserve_errand(&self, index: usize) -> Option<Errand> {
+        self.reserve_trays[index].try_take()
+    }
+
+    /// The next thing that this reserve executor is asked to do.
+    pub(super) async fn reserve_errand(&self, index: usize) -> Errand {
+        let next = async {
+            loop {
+                if let Some(errand) = self.try_reserve_errand(index) {
+                    return errand;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        soon("a reserve executor is asked to do something", next).await
+    }
+
+    /// The next reserve executor, in their order, is asked to come up, and does.
+    pub(super) async fn reserve_comes_up(&mut self) {
+        let index = self.reserve_places.len();
+        let Errand::CheckUp(CheckUp(done)) = self.reserve_errand(index).await else {
+            panic!("it is given work before it is up");
+        };
+        let place = self.board.take_place(ExecutorKind::Reserve).unwrap();
+        assert_eq!(place.index(), index);
+        place.show_zygote(Some(std::process::id()));
+        self.reserve_places.push(place);
+        let _ = done.send(());
+    }
+
+    /// The work that this reserve executor, which is up, is given next.
+    pub(super) async fn next_on_reserve(&self, index: usize) -> Execute {
+        match self.reserve_errand(index).await {
+            Errand::Execute(execute) => execute,
+            other => panic!("no work but {other:?}"),
+        }
+    }
+
+    /// Somebody of this client who waits for an execution.
+    pub(super) async fn ask_as(&self, client: &str) -> (JobId, oneshot::Receiver<ExecuteAnswer>) {
+        let (reply, answer) = oneshot::channel();
+        let submission = submission_of(client);
+        let id = submission.id;
+        let run_now = RunNow { submission, reply };
+        self.dispatcher.send(run_now).await.unwrap();
+        (id, answer)
+    }
+
     /// Submits a background job that is accepted.
     pub(super) async fn submit(&self) -> JobId {
+        self.submit_as("test").await
+    }
+
+    /// The same, of this client.
+    pub(super) async fn submit_as(&self, client: &str) -> JobId {
         self.handle
-            .submit(submission(), JobTerms::default())
+            .submit(submission_of(client), JobTerms::default())
             .await
             .unwrap()
             .job
@@ -281,11 +353,15 @@ impl House {
 }
 
 pub(super) fn submission() -> Submission {
+    submission_of("test")
+}
+
+fn submission_of(client: &str) -> Submission {
     Submission {
         id: JobId::generate(),
         script: samples::script(1),
         limits: samples::limits(),
-        client: ClientKey::new("test"),
+        client: ClientKey::new(client),
         trace: None,
     }
 }

@@ -69,6 +69,9 @@ struct ReadyView<'a> {
     walls: &'a [WallReport],
     /// What runs executions.
     executors: ExecutorsView,
+    /// The executors that run work of clients that have none while others hold all executors.
+    #[serde(rename = "reserveExecutors")]
+    reserve_executors: ReserveExecutorsView,
     /// What waits here.
     queue: QueueView,
     /// What has run since the start.
@@ -98,6 +101,17 @@ struct ExecutorsView {
     /// Sandboxes that died and were raised anew.
     #[serde(rename = "zygotesReplaced")]
     zygotes_replaced: u64,
+}
+
+/// Executors that are raised on demand.
+#[derive(Debug, Serialize, ToSchema)]
+struct ReserveExecutorsView {
+    /// The most that there may be.
+    total: usize,
+    /// Those with a working sandbox.
+    up: usize,
+    /// Those that run something now.
+    busy: usize,
 }
 
 /// What waits for an executor.
@@ -147,6 +161,11 @@ pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
             busy: status.executors_busy,
             revived: status.executors_revived,
             zygotes_replaced: status.zygotes_replaced,
+        },
+        reserve_executors: ReserveExecutorsView {
+            total: status.reserve_executors,
+            up: status.reserve_executors_up,
+            busy: status.reserve_executors_busy,
         },
         queue: QueueView {
             interactive: status.queued_interactive,

@@ -196,6 +196,22 @@ impl Snapshot {
                 ("busy", as_u64(status.executors_busy)),
             ],
         )?;
+        family.gauges(
+            "sandpiper_reserve_executors",
+            "Reserve executors: the most there may be, with a living zygote, at work",
+            None,
+            "state",
+            [
+                ("all", as_u64(status.reserve_executors)),
+                ("up", as_u64(status.reserve_executors_up)),
+                ("busy", as_u64(status.reserve_executors_busy)),
+            ],
+        )?;
+        family.counter(
+            "sandpiper_reserve_executions",
+            "Executions that were given to reserve executors",
+            self.api.dispatcher.meters().reserve_executions.get(),
+        )?;
         family.counter(
             "sandpiper_executors_revived",
             "Executors brought back after a panic",

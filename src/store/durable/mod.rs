@@ -80,6 +80,8 @@ pub struct DurableOptions {
     pub attempts_max: u32,
     /// Executions that this node runs at a time.
     pub executors: usize,
+    /// Executions that it may run beyond those, on reserve executors.
+    pub reserve_executors: usize,
     /// Connections to Postgres.
     pub connections: u32,
     /// Most jobs that it takes for each of them: one runs, and the rest are at hand.
@@ -130,6 +132,8 @@ struct Shared {
     looks: AtomicU64,
     /// Jobs that it takes now for each executor.
     per_executor: AtomicUsize,
+    /// Until then it takes jobs for reserve executors too.
+    takes_more_until: Mutex<Option<Instant>>,
     /// Workers that wait until others are done with a job that was taken from them.
     left_to_others: AtomicUsize,
 }
@@ -235,6 +239,7 @@ async fn connect(
         stopping: AtomicBool::new(false),
         looks: AtomicU64::new(0),
         per_executor: AtomicUsize::new(1),
+        takes_more_until: Mutex::default(),
         left_to_others: AtomicUsize::new(0),
     });
     worker.belongs_to(Arc::downgrade(&shared));
@@ -323,6 +328,10 @@ impl JobStore for DurableStore {
         *lock(&self.beat) = Some(runtime.spawn(nodes::beat(Arc::clone(&self.shared))));
         *lock(&self.run) = Some(self.shared.client.start()?);
         Ok(())
+    }
+
+    fn hand_out_more(&self) {
+        self.shared.take_more();
     }
 
     async fn cancel(&self, id: JobId) -> Result<(), StoreError> {

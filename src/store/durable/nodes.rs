@@ -56,6 +56,7 @@ pub(super) async fn beat(shared: Arc<Shared>) {
             // After the database was away, or this node stood still, the others first have their time to say that they live.
             let (last, since) = *lock(&said);
             let may_rescue = !is_gap(last) && since.is_none_or(|since| since.elapsed() > HOLD_OFF);
+            shared.keep_pace();
             if let Err(cause) = shared.look_after_jobs(may_rescue).await {
                 shared.counters.failures.fetch_add(1, Ordering::Relaxed);
                 error!(%cause, "jobs cannot be looked after; it is tried again");

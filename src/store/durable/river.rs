@@ -1,10 +1,10 @@
 //! River's client as it is used here: its clocks, and how many jobs it takes for this node.
 
 use super::database::Database;
-use super::{DurableOptions, Shared, clients, work};
+use super::{DurableOptions, Shared, clients, lock, work};
 use riverqueue::{Client, MaintenanceConfig, QueueConfig, Retention, Workers};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Least time between two claims of a node, and between two notices that there is something to claim.
 const CLAIM_EVERY: Duration = Duration::from_millis(2);
@@ -14,14 +14,11 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries of a node to become the leader where there is none.
 const ELECT_EVERY: Duration = Duration::from_secs(2);
-fn queue_config(
-    options: &DurableOptions,
-    per_executor: usize,
-    left_to_others: usize,
-    poll_every: Duration,
-) -> QueueConfig {
-    QueueConfig::new(options.executors * per_executor + left_to_others)
-        .with_fetch_poll_interval(poll_every)
+/// How long a node takes jobs for its reserve executors after it was asked to.
+const TAKES_MORE_FOR: Duration = Duration::from_secs(1);
+
+fn queue_config(jobs_max: usize, poll_every: Duration) -> QueueConfig {
+    QueueConfig::new(jobs_max).with_fetch_poll_interval(poll_every)
 }
 
 impl Shared {
@@ -36,9 +33,19 @@ impl Shared {
     /// Has this node take as many jobs ahead as is right now.
     pub(super) fn keep_pace(&self) {
         let per_executor = self.pace.per_executor();
-        if self.per_executor.load(Ordering::Relaxed) != per_executor {
+        let took_more = {
+            let mut until = lock(&self.takes_more_until);
+            until.take_if(|until| *until <= Instant::now()).is_some()
+        };
+        if took_more || self.per_executor.load(Ordering::Relaxed) != per_executor {
             self.configure(per_executor);
         }
+    }
+
+    /// Has this node look for jobs now, also for its reserve executors.
+    pub(super) fn take_more(&self) {
+        *lock(&self.takes_more_until) = Some(Instant::now() + TAKES_MORE_FOR);
+        self.configure(self.pace.per_executor());
     }
 
     pub(super) fn configure(&self, per_executor: usize) {
@@ -47,7 +54,12 @@ impl Shared {
         let odd = self.looks.fetch_add(1, Ordering::Relaxed) % 2;
         let poll_every = POLL_EVERY + Duration::from_millis(odd);
         let left_to_others = self.left_to_others.load(Ordering::Relaxed);
-        let config = queue_config(&self.options, per_executor, left_to_others, poll_every);
+        let more = match *lock(&self.takes_more_until) {
+            Some(until) if Instant::now() < until => self.options.reserve_executors,
+            _ => 0,
+        };
+        let jobs_max = self.options.executors * per_executor + left_to_others + more;
+        let config = queue_config(jobs_max, poll_every);
         if let Err(cause) = self.client.local_queues().update(work::QUEUE, config) {
             tracing::warn!(%cause, "jobs are looked for later");
         }
@@ -71,7 +83,7 @@ pub(super) fn client(
         .id(node)
         .workers(workers)
         .hook(clients::DueAtOnce)
-        .queue(work::QUEUE, queue_config(options, 1, 0, POLL_EVERY))
+        .queue(work::QUEUE, queue_config(options.executors, POLL_EVERY))
         .fetch_cooldown(CLAIM_EVERY)
         // A job has limits of its own, and its node says that it lives.
         .without_job_timeout()

@@ -81,11 +81,12 @@ pub(super) fn memory_of_service(options: &ServeOptions) -> u64 {
         StoreChoice::Memory => options.store_bytes,
         StoreChoice::Durable(_) => 0,
     };
-    let executors = options.executors.expect("a fixed number of executors");
+    options.executors.expect("a fixed number of executors");
+    let executors = options.executors() + options.reserve_executors();
     let execution =
         options.ceilings.memory_bytes_ceiling + 2 * options.ceilings.output_bytes_ceiling;
     ITSELF
-        + u64::from(executors) * (ZYGOTE + execution)
+        + u64::try_from(executors).unwrap() * (ZYGOTE + execution)
         + options.queue_bytes
         + options.recent_bytes
         + kept
