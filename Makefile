@@ -5,6 +5,9 @@
 # make bench   what it costs on this machine, beside others; nothing fails by it. Takes half an hour; docs/performance.md
 # make test-deploy  images, compose, Postgres with several services, Cloud Run: built, started, killed, stopped
 # make test-gvisor  doctor, the selftest and the attackers under gVisor
+# make audit   known vulnerabilities (RustSec, npm) and licences; says so where a database cannot be reached
+# make pin-images  writes the digests of base images, where their registries answer
+# make nightly  audit, fuzz, crashtest
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
 # make crashtest  services and databases are killed at random, CRASHES times, and no accepted job may be lost
 # make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
@@ -12,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build page test test-all test-deploy lint bench fuzz crashtest soak test-gvisor advisories tools tools-page tools-test \
+.PHONY: run build page test test-all test-deploy lint bench fuzz crashtest soak test-gvisor audit pin-images nightly tools tools-page tools-test \
   tools-deploy tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
@@ -101,8 +104,22 @@ crashtest: tools tools-test
 soak: build
 	$(CARGO) bench --locked --target $(HOST) --bench soak
 
-advisories: tools-lint
-	$(CARGO) deny --locked check advisories
+# Exit status of the script: 1 if something was found, 3 if a database could not be asked.
+audit: tools tools-lint tools-page
+	@CARGO="$(CARGO)" .ci/audit
+
+# What takes too long for every change, beside `make audit`. One step a line.
+NIGHTLY := \
+  fuzz \
+  crashtest
+
+nightly: tools tools-lint tools-page tools-test
+	@CARGO="$(CARGO)" MAKE="$(MAKE)" .ci/nightly $(NIGHTLY)
+
+# Exit status of the script: 3 if a registry did not answer and its images keep their tags.
+pin-images:
+	@$(call ensure,curl,curl)
+	.ci/pin-images
 
 tools:
 	@command -v $(CARGO) >/dev/null || { \

@@ -43,6 +43,7 @@ mod separation;
 mod stop;
 mod stores;
 mod suites;
+mod supply_chain;
 mod support;
 mod table;
 mod thrown;
