@@ -37,7 +37,9 @@ pub(crate) fn check(
     }
     if may_change_something(request.method(), class) {
         site::check(uri, headers, is_proxy_trusted, door.cors.origins()).map_err(|refused| {
-            let detail = format!("{refused} in --cors-origins");
+            let detail = format!(
+                "{refused} in --cors-origins; a proxy in front must pass the client's `Host` on"
+            );
             Problem::new(Code::CrossOrigin, detail)
         })?;
     }

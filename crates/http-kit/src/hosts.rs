@@ -253,6 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_one_character_more_is_another_name() {
+        let none = hosts(&[]);
+        let name = "localhost";
+        for place in 0..=name.len() {
+            for byte in 0x20..0x7f_u8 {
+                let more = char::from(byte);
+                let host = format!("{}{more}{}", &name[..place], &name[place..]);
+                let is_same = place == name.len() && matches!(more, '.' | ':');
+                assert_eq!(none.allows(&host), is_same, "{host}");
+            }
+        }
+        // An address stays one, or becomes another; a letter makes it a name.
+        let address = "127.0.0.1";
+        for place in 0..=address.len() {
+            for letter in "aAxX-_".chars() {
+                let host = format!("{}{letter}{}", &address[..place], &address[place..]);
+                assert!(!none.allows(&host), "{host}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_no_name_is_no_entry() {
         for text in ["", ".", "a:80", "http://a", "a b", "*.a", "a/b"] {
             assert!(text.parse::<AllowedHost>().is_err(), "{text}");
