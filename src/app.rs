@@ -43,6 +43,7 @@ const METRICS: ServerOptions = ServerOptions {
     backlog: 64,
     header_timeout: Duration::from_secs(5),
     keep_alive: Duration::from_secs(75),
+    write_timeout: Duration::from_secs(30),
     shutdown_timeout: CONNECTIONS_CLOSE_WITHIN,
 };
 /// Time for spans that are left when everything else has ended.
@@ -294,6 +295,7 @@ fn http_server(
         backlog: BACKLOG,
         header_timeout: Duration::from_millis(options.header_timeout_ms),
         keep_alive: Duration::from_secs(options.keep_alive_s),
+        write_timeout: Duration::from_millis(options.write_timeout_ms),
         shutdown_timeout: CONNECTIONS_CLOSE_WITHIN,
     };
     let application = move || {

@@ -18,7 +18,7 @@ use actix_web::rt::{System, net::TcpStream};
 use actix_web::web::{self, Data};
 use governor::clock::DefaultClock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{Shutdown, shutdown};
 use sandpiper_http_kit::ServerOptions;
 use std::io;
 use std::net::TcpListener;
@@ -39,6 +39,7 @@ const METRICS: ServerOptions = ServerOptions {
     backlog: 64,
     header_timeout: Duration::from_secs(5),
     keep_alive: Duration::from_secs(75),
+    write_timeout: Duration::from_secs(30),
     shutdown_timeout: Duration::from_secs(1),
 };
 
@@ -208,6 +209,7 @@ fn http_server(
         backlog: BACKLOG,
         header_timeout: Duration::from_millis(options.header_timeout_ms),
         keep_alive: Duration::from_secs(options.keep_alive_s),
+        write_timeout: Duration::from_millis(options.write_timeout_ms),
         shutdown_timeout: Duration::from_millis(options.drain_ms),
     };
     let greeter = greeter(options, Arc::clone(&door.meters));
@@ -235,7 +237,7 @@ fn metrics_server(options: &ServeOptions, door: &Data<Door>) -> Result<Option<Se
     Ok(Some(server))
 }
 
-/// Bounds a connection before its first byte: how many its address may have, and how long it may take nothing of a response.
+/// Bounds how many connections an address may have.
 fn greeter(
     options: &ServeOptions,
     meters: Arc<Meters>,
@@ -246,10 +248,7 @@ fn greeter(
         options.connections_per_client,
         options.connections_per_proxy(),
     );
-    let unread_max = u32::try_from(options.write_timeout_ms).unwrap_or(u32::MAX);
     move |stream, extensions| {
-        // The kernel gives up on a client that does not take what it is sent.
-        let _ = setsockopt(stream, sockopt::TcpUserTimeout, &unread_max);
         let Ok(peer) = stream.peer_addr() else { return };
         // Behind a proxy, many clients come from one address.
         let most = if trust.believes(peer.ip()) {

@@ -323,6 +323,9 @@ pub struct ServeOptions {
     /// How long an idle connection is kept, seconds
     #[arg(long, env = "SANDPIPER_KEEP_ALIVE_S", value_name = "S", default_value_t = 75, value_parser = seconds(1, 3_600))]
     pub keep_alive_s: u64,
+    /// Longest that a client may take nothing of what it is sent, milliseconds
+    #[arg(long, env = "SANDPIPER_WRITE_TIMEOUT_MS", value_name = "MS", default_value_t = 30_000, value_parser = milliseconds(100, 3_600_000))]
+    pub write_timeout_ms: u64,
     /// Most open connections
     #[arg(long, env = "SANDPIPER_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub connections_max: u32,

@@ -10,6 +10,7 @@ use actix_service::{
 };
 use actix_web::dev::AppConfig;
 use actix_web::rt::net::TcpStream;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt;
 use std::future::ready;
 use std::io;
@@ -33,6 +34,8 @@ pub struct ServerOptions {
     pub header_timeout: Duration,
     /// Longest from the end of a response to the first byte of the next head.
     pub keep_alive: Duration,
+    /// Longest that a client may take nothing of what it is sent.
+    pub write_timeout: Duration,
     /// Longest that open requests may take once the server is told to stop, rounded up to seconds.
     pub shutdown_timeout: Duration,
 }
@@ -64,6 +67,7 @@ where
         head: options.header_timeout,
         idle: options.keep_alive,
     };
+    let unread_max = u32::try_from(options.write_timeout.as_millis()).unwrap_or(u32::MAX);
     let builder = Server::build()
         .workers(options.workers)
         .max_concurrent_connections(options.connections_max)
@@ -98,6 +102,8 @@ where
             let peer = stream.peer_addr().ok();
             // Without it a response may wait for the client's acknowledgement of its head.
             let _ = stream.set_nodelay(true);
+            // The kernel gives up on a client that does not take what it is sent.
+            let _ = setsockopt(&stream, sockopt::TcpUserTimeout, &unread_max);
             ready(Ok((Connection::new(stream, patience), peer)))
         })
         .and_then(http)

@@ -234,3 +234,29 @@ fn one_address_cannot_take_every_connection_where_proxies_are_trusted() {
         super::support::eventually("a place comes free", || hold().is_some());
     }
 }
+
+#[test]
+fn a_client_that_takes_nothing_of_its_response_holds_no_connection() {
+    let options = [
+        "--port",
+        "0",
+        "--write-timeout-ms",
+        "500",
+        "--http-workers",
+        "1",
+        "--connections-max",
+        "1",
+    ];
+    let service = service(&options);
+    let mut greedy = service.connect();
+    // Nothing of it is read, and the sockets hold less.
+    let large =
+        r#"{"code":"'x'.repeat(7e6)","limits":{"outputBytes":8000000,"memoryBytes":100000000}}"#;
+    let headers = ["content-type: application/json"];
+    for _ in 0..2 {
+        greedy.request("POST", "/api/execute", &headers, large);
+    }
+    // Its place is the only one.
+    assert_eq!(service.get("/api/health/live").status, 200);
+    drop(greedy);
+}
