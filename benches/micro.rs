@@ -13,7 +13,9 @@ use actix::{Actor as _, System};
 use clap::Parser as _;
 use criterion::{BatchSize, Criterion, Throughput};
 use sandpiper::actors::answers::Submission;
-use sandpiper::actors::{Board, Dispatcher, DispatcherHandle, Executors, Parts, sandboxes};
+use sandpiper::actors::{
+    Board, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
+};
 use sandpiper::config::CommandLine;
 use sandpiper::domain::{
     Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
@@ -206,6 +208,7 @@ fn start_actors() -> DispatcherHandle {
     .start();
     DispatcherHandle::new(Parts {
         dispatcher,
+        store_health: StoreHealth::new(store.clone()),
         store,
         recent,
         board,

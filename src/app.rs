@@ -6,7 +6,9 @@
 
 mod seat;
 
-use crate::actors::{Board, Claims, Dispatcher, DispatcherHandle, Executors, Parts, sandboxes};
+use crate::actors::{
+    Board, Claims, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
+};
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::domain::{Limits, Timestamp};
 use crate::http::{self, Api, HttpMeters};
@@ -144,6 +146,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
                 store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
                 let dispatcher = DispatcherHandle::new(Parts {
                     dispatcher,
+                    store_health: StoreHealth::new(Arc::clone(&store)),
                     store,
                     recent,
                     board,

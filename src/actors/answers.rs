@@ -41,6 +41,14 @@ pub enum Refusal {
         /// When one of them is likely to have ended.
         retry_after: Duration,
     },
+    /// The jobs of this client have as many bytes as they may.
+    #[error("the client's jobs may have {most} bytes")]
+    ClientBytesFull {
+        /// As many as they may have.
+        most: u64,
+        /// When the next record expires.
+        retry_after: Duration,
+    },
     /// The store can take no more jobs until some expire.
     #[error("the store is full")]
     StoreFull {

@@ -9,6 +9,7 @@ use super::dispatcher::{
     Cancel, CheckNetwork, Dispatcher, Drain, RunNow, StopAll, Submit, WhereIs, Whereabouts,
 };
 use super::meters::Meters;
+use super::store_health::StoreHealth;
 use crate::domain::{Job, JobId, JobState, JobTerms, Limits, Timestamp};
 use crate::sandbox::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
@@ -42,6 +43,8 @@ pub struct Parts {
     pub dispatcher: Addr<Dispatcher>,
     /// Reads go past the actor.
     pub store: Arc<dyn JobStore>,
+    /// Whether it answers.
+    pub store_health: Arc<StoreHealth>,
     /// As above.
     pub recent: Arc<RecentExecutions>,
     /// Numbers.
@@ -242,6 +245,11 @@ impl DispatcherHandle {
             queued_background: board.queued_background.load(Ordering::Relaxed),
             process_ids: board.process_ids(),
         }
+    }
+
+    /// Whether the store answers; waits for it no longer than a second.
+    pub async fn store_is_up(&self) -> bool {
+        self.0.store_health.is_up().await
     }
 
     /// When this process started.

@@ -15,6 +15,7 @@ mod meters;
 mod queue;
 mod runner;
 mod spans;
+mod store_health;
 #[cfg(test)]
 mod tests;
 mod tray;
@@ -27,3 +28,4 @@ pub use handle::{DispatcherHandle, Parts};
 pub use meters::{ByLane, Meters};
 pub use queue::{Queue, QueueBounds};
 pub use runner::{Runner, RunnerFactory, Task, sandboxes};
+pub use store_health::StoreHealth;

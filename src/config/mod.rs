@@ -4,9 +4,11 @@
 //! read, and those that depend on each other by [`ServeOptions::check`] before a port is bound.
 
 mod parts;
+mod store;
 mod telemetry;
 mod values;
 
+pub use store::StoreBoundOptions;
 pub use telemetry::TelemetryArgs;
 
 use crate::sandbox::IsolationLevel;
@@ -265,6 +267,9 @@ pub struct ServeOptions {
     /// Most jobs that one client may have queued or running; in a database, those of all nodes together
     #[arg(long, env = "SANDPIPER_CLIENT_JOBS_MAX", value_name = "COUNT", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub client_jobs_max: u32,
+    /// What jobs may take in the store.
+    #[command(flatten)]
+    pub store_bounds: StoreBoundOptions,
     /// Most jobs of one client that run at a time on this node [default: as many as there are executors]
     #[arg(long, env = "SANDPIPER_CLIENT_RUNNING_MAX", value_name = "COUNT", value_parser = value_parser!(u16).range(1..=256))]
     pub client_running_max: Option<u16>,

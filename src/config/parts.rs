@@ -107,6 +107,7 @@ impl ServeOptions {
                 reason: "one job must fit into three quarters of the queue".to_owned(),
             });
         }
+        self.store_bounds.check(self.body_bytes)?;
         self.limits.defaults(&self.ceilings.ceiling()).map(drop)
     }
 
@@ -214,6 +215,9 @@ impl ServeOptions {
             connections: u32::from(self.store_connections),
             claims_per_executor: usize::from(self.claims_per_executor),
             client_jobs_max: as_count(self.client_jobs_max),
+            timeout: Duration::from_millis(self.store_bounds.store_timeout_ms),
+            client_bytes: self.store_bounds.client_bytes,
+            bytes_max: self.store_bounds.durable_bytes,
         }
     }
 
@@ -225,6 +229,7 @@ impl ServeOptions {
             bytes_max: as_size(self.store_bytes),
             ttl: Duration::from_secs(self.result_ttl_s),
             client_jobs_max: as_count(self.client_jobs_max),
+            client_bytes: as_size(self.store_bounds.client_bytes),
         }
     }
 

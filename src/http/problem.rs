@@ -152,7 +152,7 @@ impl Code {
             Self::ClientQueueFull => (
                 429,
                 "client_queue_full",
-                "This client has too many jobs open",
+                "This client has too many jobs, or too many bytes of them",
             ),
             Self::TooManyStreams => (
                 429,
@@ -308,6 +308,12 @@ impl From<Refusal> for Problem {
             Refusal::ClientFull { most, retry_after } => Self::new(
                 Code::ClientQueueFull,
                 format!("this client has {most} jobs queued or running, as many as one client may; try again when some have ended"),
+            )
+            .with("bound", most)
+            .retry_after(retry_after),
+            Refusal::ClientBytesFull { most, retry_after } => Self::new(
+                Code::ClientQueueFull,
+                format!("the jobs of this client may have {most} bytes of requests, logs and results, and this one would be more; try again when some have expired"),
             )
             .with("bound", most)
             .retry_after(retry_after),

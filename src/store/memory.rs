@@ -6,13 +6,14 @@
 
 use super::fingerprint::Fingerprint;
 use super::{
-    Accepted, Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreError,
+    Accepted, Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreCounts,
+    StoreError,
 };
 use crate::domain::{ClientKey, IdempotencyKey, Job, JobId, JobState, Timestamp};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -28,6 +29,8 @@ pub struct MemoryStoreBounds {
     pub ttl: Duration,
     /// Most jobs of one client that are queued or running.
     pub client_jobs_max: usize,
+    /// Most bytes of one client's jobs, final ones included.
+    pub client_bytes: usize,
 }
 
 /// Ids of expired jobs that are remembered, so that they get 410 and not 404.
@@ -63,9 +66,25 @@ pub struct MemoryStore {
     entries: DashMap<JobId, Entry>,
     orders: Mutex<Orders>,
     keys: Mutex<Keys>,
-    /// How many jobs each client has open.
-    open: DashMap<ClientKey, usize>,
+    /// What each client has.
+    held: DashMap<ClientKey, Held>,
     bytes: AtomicUsize,
+    refusals: Refusals,
+}
+
+/// What a client has: jobs that are open, and bytes of all its jobs.
+#[derive(Debug, Default)]
+struct Held {
+    open: usize,
+    bytes: usize,
+}
+
+/// Submits that were refused, by why.
+#[derive(Debug, Default)]
+struct Refusals {
+    full: AtomicU64,
+    client_jobs: AtomicU64,
+    client_bytes: AtomicU64,
 }
 
 type Key = (ClientKey, IdempotencyKey);
@@ -116,8 +135,9 @@ impl MemoryStore {
             entries: DashMap::new(),
             orders: Mutex::default(),
             keys: Mutex::default(),
-            open: DashMap::new(),
+            held: DashMap::new(),
             bytes: AtomicUsize::new(0),
+            refusals: Refusals::default(),
         }
     }
 
@@ -147,12 +167,42 @@ impl MemoryStore {
         })
     }
 
-    /// One of this client's jobs has ended.
-    fn close_one(&self, client: &ClientKey) {
-        if let Some(mut open) = self.open.get_mut(client) {
-            *open -= 1;
+    /// Changes what a client has, and forgets one that has nothing.
+    fn change_held(&self, client: &ClientKey, change: impl FnOnce(&mut Held)) {
+        if let Some(mut held) = self.held.get_mut(client) {
+            change(&mut held);
         }
-        self.open.remove_if(client, |_, open| *open == 0);
+        self.held
+            .remove_if(client, |_, held| held.open == 0 && held.bytes == 0);
+    }
+
+    /// Whether a client may have one more job of so many bytes, and the store.
+    fn admit(&self, client: &ClientKey, bytes: usize) -> Result<(), StoreError> {
+        let (open, held) = self
+            .held
+            .get(client)
+            .map_or((0, 0), |held| (held.open, held.bytes));
+        let most = self.bounds.client_jobs_max;
+        if open >= most {
+            self.refusals.client_jobs.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::ClientFull { most });
+        }
+        if held.saturating_add(bytes) > self.bounds.client_bytes {
+            self.refusals.client_bytes.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::ClientBytesFull {
+                most: u64::try_from(self.bounds.client_bytes).unwrap_or(u64::MAX),
+                retry_after: self.time_to_next_expiry(),
+            });
+        }
+        let is_full = self.entries.len() >= self.bounds.jobs_max
+            || self.bytes.load(Ordering::Relaxed) + bytes > self.bounds.bytes_max;
+        if is_full {
+            self.refusals.full.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::Full {
+                retry_after: self.time_to_next_expiry(),
+            });
+        }
+        Ok(())
     }
 
     fn expire(&self, id: JobId) {
@@ -160,6 +210,7 @@ impl MemoryStore {
             return;
         };
         self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
+        self.change_held(&entry.client, |held| held.bytes -= entry.bytes);
     }
 }
 
@@ -191,20 +242,14 @@ impl JobStore for MemoryStore {
                 Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
             };
         }
-        let most = self.bounds.client_jobs_max;
-        if self.open.get(&new.client).is_some_and(|open| *open >= most) {
-            return Err(StoreError::ClientFull { most });
-        }
         let bytes = size_of::<Entry>() + new.script.size_bytes();
-        let full = self.entries.len() >= self.bounds.jobs_max
-            || self.bytes.load(Ordering::Relaxed) + bytes > self.bounds.bytes_max;
-        if full {
-            return Err(StoreError::Full {
-                retry_after: self.time_to_next_expiry(),
-            });
-        }
+        self.admit(&new.client, bytes)?;
         let job = new.queued();
-        *self.open.entry(new.client.clone()).or_default() += 1;
+        {
+            let mut held = self.held.entry(new.client.clone()).or_default();
+            held.open += 1;
+            held.bytes += bytes;
+        }
         let entry = Entry {
             job: job.clone(),
             client: new.client,
@@ -253,7 +298,7 @@ impl JobStore for MemoryStore {
     ) -> Result<Finished, StoreError> {
         let now = Timestamp::now();
         let expires_at = now.plus(self.bounds.ttl);
-        let (settled, client) = {
+        let (settled, client, before, after) = {
             let Some(mut entry) = self.entries.get_mut(&id) else {
                 return Ok(Finished::Stale);
             };
@@ -268,15 +313,19 @@ impl JobStore for MemoryStore {
                     .map_or(0, |execution| execution.size_bytes());
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
-            entry.bytes = bytes;
+            let before = std::mem::replace(&mut entry.bytes, bytes);
             entry.job.state = settlement.state;
             entry.job.outcome = settlement.outcome();
             entry.job.execution = settlement.execution;
             entry.job.finished_at = Some(now);
             entry.job.expires_at = Some(expires_at);
-            (Arc::clone(&entry.settled), entry.client.clone())
+            let settled = Arc::clone(&entry.settled);
+            (settled, entry.client.clone(), before, bytes)
         };
-        self.close_one(&client);
+        self.change_held(&client, |held| {
+            held.open -= 1;
+            held.bytes = held.bytes + after - before;
+        });
         self.orders().by_expiry.insert((expires_at, id), ());
         settled.notify_waiters();
         Ok(Finished::Recorded)
@@ -361,6 +410,23 @@ impl JobStore for MemoryStore {
             self.expire(*id);
         }
         Ok(expired.len())
+    }
+
+    fn counts(&self) -> StoreCounts {
+        let as_u64 = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
+        let Refusals {
+            full,
+            client_jobs,
+            client_bytes,
+        } = &self.refusals;
+        StoreCounts {
+            refused_full: full.load(Ordering::Relaxed),
+            refused_client_jobs: client_jobs.load(Ordering::Relaxed),
+            refused_client_bytes: client_bytes.load(Ordering::Relaxed),
+            bytes: as_u64(self.bytes.load(Ordering::Relaxed)),
+            bytes_max: as_u64(self.bounds.bytes_max),
+            ..StoreCounts::default()
+        }
     }
 
     fn has_room(&self) -> bool {

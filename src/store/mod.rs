@@ -142,6 +142,14 @@ pub enum StoreError {
         /// As many as it may.
         most: usize,
     },
+    /// The jobs of this client have as many bytes as they may.
+    #[error("the client's jobs may have {most} bytes, and this one would be more")]
+    ClientBytesFull {
+        /// As many as they may have.
+        most: u64,
+        /// When the next record expires.
+        retry_after: Duration,
+    },
     /// The key came before with another request.
     #[error("the key was used for another request")]
     KeyReused,
@@ -212,7 +220,7 @@ pub struct Nodes {
     pub oldest_queued: Option<Duration>,
 }
 
-/// What has happened to jobs that a store hands out, on this node since its start.
+/// What has happened to jobs of a store, on this node since its start, and how full the store is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StoreCounts {
     /// Taken from nodes that died.
@@ -225,6 +233,18 @@ pub struct StoreCounts {
     pub given_back: u64,
     /// Times that the database did not do what it was asked, and was asked again.
     pub failures: u64,
+    /// Jobs refused because the store had as many jobs or bytes as it may.
+    pub refused_full: u64,
+    /// Jobs refused because their client had as many open as it may.
+    pub refused_client_jobs: u64,
+    /// Jobs refused because the jobs of their client had as many bytes as they may.
+    pub refused_client_bytes: u64,
+    /// Times that a job did not begin because there was no room for what it would bring back.
+    pub put_off: u64,
+    /// Bytes of requests, logs and executions that are stored, as they were counted last.
+    pub bytes: u64,
+    /// The bound of these.
+    pub bytes_max: u64,
 }
 
 /// Runs the jobs that a store hands out.

@@ -147,6 +147,11 @@ impl Handler<Submit> for Dispatcher {
                         let retry_after = act.retry_after(Lane::Background);
                         Err(Refusal::ClientFull { most, retry_after })
                     }
+                    Err(StoreError::ClientBytesFull { most, retry_after }) => {
+                        act.queue.release(place);
+                        let retry_after = retry_after.max(RETRY_AFTER_MIN);
+                        Err(Refusal::ClientBytesFull { most, retry_after })
+                    }
                     Err(StoreError::KeyReused) => {
                         act.queue.release(place);
                         Err(Refusal::KeyReused)

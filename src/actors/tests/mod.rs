@@ -8,5 +8,6 @@ mod reserve;
 mod reserve_executor;
 mod retries;
 mod stopping;
+mod store_health;
 mod support;
 mod witness;

@@ -7,6 +7,7 @@ use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Executors};
 use super::super::handle::{DispatcherHandle, Parts};
 use super::super::queue::QueueBounds;
 use super::super::runner::{Runner, Task};
+use super::super::store_health::StoreHealth;
 use super::super::tray::{Errand, Tray};
 use super::witness::Witness;
 use crate::domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};
@@ -185,6 +186,7 @@ impl Plan {
         let handle = DispatcherHandle::new(Parts {
             started_at: Timestamp::now(),
             dispatcher: dispatcher.clone(),
+            store_health: StoreHealth::new(Arc::clone(&store)),
             store,
             recent,
             board: Arc::clone(&board),

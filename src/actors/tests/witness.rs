@@ -7,7 +7,7 @@ use crate::store::{
     NewJob, Settlement, StoreError,
 };
 use async_trait::async_trait;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -20,6 +20,9 @@ pub(super) struct Witness {
     may_start: watch::Sender<bool>,
     may_sweep: watch::Sender<bool>,
     sweeps_begun: AtomicUsize,
+    may_answer: watch::Sender<bool>,
+    is_ill: AtomicBool,
+    health_asked: AtomicUsize,
 }
 
 impl Witness {
@@ -30,11 +33,15 @@ impl Witness {
                 bytes_max: 1 << 30,
                 ttl: PATIENCE,
                 client_jobs_max: 1_000_000,
+                client_bytes: usize::MAX,
             }),
             changes: Mutex::default(),
             may_start: watch::Sender::new(true),
             may_sweep: watch::Sender::new(true),
             sweeps_begun: AtomicUsize::new(0),
+            may_answer: watch::Sender::new(true),
+            is_ill: AtomicBool::new(false),
+            health_asked: AtomicUsize::new(0),
         })
     }
 
@@ -51,6 +58,21 @@ impl Witness {
     /// Counts the sweeps that were asked for.
     pub(super) fn sweeps_begun(&self) -> usize {
         self.sweeps_begun.load(Ordering::SeqCst)
+    }
+
+    /// False: it does not say how it is until it is true.
+    pub(super) fn let_answer(&self, may_answer: bool) {
+        self.may_answer.send_replace(may_answer);
+    }
+
+    /// True: it says that it cannot be written.
+    pub(super) fn set_ill(&self, is_ill: bool) {
+        self.is_ill.store(is_ill, Ordering::SeqCst);
+    }
+
+    /// How often it was asked how it is.
+    pub(super) fn health_asked(&self) -> usize {
+        self.health_asked.load(Ordering::SeqCst)
     }
 
     /// What was done to jobs, in the order it was done.
@@ -119,6 +141,12 @@ impl JobStore for Witness {
     }
 
     async fn health(&self) -> Result<(), StoreError> {
-        self.inner.health().await
+        self.health_asked.fetch_add(1, Ordering::SeqCst);
+        let mut may_answer = self.may_answer.subscribe();
+        let _ = may_answer.wait_for(|may_answer| *may_answer).await;
+        if self.is_ill.load(Ordering::SeqCst) {
+            return Err(StoreError::Unavailable("it cannot be written".to_owned()));
+        }
+        Ok(())
     }
 }

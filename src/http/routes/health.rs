@@ -1,4 +1,5 @@
-//! `/api/health`: numbers for people, and yes or no for machines. Asks no actor, so it answers while every executor spins.
+//! `/api/health`: numbers for people, and yes or no for machines. Asks no actor, so it answers while every executor spins;
+//! readiness asks the store, at most once a second.
 
 use super::json;
 use crate::actors::answers::{ServiceStatus, WallReport};
@@ -81,7 +82,7 @@ struct ReadyView<'a> {
 /// Why it is not `UP`.
 #[derive(Debug, Serialize, ToSchema)]
 struct Reason {
-    /// `draining` or `isolation_lost`.
+    /// `draining`, `isolation_lost` or `store_unavailable`.
     code: &'static str,
     /// In words.
     detail: String,
@@ -148,11 +149,12 @@ struct ExecutionsView {
     )
 )]
 pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
+    let store_is_up = api.dispatcher.store_is_up().await;
     let status = api.dispatcher.status();
-    let (word, code) = verdict(&status);
+    let (word, code) = verdict(&status, store_is_up);
     let view = ReadyView {
         status: word,
-        reasons: reasons(&status),
+        reasons: reasons(&status, store_is_up),
         isolation: &status.isolation_level,
         walls: &status.walls,
         executors: ExecutorsView {
@@ -181,8 +183,8 @@ pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
     json(code, &view)
 }
 
-fn verdict(status: &ServiceStatus) -> (&'static str, StatusCode) {
-    if status.draining || status.executors_ready == 0 {
+fn verdict(status: &ServiceStatus, store_is_up: bool) -> (&'static str, StatusCode) {
+    if status.draining || status.executors_ready == 0 || !store_is_up {
         ("DOWN", StatusCode::SERVICE_UNAVAILABLE)
     } else if status.executors_ready < status.executors {
         ("DEGRADED", StatusCode::OK)
@@ -191,7 +193,7 @@ fn verdict(status: &ServiceStatus) -> (&'static str, StatusCode) {
     }
 }
 
-fn reasons(status: &ServiceStatus) -> Vec<Reason> {
+fn reasons(status: &ServiceStatus, store_is_up: bool) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if status.draining {
         reasons.push(Reason {
@@ -204,6 +206,12 @@ fn reasons(status: &ServiceStatus) -> Vec<Reason> {
         reasons.push(Reason {
             code: "isolation_lost",
             detail: format!("{ready} of {total} executors have a working sandbox"),
+        });
+    }
+    if !store_is_up {
+        reasons.push(Reason {
+            code: "store_unavailable",
+            detail: "the store of jobs does not answer, or cannot be written".to_owned(),
         });
     }
     reasons

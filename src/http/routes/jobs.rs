@@ -180,24 +180,40 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
     })
 }
 
-/// Stops the job, and answers once it has stopped.
+/// Stops the job, and answers once it has stopped; with `Prefer: return=minimal`, without its execution.
 #[utoipa::path(
     delete,
     operation_id = "cancelJob", path = "/api/jobs/{id}",
     tag = "jobs",
-    params(("id" = String, Path, format = Uuid)),
-    responses((status = 200, description = "It has stopped, or is stopping", body = JobView<'_>))
+    params(
+        ("id" = String, Path, format = Uuid),
+        ("Prefer" = Option<String>, Header, description = "`return=minimal` leaves the execution out"),
+    ),
+    responses((status = 200, description = "It has stopped, or is stopping", body = JobView<'_>,
+        headers(
+            ("Preference-Applied" = String, description = "`return=minimal`, where the execution was left out"),
+        )))
 )]
-pub(super) async fn cancel(api: Data<Api>, path: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn cancel(
+    api: Data<Api>,
+    request: HttpRequest,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
     match api.dispatcher.cancel(id_of(&path)?).await? {
-        Cancelled::Done(job) => show_job(
-            HttpResponse::Ok(),
-            &JobNow {
+        Cancelled::Done(mut job) => {
+            let mut response = HttpResponse::Ok();
+            response.insert_header(("Vary", "Prefer"));
+            if prefer::is_minimal(request.headers()) {
+                response.insert_header(prefer::MINIMAL);
+                job.execution = None;
+            }
+            let now = JobNow {
                 job,
                 queue_position: None,
                 log: None,
-            },
-        ),
+            };
+            show_job(response, &now)
+        }
         Cancelled::AlreadyFinal(state) => Err(Problem::job_already_final(state)),
         Cancelled::Expired => Err(Problem::job_expired()),
         Cancelled::Unknown => Err(Problem::job_not_found()),

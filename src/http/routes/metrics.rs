@@ -265,6 +265,29 @@ impl Snapshot {
             "Times that the store did not do what it was asked",
             self.status.jobs.failures,
         )?;
+        let counts = &self.status.jobs;
+        family.counters(
+            "sandpiper_store_refusals",
+            "Jobs that were refused because of a bound of the store, by which",
+            "reason",
+            [
+                ("full", counts.refused_full),
+                ("client_jobs", counts.refused_client_jobs),
+                ("client_bytes", counts.refused_client_bytes),
+            ],
+        )?;
+        family.counter(
+            "sandpiper_jobs_put_off",
+            "Times that a job did not begin because results that are stored leave no room for more",
+            counts.put_off,
+        )?;
+        family.gauges(
+            "sandpiper_store",
+            "Bytes of jobs in the store, and the most that there may be",
+            Some(&Unit::Bytes),
+            "kind",
+            [("stored", counts.bytes), ("most", counts.bytes_max)],
+        )?;
         let up = usize::from(self.nodes.is_some());
         family.gauge("sandpiper_store_up", "Whether the store answers", up)?;
         let times = operations.all();

@@ -2,10 +2,11 @@
 //!
 //! A change that comes alone is made at once. A batch that fails is made again one by one, so that nobody fails for another.
 
-use super::admission::Admission;
+use super::admission::{Admission, Candidate};
 use super::args::RunScript;
 use super::database::in_transaction;
-use super::record::{Request, execution_to_text, request_to_text};
+use super::deadline::{late, within};
+use super::record::execution_to_text;
 use super::work::QUEUE;
 use super::{Owner, Shared, notices};
 use crate::domain::{JobId, Timestamp};
@@ -15,7 +16,7 @@ use riverqueue::{InsertManyItem, InsertOpts, jiff};
 use sqlx::QueryBuilder;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Most changes of one transaction.
@@ -23,8 +24,8 @@ const BATCH_MAX: usize = 128;
 const _: () = assert!(BATCH_MAX <= notices::NAMES_MAX);
 /// Changes that may wait; whoever brings more waits.
 const WAITING_MAX: usize = 4096;
-/// Longest that a change may take.
-const MADE_WITHIN: Duration = Duration::from_secs(4);
+/// A batch may take so many times as long as one change, because it is many of them. Whoever brought one is told in time.
+const BATCH_TIMES: u32 = 4;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -45,12 +46,16 @@ pub(super) struct Finish {
 
 /// The way to the writer.
 #[derive(Debug)]
-pub(super) struct Changes(mpsc::Sender<Change>);
+pub(super) struct Changes {
+    writer: mpsc::Sender<Change>,
+    /// Longest that a change may take.
+    timeout: Duration,
+}
 
 impl Changes {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Change>) {
-        let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self(sender), receiver)
+    pub(super) fn new(timeout: Duration) -> (Self, mpsc::Receiver<Change>) {
+        let (writer, receiver) = mpsc::channel(WAITING_MAX);
+        (Self { writer, timeout }, receiver)
     }
 
     pub(super) async fn make<T>(
@@ -59,16 +64,11 @@ impl Changes {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let made = async {
-            self.0.send(change(reply)).await.ok();
-            answer.await
+            self.writer.send(change(reply)).await.ok();
+            let closed = |_| Err(StoreError::Unavailable("it has been closed".to_owned()));
+            answer.await.unwrap_or_else(closed)
         };
-        match tokio::time::timeout(MADE_WITHIN, made).await {
-            Ok(Ok(made)) => made,
-            Ok(Err(_)) => Err(StoreError::Unavailable("it has been closed".to_owned())),
-            Err(_) => Err(StoreError::Unavailable(
-                "it does not answer in time".to_owned(),
-            )),
-        }
+        within(self.timeout, made).await
     }
 }
 
@@ -94,38 +94,7 @@ pub(super) async fn write(owner: Owner, mut waiting: mpsc::Receiver<Change>) {
         }
         let (ends, end_replies): (Vec<_>, Vec<_>) = finishes.into_iter().unzip();
         let (jobs, replies) = shared.admit(submits).await;
-        match shared.make(&jobs, &ends).await {
-            Ok((accepted, finished)) => {
-                if !replies.is_empty() {
-                    shared.look_for_jobs();
-                }
-                answer(replies, accepted);
-                answer(end_replies, finished.into_iter().map(Ok));
-                ends.iter().for_each(|end| shared.wake(end.id));
-            }
-            Err(failure) if jobs.len() + ends.len() == 1 => {
-                for reply in replies {
-                    let _ = reply.send(Err(failure.again()));
-                }
-                for reply in end_replies {
-                    let _ = reply.send(Err(failure.again()));
-                }
-            }
-            Err(_) => {
-                for (job, reply) in jobs.into_iter().zip(replies) {
-                    let made = shared.make(std::slice::from_ref(&job), &[]).await;
-                    let _ = reply.send(made.and_then(|(mut accepted, _)| accepted.remove(0)));
-                }
-                for (end, reply) in ends.into_iter().zip(end_replies) {
-                    let end = [end];
-                    let made = shared.make(&[], &end).await;
-                    if made.is_ok() {
-                        shared.wake(end[0].id);
-                    }
-                    let _ = reply.send(made.map(|(_, mut finished)| finished.remove(0)));
-                }
-            }
-        }
+        shared.write_batch(jobs, replies, ends, end_replies).await;
     }
 }
 
@@ -154,6 +123,9 @@ pub(super) const SELECT_KEY: &str = "SELECT fingerprint, meaning, job_id FROM sa
 /// A row of [`SELECT_KEY`]. Earlier versions store no meaning, and compare the first.
 pub(super) type StoredKey = (String, Option<String>, String);
 
+/// What became of each of a batch.
+type Made = (Vec<Result<Accepted, StoreError>>, Vec<Finished>);
+
 /// What becomes of a submit.
 enum Admitted {
     New,
@@ -162,18 +134,86 @@ enum Admitted {
     KeyReused,
 }
 
+/// What never ran needs its request no more.
 const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, started_at = $5, \
-    finished_at = $6, expires_at = $7, execution = $8 WHERE id = $1 AND state = 'open'";
+    finished_at = $6, expires_at = $7, execution = $8, request = CASE WHEN $8 IS NULL THEN '' ELSE request END WHERE id = $1 AND state = 'open'";
 
 impl Shared {
+    /// Makes all of them in one transaction, or else each in its own.
+    async fn write_batch(
+        &self,
+        jobs: Vec<Admission>,
+        replies: Vec<Reply<Accepted>>,
+        ends: Vec<Finish>,
+        end_replies: Vec<Reply<Finished>>,
+    ) {
+        let began = Instant::now();
+        match self.make(&jobs, &ends).await {
+            Ok((accepted, finished)) => {
+                if !replies.is_empty() {
+                    self.look_for_jobs();
+                }
+                answer(replies, accepted);
+                answer(end_replies, finished.into_iter().map(Ok));
+                ends.iter().for_each(|end| self.wake(end.id));
+            }
+            // A database that does not answer does not answer each of them either.
+            Err(failure)
+                if jobs.len() + ends.len() == 1 || began.elapsed() >= self.options.timeout =>
+            {
+                answer(replies, std::iter::repeat_with(|| Err(failure.again())));
+                answer(end_replies, std::iter::repeat_with(|| Err(failure.again())));
+            }
+            Err(_) => self.write_each(jobs, replies, ends, end_replies).await,
+        }
+    }
+
+    /// Makes one after the other, until one of them takes too long.
+    async fn write_each(
+        &self,
+        jobs: Vec<Admission>,
+        replies: Vec<Reply<Accepted>>,
+        ends: Vec<Finish>,
+        end_replies: Vec<Reply<Finished>>,
+    ) {
+        let deadline = Instant::now() + BATCH_TIMES * self.options.timeout;
+        for (job, reply) in jobs.into_iter().zip(replies) {
+            if Instant::now() >= deadline {
+                let _ = reply.send(Err(late()));
+                continue;
+            }
+            let made = self.make(std::slice::from_ref(&job), &[]).await;
+            let _ = reply.send(made.and_then(|(mut accepted, _)| accepted.remove(0)));
+        }
+        for (end, reply) in ends.into_iter().zip(end_replies) {
+            if Instant::now() >= deadline {
+                let _ = reply.send(Err(late()));
+                continue;
+            }
+            let end = [end];
+            let made = self.make(&[], &end).await;
+            if made.is_ok() {
+                self.wake(end[0].id);
+            }
+            let _ = reply.send(made.map(|(_, mut finished)| finished.remove(0)));
+        }
+    }
+
+    async fn make(&self, admissions: &[Admission], ends: &[Finish]) -> Result<Made, StoreError> {
+        within(
+            BATCH_TIMES * self.options.timeout,
+            self.make_in_transaction(admissions, ends),
+        )
+        .await
+    }
+
     /// In one transaction.
-    async fn make(
+    async fn make_in_transaction(
         &self,
         admissions: &[Admission],
         ends: &[Finish],
-    ) -> Result<(Vec<Result<Accepted, StoreError>>, Vec<Finished>), StoreError> {
-        let jobs = || admissions.iter().map(|admission| &admission.job);
-        let requests = jobs().map(request_of).collect::<Result<Vec<_>, _>>()?;
+    ) -> Result<Made, StoreError> {
+        let jobs = || admissions.iter().map(|admission| &admission.candidate.job);
         let (admitted, finished) = in_transaction!(&self.database, transaction => {
             let mut admitted = Vec::with_capacity(admissions.len());
             for job in jobs() {
@@ -208,16 +248,16 @@ impl Shared {
                 });
             }
             let new = || {
-                let all = admissions.iter().zip(&requests).zip(&admitted);
+                let all = admissions.iter().zip(&admitted);
                 all.filter(|(_, admitted)| matches!(admitted, Admitted::New))
                     .map(|(new, _)| new)
             };
             if new().next().is_some() {
-                let items = new().map(|(admission, _)| self.item(admission));
+                let items = new().map(|admission| self.item(admission));
                 let inserted = self.client.insert_many(items).tx(&mut transaction).await?;
                 let mut insert = QueryBuilder::new(INSERT);
-                insert.push_values(new().zip(&inserted), |mut row, ((admission, request), inserted)| {
-                    let job = &admission.job;
+                insert.push_values(new().zip(&inserted), |mut row, (admission, inserted)| {
+                    let Candidate { job, request } = &admission.candidate;
                     row.push_bind(job.id.to_string())
                         .push_bind(inserted.id())
                         .push_bind(job.client.as_str())
@@ -295,7 +335,8 @@ impl Shared {
     }
 
     fn item(&self, admission: &Admission) -> InsertManyItem<RunScript> {
-        let Admission { job, turn } = admission;
+        let Admission { candidate, turn } = admission;
+        let job = &candidate.job;
         let attempts = i32::try_from(self.options.attempts_max).unwrap_or(i32::MAX);
         let options = InsertOpts::default()
             .with_queue(QUEUE)
@@ -332,15 +373,6 @@ impl Shared {
             .make(|reply| Change::Finish(finish, reply))
             .await
     }
-}
-
-fn request_of(job: &NewJob) -> Result<String, StoreError> {
-    let request = Request {
-        script: (*job.script).clone(),
-        limits: job.limits,
-        trace: job.trace.clone(),
-    };
-    Ok(request_to_text(&request)?)
 }
 
 pub(super) fn as_i64(number: u64) -> i64 {

@@ -1,23 +1,26 @@
-//! How many jobs each client has open, for its bound and for the order in which jobs are run.
+//! How many jobs each client has open and how many bytes it has stored, for its bounds and for the order in which jobs are
+//! run.
 //!
 //! Counted by the database, at most once a second for a client; in between what this node accepts is added. So several
 //! nodes may together pass a bound by what they accept in a second.
 
+use super::admission::Candidate;
+use super::bytes::Stored;
 use super::changes::as_i64;
 use super::database::on_database;
 use super::{Shared, as_millis};
 use crate::domain::ClientKey;
-use crate::store::{NewJob, StoreError};
+use crate::store::StoreError;
 use dashmap::DashMap;
 use riverqueue::{BoxError, Hook, InsertContext, JobState, jiff};
 use sqlx::QueryBuilder;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 /// How long a count is believed.
-const COUNTED_FOR: Duration = Duration::from_secs(1);
+pub(super) const COUNTED_FOR: Duration = Duration::from_secs(1);
 /// How long it is believed when it would refuse: jobs may have ended since.
-const REFUSED_FOR: Duration = Duration::from_millis(100);
+pub(super) const REFUSED_FOR: Duration = Duration::from_millis(100);
 /// How long a client is remembered that submits nothing.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// A client with so many jobs open stands where it comes; one with fewer stands further ahead.
@@ -25,9 +28,11 @@ const NO_CREDIT_AT: u64 = 1_000;
 /// How far ahead the first job of a client stands: as if it had come so much earlier.
 const CREDIT_MAX: Duration = Duration::from_hours(1);
 
+/// What a client has.
 #[derive(Debug, Clone, Copy)]
-struct Open {
-    jobs: u64,
+pub(super) struct Open {
+    pub(super) jobs: u64,
+    pub(super) stored: Stored,
     counted: Instant,
     /// Where its last job stands in line, milliseconds since 1970.
     last: i64,
@@ -44,35 +49,42 @@ pub(super) struct Turn {
 pub(super) struct Clients(DashMap<ClientKey, Open>);
 
 impl Clients {
-    /// How many jobs the client has open, if that is known well enough.
-    fn open(&self, client: &ClientKey, most: u64) -> Option<u64> {
-        let open = *self.0.get(client)?;
-        let believed_for = if open.jobs >= most {
-            REFUSED_FOR
-        } else {
-            COUNTED_FOR
-        };
-        (open.counted.elapsed() < believed_for).then_some(open.jobs)
+    /// Whether what the client has was counted a moment ago; what `would_refuse` is believed for less long.
+    pub(super) fn is_counted(
+        &self,
+        client: &ClientKey,
+        would_refuse: impl Fn(&Open) -> bool,
+    ) -> bool {
+        self.0.get(client).is_some_and(|open| {
+            let believed_for = if would_refuse(&open) {
+                REFUSED_FOR
+            } else {
+                COUNTED_FOR
+            };
+            open.counted.elapsed() < believed_for
+        })
     }
 
-    /// How many jobs the client has open as far as is known, however long ago it was counted.
-    fn known(&self, client: &ClientKey) -> Option<u64> {
-        self.0.get(client).map(|open| open.jobs)
+    /// What the client has as far as is known, however long ago it was counted.
+    pub(super) fn known(&self, client: &ClientKey) -> Option<Open> {
+        self.0.get(client).map(|open| *open)
     }
 
-    fn counted(&self, client: &ClientKey, jobs: u64) {
+    fn counted(&self, client: &ClientKey, jobs: u64, stored: Stored) {
         let counted = Instant::now();
         let mut open = self.0.entry(client.clone()).or_insert(Open {
             jobs,
+            stored,
             counted,
             last: 0,
         });
         open.jobs = jobs;
+        open.stored = stored;
         open.counted = counted;
     }
 
     /// One more, made at this moment: where it stands in line. Never ahead of those before it.
-    fn accepted(&self, client: &ClientKey, at: i64) -> Turn {
+    fn accepted(&self, client: &ClientKey, at: i64, bytes: u64) -> Turn {
         let Some(mut open) = self.0.get_mut(client) else {
             return Turn { since: None };
         };
@@ -84,6 +96,7 @@ impl Clients {
             since.max(open.last)
         };
         open.jobs += 1;
+        open.stored.accepted(bytes);
         open.last = since;
         Turn {
             // The database's clock says when now is.
@@ -91,10 +104,11 @@ impl Clients {
         }
     }
 
-    /// One of its jobs has ended here.
-    pub(super) fn ended(&self, client: &ClientKey) {
+    /// One of its jobs has ended here, with an execution of so many bytes.
+    pub(super) fn ended(&self, client: &ClientKey, bytes: u64) {
         if let Some(mut open) = self.0.get_mut(client) {
             open.jobs = open.jobs.saturating_sub(1);
+            open.stored.ended(bytes);
         }
     }
 
@@ -127,52 +141,91 @@ impl Hook for DueAtOnce {
 }
 
 impl Shared {
-    /// Where each job stands in line; an error where its client has as many open as it may, those before it here included.
+    /// Where each job stands in line; an error where its client has as much as it may, or the store, those before it here
+    /// included.
     pub(super) async fn turns(
         &self,
-        jobs: impl Iterator<Item = &NewJob> + Clone,
+        candidates: &[Candidate],
     ) -> Result<Vec<Result<Turn, StoreError>>, StoreError> {
-        let most = u64::try_from(self.options.client_jobs_max).unwrap_or(u64::MAX);
-        let unknown: HashSet<&ClientKey> = jobs
-            .clone()
-            .map(|job| &job.client)
-            .filter(|client| self.clients.open(client, most).is_none())
+        let mut wanted: HashMap<&ClientKey, u64> = HashMap::new();
+        let mut all_wanted = 0_u64;
+        for candidate in candidates {
+            let of_client = wanted.entry(&candidate.job.client).or_default();
+            *of_client = of_client.saturating_add(candidate.bytes());
+            all_wanted = all_wanted.saturating_add(candidate.bytes());
+        }
+        let (most, most_bytes) = (self.client_jobs_max(), self.options.client_bytes);
+        let unknown: HashSet<&ClientKey> = wanted
+            .into_iter()
+            .filter(|(client, bytes)| {
+                let would_refuse = |open: &Open| {
+                    open.jobs >= most || open.stored.bytes.saturating_add(*bytes) > most_bytes
+                };
+                !self.clients.is_counted(client, would_refuse)
+            })
+            .map(|(client, _)| client)
             .collect();
         if !unknown.is_empty() {
-            self.count_open(&unknown, most.max(NO_CREDIT_AT)).await?;
+            self.count_open(&unknown).await?;
         }
-        let each = jobs.map(|job| match self.clients.known(&job.client) {
-            Some(open) if open >= most => Err(StoreError::ClientFull {
-                most: self.options.client_jobs_max,
-            }),
-            _ => {
-                let at = as_i64(job.created_at.as_unix_millis());
-                Ok(self.clients.accepted(&job.client, at))
-            }
-        });
-        Ok(each.collect())
+        let bytes_max = self.options.bytes_max;
+        self.refresh_total(|stored| stored.bytes.saturating_add(all_wanted) > bytes_max)
+            .await?;
+        Ok(candidates.iter().map(|one| self.turn(one)).collect())
     }
 
-    /// Counts no further than `limit`.
-    async fn count_open(
-        &self,
-        clients: &HashSet<&ClientKey>,
-        limit: u64,
-    ) -> Result<(), StoreError> {
-        let counts: Vec<(String, i64)> = on_database!(&self.readers, pool => {
+    fn turn(&self, candidate: &Candidate) -> Result<Turn, StoreError> {
+        let (client, bytes) = (&candidate.job.client, candidate.bytes());
+        if let Some(open) = self.clients.known(client) {
+            if open.jobs >= self.client_jobs_max() {
+                return Err(StoreError::ClientFull {
+                    most: self.options.client_jobs_max,
+                });
+            }
+            if open.stored.bytes.saturating_add(bytes) > self.options.client_bytes {
+                return Err(StoreError::ClientBytesFull {
+                    most: self.options.client_bytes,
+                    retry_after: self.room_after(),
+                });
+            }
+        }
+        if self.total.stored().bytes.saturating_add(bytes) > self.options.bytes_max {
+            return Err(StoreError::Full {
+                retry_after: self.room_after(),
+            });
+        }
+        self.total.accepted(bytes);
+        let at = as_i64(candidate.job.created_at.as_unix_millis());
+        Ok(self.clients.accepted(client, at, bytes))
+    }
+
+    fn client_jobs_max(&self) -> u64 {
+        u64::try_from(self.options.client_jobs_max).unwrap_or(u64::MAX)
+    }
+
+    /// Counts jobs no further than is of use.
+    pub(super) async fn count_open(&self, clients: &HashSet<&ClientKey>) -> Result<(), StoreError> {
+        let limit = self.client_jobs_max().max(NO_CREDIT_AT);
+        let counts: Vec<(String, i64, i64, i64)> = on_database!(&self.readers, pool => {
             let mut select = QueryBuilder::new(
                 "SELECT c.column1, (SELECT count(*) FROM (SELECT 1 FROM sandpiper_jobs \
                  WHERE client = c.column1 AND state = 'open' LIMIT ",
             );
-            select.push_bind(as_i64(limit)).push(") o) FROM (");
+            select.push_bind(as_i64(limit)).push(
+                ") o), \
+                 (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM sandpiper_bytes b WHERE b.client = c.column1), \
+                 (SELECT CAST(coalesce(sum(expiring), 0) AS BIGINT) FROM sandpiper_bytes b WHERE b.client = c.column1) \
+                 FROM (",
+            );
             select.push_values(clients, |mut row, client| {
                 row.push_bind(client.as_str());
             });
             select.push(") c").build_query_as().fetch_all(pool).await?
         });
-        for (client, jobs) in counts {
+        for (client, jobs, bytes, expiring) in counts {
             let jobs = u64::try_from(jobs).unwrap_or_default();
-            self.clients.counted(&ClientKey::new(&client), jobs);
+            let stored = Stored::of_row(bytes, expiring);
+            self.clients.counted(&ClientKey::new(&client), jobs, stored);
         }
         Ok(())
     }
@@ -186,10 +239,10 @@ mod tests {
     fn a_clients_jobs_keep_their_order_and_those_of_one_with_less_waiting_stand_ahead() {
         let clients = Clients::default();
         let [many, few] = ["many", "few"].map(ClientKey::new);
-        clients.counted(&many, 0);
-        clients.counted(&few, 0);
+        clients.counted(&many, 0, Stored::default());
+        clients.counted(&few, 0, Stored::default());
         let hour = as_millis(CREDIT_MAX);
-        let since = |client: &ClientKey, at| clients.accepted(client, at).since.unwrap_or(at);
+        let since = |client: &ClientKey, at| clients.accepted(client, at, 1).since.unwrap_or(at);
         let of_many: Vec<i64> = (0..2_000)
             .map(|number| since(&many, hour + number))
             .collect();
@@ -200,11 +253,11 @@ mod tests {
         assert!((of_many[0]..of_many[10]).contains(&since(&few, later)));
         // Those that have ended give no place ahead of those that have not.
         for _ in 0..1_500 {
-            clients.ended(&many);
+            clients.ended(&many, 1);
         }
         assert_eq!(since(&many, later), of_many[1_999]);
         for _ in 0..501 {
-            clients.ended(&many);
+            clients.ended(&many, 1);
         }
         assert_eq!(since(&many, later), later - hour);
     }

@@ -3,11 +3,15 @@
 //! Both take `$1`; where they differ in a word, the word is here. A statement is written once and run on whichever pool
 //! there is by [`on_database!`].
 
+use super::migrate::{migrate, migrate_postgres};
+use super::options::{Address, DurableOptions};
 use futures_util::future::join_all;
-use riverqueue::migrate::{PostgresMigrator, SqliteMigrator};
+use riverqueue::migrate::SqliteMigrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection as _, PgPool, SqlitePool};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Connection as _, PgPool, SqlitePool};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -78,6 +82,14 @@ impl Database {
         )
     }
 
+    /// A statement that gives those after it, in the same transaction, the time that the sweep has.
+    pub(super) fn with_the_time_of_a_sweep(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SELECT 1",
+            Self::Postgres(_) => "SELECT set_config('statement_timeout', '60s', true)",
+        }
+    }
+
     /// Keeps the rows of a SELECT from others until the transaction ends; a transaction of SQLite has the whole file.
     pub(super) fn for_update(&self) -> &'static str {
         match self {
@@ -121,10 +133,11 @@ pub(super) use in_transaction;
 
 /// Connections that only read a file of SQLite.
 const READERS_MAX: u32 = 4;
-/// Longest that a request waits for a free connection.
-const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
-/// Longest that a statement of SQLite waits for another writer.
-const BUSY_WITHIN: Duration = Duration::from_secs(5);
+/// Share of the connections to Postgres that is River's own, and the least and the most of it: one claims, one records,
+/// one looks after the tables, which may take long.
+const RIVERS_SHARE: u32 = 3;
+const RIVERS_MIN: u32 = 2;
+const RIVERS_MAX: u32 = 4;
 
 /// The store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -186,10 +199,30 @@ const OWNER_ONLY: u32 = 0o600;
 #[derive(Debug)]
 pub(super) struct FileLock(#[allow(dead_code)] File); // its life is what counts
 
+/// A database that is ready.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) database: Database,
+    /// The same, for what only reads.
+    pub(super) readers: Database,
+    /// The same, for River, which has deadlines of its own.
+    pub(super) river: Database,
+    /// Of a file.
+    pub(super) lock: Option<FileLock>,
+}
+
+/// Opens the database, and makes its tables or brings them up to date.
+pub(super) async fn open(options: &DurableOptions) -> Result<Opened, OpenError> {
+    match &options.address {
+        Address::Sqlite(path) => open_sqlite(path, options.timeout).await,
+        Address::Postgres(url) => open_postgres(url, options.connections, options.timeout).await,
+    }
+}
+
 /// Opens, and makes where it is missing, the file at `path`.
 ///
 /// One connection writes: SQLite has one writer, and several would wait for each other by sleeping. Others read meanwhile.
-pub(super) async fn open_sqlite(path: &Path) -> Result<(Database, Database, FileLock), OpenError> {
+async fn open_sqlite(path: &Path, timeout: Duration) -> Result<Opened, OpenError> {
     let unfit = |cause| OpenError::File {
         path: path.to_owned(),
         cause,
@@ -224,14 +257,16 @@ pub(super) async fn open_sqlite(path: &Path) -> Result<(Database, Database, File
         .journal_mode(SqliteJournalMode::Wal)
         // What was answered 202 survives a loss of power.
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(BUSY_WITHIN);
+        // Longest that a statement waits for a writer outside of this process.
+        .busy_timeout(timeout);
     let pool = SqlitePoolOptions::new()
         .max_connections(1)
-        .acquire_timeout(ACQUIRE_WITHIN)
+        .acquire_timeout(timeout)
         // When its disk is full SQLite rolls back by itself, and the library then believes for ever in a transaction that
         // is no more: such a connection is made anew.
         .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
-        .connect_with(options.clone())
+        // Of a new file: pages that are free go back to the system (`sweep.rs`).
+        .connect_with(options.clone().auto_vacuum(SqliteAutoVacuum::Incremental))
         .await?;
     SqliteMigrator::new(pool.clone())
         .migrate_up()
@@ -241,26 +276,42 @@ pub(super) async fn open_sqlite(path: &Path) -> Result<(Database, Database, File
     migrate(&database).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
-        .acquire_timeout(ACQUIRE_WITHIN)
+        .acquire_timeout(timeout)
         .connect_with(options.read_only(true))
         .await?;
-    Ok((database, Database::Sqlite(readers), FileLock(lock)))
+    Ok(Opened {
+        river: database.clone(),
+        database,
+        readers: Database::Sqlite(readers),
+        lock: Some(FileLock(lock)),
+    })
 }
 
 /// Connects to the database at `url`, and keeps so many connections: what it has not for this node is missed now, and
 /// not under load.
-pub(super) async fn open_postgres(url: &str, connections: u32) -> Result<Database, OpenError> {
+async fn open_postgres(
+    url: &str,
+    connections: u32,
+    timeout: Duration,
+) -> Result<Opened, OpenError> {
     let options = PgConnectOptions::from_str(url)
         .map_err(OpenError::Address)?
         .application_name("sandpiper");
     // A pool would try again and again, and not say why in the end.
     PgConnection::connect_with(&options).await?.close().await?;
-    let pool = PgPoolOptions::new()
-        .min_connections(connections)
-        .max_connections(connections)
-        .acquire_timeout(ACQUIRE_WITHIN)
+    let rivers = (connections / RIVERS_SHARE).clamp(RIVERS_MIN, RIVERS_MAX);
+    let of = |count| {
+        PgPoolOptions::new()
+            .min_connections(count)
+            .max_connections(count)
+            .acquire_timeout(timeout)
+    };
+    let river = of(rivers).connect_lazy_with(options.clone());
+    let ours = of(connections - rivers)
+        .after_connect(move |connection, _| Box::pin(set_deadlines(connection, timeout)))
         .connect_lazy_with(options.clone());
-    let all = join_all((0..connections).map(|_| pool.acquire())).await;
+    let wanted = (0..connections).map(|number| if number < rivers { &river } else { &ours });
+    let all = join_all(wanted.map(|pool| pool.acquire())).await;
     if all.iter().any(Result::is_err) {
         let one_more = PgConnection::connect_with(&options).await;
         return Err(OpenError::Connections {
@@ -271,79 +322,26 @@ pub(super) async fn open_postgres(url: &str, connections: u32) -> Result<Databas
         });
     }
     drop(all);
-    let database = Database::Postgres(pool.clone());
-    // Several nodes may start at once: one of them migrates, and the others find it done. The lock is this connection's.
-    let mut locked = pool.acquire().await?;
-    sqlx::query("SELECT pg_advisory_lock($1)")
-        .bind(MIGRATION_LOCK)
-        .execute(&mut *locked)
-        .await?;
-    let river = PostgresMigrator::new(pool).migrate_up().await;
-    let migrated = match river {
-        Ok(_) => migrate(&database).await,
-        Err(error) => Err(OpenError::Migration(error.to_string())),
-    };
-    // Closed, so that the lock is gone whatever became of it.
-    let _ = locked.close().await;
-    migrated.map(|()| database)
+    migrate_postgres(&river).await?;
+    let database = Database::Postgres(ours);
+    Ok(Opened {
+        readers: database.clone(),
+        database,
+        river: Database::Postgres(river),
+        lock: None,
+    })
 }
 
-/// Our own tables, in the order that they came to be; a version is its place here, from 1. What was released is never
-/// changed.
-const MIGRATIONS: [&str; 3] = [
-    include_str!("migrations/1.sql"),
-    include_str!("migrations/2.sql"),
-    include_str!("migrations/3.sql"),
-];
-
-/// A number that nobody else locks: "sandpipe" in ASCII.
-const MIGRATION_LOCK: i64 = 0x7361_6e64_7069_7065;
-
-async fn migrate(database: &Database) -> Result<(), OpenError> {
-    let failed = |error: sqlx::Error| OpenError::Migration(error.to_string());
-    migrate_in_transaction(database)
-        .await
-        .map_err(|error| match error {
-            Migrate::Database(error) => failed(error),
-            Migrate::Newer { found, known } => OpenError::Newer { found, known },
-        })
-}
-
-enum Migrate {
-    Database(sqlx::Error),
-    Newer { found: i64, known: i64 },
-}
-
-impl From<sqlx::Error> for Migrate {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-async fn migrate_in_transaction(database: &Database) -> Result<(), Migrate> {
-    in_transaction!(database, transaction => {
-        sqlx::query("CREATE TABLE IF NOT EXISTS sandpiper_migrations (version BIGINT PRIMARY KEY)")
-            .execute(&mut *transaction)
-            .await?;
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        let (found,): (i64,) = sqlx::query_as("SELECT coalesce(max(version), 0) FROM sandpiper_migrations")
-            .fetch_one(&mut *transaction)
-            .await?;
-        if found > known {
-            return Err(Migrate::Newer { found, known });
-        }
-        for (version, migration) in (1_i64..).zip(MIGRATIONS) {
-            if version <= found {
-                continue;
-            }
-            for statement in migration.split(';').filter(|text| !text.trim().is_empty()) {
-                sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
-            }
-            sqlx::query("INSERT INTO sandpiper_migrations (version) VALUES ($1)")
-                .bind(version)
-                .execute(&mut *transaction)
-                .await?;
-        }
-    });
+/// Has the database give up what nobody waits for any more.
+async fn set_deadlines(
+    connection: &mut PgConnection,
+    timeout: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false)",
+    )
+    .bind(format!("{}ms", timeout.as_millis()))
+    .execute(connection)
+    .await?;
     Ok(())
 }

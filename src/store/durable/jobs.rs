@@ -94,7 +94,7 @@ impl Shared {
             let notified = waiting.settled.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let found = self.find(id).await;
+            let found = self.in_time(self.find(id)).await;
             let is_open = matches!(&found, Ok(Found::Job(job)) if !job.state.is_final());
             if !is_open || Instant::now() >= deadline {
                 return found;
@@ -160,7 +160,7 @@ impl Shared {
                 if row.state == riverqueue::JobState::Cancelled {
                     let now = Timestamp::now();
                     sqlx::query(
-                        "UPDATE sandpiper_jobs SET state = 'cancelled', attempt = $2, finished_at = $3, expires_at = $4 \
+                        "UPDATE sandpiper_jobs SET state = 'cancelled', request = '', attempt = $2, finished_at = $3, expires_at = $4 \
                          WHERE id = $1",
                     )
                     .bind(id.to_string())
@@ -179,10 +179,14 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether jobs can be read, and whether this node could write of late that it lives.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         on_database!(&self.readers, pool => {
-            sqlx::query("SELECT 1").execute(pool).await?;
+            sqlx::query("SELECT 1 FROM sandpiper_jobs LIMIT 1").execute(pool).await?;
         });
+        if self.seems_dead() {
+            return Err(StoreError::Unavailable("it cannot be written".to_owned()));
+        }
         Ok(())
     }
 }

@@ -118,7 +118,7 @@ impl Shared {
         if brought.parts.is_empty() {
             return;
         }
-        let forgotten: Result<(), StoreError> = async {
+        let forgotten = self.in_time(async {
             on_database!(&self.database, pool => {
                 sqlx::query("DELETE FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2")
                     .bind(brought.id.to_string())
@@ -127,9 +127,8 @@ impl Shared {
                     .await?;
             });
             Ok(())
-        }
-        .await;
-        if let Err(cause) = forgotten {
+        });
+        if let Err(cause) = forgotten.await {
             tracing::warn!(job = %brought.id, %cause, "the parts of a log are swept away later");
         }
     }

@@ -9,15 +9,19 @@
 mod admission;
 mod args;
 mod backup;
+mod bytes;
 mod changes;
 mod claims;
 mod clients;
 mod counters;
 mod database;
+mod deadline;
 mod jobs;
 mod logs;
+mod migrate;
 mod nodes;
 mod notices;
+mod options;
 mod pace;
 mod record;
 mod river;
@@ -26,22 +30,24 @@ mod work;
 
 pub use backup::{BackupError, back_up};
 pub use database::OpenError;
+pub use options::{Address, DurableOptions};
 
 use super::{
     Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
     StoreCounts, StoreError,
 };
-use crate::domain::{Ceiling, JobId, Limits, LogSoFar, Timestamp};
+use crate::domain::{JobId, LogSoFar, Timestamp};
 use async_trait::async_trait;
+use bytes::{Reservations, Total};
 use changes::{Change, Changes};
 use clients::Clients;
 use counters::Counters;
 use dashmap::DashMap;
-use database::{Database, FileLock};
+use database::{Database, FileLock, Opened};
+use deadline::within;
 use nodes::OutOfTurn;
 use pace::Pace;
 use riverqueue::{Client, RunHandle};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -53,42 +59,10 @@ use uuid::Uuid;
 const THREADS: usize = 2;
 /// Between two looks at a job that another node may have settled without being heard.
 const WAIT_POLL: Duration = Duration::from_secs(1);
+/// Longest that a sweep takes, which asks many questions.
+const SWEEP_WITHIN: Duration = Duration::from_secs(60);
 /// Longest that giving back takes when the service stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
-
-/// Which database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// The file of a database of SQLite.
-    Sqlite(PathBuf),
-    /// `postgres://…`
-    Postgres(String),
-}
-
-/// How a durable store is to be.
-#[derive(Debug, Clone)]
-pub struct DurableOptions {
-    /// Where.
-    pub address: Address,
-    /// What a job gets that asks for nothing.
-    pub defaults: Limits,
-    /// The most that it may ask for.
-    pub ceiling: Ceiling,
-    /// From a job's final state to its end.
-    pub ttl: Duration,
-    /// Tries of a job that the service failed to run.
-    pub attempts_max: u32,
-    /// Executions that this node runs at a time.
-    pub executors: usize,
-    /// Executions that it may run beyond those, on reserve executors.
-    pub reserve_executors: usize,
-    /// Connections to Postgres.
-    pub connections: u32,
-    /// Most jobs that it takes for each of them: one runs, and the rest are at hand.
-    pub claims_per_executor: usize,
-    /// Most jobs of one client that are queued or running.
-    pub client_jobs_max: usize,
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -112,6 +86,8 @@ struct Shared {
     client: Client,
     changes: Changes,
     clients: Clients,
+    total: Total,
+    reservations: Reservations,
     pace: Pace,
     node: String,
     options: DurableOptions,
@@ -128,6 +104,8 @@ struct Shared {
     counters: Counters,
     /// There are other nodes.
     is_one_of_many: AtomicBool,
+    /// When this node last wrote to the database that it lives.
+    lived_at: Mutex<Instant>,
     stopping: AtomicBool,
     looks: AtomicU64,
     /// Jobs that it takes now for each executor.
@@ -187,14 +165,25 @@ impl DurableStore {
         })
     }
 
-    /// Runs on the store's own threads.
+    /// Runs one question on the store's own threads, for as long as anybody waits for one.
     async fn on_threads<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.on_threads_within(self.shared.options.timeout, work)
+            .await
+    }
+
+    /// Runs on the store's own threads, at most for `limit`.
+    async fn on_threads_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let stopped = || StoreError::Unavailable("it has been closed".to_owned());
         let runtime = self.runtime.as_ref().ok_or_else(stopped)?;
-        runtime.spawn(work).await.unwrap_or_else(|_| Err(stopped()))
+        let work = runtime.spawn(within(limit, work));
+        work.await.unwrap_or_else(|_| Err(stopped()))
     }
 }
 
@@ -202,23 +191,19 @@ async fn connect(
     options: DurableOptions,
     node: String,
 ) -> Result<(Arc<Shared>, Option<FileLock>), OpenError> {
-    let (database, readers, lock) = match &options.address {
-        Address::Sqlite(path) => {
-            let (database, readers, lock) = database::open_sqlite(path).await?;
-            (database, readers, Some(lock))
-        }
-        Address::Postgres(url) => {
-            let database = database::open_postgres(url, options.connections).await?;
-            (database.clone(), database, None)
-        }
-    };
+    let Opened {
+        database,
+        readers,
+        river,
+        lock,
+    } = database::open(&options).await?;
     if lock.is_some() {
         nodes::give_back_all(&database).await?;
     }
     // The workers know the store, which knows its client, which knows the workers.
     let worker = work::RunWorker::default();
-    let client = river::client(&database, &options, &node, &worker)?;
-    let (changes, queue) = Changes::new();
+    let client = river::client(&river, &options, &node, &worker)?;
+    let (changes, queue) = Changes::new(options.timeout);
     let pace = Pace::new(options.claims_per_executor);
     let shared = Arc::new(Shared {
         database,
@@ -226,6 +211,8 @@ async fn connect(
         client,
         changes,
         clients: Clients::default(),
+        total: Total::default(),
+        reservations: Reservations::default(),
         pace,
         node,
         options,
@@ -236,6 +223,7 @@ async fn connect(
         settled_until: AtomicI64::new(0),
         counters: Counters::default(),
         is_one_of_many: AtomicBool::new(false),
+        lived_at: Mutex::new(Instant::now()),
         stopping: AtomicBool::new(false),
         looks: AtomicU64::new(0),
         per_executor: AtomicUsize::new(1),
@@ -289,7 +277,9 @@ impl JobStore for DurableStore {
 
     async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.on_threads(async move { shared.wait(id, patience).await })
+        // A look that is late ends it, so it lasts for two more at most.
+        let limit = patience.saturating_add(2 * shared.options.timeout);
+        self.on_threads_within(limit, async move { shared.wait(id, patience).await })
             .await
     }
 
@@ -307,7 +297,7 @@ impl JobStore for DurableStore {
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         let shared = Arc::clone(&self.shared);
-        self.on_threads(async move { shared.sweep(now).await })
+        self.on_threads_within(SWEEP_WITHIN, async move { shared.sweep(now).await })
             .await
     }
 
@@ -347,7 +337,10 @@ impl JobStore for DurableStore {
     }
 
     fn counts(&self) -> StoreCounts {
-        self.shared.counters.told()
+        let stored = self.shared.total.stored();
+        self.shared
+            .counters
+            .told(stored.bytes, self.shared.options.bytes_max)
     }
 
     fn hold(&self) {
@@ -374,10 +367,11 @@ impl JobStore for DurableStore {
             if let Some(beat) = beat {
                 beat.abort();
             }
-            shared.restore_turns(Duration::ZERO).await?;
-            shared.leave().await
+            shared.in_time(shared.restore_turns(Duration::ZERO)).await?;
+            shared.in_time(shared.leave()).await
         };
-        if let Err(cause) = self.on_threads(closed).await {
+        let limit = CLOSE_WITHIN.saturating_add(2 * self.shared.options.timeout);
+        if let Err(cause) = self.on_threads_within(limit, closed).await {
             tracing::warn!(%cause, "the store was not told that this node ends");
         }
     }

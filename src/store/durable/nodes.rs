@@ -4,6 +4,7 @@
 //! its next attempt, whatever the job's own limit. A node that only seemed dead can record nothing of it any more.
 
 use super::database::{Database, on_database};
+use super::deadline::within;
 use super::{Shared, lock};
 use crate::domain::Timestamp;
 use crate::store::{Node, Nodes, StoreError};
@@ -18,6 +19,8 @@ const BEAT_EVERY: Duration = Duration::from_secs(2);
 const DEAD_AFTER_MS: i64 = 6_000;
 /// As long.
 const HOLD_OFF: Duration = Duration::from_secs(6);
+/// Longest that looking after jobs takes, which asks several questions.
+const LOOKED_AFTER_WITHIN: Duration = Duration::from_secs(30);
 /// Far longer than a job that was taken needs to come.
 const NEVER_CAME_AFTER_MS: i64 = 15_000;
 /// Longer than River takes to write down that a job was given back.
@@ -35,8 +38,9 @@ pub(super) async fn beat(shared: Arc<Shared>) {
     let said = Mutex::new((Instant::now(), None));
     let lives = async {
         loop {
-            match shared.say_that_it_lives().await {
+            match shared.in_time(shared.say_that_it_lives()).await {
                 Ok(()) => {
+                    *lock(&shared.lived_at) = Instant::now();
                     let mut said = lock(&said);
                     if is_gap(said.0) {
                         said.1 = Some(Instant::now());
@@ -57,7 +61,8 @@ pub(super) async fn beat(shared: Arc<Shared>) {
             let (last, since) = *lock(&said);
             let may_rescue = !is_gap(last) && since.is_none_or(|since| since.elapsed() > HOLD_OFF);
             shared.keep_pace();
-            if let Err(cause) = shared.look_after_jobs(may_rescue).await {
+            let looked_after = shared.look_after_jobs(may_rescue);
+            if let Err(cause) = within(LOOKED_AFTER_WITHIN, looked_after).await {
                 shared.counters.failures.fetch_add(1, Ordering::Relaxed);
                 error!(%cause, "jobs cannot be looked after; it is tried again");
             }
@@ -99,6 +104,11 @@ impl Shared {
             );
         }
         self.restore_turns(GIVEN_BACK_WITHIN).await
+    }
+
+    /// Whether the others must take this node for dead, because it could not write that it lives.
+    pub(super) fn seems_dead(&self) -> bool {
+        lock(&self.lived_at).elapsed() > HOLD_OFF
     }
 
     async fn say_that_it_lives(&self) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use super::changes::as_i64;
 use super::claims::Claimed;
-use super::database::on_database;
+use super::database::{Database, in_transaction, on_database};
 use super::record::{execution_to_text, outcome_to_text};
 use super::{Shared, as_millis};
 use crate::domain::{Execution, IdempotencyKey, JobId, JobState, Outcome, ScriptError, Timestamp};
@@ -15,6 +15,11 @@ use std::time::Duration;
 const SWEEP_BATCH: i64 = 500;
 /// Such statements in one sweep.
 const SWEEP_BATCHES: usize = 20;
+/// Pages of SQLite that may stay free, as a number and as a share of the file: what goes comes back soon.
+const FREE_PAGES_MIN: i64 = 2_000;
+const FREE_SHARE: i64 = 4;
+/// Pages that one sweep gives back to the system: whoever else writes waits no longer than that.
+const GIVEN_BACK_AT_A_TIME: i64 = 5_000;
 /// How long an id is remembered after its record has gone, so that it gets 410 and not 404.
 const REMEMBERED: Duration = Duration::from_hours(24);
 /// How far back a sweep looks for what River has ended: far more than clocks of nodes differ and transactions take.
@@ -53,8 +58,12 @@ impl Shared {
         ] {
             for _ in 0..SWEEP_BATCHES {
                 let statement = statement.clone();
-                let taken = on_database!(&self.database, pool => {
-                    sqlx::query(AssertSqlSafe(statement)).bind(until).execute(pool).await?.rows_affected()
+                let taken = in_transaction!(&self.database, transaction => {
+                    // Large records are many pages.
+                    let longer = self.database.with_the_time_of_a_sweep();
+                    sqlx::query(longer).execute(&mut *transaction).await?;
+                    let taken = sqlx::query(AssertSqlSafe(statement)).bind(until).execute(&mut *transaction);
+                    taken.await?.rows_affected()
                 });
                 if counts {
                     expired += usize::try_from(taken).unwrap_or(usize::MAX);
@@ -64,7 +73,27 @@ impl Shared {
                 }
             }
         }
+        self.fold_bytes().await?;
+        self.give_pages_back().await?;
+        self.count_total().await?;
         Ok(expired)
+    }
+
+    /// Gives free pages of a file back to the system, if they are many. SQLite itself only uses them again, and a file that
+    /// was made before this was so goes on to do that.
+    async fn give_pages_back(&self) -> Result<(), StoreError> {
+        let Database::Sqlite(pool) = &self.database else {
+            return Ok(());
+        };
+        let (pages,): (i64,) = sqlx::query_as("PRAGMA page_count").fetch_one(pool).await?;
+        let (free,): (i64,) = sqlx::query_as("PRAGMA freelist_count")
+            .fetch_one(pool)
+            .await?;
+        if free > FREE_PAGES_MIN && free > pages / FREE_SHARE {
+            let give_back = format!("PRAGMA incremental_vacuum({GIVEN_BACK_AT_A_TIME})");
+            sqlx::query(AssertSqlSafe(give_back)).execute(pool).await?;
+        }
+        Ok(())
     }
 
     /// Jobs that died with their node as often as they may, and those that were cancelled by other means than ours: of those
@@ -109,7 +138,7 @@ impl Shared {
             on_database!(&self.database, pool => {
                 sqlx::query(
                     "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, finished_at = $5, expires_at = $6, \
-                     execution = $7 WHERE id = $1 AND state = 'open'",
+                     execution = $7, request = CASE WHEN $7 IS NULL THEN '' ELSE request END WHERE id = $1 AND state = 'open'",
                 )
                 .bind(id.to_string())
                 .bind(state.as_str())

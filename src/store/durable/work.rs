@@ -1,7 +1,9 @@
 //! Jobs that River hands to this node: run, and recorded.
 
 use super::args::RunScript;
+use super::bytes::Room;
 use super::claims::{ADOPTED_CLIENT, Claimed};
+use super::deadline::late;
 use super::logs::{BRING_EVERY, Brought};
 use super::nodes::OutOfTurn;
 use super::record::Request;
@@ -91,7 +93,7 @@ impl Shared {
         context: &WorkContext,
         job: &Job<RunScript>,
     ) -> Worked {
-        let (id, client, request) = match self.what_to_run(job).await {
+        let (id, client, request) = match self.request_of(job).await {
             Ok(Some(found)) => found,
             // Settled already, or swept away.
             Ok(None) => return Worked::unrecorded(Ok(WorkOutcome::Complete)),
@@ -107,6 +109,16 @@ impl Shared {
             }
         };
         let client = ClientKey::new(&client);
+        let room = self.room_for(&client, request.limits.output_bytes());
+        let _reserved = match self.in_time(room).await {
+            Ok(Room::Reserved(reservation)) => reservation,
+            Ok(Room::Soon) => return self.give_back(job, NO_PLACE_FOR),
+            Ok(Room::Later) => return self.put_off(&client),
+            Err(cause) => {
+                error!(river_id = job.id(), %cause, "how much is stored cannot be read; the job is looked at again");
+                return self.give_back(job, TRY_AGAIN_AFTER);
+            }
+        };
         let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
         let limits = request.limits;
         let trace = request.trace.clone();
@@ -166,8 +178,14 @@ impl Shared {
                 }
             }
         };
+        let bytes = settlement
+            .execution
+            .as_ref()
+            .map_or(0, |it| it.size_bytes());
         let is_recorded = self.record(id, attempt, settlement).await;
-        self.clients.ended(&client);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.clients.ended(&client, bytes);
+        self.total.ended(bytes);
         self.forget_log(&brought).await;
         Worked {
             outcome: Ok(WorkOutcome::Complete),
@@ -181,9 +199,9 @@ impl Shared {
         let mut is_others = false;
         loop {
             let may_be_told = if is_others {
-                self.is_over(river_id).await
+                self.in_time(self.is_over(river_id)).await
             } else {
-                match self.is_running(river_id, attempt).await {
+                match self.in_time(self.is_running(river_id, attempt)).await {
                     Ok(false) => {
                         is_others = true;
                         // Whoever waits here keeps no place from those that can be run.
@@ -220,6 +238,13 @@ impl Shared {
         Worked::unrecorded(Ok(WorkOutcome::Snooze(pause)))
     }
 
+    /// For a time when there is room for what it brings back. It uses up no attempt, and stands in line from then on, so
+    /// that those of a client without room do not keep back those of others.
+    fn put_off(&self, client: &ClientKey) -> Worked {
+        self.counters.put_off.fetch_add(1, Ordering::Relaxed);
+        Worked::unrecorded(Ok(WorkOutcome::Snooze(self.no_room_for(client))))
+    }
+
     /// Runs it, brings its log meanwhile, and stops it when River says so.
     async fn run(
         &self,
@@ -244,12 +269,22 @@ impl Shared {
                 }
                 () = tokio::time::sleep(BRING_EVERY), if self.may_have_others() => {
                     let Some(log) = runner.log_since(id, brought.next()).await else { continue };
-                    if let Err(cause) = self.bring_log(brought, &log).await {
+                    if let Err(cause) = self.in_time(self.bring_log(brought, &log)).await {
                         warn!(job = %id, %cause, "other nodes do not see what this job has logged of late");
                     }
                 }
             }
         }
+    }
+
+    /// What is to be run, unless the database does not say so in time.
+    async fn request_of(
+        &self,
+        job: &Job<RunScript>,
+    ) -> Result<Option<(JobId, String, Request)>, NoRequest> {
+        tokio::time::timeout(self.options.timeout, self.what_to_run(job))
+            .await
+            .unwrap_or_else(|_| Err(NoRequest::Store(late())))
     }
 
     async fn what_to_run(

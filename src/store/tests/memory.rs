@@ -8,6 +8,7 @@ fn store_of(jobs_max: usize, bytes_max: usize) -> MemoryStore {
         bytes_max,
         ttl: TTL,
         client_jobs_max: 1_000_000,
+        client_bytes: usize::MAX,
     })
 }
 
@@ -112,6 +113,51 @@ async fn a_result_counts_in_the_place_of_its_script() {
     finish_all(&store, &more[1..]).await;
     let (fewer, _) = fill(&store, 100_000).await;
     assert!(fewer.len() < more.len() - 3, "the result does not count");
+}
+
+#[tokio::test]
+async fn a_client_holds_so_many_bytes_its_results_among_them_until_they_expire() {
+    let store = MemoryStore::new(MemoryStoreBounds {
+        client_bytes: 300_000,
+        ..ROOMY
+    });
+    let of = |client: &str| NewJob {
+        client: ClientKey::new(client),
+        ..new_job(90_000)
+    };
+    let mut ids = Vec::new();
+    let refused = loop {
+        assert!(ids.len() < 10, "it takes whatever comes");
+        match store.submit(of("a")).await {
+            Ok(accepted) => ids.push(accepted.job.id),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert!(matches!(
+        refused,
+        StoreError::ClientBytesFull { most: 300_000, .. }
+    ));
+    assert_eq!(ids.len(), 3);
+    // Another client has bytes of its own.
+    store.submit(of("b")).await.unwrap();
+    // Cancelled before it ran: there is room again for one, and for no more.
+    store.finish(ids[0], 0, cancelled()).await.unwrap();
+    let again = store.submit(of("a")).await.unwrap().job.id;
+    assert!(store.submit(of("a")).await.is_err());
+    // A result counts in the place of its script.
+    for id in [again, ids[1], ids[2]] {
+        let large = Settlement {
+            state: JobState::Finished,
+            execution: Some(Arc::new(samples::success(id, 200_000))),
+        };
+        store.finish(id, 0, large).await.unwrap();
+    }
+    assert!(store.submit(of("a")).await.is_err());
+    let counts = store.counts();
+    assert_eq!(counts.refused_client_bytes, 3);
+    assert!(counts.bytes > 600_000);
+    store.sweep(when_all_is_expired()).await.unwrap();
+    store.submit(of("a")).await.unwrap();
 }
 
 fn everything() -> crate::store::ListQuery {

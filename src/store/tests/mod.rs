@@ -20,6 +20,7 @@ const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
     bytes_max: 64 << 20,
     ttl: TTL,
     client_jobs_max: 1_000_000,
+    client_bytes: 64 << 20,
 };
 
 /// A new, empty store of each kind, with room for what the contract asks and a [`TTL`] of a minute.

@@ -1,7 +1,9 @@
 //! Jobs in a database: each promise over SQLite, and over a Postgres that the test starts itself.
 
 mod backup;
+mod bytes;
 mod crash;
+mod deadlines;
 mod life;
 mod nodes;
 mod outage;

@@ -2,6 +2,7 @@
 
 use super::Folder;
 use crate::support::descendants_of;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -109,23 +110,51 @@ impl Postgres {
         format!("postgres://sandpiper@localhost/{database}?host={folder}")
     }
 
+    /// A session that runs these statements and stays, with whatever they have locked.
+    pub(crate) fn session(&self, statements: &str) -> Session {
+        let mut child = self
+            .psql()
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.as_mut().unwrap();
+        writeln!(input, "{statements}; SELECT 'it is done';").unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let done = output.lines().map_while(Result::ok);
+        assert!(done.into_iter().any(|line| line == "it is done"));
+        Session(child)
+    }
+
+    fn psql(&self) -> Command {
+        let mut command = Command::new(binary("psql"));
+        command
+            .args(["-h", &self.folder.text(""), "-U", "sandpiper"])
+            .args(["-d", "postgres"]);
+        command
+    }
+
     /// The first field of the first row.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
-        let answer = Command::new(binary("psql"))
-            .args([
-                "-h",
-                &self.folder.text(""),
-                "-U",
-                "sandpiper",
-                "-d",
-                "postgres",
-            ])
+        let answer = self
+            .psql()
             .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", question])
             .stderr(Stdio::null())
             .output()
             .unwrap();
         let text = String::from_utf8(answer.stdout).unwrap();
         answer.status.success().then(|| text.trim().to_owned())
+    }
+}
+
+/// A session of somebody else; what it has locked is free when it ends.
+pub(crate) struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
