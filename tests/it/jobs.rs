@@ -333,6 +333,19 @@ fn what_a_cancelled_job_logged_is_kept(store: &Store) {
     assert_eq!(job["execution"]["log"][0]["data"], json!(["begun"]));
 }
 
+#[test]
+fn whoever_needs_no_more_cancels_a_job_and_gets_no_execution() {
+    let service = Service::start();
+    let id = service.submit(&endless());
+    eventually(SOON, "it runs", || job(&service, &id)["state"] == "running");
+    let answer = service.delete_with(&path_of(&id), &[("prefer", "return=minimal")]);
+    assert_eq!(answer.header("preference-applied"), "return=minimal");
+    let cancelled = answer.json();
+    assert_eq!(cancelled["state"], "cancelled");
+    assert!(cancelled.get("execution").is_none(), "{cancelled}");
+    assert_eq!(job(&service, &id)["execution"]["outcome"], "cancelled");
+}
+
 fn a_final_job_cannot_be_cancelled(store: &Store) {
     let service = store.serve(&[]);
     let id = service.submit(&json!({ "code": "1" }));

@@ -151,12 +151,15 @@ impl Service {
     }
 
     pub(crate) fn delete(&self, path: &str) -> Answer {
-        answer(
-            self.agent
-                .delete(format!("{}{path}", self.url))
-                .call()
-                .unwrap(),
-        )
+        self.delete_with(path, &[])
+    }
+
+    pub(crate) fn delete_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = self.agent.delete(format!("{}{path}", self.url));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.call().unwrap())
     }
 
     /// A JSON body.

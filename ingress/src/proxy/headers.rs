@@ -2,6 +2,8 @@
 
 use super::Introduction;
 use crate::hex::to_hex;
+use crate::keys::Scope;
+use actix_web::http::Method;
 use actix_web::http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH,
     EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, PROXY_AUTHENTICATE,
@@ -18,6 +20,7 @@ pub(super) const SERVICE_HOST: HeaderValue = HeaderValue::from_static("localhost
 /// The SHA-256 of a script that a request only points at: tells the service what to run, and the client what was run.
 const SOURCE: HeaderName = HeaderName::from_static("sandpiper-source");
 const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -101,6 +104,14 @@ pub(super) fn introduce(who: &Introduction, to: &mut HeaderMap) {
     insert(CLIENT, who.asker.to_string());
     to.insert(HOST, SERVICE_HOST);
     name_script(who, to);
+}
+
+/// Asks for a response without results, where a key may stop jobs and not read them. What the client prefers does not count.
+pub(super) fn hide_results(who: &Introduction, method: &Method, to: &mut HeaderMap) {
+    let may_read = who.key.as_ref().is_none_or(|key| key.allows(Scope::Read));
+    if *method == Method::DELETE && !may_read {
+        to.insert(PREFER, HeaderValue::from_static("return=minimal"));
+    }
 }
 
 /// Says which script is meant by a request that points at one, to the service and to the client.

@@ -206,6 +206,7 @@ impl Upstream {
             .no_decompress();
         headers::copy_request(request.headers(), passed.headers_mut());
         headers::introduce(who, passed.headers_mut());
+        headers::hide_results(who, request.method(), passed.headers_mut());
         match upload {
             Some(upload) => {
                 if upload.is_held_back() {

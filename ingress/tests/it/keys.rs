@@ -172,6 +172,42 @@ fn a_key_may_do_what_its_scopes_say() {
     assert_eq!(door.ask("POST", "/api/jobs", &read).code(), "forbidden");
 }
 
+/// The response to a cancel has the execution of the job, which is for keys that may read it.
+#[test]
+fn a_key_that_may_stop_jobs_and_not_read_them_gets_no_results_by_stopping_them() {
+    let door = keyed(&[]);
+    let jobs = door.key(&["--scopes", "jobs"]);
+    let both = door.key(&["--scopes", "jobs,read"]);
+    let preferred = |method: &str, key: &str, preferences: &[&str]| {
+        let key = format!("authorization: Bearer {key}");
+        let headers = [&[key.as_str()], preferences].concat();
+        let body = if method == "POST" { "{}" } else { "" };
+        let target = if method == "POST" {
+            "/api/jobs"
+        } else {
+            "/api/jobs/1"
+        };
+        assert_eq!(
+            door.ingress.send(method, target, &headers, body).status,
+            200
+        );
+        let passed = door.service.request();
+        let headers = passed.headers.into_iter();
+        let named = headers.filter(|(name, _)| name.eq_ignore_ascii_case("prefer"));
+        named.map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    let all = ["prefer: return=representation", "Prefer: wait=1"];
+    assert_eq!(preferred("DELETE", &jobs, &[]), ["return=minimal"]);
+    assert_eq!(preferred("DELETE", &jobs, &all), ["return=minimal"]);
+    assert_eq!(preferred("DELETE", &both, &[]), [""; 0]);
+    assert_eq!(
+        preferred("DELETE", &both, &all),
+        ["return=representation", "wait=1"]
+    );
+    // Its own job it may wait for.
+    assert_eq!(preferred("POST", &jobs, &all[1..]), ["wait=1"]);
+}
+
 #[test]
 fn a_key_has_its_own_quota_and_guessing_has_a_rate() {
     let door = keyed(&["--read-quota", "10/s:20"]);
