@@ -7,15 +7,16 @@
 # make test-gvisor  doctor, the selftest and the attackers under gVisor
 # make audit   known vulnerabilities (RustSec, npm) and licences; says so where a database cannot be reached
 # make pin-images  writes the digests of base images, where their registries answer
-# make nightly  audit, fuzz, crashtest
+# make nightly  audit, test-asan, fuzz, crashtest
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
 # make crashtest  services and databases are killed at random, CRASHES times, and no accepted job may be lost
+# make test-asan  the engine under AddressSanitizer and UBSan, with memory refused at every point; some twenty minutes
 # make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build page test test-all test-deploy lint bench fuzz crashtest soak test-gvisor audit pin-images nightly tools tools-page tools-test \
+.PHONY: run build page test test-all test-deploy lint bench fuzz crashtest soak test-asan test-gvisor audit pin-images nightly tools tools-page tools-test \
   tools-deploy tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
@@ -101,6 +102,9 @@ fuzz: tools
 crashtest: tools tools-test
 	CRASHES=$(CRASHES) $(CARGO) test --locked --target $(HOST) --test it crash:: -- --nocapture --test-threads 1
 
+test-asan: tools
+	tests/asan/run
+
 soak: build
 	$(CARGO) bench --locked --target $(HOST) --bench soak
 
@@ -110,6 +114,7 @@ audit: tools tools-lint tools-page
 
 # What takes too long for every change, beside `make audit`. One step a line.
 NIGHTLY := \
+  test-asan \
   fuzz \
   crashtest
 

@@ -9,6 +9,9 @@ pub(crate) use allocator::placement::Placement;
 pub use allocator::placement::Written;
 /// The heap of a zygote, of which every job process inherits a copy.
 pub(crate) use allocator::process as heap;
+/// What `make test-asan` chooses to refuse.
+#[cfg(sandpiper_asan)]
+pub(crate) use allocator::sanitized::{Refusals, refuse_by_choice, was_refused_by_choice};
 
 mod allocator;
 mod clock;

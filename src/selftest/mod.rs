@@ -4,6 +4,7 @@
 //! served. Not its own: how scripts are run; a [`Target`] does that. Called by the command line and by the tests.
 
 mod corpus;
+mod honest;
 mod sweep;
 mod target;
 

@@ -16,6 +16,7 @@
 use super::pages::{PAGE_BYTES, Pages, map};
 use super::placement::Warming;
 use super::slabs::{self, Slabs, is_of_slab};
+use super::{MemoryAccount, process};
 use std::ptr::{self, NonNull};
 
 /// Before each block that is not a slab's: its class, or [`LARGE`]. Keeps blocks aligned to eight bytes, which is what the
@@ -70,6 +71,11 @@ impl Heap {
             }
             None => NonNull::from(Box::leak(Box::new(heap))),
         }
+    }
+
+    /// The heap of this process, or, where it has none, one that stays until the process ends, as engines do.
+    pub(super) fn of_this_process_or_boxed() -> NonNull<Self> {
+        process::of_this_process().unwrap_or_else(Self::boxed)
     }
 
     pub(super) fn new() -> Self {
@@ -306,6 +312,17 @@ pub(super) unsafe fn held_bytes(block: NonNull<u8>) -> usize {
     let header = if is_of_slab(block) { 0 } else { HEADER_BYTES };
     // SAFETY: as the caller says.
     unsafe { usable_size(block) + header }
+}
+
+/// Whether a test chose this request to be refused: no heap but that of `make test-asan` lets one choose.
+#[inline]
+pub(super) const fn is_chosen(_: &MemoryAccount, _: usize) -> bool {
+    false
+}
+
+/// Whether the engine goes on after a refusal, whatever it was of: as above.
+pub(super) const fn is_ignored() -> bool {
+    false
 }
 
 #[inline]

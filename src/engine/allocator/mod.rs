@@ -14,11 +14,18 @@ mod heap;
 mod pages;
 pub(crate) mod placement;
 pub(crate) mod process;
+#[cfg(sandpiper_asan)]
+pub(crate) mod sanitized;
 mod slabs;
+
+#[cfg(not(sandpiper_asan))]
+use heap as blocks;
+#[cfg(sandpiper_asan)]
+use sanitized as blocks;
 
 use super::{Completion, Output};
 use crate::domain::{Outcome, ScriptError};
-use heap::Heap;
+use blocks::Heap;
 use rquickjs::allocator::Allocator;
 use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
@@ -26,7 +33,11 @@ use std::rc::Rc;
 
 /// The shortest fresh block whose refusal a script may hear of, bytes. The engine asks for as much at once only for a
 /// string, a buffer or an array of the script's own.
-const CATCHABLE_BYTES: usize = 1 << 20;
+const CATCHABLE_BYTES: usize = if cfg!(sandpiper_asan) {
+    64 << 10
+} else {
+    1 << 20
+};
 /// The message of an execution that ran out of memory.
 pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its limit allows";
 
@@ -118,7 +129,7 @@ impl MemoryAccount {
     #[cold]
     fn refuse(&self, bytes: usize, request: Request) {
         let is_catchable = request == Request::Block && bytes >= CATCHABLE_BYTES;
-        if is_catchable && !self.refused.replace(true) {
+        if (is_catchable && !self.refused.replace(true)) || blocks::is_ignored() {
             return;
         }
         self.end();
@@ -172,7 +183,7 @@ pub(super) struct CountingAllocator {
 impl CountingAllocator {
     /// On the heap of this process, or, where it has none, on one that stays until the process ends, as engines do.
     pub(super) fn new(account: Rc<MemoryAccount>) -> Self {
-        let heap = process::of_this_process().unwrap_or_else(Heap::boxed);
+        let heap = Heap::of_this_process_or_boxed();
         Self { account, heap }
     }
 
@@ -188,7 +199,7 @@ impl CountingAllocator {
             return self.refuse(size, request);
         };
         // SAFETY: the heap has just handed it out.
-        self.account.add(unsafe { heap::held_bytes(block) });
+        self.account.add(unsafe { blocks::held_bytes(block) });
         pointer
     }
 
@@ -203,7 +214,7 @@ impl CountingAllocator {
 // least the size asked for; the usable size is the heap's answer for the same pointer.
 unsafe impl Allocator for CountingAllocator {
     fn alloc(&mut self, size: usize) -> *mut u8 {
-        if !self.account.has_room_for(size) {
+        if !self.account.has_room_for(size) || blocks::is_chosen(&self.account, size) {
             return self.refuse(size, Request::Block);
         }
         let block = self.heap().alloc(size);
@@ -212,7 +223,7 @@ unsafe impl Allocator for CountingAllocator {
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
         let bytes = count.saturating_mul(size);
-        if !self.account.has_room_for(bytes) {
+        if !self.account.has_room_for(bytes) || blocks::is_chosen(&self.account, bytes) {
             return self.refuse(bytes, Request::Block);
         }
         let block = self.heap().calloc(bytes);
@@ -225,7 +236,7 @@ unsafe impl Allocator for CountingAllocator {
         };
         // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
         unsafe {
-            self.account.discharge(heap::held_bytes(block));
+            self.account.discharge(blocks::held_bytes(block));
             self.heap().dealloc(block);
         }
     }
@@ -240,8 +251,12 @@ unsafe impl Allocator for CountingAllocator {
             return ptr::null_mut();
         }
         // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
-        let held = unsafe { heap::held_bytes(block) };
-        if new_size > held && !self.account.has_room_for(new_size - held) {
+        let held = unsafe { blocks::held_bytes(block) };
+        let grows = new_size > held;
+        if grows
+            && (!self.account.has_room_for(new_size - held)
+                || blocks::is_chosen(&self.account, new_size))
+        {
             return self.refuse(new_size, Request::Growth);
         }
         // SAFETY: as above. When the heap answers null the old block stays, and stays counted.
@@ -254,7 +269,7 @@ unsafe impl Allocator for CountingAllocator {
 
     unsafe fn usable_size(pointer: *mut u8) -> usize {
         // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
-        NonNull::new(pointer).map_or(0, |block| unsafe { heap::usable_size(block) })
+        NonNull::new(pointer).map_or(0, |block| unsafe { blocks::usable_size(block) })
     }
 }
 

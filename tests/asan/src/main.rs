@@ -1,0 +1,123 @@
+//! `make test-asan`: the engine under AddressSanitizer and UBSan, every script in a forked child.
+//!
+//! The sources of `src/engine` and `src/domain` are compiled into this program as they are; `--cfg sandpiper_asan` puts the C
+//! library's allocator, which the sanitizer watches, in the place of the engine's heap. A refusal ends the execution there
+//! as it does in the service. No wall stands round the child: only reports of the sanitizers, signals and panics count.
+
+#![allow(dead_code, unused_imports, unreachable_pub)] // the modules are the service's, which uses more of them
+
+#[path = "../../../src/selftest/corpus.rs"]
+mod corpus;
+#[path = "../../../src/domain/mod.rs"]
+mod domain;
+#[path = "../../../src/engine/mod.rs"]
+mod engine;
+#[path = "../../../src/selftest/honest.rs"]
+mod honest;
+
+mod cases;
+mod child;
+
+use cases::Case;
+use child::Ended;
+use engine::{Refusals, WarmEngine};
+use std::process::ExitCode;
+use std::time::Instant;
+
+fn main() -> ExitCode {
+    let parts: Vec<String> = std::env::args().skip(1).collect();
+    let mut engine = match WarmEngine::warm() {
+        Ok(engine) => Some(engine),
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // A program that finds nothing where there is something would be worth nothing.
+    let mut control =
+        |case: &Case| matches!(child::run(&mut engine, case), Ended::Otherwise { .. });
+    if !cases::control(&mut control) {
+        println!("FAILED: the control led to no report, so this build would find nothing");
+        return ExitCode::FAILURE;
+    }
+    let mut failed = 0;
+    for part in &parts {
+        let begun = Instant::now();
+        let mut tally = Tally::default();
+        match part.as_str() {
+            "corpus" => cases::corpus(|case| tally.add(case, child::run(&mut engine, case))),
+            "gc" => cases::collected(|case| tally.add(case, child::run(&mut engine, case))),
+            "sweep" => cases::sweep(|case| tally.add(case, child::run(&mut engine, case))),
+            "large" => cases::large(|case| tally.add(case, child::run(&mut engine, case))),
+            unknown => {
+                eprintln!("there is no part `{unknown}`: corpus, sweep, large, gc");
+                return ExitCode::FAILURE;
+            }
+        }
+        let Tally {
+            executions,
+            refused,
+            stopped,
+            failures,
+        } = &tally;
+        println!(
+            "{part}: {executions} executions, {refused} of them refused memory by choice, {stopped} stopped at their deadline, \
+             {} reports; {} s",
+            failures.len(),
+            begun.elapsed().as_secs()
+        );
+        for failure in failures.iter().take(20) {
+            println!("\nFAILED ({part}): {failure}");
+        }
+        failed += failures.len();
+        if executions == &0 {
+            failed += 1;
+        }
+    }
+    if failed == 0 && !parts.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The account of one part.
+#[derive(Default)]
+struct Tally {
+    executions: usize,
+    refused: usize,
+    stopped: usize,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    /// Counts an execution. Returns whether the chosen refusal took place.
+    fn add(&mut self, case: &Case, ended: Ended) -> bool {
+        self.executions += 1;
+        let code: String = case.code.chars().take(400).collect();
+        match ended {
+            Ended::WithOutcome {
+                outcome,
+                was_refused,
+            } => {
+                self.refused += usize::from(was_refused);
+                if let Some(expected) = case.dishonest(&outcome, was_refused) {
+                    self.failures.push(format!(
+                        "{outcome}, {expected}, {:?}\n  {code}",
+                        case.refusals
+                    ));
+                }
+                was_refused
+            }
+            Ended::Stopped => {
+                self.stopped += 1;
+                false
+            }
+            Ended::Otherwise { how, report } => {
+                self.failures
+                    .push(format!("{how}, {:?}\n  {code}\n{report}", case.refusals));
+                true
+            }
+        }
+    }
+}
