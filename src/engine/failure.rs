@@ -70,6 +70,11 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
     if thrown.is_uncatchable_error() {
         return Outcome::TimedOut;
     }
+    // Refused a large block, the engine sometimes fails without an exception.
+    let has_failed_silently = thrown.type_of() == rquickjs::Type::Uninitialized;
+    if has_failed_silently && scene.host.memory.was_refused() {
+        return Outcome::MemoryExceeded;
+    }
     let Some(error) = thrown.as_object().filter(|object| object.is_error()) else {
         return Outcome::Threw;
     };

@@ -163,6 +163,10 @@ fn one_large_refusal_is_the_scripts_to_catch() {
         let execution = ends_as(&service, &code, &json!({}), "threw");
         assert_eq!(execution["error"]["name"], name, "{code}");
     }
+    // The engine fails at this one without an exception.
+    let silent = "const s = '\\u00e9'.repeat(7e5); s.normalize('NFD'); 1";
+    let limits = json!({"memoryBytes": 6_000_000});
+    ends_as(&service, silent, &limits, "memory_exceeded");
     // Nobody catches it: the error knows its line.
     let execution = ends_as(
         &service,

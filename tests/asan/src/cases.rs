@@ -201,7 +201,7 @@ const WISHES: &[Wish] = &[
     act("JSON.stringify(new Array(3e4).fill('abc'))"),
     act("new Uint8Array(2e5).fill(1).map((x) => x).toSorted().subarray(1).slice()"),
     act("(1n << 900000n).toString(16).length; (1n << 900000n) * 3n + 1n"),
-    act("new RegExp('(a|b)'.repeat(1e4)).exec('ab')"),
+    act("new RegExp('(?:a|b)'.repeat(1e4)).exec('ab')"),
     act("/(a|b)*c/.exec('ab'.repeat(3e4))"),
     act("new Array(2e4).fill(0).concat(new Array(2e4).fill(1)).toSpliced(3, 4).flat().with(1, 2)"),
     act("[...'x'.repeat(3e4)].entries().toArray()"),
@@ -212,7 +212,7 @@ const WISHES: &[Wish] = &[
         "String.fromCharCode(...new Array(30000).fill(233)).normalize('NFD').repeat(20).localeCompare('x')",
     ),
     act(
-        "const b = new ArrayBuffer(2e5, {maxByteLength: 8e5}); b.resize(8e5); b.transfer(9e5).transferToFixedLength(3e5)",
+        "const b = new ArrayBuffer(2e5, {maxByteLength: 8e5}); b.resize(8e5); b.transfer(7e5).transferToFixedLength(3e5)",
     ),
     act(
         "encodeURIComponent('\u{e9}'.repeat(3e4)); escape('\u{20ac}'.repeat(3e4)); btoa('x'.repeat(2e5))",
