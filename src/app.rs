@@ -15,7 +15,8 @@ use crate::http::{self, Api, HttpMeters};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
 use crate::store::{
-    DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions, StoreError,
+    Address, DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions,
+    StoreError,
 };
 use crate::telemetry::{Telemetry, TelemetryError};
 use actix::{Actor, System};
@@ -25,6 +26,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandpiper_http_kit::ServerOptions;
+use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within};
 use seat::Seat;
 use std::io;
 use std::net::TcpListener;
@@ -65,6 +67,9 @@ pub enum ServeError {
     /// The example scripts.
     #[error("--scripts-dir: {0}")]
     Scripts(#[from] ScriptLibraryError),
+    /// The limit of open files.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The address.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -263,26 +268,46 @@ fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
     })
 }
 
-/// Takes as many descriptors as the system allows, and keeps those that executors need out of the reach of connections: a
-/// service without descriptors could raise no zygote.
+/// Takes as many descriptors as the system allows, and keeps those that executors and the store need out of the reach of
+/// connections: a service without descriptors could raise no zygote.
 fn connections_within_descriptors(options: &ServeOptions) -> Result<usize, ServeError> {
-    const KEPT: usize = 64;
-    const KEPT_PER_EXECUTOR: usize = 8;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
-    let kept = KEPT + KEPT_PER_EXECUTOR * options.executors();
-    let room = usize::try_from(most)
-        .unwrap_or(usize::MAX)
-        .saturating_sub(kept);
+    let limit = usize::try_from(most).unwrap_or(usize::MAX);
     let wanted = usize::try_from(options.connections_max).unwrap_or(usize::MAX);
-    if room < wanted {
+    let connections = connections_within(limit, descriptors_kept(options), 1, wanted)?;
+    if connections < wanted {
         warn!(
-            connections_max = room.max(1),
+            connections_max = connections,
             descriptors = most,
             "fewer connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
         );
     }
-    Ok(wanted.min(room).max(1))
+    Ok(connections)
+}
+
+/// Returns how many descriptors are kept for all that is no connection of a client.
+fn descriptors_kept(options: &ServeOptions) -> usize {
+    // Log, signals, runtimes, the collector of spans, scripts that are read, and a zygote while it is being started.
+    const ITSELF: usize = 48;
+    const OF_AN_EXECUTOR: usize = 8;
+    const OF_AN_HTTP_WORKER: usize = 8;
+    // Each connection to SQLite has three files.
+    const OF_SQLITE: usize = 24;
+    const OF_POSTGRES_ITSELF: usize = 8;
+    let store = match &options.store {
+        StoreChoice::Memory => 0,
+        StoreChoice::Durable(Address::Sqlite(_)) => OF_SQLITE,
+        StoreChoice::Durable(Address::Postgres(_)) => {
+            OF_POSTGRES_ITSELF + usize::from(options.store_connections)
+        }
+    };
+    let metrics = (options.telemetry.metrics_address()).map_or(0, |_| METRICS.connections_max);
+    ITSELF
+        + OF_AN_EXECUTOR * (options.executors() + options.reserve_executors())
+        + OF_AN_HTTP_WORKER * options.http_workers()
+        + store
+        + metrics
 }
 
 fn http_server(

@@ -20,8 +20,10 @@ use governor::clock::DefaultClock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{Shutdown, shutdown};
 use sandpiper_http_kit::ServerOptions;
+use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within};
 use std::io;
 use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +57,9 @@ pub enum ServeError {
     /// Scripts that requests only point at.
     #[error(transparent)]
     Sources(#[from] SourcesError),
+    /// The limit of open files.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The address.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
@@ -77,8 +82,11 @@ pub enum ServeError {
 }
 
 /// Lets requests through until it is told to stop.
-pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
+pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
     options.check()?;
+    // Before the runtime, which needs some itself.
+    options.connections_max = connections_within_descriptors(&options)?;
+    let options = &options;
     meters::started();
     System::new().block_on(async {
         let signals = StopSignals::hold()?;
@@ -160,21 +168,31 @@ fn say_what_stands(options: &ServeOptions, door: &Door) {
     }
 }
 
-fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
+/// Takes as many descriptors as the system allows; returns how many connections that is enough for.
+fn connections_within_descriptors(options: &ServeOptions) -> Result<NonZeroUsize, ServeError> {
+    // Log, signals, runtimes, keys, pages and scripts that are read, names that are looked up.
+    const ITSELF: usize = 64;
+    const OF_AN_HTTP_WORKER: usize = 8;
+    // Each client's connection may need one to the service.
+    const OF_A_CONNECTION: usize = 2;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
-    // Each client's connection may need one to the service.
-    let needed = options
-        .connections_max
-        .get()
-        .saturating_mul(2)
-        .saturating_add(64);
-    if as_usize(most) < needed {
+    let metrics = (options.telemetry.metrics_address()).map_or(0, |_| METRICS.connections_max);
+    let fetches = options.sources.fetches_max.get();
+    let kept = ITSELF + OF_AN_HTTP_WORKER * options.workers() + metrics + fetches;
+    let wanted = options.connections_max;
+    let connections = connections_within(as_usize(most), kept, OF_A_CONNECTION, wanted.get())?;
+    if connections < wanted.get() {
         warn!(
+            connections_max = connections,
             descriptors = most,
-            needed, "the limit of open files (RLIMIT_NOFILE) is lower than --connections-max needs"
+            "fewer connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
         );
     }
+    Ok(NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN))
+}
+
+fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
     TcpListener::bind((options.host, options.port)).map_err(|cause| ServeError::Listen {
         address: format!("{}:{}", options.host, options.port),
         cause,

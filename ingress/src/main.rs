@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     let done = match command_line.command {
-        None => serve(&command_line.serve),
-        Some(Command::Serve(options)) => serve(&options),
+        None => serve(command_line.serve),
+        Some(Command::Serve(options)) => serve(options),
         Some(Command::Key(KeyCommand::New(options))) => new_key(&options),
         Some(Command::Health(options)) => ask_health(&options),
     };
@@ -29,8 +29,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: &ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
-    start_log(options)?;
+fn serve(options: ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
+    start_log(&options)?;
     app::serve(options)?;
     Ok(ExitCode::SUCCESS)
 }

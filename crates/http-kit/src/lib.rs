@@ -7,6 +7,8 @@
 //!   connections whose next request could be misread, and sends `100 Continue` when the application reads the body.
 //! - `server` builds an actix server from both layers.
 //!
+//! `descriptors` counts how many connections fit into the limit of open files.
+//!
 //! The checks read request heads and return decisions: `path` has the one reading of a path on which both programs agree,
 //! `hosts`, `site` and `authority` decide who may ask. Options, problems, metrics and logs belong to the callers. The crate
 //! knows no route and no key, and depends on no other crate of the workspace.
@@ -15,6 +17,7 @@
 pub mod authority;
 mod body;
 mod connection;
+pub mod descriptors;
 mod framing;
 pub mod hosts;
 pub mod path;

@@ -1,0 +1,64 @@
+//! How many connections a program can have within its limit of open files.
+
+use std::fmt;
+
+/// With fewer connections than this, or than `--connections-max` if that is less, a program does not start.
+const CONNECTIONS_LEAST: usize = 16;
+
+/// The limit of open files is below what the program needs to serve anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooFewDescriptors {
+    limit: usize,
+    needed: usize,
+}
+
+impl fmt::Display for TooFewDescriptors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, needed } = self;
+        write!(
+            formatter,
+            "the limit of open files (RLIMIT_NOFILE) is {limit}, and at least {needed} are needed: raise it \
+             (`ulimit -n`, `LimitNOFILE=`, `--ulimit nofile=`)"
+        )
+    }
+}
+
+impl std::error::Error for TooFewDescriptors {}
+
+/// Returns how many of `wanted` connections fit into a limit of open files, of which `kept` are for everything else and each
+/// connection takes `per_connection`. Refuses a limit that leaves fewer connections than 16, or than `wanted` if that is less.
+pub fn connections_within(
+    limit: usize,
+    kept: usize,
+    per_connection: usize,
+    wanted: usize,
+) -> Result<usize, TooFewDescriptors> {
+    let needed = kept.saturating_add(CONNECTIONS_LEAST.min(wanted).saturating_mul(per_connection));
+    if limit < needed {
+        return Err(TooFewDescriptors { limit, needed });
+    }
+    let room = (limit - kept) / per_connection.max(1);
+    Ok(wanted.min(room))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_get_what_is_left_of_the_limit_and_none_are_had_where_too_little_is_left() {
+        assert_eq!(connections_within(1_000_000, 100, 2, 10_000), Ok(10_000));
+        assert_eq!(connections_within(1_100, 100, 2, 10_000), Ok(500));
+        assert_eq!(connections_within(1_101, 100, 2, 10_000), Ok(500));
+        assert_eq!(connections_within(132, 100, 2, 10_000), Ok(16));
+        assert_eq!(connections_within(102, 100, 2, 1), Ok(1));
+        for limit in 0..132 {
+            let refused = connections_within(limit, 100, 2, 10_000).unwrap_err();
+            let said = refused.to_string();
+            for part in ["RLIMIT_NOFILE", &format!("is {limit},"), " 132 "] {
+                assert!(said.contains(part), "{said}");
+            }
+        }
+        assert!(connections_within(usize::MAX, usize::MAX, 2, 1).is_err());
+    }
+}
