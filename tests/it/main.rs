@@ -13,6 +13,7 @@ mod clients;
 mod console;
 mod crowd;
 mod deployment;
+mod descriptors;
 mod durable;
 mod engine_faults;
 mod errors;

@@ -6,6 +6,7 @@ mod ambiguous_paths;
 mod bounds;
 mod browsers;
 mod connections;
+mod descriptors;
 mod documents;
 mod exposure;
 mod forwarded;

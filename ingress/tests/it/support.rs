@@ -43,7 +43,7 @@ impl Drop for Running {
 
 impl Running {
     /// Starts `command` and reads its port from its log.
-    fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
