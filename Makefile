@@ -28,8 +28,8 @@ RUNSC := runsc --platform=ptrace --network=none --ignore-cgroups do
 
 # Linked statically, wherever there is a static C library: a fork copies every mapping, and a program without shared
 # libraries has a third of them. Naming the target keeps the flag away from build scripts and procedural macros.
-HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-TARGET_VARIABLE := $(shell tr 'a-z-' 'A-Z_' <<<'$(HOST)')
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_VARIABLE := $(shell tr 'a-z-' 'A-Z_' <<<'$(TRIPLE)')
 ifneq ($(wildcard $(shell cc -print-file-name=libc.a 2>/dev/null)),)
 export CARGO_TARGET_$(TARGET_VARIABLE)_RUSTFLAGS := -C target-feature=+crt-static
 endif
@@ -48,9 +48,9 @@ run: build
 	wait -n $$service $$ingress || echo "one of the two has ended" >&2
 
 build: tools page
-	$(CARGO) build --workspace --release --locked --target $(HOST)
+	$(CARGO) build --workspace --release --locked --target $(TRIPLE)
 	mkdir -p bin
-	install target/$(HOST)/release/sandpiper target/$(HOST)/release/sandpiper-ingress bin
+	install target/$(TRIPLE)/release/sandpiper target/$(TRIPLE)/release/sandpiper-ingress bin
 
 # The web page, to frontend/dist.
 page: frontend/dist/index.html
@@ -63,7 +63,7 @@ frontend/node_modules/.package-lock.json: frontend/package-lock.json | tools-pag
 	@touch $@
 
 # Every suite runs, whatever failed before it; what failed is listed at the end.
-SUITES = CARGO="$(CARGO)" HOST="$(HOST)" tests/suites
+SUITES = CARGO="$(CARGO)" TRIPLE="$(TRIPLE)" tests/suites
 
 test: tools tools-test page
 	@$(SUITES) rust page
@@ -77,13 +77,13 @@ test-deploy: tools tools-deploy page
 
 lint: tools tools-lint
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked --target $(HOST) -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked --target $(TRIPLE) -- -D warnings
 	$(CARGO) deny --locked --log-level error check licenses bans sources
 
 bench: build tools-bench
-	benches/micro --target $(HOST)
-	$(CARGO) build --release --locked --target $(HOST) --example engine-alone
-	ENGINE="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release/examples/engine-alone" \
+	benches/micro --target $(TRIPLE)
+	$(CARGO) build --release --locked --target $(TRIPLE) --example engine-alone
+	ENGINE="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(TRIPLE)/release/examples/engine-alone" \
 	  benches/compare bin/sandpiper bin/sandpiper-ingress
 	benches/ingress bin/sandpiper bin/sandpiper-ingress
 	benches/goodput bin/sandpiper bin/sandpiper-ingress
@@ -93,20 +93,20 @@ bench: build tools-bench
 test-gvisor: build tools-gvisor
 	$(RUNSC) $(CURDIR)/bin/sandpiper doctor
 	$(RUNSC) $(CURDIR)/bin/sandpiper selftest
-	CARGO_TARGET_$(TARGET_VARIABLE)_RUNNER="$(RUNSC)" $(CARGO) test --locked --target $(HOST) --test walls
+	CARGO_TARGET_$(TARGET_VARIABLE)_RUNNER="$(RUNSC)" $(CARGO) test --locked --target $(TRIPLE) --test walls
 
 fuzz: tools
-	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --test it fuzz
-	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(HOST) --lib frames
+	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --test it fuzz
+	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --lib frames
 
 crashtest: tools tools-test
-	CRASHES=$(CRASHES) $(CARGO) test --locked --target $(HOST) --test it crash:: -- --nocapture --test-threads 1
+	CRASHES=$(CRASHES) $(CARGO) test --locked --target $(TRIPLE) --test it crash:: -- --nocapture --test-threads 1
 
 test-asan: tools
 	tests/asan/run
 
 soak: build
-	$(CARGO) bench --locked --target $(HOST) --bench soak
+	$(CARGO) bench --locked --target $(TRIPLE) --bench soak
 
 # Exit status of the script: 1 if something was found, 3 if a database could not be asked.
 audit: tools tools-lint tools-page

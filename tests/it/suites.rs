@@ -65,7 +65,7 @@ impl Programs {
             .args(suites)
             .env("PATH", path)
             .env("CARGO", "cargo")
-            .env("HOST", "host")
+            .env("TRIPLE", "host")
             .env("CARGO_TARGET_DIR", &self.0)
             .output()
             .unwrap();
