@@ -44,6 +44,8 @@ fn start_log(options: &ServeOptions) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(&options.log).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A log that nobody reads any more must not end the program: the report of a failed write would panic.
+        .log_internal_errors(false)
         .with_writer(io::stderr);
     match options.log_format {
         LogFormat::Text => log.with_ansi(false).init(),

@@ -138,7 +138,7 @@ test("what a script says is text, wherever it comes out", async ({ page }) => {
   await run(page, `throw Object.assign(new Error("x"), { name: ${text} })`);
   await expect(page.locator("#result")).toContainText("onerror");
   await page.goto(`${house.url}/#/jobs/${encodeURIComponent(EVIL)}`);
-  await expect(page.locator("#result")).toContainText("job_not_found");
+  await expect(page.locator("#result")).toContainText("invalid_path");
   expect(await page.title()).toBe("Sandpiper");
   expect(await page.locator("#result img, #result script, #jobs img").count()).toBe(0);
   expect(complaints).toEqual([]);

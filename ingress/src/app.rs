@@ -263,12 +263,12 @@ fn greeter(
     let connections = Arc::new(InFlight::new(options.network_clients.get()));
     let trust = options.trust();
     let (per_client, per_proxy) = (
-        options.connections_per_client,
+        options.connections_per_client(),
         options.connections_per_proxy(),
     );
     move |stream, extensions| {
         let Ok(peer) = stream.peer_addr() else { return };
-        // Behind a proxy, many clients come from one address.
+        // Behind a proxy, many clients come from one address. No address takes all connections either way.
         let most = if trust.believes(peer.ip()) {
             per_proxy
         } else {

@@ -413,7 +413,7 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_LOG",
         value_name = "FILTER",
-        default_value = "info,actix_server=warn",
+        default_value = "info,actix_server=warn,actix_http=off",
         value_parser = log_filter
     )]
     pub log: String,

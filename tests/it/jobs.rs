@@ -373,12 +373,7 @@ fn a_final_job_cannot_be_cancelled(store: &Store) {
 
 fn an_unknown_job_is_a_404_to_look_at_and_to_cancel(store: &Store) {
     let service = store.serve(&[]);
-    for path in [
-        UNKNOWN,
-        "/api/jobs/1",
-        "/api/jobs/not-a-uuid",
-        "/api/jobs/%00",
-    ] {
+    for path in [UNKNOWN, "/api/jobs/1", "/api/jobs/not-a-uuid"] {
         for answer in [service.get(path), service.delete(path)] {
             assert_eq!(
                 (answer.status, answer.code().as_str()),

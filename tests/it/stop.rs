@@ -7,7 +7,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, PipeWriter, Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = crate::support::SOON;
@@ -211,4 +211,23 @@ fn a_service_that_is_killed_leaves_no_process_behind() {
     service.signal(SIGKILL);
     assert_eq!(service.exit_within(SOON).code(), None);
     assert_all_gone(&processes);
+}
+
+#[test]
+fn a_service_whose_log_nobody_reads_any_more_stops_in_order() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+        .args(["serve", "--port", "0", "--store", "memory"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "it did not start");
+    }
+    drop(log);
+    signal(child.id(), SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -33,11 +33,12 @@ pub fn connections_within(
     per_connection: usize,
     wanted: usize,
 ) -> Result<usize, TooFewDescriptors> {
-    let needed = kept.saturating_add(CONNECTIONS_LEAST.min(wanted).saturating_mul(per_connection));
-    if limit < needed {
+    let least = CONNECTIONS_LEAST.min(wanted);
+    let room = limit.saturating_sub(kept) / per_connection.max(1);
+    if room < least {
+        let needed = kept.saturating_add(least.saturating_mul(per_connection));
         return Err(TooFewDescriptors { limit, needed });
     }
-    let room = (limit - kept) / per_connection.max(1);
     Ok(wanted.min(room))
 }
 

@@ -191,7 +191,7 @@ pub struct ServeOptions {
         default_value = "10000"
     )]
     pub connections_max: NonZeroUsize,
-    /// Most open connections of one address that is no trusted proxy
+    /// Most open connections of one address that is no trusted proxy; never more than three quarters of --connections-max, if that is at least 64
     #[arg(long, env = "SANDPIPER_INGRESS_CONNECTIONS_PER_CLIENT", value_name = "COUNT", value_parser = value_parser!(u32).range(1..), default_value_t = 256)]
     pub connections_per_client: u32,
     /// Most open connections of one address that is a trusted proxy; three quarters of --connections-max when absent
@@ -230,7 +230,7 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_LOG",
         value_name = "FILTER",
-        default_value = "info,actix_server=warn"
+        default_value = "info,actix_server=warn,actix_http=off"
     )]
     pub log: String,
 }
@@ -359,13 +359,29 @@ impl ServeOptions {
         self.http_workers.map_or_else(cores, NonZeroUsize::get)
     }
 
-    /// Connections that one trusted proxy may have open. The rest is for other addresses: another proxy, a health check.
+    /// Returns how many connections one trusted proxy may have open.
     #[must_use]
     pub fn connections_per_proxy(&self) -> u32 {
+        let share = self.share_of_one_address();
+        self.connections_per_proxy.unwrap_or(share)
+    }
+
+    /// Returns how many connections one client may have open: never more than the share of one address, unless there are so
+    /// few connections that a share of them would be of no use to a browser.
+    #[must_use]
+    pub fn connections_per_client(&self) -> u32 {
+        const SHARED_FROM: usize = 64;
+        if self.connections_max.get() < SHARED_FROM {
+            return self.connections_per_client;
+        }
+        self.connections_per_client.min(self.share_of_one_address())
+    }
+
+    /// Returns three quarters of all connections. The rest is for other addresses: another client, a proxy, a health check.
+    fn share_of_one_address(&self) -> u32 {
         let max = self.connections_max.get();
         let share = (max - max.div_ceil(4)).max(1);
-        let share = u32::try_from(share).unwrap_or(u32::MAX);
-        self.connections_per_proxy.unwrap_or(share)
+        u32::try_from(share).unwrap_or(u32::MAX)
     }
 
     /// Connections that one thread may have open.

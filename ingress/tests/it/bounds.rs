@@ -279,6 +279,20 @@ fn one_address_has_so_many_connections_and_the_first_of_them_go_on() {
 }
 
 #[test]
+fn one_address_does_not_take_all_connections_where_there_are_few() {
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--connections-max", "64"]);
+    let mut open: Vec<_> = (0..48).map(|_| ingress.connect()).collect();
+    for connection in &mut open {
+        connection.request("GET", "/api", &[], "");
+        assert_eq!(connection.answer().status, 200);
+    }
+    for _ in 0..5 {
+        assert!(ingress.connect().closes_within(WITHIN));
+    }
+}
+
+#[test]
 fn slow_clients_do_not_hold_up_the_others() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--header-timeout-ms", "100000"]);
