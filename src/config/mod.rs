@@ -20,7 +20,8 @@ use sandpiper_http_kit::hosts::AllowedHost;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use values::{address, bytes, class, log_filter, milliseconds, seconds, seed};
+use sandpiper_http_kit::log::parse_filter;
+use values::{address, bytes, class, client_header, milliseconds, seconds, seed};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -395,7 +396,7 @@ pub struct ServeOptions {
     pub netcheck_host: IpAddr,
     /// Header by which a trusted front tells clients apart; without it, the peer's address does. Set it only where
     /// nobody else can reach this port
-    #[arg(long, env = "SANDPIPER_CLIENT_HEADER", value_name = "NAME")]
+    #[arg(long, env = "SANDPIPER_CLIENT_HEADER", value_name = "NAME", value_parser = client_header)]
     pub client_header: Option<HeaderName>,
     /// What is told of the work.
     #[command(flatten)]
@@ -414,7 +415,7 @@ pub struct ServeOptions {
         env = "SANDPIPER_LOG",
         value_name = "FILTER",
         default_value = "info,actix_server=warn,actix_http=off",
-        value_parser = log_filter
+        value_parser = parse_filter
     )]
     pub log: String,
 }

@@ -3,9 +3,9 @@
 use super::{GIB, KIB, MIB};
 use crate::selftest;
 use actix_web::http::Uri;
+use actix_web::http::header::{self, HeaderName};
 use clap::builder::RangedU64ValueParser;
 use std::net::{IpAddr, Ipv4Addr};
-use tracing::level_filters::LevelFilter;
 
 pub(super) fn milliseconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::new().range(least..=most)
@@ -15,19 +15,6 @@ pub(super) fn seconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     milliseconds(least, most)
 }
 
-/// What `tracing` would take for the name of a module, and then log nothing, is refused.
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
-    let is_level = |part: &str| part.parse::<LevelFilter>().is_ok();
-    let is_directive = |part: &str| match part.trim().split_once('=') {
-        Some((module, level)) => !module.is_empty() && is_level(level),
-        None => is_level(part.trim()),
-    };
-    if text.split(',').all(is_directive) {
-        return Ok(text.to_owned());
-    }
-    Err("give off, error, warn, info, debug or trace, also by module as sandpiper=debug, with commas between".to_owned())
-}
-
 /// An IP address, or `localhost`.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     if text == "localhost" {
@@ -35,6 +22,25 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     }
     text.parse()
         .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
+}
+
+/// Parses the name of a request header that may carry the client. A header that HTTP itself reads may not.
+pub(super) fn client_header(text: &str) -> Result<HeaderName, String> {
+    const OF_HTTP: [HeaderName; 9] = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::EXPECT,
+        header::HOST,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    text.parse()
+        .ok()
+        .filter(|name| !OF_HTTP.contains(name))
+        .ok_or_else(|| "give the name of a header that is free, as sandpiper-client".to_owned())
 }
 
 /// 0 to 1.

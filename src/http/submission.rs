@@ -57,13 +57,15 @@ pub(super) async fn read_later(
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<(Submission, JobTerms), Problem> {
-    let key = match request.headers().get(KEY_HEADER) {
+    let mut values = request.headers().get_all(KEY_HEADER);
+    let key = match values.next() {
         None => None,
         Some(value) => {
             let key = value.to_str().ok().and_then(IdempotencyKey::new);
+            let key = key.filter(|_| values.next().is_none());
             Some(key.ok_or_else(|| {
                 let detail = format!(
-                    "`Idempotency-Key` must be 1 to {} visible ASCII characters",
+                    "`Idempotency-Key` must be one header of 1 to {} visible ASCII characters",
                     IdempotencyKey::BYTES_MAX
                 );
                 Problem::invalid_field("Idempotency-Key", detail)

@@ -278,6 +278,8 @@ fn a_bad_value_names_its_option_and_its_bound() {
         ("--store", "postgres", "sqlite:PATH"),
         ("--netcheck-host", "example.org", "netcheck-host"),
         ("--client-header", "not a header", "client-header"),
+        ("--client-header", "Host", "that is free"),
+        ("--client-header", "content-length", "that is free"),
         ("--log-format", "xml", "json"),
         ("--kill-grace-ms", "10001", "0..=10000"),
     ] {

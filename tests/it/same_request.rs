@@ -41,6 +41,13 @@ pub(crate) fn assert_the_same_request_is_the_same_job(service: &Service) {
     let refused = (422, "idempotency_key_reused".to_owned(), false);
     assert_eq!(submit_with_key(service, "a", &other), refused);
     assert_ne!(submit_with_key(service, "b", &body).1, id);
+    let twice = [("idempotency-key", "a"), ("idempotency-key", "a")];
+    assert_refused(
+        &service.post_with("/api/jobs", &twice, &body),
+        400,
+        "invalid_field",
+        "two keys",
+    );
     for key in ["", "a b", "é", &"k".repeat(256)] {
         let answer = service.post_with("/api/jobs", &[("idempotency-key", key)], &body);
         assert_eq!(

@@ -10,7 +10,7 @@
 //! `descriptors` counts how many connections fit into the limit of open files.
 //!
 //! The checks read request heads and return decisions: `path` has the one reading of a path on which both programs agree,
-//! `hosts`, `site` and `authority` decide who may ask. Options, problems, metrics and logs belong to the callers. The crate
+//! `hosts`, `site` and `authority` decide who may ask. `log` parses one option. Other options, problems, metrics and logs belong to the callers. The crate
 //! knows no route and no key, and depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
@@ -20,6 +20,7 @@ mod connection;
 pub mod descriptors;
 mod framing;
 pub mod hosts;
+pub mod log;
 pub mod path;
 mod server;
 mod service;

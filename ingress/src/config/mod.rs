@@ -20,12 +20,13 @@ use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueEnum, value_parser};
 use ipnet::IpNet;
 use sandpiper_http_kit::hosts::{AllowedHost, AllowedHosts};
+use sandpiper_http_kit::log::parse_filter;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
-use values::{address, hops, network_clients, origin, range};
+use values::{KIB, MIB, address, bytes, hops, network_clients, origin, range};
 
 /// How the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -152,7 +153,8 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_INGRESS_URL_BYTES",
         value_name = "BYTES",
-        default_value = "8KiB"
+        default_value = "8KiB",
+        value_parser = bytes(64, 64 * KIB)
     )]
     pub url_bytes: ByteSize,
     /// Longest headers of a request, all together
@@ -160,7 +162,8 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_INGRESS_HEADER_BYTES",
         value_name = "BYTES",
-        default_value = "16KiB"
+        default_value = "16KiB",
+        value_parser = bytes(256, 64 * KIB)
     )]
     pub header_bytes: ByteSize,
     /// Longest body of a request; the service has a bound of its own
@@ -168,7 +171,8 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_INGRESS_BODY_BYTES",
         value_name = "BYTES",
-        default_value = "2MiB"
+        default_value = "2MiB",
+        value_parser = bytes(KIB, 64 * MIB)
     )]
     pub body_bytes: ByteSize,
     /// Longest that a request's head may take to arrive
@@ -230,7 +234,8 @@ pub struct ServeOptions {
         long,
         env = "SANDPIPER_LOG",
         value_name = "FILTER",
-        default_value = "info,actix_server=warn,actix_http=off"
+        default_value = "info,actix_server=warn,actix_http=off",
+        value_parser = parse_filter
     )]
     pub log: String,
 }

@@ -1,7 +1,7 @@
 //! The options of scripts that requests only point at.
 
 use super::Unfit;
-use super::values::range;
+use super::values::{GIB, MIB, bytes, range};
 use crate::sources::{Allowed, SourcesOptions};
 use bytesize::ByteSize;
 use clap::Args;
@@ -35,7 +35,8 @@ pub struct SourceOptions {
         long = "source-bytes",
         env = "SANDPIPER_INGRESS_SOURCE_BYTES",
         value_name = "BYTES",
-        default_value = "1MiB"
+        default_value = "1MiB",
+        value_parser = bytes(1, MIB)
     )]
     pub bytes: ByteSize,
     /// Longest until a script is here
@@ -54,7 +55,8 @@ pub struct SourceOptions {
         long = "sources-bytes",
         env = "SANDPIPER_INGRESS_SOURCES_BYTES",
         value_name = "BYTES",
-        default_value = "48MiB"
+        default_value = "48MiB",
+        value_parser = bytes(1, 1024 * GIB)
     )]
     pub dir_bytes: ByteSize,
     /// How long a script stays in the folder that nobody uses

@@ -1,12 +1,32 @@
 //! How the text of an option becomes its value, and what is said when it does not.
 
 use actix_web::http::uri::Authority;
+use bytesize::ByteSize;
 use clap::builder::RangedU64ValueParser;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 
 pub(super) fn range(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::new().range(least..=most)
+}
+
+pub(super) const KIB: u64 = bytesize::KIB;
+pub(super) const MIB: u64 = bytesize::MIB;
+pub(super) const GIB: u64 = bytesize::GIB;
+
+/// Parses `8192`, `8KiB` or `2MiB`.
+pub(super) fn bytes(
+    least: u64,
+    most: u64,
+) -> impl Fn(&str) -> Result<ByteSize, String> + Clone + Send + Sync {
+    move |text| {
+        let bytes: Option<ByteSize> = text.parse().ok();
+        bytes
+            .filter(|bytes| (least..=most).contains(&bytes.as_u64()))
+            .ok_or_else(|| {
+                format!("give {least} to {most} bytes, as a number or with KiB, MiB or GiB")
+            })
+    }
 }
 
 /// A /48 has 65,536 clients.

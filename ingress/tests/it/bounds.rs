@@ -78,15 +78,15 @@ fn a_head_without_end_is_cut_off_and_takes_no_memory() {
 #[test]
 fn a_body_that_is_too_long_is_refused_before_the_service_hears_of_it() {
     let service = Scripted::answering(OK);
-    let ingress = ingress(service.port, &["--body-bytes", "1000"]);
+    let ingress = ingress(service.port, &["--body-bytes", "1024"]);
     assert_eq!(
         ingress
-            .send("POST", "/api/x", &[], &"x".repeat(1000))
+            .send("POST", "/api/x", &[], &"x".repeat(1024))
             .status,
         200
     );
     service.request();
-    let answer = ingress.send("POST", "/api/x", &[], &"x".repeat(1001));
+    let answer = ingress.send("POST", "/api/x", &[], &"x".repeat(1025));
     assert_eq!(
         (answer.status, answer.code().as_str()),
         (413, "body_too_large")

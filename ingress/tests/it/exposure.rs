@@ -94,6 +94,24 @@ fn what_contradicts_is_refused_at_start() {
 }
 
 #[test]
+fn a_bad_value_names_its_option_and_its_bound() {
+    for (option, value, bound) in [
+        ("--url-bytes", "63", "64 to 65536 bytes"),
+        ("--header-bytes", "1", "256 to 65536 bytes"),
+        ("--header-bytes", "1GiB", "256 to 65536 bytes"),
+        ("--body-bytes", "0", "1024 to 67108864 bytes"),
+        ("--source-bytes", "2MiB", "1 to 1048576 bytes"),
+        ("--sources-bytes", "0", "1 to 1099511627776 bytes"),
+        ("--log", ",", "error, warn, info"),
+        ("--log", "inof", "error, warn, info"),
+        ("--header-timeout-ms", "9", "10..=600000"),
+    ] {
+        let said = refused(&[option, value], &[]);
+        assert!(said.contains(option) && said.contains(bound), "{said}");
+    }
+}
+
+#[test]
 fn a_demonstration_runs_code_and_shows_it_by_its_id_alone() {
     let service = service(&["--port", "0"]);
     let ingress = ingress(service.port, &["--open"]);

@@ -1,0 +1,32 @@
+//! The option that says which events are logged.
+
+use tracing::level_filters::LevelFilter;
+
+/// Parses a list of levels, each for everything or for a module. The `tracing` crate reads a misspelt level as the name of a
+/// module and then logs nothing; this function refuses it.
+pub fn parse_filter(text: &str) -> Result<String, String> {
+    let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let is_directive = |part: &str| match part.trim().split_once('=') {
+        Some((module, level)) => !module.is_empty() && is_level(level),
+        None => is_level(part.trim()),
+    };
+    if text.split(',').all(is_directive) {
+        return Ok(text.to_owned());
+    }
+    Err("give off, error, warn, info, debug or trace, also by module as sandpiper=debug, with commas between".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_levels_with_commas_between() {
+        for text in ["info", "off", "INFO", "info,sandpiper=debug", "a::b=trace, warn"] {
+            assert_eq!(parse_filter(text).as_deref(), Ok(text));
+        }
+        for text in ["", ",", "info,", "inof", "sandpiper", "sandpiper=", "=info", "a=b"] {
+            assert!(parse_filter(text).is_err(), "{text}");
+        }
+    }
+}
