@@ -28,18 +28,20 @@ ENV TARGET=x86_64-unknown-linux-gnu \
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY src/sandbox/text.ld src/sandbox/
+COPY crates/domain/Cargo.toml crates/domain/
 COPY crates/http-kit/Cargo.toml crates/http-kit/
 COPY ingress/Cargo.toml ingress/
 # Cargo wants the files of tests and benchmarks that the manifests name, and builds none of them.
-RUN mkdir -p src crates/http-kit/src ingress/src tests benches ingress/tests \
- && touch src/lib.rs crates/http-kit/src/lib.rs ingress/src/lib.rs \
+RUN mkdir -p src crates/domain/src crates/http-kit/src ingress/src tests benches ingress/tests \
+ && touch src/lib.rs crates/domain/src/lib.rs crates/http-kit/src/lib.rs ingress/src/lib.rs \
  && echo 'fn main() {}' | tee src/main.rs ingress/src/main.rs tests/it.rs tests/walls.rs tests/deploy.rs \
       benches/engine.rs benches/micro.rs benches/soak.rs ingress/tests/it.rs \
  && cargo build --workspace --bins --release --locked --target $TARGET \
  && cargo clean --workspace --release --target $TARGET \
- && rm -r src crates/http-kit/src ingress/src
+ && rm -r src crates/domain/src crates/http-kit/src ingress/src
 
 COPY src src
+COPY crates/domain/src crates/domain/src
 COPY crates/http-kit/src crates/http-kit/src
 COPY ingress/src ingress/src
 RUN cargo build --workspace --bins --release --locked --target $TARGET \

@@ -17,14 +17,14 @@ use sandpiper::actors::{
     Board, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
 };
 use sandpiper::config::CommandLine;
-use sandpiper::domain::{
-    Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
-};
 use sandpiper::sandbox::{
     EngineBody, ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SpeculationControl, Work,
     ZygotePlan, enter_if_asked,
 };
 use sandpiper::store::{MemoryStore, RecentExecutions};
+use sandpiper_domain::{
+    Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
+};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

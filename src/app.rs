@@ -10,7 +10,6 @@ use crate::actors::{
     Board, Claims, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
 };
 use crate::config::{ServeOptions, StoreChoice, Unfit};
-use crate::domain::{Limits, Timestamp};
 use crate::http::{self, Api, HttpMeters};
 use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
@@ -25,6 +24,7 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use sandpiper_domain::{Limits, Timestamp};
 use sandpiper_http_kit::ServerOptions;
 use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within};
 use seat::Seat;

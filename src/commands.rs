@@ -5,13 +5,13 @@ use crate::config::{
     BackupOptions, HealthOptions, OpenapiOptions, RunOptions, SelftestOptions, StoreChoice, Unfit,
     WallOptions,
 };
-use crate::domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use crate::http::{self, execution_json};
 use crate::sandbox::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxError, WallReport, Work, remedy,
 };
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
 use crate::store::{Address, BackupError, back_up};
+use sandpiper_domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub enum CommandError {
     },
     /// `--input`.
     #[error("--input: {0}")]
-    Input(#[from] crate::domain::InvalidJson),
+    Input(#[from] sandpiper_domain::InvalidJson),
     /// The script.
     #[error(transparent)]
     Script(#[from] ScriptRefusal),

@@ -2,7 +2,6 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`domain`] | the words of the service as types; knows nobody |
 //! | [`meters`] | counters and histograms that cost a few additions |
 //! | [`telemetry`] | spans, and their way to a collector |
 //! | [`engine`] | what happens inside one job process; the only one that knows rquickjs |
@@ -23,7 +22,6 @@ pub mod actors;
 pub mod app;
 pub mod commands;
 pub mod config;
-pub mod domain;
 pub mod engine;
 pub mod http;
 pub mod meters;

@@ -2,7 +2,7 @@
 //!
 //! A client names a script and never a path: what is not in the list does not exist. Knows `domain` and the file system.
 
-use crate::domain::{Script, Source};
+use sandpiper_domain::{Script, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};

@@ -3,7 +3,7 @@
 pub use crate::sandbox::WallReport;
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
-use crate::domain::{
+use sandpiper_domain::{
     ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Outcome, Script, TraceContext,
 };
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 //! an actor, so that they stay fast while every executor spins.
 
 use super::meters::Meters;
-use crate::domain::Outcome;
 use crate::telemetry::Telemetry;
+use sandpiper_domain::Outcome;
 use std::fs::File;
 use std::io::Read as _;
 use std::sync::Arc;

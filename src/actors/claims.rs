@@ -2,10 +2,10 @@
 
 use super::answers::Submission;
 use super::dispatcher::{Cancel, Dispatcher, RunClaimed, WhereIs, Whereabouts};
-use crate::domain::{Execution, JobId, LogSoFar};
 use crate::store::{ClaimedJob, JobRunner, NotRun};
 use actix::Addr;
 use async_trait::async_trait;
+use sandpiper_domain::{Execution, JobId, LogSoFar};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use super::answers::{JobNow, Lookup, News, Refusal, Told};
 use super::dispatcher::Whereabouts;
 use super::handle::DispatcherHandle;
-use crate::domain::{JobId, JobState, LogSoFar};
+use sandpiper_domain::{JobId, JobState, LogSoFar};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 

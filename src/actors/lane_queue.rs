@@ -1,7 +1,7 @@
 //! One lane of the Queue: every client in turn, each with its jobs in their order.
 
 use super::queue::Waiting;
-use crate::domain::{ClientKey, JobId};
+use sandpiper_domain::{ClientKey, JobId};
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! How long work waits and runs, and how long the oldest of each lane has waited. Written by the Executors on their own
 //! threads, beside the Dispatcher's way.
 
-use crate::domain::{Execution, Lane};
 use crate::meters::{Counter, Histogram};
+use sandpiper_domain::{Execution, Lane};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 

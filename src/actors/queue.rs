@@ -1,7 +1,7 @@
 //! The bounded waiting room inside the Dispatcher: two lanes, fair between clients, no actor in sight.
 
 use super::lane_queue::LaneQueue;
-use crate::domain::{ClientKey, JobId, Lane};
+use sandpiper_domain::{ClientKey, JobId, Lane};
 use std::collections::HashMap;
 use std::time::Instant;
 

@@ -3,8 +3,8 @@
 
 use super::board::Board;
 use super::executor::{Execute, Origin};
-use crate::domain::{Execution, TraceContext, TraceText};
 use crate::telemetry::{Fact, Span, SpanKind};
+use sandpiper_domain::{Execution, TraceContext, TraceText};
 use std::time::{Duration, SystemTime};
 
 /// An execution that has begun.
@@ -84,7 +84,7 @@ impl Seen {
             took: ran,
             facts,
             // A script's failure is data.
-            is_failure: outcome == crate::domain::Outcome::Crashed,
+            is_failure: outcome == sandpiper_domain::Outcome::Crashed,
         });
     }
 }

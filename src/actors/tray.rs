@@ -4,7 +4,7 @@
 //! which is one more thread to wake for every execution; and what is in it cannot be taken back.
 
 use super::executor::{CheckUp, Execute};
-use crate::domain::JobId;
+use sandpiper_domain::JobId;
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

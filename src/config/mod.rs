@@ -17,10 +17,10 @@ use crate::store::Address;
 use actix_web::http::header::HeaderName;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use sandpiper_http_kit::hosts::AllowedHost;
+use sandpiper_http_kit::log::parse_filter;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
-use sandpiper_http_kit::log::parse_filter;
 use values::{address, bytes, class, client_header, milliseconds, seconds, seed};
 
 const KIB: u64 = 1024;

@@ -4,11 +4,11 @@ use super::{
     CeilingOptions, LimitOptions, PinExecutors, ServeOptions, SpeculationOption, Unfit, WallOptions,
 };
 use crate::actors::{DispatcherOptions, QueueBounds, ReserveOptions};
-use crate::domain::{Ceiling, LimitError, Limits, Script};
 use crate::http::{HttpBounds, Streams};
 use crate::sandbox::{Processors, SandboxOptions, SpeculationControl, ZygotePlan};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
+use sandpiper_domain::{Ceiling, LimitError, Limits, Script};
 use sandpiper_http_kit::hosts::AllowedHosts;
 use std::num::NonZero;
 use std::sync::Arc;

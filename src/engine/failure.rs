@@ -8,9 +8,9 @@ use super::allocator::MEMORY_MESSAGE;
 use super::convert::{self, Stop};
 use super::realm::Scene;
 use super::stack;
-use crate::domain::{JsonText, Outcome, ScriptError};
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::{CString, IntoAtom, Object, Value};
+use sandpiper_domain::{JsonText, Outcome, ScriptError};
 
 /// Longest message and longest stack that are reported, bytes each.
 pub(super) const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;

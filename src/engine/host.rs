@@ -6,7 +6,7 @@
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
 use super::{Completion, EngineJob, Output};
-use crate::domain::{Limits, LogEntry, LogKind, Outcome, ScriptError, ValueType};
+use sandpiper_domain::{Limits, LogEntry, LogKind, Outcome, ScriptError, ValueType};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};

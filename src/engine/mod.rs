@@ -33,7 +33,7 @@ pub use rehearsal::Sample;
 pub(crate) use rehearsal::rehearse;
 pub use warm::{EngineError, WarmEngine};
 
-use crate::domain::{Limits, LogKind, Outcome, ScriptError, ValueType};
+use sandpiper_domain::{Limits, LogKind, Outcome, ScriptError, ValueType};
 
 /// What one execution is to do, borrowed from the bytes the job process read.
 #[derive(Debug)]

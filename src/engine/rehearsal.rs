@@ -2,7 +2,7 @@
 
 use super::heap;
 use super::{Completion, EngineJob, Output, WarmEngine, Written};
-use crate::domain::{Ceiling, Limits, LogKind};
+use sandpiper_domain::{Ceiling, Limits, LogKind};
 use std::convert::Infallible;
 use std::rc::Rc;
 

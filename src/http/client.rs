@@ -1,8 +1,8 @@
 //! Who is asking: the key by which the queue is fair.
 
 use super::Api;
-use crate::domain::ClientKey;
 use actix_web::HttpRequest;
+use sandpiper_domain::ClientKey;
 use std::net::IpAddr;
 
 /// Longest value of the client header that is looked at, bytes.

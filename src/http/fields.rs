@@ -5,7 +5,7 @@
 
 use super::members::Members;
 use super::problem::{Code, Problem};
-use crate::domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
+use sandpiper_domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
 use serde_json::value::RawValue;
 
 /// Every field there is, for the message that refuses another.

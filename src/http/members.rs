@@ -1,6 +1,6 @@
 //! The members of a JSON object as the text they are: no tree is built of what only the engine looks into.
 
-use crate::domain::Script;
+use sandpiper_domain::Script;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;

@@ -31,11 +31,11 @@ pub use streams::Streams;
 pub use view::execution_json;
 
 use crate::actors::DispatcherHandle;
-use crate::domain::{Ceiling, Limits};
 use crate::meters::Operations;
 use crate::scripts::ScriptLibrary;
 use crate::sources::SourceFolder;
 use actix_web::http::header::HeaderName;
+use sandpiper_domain::{Ceiling, Limits};
 use sandpiper_http_kit::hosts::AllowedHosts;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -3,10 +3,10 @@
 //! Use [`Problem`] for every answer that is not the thing asked for. A script's failure is not one: it is data.
 
 use crate::actors::answers::Refusal;
-use crate::domain::{JobState, LimitError, ScriptRefusal};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
+use sandpiper_domain::{JobState, LimitError, ScriptRefusal};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;

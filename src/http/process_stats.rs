@@ -1,11 +1,11 @@
 //! What the kernel says of this process.
 
 use super::exposition::Families;
-use crate::domain::Timestamp;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::time::{ClockId, clock_gettime};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
+use sandpiper_domain::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
 use std::{fmt, fs};

@@ -1,7 +1,7 @@
 //! How many streams of events are open, in all and for each client.
 
-use crate::domain::ClientKey;
 use dashmap::{DashMap, Entry};
+use sandpiper_domain::ClientKey;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -8,11 +8,11 @@ use super::form;
 use super::problem::{Code, Problem};
 use super::trace;
 use crate::actors::answers::Submission;
-use crate::domain::{IdempotencyKey, JobId, JobTerms, Limits, Priority, Script, ScriptDraft};
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{self, Payload, Query};
+use sandpiper_domain::{IdempotencyKey, JobId, JobTerms, Limits, Priority, Script, ScriptDraft};
 use serde::Deserialize;
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
 //! The span of a request: below the one that its client names in `traceparent`, or the first of a trace.
 
-use crate::domain::TraceContext;
 use crate::telemetry::Telemetry;
 use actix_web::HttpMessage as _;
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName};
+use sandpiper_domain::TraceContext;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");

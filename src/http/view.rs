@@ -2,7 +2,7 @@
 #![allow(unused_qualifications)] // in what utoipa derives
 
 use crate::actors::answers::JobNow;
-use crate::domain::{
+use sandpiper_domain::{
     Execution, Job, JobId, JobState, JsonText, Limit, Limits, LogEntry, LogSoFar, Outcome,
     ScriptError, Timestamp, Usage, ValueType,
 };

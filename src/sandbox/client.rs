@@ -8,7 +8,7 @@ use super::supervise::{Buffers, Ending, Observed, Start, supervise};
 use super::sys::{self, Reaped};
 use super::verdict::{execution, never_began};
 use super::wire::{self, Work};
-use crate::domain::{Execution, JobId, Timestamp};
+use sandpiper_domain::{Execution, JobId, Timestamp};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! What others hold of an execution: they stop it, and read its log while it runs.
 
 use super::kept_log::KeptLog;
-use crate::domain::LogSoFar;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use sandpiper_domain::LogSoFar;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

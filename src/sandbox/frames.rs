@@ -8,10 +8,10 @@
 //! ```
 //! Little-endian. Anything else, and anything longer than the job may say, is a broken protocol.
 
-use crate::domain::{
+use crate::engine::Completion;
+use sandpiper_domain::{
     JsonText, Limits, LogEntry, LogKind, Outcome, ScriptError, Timestamp, ValueType,
 };
-use crate::engine::Completion;
 use serde::{Deserialize, Serialize};
 
 /// Bytes before a payload.
@@ -267,7 +267,7 @@ mod tests {
     const OUTPUT_BYTES: u32 = 1024;
 
     fn limits() -> Limits {
-        let ceiling = crate::domain::Ceiling {
+        let ceiling = sandpiper_domain::Ceiling {
             timeout_ms: 1_000,
             memory_bytes: 1 << 20,
             output_bytes: OUTPUT_BYTES,

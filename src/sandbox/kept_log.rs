@@ -4,7 +4,7 @@
 //! log, the oldest of the tail first. An entry's cost is [`LogEntry::output_bytes`].
 
 use super::frames::BrokenProtocol;
-use crate::domain::{Limits, LogEntry, LogSoFar};
+use sandpiper_domain::{Limits, LogEntry, LogSoFar};
 use std::collections::VecDeque;
 
 /// The log as it comes in, held to the job's bound. The engine keeps to that; whoever took the engine over does not.
@@ -143,9 +143,9 @@ impl KeptLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Ceiling, JsonText, LogKind, Timestamp};
     use proptest::prelude::*;
     use proptest::test_runner::Config;
+    use sandpiper_domain::{Ceiling, JsonText, LogKind, Timestamp};
 
     const OUTPUT_BYTES: u32 = 1000;
 

@@ -4,7 +4,7 @@
 
 use super::supervise::{Ending, Observed};
 use super::sys::Reaped;
-use crate::domain::{Execution, JobId, Limits, Outcome, ScriptError, Timestamp, Usage};
+use sandpiper_domain::{Execution, JobId, Limits, Outcome, ScriptError, Timestamp, Usage};
 
 /// The execution that `observed` comes to. `reaped` is how the kernel says that the process ended, where that was asked.
 pub(super) fn execution(

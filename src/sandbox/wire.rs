@@ -6,8 +6,8 @@
 //! Little-endian. `room` is the address space, bytes, that the job process may take beside what it was born with.
 //! Written by the executor, which is trusted; the texts themselves are the client's.
 
-use crate::domain::{Limits, Script};
 use crate::engine::EngineJob;
+use sandpiper_domain::{Limits, Script};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -229,7 +229,7 @@ impl<'a> Texts<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Ceiling, Global, JsonText, ScriptDraft, Source};
+    use sandpiper_domain::{Ceiling, Global, JsonText, ScriptDraft, Source};
 
     #[test]
     fn a_job_is_read_as_it_was_written() {

@@ -160,7 +160,7 @@ fn parse(line: &str) -> Option<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Outcome;
+    use sandpiper_domain::Outcome;
 
     #[test]
     fn every_line_of_every_table_is_a_script_with_outcomes_that_exist() {

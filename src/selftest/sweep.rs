@@ -5,7 +5,7 @@
 use super::honest::SCRIPTS;
 use super::target::{Target, TargetError};
 use super::{Judged, brief, ended_well};
-use crate::domain::Limits;
+use sandpiper_domain::Limits;
 use std::time::Instant;
 
 pub(super) const NAME: &str = "sweep";

@@ -1,7 +1,7 @@
 //! By what a request that is sent again is known to be the same: what it asks for, not how that is written.
 
 use super::{NewJob, json_meaning};
-use crate::domain::{RequestedLimits, Script};
+use sandpiper_domain::{RequestedLimits, Script};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -148,7 +148,7 @@ fn digest(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
+    use sandpiper_domain::{
         ClientKey, Global, JobId, JobTerms, JsonText, Priority, ScriptDraft, Source, Timestamp,
         samples,
     };
@@ -262,12 +262,12 @@ mod tests {
         assert!(silent.is_same(&explicit));
         // The operator has changed the defaults meanwhile.
         let mut after = job(|_, _| {});
-        let ceiling = crate::domain::Ceiling {
+        let ceiling = sandpiper_domain::Ceiling {
             timeout_ms: 9_000,
             memory_bytes: 1 << 30,
             output_bytes: 1 << 30,
         };
-        let defaults = crate::domain::Limits::defaults(9_000, 1 << 30, 1 << 30, &ceiling);
+        let defaults = sandpiper_domain::Limits::defaults(9_000, 1 << 30, 1 << 30, &ceiling);
         after.limits = defaults.unwrap();
         let after = Fingerprint::of(&after);
         assert!(silent.is_same(&after));

@@ -4,9 +4,9 @@ use super::{
     Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
     StoreCounts, StoreError,
 };
-use crate::domain::{JobId, LogSoFar, Timestamp};
 use crate::meters::Operations;
 use async_trait::async_trait;
+use sandpiper_domain::{JobId, LogSoFar, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -9,9 +9,9 @@ use super::{
     Accepted, Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreCounts,
     StoreError,
 };
-use crate::domain::{ClientKey, IdempotencyKey, Job, JobId, JobState, Timestamp};
 use async_trait::async_trait;
 use dashmap::DashMap;
+use sandpiper_domain::{ClientKey, IdempotencyKey, Job, JobId, JobState, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -17,11 +17,11 @@ pub use measured::MeasuredStore;
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
 
-use crate::domain::{
+use async_trait::async_trait;
+use sandpiper_domain::{
     ClientKey, Execution, Job, JobId, JobState, JobTerms, Limits, LogSoFar, Outcome, Script,
     Timestamp, TraceContext,
 };
-use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,8 +3,8 @@
 //! A convenience, not a promise: bounded in entries and bytes, and the oldest goes first. Synchronous callers had their
 //! answer; this is for looking at it again.
 
-use crate::domain::{Execution, Job, JobId, JobState, Outcome, Timestamp};
 use dashmap::DashMap;
+use sandpiper_domain::{Execution, Job, JobId, JobState, Outcome, Timestamp};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! A bounded queue and the thread that empties it. The only part that knows OpenTelemetry.
 
 use super::{Fact, Span, SpanCounts, SpanKind, TelemetryOptions};
-use crate::domain::TraceContext;
 use crate::meters::Counter;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -15,6 +14,7 @@ use opentelemetry_otlp::{
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
+use sandpiper_domain::TraceContext;
 use std::io;
 use std::str::FromStr as _;
 use std::sync::Arc;

@@ -7,8 +7,8 @@ mod export;
 
 pub use export::TelemetryError;
 
-use crate::domain::TraceContext;
 use export::Exporter;
+use sandpiper_domain::TraceContext;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;

@@ -6,34 +6,22 @@ use std::process::Command;
 
 /// Each part of the house, and what it may name of the others.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("domain", &[]),
     ("meters", &[]),
-    ("telemetry", &["domain", "meters"]),
-    ("engine", &["domain"]),
-    ("sandbox", &["domain", "engine"]),
-    ("store", &["domain", "meters"]),
-    (
-        "actors",
-        &["domain", "meters", "sandbox", "store", "telemetry"],
-    ),
-    ("scripts", &["domain"]),
+    ("telemetry", &["meters"]),
+    ("engine", &[]),
+    ("sandbox", &["engine"]),
+    ("store", &["meters"]),
+    ("actors", &["meters", "sandbox", "store", "telemetry"]),
+    ("scripts", &[]),
     ("sources", &[]),
     (
         "http",
-        &[
-            "actors",
-            "domain",
-            "meters",
-            "scripts",
-            "sources",
-            "telemetry",
-        ],
+        &["actors", "meters", "scripts", "sources", "telemetry"],
     ),
     (
         "config",
         &[
             "actors",
-            "domain",
             "http",
             "sandbox",
             "selftest",
@@ -42,17 +30,16 @@ const ARROWS: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("selftest", &["domain", "http", "sandbox"]),
+    ("selftest", &["http", "sandbox"]),
     (
         "commands",
-        &["config", "domain", "http", "sandbox", "selftest", "store"],
+        &["config", "http", "sandbox", "selftest", "store"],
     ),
     (
         "app",
         &[
             "actors",
             "config",
-            "domain",
             "http",
             "sandbox",
             "scripts",
@@ -69,7 +56,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("landlock", &["sandbox"]),
     ("actix::", &["actors", "app"]),
     ("prometheus_client", &["http"]),
-    ("utoipa", &["http", "domain", "sandbox"]),
+    ("utoipa", &["http", "sandbox"]),
     ("dashmap", &["store", "http"]),
     ("riverqueue", &["store"]),
     ("sqlx", &["store"]),
@@ -168,13 +155,17 @@ fn unsafe_code_stands_only_where_it_is_allowed() {
 }
 
 #[test]
-fn the_http_kit_knows_no_other_crate_and_has_no_unsafe_code() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/http-kit");
-    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
-    let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
-    assert!(!dependencies.contains("sandpiper") && !dependencies.contains("path ="));
-    let root = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
-    assert!(root.contains("#![forbid(unsafe_code)]"));
+fn the_domain_and_the_http_kit_depend_on_no_other_crate_and_have_no_unsafe_code() {
+    for name in ["domain", "http-kit"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("crates")
+            .join(name);
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        let (_, dependencies) = manifest.split_once("[dependencies]").unwrap();
+        assert!(!dependencies.contains("sandpiper") && !dependencies.contains("path ="));
+        let root = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
+        assert!(root.contains("#![forbid(unsafe_code)]"));
+    }
 }
 
 #[test]
@@ -207,7 +198,7 @@ fn the_engine_that_is_told_is_the_engine_that_is_built() {
         .split_once("name = \"rquickjs\"\nversion = \"")
         .unwrap();
     let version = after.split('"').next().unwrap();
-    assert!(sandpiper::domain::ENGINE.contains(&format!("rquickjs {version})")));
+    assert!(sandpiper_domain::ENGINE.contains(&format!("rquickjs {version})")));
 }
 
 #[test]

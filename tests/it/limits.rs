@@ -388,7 +388,11 @@ fn a_long_log_keeps_its_head_and_its_tail_however_the_script_ends() {
         ("throw 1", "threw", 193..200),
         ("for (;;);", "timed_out", 193..200),
         // The engine cannot be interrupted there, so its process is killed.
-        ("'a'.repeat(8e6).indexOf('a'.repeat(4e6) + 'b')", "timed_out", 193..200),
+        (
+            "'a'.repeat(8e6).indexOf('a'.repeat(4e6) + 'b')",
+            "timed_out",
+            193..200,
+        ),
         ("(function f() { f() })()", "stack_exceeded", 193..200),
         ("'x'.repeat(2000)", "output_exceeded", 193..200),
     ] {

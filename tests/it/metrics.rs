@@ -95,7 +95,9 @@ fn limits_and_kills_are_counted_by_why() {
     service.run("const all = []; for (;;) all.push(new Array(1000).fill(1))");
     service.run("(function f() { f() })()");
     // The engine's own interrupt never comes to this one.
-    service.execute(&json!({ "code": "'a'.repeat(8e6).indexOf('a'.repeat(4e6) + 'b')", "limits": limits }));
+    service.execute(
+        &json!({ "code": "'a'.repeat(8e6).indexOf('a'.repeat(4e6) + 'b')", "limits": limits }),
+    );
     let of = |series: &str| service.metric(series).unwrap();
     let by_time = of("limits_hit_total{limit=\"timeoutMs\"}");
     let by_memory = of("limits_hit_total{limit=\"memoryBytes\"}");

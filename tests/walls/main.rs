@@ -11,11 +11,11 @@ mod registers;
 
 use attacks::Attacker;
 use libtest_mimic::{Arguments, Failed, Trial};
-use sandpiper::domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
 use sandpiper::sandbox::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SpeculationControl, Work, ZygotePlan,
     enter_if_asked,
 };
+use sandpiper_domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 

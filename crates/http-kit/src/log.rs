@@ -22,10 +22,25 @@ mod tests {
 
     #[test]
     fn a_filter_is_levels_with_commas_between() {
-        for text in ["info", "off", "INFO", "info,sandpiper=debug", "a::b=trace, warn"] {
+        for text in [
+            "info",
+            "off",
+            "INFO",
+            "info,sandpiper=debug",
+            "a::b=trace, warn",
+        ] {
             assert_eq!(parse_filter(text).as_deref(), Ok(text));
         }
-        for text in ["", ",", "info,", "inof", "sandpiper", "sandpiper=", "=info", "a=b"] {
+        for text in [
+            "",
+            ",",
+            "info,",
+            "inof",
+            "sandpiper",
+            "sandpiper=",
+            "=info",
+            "a=b",
+        ] {
             assert!(parse_filter(text).is_err(), "{text}");
         }
     }

@@ -3,9 +3,9 @@
 use crate::actors::answers::{
     Accepted, ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach, Submission,
 };
-use crate::domain::{JobId, JobTerms, Limits};
 use crate::sandbox::ExecutionHandle;
 use actix::{Message, MessageResponse};
+use sandpiper_domain::{JobId, JobTerms, Limits};
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 

@@ -2,9 +2,9 @@
 
 use crate::actors::answers::{ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach};
 use crate::actors::runner::Task;
-use crate::domain::{ClientKey, Limits, TraceContext};
 use crate::sandbox::ExecutionHandle;
 use crate::store::NotRun;
+use sandpiper_domain::{ClientKey, Limits, TraceContext};
 use tokio::sync::oneshot;
 
 /// Who is told.

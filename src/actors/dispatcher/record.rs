@@ -4,9 +4,9 @@ use super::pending::{Audience, Changes, Pending, Running, bytes_of, limits_of, r
 use super::{Dispatcher, MEAN_WEIGHT, TRY_AGAIN_AFTER};
 use crate::actors::answers::{Refusal, SandboxReach};
 use crate::actors::executor::ExecutorFailure;
-use crate::domain::{ClientKey, Execution, JobId, JobState, Lane, Outcome, ScriptError};
 use crate::store::{Finished, Settlement, StoreError};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use sandpiper_domain::{ClientKey, Execution, JobId, JobState, Lane, Outcome, ScriptError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

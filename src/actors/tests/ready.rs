@@ -3,7 +3,7 @@
 use super::super::answers::{ExecuteAnswer, Refusal};
 use super::super::dispatcher::RunNow;
 use super::support::{House, Plan, eventually, soon, submission, succeed};
-use crate::domain::JobId;
+use sandpiper_domain::JobId;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;

@@ -4,7 +4,7 @@ use super::super::dispatcher::{Drain, ReserveOptions, StopAll};
 use super::super::executor::{CheckUp, Execute};
 use super::super::tray::Errand;
 use super::support::{House, PATIENCE, Plan, eventually, soon, succeed};
-use crate::domain::{JobState, Outcome};
+use sandpiper_domain::{JobState, Outcome};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

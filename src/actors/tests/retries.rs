@@ -2,7 +2,7 @@
 
 use super::super::executor::ExecutorFailure;
 use super::support::{Plan, answer, eventually, succeed};
-use crate::domain::{JobState, Outcome, samples};
+use sandpiper_domain::{JobState, Outcome, samples};
 use std::sync::atomic::Ordering;
 
 #[actix::test]

@@ -4,7 +4,7 @@ use super::super::answers::{Cancelled, Lookup, Refusal};
 use super::super::dispatcher::{Drain, StopAll};
 use super::super::executor::{Execute, ExecutorFailure};
 use super::support::{House, PATIENCE, Plan, answer, eventually, soon, submission, succeed};
-use crate::domain::{JobId, JobState, JobTerms, Outcome, samples};
+use sandpiper_domain::{JobId, JobState, JobTerms, Outcome, samples};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

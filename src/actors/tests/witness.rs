@@ -1,12 +1,12 @@
 //! A store that tells what was done to its jobs.
 
 use super::support::PATIENCE;
-use crate::domain::{JobId, Timestamp};
 use crate::store::{
     Accepted, Finished, Found, JobPage, JobStore, ListQuery, MemoryStore, MemoryStoreBounds,
     NewJob, Settlement, StoreError,
 };
 use async_trait::async_trait;
+use sandpiper_domain::{JobId, Timestamp};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -24,9 +24,9 @@ use heap as blocks;
 use sanitized as blocks;
 
 use super::{Completion, Output};
-use crate::domain::{Outcome, ScriptError};
 use blocks::Heap;
 use rquickjs::allocator::Allocator;
+use sandpiper_domain::{Outcome, ScriptError};
 use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -276,7 +276,7 @@ unsafe impl Allocator for CountingAllocator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::LogKind;
+    use sandpiper_domain::LogKind;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     /// Ends by unwinding, with the outcome.

@@ -8,8 +8,8 @@ mod objects;
 mod writer;
 
 use super::realm::{Brand, Helper, Scene};
-use crate::domain::{Script, ValueType};
 use rquickjs::{CString, Object, Value};
+use sandpiper_domain::{Script, ValueType};
 pub(super) use writer::well_formed;
 use writer::{JsonWriter, OverBudget};
 

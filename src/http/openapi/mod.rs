@@ -8,7 +8,7 @@ mod requests;
 pub(super) use page::{STYLE, page};
 
 use super::routes::Described;
-use crate::domain::{Ceiling, Limits};
+use sandpiper_domain::{Ceiling, Limits};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 

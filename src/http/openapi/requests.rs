@@ -1,7 +1,7 @@
 //! What may be asked for, as the description has it. `fields.rs` reads requests member by member, so that it can name what
 //! is wrong with one, and there is no type to derive this from; a test holds the two together.
 
-use crate::domain::{Ceiling, IdempotencyKey, JobTerms, Limits, Priority, Script};
+use sandpiper_domain::{Ceiling, IdempotencyKey, JobTerms, Limits, Priority, Script};
 use serde_json::{Map, Value, json};
 
 /// The schemas of requests, by their names.
@@ -230,8 +230,8 @@ fn fields<const COUNT: usize>(all: [(&str, Value); COUNT]) -> Map<String, Value>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::samples;
     use crate::http::fields::{LIMIT_NAMES, NAMES};
+    use sandpiper_domain::samples;
 
     #[test]
     fn every_field_that_is_read_is_described_and_no_other() {

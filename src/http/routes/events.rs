@@ -5,7 +5,6 @@
 //! `Last-Event-ID` is told the rest.
 
 use crate::actors::answers::{JobNow, News, Told};
-use crate::domain::{Job, JobId, LogSoFar};
 use crate::http::Api;
 use crate::http::client::client_of;
 use crate::http::problem::{Code, Problem};
@@ -15,6 +14,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
+use sandpiper_domain::{Job, JobId, LogSoFar};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -3,13 +3,13 @@
 
 use super::json;
 use crate::actors::answers::{ServiceStatus, WallReport};
-use crate::domain::Timestamp;
 use crate::http::Api;
 use crate::http::problem::Problem;
 use crate::http::process_stats::{self, MemoryView};
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use sandpiper_domain::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 

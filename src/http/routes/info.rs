@@ -2,13 +2,13 @@
 
 use super::json;
 use crate::actors::answers::WallReport;
-use crate::domain::{Ceiling, Timestamp};
 use crate::http::Api;
 use crate::http::problem::Problem;
 use crate::http::view::LimitsView;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use sandpiper_domain::{Ceiling, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -67,7 +67,7 @@ pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         timestamp: Timestamp::now(),
-        engine: crate::domain::ENGINE,
+        engine: sandpiper_domain::ENGINE,
         isolation: &status.isolation_level,
         walls: &status.walls,
         store: StoreView {

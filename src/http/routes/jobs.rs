@@ -2,7 +2,6 @@
 
 use super::json_with;
 use crate::actors::answers::{Accepted, Cancelled, JobNow, ListQuery, Lookup};
-use crate::domain::{JobId, JobState};
 use crate::http::prefer;
 use crate::http::problem::Problem;
 use crate::http::view::{JobPageView, JobSummary, JobView};
@@ -11,6 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use sandpiper_domain::{JobId, JobState};
 use serde::Deserialize;
 use std::hash::{DefaultHasher, Hasher as _};
 

@@ -2,7 +2,6 @@
 
 use super::not_found;
 use crate::actors::answers::{Nodes, ServiceStatus};
-use crate::domain::{ENGINE, Lane, Limit, Outcome};
 use crate::http::Api;
 use crate::http::browser::check_host;
 use crate::http::exposition::{self, CONTENT_TYPE, Families, as_u64};
@@ -14,6 +13,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
+use sandpiper_domain::{ENGINE, Lane, Limit, Outcome};
 use std::fmt;
 use std::time::Duration;
 

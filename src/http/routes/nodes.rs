@@ -1,12 +1,12 @@
 //! `GET /api/nodes`: who runs the jobs of this service's store.
 
 use super::json;
-use crate::domain::Timestamp;
 use crate::http::Api;
 use crate::http::problem::Problem;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use sandpiper_domain::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 

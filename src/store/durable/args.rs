@@ -1,10 +1,10 @@
 //! What River's rows of scripts hold, and what other clients of River may ask for in them.
 
 use super::record::Request;
-use crate::domain::{
+use riverqueue::JobArgs;
+use sandpiper_domain::{
     Ceiling, JobId, JsonText, Limits, RequestedLimits, Script, ScriptDraft, given_json,
 };
-use riverqueue::JobArgs;
 use serde::{Deserialize, Serialize};
 
 /// River's arguments of a script. Of one that came by HTTP they are its id, and its row has the rest; other clients of River

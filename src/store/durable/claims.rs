@@ -4,8 +4,8 @@ use super::Shared;
 use super::changes::as_i64;
 use super::database::on_database;
 use super::record::{Request, request_from_text, request_to_text};
-use crate::domain::{JobId, Timestamp};
 use crate::store::StoreError;
+use sandpiper_domain::{JobId, Timestamp};
 
 /// Whose the jobs are that other clients of River enqueue.
 pub(super) const ADOPTED_CLIENT: &str = "river";

@@ -6,8 +6,8 @@ use super::changes::as_i64;
 use super::database::{Database, on_database};
 use super::record::{log_from_text, log_to_text};
 use super::{Shared, as_millis};
-use crate::domain::{JobId, LogEntry, LogSoFar, Timestamp};
 use crate::store::StoreError;
+use sandpiper_domain::{JobId, LogEntry, LogSoFar, Timestamp};
 use std::time::Duration;
 
 /// Between two parts of one log.

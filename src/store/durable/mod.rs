@@ -36,7 +36,6 @@ use super::{
     Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
     StoreCounts, StoreError,
 };
-use crate::domain::{JobId, LogSoFar, Timestamp};
 use async_trait::async_trait;
 use bytes::{Reservations, Total};
 use changes::{Change, Changes};
@@ -48,6 +47,7 @@ use deadline::within;
 use nodes::OutOfTurn;
 use pace::Pace;
 use riverqueue::{Client, RunHandle};
+use sandpiper_domain::{JobId, LogSoFar, Timestamp};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};

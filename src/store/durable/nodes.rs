@@ -6,8 +6,8 @@
 use super::database::{Database, on_database};
 use super::deadline::within;
 use super::{Shared, lock};
-use crate::domain::Timestamp;
 use crate::store::{Node, Nodes, StoreError};
+use sandpiper_domain::Timestamp;
 use sqlx::{AssertSqlSafe, QueryBuilder};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};

@@ -5,7 +5,7 @@
 
 use super::Shared;
 use super::database::Database;
-use crate::domain::JobId;
+use sandpiper_domain::JobId;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use std::fmt::Write as _;

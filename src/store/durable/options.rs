@@ -1,6 +1,6 @@
 //! How a durable store is to be.
 
-use crate::domain::{Ceiling, Limits};
+use sandpiper_domain::{Ceiling, Limits};
 use std::path::PathBuf;
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 //!
 //! Never `jsonb`, which changes numbers and takes no NUL.
 
-use crate::domain::{
+use sandpiper_domain::{
     Execution, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Script, ScriptError, Timestamp,
     TraceContext, Usage, ValueType, given_json,
 };
@@ -203,7 +203,7 @@ pub(super) fn execution_from_text(id: JobId, text: &str) -> Result<Execution, Un
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::samples;
+    use sandpiper_domain::samples;
 
     #[test]
     fn what_is_written_is_what_is_read() {

@@ -5,8 +5,10 @@ use super::claims::Claimed;
 use super::database::{Database, in_transaction, on_database};
 use super::record::{execution_to_text, outcome_to_text};
 use super::{Shared, as_millis};
-use crate::domain::{Execution, IdempotencyKey, JobId, JobState, Outcome, ScriptError, Timestamp};
 use crate::store::StoreError;
+use sandpiper_domain::{
+    Execution, IdempotencyKey, JobId, JobState, Outcome, ScriptError, Timestamp,
+};
 use sqlx::AssertSqlSafe;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use super::{
     Finished, Found, JobStore, MeasuredStore, MemoryStore, MemoryStoreBounds, NewJob, Settlement,
     StoreError,
 };
-use crate::domain::{ClientKey, Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
+use sandpiper_domain::{ClientKey, Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! The last synchronous executions: which of them can still be read.
 
 use super::*;
-use crate::domain::Execution;
 use crate::store::{RecentBounds, RecentExecutions};
+use sandpiper_domain::Execution;
 
 fn recent_of(executions_max: usize, bytes_max: usize) -> RecentExecutions {
     RecentExecutions::new(RecentBounds {

@@ -1,7 +1,7 @@
 //! One execution in a forked child, and how the child ended.
 
 use crate::cases::Case;
-use crate::domain::{Ceiling, Limits, LogKind};
+use sandpiper_domain::{Ceiling, Limits, LogKind};
 use crate::engine::{
     Completion, EngineJob, Output, WarmEngine, refuse_by_choice, was_refused_by_choice,
 };

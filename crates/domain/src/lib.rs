@@ -1,15 +1,16 @@
 //! The words of the service, as types: what a client submits, what one execution gets, how it ended.
 //!
 //! Values here are parsed at the border and trusted inside: fields that carry a rule are private, and a value that
-//! exists obeys it. This module knows nobody: no actor, no HTTP, no engine, no operating system.
+//! exists obeys it. This crate depends on no other crate of the workspace: no actor, no HTTP, no engine, no operating
+//! system.
+#![forbid(unsafe_code)]
 
 mod execution;
 mod job;
 mod json_text;
 mod limits;
 mod log;
-#[cfg(test)]
-pub(crate) mod samples;
+pub mod samples;
 mod script;
 mod terms;
 mod timestamp;
@@ -17,7 +18,7 @@ mod trace;
 
 pub use execution::{Execution, Limit, Outcome, ScriptError, Usage, ValueType};
 pub use job::{ClientKey, Job, JobId, JobState, Lane, UnknownJobState};
-pub(crate) use json_text::given_json;
+pub use json_text::given_json;
 pub use json_text::{InvalidJson, JsonText};
 pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};
 pub use log::{LogEntry, LogKind, LogSoFar};

@@ -14,18 +14,18 @@ pub struct JsonText(Box<RawValue>);
 pub struct InvalidJson(#[from] serde_json::Error);
 
 /// A value that may be left out: that it is `null` does not mean that it is not there.
-pub(crate) mod given_json {
+pub mod given_json {
     use super::JsonText;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(crate) fn serialize<S: Serializer>(
+    pub fn serialize<S: Serializer>(
         value: &Option<JsonText>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         value.serialize(serializer)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<JsonText>, D::Error> {
         JsonText::deserialize(deserializer).map(Some)

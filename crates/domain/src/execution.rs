@@ -316,7 +316,7 @@ impl Execution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{LogKind, samples};
+    use crate::{LogKind, samples};
 
     #[test]
     fn an_outcome_has_one_name() {

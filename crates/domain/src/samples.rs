@@ -1,11 +1,14 @@
-//! Words for the tests of every part: the smallest value of each type that obeys its rules.
+//! Sample values for the tests of every crate: the smallest value of each type that obeys its rules.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // for tests
 
 use super::{
     Ceiling, Execution, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, ScriptError,
 };
 use std::sync::Arc;
 
-pub(crate) fn limits() -> Limits {
+/// Returns limits of one second and one mebibyte.
+#[must_use]
+pub fn limits() -> Limits {
     let ceiling = Ceiling {
         timeout_ms: 1_000,
         memory_bytes: 1 << 20,
@@ -15,7 +18,7 @@ pub(crate) fn limits() -> Limits {
 }
 
 /// A script whose code has so many bytes.
-pub(crate) fn script(code_bytes: usize) -> Arc<Script> {
+pub fn script(code_bytes: usize) -> Arc<Script> {
     let draft = ScriptDraft {
         code: Some(" ".repeat(code_bytes)),
         ..ScriptDraft::default()
@@ -24,13 +27,15 @@ pub(crate) fn script(code_bytes: usize) -> Arc<Script> {
 }
 
 /// An execution of `id` that ended like this, without a result.
-pub(crate) fn execution(id: JobId, outcome: Outcome) -> Execution {
+#[must_use]
+pub fn execution(id: JobId, outcome: Outcome) -> Execution {
     let error = ScriptError::of_service("Test", "it never ran");
     Execution::never_ran(id, limits(), outcome, error)
 }
 
 /// An execution of `id` that succeeded, with a result of so many bytes.
-pub(crate) fn success(id: JobId, result_bytes: usize) -> Execution {
+#[must_use]
+pub fn success(id: JobId, result_bytes: usize) -> Execution {
     let text = format!("\"{}\"", "r".repeat(result_bytes.saturating_sub(2)));
     Execution {
         result: Some(JsonText::parse(text).unwrap()),
