@@ -4,6 +4,7 @@ use crate::stores::Folder;
 use crate::support::{Answer, Service};
 use serde_json::Value;
 use std::fs;
+use std::process::Command;
 
 /// Fields that are otherwise each time; they are there, and of the same kind.
 const OTHERWISE: [&str; 11] = [
@@ -126,9 +127,51 @@ fn hold(document: &str, least: usize) {
     }
 }
 
+/// Each fenced block of `text`: the language that it names, and what it holds.
+fn blocks(text: &str) -> Vec<(&str, &str)> {
+    let fenced = text.split("\n```").skip(1).step_by(2);
+    fenced
+        .map(|block| block.split_once('\n').unwrap())
+        .collect()
+}
+
+/// The program that reads an example in this language.
+fn interpreter(language: &str) -> Command {
+    let (program, options): (_, &[&str]) = match language {
+        "sh" => ("sh", &["-c"]),
+        "python" => ("python3", &["-c"]),
+        "javascript" => ("node", &["--input-type=module", "--eval"]),
+        other => panic!("{other}"),
+    };
+    let mut command = Command::new(program);
+    command.args(options);
+    command
+}
+
+/// Each example is a block of code, and the next block is what it prints.
 #[test]
 fn the_examples_of_the_readme_are_true() {
-    hold("README.md", 4);
+    let readme = fs::read_to_string("README.md").unwrap();
+    let (_, section) = readme.split_once("\n## Examples\n").unwrap();
+    let blocks = blocks(section.split("\n## ").next().unwrap());
+    let (pairs, rest) = blocks.as_chunks::<2>();
+    assert!(rest.is_empty(), "an example without its output");
+    let languages: Vec<&str> = pairs.iter().map(|[(language, _), _]| *language).collect();
+    assert_eq!(languages, ["sh", "python", "javascript"]);
+    let service = Service::start();
+    for [(language, code), (kind, expected)] in pairs {
+        let code = code.replace("http://localhost:8080", service.url());
+        let output = interpreter(language).arg(&code).output().unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        let whole = format!("{language}: {printed}{errors}");
+        if *kind == "json" {
+            let found = serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{whole}"));
+            assert_is(&serde_json::from_str(expected).unwrap(), &found, "", &whole);
+        } else {
+            assert_eq!(printed.trim(), expected.trim(), "{whole}");
+        }
+    }
 }
 
 #[test]
@@ -136,7 +179,7 @@ fn the_examples_of_the_api_are_true() {
     hold("docs/api.md", 13);
 }
 
-/// The first thing that a newcomer types, and what the README says comes back.
+/// The first command of the README, and the response that stands below it.
 #[test]
 fn the_quick_start_is_true() {
     let readme = fs::read_to_string("README.md").unwrap();
@@ -147,10 +190,7 @@ fn the_quick_start_is_true() {
     };
     let service = Service::start();
     let command = block("sh").replace("http://localhost:8080", service.url());
-    let output = std::process::Command::new("sh")
-        .args(["-c", &command])
-        .output()
-        .unwrap();
+    let output = interpreter("sh").arg(&command).output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let expected: Value = serde_json::from_str(&block("json")).unwrap();
     assert_is(&expected, &found, "", &found.to_string());

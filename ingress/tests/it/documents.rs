@@ -1,30 +1,44 @@
-//! What the documents say of the ingress.
+//! The documents of the ingress, compared with the program.
 
 use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn every_option_stands_in_its_document_with_its_variable() {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/ingress.md");
+fn the_document_of_options_has_each_with_its_variable_and_default_and_no_other() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/options.md");
     let document = std::fs::read_to_string(document).unwrap();
+    let (_, section) = document
+        .split_once("\n## `sandpiper-ingress serve`\n")
+        .unwrap();
+    let section = section.split("\n## ").next().unwrap();
     let help = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
         .args(["serve", "--help"])
         .output()
         .unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    let mut rows = 0;
-    let mut flag = None;
+    let rows = option_rows(&String::from_utf8(help.stdout).unwrap());
+    assert!(rows.len() >= 40, "only {} options were found", rows.len());
+    for row in &rows {
+        assert!(section.contains(&format!("\n{row}")), "{row}");
+    }
+    let documented = section.matches("\n| `--").count();
+    assert_eq!(documented, rows.len(), "a row is of no option");
+}
+
+/// The options of `help`, each as its row in the document begins: flag, variable and, where `help` has one, default.
+fn option_rows(help: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut flag = "";
     for line in help.lines().map(str::trim) {
         if let Some(rest) = line.strip_prefix("--") {
-            flag = rest.split([' ', '[']).next();
+            flag = rest.split([' ', '[']).next().unwrap();
+        } else if let Some(variable) = line.strip_prefix("[env: ") {
+            let variable = variable.split(['=', ']']).next().unwrap();
+            rows.push(format!("| `--{flag}` | `{variable}` | "));
+        } else if let Some(default) = line.strip_prefix("[default: ") {
+            let row = rows.last_mut().unwrap();
+            row.push_str(default.trim_end_matches(']'));
+            row.push_str(" | ");
         }
-        let Some(variable) = line.strip_prefix("[env: ") else {
-            continue;
-        };
-        let variable = variable.split('=').next().unwrap();
-        let row = format!("| `--{}` | `{variable}` | ", flag.unwrap());
-        assert!(document.contains(&row), "{row}");
-        rows += 1;
     }
-    assert!(rows >= 40, "only {rows} options were found");
+    rows
 }
