@@ -191,6 +191,19 @@ fn the_dockerfile_knows_every_member_of_the_workspace() {
 }
 
 #[test]
+fn the_pinned_toolchain_is_that_of_the_images() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let toolchain = fs::read_to_string(root.join("rust-toolchain.toml")).unwrap();
+    let (_, channel) = toolchain.split_once("channel = \"").unwrap();
+    let channel = channel.split('"').next().unwrap();
+    for file in ["Dockerfile", "cloudbuild.yaml"] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let image = format!("rust:{channel}-");
+        assert!(text.contains(&image), "{file} does not name {image}");
+    }
+}
+
+#[test]
 fn the_engine_that_is_told_is_the_engine_that_is_built() {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
     let lock = fs::read_to_string(lock).unwrap();
