@@ -82,7 +82,7 @@ lint: tools tools-lint
 
 bench: build tools-bench
 	benches/micro --target $(TRIPLE)
-	$(CARGO) build --release --locked --target $(TRIPLE) --example engine-alone
+	$(CARGO) build --release --locked --target $(TRIPLE) -p sandpiper-sandbox --example engine-alone
 	ENGINE="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(TRIPLE)/release/examples/engine-alone" \
 	  benches/compare bin/sandpiper bin/sandpiper-ingress
 	benches/ingress bin/sandpiper bin/sandpiper-ingress

@@ -17,15 +17,16 @@ use sandpiper::actors::{
     Board, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
 };
 use sandpiper::config::CommandLine;
-use sandpiper::sandbox::{
-    EngineBody, ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SpeculationControl, Work,
-    ZygotePlan, enter_if_asked,
+use sandpiper_sandbox_client::{
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram,
+    SpeculationControl, Work, ZygotePlan,
 };
 use sandpiper::store::{MemoryStore, RecentExecutions};
 use sandpiper_domain::{
     Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
 };
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -48,7 +49,6 @@ const SCRIPTS: [(&str, &str); 4] = [
 ];
 
 fn main() {
-    enter_if_asked::<EngineBody>();
     // Short: every execution is a process with filters of its own.
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -98,8 +98,14 @@ fn border(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn program() -> SandboxProgram {
+    let service = Path::new(env!("CARGO_BIN_EXE_sandpiper"));
+    SandboxProgram::at(&service.with_file_name("sandpiper-sandbox")).unwrap()
+}
+
 fn sandbox(max_isolation: IsolationLevel) -> Sandbox {
     Sandbox::start(SandboxOptions {
+        program: program(),
         plan: ZygotePlan {
             max_isolation,
             speculation: SpeculationControl::Auto,
@@ -194,7 +200,7 @@ fn start_actors() -> DispatcherHandle {
     let command = ["sandpiper", "--store", "memory", "--executors", "1"];
     let options = CommandLine::parse_from(command).serve;
     let board = Board::new(options.executors());
-    let factory = sandboxes(options.walls.sandbox());
+    let factory = sandboxes(options.walls.sandbox(program()));
     let executors = Executors::start(factory, Arc::clone(&board), None);
     let store = Arc::new(MemoryStore::new(options.memory_store()));
     let recent = Arc::new(RecentExecutions::new(options.recent()));

@@ -11,7 +11,9 @@ use crate::actors::{
 };
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::http::{self, Api, HttpMeters};
-use crate::sandbox::{IsolationLevel, Sandbox, SandboxError, WallReport};
+use sandpiper_sandbox_client::{
+    IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport,
+};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
 use crate::store::{
     Address, DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions,
@@ -202,13 +204,15 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
 }
 
 struct Proof {
+    program: SandboxProgram,
     level: IsolationLevel,
     walls: Vec<WallReport>,
 }
 
 /// Raises a sandbox once, as every executor will, before a port is bound.
 fn prove_walls(options: &ServeOptions) -> Result<Proof, SandboxError> {
-    let sandbox = Sandbox::start(options.walls.sandbox())?;
+    let program = SandboxProgram::beside_this_program()?;
+    let sandbox = Sandbox::start(options.walls.sandbox(program.clone()))?;
     let (level, walls) = sandbox
         .isolation()
         .ok_or_else(|| SandboxError::Zygote("it ended before it was asked".to_owned()))?;
@@ -217,6 +221,7 @@ fn prove_walls(options: &ServeOptions) -> Result<Proof, SandboxError> {
         warn!(wall = wall.wall, detail = wall.detail, "a wall is absent");
     }
     Ok(Proof {
+        program,
         level,
         walls: walls.to_vec(),
     })
@@ -238,7 +243,7 @@ async fn start_executors(
     board: &Arc<Board>,
 ) -> Result<Executors, ServeError> {
     // No zygote that comes later may have less than was proved.
-    let mut as_proved = options.walls.sandbox();
+    let mut as_proved = options.walls.sandbox(proof.program.clone());
     as_proved.min_isolation = proof.level;
     let factory = sandboxes(as_proved);
     let processors = options.processors()?;

@@ -6,8 +6,8 @@ use crate::config::{
     WallOptions,
 };
 use crate::http::{self, execution_json};
-use crate::sandbox::{
-    ExecutionHandle, IsolationLevel, Sandbox, SandboxError, WallReport, Work, remedy,
+use sandpiper_sandbox_client::{
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport, Work, remedy,
 };
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
 use crate::store::{Address, BackupError, back_up};
@@ -69,7 +69,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, CommandError> {
         seed: options.seed,
         ..ScriptDraft::default()
     })?;
-    let mut sandbox = Sandbox::start(options.walls.sandbox())?;
+    let mut sandbox = Sandbox::start(options.walls.sandbox(program()?))?;
     let work = Work::Script {
         script: &script,
         limits,
@@ -174,12 +174,16 @@ pub fn health(options: &HealthOptions) -> Result<ExitCode, CommandError> {
     })
 }
 
+fn program() -> Result<SandboxProgram, SandboxError> {
+    Ok(SandboxProgram::beside_this_program()?)
+}
+
 /// `sandpiper doctor`: every wall, and exit status 1 when they do not add up to the level asked for.
 pub fn doctor(options: &WallOptions) -> Result<ExitCode, CommandError> {
     options.check()?;
     let mut out = io::stdout().lock();
     // Whatever stands is to be seen, so nothing is refused yet.
-    let mut tried = options.sandbox();
+    let mut tried = options.sandbox(program()?);
     tried.min_isolation = IsolationLevel::L2;
     let sandbox = match Sandbox::start(tried) {
         Ok(sandbox) => sandbox,
@@ -213,7 +217,7 @@ pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
     let mut target: Box<dyn Target> = match &options.url {
         Some(url) => Box::new(Remote::new(url)),
         None => {
-            let walls = Local::start(options.walls.sandbox())?;
+            let walls = Local::start(options.walls.sandbox(program()?))?;
             writeln!(io::stderr(), "against walls of its own, {}", walls.level())?;
             Box::new(walls)
         }

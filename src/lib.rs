@@ -4,8 +4,6 @@
 //! |---|---|
 //! | [`meters`] | counters and histograms that cost a few additions |
 //! | [`telemetry`] | spans, and their way to a collector |
-//! | [`engine`] | what happens inside one job process; the only one that knows rquickjs |
-//! | [`sandbox`] | the walls: zygote, job process, filters, frames |
 //! | [`store`] | memory of jobs |
 //! | [`actors`] | Dispatcher and Executors, and the handle through which they are reached |
 //! | [`scripts`] | the example scripts |
@@ -22,10 +20,8 @@ pub mod actors;
 pub mod app;
 pub mod commands;
 pub mod config;
-pub mod engine;
 pub mod http;
 pub mod meters;
-pub mod sandbox;
 pub mod scripts;
 pub mod selftest;
 pub mod sources;

@@ -2,7 +2,7 @@
 
 use clap::Parser as _;
 use sandpiper::config::{Command, CommandLine, LogFormat, ServeOptions};
-use sandpiper::sandbox::{EngineBody, enter_if_asked, return_large_blocks};
+use sandpiper_sandbox_client::return_large_blocks;
 use sandpiper::{app, commands};
 use std::error::Error;
 use std::io::{self, Write as _};
@@ -13,8 +13,6 @@ use tracing_subscriber::EnvFilter;
 const EXIT_TROUBLE: u8 = 2;
 
 fn main() -> ExitCode {
-    // Before any thread exists: this process may have been started to be a zygote.
-    enter_if_asked::<EngineBody>();
     let command_line = CommandLine::parse();
     let done = match command_line.command {
         None => serve(&command_line.serve),

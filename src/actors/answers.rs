@@ -1,6 +1,6 @@
 //! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
 
-pub use crate::sandbox::WallReport;
+pub use sandpiper_sandbox_client::WallReport;
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
 use sandpiper_domain::{

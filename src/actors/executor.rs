@@ -7,7 +7,7 @@ use super::board::{Board, BoardPlace, ExecutorKind};
 use super::runner::{Runner, RunnerFactory, Task};
 use super::spans::Seen;
 use super::tray::{Errand, Tray};
-use crate::sandbox::{ExecutionHandle, Processors, SandboxCounters, SandboxError};
+use sandpiper_sandbox_client::{ExecutionHandle, Processors, SandboxCounters, SandboxError};
 use actix::{Actor, ActorContext, Handler, Message, Recipient, SyncArbiter, SyncContext};
 use sandpiper_domain::{Execution, JobId, Lane, Outcome, TraceContext};
 use std::fmt;

@@ -10,7 +10,7 @@ use super::dispatcher::{
 };
 use super::meters::Meters;
 use super::store_health::StoreHealth;
-use crate::sandbox::{IsolationLevel, WallReport};
+use sandpiper_sandbox_client::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use crate::telemetry::Telemetry;
 use actix::prelude::SendError;

@@ -1,6 +1,6 @@
 //! What runs an Executor's work: a sandbox, and in the tests of Executors something else.
 
-use crate::sandbox::{
+use sandpiper_sandbox_client::{
     ExecutionHandle, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
 };
 use sandpiper_domain::{Execution, JobId, Limits, Script};

@@ -11,7 +11,7 @@ mod values;
 pub use store::StoreBoundOptions;
 pub use telemetry::TelemetryArgs;
 
-use crate::sandbox::IsolationLevel;
+use sandpiper_sandbox_client::IsolationLevel;
 use crate::selftest::TIME_FACTOR_MAX;
 use crate::store::Address;
 use actix_web::http::header::HeaderName;

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::actors::{DispatcherOptions, QueueBounds, ReserveOptions};
 use crate::http::{HttpBounds, Streams};
-use crate::sandbox::{Processors, SandboxOptions, SpeculationControl, ZygotePlan};
+use sandpiper_sandbox_client::{Processors, SandboxOptions, SandboxProgram, SpeculationControl, ZygotePlan};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
 use sandpiper_domain::{Ceiling, LimitError, Limits, Script};
@@ -63,10 +63,11 @@ impl LimitOptions {
 }
 
 impl WallOptions {
-    /// For one executor.
+    /// Returns the options of each executor's sandbox, which runs `program`.
     #[must_use]
-    pub fn sandbox(&self) -> SandboxOptions {
+    pub fn sandbox(&self, program: SandboxProgram) -> SandboxOptions {
         SandboxOptions {
+            program,
             plan: ZygotePlan {
                 max_isolation: self.max_isolation,
                 speculation: match self.speculation_control {

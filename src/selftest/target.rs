@@ -1,7 +1,7 @@
 //! What the scripts are run against: walls of this process's own, or a deployment.
 
 use crate::http::execution_json;
-use crate::sandbox::{ExecutionHandle, Sandbox, SandboxError, SandboxOptions, Work};
+use sandpiper_sandbox_client::{ExecutionHandle, Sandbox, SandboxError, SandboxOptions, Work};
 use sandpiper_domain::{
     Ceiling, JobId, LimitError, Limits, RequestedLimits, Script, ScriptDraft, ScriptRefusal,
 };

@@ -161,7 +161,7 @@ fn doctor_lists_every_wall_and_the_level_they_come_to() {
             line.starts_with("present") || line.starts_with("absent"),
             "{line}"
         );
-        let remedy = sandpiper::sandbox::remedy(wall);
+        let remedy = sandpiper_sandbox_client::remedy(wall);
         assert!(remedy.is_some_and(|remedy| remedy.len() > 20), "{wall}");
         // And why.
         assert!(line.split_whitespace().count() > 3, "{line}");

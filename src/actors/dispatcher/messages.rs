@@ -3,7 +3,7 @@
 use crate::actors::answers::{
     Accepted, ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach, Submission,
 };
-use crate::sandbox::ExecutionHandle;
+use sandpiper_sandbox_client::ExecutionHandle;
 use actix::{Message, MessageResponse};
 use sandpiper_domain::{JobId, JobTerms, Limits};
 use std::net::IpAddr;

@@ -20,7 +20,7 @@ use super::answers::Refusal;
 use super::board::Board;
 use super::executor::{Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin};
 use super::queue::{Full, Place, Queue, QueueBounds, Waiting};
-use crate::sandbox::ExecutionHandle;
+use sandpiper_sandbox_client::ExecutionHandle;
 use crate::store::{JobStore, NotRun, RecentExecutions, Settlement};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use pending::{Audience, Pending, Running, is_gone, refuse};

@@ -2,7 +2,7 @@
 
 use crate::actors::answers::{ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach};
 use crate::actors::runner::Task;
-use crate::sandbox::ExecutionHandle;
+use sandpiper_sandbox_client::ExecutionHandle;
 use crate::store::NotRun;
 use sandpiper_domain::{ClientKey, Limits, TraceContext};
 use tokio::sync::oneshot;

@@ -6,7 +6,7 @@ use super::super::executor::{
 };
 use super::super::runner::{RunnerFactory, Task};
 use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
-use crate::sandbox::{ExecutionHandle, SandboxError};
+use sandpiper_sandbox_client::{ExecutionHandle, SandboxError};
 use sandpiper_domain::{JobId, Lane, Outcome, samples};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};

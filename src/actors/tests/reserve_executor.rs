@@ -6,7 +6,7 @@ use super::super::executor::{
 };
 use super::super::runner::{RunnerFactory, Task};
 use super::support::{FakeRunner, eventually, panic_quietly, soon};
-use crate::sandbox::ExecutionHandle;
+use sandpiper_sandbox_client::ExecutionHandle;
 use crate::telemetry::Telemetry;
 use sandpiper_domain::{JobId, Lane, Outcome, samples};
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::super::runner::{Runner, Task};
 use super::super::store_health::StoreHealth;
 use super::super::tray::{Errand, Tray};
 use super::witness::Witness;
-use crate::sandbox::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
+use sandpiper_sandbox_client::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
 use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
 use crate::telemetry::Telemetry;
 use actix::{Actor, Addr};

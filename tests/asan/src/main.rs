@@ -1,6 +1,6 @@
 //! `make test-asan`: the engine under AddressSanitizer and UBSan, every script in a forked child.
 //!
-//! The sources of `src/engine` and `src/domain` are compiled into this program as they are; `--cfg sandpiper_asan` puts the C
+//! The sources of `crates/sandbox/src/engine` are compiled into this program as they are; `--cfg sandpiper_asan` puts the C
 //! library's allocator, which the sanitizer watches, in the place of the engine's heap. A refusal ends the execution there
 //! as it does in the service. No wall stands round the child: only reports of the sanitizers, signals and panics count.
 
@@ -8,9 +8,7 @@
 
 #[path = "../../../src/selftest/corpus.rs"]
 mod corpus;
-#[path = "../../../src/domain/mod.rs"]
-mod domain;
-#[path = "../../../src/engine/mod.rs"]
+#[path = "../../../crates/sandbox/src/engine/mod.rs"]
 mod engine;
 #[path = "../../../src/selftest/honest.rs"]
 mod honest;

@@ -3,7 +3,7 @@
 use super::options::{self, Environment};
 use super::{bytes, named, schema, text, yaml};
 use sandpiper::config::{ServeOptions, StoreChoice};
-use sandpiper::sandbox::IsolationLevel;
+use sandpiper_sandbox_client::IsolationLevel;
 use serde_json::Value;
 
 /// The template, filled as cloudbuild.yaml fills it.

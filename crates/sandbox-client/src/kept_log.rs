@@ -1,0 +1,296 @@
+//! What is kept of a log that may be longer than its answer: its head, its tail, and how much is missing between them.
+//!
+//! The head takes up to half of `outputBytes`; the newest entries take the rest. What a result needs, it takes from the
+//! log, the oldest of the tail first. An entry's cost is [`LogEntry::output_bytes`].
+
+use sandpiper_domain::{Limits, LogEntry, LogSoFar};
+use sandpiper_sandbox_protocol::BrokenProtocol;
+use std::collections::VecDeque;
+
+/// The log as it comes in, held to the job's bound. The engine keeps to that; whoever took the engine over does not.
+#[derive(Debug, Default)]
+pub(crate) struct KeptLog {
+    head: Vec<(u64, LogEntry)>,
+    tail: VecDeque<(u64, LogEntry)>,
+    /// Entries that came, kept or not; an entry's number is how many came before it.
+    came: u64,
+    /// The head takes no more: order would be lost.
+    head_is_full: bool,
+    head_bytes: usize,
+    tail_bytes: usize,
+    dropped: u64,
+    output_bytes: usize,
+    /// What the log came to, whether kept or not.
+    logged: u64,
+    logged_max: u64,
+}
+
+/// A log at its end.
+#[derive(Debug)]
+pub(crate) struct FinishedLog {
+    pub(crate) entries: Vec<LogEntry>,
+    /// Entries that were not kept.
+    pub(crate) dropped: u64,
+    /// How many of the kept ones came before those.
+    pub(crate) dropped_at: usize,
+    /// What the kept entries cost of `outputBytes`.
+    pub(crate) bytes: usize,
+}
+
+impl FinishedLog {
+    /// Whether nothing was logged.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.dropped == 0
+    }
+}
+
+impl KeptLog {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            output_bytes: usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX),
+            logged_max: limits.log_bytes(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next entry; drops older ones where there is no room for it.
+    pub(crate) fn take(&mut self, entry: LogEntry) -> Result<(), BrokenProtocol> {
+        let cost = entry.output_bytes();
+        self.charge(cost)?;
+        if cost > self.output_bytes {
+            return Err(BrokenProtocol::TooLong);
+        }
+        let number = self.came;
+        self.came += 1;
+        if !self.head_is_full && self.head_bytes + cost <= self.output_bytes / 2 {
+            self.head_bytes += cost;
+            self.head.push((number, entry));
+            return Ok(());
+        }
+        self.head_is_full = true;
+        self.tail_bytes += cost;
+        self.tail.push_back((number, entry));
+        self.trim_tail(self.output_bytes.saturating_sub(self.head_bytes));
+        Ok(())
+    }
+
+    /// Counts an entry that its job process could not send.
+    pub(crate) fn drop_one(&mut self) -> Result<(), BrokenProtocol> {
+        self.charge(LogEntry::OVERHEAD_BYTES)?;
+        self.came += 1;
+        self.dropped += 1;
+        Ok(())
+    }
+
+    /// What is kept of the entries from this number on.
+    pub(crate) fn since(&self, number: u64) -> LogSoFar {
+        let kept = self.head.iter().chain(&self.tail);
+        LogSoFar {
+            entries: kept
+                .skip_while(|(its_number, _)| *its_number < number)
+                .cloned()
+                .collect(),
+            next: self.came,
+        }
+    }
+
+    /// The log beside a result of so many bytes.
+    pub(crate) fn finish(mut self, result_bytes: usize) -> FinishedLog {
+        let room = self.output_bytes.saturating_sub(result_bytes);
+        self.trim_tail(room.saturating_sub(self.head_bytes));
+        while self.head_bytes > room {
+            let Some((_, entry)) = self.head.pop() else {
+                break;
+            };
+            self.head_bytes -= entry.output_bytes();
+            self.dropped += 1;
+        }
+        let kept = || self.head.iter().chain(&self.tail);
+        let in_order = (0..)
+            .zip(kept())
+            .take_while(|(count, (number, _))| count == number);
+        let dropped_at = in_order.count();
+        let kept = self.head.into_iter().chain(self.tail);
+        FinishedLog {
+            entries: kept.map(|(_, entry)| entry).collect(),
+            dropped_at,
+            dropped: self.dropped,
+            bytes: self.head_bytes + self.tail_bytes,
+        }
+    }
+
+    fn charge(&mut self, cost: usize) -> Result<(), BrokenProtocol> {
+        self.logged = self
+            .logged
+            .saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
+        if self.logged > self.logged_max {
+            return Err(BrokenProtocol::TooLong);
+        }
+        Ok(())
+    }
+
+    fn trim_tail(&mut self, room: usize) {
+        while self.tail_bytes > room {
+            let Some((_, entry)) = self.tail.pop_front() else {
+                break;
+            };
+            self.tail_bytes -= entry.output_bytes();
+            self.dropped += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+    use sandpiper_domain::{Ceiling, JsonText, LogKind, Timestamp};
+
+    const OUTPUT_BYTES: u32 = 1000;
+
+    fn kept() -> KeptLog {
+        let ceiling = Ceiling {
+            timeout_ms: 1_000,
+            memory_bytes: 1 << 20,
+            output_bytes: OUTPUT_BYTES,
+        };
+        KeptLog::new(&Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap())
+    }
+
+    fn entry(number: usize, bytes: usize) -> LogEntry {
+        let text = "x".repeat(bytes);
+        LogEntry {
+            kind: LogKind::Log,
+            timestamp: Timestamp::now(),
+            depth: 0,
+            data: JsonText::parse(format!("[{number},\"{text}\"]")).unwrap(),
+        }
+    }
+
+    fn numbers(log: &FinishedLog) -> Vec<usize> {
+        let number = |entry: &LogEntry| {
+            let data: (usize, String) = serde_json::from_str(entry.data.as_str()).unwrap();
+            data.0
+        };
+        log.entries.iter().map(number).collect()
+    }
+
+    #[test]
+    fn a_log_that_fits_is_kept_whole() {
+        let mut log = kept();
+        // 64 and `[0,"…"]` of 36 each.
+        for number in 0..10 {
+            log.take(entry(number, 30)).unwrap();
+        }
+        let log = log.finish(0);
+        assert_eq!(numbers(&log), (0..10).collect::<Vec<_>>());
+        assert_eq!((log.dropped, log.bytes), (0, 1000));
+    }
+
+    #[test]
+    fn a_longer_one_keeps_its_head_and_its_newest_entries() {
+        let mut log = kept();
+        for number in 0..100 {
+            log.take(entry(number, 29 + usize::from(number < 10)))
+                .unwrap();
+        }
+        let log = log.finish(0);
+        assert_eq!(numbers(&log), [0, 1, 2, 3, 4, 95, 96, 97, 98, 99]);
+        assert_eq!((log.dropped, log.dropped_at), (90, 5));
+    }
+
+    #[test]
+    fn a_result_takes_its_room_from_the_middle() {
+        let finish = |result_bytes| {
+            let mut log = kept();
+            for number in 0..10 {
+                log.take(entry(number, 30)).unwrap();
+            }
+            log.finish(result_bytes)
+        };
+        assert_eq!(numbers(&finish(1)), [0, 1, 2, 3, 4, 6, 7, 8, 9]);
+        assert_eq!(numbers(&finish(500)), [0, 1, 2, 3, 4]);
+        assert_eq!(numbers(&finish(650)), [0, 1, 2]);
+        assert_eq!(numbers(&finish(1000)), [0; 0]);
+        assert_eq!(finish(1000).dropped, 10);
+    }
+
+    #[test]
+    fn an_entry_that_needs_all_the_room_there_is_beside_the_head_is_kept() {
+        let mut log = kept();
+        for number in 0..3 {
+            log.take(entry(number, 30)).unwrap();
+        }
+        log.take(entry(3, 630)).unwrap();
+        assert_eq!(numbers(&log.finish(0)), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn while_it_runs_what_is_kept_can_be_read_from_any_number_on() {
+        let mut log = kept();
+        assert_eq!(log.since(0), LogSoFar::default());
+        for number in 0..20 {
+            log.take(entry(number, 30 - usize::from(number > 9)))
+                .unwrap();
+        }
+        log.drop_one().unwrap();
+        let since = |number| {
+            let log = log.since(number);
+            assert_eq!(log.next, 21);
+            let numbers: Vec<u64> = log.entries.iter().map(|(number, _)| *number).collect();
+            numbers
+        };
+        assert_eq!(since(0), [0, 1, 2, 3, 4, 15, 16, 17, 18, 19]);
+        assert_eq!(since(3), [3, 4, 15, 16, 17, 18, 19]);
+        assert_eq!(since(9), [15, 16, 17, 18, 19]);
+        assert_eq!(since(18), [18, 19]);
+        assert_eq!(since(20), [0; 0]);
+        assert_eq!(log.since(0).dropped(), 11);
+        let written: (u64, String) = {
+            let log = log.since(17);
+            serde_json::from_str(log.entries[0].1.data.as_str()).unwrap()
+        };
+        assert_eq!(written.0, 17);
+    }
+
+    #[test]
+    fn logging_without_end_breaks_the_protocol() {
+        let mut log = kept();
+        let most = usize::try_from(Limits::LOG_FACTOR).unwrap() * 10;
+        for number in 0..most {
+            log.take(entry(number % 10, 30)).unwrap();
+        }
+        assert_eq!(log.drop_one(), Err(BrokenProtocol::TooLong));
+    }
+
+    proptest! {
+        #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn what_is_kept_and_what_is_dropped_is_what_was_logged_in_order_and_fits(
+            sizes in prop::collection::vec(prop::option::of(0..900_usize), 0..40),
+            result_bytes in 0..1000_usize,
+        ) {
+            let mut log = kept();
+            let mut logged = 0;
+            for (number, size) in sizes.iter().enumerate() {
+                let taken = match size {
+                    Some(size) => log.take(entry(number, *size)),
+                    None => log.drop_one(),
+                };
+                if taken.is_err() {
+                    break;
+                }
+                logged += 1;
+            }
+            let log = log.finish(result_bytes);
+            let kept = numbers(&log);
+            prop_assert!(kept.is_sorted());
+            prop_assert_eq!(u64::try_from(kept.len()).unwrap() + log.dropped, logged);
+            let bytes: usize = log.entries.iter().map(LogEntry::output_bytes).sum();
+            prop_assert_eq!(bytes, log.bytes);
+            prop_assert!(bytes + result_bytes <= 1000);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The raw system calls of the service's side that no crate wraps.
+#![allow(unsafe_code)] // raw system calls
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+/// Bytes in the pipe of `descriptor` that nobody has read.
+pub(crate) fn unread_bytes(descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, to a local that lives for the call.
+    let asked = unsafe { libc::ioctl(descriptor.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    Errno::result(asked)?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+/// Processor time that process `pid` has used so far, by the kernel; `None` once it is reaped.
+pub(crate) fn cpu_time_of(pid: Pid) -> Option<Duration> {
+    const PROCESS_SCHEDULED_TIME: i32 = 2;
+    // The kernel's own encoding of "the processor clock of process pid": (!pid << 3) | kind. The C library's function
+    // that computes it spends a system call on checking it.
+    let clock = (!pid.as_raw() << 3) | PROCESS_SCHEDULED_TIME;
+    let mut spent = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `spent` is a local that lives for the call; an unknown clock is an error, not undefined.
+    let read = unsafe { libc::clock_gettime(clock, &raw mut spent) };
+    if read != 0 {
+        return None;
+    }
+    let seconds = u64::try_from(spent.tv_sec).ok()?;
+    let nanos = u32::try_from(spent.tv_nsec).ok()?;
+    Some(Duration::new(seconds, nanos))
+}
+
+/// Blocks of a megabyte and more get mappings of their own, and go back to the system when they are freed. By default the
+/// C library raises that bound to the largest block it has seen, and then keeps what large answers took.
+pub fn return_large_blocks() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a parameter of the allocator, set before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 20);
+    }
+}

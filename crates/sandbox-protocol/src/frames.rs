@@ -1,0 +1,375 @@
+//! What a job process writes: length-prefixed frames of a closed set. To the executor they are hostile bytes.
+//!
+//! ```text
+//!   u32 payload length | u8 kind | payload
+//!   log    u8 console method | u32 depth | u64 Unix milliseconds | JSON array
+//!   dropped  (empty: one log entry was too long to be sent)
+//!   done   u32 length of the ending | ending (JSON) | result (JSON, empty unless it succeeded)
+//! ```
+//! Little-endian. Anything else, and anything longer than the job may say, is a broken protocol.
+
+use sandpiper_domain::{
+    JsonText, Limits, LogEntry, LogKind, Outcome, ScriptError, Timestamp, ValueType,
+};
+use serde::{Deserialize, Serialize};
+
+/// Bytes before a payload.
+const HEADER_BYTES: usize = 5;
+/// Bytes before the JSON of a log payload.
+const LOG_PREFIX_BYTES: usize = 13;
+/// Bytes before the ending of a done payload.
+const DONE_PREFIX_BYTES: usize = 4;
+/// Most bytes of an ending: an error's message, stack and cause, each of which the engine cuts.
+const ENDING_BYTES_MAX: usize = 256 * 1024;
+
+const LOG: u8 = 1;
+const DONE: u8 = 2;
+const DROPPED: u8 = 3;
+
+/// The order is the wire's.
+const LOG_KINDS: [LogKind; 12] = [
+    LogKind::Log,
+    LogKind::Info,
+    LogKind::Warn,
+    LogKind::Error,
+    LogKind::Debug,
+    LogKind::Trace,
+    LogKind::Dir,
+    LogKind::Table,
+    LogKind::Assert,
+    LogKind::Count,
+    LogKind::Time,
+    LogKind::Group,
+];
+
+/// How an execution ended, as the engine saw it.
+#[derive(Debug)]
+pub struct Completion {
+    /// Never `Cancelled` or `Crashed`: those are for others to say.
+    pub outcome: Outcome,
+    /// JSON text of the value, when it succeeded.
+    pub result: Option<String>,
+    /// What the value was before it became JSON.
+    pub result_type: Option<ValueType>,
+    /// What went wrong, when it did not succeed.
+    pub error: Option<ScriptError>,
+    /// Most heap at any moment, bytes.
+    pub peak_memory_bytes: u64,
+}
+
+/// A [`Completion`] on the wire, without its result.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ending {
+    outcome: Outcome,
+    result_type: Option<ValueType>,
+    error: Option<ScriptError>,
+    peak_memory_bytes: u64,
+}
+
+/// Writes a log frame into `buffer`, replacing what was there.
+pub fn encode_log(buffer: &mut Vec<u8>, kind: LogKind, depth: u32, millis: u64, data: &str) {
+    let position = LOG_KINDS.iter().position(|known| *known == kind);
+    begin(buffer, LOG);
+    buffer.push(u8::try_from(position.unwrap_or_default()).unwrap_or_default());
+    buffer.extend_from_slice(&depth.to_le_bytes());
+    buffer.extend_from_slice(&millis.to_le_bytes());
+    buffer.extend_from_slice(data.as_bytes());
+    end(buffer);
+}
+
+/// Writes a dropped frame into `buffer`, replacing what was there.
+pub fn encode_dropped(buffer: &mut Vec<u8>) {
+    begin(buffer, DROPPED);
+}
+
+/// Writes a done frame into `buffer`, replacing what was there.
+pub fn encode_done(buffer: &mut Vec<u8>, completion: &Completion) {
+    begin(buffer, DONE);
+    buffer.extend_from_slice(&[0; DONE_PREFIX_BYTES]);
+    let ending = Ending {
+        outcome: completion.outcome,
+        result_type: completion.result_type,
+        error: completion.error.clone(),
+        peak_memory_bytes: completion.peak_memory_bytes,
+    };
+    // An ending is made of strings and numbers: writing it to memory cannot fail. If it did, the executor would find an
+    // empty ending and call it a broken protocol.
+    let _ = serde_json::to_writer(&mut *buffer, &ending);
+    let ending_bytes = buffer.len() - HEADER_BYTES - DONE_PREFIX_BYTES;
+    buffer[HEADER_BYTES..HEADER_BYTES + DONE_PREFIX_BYTES].copy_from_slice(
+        &u32::try_from(ending_bytes)
+            .unwrap_or_default()
+            .to_le_bytes(),
+    );
+    if let Some(result) = &completion.result {
+        buffer.extend_from_slice(result.as_bytes());
+    }
+    end(buffer);
+}
+
+fn begin(buffer: &mut Vec<u8>, kind: u8) {
+    buffer.clear();
+    buffer.extend_from_slice(&[0, 0, 0, 0, kind]);
+}
+
+fn end(buffer: &mut [u8]) {
+    let payload = u32::try_from(buffer.len() - HEADER_BYTES).unwrap_or(u32::MAX);
+    buffer[..4].copy_from_slice(&payload.to_le_bytes());
+}
+
+/// A frame, checked.
+#[derive(Debug)]
+pub enum Frame {
+    Log(LogEntry),
+    Dropped,
+    Done(Done),
+}
+
+/// The last word of a job process that ended by itself.
+#[derive(Debug)]
+pub struct Done {
+    pub outcome: Outcome,
+    pub result: Option<JsonText>,
+    pub result_type: Option<ValueType>,
+    pub error: Option<ScriptError>,
+    pub peak_memory_bytes: u64,
+}
+
+impl Done {
+    /// What the result costs of `outputBytes`.
+    pub fn result_bytes(&self) -> usize {
+        self.result
+            .as_ref()
+            .map_or(0, |result| result.as_str().len())
+    }
+}
+
+/// The bytes are no frame that this job may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenProtocol {
+    #[error("a frame of an unknown kind")]
+    UnknownKind,
+    #[error("a frame longer than the job may send")]
+    TooLong,
+    #[error("a frame that is cut short or malformed")]
+    Malformed,
+    #[error("text that is not JSON")]
+    NotJson,
+    #[error("an outcome that is not a script's to report")]
+    ForeignOutcome,
+}
+
+/// Cuts a stream of hostile bytes into frames. Holds no more than one frame of the longest permitted length and what
+/// one read adds to it.
+#[derive(Debug, Default)]
+pub struct FrameReader {
+    bytes: Vec<u8>,
+    read: usize,
+    payload_max: usize,
+}
+
+impl FrameReader {
+    /// Ready for the next job process; keeps its memory unless it has grown large.
+    pub fn begin(&mut self, limits: &Limits) {
+        const KEPT_BYTES: usize = 1 << 20;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.read = 0;
+        self.payload_max = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX)
+            + DONE_PREFIX_BYTES
+            + ENDING_BYTES_MAX;
+    }
+
+    /// Takes what arrived.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.read > 0 {
+            self.bytes.drain(..self.read);
+            self.read = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole frame, if one has arrived.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, BrokenProtocol> {
+        let unread = &self.bytes[self.read..];
+        let Some((header, rest)) = unread.split_at_checked(HEADER_BYTES) else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+        let length = usize::try_from(length).map_err(|_| BrokenProtocol::TooLong)?;
+        if length > self.payload_max {
+            return Err(BrokenProtocol::TooLong);
+        }
+        let Some(payload) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let frame = match header[4] {
+            LOG => Frame::Log(decode_log(payload)?),
+            DONE => Frame::Done(decode_done(payload)?),
+            DROPPED if payload.is_empty() => Frame::Dropped,
+            DROPPED => return Err(BrokenProtocol::Malformed),
+            _ => return Err(BrokenProtocol::UnknownKind),
+        };
+        self.read += HEADER_BYTES + length;
+        Ok(Some(frame))
+    }
+}
+
+fn decode_log(payload: &[u8]) -> Result<LogEntry, BrokenProtocol> {
+    let (prefix, data) = payload
+        .split_at_checked(LOG_PREFIX_BYTES)
+        .ok_or(BrokenProtocol::Malformed)?;
+    let kind = LOG_KINDS
+        .get(usize::from(prefix[0]))
+        .ok_or(BrokenProtocol::Malformed)?;
+    let depth = u32::from_le_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
+    let mut millis = [0; 8];
+    millis.copy_from_slice(&prefix[5..]);
+    let data = json(data)?;
+    if !data.as_str().starts_with('[') {
+        return Err(BrokenProtocol::Malformed);
+    }
+    Ok(LogEntry {
+        kind: *kind,
+        timestamp: Timestamp::from_unix_millis(u64::from_le_bytes(millis)),
+        depth,
+        data,
+    })
+}
+
+fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
+    let (prefix, rest) = payload
+        .split_at_checked(DONE_PREFIX_BYTES)
+        .ok_or(BrokenProtocol::Malformed)?;
+    let ending_bytes = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
+    let ending_bytes = usize::try_from(ending_bytes).map_err(|_| BrokenProtocol::TooLong)?;
+    if ending_bytes > ENDING_BYTES_MAX {
+        return Err(BrokenProtocol::TooLong);
+    }
+    let (ending, result) = rest
+        .split_at_checked(ending_bytes)
+        .ok_or(BrokenProtocol::Malformed)?;
+    let ending: Ending = serde_json::from_slice(ending).map_err(|_| BrokenProtocol::NotJson)?;
+    if matches!(ending.outcome, Outcome::Cancelled | Outcome::Crashed) {
+        return Err(BrokenProtocol::ForeignOutcome);
+    }
+    let succeeded = ending.outcome == Outcome::Succeeded;
+    if succeeded == result.is_empty() || succeeded == ending.error.is_some() {
+        return Err(BrokenProtocol::Malformed);
+    }
+    Ok(Done {
+        outcome: ending.outcome,
+        result: if succeeded { Some(json(result)?) } else { None },
+        result_type: ending.result_type,
+        error: ending.error,
+        peak_memory_bytes: ending.peak_memory_bytes,
+    })
+}
+
+fn json(bytes: &[u8]) -> Result<JsonText, BrokenProtocol> {
+    let text = std::str::from_utf8(bytes).map_err(|_| BrokenProtocol::NotJson)?;
+    JsonText::parse(text.to_owned()).map_err(|_| BrokenProtocol::NotJson)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use proptest::test_runner::Config;
+
+    const OUTPUT_BYTES: u32 = 1024;
+
+    fn limits() -> Limits {
+        let ceiling = sandpiper_domain::Ceiling {
+            timeout_ms: 1_000,
+            memory_bytes: 1 << 20,
+            output_bytes: OUTPUT_BYTES,
+        };
+        Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap()
+    }
+
+    /// What a reader makes of `bytes` when they come `step` at a time, up to the first that is no frame.
+    fn read(bytes: &[u8], step: usize) -> Vec<String> {
+        let mut reader = FrameReader::default();
+        reader.begin(&limits());
+        let mut seen = Vec::new();
+        for chunk in bytes.chunks(step) {
+            reader.push(chunk);
+            loop {
+                match reader.next_frame() {
+                    Ok(Some(frame)) => seen.push(format!("{frame:?}")),
+                    Ok(None) => break,
+                    Err(broken) => {
+                        seen.push(broken.to_string());
+                        return seen;
+                    }
+                }
+            }
+            let most = step + HEADER_BYTES + reader.payload_max;
+            assert!(
+                reader.bytes.len() <= most,
+                "{} bytes are held",
+                reader.bytes.len()
+            );
+        }
+        seen
+    }
+
+    /// Bytes that begin as frames do, so that more than the first check is reached.
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let kind = prop_oneof![Just(LOG), Just(DONE), Just(DROPPED), any::<u8>()];
+        let payload = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            "[\\x00-\\x0c]{13}\\[[a-z0-9,\"{}:]{0,20}\\]".prop_map(String::into_bytes),
+            (0..40_u32, "\\{[a-z0-9,\":]{0,40}\\}")
+                .prop_map(|(length, text)| { [&length.to_le_bytes(), text.as_bytes()].concat() }),
+        ];
+        let frame =
+            (kind, payload, prop::option::of(any::<u32>())).prop_map(|(kind, payload, lie)| {
+                let length = lie.unwrap_or(u32::try_from(payload.len()).unwrap());
+                [&length.to_le_bytes()[..], &[kind], &payload].concat()
+            });
+        prop::collection::vec(frame, 0..6).prop_map(|frames| frames.concat())
+    }
+
+    proptest! {
+        #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn hostile_bytes_are_read_the_same_however_they_are_cut(bytes in stream(), step in 1_usize..40) {
+            prop_assert_eq!(read(&bytes, bytes.len().max(1)), read(&bytes, step));
+        }
+
+        #[test]
+        fn what_is_written_is_what_is_read(
+            text in any::<String>(),
+            depth in any::<u32>(),
+            millis in 0_u64..1 << 42,
+            peak in any::<u64>(),
+        ) {
+            let data = serde_json::to_string(&[&text]).unwrap();
+            prop_assume!(data.len() < 900);
+            let mut buffer = Vec::new();
+            encode_log(&mut buffer, LogKind::Warn, depth, millis, &data);
+            let mut stream = buffer.clone();
+            let completion = Completion {
+                outcome: Outcome::Succeeded,
+                result: Some(data.clone()),
+                result_type: Some(ValueType::Array),
+                error: None,
+                peak_memory_bytes: peak,
+            };
+            encode_done(&mut buffer, &completion);
+            stream.extend_from_slice(&buffer);
+            let mut reader = FrameReader::default();
+            reader.begin(&limits());
+            reader.push(&stream);
+            let Ok(Some(Frame::Log(entry))) = reader.next_frame() else { panic!("no log") };
+            prop_assert_eq!((entry.kind, entry.depth, entry.data.as_str()), (LogKind::Warn, depth, data.as_str()));
+            let Ok(Some(Frame::Done(done))) = reader.next_frame() else { panic!("no end") };
+            prop_assert_eq!(done.result.as_ref().map(JsonText::as_str), Some(data.as_str()));
+            prop_assert_eq!(done.peak_memory_bytes, peak);
+        }
+    }
+}

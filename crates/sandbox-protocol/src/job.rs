@@ -1,0 +1,294 @@
+//! What a job process reads: a header that says what to do and how long each text is, then the texts.
+//!
+//! ```text
+//!   u32 header length | u32 length of the texts | u64 room | header (JSON) | texts, one after the other
+//! ```
+//! Little-endian. `room` is the address space, bytes, that the job process may take beside what it was born with.
+//! Written by the executor, which is trusted; the texts themselves are the client's.
+
+use sandpiper_domain::{Limits, Script};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// Bytes before the header.
+pub const PREFIX_BYTES: usize = 16;
+
+/// Address space beyond the heap: the engine's C stack, source and input once as bytes and once parsed, and the
+/// allocator's own waste.
+const OVERHEAD_BYTES: u64 = 32 << 20;
+/// How often a job's own bytes and its output may stand in memory outside the measured heap.
+const COPIES: u64 = 4;
+
+/// What an execution is to do.
+#[derive(Debug, Clone, Copy)]
+pub enum Work<'a> {
+    /// Run a script.
+    Script {
+        /// What to run.
+        script: &'a Script,
+        /// What it may use.
+        limits: Limits,
+        /// Randomness for this execution alone.
+        entropy: u64,
+    },
+    /// Try to reach the network, natively, from behind the walls.
+    NetCheck {
+        /// Where to.
+        host: IpAddr,
+        /// Where to.
+        port: u16,
+        /// What it may use.
+        limits: Limits,
+    },
+}
+
+impl Work<'_> {
+    /// What it may use.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        match self {
+            Self::Script { limits, .. } | Self::NetCheck { limits, .. } => *limits,
+        }
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Header<'a> {
+    Script {
+        /// File name and length of each source.
+        #[serde(borrow)]
+        sources: Vec<(Cow<'a, str>, usize)>,
+        input: Option<usize>,
+        /// Name and length of each global.
+        #[serde(borrow)]
+        globals: Vec<(Cow<'a, str>, usize)>,
+        seed: Option<u64>,
+        entropy: u64,
+        limits: Limits,
+    },
+    NetCheck {
+        host: IpAddr,
+        port: u16,
+    },
+}
+
+/// The bytes were not a job.
+/// What one execution is to do, borrowed from the bytes the job process read.
+#[derive(Debug)]
+pub struct EngineJob<'a> {
+    /// `(file name, text)`, in the order they run.
+    pub sources: Vec<(&'a str, &'a str)>,
+    /// JSON for the global `input`.
+    pub input: Option<&'a str>,
+    /// `(name, JSON)` of the other globals.
+    pub globals: Vec<(&'a str, &'a str)>,
+    /// What it may use. The time counts from the call of the engine.
+    pub limits: Limits,
+    /// Repeatable randomness and clock, where the client asked for it.
+    pub seed: Option<u64>,
+    /// Randomness for this execution alone, from the executor.
+    pub entropy: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the job cannot be read")]
+pub struct BadJob;
+
+/// Writes `work` into `buffer`, replacing what was there.
+pub fn encode(work: &Work<'_>, buffer: &mut Vec<u8>) -> Result<(), BadJob> {
+    buffer.clear();
+    buffer.extend_from_slice(&[0; PREFIX_BYTES]);
+    serde_json::to_writer(&mut *buffer, &header_of(work)).map_err(|_| BadJob)?;
+    let header_bytes = buffer.len() - PREFIX_BYTES;
+    if let Work::Script { script, .. } = work {
+        for source in script.sources() {
+            buffer.extend_from_slice(source.text.as_bytes());
+        }
+        if let Some(input) = script.input() {
+            buffer.extend_from_slice(input.as_str().as_bytes());
+        }
+        for global in script.globals() {
+            buffer.extend_from_slice(global.value.as_str().as_bytes());
+        }
+    }
+    let text_bytes = buffer.len() - PREFIX_BYTES - header_bytes;
+    let room = room_for(&work.limits(), buffer.len());
+    let header_bytes = u32::try_from(header_bytes).map_err(|_| BadJob)?;
+    let text_bytes = u32::try_from(text_bytes).map_err(|_| BadJob)?;
+    buffer[..4].copy_from_slice(&header_bytes.to_le_bytes());
+    buffer[4..8].copy_from_slice(&text_bytes.to_le_bytes());
+    buffer[8..PREFIX_BYTES].copy_from_slice(&room.to_le_bytes());
+    Ok(())
+}
+
+/// The third wall round memory, behind the engine's own meter: the kernel's.
+fn room_for(limits: &Limits, job_bytes: usize) -> u64 {
+    let job_bytes = u64::try_from(job_bytes).unwrap_or(u64::MAX);
+    let copied = job_bytes.saturating_add(u64::from(limits.output_bytes()));
+    limits
+        .memory_bytes()
+        .saturating_add(OVERHEAD_BYTES)
+        .saturating_add(copied.saturating_mul(COPIES))
+}
+
+fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
+    match work {
+        Work::NetCheck { host, port, .. } => Header::NetCheck {
+            host: *host,
+            port: *port,
+        },
+        Work::Script {
+            script,
+            limits,
+            entropy,
+        } => Header::Script {
+            sources: script
+                .sources()
+                .iter()
+                .map(|source| (Cow::Borrowed(source.file_name.as_str()), source.text.len()))
+                .collect(),
+            input: script.input().map(|input| input.as_str().len()),
+            globals: script
+                .globals()
+                .iter()
+                .map(|global| {
+                    (
+                        Cow::Borrowed(global.name.as_str()),
+                        global.value.as_str().len(),
+                    )
+                })
+                .collect(),
+            seed: script.seed(),
+            entropy: *entropy,
+            limits: *limits,
+        },
+    }
+}
+
+/// What stands before the header.
+#[derive(Debug, Clone, Copy)]
+pub struct Prefix {
+    pub header_bytes: usize,
+    pub text_bytes: usize,
+    pub room: u64,
+}
+
+/// Reads a prefix.
+pub fn prefix(bytes: &[u8]) -> Option<Prefix> {
+    let header: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
+    let texts: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
+    let room: [u8; 8] = bytes.get(8..PREFIX_BYTES)?.try_into().ok()?;
+    Some(Prefix {
+        header_bytes: usize::try_from(u32::from_le_bytes(header)).ok()?,
+        text_bytes: usize::try_from(u32::from_le_bytes(texts)).ok()?,
+        room: u64::from_le_bytes(room),
+    })
+}
+
+/// Reads a header.
+pub fn decode_header(bytes: &[u8]) -> Result<Header<'_>, BadJob> {
+    serde_json::from_slice(bytes).map_err(|_| BadJob)
+}
+
+/// Cuts `texts` into the pieces that the header of a script names.
+pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJob<'a>, BadJob> {
+    let Header::Script {
+        sources,
+        input,
+        globals,
+        seed,
+        entropy,
+        limits,
+    } = header
+    else {
+        return Err(BadJob);
+    };
+    let mut texts = Texts(std::str::from_utf8(texts).map_err(|_| BadJob)?);
+    // The order here is the order of `encode`.
+    let sources = texts.take_named(sources)?;
+    let input = input.map(|length| texts.take(length)).transpose()?;
+    let globals = texts.take_named(globals)?;
+    Ok(EngineJob {
+        sources,
+        input,
+        globals,
+        limits: *limits,
+        seed: *seed,
+        entropy: *entropy,
+    })
+}
+
+struct Texts<'a>(&'a str);
+
+impl<'a> Texts<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a str, BadJob> {
+        let (piece, rest) = self.0.split_at_checked(length).ok_or(BadJob)?;
+        self.0 = rest;
+        Ok(piece)
+    }
+
+    fn take_named(
+        &mut self,
+        pieces: &'a [(Cow<'_, str>, usize)],
+    ) -> Result<Vec<(&'a str, &'a str)>, BadJob> {
+        pieces
+            .iter()
+            .map(|(name, length)| Ok((name.as_ref(), self.take(*length)?)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandpiper_domain::{Ceiling, Global, JsonText, ScriptDraft, Source};
+
+    #[test]
+    fn a_job_is_read_as_it_was_written() {
+        let json = |text: &str| JsonText::parse(text.to_owned()).unwrap();
+        let script = Script::new(ScriptDraft {
+            code: Some("var é = 1;".to_owned()),
+            source: None,
+            file: Some(Source {
+                file_name: "pi.js".to_owned(),
+                text: "input".to_owned(),
+            }),
+            input: Some(json("[1]")),
+            globals: vec![Global {
+                name: "rate".to_owned(),
+                value: json("2"),
+            }],
+            seed: Some(7),
+        })
+        .unwrap();
+        let ceiling = Ceiling {
+            timeout_ms: 10,
+            memory_bytes: 1 << 20,
+            output_bytes: 256,
+        };
+        let limits = Limits::defaults(10, 1 << 20, 256, &ceiling).unwrap();
+        let mut bytes = Vec::new();
+        let work = Work::Script {
+            script: &script,
+            limits,
+            entropy: 9,
+        };
+        encode(&work, &mut bytes).unwrap();
+
+        let read = prefix(&bytes).unwrap();
+        assert_eq!(
+            bytes.len(),
+            PREFIX_BYTES + read.header_bytes + read.text_bytes
+        );
+        assert!(read.room > limits.memory_bytes());
+        let (header, texts) = bytes[PREFIX_BYTES..].split_at(read.header_bytes);
+        let header = decode_header(header).unwrap();
+        let job = engine_job(&header, texts).unwrap();
+        assert_eq!(job.sources, [("code", "var é = 1;"), ("pi.js", "input")]);
+        assert_eq!(job.input, Some("[1]"));
+        assert_eq!(job.globals, [("rate", "2")]);
+        assert_eq!((job.seed, job.entropy), (Some(7), 9));
+        assert_eq!(job.limits, limits);
+    }
+}

@@ -1,0 +1,71 @@
+//! What happens inside one job process: a QuickJS context, its console, its timers, and values as JSON.
+//!
+//! The only module that knows rquickjs. It knows no actor, no async runtime and no wall: it is handed sources, limits
+//! and an [`Output`], and says what came of them. Called by `sandbox::job_process`, after the fork.
+
+/// How that is laid out, learned from executions that are rehearsed.
+pub(crate) use allocator::placement::Placement;
+/// What an execution has written to.
+pub use allocator::placement::Written;
+/// The heap of a zygote, of which every job process inherits a copy.
+pub(crate) use allocator::process as heap;
+/// What `make test-asan` chooses to refuse.
+#[cfg(sandpiper_asan)]
+pub(crate) use allocator::sanitized::{Refusals, refuse_by_choice, was_refused_by_choice};
+
+mod allocator;
+mod clock;
+mod console;
+mod convert;
+mod execution;
+mod failure;
+mod globals;
+mod host;
+mod realm;
+mod rehearsal;
+mod rejections;
+mod stack;
+mod stack_bound;
+mod timers;
+mod warm;
+
+pub use rehearsal::Sample;
+pub(crate) use rehearsal::rehearse;
+pub use warm::{EngineError, WarmEngine};
+
+use sandpiper_domain::LogKind;
+pub use sandpiper_sandbox_protocol::{Completion, EngineJob};
+
+/// Where an execution's words go.
+pub trait Output {
+    /// One log entry, at once. `data` is a JSON array.
+    fn log(&self, kind: LogKind, depth: u32, timestamp_millis: u64, data: &str);
+    /// One log entry was too long to be kept at all.
+    fn log_dropped(&self);
+    /// The last word. Does not return: the engine may call it from inside the script's own call stack.
+    fn finish(&self, completion: &Completion) -> !;
+}
+
+#[cfg(test)]
+mod tests {
+    use rquickjs::qjs;
+
+    /// `.cargo/config.toml` says so. Whoever sets `CFLAGS` of his own loses it, and how fast a script is becomes chance.
+    #[test]
+    fn the_engines_functions_begin_at_lines_of_the_processor() {
+        const LINE_BYTES: usize = 64;
+        let functions = [
+            qjs::JS_NewRuntime as *const (),
+            qjs::JS_NewContext as *const (),
+            qjs::JS_Eval as *const (),
+            qjs::JS_Call as *const (),
+            qjs::JS_FreeContext as *const (),
+            qjs::JS_GetOwnPropertyNames as *const (),
+            qjs::JS_ParseJSON as *const (),
+            qjs::JS_NewPromiseCapability as *const (),
+        ];
+        for (index, function) in functions.into_iter().enumerate() {
+            assert_eq!(function.addr() % LINE_BYTES, 0, "function {index}");
+        }
+    }
+}
