@@ -3,7 +3,7 @@
 #   docker build --target service -t sandpiper .
 #   docker build --target ingress -t sandpiper-ingress .
 #
-# Each holds one static program and what it reads, and nothing else: no shell, no package manager, no C library.
+# Each holds static programs and what they read, and nothing else: no shell, no package manager, no C library.
 
 ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
 ARG NODE_IMAGE=node:22.21.0-bookworm-slim
@@ -26,27 +26,36 @@ ENV TARGET=x86_64-unknown-linux-gnu \
 
 # Everything that is not ours first: this layer stays until a manifest or the lock changes.
 COPY .cargo .cargo
-COPY Cargo.toml Cargo.lock build.rs ./
-COPY src/sandbox/text.ld src/sandbox/
+COPY Cargo.toml Cargo.lock ./
 COPY crates/domain/Cargo.toml crates/domain/
 COPY crates/http-kit/Cargo.toml crates/http-kit/
+COPY crates/sandbox/Cargo.toml crates/sandbox/build.rs crates/sandbox/
+COPY crates/sandbox-attackers/Cargo.toml crates/sandbox-attackers/
+COPY crates/sandbox-client/Cargo.toml crates/sandbox-client/
+COPY crates/sandbox-protocol/Cargo.toml crates/sandbox-protocol/build.rs crates/sandbox-protocol/
 COPY ingress/Cargo.toml ingress/
 # Cargo wants the files of tests and benchmarks that the manifests name, and builds none of them.
-RUN mkdir -p src crates/domain/src crates/http-kit/src ingress/src tests benches ingress/tests \
- && touch src/lib.rs crates/domain/src/lib.rs crates/http-kit/src/lib.rs ingress/src/lib.rs \
- && echo 'fn main() {}' | tee src/main.rs ingress/src/main.rs tests/it.rs tests/walls.rs tests/deploy.rs \
-      benches/engine.rs benches/micro.rs benches/soak.rs ingress/tests/it.rs \
- && cargo build --workspace --bins --release --locked --target $TARGET \
+ENV PROGRAMS="-p sandpiper -p sandpiper-sandbox -p sandpiper-ingress --bins"
+RUN for member in . crates/* ingress; do mkdir -p $member/src $member/tests && touch $member/src/lib.rs; done \
+ && mkdir benches \
+ && echo 'fn main() {}' | tee src/main.rs ingress/src/main.rs crates/sandbox/src/main.rs crates/sandbox-attackers/src/main.rs \
+      tests/it.rs tests/deploy.rs crates/sandbox-attackers/tests/walls.rs ingress/tests/it.rs \
+      benches/engine.rs benches/micro.rs benches/soak.rs \
+ && cargo build $PROGRAMS --release --locked --target $TARGET \
  && cargo clean --workspace --release --target $TARGET \
- && rm -r src crates/domain/src crates/http-kit/src ingress/src
+ && for member in . crates/* ingress; do rm -r $member/src; done
 
 COPY src src
 COPY crates/domain/src crates/domain/src
 COPY crates/http-kit/src crates/http-kit/src
+COPY crates/sandbox/src crates/sandbox/src
+COPY crates/sandbox-attackers/src crates/sandbox-attackers/src
+COPY crates/sandbox-client/src crates/sandbox-client/src
+COPY crates/sandbox-protocol/src crates/sandbox-protocol/src
 COPY ingress/src ingress/src
-RUN cargo build --workspace --bins --release --locked --target $TARGET \
+RUN cargo build $PROGRAMS --release --locked --target $TARGET \
  && mkdir -p /root-of-service/data /root-of-service/sources /root-of-ingress/keys /root-of-ingress/sources \
- && cp target/$TARGET/release/sandpiper /root-of-service \
+ && cp target/$TARGET/release/sandpiper target/$TARGET/release/sandpiper-sandbox /root-of-service \
  && cp target/$TARGET/release/sandpiper-ingress /root-of-ingress
 COPY example-scripts /root-of-service/example-scripts
 COPY --from=page /build/frontend/dist /root-of-ingress/page

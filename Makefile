@@ -47,10 +47,13 @@ run: build
 	trap 'exit 0' INT TERM HUP; \
 	wait -n $$service $$ingress || echo "one of the two has ended" >&2
 
+# The three programs, and not the one that tests attack the sandbox with.
+PROGRAMS := -p sandpiper -p sandpiper-sandbox -p sandpiper-ingress --bins
+
 build: tools page
-	$(CARGO) build --workspace --release --locked --target $(TRIPLE)
+	$(CARGO) build $(PROGRAMS) --release --locked --target $(TRIPLE)
 	mkdir -p bin
-	install target/$(TRIPLE)/release/sandpiper target/$(TRIPLE)/release/sandpiper-ingress bin
+	install $(addprefix target/$(TRIPLE)/release/,sandpiper sandpiper-sandbox sandpiper-ingress) bin
 
 # The web page, to frontend/dist.
 page: frontend/dist/index.html
@@ -93,11 +96,11 @@ bench: build tools-bench
 test-gvisor: build tools-gvisor
 	$(RUNSC) $(CURDIR)/bin/sandpiper doctor
 	$(RUNSC) $(CURDIR)/bin/sandpiper selftest
-	CARGO_TARGET_$(TARGET_VARIABLE)_RUNNER="$(RUNSC)" $(CARGO) test --locked --target $(TRIPLE) --test walls
+	CARGO_TARGET_$(TARGET_VARIABLE)_RUNNER="$(RUNSC)" $(CARGO) test --locked --target $(TRIPLE) -p sandpiper-sandbox-attackers --test walls
 
 fuzz: tools
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --test it fuzz
-	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --lib frames
+	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) -p sandpiper-sandbox-protocol --lib frames
 
 crashtest: tools tools-test
 	CRASHES=$(CRASHES) $(CARGO) test --locked --target $(TRIPLE) --test it crash:: -- --nocapture --test-threads 1

@@ -17,13 +17,13 @@ use sandpiper::actors::{
     Board, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
 };
 use sandpiper::config::CommandLine;
-use sandpiper_sandbox_client::{
-    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram,
-    SpeculationControl, Work, ZygotePlan,
-};
 use sandpiper::store::{MemoryStore, RecentExecutions};
 use sandpiper_domain::{
     Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
+};
+use sandpiper_sandbox_client::{
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram, SpeculationControl,
+    Work, ZygotePlan,
 };
 use std::hint::black_box;
 use std::path::Path;

@@ -11,9 +11,6 @@ use crate::actors::{
 };
 use crate::config::{ServeOptions, StoreChoice, Unfit};
 use crate::http::{self, Api, HttpMeters};
-use sandpiper_sandbox_client::{
-    IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport,
-};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
 use crate::store::{
     Address, DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions,
@@ -29,6 +26,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandpiper_domain::{Limits, Timestamp};
 use sandpiper_http_kit::ServerOptions;
 use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within};
+use sandpiper_sandbox_client::{IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport};
 use seat::Seat;
 use std::io;
 use std::net::TcpListener;

@@ -6,12 +6,13 @@ use crate::config::{
     WallOptions,
 };
 use crate::http::{self, execution_json};
-use sandpiper_sandbox_client::{
-    ExecutionHandle, IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport, Work, remedy,
-};
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
 use crate::store::{Address, BackupError, back_up};
 use sandpiper_domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
+use sandpiper_sandbox_client::{
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport, Work,
+    remedy,
+};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 use std::time::Duration;

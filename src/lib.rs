@@ -15,6 +15,7 @@
 //!
 //! Imports point one way: `app → http → actors → {sandbox, store} → domain`, and `sandbox → engine → domain`. A test reads
 //! the `use` lines and fails when an arrow turns back.
+#![forbid(unsafe_code)]
 
 pub mod actors;
 pub mod app;

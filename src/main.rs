@@ -1,9 +1,10 @@
 //! `sandpiper`: what it can be told to do, in the order it is looked at.
+#![forbid(unsafe_code)]
 
 use clap::Parser as _;
 use sandpiper::config::{Command, CommandLine, LogFormat, ServeOptions};
-use sandpiper_sandbox_client::return_large_blocks;
 use sandpiper::{app, commands};
+use sandpiper_sandbox_client::return_large_blocks;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -5,6 +5,7 @@
 //! Then `door` fetches the script that it only names (`sources`), and lets it through to the service (`proxy`) or to a page
 //! (`pages`). `app` puts them together; `config` has every option; `meters` counts, for a port that the public does not reach,
 //! and `trace` says to which trace a request belongs. It shares nothing with the service but HTTP and `sandpiper_http_kit`.
+#![forbid(unsafe_code)]
 
 mod admission;
 pub mod app;

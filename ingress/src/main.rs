@@ -1,4 +1,5 @@
 //! `sandpiper-ingress`: what it can be told to do.
+#![forbid(unsafe_code)]
 
 use clap::Parser as _;
 use sandpiper_ingress::config::{

@@ -1,7 +1,7 @@
 //! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
 
-pub use sandpiper_sandbox_client::WallReport;
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
+pub use sandpiper_sandbox_client::WallReport;
 
 use sandpiper_domain::{
     ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Outcome, Script, TraceContext,

@@ -10,12 +10,12 @@ use super::dispatcher::{
 };
 use super::meters::Meters;
 use super::store_health::StoreHealth;
-use sandpiper_sandbox_client::{IsolationLevel, WallReport};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use crate::telemetry::Telemetry;
 use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
 use sandpiper_domain::{Job, JobId, JobState, JobTerms, Limits, Timestamp};
+use sandpiper_sandbox_client::{IsolationLevel, WallReport};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

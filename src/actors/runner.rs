@@ -1,9 +1,9 @@
 //! What runs an Executor's work: a sandbox, and in the tests of Executors something else.
 
+use sandpiper_domain::{Execution, JobId, Limits, Script};
 use sandpiper_sandbox_client::{
     ExecutionHandle, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
 };
-use sandpiper_domain::{Execution, JobId, Limits, Script};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;

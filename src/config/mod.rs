@@ -11,13 +11,13 @@ mod values;
 pub use store::StoreBoundOptions;
 pub use telemetry::TelemetryArgs;
 
-use sandpiper_sandbox_client::IsolationLevel;
 use crate::selftest::TIME_FACTOR_MAX;
 use crate::store::Address;
 use actix_web::http::header::HeaderName;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use sandpiper_http_kit::hosts::AllowedHost;
 use sandpiper_http_kit::log::parse_filter;
+use sandpiper_sandbox_client::IsolationLevel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;

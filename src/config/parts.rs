@@ -5,11 +5,13 @@ use super::{
 };
 use crate::actors::{DispatcherOptions, QueueBounds, ReserveOptions};
 use crate::http::{HttpBounds, Streams};
-use sandpiper_sandbox_client::{Processors, SandboxOptions, SandboxProgram, SpeculationControl, ZygotePlan};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
 use sandpiper_domain::{Ceiling, LimitError, Limits, Script};
 use sandpiper_http_kit::hosts::AllowedHosts;
+use sandpiper_sandbox_client::{
+    Processors, SandboxOptions, SandboxProgram, SpeculationControl, ZygotePlan,
+};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;

@@ -1,10 +1,10 @@
 //! What the scripts are run against: walls of this process's own, or a deployment.
 
 use crate::http::execution_json;
-use sandpiper_sandbox_client::{ExecutionHandle, Sandbox, SandboxError, SandboxOptions, Work};
 use sandpiper_domain::{
     Ceiling, JobId, LimitError, Limits, RequestedLimits, Script, ScriptDraft, ScriptRefusal,
 };
+use sandpiper_sandbox_client::{ExecutionHandle, Sandbox, SandboxError, SandboxOptions, Work};
 use serde_json::{Value, json};
 use std::io;
 use std::thread;

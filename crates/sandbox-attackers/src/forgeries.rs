@@ -1,4 +1,4 @@
-//! Lies in the frame stream. What an honest job process writes stands in src/sandbox/frames.rs.
+//! Lies in the frame stream. What an honest job process writes stands in crates/sandbox-protocol/src/frames.rs.
 
 use sandpiper_sandbox::Channel;
 

@@ -3,9 +3,9 @@
 use crate::actors::answers::{
     Accepted, ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach, Submission,
 };
-use sandpiper_sandbox_client::ExecutionHandle;
 use actix::{Message, MessageResponse};
 use sandpiper_domain::{JobId, JobTerms, Limits};
+use sandpiper_sandbox_client::ExecutionHandle;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 

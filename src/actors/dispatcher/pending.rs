@@ -2,9 +2,9 @@
 
 use crate::actors::answers::{ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach};
 use crate::actors::runner::Task;
-use sandpiper_sandbox_client::ExecutionHandle;
 use crate::store::NotRun;
 use sandpiper_domain::{ClientKey, Limits, TraceContext};
+use sandpiper_sandbox_client::ExecutionHandle;
 use tokio::sync::oneshot;
 
 /// Who is told.

@@ -6,8 +6,8 @@ use super::super::executor::{
 };
 use super::super::runner::{RunnerFactory, Task};
 use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
-use sandpiper_sandbox_client::{ExecutionHandle, SandboxError};
 use sandpiper_domain::{JobId, Lane, Outcome, samples};
+use sandpiper_sandbox_client::{ExecutionHandle, SandboxError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};

@@ -6,9 +6,9 @@ use super::super::executor::{
 };
 use super::super::runner::{RunnerFactory, Task};
 use super::support::{FakeRunner, eventually, panic_quietly, soon};
-use sandpiper_sandbox_client::ExecutionHandle;
 use crate::telemetry::Telemetry;
 use sandpiper_domain::{JobId, Lane, Outcome, samples};
+use sandpiper_sandbox_client::ExecutionHandle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;

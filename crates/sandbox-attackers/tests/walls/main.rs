@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used)] // a test
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use sandpiper_domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
 use sandpiper_sandbox_attackers::{ALLOWED, FORBIDDEN, FORGERIES, mark, marked};
 use sandpiper_sandbox_client::{
-    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram, SpeculationControl, Work,
-    ZygotePlan,
+    ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram, SpeculationControl,
+    Work, ZygotePlan,
 };
 use std::path::Path;
-use sandpiper_domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -275,6 +275,6 @@ fn memory_ends_at_the_jobs_own_bound() -> Result<(), Failed> {
         .as_ref()
         .and_then(|result| result.as_str().parse().ok())
         .ok_or_else(|| Failed::from(format!("{execution:?}")))?;
-    // The heap's 8 MiB and the overhead that src/sandbox/job_process.rs grants beside it.
+    // The heap's 8 MiB and the overhead that crates/sandbox/src/job_process.rs grants beside it.
     check(mapped <= 64 << 20, &execution)
 }
