@@ -1,16 +1,21 @@
-//! The ingress put together: the only file that knows every part. Start: options checked, keys read, port bound. Stop: not
-//! ready any more, time for what is open, the port closed.
+//! The start and the stop of the ingress. No other file knows every part.
+//!
+//! Start: check the options, load the keys, bind the ports. Stop: fail readiness, wait for open requests, close the
+//! port.
 
-use crate::config::{ServeOptions, Unfit};
+use crate::client::Client;
+use crate::config::{OptionConflict, ServeOptions};
 use crate::cors::Cors;
-use crate::door::{self, Door};
+use crate::gateway::Gateway;
 use crate::health::Readiness;
+use crate::in_flight::InFlight;
 use crate::keys::{self, KeyFileError, KeyRing, Stamp};
-use crate::limits::{InFlight, Limits};
+use crate::limits::Limits;
 use crate::meters::{self, Meters};
+use crate::principal::Principal;
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
-use crate::{pages, tasks};
+use crate::{metrics, middleware, pages, tasks};
 use actix_web::App;
 use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::from_fn;
@@ -31,10 +36,10 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-/// Connections that may wait to be accepted.
+/// Maximum connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 
-/// Bounds of the port of metrics.
+/// The bounds of the metrics port.
 const METRICS: ServerOptions = ServerOptions {
     workers: 1,
     connections_max: 64,
@@ -45,75 +50,79 @@ const METRICS: ServerOptions = ServerOptions {
     shutdown_timeout: Duration::from_secs(1),
 };
 
-/// Why the ingress does not start.
+/// The ingress cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// An option.
+    /// Options are invalid or contradict each other.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
-    /// The keys.
+    Options(#[from] OptionConflict),
+    /// The keys file cannot be used.
     #[error("--keys-file: {0}")]
     Keys(#[from] KeyFileError),
-    /// Scripts that requests only point at.
+    /// Remote scripts cannot be fetched.
     #[error(transparent)]
     Sources(#[from] SourcesError),
-    /// The limit of open files.
+    /// The limit of open files is too low.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
-    /// The address.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// The address of metrics.
+    /// The address of the metrics port cannot be bound.
     #[error("--metrics-port: cannot listen on {address}: {cause}")]
     ListenForMetrics {
-        /// Where.
+        /// The address.
         address: String,
-        /// Why not.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// The operating system.
+    /// A call of the operating system failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Lets requests through until it is told to stop.
+/// Serves requests until a signal stops the ingress.
+///
+/// # Errors
+///
+/// The ingress could not start.
 pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
     options.check()?;
-    // Before the runtime, which needs some itself.
+    // Before the runtime opens descriptors of its own.
     options.connections_max = connections_within_descriptors(&options)?;
     let options = &options;
     meters::started();
     System::new().block_on(async {
-        let signals = StopSignals::hold()?;
+        let signals = StopSignals::install()?;
         let keys_seen = options.keys_file.as_deref().and_then(Stamp::of);
-        let door = Data::new(door(options)?);
+        let gateway = Data::new(build_gateway(options)?);
         let listener = listen(options)?;
         let address = listener.local_addr()?;
-        let server = http_server(options, &door, listener)?;
-        if let Some(server) = metrics_server(options, &door)? {
+        let server = http_server(options, &gateway, listener)?;
+        if let Some(server) = metrics_server(options, &gateway)? {
             actix_web::rt::spawn(server);
         }
-        let sweeping = tasks::sweep(door.clone());
-        let watching = tasks::watch_keys(door.clone(), options.keys_file.clone(), keys_seen);
-        say_what_stands(options, &door);
+        let sweeping = tasks::sweep(gateway.clone());
+        let watching = tasks::watch_keys(gateway.clone(), options.keys_file.clone(), keys_seen);
+        log_access(options, &gateway);
         info!(
             %address,
             service = %options.authority()?,
             "listening on http://{address}"
         );
-        run_until_told(signals, server, &door).await;
+        run_until_signal(signals, server, &gateway).await;
         sweeping.abort();
         watching.abort();
         Ok(())
     })
 }
 
-fn door(options: &ServeOptions) -> Result<Door, ServeError> {
+fn build_gateway(options: &ServeOptions) -> Result<Gateway, ServeError> {
     let client_quotas = options.client_quotas();
     let keys = match &options.keys_file {
         None => None,
@@ -123,7 +132,7 @@ fn door(options: &ServeOptions) -> Result<Door, ServeError> {
             options.requests_per_client,
         ))),
     };
-    Ok(Door {
+    Ok(Gateway {
         trust: options.trust(),
         limits: Limits::new(
             options.total_quota,
@@ -140,7 +149,7 @@ fn door(options: &ServeOptions) -> Result<Door, ServeError> {
         sources: options.sources.checked()?.map(Sources::new).transpose()?,
         url_bytes: as_usize(options.url_bytes.as_u64()),
         header_bytes: as_usize(options.header_bytes.as_u64()),
-        is_open: options.open,
+        is_demonstration: options.open,
         readiness: Readiness::default(),
         stopping: AtomicBool::new(false),
         meters: Arc::default(),
@@ -152,41 +161,41 @@ fn as_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// What an operator should know who has read nothing.
-fn say_what_stands(options: &ServeOptions, door: &Door) {
-    match &door.keys {
-        Some(keys) => info!(keys = keys.len(), "a key is needed"),
+/// Logs who may run code here, and warns if the web page is missing.
+fn log_access(options: &ServeOptions, gateway: &Gateway) {
+    match &gateway.keys {
+        Some(keys) => info!(keys = keys.len(), "the API requires a key (--keys-file)"),
         None if options.open => warn!(
-            "a public demonstration (--open): anybody may run code, and read and stop what was run by its id; nothing is listed"
+            "public demonstration (--open): anyone may run code, and read or stop a job by its id; jobs are not listed"
         ),
         None => warn!(
-            "no key is needed: whoever reaches this port may run code and read every job (--keys-file)"
+            "the API requires no key: every client that reaches this port may run code and read every job; give --keys-file to require keys"
         ),
     }
     if !pages::has_page(&options.pages_dir) {
-        warn!(folder = %options.pages_dir.display(), "no web page is built there: a plain one stands in");
+        warn!(folder = %options.pages_dir.display(), "no index.html in --pages-dir: a plain page is served instead; build the web page to replace it");
     }
 }
 
-/// Takes as many descriptors as the system allows; returns how many connections that is enough for.
+/// Raises the limit of open files as far as the system allows. Returns how many connections fit into the limit.
 fn connections_within_descriptors(options: &ServeOptions) -> Result<NonZeroUsize, ServeError> {
-    // Log, signals, runtimes, keys, pages and scripts that are read, names that are looked up.
-    const ITSELF: usize = 64;
-    const OF_AN_HTTP_WORKER: usize = 8;
-    // Each client's connection may need one to the service.
-    const OF_A_CONNECTION: usize = 2;
+    // Log, signals, runtimes, keys, pages, scripts, name look-ups.
+    const FIXED: usize = 64;
+    const PER_HTTP_WORKER: usize = 8;
+    // Each connection of a client may need one to the service.
+    const PER_CONNECTION: usize = 2;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
     let metrics = (options.telemetry.metrics_address()).map_or(0, |_| METRICS.connections_max);
     let fetches = options.sources.fetches_max.get();
-    let kept = ITSELF + OF_AN_HTTP_WORKER * options.workers() + metrics + fetches;
+    let reserved = FIXED + PER_HTTP_WORKER * options.workers() + metrics + fetches;
     let wanted = options.connections_max;
-    let connections = connections_within(as_usize(most), kept, OF_A_CONNECTION, wanted.get())?;
+    let connections = connections_within(as_usize(most), reserved, PER_CONNECTION, wanted.get())?;
     if connections < wanted.get() {
         warn!(
             connections_max = connections,
             descriptors = most,
-            "fewer connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
+            "the limit of open files (RLIMIT_NOFILE) allows fewer connections than --connections-max; raise it or lower --connections-max"
         );
     }
     Ok(NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN))
@@ -201,23 +210,23 @@ fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
 
 fn http_server(
     options: &ServeOptions,
-    door: &Data<Door>,
+    gateway: &Data<Gateway>,
     listener: TcpListener,
 ) -> Result<Server, ServeError> {
     let upstream = Arc::new(options.upstream()?);
     let reached = Arc::new(AtomicBool::new(true));
     let pages_dir = options.pages_dir.clone();
     let app = {
-        let door = door.clone();
+        let gateway = gateway.clone();
         move || {
             App::new()
-                .app_data(door.clone())
+                .app_data(gateway.clone())
                 .app_data(Upstream::new(
                     Arc::clone(&upstream),
                     Arc::clone(&reached),
-                    Arc::clone(&door.meters),
+                    Arc::clone(&gateway.meters),
                 ))
-                .wrap(from_fn(door::pass))
+                .wrap(from_fn(middleware::handle))
                 .configure(|config| pages::configure(&pages_dir, config))
         }
     };
@@ -230,12 +239,17 @@ fn http_server(
         write_timeout: Duration::from_millis(options.write_timeout_ms),
         shutdown_timeout: Duration::from_millis(options.drain_ms),
     };
-    let greeter = greeter(options, Arc::clone(&door.meters));
-    Ok(sandpiper_http_kit::serve(bounds, listener, greeter, app)?)
+    let on_connect = limit_connections(options, Arc::clone(&gateway.meters));
+    Ok(sandpiper_http_kit::serve(
+        bounds, listener, on_connect, app,
+    )?)
 }
 
-/// A port of its own for metrics, if there is to be one. It answers until the process ends.
-fn metrics_server(options: &ServeOptions, door: &Data<Door>) -> Result<Option<Server>, ServeError> {
+/// Starts the server of the metrics port, if one is configured. The server runs until the process ends.
+fn metrics_server(
+    options: &ServeOptions,
+    gateway: &Data<Gateway>,
+) -> Result<Option<Server>, ServeError> {
     let Some(address) = options.telemetry.metrics_address() else {
         return Ok(None);
     };
@@ -245,18 +259,18 @@ fn metrics_server(options: &ServeOptions, door: &Data<Door>) -> Result<Option<Se
     })?;
     let address = listener.local_addr()?;
     info!(%address, "metrics on http://{address}/metrics");
-    let door = door.clone();
+    let gateway = gateway.clone();
     let app = move || {
         App::new()
-            .app_data(door.clone())
-            .route("/metrics", web::get().to(meters::show))
+            .app_data(gateway.clone())
+            .route("/metrics", web::get().to(metrics::show))
     };
     let server = sandpiper_http_kit::serve(METRICS, listener, |_, _| {}, app)?;
     Ok(Some(server))
 }
 
-/// Bounds how many connections an address may have.
-fn greeter(
+/// Returns a hook that closes a new connection if its address has its maximum open.
+fn limit_connections(
     options: &ServeOptions,
     meters: Arc<Meters>,
 ) -> impl Fn(&TcpStream, &mut Extensions) + Clone + Send + 'static {
@@ -268,40 +282,43 @@ fn greeter(
     );
     move |stream, extensions| {
         let Ok(peer) = stream.peer_addr() else { return };
-        // Behind a proxy, many clients come from one address. No address takes all connections either way.
-        let most = if trust.believes(peer.ip()) {
+        // A proxy opens connections for many clients from one address.
+        let most = if trust.trusts(peer.ip()) {
             per_proxy
         } else {
             per_client
         };
-        match connections.enter(door::client_of_connection(peer.ip()), most) {
-            Ok(visit) => {
-                extensions.insert(visit);
+        match connections.acquire(Principal::Client(Client::of(peer.ip())), most) {
+            Ok(permit) => {
+                extensions.insert(permit);
             }
             Err(_) => {
-                meters.connections_refused.count();
+                meters.connections_rejected.count();
                 let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
             }
         }
     }
 }
 
-/// The two signals that end the ingress. From the moment it holds them none of them kills it; so it holds them before it
-/// answers anybody, and whoever is told to stop in that moment stops in order too.
+/// The two signals that stop the ingress: SIGTERM and SIGINT.
+///
+/// Once the handlers are installed, neither signal kills the process. They are installed before the first request is
+/// served, so a signal at any moment stops the ingress gracefully.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopSignals {
-    fn hold() -> io::Result<Self> {
+    fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
 
-    async fn told(&mut self) {
+    /// Waits for either signal.
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -309,16 +326,16 @@ impl StopSignals {
     }
 }
 
-/// Stops in order on the first signal, and at once on the second.
-async fn run_until_told(mut signals: StopSignals, server: Server, door: &Door) {
+/// Runs the server until the first signal, then stops gracefully. A second signal stops at once.
+async fn run_until_signal(mut signals: StopSignals, server: Server, gateway: &Gateway) {
     let handle = server.handle();
     let server = actix_web::rt::spawn(server);
-    signals.told().await;
-    info!("stopping: no new connections, and time for what is open");
-    door.stopping.store(true, Ordering::Relaxed);
+    signals.received().await;
+    info!("stopping: no new connections; open requests may finish within --drain-ms");
+    gateway.stopping.store(true, Ordering::Relaxed);
     tokio::select! {
         () = handle.stop(true) => info!("stopped"),
-        () = signals.told() => warn!("stopped at once, by a second signal"),
+        () = signals.received() => warn!("stopped at once by a second signal; open requests were aborted"),
     }
     server.abort();
 }

@@ -1,8 +1,10 @@
-//! Requests that a browser may have been made to send by somebody else's page: their host, their origin, their media type.
+//! Checks against requests that a page of another site makes a browser send: DNS rebinding and cross-site request
+//! forgery.
 //!
-//! Decisions are made in `sandpiper_http_kit`; this module says where they apply and turns them into problems.
+//! `sandpiper_http_kit` decides on host, origin and media type. This module decides where each check applies, and
+//! returns problems.
 
-use crate::door::Door;
+use crate::gateway::Gateway;
 use crate::limits::Class;
 use crate::open;
 use crate::problem::{Code, Problem};
@@ -15,28 +17,28 @@ use std::net::IpAddr;
 
 /// Checks the head of a request whose connection comes from `peer`.
 pub(crate) fn check(
-    door: &Door,
+    gateway: &Gateway,
     request: &ServiceRequest,
     peer: IpAddr,
     target: Target,
 ) -> Result<(), Problem> {
     let (uri, headers) = (request.uri(), request.headers());
-    let is_proxy_trusted = door.trust.believes(peer);
-    // With keys a page's own name gets it nothing: it has no key.
-    if door.keys.is_none() {
-        check_host(door, uri, headers, is_proxy_trusted)?;
+    let is_proxy_trusted = gateway.trust.trusts(peer);
+    // Where keys are needed, DNS rebinding gains nothing: the page has no key.
+    if gateway.keys.is_none() {
+        check_host(gateway, uri, headers, is_proxy_trusted)?;
     }
     let Target::Api { class, .. } = target else {
         return Ok(());
     };
-    if door.is_open && !open::allows(request.method(), uri.path()) {
+    if gateway.is_demonstration && !open::allows(request.method(), uri.path()) {
         return Err(Problem::new(
             Code::NotListed,
             "this is a public demonstration (--open): what was run is read by its id alone",
         ));
     }
     if may_change_something(request.method(), class) {
-        site::check(uri, headers, is_proxy_trusted, door.cors.origins()).map_err(|refused| {
+        site::check(uri, headers, is_proxy_trusted, gateway.cors.origins()).map_err(|refused| {
             let detail = format!(
                 "{refused} in --cors-origins; a proxy in front must pass the client's `Host` on"
             );
@@ -52,19 +54,20 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks that a request is for a host that is answered.
+/// Checks that a request is for an allowed host.
 pub(crate) fn check_host(
-    door: &Door,
+    gateway: &Gateway,
     target: &Uri,
     headers: &HeaderMap,
     is_proxy_trusted: bool,
 ) -> Result<(), Problem> {
-    door.hosts
+    gateway
+        .hosts
         .check(target, headers, is_proxy_trusted)
         .map_err(|refused| Problem::new(Code::HostNotAllowed, refused.to_string()))
 }
 
-/// Returns true for every method but those that only read, and for whatever runs code.
+/// Returns true for requests that run code, and for every method that does not only read.
 fn may_change_something(method: &Method, class: Class) -> bool {
     class == Class::Run || !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }

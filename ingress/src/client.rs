@@ -1,7 +1,7 @@
-//! Who is asking: the peer, or whoever a trusted proxy in front says it is.
+//! The client of a request: the peer, or the address that a trusted proxy reports.
 //!
-//! `X-Forwarded-For` is the client's own to write; only what a trusted proxy has added at its end counts. Everything else
-//! here knows a client as a [`Client`], never as an address.
+//! A client can write anything into `X-Forwarded-For`, so only the entries that trusted proxies appended count. Other
+//! modules know a client as a [`Client`], never as an address.
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -10,15 +10,15 @@ use std::net::IpAddr;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// A client as limits know it: an IPv4 address, or the /64 of an IPv6 address, all of which one host can choose from.
+/// A client for rate limits: an IPv4 address, or an IPv6 /64 network, from which one host can choose any address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Client(u64);
 
-/// Above every IPv4 address, in a block of IPv6 that nobody is given.
+/// Marks an IPv4 address. No assigned IPv6 network has this value in its upper 64 bits.
 const IPV4: u64 = 1 << 32;
 
 impl Client {
-    /// The client at this address.
+    /// Returns the client at this address.
     #[must_use]
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
@@ -31,12 +31,12 @@ impl Client {
     }
 }
 
-/// The /48 of an IPv6 address: what one customer of a provider is commonly given, with 65,536 clients in it.
+/// The /48 network of an IPv6 address, with 65,536 clients. Providers commonly assign a /48 to one customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Network(u64);
 
 impl Client {
-    /// The network of this client; `None` for an IPv4 address, of which there are few.
+    /// Returns the network of this client; `None` for an IPv4 address.
     #[must_use]
     pub(crate) fn network(self) -> Option<Network> {
         let is_v4 = self.0 >> 32 == IPV4 >> 32;
@@ -62,32 +62,32 @@ impl fmt::Display for Client {
     }
 }
 
-/// Which part of `X-Forwarded-For` is believed.
+/// The part of `X-Forwarded-For` that is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
-    /// None of it: the peer is the client.
-    Nobody,
-    /// So many proxies stand in front, each of which adds the address of whoever it was asked by.
+    /// No entry: the peer is the client.
+    Nothing,
+    /// As many entries, from the end, as there are proxies in front. Each proxy appends the address of its peer.
     Hops(usize),
-    /// Proxies at these addresses do so.
+    /// The entries that proxies at these addresses appended.
     Networks(Vec<IpNet>),
 }
 
 impl Trust {
-    /// The address of the client that is behind `peer`.
+    /// Returns the address of the client behind `peer`.
     ///
-    /// Where a trusted proxy says nothing, or what it says is no address, the last address that is known stands: it is
-    /// better to limit too many together than to believe anybody.
+    /// The walk ends at the last known address if a trusted proxy appended no entry, or an entry that is not an
+    /// address. Several clients may then share one limit, which is safer than trusting an arbitrary entry.
     #[must_use]
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut known = peer;
         let mut hops_left = match self {
-            Self::Nobody => return peer,
+            Self::Nothing => return peer,
             Self::Hops(hops) => *hops,
             Self::Networks(_) => usize::MAX,
         };
         let mut forwarded = forwarded_from_the_end(headers);
-        while hops_left > 0 && self.believes(known) {
+        while hops_left > 0 && self.trusts(known) {
             let Some(address) = forwarded.next().and_then(parse_address) else {
                 break;
             };
@@ -97,11 +97,11 @@ impl Trust {
         known
     }
 
-    /// Returns true if what a peer at this address forwards is believed.
+    /// Returns true if the entry that a peer at this address appended is trusted.
     #[must_use]
-    pub fn believes(&self, address: IpAddr) -> bool {
+    pub fn trusts(&self, address: IpAddr) -> bool {
         match self {
-            Self::Nobody => false,
+            Self::Nothing => false,
             Self::Hops(_) => true,
             Self::Networks(networks) => {
                 let address = address.to_canonical();
@@ -111,17 +111,17 @@ impl Trust {
     }
 }
 
-/// The addresses of `X-Forwarded-For`, the last first: however many lines of the header there are, they are one list.
+/// Returns the entries of `X-Forwarded-For`, last first. Several header lines form one list.
 fn forwarded_from_the_end(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines: Vec<&str> = headers
         .get_all(FORWARDED_FOR)
-        // A line that is no text is an address that cannot be read.
+        // A line that is not text counts as an unreadable address.
         .map(|line| line.to_str().unwrap_or_default())
         .collect();
     lines.into_iter().rev().flat_map(|line| line.rsplit(','))
 }
 
-/// `203.0.113.7`, `203.0.113.7:5000`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:5000`.
+/// Parses `203.0.113.7`, `203.0.113.7:5000`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:5000`.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     if let Some(rest) = text.strip_prefix('[') {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_one_client_whichever_address_of_its_network_it_takes() {
+    fn a_host_is_one_client_at_every_address_of_its_network() {
         let client = |text: &str| Client::of(address(text));
         assert_eq!(client("2001:db8:1:2::1"), client("2001:db8:1:2:ffff::9"));
         assert_ne!(client("2001:db8:1:2::1"), client("2001:db8:1:3::1"));
@@ -173,15 +173,15 @@ mod tests {
     }
 
     #[test]
-    fn without_trust_what_is_forwarded_is_not_believed() {
+    fn without_trust_forwarded_addresses_are_ignored() {
         assert_eq!(
-            client_of(&Trust::Nobody, "192.0.2.1", &["203.0.113.7"]),
+            client_of(&Trust::Nothing, "192.0.2.1", &["203.0.113.7"]),
             "192.0.2.1"
         );
     }
 
     #[test]
-    fn a_trusted_hop_is_believed_in_what_it_added_and_no_further() {
+    fn only_the_entries_of_trusted_hops_count() {
         let one = Trust::Hops(1);
         assert_eq!(
             client_of(&one, "192.0.2.1", &["6.6.6.6, 203.0.113.7"]),
@@ -197,7 +197,7 @@ mod tests {
             client_of(&two, "192.0.2.1", &["6.6.6.6, 203.0.113.7, 10.0.0.1"]),
             "203.0.113.7"
         );
-        // Fewer than there should be: whoever asked came past one of them.
+        // One entry is missing: the request bypassed one proxy.
         assert_eq!(
             client_of(&two, "192.0.2.1", &["203.0.113.7"]),
             "203.0.113.7"
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn trusted_networks_are_walked_until_the_first_stranger() {
+    fn trusted_networks_are_walked_until_the_first_other_address() {
         let trust = Trust::Networks(vec![
             "10.0.0.0/8".parse().unwrap(),
             "2001:db8::/32".parse().unwrap(),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_ends_the_walk() {
+    fn an_entry_that_is_not_an_address_ends_the_walk() {
         let trust = Trust::Hops(3);
         assert_eq!(
             client_of(&trust, "192.0.2.1", &["203.0.113.7, unknown, 10.0.0.1"]),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_come_with_and_without_ports() {
+    fn addresses_are_parsed_with_and_without_ports() {
         for (text, known) in [
             ("203.0.113.7:5000", "203.0.113.7"),
             ("[2001:db8::1]:443", "2001:db8::1"),

@@ -1,8 +1,8 @@
 //! Cross-origin resource sharing: which pages of other origins may use the API from a browser.
 //!
-//! Pages of the origins in `--cors-origins` may send every request header and read every response header that docs/api.md
-//! lists. A preflight is a request like any other: it is counted, held to its client's quota, and refused with a problem.
-//! Credentials are never allowed: keys travel in headers.
+//! Pages of the origins in `--cors-origins` may send every request header and read every response header that
+//! docs/api.md lists. A preflight is counted, limited by its client's quota, and rejected with a problem, like any
+//! other request. Credentials are never allowed: keys travel in headers.
 
 use crate::problem::{Code, Problem};
 use actix_web::HttpResponse;
@@ -15,7 +15,7 @@ use actix_web::http::header::{
 use sandpiper_http_kit::site;
 
 const METHODS: &str = "GET, HEAD, POST, DELETE";
-/// The request headers of the API, beside those that need no permission.
+/// The request headers of the API, except those that need no permission.
 const REQUEST_HEADERS: [&str; 10] = [
     "authorization",
     "content-type",
@@ -28,11 +28,11 @@ const REQUEST_HEADERS: [&str; 10] = [
     "x-api-key",
     "x-request-id",
 ];
-/// The response headers of the API, beside those that every page may read.
+/// The response headers of the API, except those that every page may read.
 const RESPONSE_HEADERS: &str = "allow, etag, idempotency-replayed, location, preference-applied, ratelimit, \
      ratelimit-policy, retry-after, sandpiper-source, www-authenticate, x-ratelimit-limit, x-ratelimit-remaining, \
      x-ratelimit-reset, x-request-id";
-/// How long a browser may go by an answer, seconds.
+/// Time for which a browser may cache a preflight response, seconds.
 const MAX_AGE: &str = "3600";
 
 /// The origins whose pages may use the API.
@@ -42,18 +42,22 @@ pub(crate) struct Cors {
 }
 
 impl Cors {
-    /// Pages of these origins.
+    /// Allows pages of these origins.
     pub(crate) fn new(origins: Vec<String>) -> Self {
         Self { origins }
     }
 
-    /// The origins as they were listed.
+    /// Returns the origins as configured.
     pub(crate) fn origins(&self) -> &[String] {
         &self.origins
     }
 
-    /// Answers a preflight: permission for all that the API takes, or why there is none.
-    pub(crate) fn answer(&self, headers: &HeaderMap) -> Result<HttpResponse, Problem> {
+    /// Responds to a preflight with permission for every method and header of the API.
+    ///
+    /// # Errors
+    ///
+    /// The origin is not listed, or the page asks for another method or header.
+    pub(crate) fn preflight(&self, headers: &HeaderMap) -> Result<HttpResponse, Problem> {
         let refused = |detail: String| Err(Problem::new(Code::CrossOrigin, detail));
         if self.listed(headers).is_none() {
             return refused("the origin is not listed in --cors-origins".to_owned());
@@ -62,8 +66,8 @@ impl Cors {
         if !METHODS.split(", ").any(|allowed| allowed == method) {
             return refused(format!("pages of other origins may use {METHODS}"));
         }
-        let asked = text(headers, &ACCESS_CONTROL_REQUEST_HEADERS).split(',');
-        for name in asked.map(str::trim).filter(|name| !name.is_empty()) {
+        let requested = text(headers, &ACCESS_CONTROL_REQUEST_HEADERS).split(',');
+        for name in requested.map(str::trim).filter(|name| !name.is_empty()) {
             if !REQUEST_HEADERS
                 .iter()
                 .any(|allowed| allowed.eq_ignore_ascii_case(name))
@@ -86,7 +90,7 @@ impl Cors {
         Ok(response.finish())
     }
 
-    /// Says on a response of the API whether the page that asked for it may read it.
+    /// Writes into a response of the API whether the requesting page may read it.
     pub(crate) fn write(&self, request: &HeaderMap, response: &mut HeaderMap) {
         response.append(VARY, HeaderValue::from_static("Origin"));
         let Some(origin) = self.listed(request) else {
@@ -99,7 +103,7 @@ impl Cors {
         );
     }
 
-    /// The origin of a request, where it is listed.
+    /// Returns the origin of a request if it is listed.
     fn listed<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let is_listed = site::is_listed(origin.to_str().ok()?, &self.origins);
@@ -107,7 +111,7 @@ impl Cors {
     }
 }
 
-/// Returns true if a browser asks for permission before a request of another origin's page.
+/// Returns true for a preflight: a browser asks whether a page of another origin may send a request.
 #[must_use]
 pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS

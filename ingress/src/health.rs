@@ -1,4 +1,4 @@
-//! The ingress's own health: `GET /ingress/live` and `GET /ingress/ready`, and who asks for it from the command line.
+//! The health of the ingress: `GET /ingress/live`, `GET /ingress/ready`, and the client of the command `health`.
 
 use crate::proxy::Upstream;
 use actix_web::HttpResponse;
@@ -10,68 +10,68 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// What an ingress says of itself.
+/// The health that an ingress reports.
 #[derive(Debug)]
 pub struct Health {
-    /// It and the service behind it take work.
+    /// True if the ingress and the service behind it accept work.
     pub is_ready: bool,
-    /// Its answer, or why there is none.
-    pub said: String,
+    /// The body of the response, or the reason for which there is none.
+    pub report: String,
 }
 
-/// Asks the ingress at `address`.
+/// Requests the readiness of the ingress at `address`.
 #[must_use]
-pub fn ask(address: SocketAddr, within: Duration) -> Health {
+pub fn check(address: SocketAddr, timeout: Duration) -> Health {
     let uri = format!("http://{address}/ingress/ready");
     System::new().block_on(async {
-        let client = Client::builder().timeout(within).finish();
+        let client = Client::builder().timeout(timeout).finish();
         match client.get(&uri).send().await {
-            Ok(mut answer) => Health {
-                is_ready: answer.status().is_success(),
-                said: match answer.body().await {
+            Ok(mut response) => Health {
+                is_ready: response.status().is_success(),
+                report: match response.body().await {
                     Ok(body) => String::from_utf8_lossy(&body).into_owned(),
                     Err(error) => error.to_string(),
                 },
             },
             Err(error) => Health {
                 is_ready: false,
-                said: format!("{uri} does not answer: {error}"),
+                report: format!("{uri} does not answer: {error}"),
             },
         }
     })
 }
 
-/// The last answer of the service about its health. It counts for a second, and one request asks for all.
+/// The last readiness report of the service. A report is valid for a second; concurrent requests share one query.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     last: Mutex<Option<(Instant, Result<(), String>)>>,
 }
 
 impl Readiness {
-    const COUNTS_FOR: Duration = Duration::from_secs(1);
+    const VALID_FOR: Duration = Duration::from_secs(1);
 
-    /// Asks the service, unless it has just been asked. The service answers or fails within two seconds.
+    /// Queries the service, unless the last report is still valid. A query takes at most two seconds.
     async fn of(&self, upstream: &Upstream) -> Result<(), String> {
-        // Held while the service is asked, so that the others wait for the one answer.
+        // Locked during the query, so that concurrent requests wait for the same report.
         let mut last = self.last.lock().await;
-        if let Some((asked, said)) = &*last
-            && asked.elapsed() < Self::COUNTS_FOR
+        if let Some((queried, report)) = &*last
+            && queried.elapsed() < Self::VALID_FOR
         {
-            return said.clone();
+            return report.clone();
         }
-        let said = upstream.ready().await;
-        *last = Some((Instant::now(), said.clone()));
-        said
+        let report = upstream.ready().await;
+        *last = Some((Instant::now(), report.clone()));
+        report
     }
 }
 
-/// This process answers.
+/// Responds to the liveness check: the process serves requests.
 #[must_use]
 pub(crate) fn live() -> HttpResponse {
     up()
 }
 
-/// Whether it is worth sending requests here: the service has to be ready, and this process not about to stop.
+/// Responds to the readiness check: ready if the service is ready and the ingress is not stopping.
 pub(crate) async fn ready(
     readiness: &Readiness,
     upstream: &Upstream,

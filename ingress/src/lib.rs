@@ -1,27 +1,34 @@
-//! The ingress of Sandpiper: the only part that faces the public.
+//! The ingress of Sandpiper: the API gateway in front of the service, and the only part that faces the public.
 //!
-//! One request's way: `admission` measures its head, reads what it is for (`target`), refuses what a page of another origin
-//! has made a browser send (`browser`, `cors`), finds out who asks (`client`, `keys`), and holds it to its quotas (`limits`).
-//! Then `door` fetches the script that it only names (`sources`), and lets it through to the service (`proxy`) or to a page
-//! (`pages`). `app` puts them together; `config` has every option; `meters` counts, for a port that the public does not reach,
-//! and `trace` says to which trace a request belongs. It shares nothing with the service but HTTP and `sandpiper_http_kit`.
+//! The way of one request: `middleware` handles every request. `authorization` checks the length of its head and its
+//! target (`target`), rejects requests that a page of another origin makes a browser send (`browser`, `cors`),
+//! determines the client and the key (`client`, `keys`, `principal`), and checks the quotas and the open requests
+//! (`limits`, `in_flight`). Then `middleware` fetches the script that the request references (`sources`), and forwards
+//! the request to the service (`proxy`) or serves a page (`pages`).
+//!
+//! `app` builds the shared state (`gateway`) and both servers. `config` has every option. `meters` counts, `metrics`
+//! serves the counts on a port that the public does not reach, and `trace` reads the trace of a request. The ingress
+//! shares with the service only HTTP, one folder, and `sandpiper_http_kit`.
 #![forbid(unsafe_code)]
 
-mod admission;
 pub mod app;
-mod asker;
+mod authorization;
 mod browser;
 mod client;
 pub mod config;
 mod cors;
-mod door;
+mod gateway;
 pub mod health;
 mod hex;
+mod in_flight;
 pub mod keys;
 mod limits;
 mod meters;
+mod metrics;
+mod middleware;
 mod open;
 mod pages;
+mod principal;
 mod problem;
 mod proxy;
 mod request_id;

@@ -1,4 +1,4 @@
-//! `sandpiper-ingress`: what it can be told to do.
+//! The program `sandpiper-ingress`: one function for each command.
 #![forbid(unsafe_code)]
 
 use clap::Parser as _;
@@ -14,17 +14,17 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
-    let done = match command_line.command {
+    let result = match command_line.command {
         None => serve(command_line.serve),
         Some(Command::Serve(options)) => serve(options),
         Some(Command::Key(KeyCommand::New(options))) => new_key(&options),
-        Some(Command::Health(options)) => ask_health(&options),
+        Some(Command::Health(options)) => check_health(&options),
     };
-    match done {
+    match result {
         Ok(code) => code,
-        Err(trouble) => {
-            // Where standard error is gone, nobody can be told.
-            let _ = writeln!(io::stderr(), "sandpiper-ingress: {trouble}");
+        Err(error) => {
+            // Without standard error there is no place for a report.
+            let _ = writeln!(io::stderr(), "sandpiper-ingress: {error}");
             ExitCode::from(2)
         }
     }
@@ -36,11 +36,11 @@ fn serve(options: ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Exit status 0 when the ingress that runs here, and the service behind it, take work.
-fn ask_health(options: &HealthOptions) -> Result<ExitCode, Box<dyn Error>> {
-    let within = Duration::from_millis(options.timeout_ms);
-    let health = health::ask(options.address(), within);
-    writeln!(io::stdout(), "{}", health.said)?;
+/// Exits with status 0 if the ingress on this machine and the service behind it accept work, else with 1.
+fn check_health(options: &HealthOptions) -> Result<ExitCode, Box<dyn Error>> {
+    let timeout = Duration::from_millis(options.timeout_ms);
+    let health = health::check(options.address(), timeout);
+    writeln!(io::stdout(), "{}", health.report)?;
     Ok(if health.is_ready {
         ExitCode::SUCCESS
     } else {
@@ -63,7 +63,7 @@ fn start_log(options: &ServeOptions) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(&options.log).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A log that nobody reads any more must not end the program: the report of a failed write would panic.
+        // The report of a failed write panics if standard error is closed, so failed writes are not reported.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     match options.log_format {

@@ -1,10 +1,10 @@
-//! `--open`: a public demonstration. Anybody may run code, and read, follow and stop what was run by its id.
+//! The routes of a public demonstration (`--open`): anyone may run code, and read, follow or stop a job by its id.
 //!
-//! The list of what is allowed is closed: whatever the service comes to have is refused until it is added here.
+//! The list of allowed routes is closed: a new route of the service is rejected until it is added here.
 
 use actix_web::http::Method;
 
-/// Returns true if a demonstration serves this path below `/api`. Lists of what others run are not served.
+/// Returns true if a demonstration serves this path below `/api`. Lists of jobs are not served.
 #[must_use]
 pub(crate) fn allows(method: &Method, path: &str) -> bool {
     let mut segments = path.strip_prefix("/api").unwrap_or(path).split('/').skip(1);
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_run_is_reached_by_its_id_and_nothing_is_listed() {
+    fn jobs_are_reached_by_id_and_not_listed() {
         for (method, path) in [
             (Method::GET, "/api"),
             (Method::POST, "/api/execute"),

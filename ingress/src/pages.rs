@@ -1,4 +1,4 @@
-//! The web page: files of one folder, as they were built; or a plain page that says what is here.
+//! The web page: the built files of one folder, or a plain page if there are none.
 
 use crate::problem::{Code, Problem};
 use actix_files::Files;
@@ -14,15 +14,15 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpResponse, Responder};
 use std::path::{Path, PathBuf};
 
-/// Everything from this host and nothing from any other; no inline script, no frame, no form.
+/// The content security policy: files of this host only; no inline script, no frame, no form.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// Where a build puts files whose names change with their content.
+/// The path of built files whose names contain a hash of their content.
 const HASHED: &str = "/assets/";
 
-/// Serves the files of `folder`, if it has a page, or else the plain page.
+/// Configures routes for the files of `folder` if it has a page, else for the plain page.
 pub(crate) fn configure(folder: &Path, config: &mut ServiceConfig) {
     if has_page(folder) {
         let files = Files::new("/", PathBuf::from(folder))
@@ -40,14 +40,14 @@ pub(crate) fn configure(folder: &Path, config: &mut ServiceConfig) {
         .default_service(web::to(not_found));
 }
 
-/// Whether there is a page to serve.
+/// Returns true if the folder has a page.
 #[must_use]
 pub(crate) fn has_page(folder: &Path) -> bool {
     folder.join("index.html").is_file()
 }
 
-/// A page, with the headers that pages have.
-pub(crate) async fn answer<B: MessageBody + 'static>(
+/// Serves a page, with the headers of pages.
+pub(crate) async fn serve<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {

@@ -1,6 +1,7 @@
-//! What the ingress itself refuses, as RFC 9457 `application/problem+json`, in the form that the service uses.
+//! The error responses of the ingress: RFC 9457 `application/problem+json`, in the form that the service uses.
 //!
-//! Nothing of the service's address or of an error's inside is in the text. What the service refuses passes as it is.
+//! The texts never contain the service's address or internal errors. Error responses of the service are forwarded
+//! unchanged.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -13,56 +14,56 @@ use std::time::Duration;
 pub(crate) enum Code {
     /// The path has dot segments.
     InvalidPath,
-    /// The body broke off, or is not what its headers say.
+    /// The body ended early, or contradicts its headers.
     InvalidBody,
-    /// A field of the body is not what it should be.
+    /// A field of the body has an invalid value.
     InvalidField,
-    /// No key was given, or none that is known.
+    /// The request has no key, or an unknown one.
     Unauthorized,
-    /// The key may not do this.
+    /// The key does not have the scope.
     Forbidden,
     /// A page of another origin makes a browser send the request.
     CrossOrigin,
-    /// A public demonstration lists nothing.
+    /// A public demonstration lists no jobs.
     NotListed,
-    /// Scripts may not come from there.
+    /// The location of a script is not in `--source-allow`.
     SourceNotAllowed,
-    /// There is no such page.
+    /// No page has this path.
     NotFound,
-    /// Pages are only read; and two methods are never passed on.
+    /// Pages allow `GET` and `HEAD`; `TRACE` and `CONNECT` are never forwarded.
     MethodNotAllowed,
     /// The body did not arrive in time.
     BodyTimeout,
     /// The body is longer than `--body-bytes`.
     BodyTooLarge,
-    /// What lies there is no script that can be run.
+    /// The content at the location is not a valid script.
     SourceUnfit,
-    /// The host of a script does not give it.
+    /// The host of a script does not deliver it.
     SourceUnavailable,
     /// A body has no media type.
     UnsupportedMediaType,
-    /// The host is none that is answered.
+    /// The host of the request is not allowed.
     HostNotAllowed,
     /// The target is longer than `--url-bytes`.
     UrlTooLong,
-    /// A bound of requests was reached.
+    /// A rate limit or the maximum of open requests was exceeded.
     RateLimited,
     /// The head is longer than `--header-bytes`.
     HeadTooLarge,
-    /// A script could not be written to the folder.
+    /// A script could not be written to the cache folder.
     SourceNotKept,
-    /// The service cannot be reached, or broke off before it answered.
+    /// The service cannot be reached, or closed the connection before it responded.
     ServiceUnreachable,
-    /// All room for scripts is taken by those in use.
+    /// Scripts in use fill the whole cache.
     SourcesFull,
-    /// The service did not answer in time.
+    /// The service did not respond in time.
     ServiceTimeout,
-    /// The host of a script did not answer in time.
+    /// The host of a script did not respond in time.
     SourceTimeout,
 }
 
 impl Code {
-    /// The table: status, name, title.
+    /// Returns status, name and title.
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::InvalidPath => (400, "invalid_path", "The path is not one that is served"),
@@ -107,7 +108,7 @@ impl Code {
     }
 }
 
-/// A refusal on its way to the client.
+/// An error response.
 #[derive(Debug)]
 pub(crate) struct Problem {
     code: Code,
@@ -139,26 +140,26 @@ impl Problem {
         }
     }
 
-    /// Its name.
+    /// Returns the code.
     pub(crate) fn code(&self) -> Code {
         self.code
     }
 
-    /// Names the field of the body.
+    /// Sets the field of the body that is invalid.
     #[must_use]
     pub(crate) fn field(mut self, field: &'static str) -> Self {
         self.field = Some(field);
         self
     }
 
-    /// Says when it is worth another try.
+    /// Sets the time after which the client may retry.
     #[must_use]
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// The answer.
+    /// Builds the response.
     #[must_use]
     pub(crate) fn into_response(self) -> HttpResponse {
         let (status, code, title) = self.code.row();
@@ -187,12 +188,12 @@ impl Problem {
             detail: &self.detail,
             field: self.field,
         };
-        // Made of strings and numbers: writing it to memory cannot fail.
+        // A body of strings and numbers always serializes.
         response.body(serde_json::to_vec(&body).unwrap_or_default())
     }
 }
 
-/// Seconds as headers have them: whole, never too few, at least one.
+/// Returns whole seconds for a header: rounded up, at least one.
 #[must_use]
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)

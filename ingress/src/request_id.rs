@@ -1,16 +1,16 @@
-//! The name of a request, by which its answer, the service's log and ours speak of it.
+//! The id of a request, which its response, the service's log and the ingress's log carry.
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use uuid::Uuid;
 
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest one that is taken from a client, bytes.
+/// Maximum length of an id that a client gives, bytes.
 const BYTES_MAX: usize = 128;
 
-/// The client's own id where it is fit, or a new one; either way it is what the service is told.
+/// Returns the client's id if it is valid, else a new one. The header of the request is set to the id.
 pub(crate) fn take(request: &mut ServiceRequest) -> HeaderValue {
-    let is_fit = |given: &HeaderValue| {
+    let is_valid = |given: &HeaderValue| {
         let bytes = given.as_bytes();
         (1..=BYTES_MAX).contains(&bytes.len())
             && bytes
@@ -20,7 +20,7 @@ pub(crate) fn take(request: &mut ServiceRequest) -> HeaderValue {
     let given = request
         .headers()
         .get(&HEADER)
-        .filter(|given| is_fit(given))
+        .filter(|given| is_valid(given))
         .cloned();
     let id = given.unwrap_or_else(|| {
         let mut text = Uuid::encode_buffer();

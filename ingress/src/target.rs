@@ -1,49 +1,49 @@
-//! What a request is for, read from its method and raw path. Decides what it counts as and what a key must allow.
+//! The target of a request, read from its method and raw path: its rate-limit class and the scope that a key must have.
 //!
-//! The path is not decoded or rewritten on its way to the service. A path with more than one reading is refused
-//! (`sandpiper_http_kit::path`), here and by the service, so that both decide on the same form.
+//! The path is forwarded to the service unchanged. The ingress and the service both reject ambiguous paths
+//! (`sandpiper_http_kit::path`), so that both decide on the same form.
 
 use crate::keys::Scope;
 use crate::limits::Class;
 use actix_web::http::{Method, Uri};
 use sandpiper_http_kit::path;
 
-/// What a request is for.
+/// The target of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The service.
     Api {
-        /// What it counts as.
+        /// The rate-limit class.
         class: Class,
-        /// What a key must allow; `None` where no key is needed.
+        /// The scope that a key must have; `None` where no key is needed.
         scope: Option<Scope>,
     },
-    /// A browser's question whether a page of another origin may use the API.
+    /// A CORS preflight for the API.
     Preflight,
     /// `GET /ingress/live`
     Live,
     /// `GET /ingress/ready`
     Ready,
-    /// A page, if there is one.
+    /// A page, or a path that nothing serves.
     Page,
 }
 
-/// Why a request is for nothing.
+/// A request has no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoTarget {
-    /// `TRACE` and `CONNECT` are never passed on.
+pub(crate) enum TargetError {
+    /// The method is `TRACE` or `CONNECT`, which are never forwarded.
     Method,
-    /// The path has more than one reading.
-    Path(path::Refusal),
+    /// The path is ambiguous.
+    Path(path::PathError),
 }
 
 impl Target {
-    /// What a request of this method and target is for.
-    pub(crate) fn of(method: &Method, uri: &Uri) -> Result<Self, NoTarget> {
+    /// Returns the target of a request with this method and URI.
+    pub(crate) fn of(method: &Method, uri: &Uri) -> Result<Self, TargetError> {
         if method == Method::TRACE || method == Method::CONNECT {
-            return Err(NoTarget::Method);
+            return Err(TargetError::Method);
         }
-        match path::below_api(uri.path()).map_err(NoTarget::Path)? {
+        match path::below_api(uri.path()).map_err(TargetError::Path)? {
             Some(rest) => Ok(api(method, rest)),
             None => Ok(match uri.path() {
                 "/ingress/live" => Self::Live,
@@ -62,7 +62,7 @@ fn api(method: &Method, rest: &str) -> Target {
     let (class, scope) = if is_below("/execute") {
         (Class::Run, Some(Scope::Execute))
     } else if is_below("/netcheck") {
-        // It runs a job process.
+        // `/netcheck` starts a job process.
         (Class::Run, Some(Scope::Execute))
     } else if is_below("/jobs") {
         match *method {
@@ -73,25 +73,25 @@ fn api(method: &Method, rest: &str) -> Target {
     } else if PUBLIC.iter().any(|path| is_below(path)) || rest.is_empty() {
         (Class::Read, None)
     } else {
-        // Whatever the service may come to have.
+        // Routes that the service adds later need a key that may read.
         (Class::Read, Some(Scope::Read))
     };
     Target::Api { class, scope }
 }
 
-/// Below `/api`, what shows nothing of any job and runs nothing.
+/// The paths below `/api` that show no job and run no code.
 const PUBLIC: [&str; 5] = ["/health", "/scripts", "/openapi.json", "/docs", "/docs.css"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(method: Method, path: &str) -> Result<Target, NoTarget> {
+    fn of(method: Method, path: &str) -> Result<Target, TargetError> {
         Target::of(&method, &path.parse().unwrap())
     }
 
     #[test]
-    fn code_is_run_and_the_rest_is_read() {
+    fn requests_that_run_code_have_their_own_class() {
         let run = |scope| {
             Ok(Target::Api {
                 class: Class::Run,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_api_is_the_services() {
+    fn only_the_api_goes_to_the_service() {
         for path in [
             "/",
             "/apis",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_with_two_readings_is_for_nothing() {
+    fn an_ambiguous_path_has_no_target() {
         for path in [
             "/%61pi",
             "//api",
@@ -155,15 +155,15 @@ mod tests {
             "/api/execute/",
         ] {
             assert!(
-                matches!(of(Method::GET, path), Err(NoTarget::Path(_))),
+                matches!(of(Method::GET, path), Err(TargetError::Path(_))),
                 "{path}"
             );
         }
     }
 
     #[test]
-    fn methods_that_speak_to_the_proxy_are_refused() {
-        assert_eq!(of(Method::TRACE, "/api"), Err(NoTarget::Method));
-        assert_eq!(of(Method::CONNECT, "host:443"), Err(NoTarget::Method));
+    fn methods_for_proxies_are_rejected() {
+        assert_eq!(of(Method::TRACE, "/api"), Err(TargetError::Method));
+        assert_eq!(of(Method::CONNECT, "host:443"), Err(TargetError::Method));
     }
 }

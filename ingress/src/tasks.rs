@@ -1,6 +1,6 @@
-//! What happens in the background: clients and old scripts are forgotten, and the file of keys is read again.
+//! The background tasks: removal of idle clients and unused scripts, and reload of the keys file.
 
-use crate::door::Door;
+use crate::gateway::Gateway;
 use crate::keys::{self, Stamp};
 use actix_web::rt;
 use actix_web::web::Data;
@@ -9,21 +9,21 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-/// Between two looks for clients whose quota is whole again, and for scripts that nobody uses.
+/// Interval between two removals of idle clients and unused scripts.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Between two looks at the file of keys.
+/// Interval between two checks of the keys file.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 
-/// Forgets clients that have used nothing for a while, and scripts that nobody has.
-pub(crate) fn sweep(door: Data<Door>) -> JoinHandle<()> {
+/// Removes clients whose quota is full again, and scripts that no request uses.
+pub(crate) fn sweep(gateway: Data<Gateway>) -> JoinHandle<()> {
     rt::spawn(async move {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
-            let door = door.clone();
-            // A million clients take some milliseconds, for which no request should wait.
+            let gateway = gateway.clone();
+            // A million clients take some milliseconds, so the sweep runs outside the request threads.
             let swept = rt::task::spawn_blocking(move || {
-                door.limits.sweep();
-                if let Some(sources) = &door.sources {
+                gateway.limits.sweep();
+                if let Some(sources) = &gateway.sources {
                     sources.sweep();
                 }
             });
@@ -32,16 +32,16 @@ pub(crate) fn sweep(door: Data<Door>) -> JoinHandle<()> {
     })
 }
 
-/// Takes the keys of the file whenever it has changed. A file that cannot be used changes nothing.
+/// Reloads the keys whenever the file changes. The previous keys stay valid if the file cannot be used.
 ///
-/// `seen` is the state of the file from before it was first read, so that no change in between is missed.
+/// `seen` is the state of the file before it was first read, so that no change is missed.
 pub(crate) fn watch_keys(
-    door: Data<Door>,
+    gateway: Data<Gateway>,
     path: Option<PathBuf>,
     mut seen: Option<Stamp>,
 ) -> JoinHandle<()> {
     rt::spawn(async move {
-        let (Some(path), Some(ring)) = (path, door.keys.clone()) else {
+        let (Some(path), Some(ring)) = (path, gateway.keys.clone()) else {
             return;
         };
         loop {
@@ -54,12 +54,12 @@ pub(crate) fn watch_keys(
             match keys::load(&path) {
                 Ok(file) => {
                     ring.replace(&file);
-                    door.meters.keys_read.count();
-                    info!(keys = ring.len(), "the keys were read again");
+                    gateway.meters.keys_read.count();
+                    info!(keys = ring.len(), "the keys file changed and was reloaded");
                 }
                 Err(cause) => {
-                    door.meters.keys_unfit.count();
-                    error!(%cause, "the keys that were read before go on to count");
+                    gateway.meters.keys_invalid.count();
+                    error!(%cause, "the changed keys file cannot be used; the previous keys stay valid until the file is corrected");
                 }
             }
         }

@@ -1,53 +1,54 @@
-//! Where a request belongs among all that is done for one purpose, here and elsewhere: W3C Trace Context. What a client says
-//! of it passes on as it is, if the standard knows it; in the place of anything else a trace begins here.
+//! The trace of a request, as W3C Trace Context. A valid `traceparent` is forwarded unchanged; otherwise a new trace
+//! starts here.
 
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
-/// Of a `traceparent`: two digits, and three parts behind dashes.
+/// Length of a `traceparent` of version 00, bytes.
 const PARENT_BYTES: usize = 55;
 
 /// The trace of a request.
 pub(crate) struct Trace {
-    /// Its id, for the log.
+    /// The trace id, for the log.
     pub(crate) id: String,
-    /// What the service is told, where the trace begins here.
-    begun: Option<HeaderValue>,
+    /// The `traceparent` for the service, if the trace starts here.
+    started: Option<HeaderValue>,
 }
 
 impl Trace {
-    /// That which the headers name, or a new one; `ratio` is the share of new ones that the service is asked to record.
+    /// Reads the trace from the headers, or starts one. `ratio` is the share of new traces that the service is asked to
+    /// record.
     pub(crate) fn of(headers: &HeaderMap, ratio: f64) -> Self {
         if let Some(id) = trace_of(headers) {
             return Self {
                 id: id.to_owned(),
-                begun: None,
+                started: None,
             };
         }
-        // Its last 62 bits are from the kernel.
+        // The last 62 bits of a version 7 UUID are random.
         let id = Uuid::now_v7().simple().to_string();
         let flags = u8::from(fastrand::f64() < ratio);
         let parent = format!("00-{id}-{:016x}-{flags:02x}", fastrand::u64(1..));
-        let begun = HeaderValue::from_str(&parent).ok();
-        Self { id, begun }
+        let started = HeaderValue::from_str(&parent).ok();
+        Self { id, started }
     }
 
-    /// Tells it to whoever gets these headers next.
+    /// Writes a trace that starts here into the headers.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        if let Some(parent) = self.begun {
+        if let Some(parent) = self.started {
             headers.remove(STATE);
             headers.insert(PARENT, parent);
         }
     }
 }
 
-/// The id of the trace that the headers name.
+/// Returns the trace id of the headers, if they have one valid `traceparent`.
 fn trace_of(headers: &HeaderMap) -> Option<&str> {
     let mut parents = headers.get_all(PARENT);
     let parent = parents.next()?.to_str().ok()?;
-    // Two parents are none.
+    // The standard rejects repeated `traceparent` headers.
     if parents.next().is_some() {
         return None;
     }
@@ -64,7 +65,7 @@ fn trace_id_of(parent: &str) -> Option<&str> {
         .into_iter()
         .all(|(part, digits)| part.len() == digits && part.bytes().all(is_hex));
     let is_none = |id: &str| id.bytes().all(|digit| digit == b'0');
-    // A later version may have more to say behind what is known.
+    // A later version may add fields after the known ones.
     let is_known = match version {
         "00" => !is_longer,
         "ff" => false,
@@ -84,7 +85,7 @@ mod tests {
     const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     #[test]
-    fn what_the_standard_knows_is_passed_on_and_nothing_else() {
+    fn only_a_valid_traceparent_is_forwarded() {
         let trace_id = Some("4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(trace_id_of(PARENT), trace_id);
         let later = PARENT.replacen("00", "cc", 1);

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A host and a port as a request names them.
+/// The host and port that a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority<'a> {
-    /// The name or the address as written; an IPv6 address stands without its brackets.
+    /// The name or the address as written; an IPv6 address without its brackets.
     pub host: &'a str,
     /// The address, if the host is one.
     pub address: Option<IpAddr>,
@@ -14,7 +14,7 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Parses the text of a `Host` field. User information, zones, spaces and anything else make it `None`.
+    /// Parses the value of a `Host` header. Returns `None` for user information, zones, spaces and any other text.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
@@ -34,7 +34,7 @@ impl<'a> Authority<'a> {
             None => (text, None),
             Some((host, port)) => (host, parse_port(port)?),
         };
-        let is_name = !host.is_empty() && host.bytes().all(is_of_a_name);
+        let is_name = !host.is_empty() && host.bytes().all(is_name_byte);
         is_name.then(|| Self {
             host,
             address: host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
@@ -42,28 +42,30 @@ impl<'a> Authority<'a> {
         })
     }
 
-    /// Returns true if both name the same host. Names are compared without regard to case or to a final dot.
+    /// Returns true if both name the same host. Names are compared without case and without a final dot.
     #[must_use]
     pub fn is_same_host(&self, other: &Self) -> bool {
         match (self.address, other.address) {
             (Some(one), Some(another)) => one == another,
-            (None, None) => undotted(self.host).eq_ignore_ascii_case(undotted(other.host)),
+            (None, None) => {
+                without_final_dot(self.host).eq_ignore_ascii_case(without_final_dot(other.host))
+            }
             _ => false,
         }
     }
 }
 
-/// Returns the name without the final dot that marks a fully qualified one.
-pub(crate) fn undotted(name: &str) -> &str {
+/// Returns the name without the final dot of a fully qualified name.
+pub(crate) fn without_final_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
 /// Returns true for letters, digits, `-`, `.` and `_`.
-pub(crate) fn is_of_a_name(byte: u8) -> bool {
+pub(crate) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
 }
 
-/// Parses the text behind the colon; an empty one is no port.
+/// Parses the text after the colon. An empty text is valid and means no port.
 fn parse_port(text: &str) -> Option<Option<u16>> {
     if text.is_empty() {
         return Some(None);
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_and_ports_are_read_and_everything_else_is_refused() {
+    fn hosts_and_ports_are_parsed_and_other_text_is_rejected() {
         let read = |text: &'static str| {
             Authority::parse(text).map(|found| (found.host, found.address.is_some(), found.port))
         };
@@ -120,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_no_dotted_address_is_a_name() {
+    fn a_number_that_is_not_a_dotted_address_is_a_name() {
         for text in ["2130706433", "0x7f.1", "127.1", "0177.0.0.1"] {
             assert_eq!(Authority::parse(text).unwrap().address, None, "{text}");
         }
     }
 
     #[test]
-    fn hosts_are_the_same_whatever_their_case() {
+    fn hosts_are_compared_without_case() {
         let same = |one: &str, another: &str| {
             Authority::parse(one)
                 .unwrap()

@@ -1,6 +1,6 @@
-//! Bodies of requests that need care, and bodies of responses that know their connection.
+//! Request bodies that need extra handling, and response bodies that record the end of their request.
 
-use crate::connection::{Open, State};
+use crate::connection::{ConnectionState, OpenRequest};
 use actix_http::Payload;
 use actix_http::body::{BodySize, MessageBody};
 use actix_http::error::PayloadError;
@@ -12,26 +12,26 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-/// Bytes that a body in chunks may have beside its data: what the parser may have taken in and not parsed yet, and room.
+/// Bytes that a chunked body may have beside its data: the parser's unparsed buffer, and some room.
 const FRAMING_BYTES_MIN: u64 = 256 * 1024;
-/// The same, for each byte of data. A client that sends each byte in a chunk of its own sends six.
+/// Further framing bytes for each byte of data. A client that sends each byte in a chunk of its own sends six.
 const FRAMING_BYTES_PER_BYTE: u64 = 8;
 
-/// A payload that its reader and its response hold together.
+/// A payload that its reader and its response share.
 ///
-/// The server reads a chunked body that nobody holds for as long as it comes, without a deadline. While the payload is held
-/// the server closes the connection after the response instead.
-pub(crate) type Held = Rc<RefCell<Payload>>;
+/// The server reads a dropped chunked body until its end, without a deadline. While the payload is alive, the server
+/// closes the connection after the response instead.
+pub(crate) type SharedPayload = Rc<RefCell<Payload>>;
 
-/// The body of a request that asks for `100 Continue`, that comes in chunks, or whose end the parser does not see.
+/// The body of a request that asks for `100 Continue`, that is chunked, or whose end the parser does not find.
 pub(crate) struct WatchedBody {
-    pub(crate) payload: Held,
-    pub(crate) connection: Rc<State>,
+    pub(crate) payload: SharedPayload,
+    pub(crate) connection: Rc<ConnectionState>,
     /// The client waits for `100 Continue`.
     pub(crate) is_awaited: bool,
-    /// Bytes to come, where the parser goes on beyond them.
+    /// Bytes to come, where the parser reads beyond the body.
     pub(crate) left: Option<u64>,
-    /// For chunks: the bytes that the connection had read at the head, and the data bytes since.
+    /// For a chunked body: the bytes that the connection had read at the head, and the data bytes since.
     pub(crate) chunks: Option<(u64, u64)>,
 }
 
@@ -44,12 +44,12 @@ impl WatchedBody {
         if polled.is_pending() && self.is_awaited {
             self.connection.send_continue();
         }
-        // A client that has sent some of its body waits for nothing.
+        // A client that has sent a part of its body does not wait for `100 Continue`.
         self.is_awaited = false;
         polled
     }
 
-    /// Returns whether chunk sizes, extensions and trailers are out of all proportion to the data.
+    /// Returns true if chunk sizes, extensions and trailers exceed the bytes that the data justifies.
     fn is_mostly_framing(&self) -> bool {
         self.chunks.is_some_and(|(read_before, data)| {
             let read = self.connection.bytes_read().saturating_sub(read_before);
@@ -90,18 +90,18 @@ impl Stream for WatchedBody {
 }
 
 pin_project! {
-    /// The body of a response. The request counts as open until it is dropped.
+    /// The body of a response. The request counts as open until the body is dropped.
     pub(crate) struct WatchedResponse<B> {
         #[pin]
         body: B,
-        // Declared before `open`, so that it is dropped first.
-        payload: Option<Held>,
-        open: Option<Open>,
+        // Declared before `open`, so that the payload is dropped first.
+        payload: Option<SharedPayload>,
+        open: Option<OpenRequest>,
     }
 }
 
 impl<B> WatchedResponse<B> {
-    pub(crate) fn new(body: B, payload: Option<Held>, open: Option<Open>) -> Self {
+    pub(crate) fn new(body: B, payload: Option<SharedPayload>, open: Option<OpenRequest>) -> Self {
         Self {
             body,
             payload,

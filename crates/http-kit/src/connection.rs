@@ -1,11 +1,11 @@
-//! A TCP stream that ends when it holds no request for too long.
+//! A TCP stream that is closed when it has no request for too long.
 //!
-//! actix-http times the first head of a connection and no other: the first byte of a later head clears the keep-alive timer,
-//! and no timer replaces it. So the wait for every later request is timed here. `State` is shared by the stream, which sees
-//! the bytes, and by `service`, which sees requests begin and responses end.
+//! actix-http times only the first head of a connection: the first byte of a later head clears the keep-alive timer,
+//! and no timer replaces it. So this module times the wait for every later request. The stream and `service` share a
+//! `ConnectionState`: the stream records bytes, and `service` records the begin of requests and the end of responses.
 //!
-//! A connection costs one timer. It is moved when the deadline comes closer and looked at when it fires, so that a request
-//! on a kept connection costs no timer operation of its own.
+//! A connection has one timer. The timer is moved only when the deadline comes closer, and checked when it fires, so
+//! that a request on an idle connection costs no timer operation.
 
 use crate::framing::Position;
 use actix_web::rt::net::TcpStream;
@@ -23,49 +23,49 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-/// How long a connection may be without a request.
+/// The maximum times of a connection without a request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// From the first byte of a head to its last.
     pub(crate) head: Duration,
     /// From the end of a response to the first byte of the next head.
     pub(crate) idle: Duration,
 }
 
-/// The server's side of a connection.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Before the first request; actix-http times this phase.
+    /// The first request has not arrived; actix-http times this phase.
     First,
     /// A request is being served.
     Serving,
     /// The next head has not begun.
     Idle,
-    /// The next head has begun, or may have.
+    /// The next head has begun, or may have begun.
     Head,
 }
 
-/// The part of a connection that the stream and the service share.
+/// The state that the stream and the service share.
 #[derive(Debug)]
-pub(crate) struct State {
-    patience: Patience,
+pub(crate) struct ConnectionState {
+    timeouts: Timeouts,
     phase: Cell<Phase>,
     position: Cell<Position>,
-    /// Meaningful in `Idle` and `Head`.
+    /// The end of the phases `Idle` and `Head`.
     deadline: Cell<Instant>,
     bytes_read: Cell<u64>,
-    /// The rest of an interim response that is to be sent.
+    /// The unsent rest of an interim response.
     interim: Cell<&'static [u8]>,
-    /// No request after the current one is served.
+    /// True if no request after the current one is served.
     is_last: Cell<bool>,
-    /// A request after the last one has come: the connection ends once everything before it is sent.
+    /// True if a request after the last one has arrived: the connection is closed once all earlier responses are sent.
     is_over: Cell<bool>,
 }
 
-impl State {
-    fn new(patience: Patience) -> Self {
+impl ConnectionState {
+    fn new(timeouts: Timeouts) -> Self {
         Self {
-            patience,
+            timeouts,
             phase: Cell::new(Phase::First),
             position: Cell::default(),
             deadline: Cell::new(Instant::now()),
@@ -76,45 +76,45 @@ impl State {
         }
     }
 
-    /// Notes that a request begins, with the declared length of its body.
-    pub(crate) fn begin(self: &Rc<Self>, length: Option<u64>) -> Open {
+    /// Records the begin of a request, with the declared length of its body.
+    pub(crate) fn begin(self: &Rc<Self>, length: Option<u64>) -> OpenRequest {
         self.position.set(self.position.get().at_request(length));
         self.phase.set(Phase::Serving);
-        Open(Rc::clone(self))
+        OpenRequest(Rc::clone(self))
     }
 
-    /// Notes that the response has ended.
+    /// Records the end of the response.
     fn end(&self) {
         self.interim.set(&[]);
         if self.position.get().is_at_end_of_request() {
             self.position.set(Position::default());
-            self.wait(Phase::Idle, self.patience.idle);
+            self.wait(Phase::Idle, self.timeouts.idle);
         } else {
-            self.wait(Phase::Head, self.patience.head);
+            self.wait(Phase::Head, self.timeouts.head);
         }
     }
 
-    fn wait(&self, phase: Phase, patience: Duration) {
+    fn wait(&self, phase: Phase, timeouts: Duration) {
         self.phase.set(phase);
-        self.deadline.set(Instant::now() + patience);
+        self.deadline.set(Instant::now() + timeouts);
     }
 
-    /// Notes bytes of the client.
+    /// Records bytes from the client.
     fn read(&self, bytes: &[u8]) {
         let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.bytes_read
             .set(self.bytes_read.get().saturating_add(count));
         self.position.set(self.position.get().after(bytes));
         if self.phase.get() == Phase::Idle {
-            self.wait(Phase::Head, self.patience.head);
+            self.wait(Phase::Head, self.timeouts.head);
         }
     }
 
-    /// Starts the wait again: a response that had to wait for its reader was still being sent.
+    /// Restarts the current wait: the client has just read the rest of a response.
     fn sent_late(&self) {
         match self.phase.get() {
-            Phase::Idle => self.wait(Phase::Idle, self.patience.idle),
-            Phase::Head => self.wait(Phase::Head, self.patience.head),
+            Phase::Idle => self.wait(Phase::Idle, self.timeouts.idle),
+            Phase::Head => self.wait(Phase::Head, self.timeouts.head),
             Phase::First | Phase::Serving => {}
         }
     }
@@ -126,22 +126,22 @@ impl State {
         }
     }
 
-    /// Returns whether the current request has come to its end.
+    /// Returns true if the current request has arrived completely.
     pub(crate) fn has_whole_request(&self) -> bool {
         self.position.get().is_at_end_of_request()
     }
 
-    /// Returns how many bytes the client has sent.
+    /// Returns the number of bytes that the client has sent.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.bytes_read.get()
     }
 
-    /// Asks for `100 Continue` to be sent.
+    /// Schedules `100 Continue`.
     pub(crate) fn send_continue(&self) {
         self.interim.set(CONTINUE);
     }
 
-    /// Takes that back, where none of it has been sent.
+    /// Retracts `100 Continue`, if none of it has been sent.
     pub(crate) fn retract_continue(&self) {
         if self.interim.get().len() == CONTINUE.len() {
             self.interim.set(&[]);
@@ -153,7 +153,7 @@ impl State {
         self.is_last.set(true);
     }
 
-    /// Returns whether a request that begins now comes after the last one. The connection ends then.
+    /// Returns true if a request that begins now comes after the last one, and closes the connection then.
     pub(crate) fn is_past_last(&self) -> bool {
         if self.is_last.get() {
             self.is_over.set(true);
@@ -162,17 +162,17 @@ impl State {
     }
 }
 
-/// A request that is being served. Dropped when its response has ended.
+/// A request that is being served. Dropping it records the end of the response.
 #[derive(Debug)]
-pub(crate) struct Open(Rc<State>);
+pub(crate) struct OpenRequest(Rc<ConnectionState>);
 
-impl Open {
-    pub(crate) fn state(&self) -> &State {
+impl OpenRequest {
+    pub(crate) fn state(&self) -> &ConnectionState {
         &self.0
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -182,17 +182,17 @@ impl Drop for Open {
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    state: Rc<State>,
-    /// Made at the first wait.
+    state: Rc<ConnectionState>,
+    /// Created at the first wait.
     timer: Option<Pin<Box<Sleep>>>,
     is_write_blocked: bool,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, patience: Patience) -> Self {
+    pub(crate) fn new(stream: TcpStream, timeouts: Timeouts) -> Self {
         Self {
             stream,
-            state: Rc::new(State::new(patience)),
+            state: Rc::new(ConnectionState::new(timeouts)),
             timer: None,
             is_write_blocked: false,
         }
@@ -202,17 +202,17 @@ impl Connection {
         &self.stream
     }
 
-    pub(crate) fn state(&self) -> &Rc<State> {
+    pub(crate) fn state(&self) -> &Rc<ConnectionState> {
         &self.state
     }
 
-    /// Returns whether the deadline has passed. If it has not, the task is woken when it does.
+    /// Returns true if the deadline has passed; otherwise the task is woken at the deadline.
     fn is_overdue(&mut self, context: &mut Context<'_>) -> bool {
         let Some(deadline) = self.state.deadline() else {
             return false;
         };
         let timer = match &mut self.timer {
-            // It fires early enough, and one task alone polls this connection: its waker is known.
+            // The timer fires early enough, and it has the waker of the only task that polls this connection.
             Some(timer) if timer.deadline() <= deadline && !timer.is_elapsed() => return false,
             Some(timer) => {
                 timer.as_mut().reset(deadline);
@@ -223,8 +223,8 @@ impl Connection {
         timer.as_mut().poll(context).is_ready()
     }
 
-    /// Says 408 to a client that has begun a head, as far as that needs no wait.
-    fn say_timed_out(&mut self, context: &mut Context<'_>) {
+    /// Sends 408 to a client that has begun a head, if the socket accepts it at once.
+    fn send_timed_out(&mut self, context: &mut Context<'_>) {
         let has_begun = matches!(self.state.position.get(), Position::Head(_));
         if self.state.phase.get() == Phase::Head && has_begun && !self.is_write_blocked {
             let _ = Pin::new(&mut self.stream).poll_write(context, TIMED_OUT);
@@ -245,7 +245,7 @@ impl Connection {
         }
     }
 
-    /// Notes how a write went. One that waits does not wait beyond the deadline.
+    /// Records the result of a write. A blocked write fails at the deadline.
     fn written(
         &mut self,
         context: &mut Context<'_>,
@@ -275,7 +275,7 @@ impl AsyncRead for Connection {
         let result = Pin::new(&mut connection.stream).poll_read(context, buffer);
         if result.is_pending() {
             if connection.is_overdue(context) {
-                connection.say_timed_out(context);
+                connection.send_timed_out(context);
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         } else {
@@ -296,7 +296,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let connection = self.get_mut();
         let interim = connection.state.interim.get().len();
-        // An interim response that has begun is finished before anything else.
+        // An interim response that was sent in part is completed first.
         if interim > 0 && interim < CONTINUE.len() {
             ready!(connection.poll_interim(context))?;
         }
@@ -304,7 +304,7 @@ impl AsyncWrite for Connection {
         connection.written(context, result)
     }
 
-    /// The server calls this when it has written everything that it has.
+    /// The server flushes once it has written all of its buffer.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let connection = self.get_mut();
         ready!(connection.poll_interim(context))?;
@@ -312,7 +312,7 @@ impl AsyncWrite for Connection {
         if connection.state.is_over.get() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        // After a response the server does not read until it is woken.
+        // After a response the server does not read until the task is woken.
         if connection.is_overdue(context) {
             context.waker().wake_by_ref();
         }

@@ -1,11 +1,11 @@
-//! How many connections a program can have within its limit of open files.
+//! The number of connections that fit into the limit of open files.
 
 use std::fmt;
 
-/// With fewer connections than this, or than `--connections-max` if that is less, a program does not start.
+/// Minimum connections, or `--connections-max` if that is less. A program with fewer does not start.
 const CONNECTIONS_LEAST: usize = 16;
 
-/// The limit of open files is below what the program needs to serve anybody.
+/// The limit of open files is too low for the minimum of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooFewDescriptors {
     limit: usize,
@@ -25,18 +25,22 @@ impl fmt::Display for TooFewDescriptors {
 
 impl std::error::Error for TooFewDescriptors {}
 
-/// Returns how many of `wanted` connections fit into a limit of open files, of which `kept` are for everything else and each
-/// connection takes `per_connection`. Refuses a limit that leaves fewer connections than 16, or than `wanted` if that is less.
+/// Returns how many of `wanted` connections fit into a limit of open files. `reserved` files are for other purposes,
+/// and each connection takes `per_connection`.
+///
+/// # Errors
+///
+/// Fewer than 16 connections fit, or fewer than `wanted` if that is less.
 pub fn connections_within(
     limit: usize,
-    kept: usize,
+    reserved: usize,
     per_connection: usize,
     wanted: usize,
 ) -> Result<usize, TooFewDescriptors> {
     let least = CONNECTIONS_LEAST.min(wanted);
-    let room = limit.saturating_sub(kept) / per_connection.max(1);
+    let room = limit.saturating_sub(reserved) / per_connection.max(1);
     if room < least {
-        let needed = kept.saturating_add(least.saturating_mul(per_connection));
+        let needed = reserved.saturating_add(least.saturating_mul(per_connection));
         return Err(TooFewDescriptors { limit, needed });
     }
     Ok(wanted.min(room))
@@ -47,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_get_what_is_left_of_the_limit_and_none_are_had_where_too_little_is_left() {
+    fn connections_get_the_rest_of_the_limit_and_too_small_a_rest_is_an_error() {
         assert_eq!(connections_within(1_000_000, 100, 2, 10_000), Ok(10_000));
         assert_eq!(connections_within(1_100, 100, 2, 10_000), Ok(500));
         assert_eq!(connections_within(1_101, 100, 2, 10_000), Ok(500));

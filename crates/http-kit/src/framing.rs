@@ -1,19 +1,19 @@
-//! Position in the bytes that a client sends: head, body, or bytes beyond the current request.
+//! The position of a client in its bytes: in a head, in a body, or beyond the current request.
 //!
-//! The parser above does not report how many bytes of its buffer a request took. The connection needs to know whether a
-//! response leaves an idle connection or one on which the next head has begun. This module counts. Nothing else is decided
-//! here: a wrong count shortens the time that an idle connection is kept, and never changes which request is served.
+//! The parser does not report how many bytes of its buffer a request took. The connection must know whether the next
+//! head has begun when a response ends, so this module counts bytes. A wrong count shortens the time that an idle
+//! connection stays open, and never changes which request is served.
 
 use memchr::memchr;
 
-/// Where the client stands in its current request.
+/// The position of the client in its current request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
-    /// In a head, or before one.
+    /// In a head, or before the next one.
     Head(HeadEnd),
-    /// Behind a head that the parser has not reported yet, by this many bytes.
+    /// Past a head that the parser has not reported yet, by this many bytes.
     Behind(u64),
-    /// In the body of the current request, with this many bytes to come.
+    /// In the body of the current request, of which this many bytes are missing.
     Body(u64),
     /// Unknown: bytes beyond the current request have arrived, or the body has no declared length.
     Ahead,
@@ -52,14 +52,15 @@ impl Position {
         }
     }
 
-    /// Returns whether every byte so far belongs to the current request, and the request is whole.
+    /// Returns true if the current request is complete and no later byte has arrived.
     pub(crate) fn is_at_end_of_request(self) -> bool {
         self == Self::Body(0)
     }
 }
 
-/// Finds the end of a head that arrives in pieces: the first empty line after one that is not empty. A line ends with LF, as
-/// the parser takes it, and empty lines before the request line are skipped, as the parser skips them.
+/// A search for the end of a head that arrives in pieces: the first empty line after a line that is not empty.
+///
+/// As in the parser, a line ends with LF, and empty lines before the request line are skipped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct HeadEnd {
     has_line: bool,
@@ -67,7 +68,7 @@ pub(crate) struct HeadEnd {
 }
 
 impl HeadEnd {
-    /// Returns the offset behind the head, if it ends in these bytes.
+    /// Returns the offset after the head, if the head ends in these bytes.
     fn find(&mut self, bytes: &[u8]) -> Option<usize> {
         let is_text = |line: &[u8]| !matches!(line, [] | [b'\r']);
         let mut at = 0;
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_ends_at_its_empty_line_however_it_is_cut() {
+    fn a_head_ends_at_its_empty_line_with_every_split() {
         for cut in 0..=HEAD.len() {
             let (first, rest) = HEAD.split_at(cut);
             assert_eq!(after(&[first, rest]), Position::Behind(0), "cut at {cut}");
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_request_whose_bytes_are_exactly_here_is_at_its_end() {
+    fn only_a_complete_request_without_later_bytes_is_at_its_end() {
         let reported = |pieces: &[&[u8]], length| after(pieces).at_request(length);
         assert!(reported(&[HEAD, b"abc"], Some(3)).is_at_end_of_request());
         assert!(

@@ -1,23 +1,24 @@
-//! The hosts that a program answers to while it asks for no key: the defence against DNS rebinding.
+//! The hosts that a program serves while it requires no key: the defence against DNS rebinding.
 //!
-//! A page can make its own name lead to any address, and is then of the same origin as whatever answers there. Its requests
-//! still carry the page's name in `Host`. An address needs no name, so it is always allowed, and so is `localhost`, which no
-//! public name server answers for. `*.localhost` is allowed only where it is listed: some resolvers ask the network for it.
+//! A page can make its own name resolve to any address, and then has the same origin as the server at that address. Its
+//! requests still carry the page's name in `Host`. IP addresses cannot be rebound, so they are always allowed, and so
+//! is `localhost`, which no public name server resolves. `*.localhost` is allowed only if it is listed: some resolvers
+//! ask the network for it.
 
-use crate::authority::{Authority, is_of_a_name, undotted};
+use crate::authority::{Authority, is_name_byte, without_final_dot};
 use actix_web::http::Uri;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName};
 use std::fmt;
 use std::str::FromStr;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// Longest name that a refusal repeats, characters.
-const SHOWN_MAX: usize = 100;
+/// Maximum length of client text in an error message, characters.
+const SANITIZED_MAX: usize = 100;
 
 /// One entry of `--allowed-hosts`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedHost {
-    /// `*`: every host, and requests that name none.
+    /// `*`: every host, and requests without a host.
     Any,
     /// A name, in lower case and without a port.
     Name(String),
@@ -30,8 +31,8 @@ impl FromStr for AllowedHost {
         if text == "*" {
             return Ok(Self::Any);
         }
-        let name = undotted(text);
-        if name.is_empty() || !name.bytes().all(is_of_a_name) {
+        let name = without_final_dot(text);
+        if name.is_empty() || !name.bytes().all(is_name_byte) {
             return Err(
                 "give a host name without a port, as sandpiper.example.org, or * for every host",
             );
@@ -40,11 +41,11 @@ impl FromStr for AllowedHost {
     }
 }
 
-/// The hosts that are allowed.
+/// The allowed hosts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<AllowedHost>);
 
-/// The host of a request is not among those that are allowed.
+/// The host of a request is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNotAllowed {
     named: Option<String>,
@@ -65,18 +66,18 @@ impl fmt::Display for HostNotAllowed {
 impl std::error::Error for HostNotAllowed {}
 
 impl AllowedHosts {
-    /// Allows these beside `localhost` and addresses.
+    /// Allows these hosts in addition to `localhost` and IP addresses.
     #[must_use]
     pub fn new(entries: Vec<AllowedHost>) -> Self {
         Self(entries)
     }
 
-    /// Checks every host that a request names: the authority of its target, `Host`, and `X-Forwarded-Host` where the peer is
-    /// a trusted proxy. Each of them must be allowed, since the reader of a response may go by any.
+    /// Checks every host that a request names: the authority of its target, `Host`, and `X-Forwarded-Host` where the
+    /// peer is a trusted proxy. All of them must be allowed, since a client may rely on any of them.
     ///
     /// # Errors
     ///
-    /// Names the first host that is not allowed. A request without a host is refused too.
+    /// The first host that is not allowed. A request without a host is rejected too.
     pub fn check(
         &self,
         target: &Uri,
@@ -93,7 +94,7 @@ impl AllowedHosts {
                 return Ok(());
             }
             Err(HostNotAllowed {
-                named: Some(shown(named)),
+                named: Some(sanitized(named)),
             })
         };
         if let Some(authority) = target.authority() {
@@ -120,7 +121,7 @@ impl AllowedHosts {
         if authority.address.is_some() {
             return true;
         }
-        let name = undotted(authority.host);
+        let name = without_final_dot(authority.host);
         name.eq_ignore_ascii_case("localhost")
             || self.0.iter().any(|entry| match entry {
                 AllowedHost::Any => true,
@@ -129,7 +130,7 @@ impl AllowedHosts {
     }
 }
 
-/// Returns the entries of `X-Forwarded-Host`, over all its lines. A line that is no text counts as a name that nobody has.
+/// Returns the entries of all `X-Forwarded-Host` headers. A header that is not text counts as an invalid name.
 pub(crate) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
         .get_all(FORWARDED_HOST)
@@ -137,14 +138,14 @@ pub(crate) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
-/// Returns a client's words as far as a response may repeat them.
-pub(crate) fn shown(text: &str) -> String {
+/// Returns client text with control characters and backquotes replaced, shortened for an error message.
+pub(crate) fn sanitized(text: &str) -> String {
     let printable = |character: char| match character {
         '`' | '\u{fffd}' => '?',
         _ if character.is_control() => '?',
         _ => character,
     };
-    text.chars().take(SHOWN_MAX).map(printable).collect()
+    text.chars().take(SANITIZED_MAX).map(printable).collect()
 }
 
 #[cfg(test)]
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_speaks_for_its_client() {
+    fn the_host_that_a_trusted_proxy_forwards_counts() {
         let none = hosts(&[]);
         let target = "/api".parse().unwrap();
         let mut headers = HeaderMap::new();
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_option_and_the_host() {
+    fn the_error_names_the_option_and_the_host() {
         let none = hosts(&[]);
         let mut headers = HeaderMap::new();
         headers.insert(HOST, HeaderValue::from_static("evil.test"));
@@ -264,7 +265,7 @@ mod tests {
                 assert_eq!(none.allows(&host), is_same, "{host}");
             }
         }
-        // An address stays one, or becomes another; a letter makes it a name.
+        // A letter turns an address into a name.
         let address = "127.0.0.1";
         for place in 0..=address.len() {
             for letter in "aAxX-_".chars() {
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_no_entry() {
+    fn an_invalid_name_is_no_entry() {
         for text in ["", ".", "a:80", "http://a", "a b", "*.a", "a/b"] {
             assert!(text.parse::<AllowedHost>().is_err(), "{text}");
         }

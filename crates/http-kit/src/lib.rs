@@ -1,17 +1,19 @@
-//! HTTP that the service and the ingress share: the server, and checks of request heads.
+//! The HTTP parts that the service and the ingress share: the server, and checks of request heads.
 //!
-//! actix-http parses and writes messages. This crate puts a layer under it and a layer over it:
+//! actix-http parses and writes messages. This crate adds a layer below it and a layer above it:
 //!
-//! - `connection` wraps each TCP stream. A connection without a request ends at a deadline.
-//! - `service` wraps the application. It tells the connection when a request begins and when its response has ended, closes
-//!   connections whose next request could be misread, and sends `100 Continue` when the application reads the body.
+//! - `connection` wraps each TCP stream. A connection without a request is closed at a deadline.
+//! - `service` wraps the application. It records the begin of a request and the end of its response in the connection,
+//!   closes connections whose next request could be misread, and sends `100 Continue` when the application reads the
+//!   body.
 //! - `server` builds an actix server from both layers.
 //!
-//! `descriptors` counts how many connections fit into the limit of open files.
+//! `descriptors` computes how many connections fit into the limit of open files.
 //!
-//! The checks read request heads and return decisions: `path` has the one reading of a path on which both programs agree,
-//! `hosts`, `site` and `authority` decide who may ask. `log` parses one option. Other options, problems, metrics and logs belong to the callers. The crate
-//! knows no route and no key, and depends on no other crate of the workspace.
+//! The checks read request heads and return decisions: `path` rejects ambiguous paths; `hosts`, `site` and `authority`
+//! defend against DNS rebinding and cross-site request forgery. `log` parses the log filter. Other options, problems
+//! and metrics belong to the callers. The crate knows no route and no key, and depends on no other crate of the
+//! workspace.
 #![forbid(unsafe_code)]
 
 pub mod authority;
@@ -30,9 +32,9 @@ pub use server::{ServerOptions, serve};
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 
-/// Returns true if the request announces a body and no media type for it.
+/// Returns true if the request has a body without a `Content-Type`.
 ///
-/// A browser sends such a request to any origin without asking first, so a body without a type is never read.
+/// Browsers send such requests to any origin without a preflight, so a body without a type is never read.
 #[must_use]
 pub fn lacks_content_type(headers: &HeaderMap) -> bool {
     announces_body(headers) && !headers.contains_key(CONTENT_TYPE)

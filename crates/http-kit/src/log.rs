@@ -1,9 +1,14 @@
-//! The option that says which events are logged.
+//! The log filter, an option of both programs.
 
 use tracing::level_filters::LevelFilter;
 
-/// Parses a list of levels, each for everything or for a module. The `tracing` crate reads a misspelt level as the name of a
-/// module and then logs nothing; this function refuses it.
+/// Validates a list of levels, each for all modules or for one.
+///
+/// The `tracing` crate takes a misspelt level for a module name and then logs nothing, so this function rejects it.
+///
+/// # Errors
+///
+/// The text for the command line.
 pub fn parse_filter(text: &str) -> Result<String, String> {
     let is_level = |part: &str| !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let is_directive = |part: &str| match part.trim().split_once('=') {
@@ -21,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_is_levels_with_commas_between() {
+    fn a_filter_is_a_list_of_levels() {
         for text in [
             "info",
             "off",

@@ -1,24 +1,23 @@
-//! One reading of a request path.
+//! Rejection of ambiguous request paths.
 //!
-//! The router of actix decodes percent-escapes before it looks for a route, and leaves `%25`, `%2B` and `%2F` as they are.
-//! Other readers decode those too, take `\` for `/`, drop `;` and what follows it, trim spaces, or join slashes. A path below `/api` on
-//! which such readers could disagree is refused before anything is decided by it, so that every path that is left means the
-//! same to all of them.
+//! The router of actix decodes percent-escapes before it matches a route, except `%25`, `%2B` and `%2F`. Other readers
+//! decode those too, take `\` for `/`, drop `;` and the text after it, trim spaces, or merge slashes. A path below
+//! `/api` on which readers could disagree is rejected first, so that every other path means the same to all of them.
 
-/// Where the API is.
+/// The path of the API.
 const API: &str = "/api";
 
-/// Why a path is refused.
+/// A path is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// The path has `.` or `..` in it, however they are written.
+pub enum PathError {
+    /// The path has a segment `.` or `..`, in any spelling.
     DotSegment,
-    /// The path is below `/api`, or would be when it is decoded, and has more than one reading.
+    /// The path is below `/api`, or would be when decoded, and is ambiguous.
     Ambiguous,
 }
 
-impl Refusal {
-    /// Returns what a client is told.
+impl PathError {
+    /// Returns the text for the client.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
@@ -32,12 +31,12 @@ impl Refusal {
     }
 }
 
-/// Returns the rest of a path below `/api`, empty or beginning with `/`; `None` for a path that is elsewhere.
+/// Returns the rest of a path below `/api`, empty or beginning with `/`; `None` for any other path.
 ///
 /// # Errors
 ///
-/// A path with more than one reading.
-pub fn below_api(path: &str) -> Result<Option<&str>, Refusal> {
+/// The path is ambiguous.
+pub fn below_api(path: &str) -> Result<Option<&str>, PathError> {
     let rest = path.strip_prefix(API);
     let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with('/'));
     match rest {
@@ -46,17 +45,17 @@ pub fn below_api(path: &str) -> Result<Option<&str>, Refusal> {
         _ => {}
     }
     if has_dot_segment(path) {
-        return Err(Refusal::DotSegment);
+        return Err(PathError::DotSegment);
     }
     match rest {
-        Some(rest) if has_one_reading(rest) => Ok(Some(rest)),
-        Some(_) => Err(Refusal::Ambiguous),
-        None if may_be_api(path) => Err(Refusal::Ambiguous),
+        Some(rest) if is_unambiguous(rest) => Ok(Some(rest)),
+        Some(_) => Err(PathError::Ambiguous),
+        None if may_be_api(path) => Err(PathError::Ambiguous),
         None => Ok(None),
     }
 }
 
-/// The ordinary case: letters, digits, `-`, `_` and single slashes.
+/// Returns true for an ordinary path: letters, digits, `-`, `_` and single slashes.
 fn is_plain(rest: &str) -> bool {
     let mut before = b'x';
     for byte in rest.bytes() {
@@ -73,22 +72,23 @@ fn is_plain(rest: &str) -> bool {
     before != b'/'
 }
 
-/// Returns whether every reader of a path below `/api` sees the same segments in it.
-fn has_one_reading(rest: &str) -> bool {
+/// Returns true if every reader sees the same segments in this path below `/api`.
+fn is_unambiguous(rest: &str) -> bool {
     if !rest.is_ascii() || rest.contains(['\\', ';']) {
         return false;
     }
     let Some(decoded) = decode_once(rest) else {
         return false;
     };
-    // Slashes are written as slashes alone, so that the segments are those of the text. Some readers trim them.
-    let has_one_reading =
+    // `decode_once` rejects escaped slashes, so these are the segments of the text. Some readers trim spaces round a
+    // segment.
+    let is_unambiguous =
         |segment: &str| !segment.is_empty() && !segment.starts_with(' ') && !segment.ends_with(' ');
-    std::str::from_utf8(&decoded).is_ok_and(|text| text.split('/').skip(1).all(has_one_reading))
+    std::str::from_utf8(&decoded).is_ok_and(|text| text.split('/').skip(1).all(is_unambiguous))
 }
 
-/// Decodes each escape; `None` where one is malformed, or stands for a character that has to be written as it is or that
-/// readers disagree on.
+/// Decodes each escape once; `None` if one is malformed, or stands for an unreserved character or for one that readers
+/// disagree on.
 fn decode_once(text: &str) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -108,7 +108,7 @@ fn decode_once(text: &str) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// Decodes escapes until none is left, also those that decoding makes.
+/// Decodes escapes until none is left, including escapes that result from decoding.
 fn decode_fully(text: &str) -> Vec<u8> {
     let mut decoded: Vec<u8> = Vec::with_capacity(text.len());
     for byte in text.bytes() {
@@ -128,8 +128,8 @@ fn hex_pair(high: u8, low: u8) -> Option<u8> {
     u8::try_from(digit(high)? << 4 | digit(low)?).ok()
 }
 
-/// The segments of a path as the most generous reader sees them.
-fn generous_segments(path: &str) -> Vec<Vec<u8>> {
+/// Returns the segments of a path as the most lenient reader sees them.
+fn lenient_segments(path: &str) -> Vec<Vec<u8>> {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     let decoded = decode_fully(path);
     let segments = decoded.split(is_slash).map(|segment| {
@@ -143,20 +143,20 @@ fn generous_segments(path: &str) -> Vec<Vec<u8>> {
     segments.collect()
 }
 
-/// Returns whether some reader could take the path for one of the API.
+/// Returns true if some reader could take the path for one of the API.
 fn may_be_api(path: &str) -> bool {
-    let segments = generous_segments(path);
+    let segments = lenient_segments(path);
     let first = segments.iter().find(|segment| !segment.is_empty());
     first.is_some_and(|first| first == &API.as_bytes()[1..])
 }
 
-/// Returns whether a segment of the path is `.` or `..` to some reader.
+/// Returns true if a segment of the path is `.` or `..` to some reader.
 fn has_dot_segment(path: &str) -> bool {
     if !path.contains(['.', '%']) {
         return false;
     }
     let is_dots = |segment: &Vec<u8>| matches!(segment.as_slice(), b"." | b"..");
-    generous_segments(path).iter().any(is_dots)
+    lenient_segments(path).iter().any(is_dots)
 }
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_path_is_taken_as_it_is() {
+    fn a_plain_path_is_accepted_unchanged() {
         for (path, rest) in [
             ("/api", Some("")),
             ("/api/execute", Some("/execute")),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn dots_that_lead_elsewhere_are_refused_however_they_are_written() {
+    fn dot_segments_are_rejected_in_every_spelling() {
         for path in [
             "/..",
             "/api/..",
@@ -202,12 +202,12 @@ mod tests {
             "/api/..;/metrics",
             "/page/..\\x",
         ] {
-            assert_eq!(below_api(path), Err(Refusal::DotSegment), "{path}");
+            assert_eq!(below_api(path), Err(PathError::DotSegment), "{path}");
         }
     }
 
     #[test]
-    fn a_path_that_readers_disagree_on_is_refused() {
+    fn an_ambiguous_path_is_rejected() {
         for path in [
             "/%61pi",
             "/%61PI/execute",
@@ -247,12 +247,12 @@ mod tests {
             "/api/jobs/\u{e9}",
             "/api/%2eb",
         ] {
-            assert_eq!(below_api(path), Err(Refusal::Ambiguous), "{path}");
+            assert_eq!(below_api(path), Err(PathError::Ambiguous), "{path}");
         }
     }
 
     #[test]
-    fn each_escape_of_each_character_of_a_route_is_refused() {
+    fn each_escape_of_each_character_of_a_route_is_rejected() {
         for route in [
             "/api/execute",
             "/api/jobs/0197/events",
@@ -275,10 +275,10 @@ mod tests {
     }
 
     #[test]
-    fn long_paths_take_time_in_proportion() {
+    fn long_paths_take_linear_time() {
         let nested = format!("/{}61pi", "%25".repeat(100_000));
         assert_eq!(below_api(&nested), Ok(None), "its first letter is `%25…`");
         let nested = format!("/%{}61pi", "25".repeat(100_000));
-        assert_eq!(below_api(&nested), Err(Refusal::Ambiguous));
+        assert_eq!(below_api(&nested), Err(PathError::Ambiguous));
     }
 }

@@ -1,6 +1,6 @@
-//! A server for one port, built from an application and a listener that is bound already.
+//! The server of one port, built from an application and a bound listener.
 
-use crate::connection::{Connection, Patience};
+use crate::connection::{Connection, Timeouts};
 use crate::service::WatchedFactory;
 use actix_http::body::MessageBody;
 use actix_http::{Extensions, HttpService, KeepAlive, Request, Response};
@@ -18,36 +18,36 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Time for a client to take a response before the connection is closed under a body that it goes on sending.
+/// Time for a client to read a response before the connection is closed while it still sends a body.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Bounds of one port.
+/// The bounds of one port.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerOptions {
-    /// Threads.
+    /// Number of threads.
     pub workers: usize,
-    /// Most open connections of each thread.
+    /// Maximum open connections of each thread.
     pub connections_max: usize,
-    /// Most connections that wait to be accepted.
+    /// Maximum connections that wait to be accepted.
     pub backlog: u32,
-    /// Longest from the first byte of a head to its last; for the first head, from the connection's beginning.
+    /// Maximum time from the first to the last byte of a head; for the first head, from the start of the connection.
     pub header_timeout: Duration,
-    /// Longest from the end of a response to the first byte of the next head.
+    /// Maximum time from the end of a response to the first byte of the next head.
     pub keep_alive: Duration,
-    /// Longest that a client may take nothing of what it is sent.
+    /// Maximum time that a client may read nothing of its response.
     pub write_timeout: Duration,
-    /// Longest that open requests may take once the server is told to stop, rounded up to seconds.
+    /// Maximum time for open requests once the server stops, rounded up to seconds.
     pub shutdown_timeout: Duration,
 }
 
 /// Serves the application on the listener.
 ///
-/// `on_connect` sees each connection before its first byte, and may put into its extensions what lives as long as it. A
-/// client that closes its sending half counts as gone. Signals are the caller's.
+/// `on_connect` gets each connection before its first byte, and may store values in its extensions for the life of the
+/// connection. A client that closes its sending half counts as disconnected. The caller handles signals.
 ///
 /// # Errors
 ///
-/// The operating system's, for a listener that is none.
+/// The operating system rejects the listener.
 pub fn serve<F, I, S, B>(
     options: ServerOptions,
     listener: TcpListener,
@@ -63,7 +63,7 @@ where
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
-    let patience = Patience {
+    let timeouts = Timeouts {
         head: options.header_timeout,
         idle: options.keep_alive,
     };
@@ -100,11 +100,11 @@ where
             .h1(application);
         fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
-            // Without it a response may wait for the client's acknowledgement of its head.
+            // Nagle's algorithm would delay the body until the client has acknowledged the head.
             let _ = stream.set_nodelay(true);
-            // The kernel gives up on a client that does not take what it is sent.
+            // The kernel closes the connection of a client that does not read its response.
             let _ = setsockopt(&stream, sockopt::TcpUserTimeout, &unread_max);
-            ready(Ok((Connection::new(stream, patience), peer)))
+            ready(Ok((Connection::new(stream, timeouts), peer)))
         })
         .and_then(http)
     };

@@ -1,14 +1,14 @@
-//! The application, wrapped: its connection knows when a request begins and ends.
+//! A wrapper of the application that records in the connection when each request begins and ends.
 //!
 //! Three kinds of request are the last of their connection:
 //!
-//! - a body in chunks. actix-http before 3.20.2 takes the bytes behind `0\r\n\n` for a trailer, so that the next head is read
-//!   as part of this request (CVE-2026-134342). A request that follows on the same connection is not served.
-//! - `Upgrade: websocket`, for which the parser takes everything that follows for the body.
-//! - any other `Connection: Upgrade`, which is ignored; the response would otherwise say `connection: upgrade` too.
+//! - a chunked body. actix-http before 3.20.2 takes the bytes after `0\r\n\n` for a trailer, so that the next head is
+//!   read as part of this request (CVE-2026-134342). A later request on the same connection is not served.
+//! - `Upgrade: websocket`, for which the parser takes all later bytes for the body.
+//! - any other `Connection: Upgrade`, which is ignored; the response would otherwise contain `connection: upgrade` too.
 
-use crate::body::{Held, WatchedBody, WatchedResponse};
-use crate::connection::{Open, State};
+use crate::body::{SharedPayload, WatchedBody, WatchedResponse};
+use crate::connection::{ConnectionState, OpenRequest};
 use actix_http::body::{BoxBody, EitherBody, MessageBody};
 use actix_http::{ConnectionType, HttpMessage as _, Payload, Request, Response};
 use actix_service::{Service, ServiceFactory};
@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::sync::OnceCell;
 
-/// Makes one wrapped application for a thread, once, and hands it to each part of the server that asks.
+/// The factory of the wrapped application. Each thread gets one application, which all parts of its server share.
 pub(crate) struct WatchedFactory<F: ServiceFactory<Request>, B> {
     shared: Rc<SharedFactory<F>>,
     body: PhantomData<B>,
@@ -42,7 +42,7 @@ impl<F: ServiceFactory<Request>, B> WatchedFactory<F, B> {
         }
     }
 
-    /// Returns the factory of the service to which the server hands requests that wait for `100 Continue`.
+    /// Returns the factory of the service for requests that wait for `100 Continue`.
     pub(crate) fn for_expectations(&self) -> ExpectationFactory<F, B> {
         ExpectationFactory(Self {
             shared: Rc::clone(&self.shared),
@@ -113,8 +113,8 @@ where
     }
 
     fn call(&self, mut request: Request) -> Self::Future {
-        let Some(connection) = request.conn_data::<Rc<State>>().cloned() else {
-            // Only a test calls the application without a connection.
+        let Some(connection) = request.conn_data::<Rc<ConnectionState>>().cloned() else {
+            // Only tests call the application without a connection.
             return WatchedFuture::serve(
                 self.service.call(request),
                 None,
@@ -136,14 +136,14 @@ where
     }
 }
 
-/// How the body of a request is delimited, as far as it matters here.
+/// The framing of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     Length(u64),
     Chunks,
-    /// The parser takes everything for the body, which has this length.
+    /// The parser takes all later bytes for the body, which has this length.
     Upgrade(u64),
-    /// An upgrade that the parser leaves alone.
+    /// An upgrade that the parser ignores.
     OtherUpgrade(u64),
 }
 
@@ -179,15 +179,19 @@ impl Framing {
     }
 }
 
-/// The parser has refused a length that is none.
+/// Returns the declared length; 0 without one. The parser has rejected invalid lengths.
 fn declared_length(headers: &HeaderMap) -> u64 {
     let length = headers.get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.trim().parse().ok());
     length.unwrap_or(0)
 }
 
-/// Wraps the body where it needs care. Returns what the response has to hold.
-fn watch(request: &mut Request, connection: &Rc<State>, framing: Framing) -> Option<Held> {
+/// Wraps a body that needs extra handling. Returns the payload that the response must keep alive.
+fn watch(
+    request: &mut Request,
+    connection: &Rc<ConnectionState>,
+    framing: Framing,
+) -> Option<SharedPayload> {
     let is_awaited = request.head().expect();
     if !is_awaited && matches!(framing, Framing::Length(_) | Framing::OtherUpgrade(_)) {
         return None;
@@ -212,27 +216,32 @@ fn watch(request: &mut Request, connection: &Rc<State>, framing: Framing) -> Opt
 }
 
 pin_project! {
-    /// A response on its way.
+    /// The future of a response.
     #[project = WatchedFutureProjection]
     pub(crate) enum WatchedFuture<F: Future, B> {
         Serve {
             #[pin]
             future: F,
-            // A response that waits for its request to be parsed.
+            // A response that waits until the server has parsed the request's body.
             early: Option<F::Output>,
             may_be_early: bool,
-            open: Option<Open>,
-            payload: Option<Held>,
+            open: Option<OpenRequest>,
+            payload: Option<SharedPayload>,
             is_last: bool,
             body: PhantomData<B>,
         },
-        // A request after the last one: the connection ends instead of a response.
+        // A request after the last one: the connection is closed without a response.
         End,
     }
 }
 
 impl<F: Future, B> WatchedFuture<F, B> {
-    fn serve(future: F, open: Option<Open>, payload: Option<Held>, framing: Framing) -> Self {
+    fn serve(
+        future: F,
+        open: Option<OpenRequest>,
+        payload: Option<SharedPayload>,
+        framing: Framing,
+    ) -> Self {
         Self::Serve {
             future,
             early: None,
@@ -276,7 +285,7 @@ where
                 .as_ref()
                 .is_some_and(|open| open.state().has_whole_request())
         {
-            // The server has not looked at the body yet, and would close the connection as if it had not come.
+            // The server has not parsed the body yet, and would close the connection as if the body were missing.
             *early = Some(result);
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -299,7 +308,7 @@ where
     }
 }
 
-/// Makes [`Expectation`].
+/// The factory of [`Expectation`].
 pub(crate) struct ExpectationFactory<F: ServiceFactory<Request>, B>(WatchedFactory<F, B>);
 
 impl<F, B> ServiceFactory<Request> for ExpectationFactory<F, B>
@@ -323,9 +332,9 @@ where
 
 /// The application, for requests with `Expect: 100-continue`.
 ///
-/// The server asks this service first, says `100 Continue` when it agrees, and takes an error for the final response. So
-/// this service never agrees: it serves the request itself, and `100 Continue` is said when the body is first waited for. A
-/// request that is refused by its head alone gets the refusal and nothing before it.
+/// The server calls this service first. It sends `100 Continue` if the service succeeds, and sends an error as the
+/// final response. So this service never succeeds: it serves the request itself, and `100 Continue` is sent when the
+/// body is first read. A request that is rejected by its head alone gets only the rejection.
 pub(crate) struct Expectation<S, B>(Watched<S, B>);
 
 impl<S, B> Service<Request> for Expectation<S, B>

@@ -1,10 +1,10 @@
-//! The site that a browser sends a request from: the defence against cross-site request forgery.
+//! The origin of a browser's request: the defence against cross-site request forgery (CSRF).
 //!
-//! Browsers say in `Origin` and in `Sec-Fetch-Site` which page a request comes from, and no page can change either. Other
-//! clients send neither, and are left alone.
+//! Browsers send the page's origin in `Origin` and its relation to the host in `Sec-Fetch-Site`. No page can change
+//! these headers. Other clients send neither, and are not checked.
 
 use crate::authority::Authority;
-use crate::hosts::{forwarded, shown};
+use crate::hosts::{forwarded, sanitized};
 use actix_web::http::Uri;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use std::fmt;
@@ -33,16 +33,16 @@ impl fmt::Display for CrossOrigin {
 
 impl std::error::Error for CrossOrigin {}
 
-/// Refuses a request that a page of another origin makes a browser send.
+/// Rejects a request that a page of another origin makes a browser send.
 ///
-/// Its own origin is that of the target's authority or of `Host`, and of `X-Forwarded-Host` where the peer is a trusted
-/// proxy. Host and port are compared, and the scheme only by its default port: behind a proxy that terminates TLS the scheme
-/// that the browser used is not known here. An own origin does not count where `Sec-Fetch-Site` contradicts it.
+/// The own origins are those of the target's authority, of `Host`, and of `X-Forwarded-Host` if the peer is a trusted
+/// proxy. Host and port are compared. The scheme counts only by its default port, because the browser's scheme is
+/// unknown behind a proxy that terminates TLS. An own origin is rejected if `Sec-Fetch-Site` contradicts it.
 ///
 /// # Errors
 ///
-/// The origin is `null`, unreadable, repeated, or neither own nor among `listed`; or there is none, and `Sec-Fetch-Site` says
-/// anything but `same-origin` or `none`.
+/// The origin is `null`, unreadable, repeated, or neither own nor in `listed`; or there is no origin, and
+/// `Sec-Fetch-Site` is neither `same-origin` nor `none`.
 pub fn check(
     target: &Uri,
     headers: &HeaderMap,
@@ -68,11 +68,11 @@ pub fn check(
         return Ok(());
     }
     Err(CrossOrigin {
-        origin: Some(shown(origin)),
+        origin: Some(sanitized(origin)),
     })
 }
 
-/// Returns true if the origin is one of those that are listed.
+/// Returns true if the origin is listed.
 #[must_use]
 pub fn is_listed(origin: &str, listed: &[String]) -> bool {
     listed
@@ -92,7 +92,7 @@ fn is_own_origin(origin: &str, target: &Uri, headers: &HeaderMap, is_proxy_trust
         || (is_proxy_trusted && forwarded(headers).any(|host| origin.is_of(host)))
 }
 
-/// An origin whose scheme has a port of its own.
+/// An origin with the scheme `http` or `https`.
 struct Origin<'a> {
     authority: Authority<'a>,
     default_port: u16,
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_its_own_is_let_through_whatever_terminates_tls() {
+    fn an_own_page_is_allowed_behind_any_tls_proxy() {
         for (host, origin) in [
             ("localhost:8080", "http://localhost:8080"),
             ("127.0.0.1:8080", "http://127.0.0.1:8080"),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_page_is_refused() {
+    fn every_other_page_is_rejected() {
         for (host, origin) in [
             ("localhost:8080", "http://localhost:8081"),
             ("localhost:8080", "http://localhost"),
@@ -190,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn listed_origins_are_let_through() {
+    fn listed_origins_are_allowed() {
         assert!(from("localhost:8080", "https://app.example.org"));
         assert!(!from("localhost:8080", "https://app.example.org:8443"));
         assert!(!from("localhost:8080", "http://app.example.org"));
     }
 
     #[test]
-    fn without_an_origin_the_browsers_word_for_the_site_counts() {
+    fn without_an_origin_sec_fetch_site_counts() {
         let site = |site: &str| checked(&[("host", "a"), ("sec-fetch-site", site)], false).is_ok();
         assert!(checked(&[("host", "a")], false).is_ok());
         assert!(site("same-origin") && site("none"));
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_own_origin_that_the_browser_calls_foreign_is_foreign() {
+    fn an_own_origin_that_sec_fetch_site_contradicts_is_rejected() {
         let lines = [
             ("host", "a.example"),
             ("origin", "http://a.example"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_names_the_host_that_the_client_asked_for() {
+    fn only_a_trusted_proxy_may_forward_the_host() {
         let lines = [
             ("host", "127.0.0.1:8080"),
             ("x-forwarded-host", "a.example"),

@@ -1,4 +1,4 @@
-//! The command line: what the program can be told to do, and the options of everything but `serve`.
+//! The command line: the subcommands, and the options of all of them except `serve`.
 
 use super::ServeOptions;
 use super::values::{address, range};
@@ -13,48 +13,48 @@ use std::path::PathBuf;
 #[command(
     name = "sandpiper-ingress",
     version,
-    about = "The door of Sandpiper: rate limits, keys, pages, and a proxy to the service.",
+    about = "The API gateway of Sandpiper: rate limits, API keys, web page, and a reverse proxy to the service.",
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true
 )]
 pub struct CommandLine {
-    /// What to do; `serve` when nothing is said.
+    /// The subcommand; `serve` when absent.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// For `serve` without its name.
+    /// The options of `serve`, for a command line without a subcommand.
     #[command(flatten)]
     pub serve: ServeOptions,
 }
 
-/// What to do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant)] // one of them exists, once, on the stack of `main`
 pub enum Command {
-    /// Let requests through to the service (the default)
+    /// Run the ingress (the default)
     Serve(ServeOptions),
     /// Manage API keys
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Ask the ingress that runs here whether it and the service behind it take work; exit status 1 means that they do not
+    /// Check that the ingress on this machine and the service behind it accept work; exit status 1 if not
     Health(HealthOptions),
 }
 
-/// For `health`: the options of the ingress that is asked.
+/// The options of `health`.
 #[derive(Debug, Args)]
 pub struct HealthOptions {
     /// Address that the ingress listens on
     #[arg(long, env = "HOST", value_parser = address, default_value = "127.0.0.1")]
     pub host: IpAddr,
-    /// Its port
+    /// Port that the ingress listens on
     #[arg(long, env = "PORT", default_value_t = 8080, value_parser = value_parser!(u16).range(1..))]
     pub port: u16,
-    /// Longest that it may take to answer, milliseconds
+    /// Maximum time for the response, milliseconds
     #[arg(long, env = "SANDPIPER_INGRESS_HEALTH_TIMEOUT_MS", value_name = "MS", value_parser = range(1, 60_000), default_value = "3000")]
     pub timeout_ms: u64,
 }
 
 impl HealthOptions {
-    /// Where it is asked: what listens everywhere is asked at home.
+    /// Returns the address to query: loopback for an ingress that listens on all addresses.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         let host = match self.host {
@@ -66,17 +66,17 @@ impl HealthOptions {
     }
 }
 
-/// What to do with keys.
+/// The subcommands of `key`.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Make a key, add it to the file, and print it; it can be seen this once
+    /// Create a key, add it to the file, and print it; the key cannot be shown again
     New(NewKeyOptions),
 }
 
-/// For `key new`.
+/// The options of `key new`.
 #[derive(Debug, Args)]
 pub struct NewKeyOptions {
-    /// The file of keys; made if it is missing
+    /// The keys file; created if it is missing
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_KEYS_FILE",
@@ -84,10 +84,10 @@ pub struct NewKeyOptions {
         default_value = "keys.json"
     )]
     pub keys_file: PathBuf,
-    /// Whose key it is, for people who read the file
+    /// Name of the key's holder, for people who read the file
     #[arg(long, value_name = "TEXT")]
     pub name: String,
-    /// What it may do
+    /// Scopes of the key
     #[arg(
         long,
         value_enum,
@@ -95,19 +95,19 @@ pub struct NewKeyOptions {
         default_value = "execute,jobs,read"
     )]
     pub scopes: Vec<Scope>,
-    /// Its own quota for running code, as 20/s:40
+    /// Rate limit of the key for running code, as 20/s:40
     #[arg(long, value_name = "QUOTA")]
     pub run_quota: Option<Quota>,
-    /// Its own quota for the rest
+    /// Rate limit of the key for every other request
     #[arg(long, value_name = "QUOTA")]
     pub read_quota: Option<Quota>,
-    /// Requests that it may have open at a time
+    /// Maximum open requests of the key
     #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
     pub requests_max: Option<u32>,
 }
 
 impl NewKeyOptions {
-    /// The key that is to be made.
+    /// Returns the description of the new key.
     #[must_use]
     pub fn new_key(&self) -> NewKey {
         NewKey {

@@ -1,6 +1,6 @@
-//! Every option: its flag, its environment variable, its default, its bound, and the reason for them.
+//! The options: for each its flag, environment variable, default and bounds.
 //!
-//! The only place that reads the environment. What is in an options struct has been checked.
+//! No other module reads the environment. The values in an options struct have been validated.
 
 mod commands;
 mod sources;
@@ -28,25 +28,25 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 use values::{KIB, MIB, address, bytes, hops, network_clients, origin, range};
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// One line of text per event
     Text,
-    /// For programs, one object a line
+    /// One JSON object per line
     Json,
 }
 
-/// For `serve`.
+/// The options of `serve`.
 #[derive(Debug, Args)]
 pub struct ServeOptions {
-    /// Address to listen on; one that other machines reach needs --keys-file, --trusted-network or --open
+    /// Address to listen on; an address that other machines can reach needs --keys-file, --trusted-network or --open
     #[arg(long, env = "HOST", value_parser = address, default_value = "127.0.0.1")]
     pub host: IpAddr,
-    /// Port to listen on; 0 takes a free one
+    /// Port to listen on; 0 takes a free port
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
-    /// Where the service is: an address or a name
+    /// Host of the service: an IP address or a name
     #[arg(
         long,
         env = "API_HOST",
@@ -54,10 +54,10 @@ pub struct ServeOptions {
         default_value = "127.0.0.1"
     )]
     pub api_host: String,
-    /// The service's port
+    /// Port of the service
     #[arg(long, env = "API_PORT", value_name = "PORT", default_value_t = 8081)]
     pub api_port: u16,
-    /// Folder of the built web page; a plain page stands in where there is none
+    /// Folder of the built web page; without it a plain page is served
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_PAGES_DIR",
@@ -66,14 +66,15 @@ pub struct ServeOptions {
     )]
     pub pages_dir: PathBuf,
 
-    /// Whoever reaches this port is trusted to run code and to read every job; with --keys-file a key is needed all the same
+    /// Every client that can reach the port may run code and read every job; with --keys-file a key is needed all the
+    /// same
     #[arg(long, env = "SANDPIPER_INGRESS_TRUSTED_NETWORK", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub trusted_network: bool,
-    /// A public demonstration: anybody may run code, and read and stop what was run by its id; nothing is listed
+    /// Public demonstration: every client may run code, and read and stop a job by its id; jobs are not listed
     #[arg(long, env = "SANDPIPER_INGRESS_OPEN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub open: bool,
 
-    /// All requests of everybody together
+    /// Rate limit over all clients together, as 2000/s:4000 (a rate and a burst)
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_TOTAL_QUOTA",
@@ -81,7 +82,7 @@ pub struct ServeOptions {
         default_value = "2000/s:4000"
     )]
     pub total_quota: Quota,
-    /// Running code: execute, jobs, netcheck; each client
+    /// Rate limit per client for running code (execute, jobs, netcheck)
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_RUN_QUOTA",
@@ -89,7 +90,7 @@ pub struct ServeOptions {
         default_value = "50/s:100"
     )]
     pub run_quota: Quota,
-    /// Everything else, polling too; each client
+    /// Rate limit per client for every other request, polling included
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_READ_QUOTA",
@@ -97,7 +98,7 @@ pub struct ServeOptions {
         default_value = "100/s:200"
     )]
     pub read_quota: Quota,
-    /// GET /ingress/live and /ingress/ready, apart from all other quotas; each client
+    /// Rate limit per client for GET /ingress/live and /ingress/ready, which count in no other quota
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_HEALTH_QUOTA",
@@ -105,13 +106,13 @@ pub struct ServeOptions {
         default_value = "100/s:200"
     )]
     pub health_quota: Quota,
-    /// An IPv6 /48 network gets as much as so many clients: of each quota, open requests and connections
+    /// An IPv6 /48 network gets as much as this many clients: of each quota, of open requests and of connections
     #[arg(long, env = "SANDPIPER_INGRESS_NETWORK_CLIENTS", value_name = "COUNT", value_parser = network_clients, default_value = "16")]
     pub network_clients: NonZeroU32,
-    /// Requests that one client may have open at a time
+    /// Maximum open requests per client
     #[arg(long, env = "SANDPIPER_INGRESS_REQUESTS_PER_CLIENT", value_name = "COUNT", value_parser = value_parser!(u32).range(1..), default_value_t = 64)]
     pub requests_per_client: u32,
-    /// Clients that are told apart in each class; more share quotas with one another
+    /// Maximum clients tracked in each class of quota; further clients share quotas
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_CLIENTS_MAX",
@@ -120,10 +121,10 @@ pub struct ServeOptions {
     )]
     pub clients_max: NonZeroUsize,
 
-    /// Proxies in front, each of which adds to X-Forwarded-For
+    /// Number of proxies in front, each of which appends to X-Forwarded-For
     #[arg(long, env = "SANDPIPER_INGRESS_TRUSTED_HOPS", value_name = "COUNT", value_parser = hops, default_value = "0", conflicts_with = "trusted_proxies")]
     pub trusted_hops: usize,
-    /// Networks of proxies in front, as 10.0.0.0/8, with commas between
+    /// Networks of trusted proxies, as 10.0.0.0/8, separated by commas
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_TRUSTED_PROXIES",
@@ -132,11 +133,11 @@ pub struct ServeOptions {
     )]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// File of API keys; without one, nobody needs a key
+    /// File of API keys; without it no key is needed
     #[arg(long, env = "SANDPIPER_INGRESS_KEYS_FILE", value_name = "FILE")]
     pub keys_file: Option<PathBuf>,
-    /// Host names that requests may be for, beside localhost and IP addresses, with commas between; * allows every host.
-    /// With --keys-file every host is answered, on the port of metrics these alone
+    /// Host names accepted in the Host header, beside localhost and IP addresses, separated by commas; * accepts every
+    /// host. With --keys-file the list applies to the metrics port alone
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_ALLOWED_HOSTS",
@@ -144,11 +145,11 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     pub allowed_hosts: Vec<AllowedHost>,
-    /// Origins whose pages may use the API from a browser, as https://example.org, with commas between
+    /// Origins whose pages may use the API from a browser, as https://example.org, separated by commas
     #[arg(long, env = "SANDPIPER_INGRESS_CORS_ORIGINS", value_name = "ORIGIN", value_parser = origin, value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 
-    /// Longest path and query of a request
+    /// Maximum length of path and query of a request
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_URL_BYTES",
@@ -157,7 +158,7 @@ pub struct ServeOptions {
         value_parser = bytes(64, 64 * KIB)
     )]
     pub url_bytes: ByteSize,
-    /// Longest headers of a request, all together
+    /// Maximum size of all headers of a request
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_HEADER_BYTES",
@@ -166,7 +167,7 @@ pub struct ServeOptions {
         value_parser = bytes(256, 64 * KIB)
     )]
     pub header_bytes: ByteSize,
-    /// Longest body of a request; the service has a bound of its own
+    /// Maximum size of a request body; the service has a bound of its own
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_BODY_BYTES",
@@ -175,19 +176,19 @@ pub struct ServeOptions {
         value_parser = bytes(KIB, 64 * MIB)
     )]
     pub body_bytes: ByteSize,
-    /// Longest that a request's head may take to arrive
+    /// Maximum time for a request head to arrive
     #[arg(long, env = "SANDPIPER_INGRESS_HEADER_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 600_000), default_value = "5000")]
     pub header_timeout_ms: u64,
-    /// Longest that a request's body may take to arrive
+    /// Maximum time for a request body to arrive
     #[arg(long, env = "SANDPIPER_INGRESS_BODY_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 600_000), default_value = "10000")]
     pub body_timeout_ms: u64,
-    /// How long an idle connection is kept
+    /// Maximum time from a response to the first byte of the next request
     #[arg(long, env = "SANDPIPER_INGRESS_KEEP_ALIVE_S", value_name = "S", value_parser = range(1, 3600), default_value = "75")]
     pub keep_alive_s: u64,
-    /// Longest that a client may take nothing of what it is sent
+    /// Maximum time that a client may read nothing of its response; then the connection is closed
     #[arg(long, env = "SANDPIPER_INGRESS_WRITE_TIMEOUT_MS", value_name = "MS", value_parser = range(100, 3_600_000), default_value = "30000")]
     pub write_timeout_ms: u64,
-    /// Most open connections; more wait unanswered until one closes
+    /// Maximum open connections; further ones wait until one closes
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_CONNECTIONS_MAX",
@@ -195,41 +196,42 @@ pub struct ServeOptions {
         default_value = "10000"
     )]
     pub connections_max: NonZeroUsize,
-    /// Most open connections of one address that is no trusted proxy; never more than three quarters of --connections-max, if that is at least 64
+    /// Maximum open connections of one address that is not a trusted proxy; never more than three quarters of
+    /// --connections-max if that is at least 64
     #[arg(long, env = "SANDPIPER_INGRESS_CONNECTIONS_PER_CLIENT", value_name = "COUNT", value_parser = value_parser!(u32).range(1..), default_value_t = 256)]
     pub connections_per_client: u32,
-    /// Most open connections of one address that is a trusted proxy; three quarters of --connections-max when absent
+    /// Maximum open connections of one trusted proxy; three quarters of --connections-max when absent
     #[arg(long, env = "SANDPIPER_INGRESS_CONNECTIONS_PER_PROXY", value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
     pub connections_per_proxy: Option<u32>,
-    /// Threads that speak HTTP; one a core when absent
+    /// HTTP threads; one per core when absent
     #[arg(long, env = "SANDPIPER_INGRESS_HTTP_WORKERS", value_name = "COUNT")]
     pub http_workers: Option<NonZeroUsize>,
 
-    /// Longest that opening a connection to the service may take
+    /// Maximum time to connect to the service
     #[arg(long, env = "SANDPIPER_INGRESS_CONNECT_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 60_000), default_value = "1000")]
     pub connect_timeout_ms: u64,
-    /// Longest until the service begins to answer: its queue's wait and an execution, or the longest `Prefer: wait`
+    /// Maximum time until the service begins its response: queue wait plus execution, or the longest `Prefer: wait`
     #[arg(long, env = "SANDPIPER_INGRESS_ANSWER_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 3_600_000), default_value = "90000")]
     pub answer_timeout_ms: u64,
-    /// Longest silence of the service in the middle of an answer
+    /// Maximum pause of the service within a response
     #[arg(long, env = "SANDPIPER_INGRESS_SILENCE_MS", value_name = "MS", value_parser = range(10, 3_600_000), default_value = "60000")]
     pub silence_ms: u64,
-    /// Time for what is open when the ingress stops; longer than the service takes to stop
+    /// Graceful shutdown: how long open requests get to finish; longer than the service's own --drain-ms
     #[arg(long, env = "SANDPIPER_INGRESS_DRAIN_MS", value_name = "MS", value_parser = range(0, 600_000), default_value = "9000")]
     pub drain_ms: u64,
 
-    /// Where the scripts may come from that requests only point at.
+    /// The options of remote scripts.
     #[command(flatten)]
     pub sources: SourceOptions,
 
-    /// What is told of requests.
+    /// The options of metrics and traces.
     #[command(flatten)]
     pub telemetry: TelemetryOptions,
 
-    /// How the log is written, on standard error
+    /// Format of the log, which is written to standard error
     #[arg(long, env = "SANDPIPER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// What is logged, as `info` or `sandpiper_ingress=debug`
+    /// Log filter, as `info` or `info,sandpiper_ingress=debug`
     #[arg(
         long,
         env = "SANDPIPER_LOG",
@@ -240,27 +242,27 @@ pub struct ServeOptions {
     pub log: String,
 }
 
-/// Options that do not fit.
+/// Options are invalid together, or one needs another.
 #[derive(Debug, thiserror::Error)]
-pub enum Unfit {
-    /// Host and port make no address.
-    #[error("--api-host: `{0}` is no address and no name of a host")]
-    ApiHost(String),
-    /// Other machines reach the port, and nothing says who may use it.
+pub enum OptionConflict {
+    /// `--api-host` is neither an address nor a host name.
+    #[error("--api-host: `{0}` is neither an IP address nor a host name")]
+    InvalidApiHost(String),
+    /// Other machines can reach the port, and no option says who may use it.
     #[error(
-        "--host {0} can be reached from other machines: give --keys-file (clients need a key), --trusted-network (whoever \
-         reaches this port may run code and read every job) or --open (a public demonstration: anybody runs code, nothing is \
-         listed), or listen on 127.0.0.1"
+        "--host {0} can be reached from other machines: give --keys-file (clients need a key), --trusted-network (every client \
+         that reaches this port may run code and read every job) or --open (a public demonstration: anyone may run code, jobs \
+         are not listed), or listen on 127.0.0.1"
     )]
     Unguarded(IpAddr),
-    /// Two options contradict each other.
+    /// `--open` and another option contradict each other.
     #[error("--open and {0} contradict each other: {1}; give one of them")]
-    NotOpen(&'static str, &'static str),
-    /// Scripts need a folder.
+    OpenWith(&'static str, &'static str),
+    /// `--source-allow` needs `--sources-dir`.
     #[error(
         "--source-allow needs --sources-dir, a folder that the service reads with its own --sources-dir"
     )]
-    NoSourcesDir,
+    SourcesDirMissing,
 }
 
 impl ServeOptions {
@@ -268,29 +270,29 @@ impl ServeOptions {
     ///
     /// # Errors
     ///
-    /// Other machines reach the port and nobody has said who may use it, or two options say different things.
-    pub fn check(&self) -> Result<(), Unfit> {
+    /// Other machines can reach the port and no option says who may use it, or two options contradict each other.
+    pub fn check(&self) -> Result<(), OptionConflict> {
         let has_keys = self.keys_file.is_some();
         if self.open && has_keys {
-            return Err(Unfit::NotOpen(
+            return Err(OptionConflict::OpenWith(
                 "--keys-file",
-                "a demonstration asks nobody for a key",
+                "a public demonstration requires no key",
             ));
         }
         if self.open && self.trusted_network {
-            return Err(Unfit::NotOpen(
+            return Err(OptionConflict::OpenWith(
                 "--trusted-network",
-                "a demonstration trusts nobody, and so lists nothing",
+                "a public demonstration trusts no client, so jobs are not listed",
             ));
         }
         let is_guarded = has_keys || self.trusted_network || self.open;
         if is_guarded || self.host.to_canonical().is_loopback() {
             return Ok(());
         }
-        Err(Unfit::Unguarded(self.host))
+        Err(OptionConflict::Unguarded(self.host))
     }
 
-    /// How clients are told apart.
+    /// Returns the bounds of the table of clients.
     #[must_use]
     pub fn client_bounds(&self) -> ClientBounds {
         ClientBounds {
@@ -299,9 +301,9 @@ impl ServeOptions {
         }
     }
 
-    /// The service's host and port.
-    pub fn authority(&self) -> Result<Authority, Unfit> {
-        let unfit = || Unfit::ApiHost(self.api_host.clone());
+    /// Returns the host and port of the service.
+    pub fn authority(&self) -> Result<Authority, OptionConflict> {
+        let invalid = || OptionConflict::InvalidApiHost(self.api_host.clone());
         let host = match self.api_host.parse::<IpAddr>() {
             Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
             _ => self.api_host.clone(),
@@ -316,39 +318,39 @@ impl ServeOptions {
         authority
             .ok()
             .filter(|_| is_a_name(&host))
-            .ok_or_else(unfit)
+            .ok_or_else(invalid)
     }
 
-    /// How the service is reached from each thread.
-    pub fn upstream(&self) -> Result<UpstreamOptions, Unfit> {
+    /// Returns how each thread reaches the service.
+    pub fn upstream(&self) -> Result<UpstreamOptions, OptionConflict> {
         Ok(UpstreamOptions {
             authority: self.authority()?,
             connect_timeout: Duration::from_millis(self.connect_timeout_ms),
-            answer_timeout: Duration::from_millis(self.answer_timeout_ms),
-            silence_max: Duration::from_millis(self.silence_ms),
+            response_timeout: Duration::from_millis(self.answer_timeout_ms),
+            pause_max: Duration::from_millis(self.silence_ms),
             body_bytes: self.body_bytes.as_u64(),
             body_timeout: Duration::from_millis(self.body_timeout_ms),
             connections_max: self.connections_per_worker(),
         })
     }
 
-    /// Who may say who is asking.
+    /// Returns the part of `X-Forwarded-For` that is trusted.
     #[must_use]
     pub fn trust(&self) -> Trust {
         match (self.trusted_hops, self.trusted_proxies.as_slice()) {
-            (0, []) => Trust::Nobody,
+            (0, []) => Trust::Nothing,
             (0, networks) => Trust::Networks(networks.to_vec()),
             (hops, _) => Trust::Hops(hops),
         }
     }
 
-    /// The hosts that are answered where no key is needed.
+    /// Returns the hosts that are served where no key is needed.
     #[must_use]
     pub fn allowed_hosts(&self) -> AllowedHosts {
         AllowedHosts::new(self.allowed_hosts.clone())
     }
 
-    /// What a client without a key gets.
+    /// Returns the quotas of a client without a key.
     #[must_use]
     pub fn client_quotas(&self) -> Quotas {
         Quotas {
@@ -357,7 +359,7 @@ impl ServeOptions {
         }
     }
 
-    /// Threads that speak HTTP.
+    /// Returns the number of HTTP threads.
     #[must_use]
     pub fn workers(&self) -> usize {
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
@@ -371,8 +373,8 @@ impl ServeOptions {
         self.connections_per_proxy.unwrap_or(share)
     }
 
-    /// Returns how many connections one client may have open: never more than the share of one address, unless there are so
-    /// few connections that a share of them would be of no use to a browser.
+    /// Returns how many connections one client may have open: at most the share of one address. The share does not
+    /// apply below 64 connections in all, where it would leave too few for a browser.
     #[must_use]
     pub fn connections_per_client(&self) -> u32 {
         const SHARED_FROM: usize = 64;
@@ -382,14 +384,15 @@ impl ServeOptions {
         self.connections_per_client.min(self.share_of_one_address())
     }
 
-    /// Returns three quarters of all connections. The rest is for other addresses: another client, a proxy, a health check.
+    /// Returns three quarters of all connections. The rest is for other addresses: another client, a proxy, a health
+    /// check.
     fn share_of_one_address(&self) -> u32 {
         let max = self.connections_max.get();
         let share = (max - max.div_ceil(4)).max(1);
         u32::try_from(share).unwrap_or(u32::MAX)
     }
 
-    /// Connections that one thread may have open.
+    /// Returns how many connections one thread may have open.
     #[must_use]
     pub fn connections_per_worker(&self) -> usize {
         self.connections_max.get().div_ceil(self.workers())

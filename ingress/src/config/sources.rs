@@ -1,6 +1,6 @@
-//! The options of scripts that requests only point at.
+//! The options of remote scripts.
 
-use super::Unfit;
+use super::OptionConflict;
 use super::values::{GIB, MIB, bytes, range};
 use crate::sources::{Allowed, SourcesOptions};
 use bytesize::ByteSize;
@@ -11,11 +11,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// For `"source"` in execute and jobs.
+/// The options of `"source"` in execute and jobs.
 #[derive(Debug, Args)]
 pub struct SourceOptions {
     /// Hosts and buckets that scripts may be fetched from, as https://example.org/scripts/, s3://bucket or gs://bucket,
-    /// with commas between; without any, none are fetched
+    /// separated by commas; without it nothing is fetched
     #[arg(
         long = "source-allow",
         env = "SANDPIPER_INGRESS_SOURCE_ALLOW",
@@ -23,14 +23,14 @@ pub struct SourceOptions {
         value_delimiter = ','
     )]
     pub allow: Vec<Allowed>,
-    /// Folder in which the service finds them; only this ingress writes to it
+    /// Folder in which the service finds fetched scripts; only this ingress writes to it
     #[arg(
         long = "sources-dir",
         env = "SANDPIPER_INGRESS_SOURCES_DIR",
         value_name = "FOLDER"
     )]
     pub dir: Option<PathBuf>,
-    /// Longest script; the service takes no more than 1 MiB
+    /// Maximum size of a fetched script; the service accepts at most 1 MiB
     #[arg(
         long = "source-bytes",
         env = "SANDPIPER_INGRESS_SOURCE_BYTES",
@@ -39,10 +39,10 @@ pub struct SourceOptions {
         value_parser = bytes(1, MIB)
     )]
     pub bytes: ByteSize,
-    /// Longest until a script is here
+    /// Maximum time to fetch a script
     #[arg(long = "source-timeout-ms", env = "SANDPIPER_INGRESS_SOURCE_TIMEOUT_MS", value_name = "MS", value_parser = range(10, 600_000), default_value = "10000")]
     pub timeout_ms: u64,
-    /// Scripts that are fetched at a time; more wait, within the same time
+    /// Maximum concurrent fetches; further ones wait within the same timeout
     #[arg(
         long = "source-fetches-max",
         env = "SANDPIPER_INGRESS_SOURCE_FETCHES_MAX",
@@ -50,7 +50,7 @@ pub struct SourceOptions {
         default_value = "32"
     )]
     pub fetches_max: NonZeroUsize,
-    /// All scripts in the folder; the longest unused make room
+    /// Maximum size of the folder; the script that was unused longest is evicted first
     #[arg(
         long = "sources-bytes",
         env = "SANDPIPER_INGRESS_SOURCES_BYTES",
@@ -59,11 +59,11 @@ pub struct SourceOptions {
         value_parser = bytes(1, 1024 * GIB)
     )]
     pub dir_bytes: ByteSize,
-    /// How long a script stays in the folder that nobody uses
+    /// Time that an unused script stays in the folder
     #[arg(long = "sources-kept-s", env = "SANDPIPER_INGRESS_SOURCES_KEPT_S", value_name = "S", value_parser = range(1, 31_536_000), default_value = "3600")]
     pub kept_s: u64,
-    /// Networks of your own that a script's host may be in, as 10.1.0.0/16, with commas between; otherwise only public
-    /// addresses are reached
+    /// Private networks that a script's host may be in, as 10.1.0.0/16, separated by commas; otherwise only public
+    /// addresses are reached (SSRF protection)
     #[arg(
         long = "source-networks",
         env = "SANDPIPER_INGRESS_SOURCE_NETWORKS",
@@ -71,14 +71,14 @@ pub struct SourceOptions {
         value_delimiter = ','
     )]
     pub networks: Vec<IpNet>,
-    /// Certificate authorities of your own for scripts' hosts, beside the public ones: a file of PEM
+    /// PEM file of additional certificate authorities for script hosts
     #[arg(
         long = "source-ca-file",
         env = "SANDPIPER_INGRESS_SOURCE_CA_FILE",
         value_name = "FILE"
     )]
     pub ca_file: Option<PathBuf>,
-    /// Name server for scripts' hosts, as 10.1.0.2:53; the machine's own when absent
+    /// Name server for script hosts, as 10.1.0.2:53; the machine's own when absent
     #[arg(
         long = "source-nameserver",
         env = "SANDPIPER_INGRESS_SOURCE_NAMESERVER",
@@ -88,8 +88,12 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// What is to be done, where anything is allowed.
-    pub fn checked(&self) -> Result<Option<SourcesOptions>, Unfit> {
+    /// Returns the settings of the fetcher; `None` if no source is allowed.
+    ///
+    /// # Errors
+    ///
+    /// `--source-allow` is given without `--sources-dir`.
+    pub fn checked(&self) -> Result<Option<SourcesOptions>, OptionConflict> {
         if self.allow.is_empty() {
             return Ok(None);
         }
@@ -98,12 +102,12 @@ impl SourceOptions {
             networks: self.networks.clone(),
             nameserver: self.nameserver,
             ca_file: self.ca_file.clone(),
-            folder: self.dir.clone().ok_or(Unfit::NoSourcesDir)?,
+            folder: self.dir.clone().ok_or(OptionConflict::SourcesDirMissing)?,
             bytes_max: self.bytes.as_u64(),
             timeout: Duration::from_millis(self.timeout_ms),
             fetches_max: self.fetches_max.get(),
             folder_bytes_max: self.dir_bytes.as_u64(),
-            kept: Duration::from_secs(self.kept_s),
+            retention: Duration::from_secs(self.kept_s),
         }))
     }
 }

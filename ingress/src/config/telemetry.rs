@@ -1,25 +1,25 @@
-//! Where metrics stand, and how many traces are begun.
+//! The options of metrics and traces.
 
 use super::values::address;
 use clap::Args;
 use std::net::{IpAddr, SocketAddr};
 
-/// What is told of requests.
+/// The options of metrics and traces.
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryOptions {
-    /// Port of `/metrics`, which the public must not reach; without it there is none; 0 takes a free one
+    /// Port of `/metrics`, which must not be public; 0 takes a free port; without it the ingress serves no metrics
     #[arg(long, env = "SANDPIPER_INGRESS_METRICS_PORT", value_name = "PORT")]
     pub metrics_port: Option<u16>,
-    /// Address of that port
+    /// Address of the metrics port
     #[arg(long, env = "SANDPIPER_INGRESS_METRICS_HOST", value_name = "HOST", value_parser = address, default_value = "127.0.0.1")]
     pub metrics_host: IpAddr,
-    /// The share of traces beginning here that the service is asked to record, 0 to 1
+    /// Sampling ratio, 0 to 1, for traces that start here
     #[arg(long, env = "SANDPIPER_TRACE_RATIO", value_name = "SHARE", value_parser = ratio, default_value = "1")]
     pub trace_ratio: f64,
 }
 
 impl TelemetryOptions {
-    /// Where metrics stand, if anywhere.
+    /// Returns the address of the metrics port, if one is configured.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.metrics_host, self.metrics_port?))

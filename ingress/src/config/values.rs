@@ -1,4 +1,4 @@
-//! How the text of an option becomes its value, and what is said when it does not.
+//! Parsers of option values, with the error texts for invalid ones.
 
 use actix_web::http::uri::Authority;
 use bytesize::ByteSize;
@@ -29,7 +29,7 @@ pub(super) fn bytes(
     }
 }
 
-/// A /48 has 65,536 clients.
+/// Parses a number of clients, up to the 65,536 clients of a /48 network.
 pub(super) fn network_clients(text: &str) -> Result<NonZeroU32, String> {
     const MOST: u32 = 1 << 16;
     let count: Option<NonZeroU32> = text.parse().ok();
@@ -38,14 +38,14 @@ pub(super) fn network_clients(text: &str) -> Result<NonZeroU32, String> {
         .ok_or_else(|| format!("give 1 to {MOST}"))
 }
 
-/// More than a few proxies in a row is a mistake.
+/// Parses a number of proxies. More than ten in a row is a mistake.
 pub(super) fn hops(text: &str) -> Result<usize, String> {
     const MOST: usize = 10;
     let hops = text.parse().ok().filter(|hops| *hops <= MOST);
     hops.ok_or_else(|| format!("give 0 to {MOST}"))
 }
 
-/// An IP address, or `localhost`.
+/// Parses an IP address, or `localhost`.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     if text == "localhost" {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -54,7 +54,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
         .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
 }
 
-/// A scheme and a host, and nothing else: browsers compare the text.
+/// Parses a scheme and an authority, without a path: browsers compare origins as text.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let is_origin = ["https://", "http://"].iter().any(|scheme| {
         text.strip_prefix(scheme)

@@ -1,4 +1,4 @@
-//! The file of keys: JSON, without a secret in it.
+//! The keys file: JSON, with a hash of each secret and no secret.
 
 use super::{KeyId, Scope};
 use crate::hex::{Digest, from_hex, to_hex};
@@ -12,23 +12,23 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest file that is read, bytes: some 20,000 keys.
+/// Maximum length of the file, bytes. About 20,000 keys fit.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
-/// Everything that is in the file.
+/// The content of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFile {
     pub(super) keys: Vec<Entry>,
 }
 
-/// One key. What is left out is as for a client without one.
+/// One key. An absent quota or maximum is that of a client without a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Entry {
     #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub(super) id: KeyId,
-    /// For people.
+    /// The name of the key, for people.
     pub(super) name: String,
     #[serde(
         serialize_with = "digest_as_text",
@@ -54,48 +54,48 @@ pub(super) struct Entry {
     pub(super) requests_max: Option<u32>,
 }
 
-/// The file cannot be used.
+/// The keys file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     #[error("{path}: {cause}")]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// It is no JSON of this form.
+    /// The content is not valid JSON, or has another structure.
     #[error("{path}: {cause}")]
     Malformed {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The position and kind of the fault.
         cause: serde_json::Error,
     },
-    /// It is too long.
+    /// The file is too long.
     #[error("{path}: longer than {FILE_BYTES_MAX} bytes")]
     TooLong {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// Another process holds the lock.
+    /// Another process held the lock for ten seconds.
     #[error("{path}: another process is changing it; try again")]
     Locked {
-        /// Which file.
+        /// The file.
         path: PathBuf,
     },
-    /// Two keys have one id.
-    #[error("{path}: the id {id} stands there twice")]
-    Twice {
-        /// Which file.
+    /// Two keys have the same id.
+    #[error("{path}: the id {id} occurs twice")]
+    DuplicateId {
+        /// The file.
         path: PathBuf,
-        /// The id.
+        /// The id of both keys.
         id: KeyId,
     },
 }
 
-/// Reads the file.
+/// Reads and validates the file.
 pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
     let failed = |cause| KeyFileError::Io {
         path: path.to_owned(),
@@ -115,14 +115,14 @@ pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
     let mut known = HashSet::new();
     match file.keys.iter().find(|entry| !known.insert(entry.id)) {
         None => Ok(file),
-        Some(entry) => Err(KeyFileError::Twice {
+        Some(entry) => Err(KeyFileError::DuplicateId {
             path: path.to_owned(),
             id: entry.id,
         }),
     }
 }
 
-/// State of the file that changes whenever the file does.
+/// The identity, size and times of the file. A changed file has another stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     inode: u64,
@@ -132,7 +132,8 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Reads the state of the file; `None` if there is no file. Taken before the file is read, the stamp misses no change.
+    /// Reads the stamp of the file; `None` if there is no file. Take the stamp before the content is read, so that no
+    /// change is missed.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
@@ -145,12 +146,12 @@ impl Stamp {
     }
 }
 
-/// Waits until no other process changes files in the folder of `path`, and keeps others from it while the lock lives.
+/// Locks the folder of `path` until the result is dropped. Waits up to ten seconds for another process.
 ///
-/// The folder is locked and not the file, which is replaced as a whole.
+/// The folder is locked instead of the file, because a write replaces the file.
 pub(super) fn lock(path: &Path) -> Result<File, KeyFileError> {
-    const WITHIN: Duration = Duration::from_secs(10);
-    const LOOK_EVERY: Duration = Duration::from_millis(5);
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const POLL_INTERVAL: Duration = Duration::from_millis(5);
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -164,7 +165,9 @@ pub(super) fn lock(path: &Path) -> Result<File, KeyFileError> {
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if began.elapsed() < WITHIN => thread::sleep(LOOK_EVERY),
+            Err(TryLockError::WouldBlock) if began.elapsed() < TIMEOUT => {
+                thread::sleep(POLL_INTERVAL)
+            }
             Err(TryLockError::WouldBlock) => {
                 return Err(KeyFileError::Locked {
                     path: path.to_owned(),
@@ -175,7 +178,7 @@ pub(super) fn lock(path: &Path) -> Result<File, KeyFileError> {
     }
 }
 
-/// Writes the file as a whole, or not at all. A new file is its owner's alone; one that is replaced keeps owner and
+/// Replaces the file atomically. A new file is readable by its owner alone; a replaced file retains owner and
 /// permissions.
 pub(super) fn store(path: &Path, file: &KeyFile) -> Result<(), KeyFileError> {
     let mut temporary = path.as_os_str().to_owned();

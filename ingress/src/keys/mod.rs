@@ -1,7 +1,7 @@
-//! API keys: a file of hashes, what each key may do, and how much of it.
+//! API keys: the keys file, and the scopes, quotas and bounds of each key.
 //!
-//! A key is `sp_`, sixteen hexadecimal digits that name it, `_`, and sixty-four that are its secret. The file has the
-//! secret's SHA-256: 256 random bits need no slow hash.
+//! A key is `sp_`, an id of sixteen hexadecimal digits, `_`, and a secret of sixty-four. The file has the SHA-256 of
+//! the secret: a secret of 256 random bits needs no slow hash.
 
 mod file;
 mod new;
@@ -11,14 +11,14 @@ mod tests;
 
 pub use file::{KeyFileError, Stamp, load};
 pub use new::{NewKey, write_new};
-pub use ring::{Key, KeyRing, Unknown};
+pub use ring::{Key, KeyRing, UnknownKey};
 
 use crate::hex::{from_hex, to_hex};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What a key's holder may do.
+/// A permission of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -26,12 +26,12 @@ pub enum Scope {
     Execute,
     /// `POST /api/jobs`, `DELETE /api/jobs/<id>`
     Jobs,
-    /// `GET /api/jobs`, `GET /api/jobs/<id>` and what hangs below
+    /// `GET /api/jobs`, `GET /api/jobs/<id>` and the paths below
     Read,
 }
 
 impl Scope {
-    /// Its name in the file and in messages.
+    /// Returns the name in the file and in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Scope {
     }
 }
 
-/// The public name of a key.
+/// The public id of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId(u64);
 
@@ -61,7 +61,7 @@ impl FromStr for KeyId {
     }
 }
 
-/// A key as its holder sends it.
+/// A key as a client sends it.
 struct Presented {
     id: KeyId,
     secret: [u8; 32],

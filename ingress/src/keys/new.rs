@@ -1,4 +1,4 @@
-//! Making a key: `sandpiper-ingress key new`.
+//! The creation of a key: `sandpiper-ingress key new`.
 
 use super::file::{Entry, KeyFile, KeyFileError, load, lock, store};
 use super::{KeyId, Presented, Scope};
@@ -7,25 +7,30 @@ use crate::limits::Quota;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
-/// What a new key is to be.
+/// The description of a new key.
 #[derive(Debug, Clone)]
 pub struct NewKey {
-    /// For people.
+    /// The name of the key, for people.
     pub name: String,
-    /// What its holder may do.
+    /// The scopes.
     pub scopes: Vec<Scope>,
-    /// For running code; as for clients without a key when absent.
+    /// The quota for running code; that of clients without a key when absent.
     pub run_quota: Option<Quota>,
-    /// For the rest; likewise.
+    /// The quota for all other requests; that of clients without a key when absent.
     pub read_quota: Option<Quota>,
-    /// Requests open at a time; likewise.
+    /// Maximum open requests; that of clients without a key when absent.
     pub requests_max: Option<u32>,
 }
 
-/// Adds a new key to the file, which is made if there is none, and returns the key, which is nowhere else. Processes that do
-/// so at the same time wait for each other.
+/// Adds a new key to the file and returns the key, which is stored nowhere. Creates a missing file.
+///
+/// Concurrent processes wait for each other.
+///
+/// # Errors
+///
+/// The file cannot be locked, read or written.
 pub fn write_new(path: &Path, new: NewKey) -> Result<String, KeyFileError> {
-    // A link stays, and what it leads to is replaced.
+    // A symbolic link stays; its target is replaced.
     let followed = path.canonicalize();
     let path = followed.as_deref().unwrap_or(path);
     let _lock = lock(path)?;

@@ -1,4 +1,4 @@
-//! The keys that count now. A new file replaces them while requests go on.
+//! The valid keys. A reloaded file replaces them while requests are open.
 
 use super::file::{Entry, KeyFile};
 use super::{KeyId, Presented, Scope};
@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
-/// One key that counts.
+/// One valid key.
 #[derive(Debug)]
 pub struct Key {
     id: KeyId,
@@ -19,30 +19,30 @@ pub struct Key {
     scopes: Vec<Scope>,
     requests_max: u32,
     buckets: Arc<KeyBuckets>,
-    /// True once the key no longer counts, or may do less.
+    /// True once the key is revoked, or has lost a scope.
     revocation: Arc<watch::Sender<bool>>,
 }
 
 impl Key {
-    /// Its public name.
+    /// Returns the public id.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// Whether its holder may do this.
+    /// Returns true if the key has the scope.
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    /// Requests that may be open at a time.
+    /// Returns the maximum of open requests.
     #[must_use]
     pub fn requests_max(&self) -> u32 {
         self.requests_max
     }
 
-    /// Returns true once the key no longer counts, or may do less than it could.
+    /// Returns true once the key is revoked, or has lost a scope.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
         *self.revocation.borrow()
@@ -52,33 +52,33 @@ impl Key {
     pub fn revoked(&self) -> impl Future<Output = ()> + use<> {
         let mut revocation = self.revocation.subscribe();
         async move {
-            // The sender is gone only with every key that could still count.
+            // The key owns the sender. An error means that the key was dropped.
             let _ = revocation.wait_for(|is_revoked| *is_revoked).await;
         }
     }
 
-    /// How much of everything it has left.
+    /// Returns the token buckets.
     #[must_use]
     pub fn buckets(&self) -> &KeyBuckets {
         &self.buckets
     }
 }
 
-/// No such key.
+/// The key is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unknown;
+pub struct UnknownKey;
 
-/// All keys that count.
+/// All valid keys.
 #[derive(Debug)]
 pub struct KeyRing {
     keys: RwLock<HashMap<KeyId, Arc<Key>>>,
-    /// For keys whose entry says nothing.
+    /// The quotas of entries without quotas.
     quotas: Quotas,
     requests_max: u32,
 }
 
 impl KeyRing {
-    /// The keys of `file`; where an entry is silent, these bounds hold.
+    /// Creates the keys of `file`. The given bounds are the defaults of its entries.
     #[must_use]
     pub fn new(file: &KeyFile, quotas: Quotas, requests_max: u32) -> Self {
         let ring = Self {
@@ -90,8 +90,10 @@ impl KeyRing {
         ring
     }
 
-    /// Takes the keys of another file. A key that keeps its quotas keeps what it has used of them. What is open with a key that is
-    /// gone, or may do less, ends.
+    /// Replaces the keys with those of another file.
+    ///
+    /// A key with unchanged quotas retains its buckets. Requests that are open with a removed key, or with a key that
+    /// lost a scope, are ended.
     pub fn replace(&self, file: &KeyFile) {
         let old = self.read().clone();
         let keys = file
@@ -110,25 +112,29 @@ impl KeyRing {
         }
     }
 
-    /// The key that is presented, if it is one.
-    pub fn find(&self, presented: &str) -> Result<Arc<Key>, Unknown> {
-        let presented = Presented::parse(presented).ok_or(Unknown)?;
-        let key = self.read().get(&presented.id).cloned().ok_or(Unknown)?;
+    /// Returns the key that a client presents.
+    ///
+    /// # Errors
+    ///
+    /// The text is not a key, or the id or the secret is unknown.
+    pub fn find(&self, presented: &str) -> Result<Arc<Key>, UnknownKey> {
+        let presented = Presented::parse(presented).ok_or(UnknownKey)?;
+        let key = self.read().get(&presented.id).cloned().ok_or(UnknownKey)?;
         let digest: Digest = Sha256::digest(presented.secret).into();
-        // In the same time whatever the difference: how much of a hash is right must not be told.
+        // Constant time: the duration must not reveal how much of a hash matches.
         if bool::from(digest.ct_eq(&key.sha256)) {
             return Ok(key);
         }
-        Err(Unknown)
+        Err(UnknownKey)
     }
 
-    /// How many there are.
+    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.read().len()
     }
 
-    /// Whether there is none, so that nobody may do anything.
+    /// Returns true if there is no key, so that every request that needs one is rejected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.read().is_empty()
@@ -150,7 +156,7 @@ impl KeyRing {
             Some(key) => Arc::clone(&key.buckets),
             None => Arc::new(KeyBuckets::new(quotas, &DefaultClock::default())),
         };
-        // What is open with a key goes on if the key still may do all that it could.
+        // Open requests go on if the key still has all scopes that it had.
         let unchanged = old.get(&entry.id).filter(|key| {
             let is_allowed = |scope| entry.scopes.contains(scope);
             key.sha256 == entry.sha256 && key.scopes.iter().all(is_allowed)

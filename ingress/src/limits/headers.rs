@@ -1,12 +1,12 @@
-//! Rate limits as headers: the fields of the IETF's draft, and the older ones that many clients read.
+//! The response headers of rate limits: the fields of the IETF draft, and the older fields that many clients read.
 //!
 //! ```text
-//!   RateLimit-Policy: "client-run";q=100;w=2      a burst, and the seconds it takes to come back
-//!   RateLimit: "client-run";r=99;t=1              what is left of it, and the seconds until it is whole
+//!   RateLimit-Policy: "client-run";q=100;w=2      the burst, and the seconds until an empty bucket is full
+//!   RateLimit: "client-run";r=99;t=1              what is left, and the seconds until the bucket is full
 //!   X-RateLimit-Limit, -Remaining, -Reset         the same three numbers
 //! ```
 
-use super::Standing;
+use super::RateLimitStatus;
 use crate::problem::whole_seconds;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -16,8 +16,8 @@ const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
-impl Standing {
-    /// Says on an answer how its asker stands.
+impl RateLimitStatus {
+    /// Writes the headers into a response.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let Self {
             policy,
@@ -43,7 +43,7 @@ impl Standing {
         insert(X_RESET, reset.to_string());
     }
 
-    /// The quota's name.
+    /// Returns the name of the quota.
     #[must_use]
     pub(crate) fn policy(&self) -> &'static str {
         self.policy

@@ -1,16 +1,15 @@
-//! How much each may ask for: per client or key, in two classes, and all together. GCRA, by `governor`.
+//! Rate limits: a quota for each client or key, in two classes, and a total. The algorithm is GCRA, by the crate
+//! `governor`.
 //!
-//! Whoever asks is held to its own quota first, so that what it is refused takes nothing from the total of all. Knows no
-//! HTTP; `headers` tells it to clients.
+//! The client's own quota is checked first, so that a rejected request takes nothing from the total. This module knows
+//! no HTTP; `headers` writes the response headers.
 
 mod headers;
-mod in_flight;
 mod quota;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use in_flight::{Crowded, InFlight, Visit};
 pub(crate) use quota::Quota;
 
 use crate::client::{Client, Network};
@@ -23,52 +22,52 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use table::ClientTable;
 
-/// What is asked for.
+/// The class of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// To run code.
+    /// Requests that run code.
     Run,
-    /// Anything else.
+    /// All other requests.
     Read,
 }
 
-/// Quotas of somebody, by class.
+/// The quotas of a client or a key, by class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
-    /// For running code.
+    /// The quota for running code.
     pub run: Quota,
-    /// For everything else.
+    /// The quota for all other requests.
     pub read: Quota,
 }
 
-/// The quota that a request was held to, and what is left of it.
+/// The quota that a request was checked against, and what is left of the quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct RateLimitStatus {
     policy: &'static str,
     quota: Quota,
     remaining: u32,
 }
 
-/// A request that is too many.
+/// A request exceeds a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exceeded {
-    /// The quota that is used up.
-    pub standing: Standing,
-    /// When one more will be let through.
+pub(crate) struct QuotaExceeded {
+    /// The exhausted quota.
+    pub rate_limit: RateLimitStatus,
+    /// Time until the next request is allowed.
     pub retry_after: Duration,
 }
 
-type Inform = StateInformationMiddleware;
-type One<C> = RateLimiter<NotKeyed, InMemoryState, C, Inform>;
-type Each<K, C> = RateLimiter<K, ClientTable<K>, C, Inform>;
+type WithSnapshot = StateInformationMiddleware;
+type SingleLimiter<C> = RateLimiter<NotKeyed, InMemoryState, C, WithSnapshot>;
+type KeyedLimiter<K, C> = RateLimiter<K, ClientTable<K>, C, WithSnapshot>;
 type Decision<C> = Result<StateSnapshot, NotUntil<<C as Clock>::Instant>>;
 
-/// One bucket of a single asker, or of all together.
+/// The bucket of one key, or of all requests together.
 #[derive(Debug)]
 struct Bucket<C: Clock> {
     policy: &'static str,
     quota: Quota,
-    limiter: One<C>,
+    limiter: SingleLimiter<C>,
 }
 
 impl<C: Clock + Clone> Bucket<C> {
@@ -85,18 +84,18 @@ impl<C: Clock + Clone> Bucket<C> {
         }
     }
 
-    fn check(&self) -> Result<Standing, Exceeded> {
+    fn check(&self) -> Result<RateLimitStatus, QuotaExceeded> {
         let decision = self.limiter.check();
-        verdict::<C>(self.policy, self.quota, self.limiter.clock(), decision)
+        to_status::<C>(self.policy, self.quota, self.limiter.clock(), decision)
     }
 }
 
-/// A bucket for each client, or for each network.
+/// The buckets of all clients, or of all networks.
 #[derive(Debug)]
 struct Buckets<K: Eq + Hash + Clone, C: Clock> {
     policy: &'static str,
     quota: Quota,
-    limiter: Each<K, C>,
+    limiter: KeyedLimiter<K, C>,
 }
 
 impl<K: Eq + Hash + Clone, C: Clock + Clone> Buckets<K, C> {
@@ -109,9 +108,9 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Buckets<K, C> {
         }
     }
 
-    fn check(&self, client: &K) -> Result<Standing, Exceeded> {
+    fn check(&self, client: &K) -> Result<RateLimitStatus, QuotaExceeded> {
         let decision = self.limiter.check_key(client);
-        verdict::<C>(self.policy, self.quota, self.limiter.clock(), decision)
+        to_status::<C>(self.policy, self.quota, self.limiter.clock(), decision)
     }
 
     fn sweep(&self) {
@@ -120,7 +119,7 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Buckets<K, C> {
     }
 }
 
-/// The buckets of one class: those of clients, and coarser ones of IPv6 networks.
+/// The buckets of one class, for clients and for IPv6 /48 networks.
 #[derive(Debug)]
 struct ClassBuckets<C: Clock> {
     clients: Buckets<Client, C>,
@@ -137,12 +136,12 @@ impl<C: Clock + Clone> ClassBuckets<C> {
         }
     }
 
-    fn check(&self, client: Client) -> Result<Standing, Exceeded> {
-        let standing = self.clients.check(&client)?;
+    fn check(&self, client: Client) -> Result<RateLimitStatus, QuotaExceeded> {
+        let rate_limit = self.clients.check(&client)?;
         if let Some(network) = client.network() {
             self.networks.check(&network)?;
         }
-        Ok(standing)
+        Ok(rate_limit)
     }
 
     fn sweep(&self) {
@@ -150,26 +149,27 @@ impl<C: Clock + Clone> ClassBuckets<C> {
         self.networks.sweep();
     }
 
-    fn remembered(&self) -> usize {
+    fn client_count(&self) -> usize {
         self.clients.limiter.len()
     }
 }
 
-fn verdict<C: Clock>(
+/// Converts a decision of `governor`.
+fn to_status<C: Clock>(
     policy: &'static str,
     quota: Quota,
     clock: &C,
     decision: Decision<C>,
-) -> Result<Standing, Exceeded> {
-    let standing = |remaining| Standing {
+) -> Result<RateLimitStatus, QuotaExceeded> {
+    let status = |remaining| RateLimitStatus {
         policy,
         quota,
         remaining,
     };
     match decision {
-        Ok(snapshot) => Ok(standing(snapshot.remaining_burst_capacity())),
-        Err(not_until) => Err(Exceeded {
-            standing: standing(0),
+        Ok(snapshot) => Ok(status(snapshot.remaining_burst_capacity())),
+        Err(not_until) => Err(QuotaExceeded {
+            rate_limit: status(0),
             retry_after: not_until.wait_time_from(clock.now()),
         }),
     }
@@ -183,7 +183,7 @@ pub struct KeyBuckets<C: Clock = DefaultClock> {
 }
 
 impl<C: Clock + Clone> KeyBuckets<C> {
-    /// Full buckets.
+    /// Creates full buckets.
     pub fn new(quotas: Quotas, clock: &C) -> Self {
         Self {
             run: Bucket::new("key-run", quotas.run, clock),
@@ -191,7 +191,7 @@ impl<C: Clock + Clone> KeyBuckets<C> {
         }
     }
 
-    /// What they were made with.
+    /// Returns the quotas of the buckets.
     pub fn quotas(&self) -> Quotas {
         Quotas {
             run: self.run.quota,
@@ -200,7 +200,7 @@ impl<C: Clock + Clone> KeyBuckets<C> {
     }
 }
 
-/// All buckets but those of keys.
+/// All buckets except those of keys.
 #[derive(Debug)]
 pub(crate) struct Limits<C: Clock = DefaultClock> {
     total: Bucket<C>,
@@ -209,17 +209,17 @@ pub(crate) struct Limits<C: Clock = DefaultClock> {
     health: ClassBuckets<C>,
 }
 
-/// How clients are told apart.
+/// The bounds of the table of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientBounds {
-    /// Clients that are told apart in each class, and as many networks.
+    /// Maximum clients with a bucket of their own in each class; the same number of networks.
     pub clients_max: usize,
-    /// An IPv6 /48 gets as much as so many clients.
+    /// The quota of an IPv6 /48 network, in multiples of a client's quota.
     pub network_clients: NonZeroU32,
 }
 
 impl<C: Clock + Clone> Limits<C> {
-    /// Full buckets. Questions for the ingress's own health have one of their own.
+    /// Creates full buckets. Health checks of the ingress have a quota of their own.
     pub(crate) fn new(
         total: Quota,
         client: Quotas,
@@ -238,46 +238,50 @@ impl<C: Clock + Clone> Limits<C> {
         }
     }
 
-    /// One request of a client.
-    pub(crate) fn check_client(&self, client: Client, class: Class) -> Result<Standing, Exceeded> {
-        let standing = match class {
+    /// Takes one request of a client from the client's quota, its network's, and the total.
+    pub(crate) fn check_client(
+        &self,
+        client: Client,
+        class: Class,
+    ) -> Result<RateLimitStatus, QuotaExceeded> {
+        let rate_limit = match class {
             Class::Run => self.run.check(client)?,
             Class::Read => self.read.check(client)?,
         };
         self.total.check()?;
-        Ok(standing)
+        Ok(rate_limit)
     }
 
-    /// One question for the ingress's own health. Other requests, of this client or of all, take nothing from its quota.
-    pub(crate) fn check_health(&self, client: Client) -> Result<Standing, Exceeded> {
+    /// Takes one health check of the ingress from the health quota. No other request uses that quota.
+    pub(crate) fn check_health(&self, client: Client) -> Result<RateLimitStatus, QuotaExceeded> {
         self.health.check(client)
     }
 
-    /// One request with a key.
+    /// Takes one request with a key from the key's quota and the total.
     pub(crate) fn check_key(
         &self,
         key: &KeyBuckets<C>,
         class: Class,
-    ) -> Result<Standing, Exceeded> {
-        let standing = match class {
+    ) -> Result<RateLimitStatus, QuotaExceeded> {
+        let rate_limit = match class {
             Class::Run => key.run.check()?,
             Class::Read => key.read.check()?,
         };
         self.total.check()?;
-        Ok(standing)
+        Ok(rate_limit)
     }
 
-    /// Forgets clients whose quota is whole again: they are like strangers.
+    /// Removes clients whose quota is full again. Blocks for milliseconds with a million clients.
     pub(crate) fn sweep(&self) {
         for buckets in [&self.run, &self.read, &self.health] {
             buckets.sweep();
         }
     }
 
-    /// Clients that are remembered in any class, near enough.
+    /// Returns the approximate number of clients in the tables, counted once for each class.
     pub(crate) fn clients(&self) -> usize {
         [&self.run, &self.read, &self.health]
-            .map(ClassBuckets::remembered)
+            .map(ClassBuckets::client_count)
             .iter()
             .sum()
     }

@@ -1,11 +1,11 @@
-//! How much of something one asker gets: a rate, and how much of it at once.
+//! Quotas: a rate and a burst.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// `20/s:40` is twenty a second, and forty at once after a while of silence.
+/// A rate and a burst. `20/s:40` allows twenty requests per second, and a burst of forty after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     rate: NonZeroU32,
@@ -41,16 +41,16 @@ impl Period {
 }
 
 impl Quota {
-    /// Most of a rate, and of a burst.
+    /// Maximum of a rate and of a burst.
     const MOST: u32 = 1_000_000;
 
-    /// What may be asked for at once.
+    /// Returns the maximum number of requests at once.
     #[must_use]
     pub fn burst(&self) -> u32 {
         self.burst.get()
     }
 
-    /// Returns as much as this many have together.
+    /// Returns the quota multiplied by `count`.
     #[must_use]
     pub fn times(self, count: NonZeroU32) -> Self {
         Self {
@@ -60,21 +60,21 @@ impl Quota {
         }
     }
 
-    /// How long one unit takes to come back.
+    /// Returns the time until one more request is allowed.
     #[must_use]
     pub fn interval(&self) -> Duration {
-        // Governor takes no interval of nothing.
+        // Governor accepts no zero interval.
         (self.period.length() / self.rate.get()).max(Duration::from_nanos(1))
     }
 
-    /// How long a burst takes to come back.
+    /// Returns the time until an empty bucket is full.
     #[must_use]
     pub fn window(&self) -> Duration {
         self.interval() * self.burst.get()
     }
 
     pub(super) fn for_governor(self) -> governor::Quota {
-        // An interval is at least a microsecond, so there is always one.
+        // `with_period` is `None` only for a zero interval.
         governor::Quota::with_period(self.interval())
             .unwrap_or_else(|| governor::Quota::per_second(self.rate))
             .allow_burst(self.burst)
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quota_is_read_and_written_the_same() {
+    fn a_quota_is_parsed_and_printed_the_same() {
         for text in ["20/s:40", "600/m:1", "1/h:1000000"] {
             assert_eq!(text.parse::<Quota>().unwrap().to_string(), text);
         }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_the_time_a_burst_takes_to_come_back() {
+    fn a_window_is_the_time_until_an_empty_bucket_is_full() {
         let quota: Quota = "120/m:30".parse().unwrap();
         assert_eq!(quota.interval(), Duration::from_millis(500));
         assert_eq!(quota.window(), Duration::from_secs(15));

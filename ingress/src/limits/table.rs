@@ -1,7 +1,7 @@
-//! The limiter's memory of clients, with a bound.
+//! The limiter's table of clients, with a bound.
 //!
-//! A client that is remembered keeps its own state. When `clients_max` are remembered, strangers share the states of a
-//! crowd: they are limited together with some others, and nobody is forgotten to make room for them.
+//! A client in the table has a state of its own. Once the table holds `clients_max` clients, new clients share a fixed
+//! number of overflow states: they are limited together with some others. No client is evicted to make room.
 
 use dashmap::DashMap;
 use governor::nanos::Nanos;
@@ -10,17 +10,18 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// States that strangers share once the table is full.
-const CROWD: usize = 1024;
+/// States that new clients share once the table is full.
+const OVERFLOW_STATES: usize = 1024;
 
+/// The state of each client, or of each network.
 #[derive(Debug)]
 pub(super) struct ClientTable<K: Eq + Hash> {
     known: DashMap<K, InMemoryState>,
-    /// How many are known, near enough: asking the map would lock all of it.
+    /// Approximate number of entries of `known`. `DashMap::len` would lock every shard.
     count: AtomicUsize,
     clients_max: usize,
-    crowd: Vec<InMemoryState>,
-    /// Not to be guessed, so that nobody can choose whom to share a state with.
+    overflow: Vec<InMemoryState>,
+    /// Seeded at random, so that no client can choose the clients with which it shares a state.
     hasher: RandomState,
 }
 
@@ -30,15 +31,17 @@ impl<K: Eq + Hash> ClientTable<K> {
             known: DashMap::new(),
             count: AtomicUsize::new(0),
             clients_max,
-            crowd: (0..CROWD).map(|_| InMemoryState::default()).collect(),
+            overflow: (0..OVERFLOW_STATES)
+                .map(|_| InMemoryState::default())
+                .collect(),
             hasher: RandomState::new(),
         }
     }
 
-    fn in_crowd(&self, client: &K) -> &InMemoryState {
+    fn overflow_state(&self, client: &K) -> &InMemoryState {
         let hash = self.hasher.hash_one(client);
-        let place = usize::try_from(hash % CROWD as u64).unwrap_or_default();
-        &self.crowd[place]
+        let index = usize::try_from(hash % OVERFLOW_STATES as u64).unwrap_or_default();
+        &self.overflow[index]
     }
 }
 
@@ -54,7 +57,7 @@ impl<K: Eq + Hash + Clone> StateStore for ClientTable<K> {
         }
         if self.count.load(Ordering::Relaxed) >= self.clients_max {
             return self
-                .in_crowd(client)
+                .overflow_state(client)
                 .measure_and_replace(&NotKeyed::NonKey, decide);
         }
         let state = self.known.entry(client.clone()).or_insert_with(|| {
@@ -68,10 +71,9 @@ impl<K: Eq + Hash + Clone> StateStore for ClientTable<K> {
 impl<K: Eq + Hash + Clone> ShrinkableKeyedStateStore<K> for ClientTable<K> {
     fn retain_recent(&self, drop_below: Nanos) {
         self.known.retain(|_, state| {
-            // Only looks: a decision of "no" replaces nothing.
-            let looked: Result<(), Option<Nanos>> =
-                state.measure_and_replace(&NotKeyed::NonKey, Err);
-            let stays = matches!(looked, Err(Some(arrival)) if arrival > drop_below);
+            // Only reads the state: an error replaces nothing.
+            let read: Result<(), Option<Nanos>> = state.measure_and_replace(&NotKeyed::NonKey, Err);
+            let stays = matches!(read, Err(Some(arrival)) if arrival > drop_below);
             if !stays {
                 self.count.fetch_sub(1, Ordering::Relaxed);
             }

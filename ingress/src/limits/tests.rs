@@ -1,7 +1,6 @@
-//! Quotas under a clock that only moves when it is told to.
+//! Quotas under a fake clock.
 
 use super::*;
-use crate::asker::Asker;
 use actix_web::http::header::HeaderMap;
 use governor::clock::FakeRelativeClock;
 use std::net::{IpAddr, Ipv4Addr};
@@ -35,9 +34,14 @@ fn limits(clock: &FakeRelativeClock, clients_max: usize) -> Limits<FakeRelativeC
     )
 }
 
-/// How many of `tries` requests are let through.
-fn let_through(limits: &Limits<FakeRelativeClock>, asker: Client, class: Class, tries: u32) -> u32 {
-    let passed = (0..tries).filter(|_| limits.check_client(asker, class).is_ok());
+/// Returns how many of `tries` requests are allowed.
+fn count_allowed(
+    limits: &Limits<FakeRelativeClock>,
+    principal: Client,
+    class: Class,
+    tries: u32,
+) -> u32 {
+    let passed = (0..tries).filter(|_| limits.check_client(principal, class).is_ok());
     u32::try_from(passed.count()).unwrap()
 }
 
@@ -45,20 +49,20 @@ fn let_through(limits: &Limits<FakeRelativeClock>, asker: Client, class: Class, 
 fn a_client_gets_its_burst_and_then_its_rate() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
-    assert_eq!(let_through(&limits, client(1), Class::Run, 20), 5);
+    assert_eq!(count_allowed(&limits, client(1), Class::Run, 20), 5);
     for _ in 0..10 {
         clock.advance(Duration::from_millis(100));
-        assert_eq!(let_through(&limits, client(1), Class::Run, 20), 1);
+        assert_eq!(count_allowed(&limits, client(1), Class::Run, 20), 1);
     }
     clock.advance(Duration::from_secs(60));
-    assert_eq!(let_through(&limits, client(1), Class::Run, 20), 5);
+    assert_eq!(count_allowed(&limits, client(1), Class::Run, 20), 5);
 }
 
 #[test]
-fn who_is_refused_is_told_when_to_come_back_and_is_let_through_then() {
+fn who_is_refused_is_told_when_to_come_back_and_is_count_allowed_then() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
-    assert_eq!(let_through(&limits, client(1), Class::Run, 5), 5);
+    assert_eq!(count_allowed(&limits, client(1), Class::Run, 5), 5);
     clock.advance(Duration::from_millis(30));
     let refused = limits.check_client(client(1), Class::Run).unwrap_err();
     assert_eq!(refused.retry_after, Duration::from_millis(70));
@@ -70,25 +74,25 @@ fn who_is_refused_is_told_when_to_come_back_and_is_let_through_then() {
 fn running_and_reading_and_each_client_have_their_own_quotas() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
-    assert_eq!(let_through(&limits, client(1), Class::Run, 20), 5);
-    assert_eq!(let_through(&limits, client(1), Class::Read, 20), 20);
-    assert_eq!(let_through(&limits, client(2), Class::Run, 20), 5);
+    assert_eq!(count_allowed(&limits, client(1), Class::Run, 20), 5);
+    assert_eq!(count_allowed(&limits, client(1), Class::Read, 20), 20);
+    assert_eq!(count_allowed(&limits, client(2), Class::Run, 20), 5);
 }
 
 #[test]
-fn what_a_client_is_refused_takes_nothing_from_the_total() {
+fn a_rejected_request_takes_nothing_from_the_total() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
-    assert_eq!(let_through(&limits, client(1), Class::Run, 10_000), 5);
+    assert_eq!(count_allowed(&limits, client(1), Class::Run, 10_000), 5);
     for number in 2..21 {
-        assert_eq!(let_through(&limits, client(number), Class::Run, 5), 5);
+        assert_eq!(count_allowed(&limits, client(number), Class::Run, 5), 5);
     }
     let refused = limits.check_client(client(99), Class::Run).unwrap_err();
-    assert_eq!(refused.standing.policy(), "total");
+    assert_eq!(refused.rate_limit.policy(), "total");
 }
 
 #[test]
-fn a_key_has_its_own_quota_whoever_brings_it() {
+fn a_key_has_its_own_quota_from_any_address() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
     let quotas = Quotas {
@@ -103,7 +107,7 @@ fn a_key_has_its_own_quota_whoever_brings_it() {
 }
 
 #[test]
-fn the_table_of_clients_has_a_bound_and_forgets_no_one_to_make_room() {
+fn the_table_of_clients_is_bounded_and_evicts_no_active_client() {
     let clock = FakeRelativeClock::default();
     let limits = Limits::new(
         quota("1000000/s:1000000"),
@@ -117,7 +121,7 @@ fn the_table_of_clients_has_a_bound_and_forgets_no_one_to_make_room() {
     );
     let passed =
         (0..100_000).filter(|number| limits.check_client(client(*number), Class::Run).is_ok());
-    // A thousand have states of their own; the other 99,000 share those of the crowd.
+    // A thousand clients have a state of their own; the other 99,000 share the overflow states.
     assert_eq!(passed.count(), 1000 + 1024);
     assert_eq!(limits.clients(), 1000);
     assert_eq!(
@@ -135,12 +139,12 @@ fn the_table_of_clients_has_a_bound_and_forgets_no_one_to_make_room() {
 }
 
 #[test]
-fn an_answer_says_how_its_asker_stands() {
+fn a_response_reports_the_rate_limit_status() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
-    let said = |standing: Standing| {
+    let said = |rate_limit: RateLimitStatus| {
         let mut headers = HeaderMap::new();
-        standing.write(&mut headers);
+        rate_limit.write(&mut headers);
         let text = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
         [
             text("ratelimit-policy"),
@@ -161,26 +165,12 @@ fn an_answer_says_how_its_asker_stands() {
             "1"
         ]
     );
-    let_through(&limits, client(1), Class::Run, 4);
+    count_allowed(&limits, client(1), Class::Run, 4);
     let refused = limits.check_client(client(1), Class::Run).unwrap_err();
-    assert_eq!(said(refused.standing)[1], r#""client-run";r=0;t=1"#);
+    assert_eq!(said(refused.rate_limit)[1], r#""client-run";r=0;t=1"#);
 }
 
-#[test]
-fn open_requests_are_counted_until_they_end() {
-    let in_flight = InFlight::new(4);
-    let enter = |number| in_flight.enter(Asker::Client(client(number)), 2);
-    let first = enter(1).unwrap();
-    let second = enter(1).unwrap();
-    assert_eq!(enter(1).unwrap_err(), Crowded::Asker);
-    let other = enter(2).unwrap();
-    drop(first);
-    let third = enter(1).unwrap();
-    drop((second, third, other));
-    assert_eq!(in_flight.entries(), 0);
-}
-
-/// A client of a /48, by its number.
+/// Returns a client of one /48 network, by number.
 fn neighbour(number: u16) -> Client {
     let address = format!("2001:db8:7:{number:x}::1");
     Client::of(address.parse().unwrap())
@@ -195,35 +185,22 @@ fn a_network_of_many_clients_gets_as_much_as_a_few() {
         .count();
     assert_eq!(passed, 4 * 5);
     let refused = limits.check_client(neighbour(1_000), Class::Run);
-    assert_eq!(refused.unwrap_err().standing.policy(), "network-run");
+    assert_eq!(refused.unwrap_err().rate_limit.policy(), "network-run");
     // Other networks, other classes and IPv4 have their own.
     let elsewhere = Client::of("2001:db8:8:1::1".parse().unwrap());
-    assert_eq!(let_through(&limits, elsewhere, Class::Run, 20), 5);
-    assert_eq!(let_through(&limits, client(1), Class::Run, 20), 5);
+    assert_eq!(count_allowed(&limits, elsewhere, Class::Run, 20), 5);
+    assert_eq!(count_allowed(&limits, client(1), Class::Run, 20), 5);
     assert!(limits.check_client(neighbour(1), Class::Read).is_ok());
     clock.advance(Duration::from_millis(25));
     assert!(limits.check_client(neighbour(2_000), Class::Run).is_ok());
 }
 
 #[test]
-fn a_network_has_as_much_open_as_a_few_clients() {
-    let in_flight = InFlight::new(4);
-    let enter = |number| in_flight.enter(Asker::Client(neighbour(number)), 2);
-    let open: Vec<_> = (0..100).filter_map(|number| enter(number).ok()).collect();
-    assert_eq!(open.len(), 8);
-    assert_eq!(enter(200).unwrap_err(), Crowded::Network);
-    assert!(in_flight.enter(Asker::Client(client(1)), 2).is_ok());
-    drop(open);
-    assert!(enter(200).is_ok());
-    assert_eq!(in_flight.entries(), 0);
-}
-
-#[test]
-fn questions_for_health_have_a_quota_that_nothing_else_uses_up() {
+fn health_checks_have_a_quota_that_no_other_request_uses_up() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
-    let_through(&limits, client(1), Class::Run, 1_000);
-    let_through(&limits, client(1), Class::Read, 1_000);
+    count_allowed(&limits, client(1), Class::Run, 1_000);
+    count_allowed(&limits, client(1), Class::Read, 1_000);
     let passed = (0..100).filter(|_| limits.check_health(client(1)).is_ok());
     assert_eq!(passed.count(), 10);
 }

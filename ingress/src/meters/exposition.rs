@@ -1,12 +1,8 @@
-//! `GET /metrics` on the port of metrics: the text that Prometheus reads.
+//! The metrics as OpenMetrics text.
 
-use super::{BOUNDS_MICROS, FAILURES, Histogram, KINDS, LIMITS, STATUSES, process};
-use crate::browser;
-use crate::door::Door;
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use super::{BOUNDS_MICROS, FAILURES, Histogram, KINDS, LIMITS, Meters, STATUSES, process};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
 };
@@ -16,49 +12,52 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Everything that is counted.
-pub(crate) async fn show(door: Data<Door>, request: HttpRequest) -> HttpResponse {
-    if let Err(problem) = browser::check_host(&door, request.uri(), request.headers(), false) {
-        return problem.into_response();
-    }
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Snapshot(door)));
-    let mut text = String::new();
-    match encode(&mut text, &registry) {
-        Ok(()) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
-        Err(error) => {
-            tracing::error!(%error, "the metrics could not be written");
-            HttpResponse::InternalServerError().finish()
-        }
-    }
+/// The metrics at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The counters.
+    pub meters: Arc<Meters>,
+    /// Clients in the tables of quotas, counted once for each class.
+    pub clients: usize,
+    /// Valid keys.
+    pub keys: usize,
 }
 
-/// The ingress at one moment.
-#[derive(Debug)]
-struct Snapshot(Data<Door>);
+/// Encodes a snapshot as OpenMetrics text.
+pub(crate) fn encode(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut family = Families(&mut encoder);
         self.requests(&mut family)?;
-        self.refusals(&mut family)?;
+        self.rejections(&mut family)?;
         self.upstream(&mut family)?;
         self.sources(&mut family)?;
         let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
         let build = Info::new(vec![version]);
-        family.one("sandpiper_ingress_build", "What runs here", None, build)?;
+        family.one(
+            "sandpiper_ingress_build",
+            "Version of the ingress",
+            None,
+            build,
+        )?;
         process::write(&mut family)
     }
 }
 
 impl Snapshot {
     fn requests(&self, family: &mut Families<'_, '_>) -> fmt::Result {
-        let meters = &self.0.meters;
-        let help = "Requests that were answered, by what they were for and status";
+        let meters = &self.meters;
+        let help = "Completed requests, by kind and status";
         let mut requests = family.begin(
             "sandpiper_ingress_requests",
             help,
@@ -79,7 +78,7 @@ impl Snapshot {
                 ConstCounter::new(count).encode(requests.encode_family(&labels)?)?;
             }
         }
-        let help = "From a request's head to the head of its answer";
+        let help = "Time from the head of a request to the head of its response";
         let mut times = family.begin(
             "sandpiper_ingress_request_duration",
             help,
@@ -90,51 +89,50 @@ impl Snapshot {
             kind_times.write(times.encode_family(&[("kind", kind)])?)?;
         }
         let in_flight = meters.in_flight.load(Ordering::Relaxed);
-        let help = "Requests that are not answered yet";
+        let help = "Open requests";
         family.gauge("sandpiper_ingress_requests_in_flight", help, in_flight)?;
         family.counter(
             "sandpiper_ingress_requests_abandoned",
-            "Requests whose client went away before the answer",
+            "Requests whose client disconnected before the response",
             meters.abandoned.get(),
         )
     }
 
-    fn refusals(&self, family: &mut Families<'_, '_>) -> fmt::Result {
-        let (door, meters) = (&self.0, &self.0.meters);
+    fn rejections(&self, family: &mut Families<'_, '_>) -> fmt::Result {
+        let meters = &self.meters;
         family.counters(
             "sandpiper_ingress_refused",
-            "Requests that were one too many, by the limit that said so",
+            "Requests rejected by a limit",
             "limit",
             LIMITS
                 .into_iter()
-                .zip(meters.refused.iter().map(super::Counter::get)),
+                .zip(meters.rejected.iter().map(super::Counter::get)),
         )?;
         family.counter(
             "sandpiper_ingress_connections_refused",
-            "Connections closed because their client had as many as it may",
-            meters.connections_refused.get(),
+            "Connections closed because their client had its maximum open",
+            meters.connections_rejected.get(),
         )?;
         family.gauge(
             "sandpiper_ingress_clients",
-            "Clients whose quotas are remembered, counted once for each class",
-            door.limits.clients(),
+            "Clients in the tables of quotas, counted once for each class",
+            self.clients,
         )?;
-        let keys = door.keys.as_ref().map_or(0, |keys| keys.len());
-        family.gauge("sandpiper_ingress_keys", "Keys that count", keys)?;
+        family.gauge("sandpiper_ingress_keys", "Valid API keys", self.keys)?;
         family.counters(
             "sandpiper_ingress_keys_reloads",
-            "Times that the file of keys had changed, by what came of it",
+            "Reloads of the keys file, by result",
             "result",
             [
                 ("taken", meters.keys_read.get()),
-                ("unfit", meters.keys_unfit.get()),
+                ("unfit", meters.keys_invalid.get()),
             ],
         )
     }
 
     fn upstream(&self, family: &mut Families<'_, '_>) -> fmt::Result {
-        let meters = &self.0.meters;
-        let help = "From passing a request on to the head of the service's answer";
+        let meters = &self.meters;
+        let help = "Time from forwarding a request to the head of the service's response";
         let times = family.begin(
             "sandpiper_ingress_upstream_duration",
             help,
@@ -144,7 +142,7 @@ impl Snapshot {
         meters.upstream.write(times)?;
         family.counters(
             "sandpiper_ingress_upstream_failures",
-            "Requests that the service did not answer, by why",
+            "Requests that the service did not respond to, by reason",
             "reason",
             FAILURES
                 .into_iter()
@@ -153,20 +151,20 @@ impl Snapshot {
         let up = usize::from(meters.upstream_lost.load(Ordering::Relaxed) == 0);
         family.gauge(
             "sandpiper_ingress_upstream_up",
-            "Whether the last request that was passed on reached the service",
+            "1 if the last forwarded request reached the service, else 0",
             up,
         )
     }
 
     fn sources(&self, family: &mut Families<'_, '_>) -> fmt::Result {
-        let meters = &self.0.meters;
+        let meters = &self.meters;
         family.counters(
             "sandpiper_ingress_sources",
-            "Scripts that requests only named, by what came of looking for them",
+            "Scripts that requests referenced, by outcome of the fetch",
             "outcome",
-            meters.source_ends.all(),
+            meters.source_outcomes.all(),
         )?;
-        let help = "How long it took until such a script was here, or was not to be had";
+        let help = "Time to fetch a referenced script, or to fail";
         let times = family.begin(
             "sandpiper_ingress_source_duration",
             help,
@@ -193,7 +191,7 @@ impl Histogram {
     }
 }
 
-/// Writes one family after the other. A name comes without its unit and without `_total`, which are added.
+/// A writer of metric families. Names are given without their unit and without `_total`, which the encoder adds.
 pub(super) struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl Families<'_, '_> {

@@ -1,16 +1,18 @@
-//! What the ingress counts while requests pass: plain atomic additions, and labels of fixed lists, so that no client can
-//! make one more. `exposition` shows them, on a port that the public does not reach.
+//! The metrics of the ingress: atomic counters with labels of fixed lists, so that no client can add a time series.
+//!
+//! `exposition` writes them as text. `metrics` serves that text on a port that the public does not reach.
 
 mod exposition;
 mod process;
 
-pub(crate) use exposition::show;
+pub(crate) use exposition::{Snapshot, encode};
 pub(crate) use process::started;
 
-use crate::asker::Asker;
-use crate::limits::{Class, Crowded};
+use crate::in_flight::InFlightExceeded;
+use crate::limits::Class;
+use crate::principal::Principal;
 use crate::problem::Code;
-use crate::target::{NoTarget, Target};
+use crate::target::{Target, TargetError};
 use actix_web::http::StatusCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,13 +23,14 @@ const BOUNDS_MICROS: [u64; 16] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
-/// What a request is for; the last stands for what is for nothing.
+/// The label values of a request's target; `none` stands for a request without a target.
 const KINDS: [&str; 6] = ["run", "read", "page", "health", "preflight", "none"];
-/// Those that this process or the service gives, in order; 0 stands for any other.
+/// The statuses that this process or the service sends, in ascending order; 0 stands for any other.
 const STATUSES: [u16; 32] = [
     0, 200, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 412, 413, 414, 415,
     416, 421, 422, 424, 429, 431, 500, 502, 503, 504, 505, 507, 508,
 ];
+/// The label values of [`ExceededLimit`].
 const LIMITS: [&str; 8] = [
     "client",
     "network",
@@ -38,9 +41,10 @@ const LIMITS: [&str; 8] = [
     "network_in_flight",
     "key_in_flight",
 ];
+/// The label values of [`UpstreamFailure`].
 const FAILURES: [&str; 3] = ["unreachable", "timeout", "broken"];
 
-/// Something that happens.
+/// A counter of events.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -54,7 +58,7 @@ impl Counter {
     }
 }
 
-/// How long something takes.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     counts: [AtomicU64; BOUNDS_MICROS.len() + 1],
@@ -70,9 +74,9 @@ impl Histogram {
     }
 }
 
-/// Why a request was one too many.
+/// The limit that a rejected request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum ExceededLimit {
     Client,
     Network,
     Key,
@@ -83,8 +87,8 @@ pub(crate) enum Refused {
     KeyInFlight,
 }
 
-impl Refused {
-    /// By the policy that is used up.
+impl ExceededLimit {
+    /// Returns the limit of an exhausted quota, by the name of its policy.
     pub(crate) fn by_policy(policy: &str) -> Self {
         if policy.ends_with("health") {
             Self::Health
@@ -99,17 +103,17 @@ impl Refused {
         }
     }
 
-    /// By requests that are open already.
-    pub(crate) fn in_flight(asker: Asker, crowded: Crowded) -> Self {
-        match (asker, crowded) {
-            (_, Crowded::Network) => Self::NetworkInFlight,
-            (Asker::Client(_), Crowded::Asker) => Self::ClientInFlight,
-            (Asker::Key(_), Crowded::Asker) => Self::KeyInFlight,
+    /// Returns the limit of open requests that was reached.
+    pub(crate) fn in_flight(principal: Principal, exceeded: InFlightExceeded) -> Self {
+        match (principal, exceeded) {
+            (_, InFlightExceeded::Network) => Self::NetworkInFlight,
+            (Principal::Client(_), InFlightExceeded::Principal) => Self::ClientInFlight,
+            (Principal::Key(_), InFlightExceeded::Principal) => Self::KeyInFlight,
         }
     }
 }
 
-/// Why the service did not answer.
+/// The reason for which the service did not respond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamFailure {
     Unreachable,
@@ -117,33 +121,33 @@ pub(crate) enum UpstreamFailure {
     Broken,
 }
 
-/// See the module.
+/// All metrics of the ingress.
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
     requests: [[Counter; STATUSES.len()]; KINDS.len()],
     times: [Histogram; KINDS.len()],
     in_flight: AtomicUsize,
     abandoned: Counter,
-    refused: [Counter; LIMITS.len()],
-    /// From passing a request on to the head of the service's answer.
+    rejected: [Counter; LIMITS.len()],
+    /// Times from forwarding a request to the head of the service's response.
     pub(crate) upstream: Histogram,
     upstream_failures: [Counter; FAILURES.len()],
-    /// The service was reached by the last request that was passed on.
+    /// 1 if the last forwarded request did not reach the service, else 0.
     pub(crate) upstream_lost: AtomicUsize,
-    /// The file of keys was read again.
+    /// Reloads of the keys file.
     pub(crate) keys_read: Counter,
-    /// It could not be used.
-    pub(crate) keys_unfit: Counter,
-    /// Connections closed because their client had as many as it may.
-    pub(crate) connections_refused: Counter,
-    /// How long it took until a script was here that a request only named.
+    /// Reloads of the keys file that failed.
+    pub(crate) keys_invalid: Counter,
+    /// Connections closed because their client had its maximum open.
+    pub(crate) connections_rejected: Counter,
+    /// Times to fetch a script that a request references.
     pub(crate) source: Histogram,
-    source_ends: SourceEnds,
+    source_outcomes: SourceOutcomes,
 }
 
-/// How looking for scripts ended, by the names that clients see.
+/// Outcomes of fetching scripts, by the problem codes that clients get.
 #[derive(Debug, Default)]
-struct SourceEnds {
+struct SourceOutcomes {
     here: Counter,
     not_allowed: Counter,
     unavailable: Counter,
@@ -153,7 +157,7 @@ struct SourceEnds {
     invalid: Counter,
 }
 
-impl SourceEnds {
+impl SourceOutcomes {
     fn of(&self, code: Option<Code>) -> &Counter {
         match code {
             None => &self.here,
@@ -180,10 +184,10 @@ impl SourceEnds {
 }
 
 impl Meters {
-    /// A request begins; dropped before it ends, its client has gone.
-    pub(crate) fn begin(self: &Arc<Self>, target: Result<Target, NoTarget>) -> Open {
+    /// Counts a request as open. Dropping the result before [`OpenRequest::end`] counts the request as abandoned.
+    pub(crate) fn begin(self: &Arc<Self>, target: Result<Target, TargetError>) -> OpenRequest {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Open {
+        OpenRequest {
             meters: Arc::clone(self),
             kind: kind_of(target),
             began: Instant::now(),
@@ -191,30 +195,33 @@ impl Meters {
         }
     }
 
-    pub(crate) fn refuse(&self, why: Refused) {
-        self.refused[why as usize].count();
+    /// Counts a rejected request.
+    pub(crate) fn reject(&self, limit: ExceededLimit) {
+        self.rejected[limit as usize].count();
     }
 
+    /// Counts a request that the service did not respond to.
     pub(crate) fn upstream_failed(&self, why: UpstreamFailure) {
         self.upstream_failures[why as usize].count();
     }
 
-    /// A script that was looked for: `None`, it is here.
-    pub(crate) fn source_ended(&self, why_not: Option<Code>) {
-        self.source_ends.of(why_not).count();
+    /// Counts a fetched script, or the problem for which a script was not fetched.
+    pub(crate) fn count_source(&self, problem: Option<Code>) {
+        self.source_outcomes.of(problem).count();
     }
 }
 
-/// A request that is being answered.
+/// An open request.
 #[derive(Debug)]
-pub(crate) struct Open {
+pub(crate) struct OpenRequest {
     meters: Arc<Meters>,
     kind: usize,
     began: Instant,
     has_ended: bool,
 }
 
-impl Open {
+impl OpenRequest {
+    /// Counts the request under the status of its response.
     pub(crate) fn end(mut self, status: StatusCode) {
         self.has_ended = true;
         let status = STATUSES.binary_search(&status.as_u16()).unwrap_or_default();
@@ -223,7 +230,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.meters.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.has_ended {
@@ -232,8 +239,8 @@ impl Drop for Open {
     }
 }
 
-/// The place in [`KINDS`].
-fn kind_of(target: Result<Target, NoTarget>) -> usize {
+/// Returns the index into [`KINDS`].
+fn kind_of(target: Result<Target, TargetError>) -> usize {
     match target {
         Ok(Target::Api {
             class: Class::Run, ..
@@ -253,21 +260,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_list_of_labels_is_as_long_as_what_it_names() {
-        assert_eq!(LIMITS.len(), Refused::KeyInFlight as usize + 1);
+    fn every_list_of_labels_is_as_long_as_its_enum() {
+        assert_eq!(LIMITS.len(), ExceededLimit::KeyInFlight as usize + 1);
         assert_eq!(FAILURES.len(), UpstreamFailure::Broken as usize + 1);
         assert!(STATUSES.is_sorted());
     }
 
     #[test]
-    fn a_refusal_is_counted_by_the_policy_that_is_used_up() {
+    fn a_rejection_is_counted_by_its_policy() {
         for (policy, why) in [
-            ("client-run", Refused::Client),
-            ("client-read", Refused::Client),
-            ("key-run", Refused::Key),
-            ("total", Refused::Total),
+            ("client-run", ExceededLimit::Client),
+            ("client-read", ExceededLimit::Client),
+            ("key-run", ExceededLimit::Key),
+            ("total", ExceededLimit::Total),
         ] {
-            assert_eq!(Refused::by_policy(policy), why);
+            assert_eq!(ExceededLimit::by_policy(policy), why);
         }
     }
 }

@@ -1,7 +1,8 @@
-//! Connections to the service, on which an end in the middle of an answer is an error.
+//! Connections to the service, on which an end of file is an error.
 //!
-//! The HTTP client takes the end of a connection for the end of a body sent in chunks, and so would pass half an answer on
-//! as a whole one. The service never ends a body by closing, so here an end is always an error.
+//! The HTTP client `awc` takes the end of a connection for the end of a chunked body, and so would forward half a
+//! response as a whole one. The service never ends a body by closing the connection, so here an end of file is always
+//! an error.
 
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector, Resolve, Resolver};
 use actix_web::dev::Service as _;
@@ -16,11 +17,11 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::lookup_host;
 
-/// A connection on which an end is an error.
+/// A TCP stream on which an end of file is an error.
 #[derive(Debug)]
-pub(super) struct Whole(TcpStream);
+pub(super) struct StrictStream(TcpStream);
 
-impl AsyncRead for Whole {
+impl AsyncRead for StrictStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -35,7 +36,7 @@ impl AsyncRead for Whole {
     }
 }
 
-impl AsyncWrite for Whole {
+impl AsyncWrite for StrictStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -65,7 +66,7 @@ impl AsyncWrite for Whole {
     }
 }
 
-impl ActixStream for Whole {
+impl ActixStream for StrictStream {
     fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         ActixStream::poll_read_ready(&self.0, context)
     }
@@ -75,25 +76,27 @@ impl ActixStream for Whole {
     }
 }
 
-/// Opens a connection to the service. A name is looked up each time, so that one that comes or goes is known at once, and
-/// where it has several addresses each is as likely: the first one that takes the connection has it.
+/// Opens a connection to the service.
+///
+/// A host name is resolved for each connection, so that replicas which come or go are noticed at once. Its addresses
+/// are tried in random order.
 pub(super) async fn connect(
     info: ConnectInfo<Uri>,
-) -> Result<Connection<Uri, Whole>, ConnectError> {
-    let opened = Connector::new(Resolver::custom(AnyOrder))
+) -> Result<Connection<Uri, StrictStream>, ConnectError> {
+    let opened = Connector::new(Resolver::custom(ShuffledResolver))
         .service()
         .call(info)
         .await?;
     let (stream, target) = opened.into_parts();
     stream.set_nodelay(true).map_err(ConnectError::Io)?;
-    Ok(Connection::new(target, Whole(stream)))
+    Ok(Connection::new(target, StrictStream(stream)))
 }
 
-/// The system's look-up, in an order that is not the system's: that one puts the same address first again and again.
+/// The system's resolver, with the addresses shuffled: the system returns the same address first again and again.
 #[derive(Debug)]
-struct AnyOrder;
+struct ShuffledResolver;
 
-impl Resolve for AnyOrder {
+impl Resolve for ShuffledResolver {
     fn lookup<'a>(
         &'a self,
         host: &'a str,

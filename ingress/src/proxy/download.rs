@@ -1,7 +1,7 @@
-//! An answer on its way to the client: passed on as it comes, and given up when the service falls silent.
+//! The body of a response on its way to the client: forwarded as it arrives, aborted if the service pauses too long.
 
+use crate::in_flight::InFlightPermit;
 use crate::keys::Key;
-use crate::limits::Visit;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 use awc::ClientResponse;
@@ -13,67 +13,63 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// The service broke off, or said nothing for too long. The client's connection is closed, so that it cannot take what it
-/// has for the whole.
+/// The body cannot be completed. The client's connection is closed, so that the client does not take a part for the
+/// whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum DownloadError {
-    #[error("the service broke off in the middle of an answer")]
+    #[error("the service closed the connection in the middle of a response")]
     Broken,
-    #[error("the service fell silent in the middle of an answer")]
-    Silent,
+    #[error("the service paused too long in the middle of a response")]
+    TimedOut,
     #[error("the key was revoked in the middle of a response")]
     Revoked,
 }
 
-/// An answer's body. Holds the client's place until it has been sent.
+/// The body of a response. Holds the permit of the request until the body has been sent.
 pub(super) struct Download {
-    answer: ClientResponse,
+    response: ClientResponse,
     size: BodySize,
-    silence_max: Duration,
+    pause_max: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
     key: Option<Arc<Key>>,
-    /// Made when there is nothing to send for the first time: most responses are here at once.
+    /// Created at the first wait: most bodies are complete at once.
     revoked: Option<Pin<Box<dyn Future<Output = ()>>>>,
-    _visit: Visit,
+    _permit: InFlightPermit,
 }
 
 impl Download {
     pub(super) fn new(
-        answer: ClientResponse,
+        response: ClientResponse,
         size: BodySize,
-        silence_max: Duration,
+        pause_max: Duration,
         key: Option<Arc<Key>>,
-        visit: Visit,
+        permit: InFlightPermit,
     ) -> Self {
         Self {
-            answer,
+            response,
             size,
-            silence_max,
+            pause_max,
             timer: None,
             is_waiting: false,
             key,
             revoked: None,
-            _visit: visit,
+            _permit: permit,
         }
     }
 
-    /// Waits on: the time counts from when there was nothing to send.
-    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let silence_max = self.silence_max;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep(silence_max)));
+    /// Returns ready once the service has sent nothing for `pause_max`.
+    fn poll_pause(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let pause_max = self.pause_max;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(pause_max)));
         if !self.is_waiting {
             self.is_waiting = true;
-            timer.as_mut().reset(Instant::now() + silence_max);
+            timer.as_mut().reset(Instant::now() + pause_max);
         }
         timer.as_mut().poll(context)
     }
-}
 
-impl Download {
-    /// Waits for the end of the key.
+    /// Returns ready once the key is revoked.
     fn poll_revoked(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(key) = &self.key else {
             return Poll::Pending;
@@ -107,12 +103,12 @@ impl MessageBody for Download {
         if download.key.as_ref().is_some_and(|key| key.is_revoked()) {
             return Poll::Ready(Some(Err(DownloadError::Revoked)));
         }
-        let Poll::Ready(chunk) = Pin::new(&mut download.answer).poll_next(context) else {
+        let Poll::Ready(chunk) = Pin::new(&mut download.response).poll_next(context) else {
             if download.poll_revoked(context).is_ready() {
                 return Poll::Ready(Some(Err(DownloadError::Revoked)));
             }
-            ready!(download.poll_silence(context));
-            return Poll::Ready(Some(Err(DownloadError::Silent)));
+            ready!(download.poll_pause(context));
+            return Poll::Ready(Some(Err(DownloadError::TimedOut)));
         };
         download.is_waiting = false;
         Poll::Ready(chunk.map(|chunk| chunk.map_err(|_| DownloadError::Broken)))

@@ -1,6 +1,6 @@
-//! Which headers pass, in both directions.
+//! The headers that are forwarded, in both directions.
 
-use super::Introduction;
+use super::ForwardingContext;
 use crate::hex::to_hex;
 use crate::keys::Scope;
 use actix_web::http::Method;
@@ -11,13 +11,13 @@ use actix_web::http::header::{
     X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
 
-/// Tells the service who is asking. Only the ingress may say anything under this prefix.
+/// Prefix of headers from the ingress to the service. Headers of clients with this prefix are dropped.
 pub(super) const OWN_PREFIX: &str = "sandpiper-";
-/// Under which browsers say which page asks, and for what.
+/// Prefix of fetch metadata, which browsers send.
 const FETCH_PREFIX: &str = "sec-fetch-";
-/// The host that the service is asked for, whatever it is called in its network: one that it always answers.
+/// The `Host` of forwarded requests, which the service always accepts, whatever its name in the network is.
 pub(super) const SERVICE_HOST: HeaderValue = HeaderValue::from_static("localhost");
-/// The SHA-256 of a script that a request only points at: tells the service what to run, and the client what was run.
+/// The SHA-256 of the script that a request references, for the service and for the client.
 const SOURCE: HeaderName = HeaderName::from_static("sandpiper-source");
 const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -25,7 +25,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// Those of one connection, and the framing, which each connection has its own of.
+/// Returns true for headers of a single connection, and for headers of the framing.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     [
         &CONNECTION,
@@ -42,9 +42,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     .contains(&name)
 }
 
-/// What a client may not say for itself, what only its own connection is about, and what a browser says of the page that
-/// asks: the ingress has decided on that.
-fn is_the_proxys(name: &HeaderName) -> bool {
+/// Returns true for headers that clients may not set, that concern the client's own connection, or that the ingress has
+/// evaluated: those of CORS and fetch metadata.
+fn is_dropped(name: &HeaderName) -> bool {
     [
         &ACCESS_CONTROL_REQUEST_HEADERS,
         &ACCESS_CONTROL_REQUEST_METHOD,
@@ -62,7 +62,7 @@ fn is_the_proxys(name: &HeaderName) -> bool {
         || name.as_str().starts_with(FETCH_PREFIX)
 }
 
-/// Whether `Connection` names this header as its own.
+/// Returns true if `Connection` lists this header.
 fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers
         .get_all(CONNECTION)
@@ -71,16 +71,16 @@ fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
         .any(|token| token.trim().eq_ignore_ascii_case(name.as_str()))
 }
 
-/// Copies what passes from a client to the service.
+/// Copies the headers of a request to the service.
 pub(super) fn copy_request(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
-        if !is_the_proxys(name) {
+        if !is_dropped(name) {
             copy(from, name, value, to);
         }
     }
 }
 
-/// Copies what passes from the service to a client.
+/// Copies the headers of a response to the client.
 pub(super) fn copy_response(from: &HeaderMap, to: &mut HeaderMap) {
     for (name, value) in from {
         copy(from, name, value, to);
@@ -93,30 +93,37 @@ fn copy(from: &HeaderMap, name: &HeaderName, value: &HeaderValue, to: &mut Heade
     }
 }
 
-/// Says who is asking: the address for logs, the asker for the queue; and which script is meant.
-pub(super) fn introduce(who: &Introduction, to: &mut HeaderMap) {
+/// Inserts the address of the client for the service's log, the principal for its queue, and the referenced script.
+pub(super) fn insert_context(context: &ForwardingContext, to: &mut HeaderMap) {
     let mut insert = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::try_from(text) {
             to.insert(name, value);
         }
     };
-    insert(X_FORWARDED_FOR, who.address.to_canonical().to_string());
-    insert(CLIENT, who.asker.to_string());
+    insert(X_FORWARDED_FOR, context.address.to_canonical().to_string());
+    insert(CLIENT, context.principal.to_string());
     to.insert(HOST, SERVICE_HOST);
-    name_script(who, to);
+    insert_script(context, to);
 }
 
-/// Asks for a response without results, where a key may stop jobs and not read them. What the client prefers does not count.
-pub(super) fn hide_results(who: &Introduction, method: &Method, to: &mut HeaderMap) {
-    let may_read = who.key.as_ref().is_none_or(|key| key.allows(Scope::Read));
+/// Requests a response without results (`Prefer: return=minimal`) if the key may stop jobs but not read them.
+///
+/// The client's own `Prefer` is replaced.
+pub(super) fn hide_results(context: &ForwardingContext, method: &Method, to: &mut HeaderMap) {
+    let may_read = context
+        .key
+        .as_ref()
+        .is_none_or(|key| key.allows(Scope::Read));
     if *method == Method::DELETE && !may_read {
         to.insert(PREFER, HeaderValue::from_static("return=minimal"));
     }
 }
 
-/// Says which script is meant by a request that points at one, to the service and to the client.
-pub(super) fn name_script(who: &Introduction, to: &mut HeaderMap) {
-    let Some(script) = &who.script else { return };
+/// Inserts the SHA-256 of the referenced script, if there is one.
+pub(super) fn insert_script(context: &ForwardingContext, to: &mut HeaderMap) {
+    let Some(script) = &context.script else {
+        return;
+    };
     if let Ok(value) = HeaderValue::try_from(to_hex(script.digest())) {
         to.insert(SOURCE, value);
     }

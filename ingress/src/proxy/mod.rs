@@ -1,18 +1,19 @@
-//! The way to the service and back: one request, its method, path, query and body as they came.
+//! The reverse proxy: forwards one request to the service, with method, path, query and body unchanged.
 //!
-//! The host is the operator's alone: of a request's target only path and query are taken. Not its own: who may pass (`door`).
+//! The host of the service is fixed by the options: only path and query of a request's target are used. `authorization`
+//! has decided before that the request may be forwarded.
 
 mod connect;
 mod download;
 mod headers;
 mod upload;
 
-use crate::asker::Asker;
+use crate::in_flight::InFlightPermit;
 use crate::keys::Key;
-use crate::limits::Visit;
 use crate::meters::{Meters, UpstreamFailure};
+use crate::principal::Principal;
 use crate::problem::{Code, Problem};
-use crate::sources::OnShelf;
+use crate::sources::CacheGuard;
 use actix_web::body::{BodySize, BoxBody, None as NoBody};
 use actix_web::dev::{Payload, fn_service};
 use actix_web::http::header::{
@@ -33,51 +34,52 @@ use tracing::{info, warn};
 pub(crate) use upload::Upload;
 use upload::UploadError;
 
-/// Kept shorter than the service keeps idle connections, so that it is never the service that closes first.
-const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(15);
-/// Not used again when it is older, so that services that come later get their share; one in use is not closed for its age.
+/// Maximum idle time of a connection: shorter than at the service, so that the service never closes first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Maximum age of a connection that is reused, so that new replicas of the service get their share. A connection in use
+/// is not closed for its age.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How the service is reached.
+/// The settings of the connection to the service.
 #[derive(Debug, Clone)]
 pub struct UpstreamOptions {
-    /// Its host and port.
+    /// Host and port of the service.
     pub authority: Authority,
-    /// Longest that opening a connection may take.
+    /// Maximum time to connect.
     pub connect_timeout: Duration,
-    /// Longest until the head of an answer.
-    pub answer_timeout: Duration,
-    /// Longest silence in the middle of an answer.
-    pub silence_max: Duration,
-    /// Longest body of a request, bytes.
+    /// Maximum time until the head of a response.
+    pub response_timeout: Duration,
+    /// Maximum pause within a response.
+    pub pause_max: Duration,
+    /// Maximum body of a request, bytes.
     pub body_bytes: u64,
-    /// Longest that it may take to arrive.
+    /// Maximum time for the body of a request to arrive.
     pub body_timeout: Duration,
-    /// Connections that one thread may have open.
+    /// Maximum open connections of one thread.
     pub connections_max: usize,
 }
 
-/// The service, as one thread reaches it.
+/// One thread's client of the service.
 #[derive(Clone)]
 pub(crate) struct Upstream {
     client: Client,
     options: Arc<UpstreamOptions>,
-    /// Whether the last request reached it; shared by all threads, so that the log has each change once.
+    /// True if the last request reached the service. All threads share the flag, so that each change is logged once.
     reached: Arc<AtomicBool>,
     meters: Arc<Meters>,
 }
 
-/// Who asks, as the service is told.
+/// The facts about a request that the ingress adds when it forwards the request.
 #[derive(Debug)]
-pub(crate) struct Introduction {
-    /// Where from.
+pub(crate) struct ForwardingContext {
+    /// The address of the client.
     pub address: IpAddr,
-    /// Counted as whom.
-    pub asker: Asker,
-    /// Its key, if it has one. What is open ends when the key is revoked.
+    /// The principal that the request counts for.
+    pub principal: Principal,
+    /// The key, if the request has one. The request is ended when the key is revoked.
     pub key: Option<Arc<Key>>,
-    /// The script that the request only points at. It stays in its folder while this lives.
-    pub script: Option<OnShelf>,
+    /// The script that the request references. The guard keeps the script in the cache.
+    pub script: Option<CacheGuard>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -90,7 +92,7 @@ impl std::fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// For one thread; `reached` is all threads' one.
+    /// Creates the client of one thread. All threads share `reached`.
     #[must_use]
     pub(crate) fn new(
         options: Arc<UpstreamOptions>,
@@ -101,13 +103,13 @@ impl Upstream {
             .connector(fn_service(connect::connect))
             .timeout(options.connect_timeout)
             .limit(options.connections_max)
-            .conn_keep_alive(IDLE_CONNECTION_KEPT)
+            .conn_keep_alive(IDLE_TIMEOUT)
             .conn_lifetime(CONNECTION_LIFETIME);
         let client = Client::builder()
             .connector(connector)
             .disable_redirects()
             .no_default_headers()
-            .timeout(options.answer_timeout)
+            .timeout(options.response_timeout)
             .finish();
         Self {
             client,
@@ -117,56 +119,69 @@ impl Upstream {
         }
     }
 
-    /// Passes a request on. Whatever goes wrong is a [`Problem`], never an answer that looks like the service's.
-    pub(crate) async fn pass(
+    /// Forwards a request and returns the response of the service.
+    ///
+    /// # Errors
+    ///
+    /// The service cannot be reached or does not respond in time, or the body of the request does not arrive.
+    pub(crate) async fn forward(
         &self,
         request: &HttpRequest,
         upload: Option<Upload>,
-        who: &Introduction,
-        visit: Visit,
+        context: &ForwardingContext,
+        permit: InFlightPermit,
     ) -> Result<HttpResponse, Problem> {
         let is_repeatable =
             upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
         let began = Instant::now();
-        let mut sent = self.send(request, who, upload).await;
+        let mut sent = self.send(request, context, upload).await;
         if is_repeatable && sent.as_ref().is_err_and(may_be_stale) {
-            sent = self.send(request, who, None).await;
+            sent = self.send(request, context, None).await;
         }
         let is_reached = !matches!(sent, Err(ref error) if is_unreachable(error));
-        self.note(is_reached);
+        self.record_reached(is_reached);
         match sent {
-            Ok(answer) => {
+            Ok(received) => {
                 self.meters.upstream.observe(began.elapsed());
-                let mut response = self.answer(request.method(), answer, who, visit);
-                headers::name_script(who, response.headers_mut());
+                let mut response = self.response(request.method(), received, context, permit);
+                headers::insert_script(context, response.headers_mut());
                 Ok(response)
             }
             Err(error) => {
-                if let Some(why) = failure_of(&error) {
-                    self.meters.upstream_failed(why);
+                if let Some(failure) = failure_of(&error) {
+                    self.meters.upstream_failed(failure);
                 }
                 Err(self.problem(&error))
             }
         }
     }
 
-    /// Whether the service says that it is ready; if not, what it says or does not.
+    /// Queries the readiness of the service.
+    ///
+    /// # Errors
+    ///
+    /// The reason, in words, for which the service is not ready.
     pub(crate) async fn ready(&self) -> Result<(), String> {
-        const WITHIN: Duration = Duration::from_secs(2);
+        const TIMEOUT: Duration = Duration::from_secs(2);
         let uri = self.uri(PathAndQuery::from_static("/api/health/ready"));
-        let asked = self.client.get(uri).timeout(WITHIN);
-        let asked = asked.insert_header((HOST, headers::SERVICE_HOST));
-        let sent = asked.send().await;
+        let query = self.client.get(uri).timeout(TIMEOUT);
+        let query = query.insert_header((HOST, headers::SERVICE_HOST));
+        let sent = query.send().await;
         match sent {
-            Ok(answer) if answer.status().is_success() => Ok(()),
-            Ok(answer) => Err(format!("the service answers {}", answer.status().as_u16())),
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!(
+                "the service answers {}",
+                response.status().as_u16()
+            )),
             Err(SendRequestError::Timeout) => Err("the service does not answer in time".to_owned()),
             Err(_) => Err("the service cannot be reached".to_owned()),
         }
     }
 
-    /// The body, once its first bytes are here; `None` where there is none. The body of a client that waits for
-    /// `100 Continue` is left alone: the service may refuse the request by its head.
+    /// Waits for the first bytes of the body and returns the body; `None` if the request has none.
+    ///
+    /// The body of a client that waits for `100 Continue` is left unread: the service may reject the request by its
+    /// head.
     pub(crate) async fn receive(
         &self,
         request: &HttpRequest,
@@ -195,66 +210,67 @@ impl Upstream {
     async fn send(
         &self,
         request: &HttpRequest,
-        who: &Introduction,
+        context: &ForwardingContext,
         upload: Option<Upload>,
     ) -> Result<ClientResponse, SendRequestError> {
         let path = request.uri().path_and_query().cloned();
         let uri = self.uri(path.unwrap_or(PathAndQuery::from_static("/")));
-        let mut passed: ClientRequest = self
+        let mut forwarded: ClientRequest = self
             .client
             .request(request.method().clone(), uri)
             .no_decompress();
-        headers::copy_request(request.headers(), passed.headers_mut());
-        headers::introduce(who, passed.headers_mut());
-        headers::hide_results(who, request.method(), passed.headers_mut());
+        headers::copy_request(request.headers(), forwarded.headers_mut());
+        headers::insert_context(context, forwarded.headers_mut());
+        headers::hide_results(context, request.method(), forwarded.headers_mut());
         match upload {
             Some(upload) => {
                 if upload.is_held_back() {
                     let expectation = HeaderValue::from_static("100-continue");
-                    passed.headers_mut().insert(EXPECT, expectation);
+                    forwarded.headers_mut().insert(EXPECT, expectation);
                 }
-                passed.send_body(upload).await
+                forwarded.send_body(upload).await
             }
-            // Not `send`, which says that there is a body of no bytes.
-            None => passed.send_body(NoBody::new()).await,
+            // `send` would declare an empty body.
+            None => forwarded.send_body(NoBody::new()).await,
         }
     }
 
-    /// On the operator's host, whatever the request says.
+    /// Returns the URI of a path at the configured host.
     fn uri(&self, path: PathAndQuery) -> Uri {
         let uri = Uri::builder()
             .scheme(Scheme::HTTP)
             .authority(self.options.authority.clone())
             .path_and_query(path);
-        // All three parts are valid already.
+        // All three parts are valid, so the result is too.
         uri.build().unwrap_or_default()
     }
 
-    fn answer(
+    /// Converts the response of the service into the response to the client.
+    fn response(
         &self,
         method: &Method,
-        answer: ClientResponse,
-        who: &Introduction,
-        visit: Visit,
+        received: ClientResponse,
+        context: &ForwardingContext,
+        permit: InFlightPermit,
     ) -> HttpResponse {
-        let status = answer.status();
+        let status = received.status();
         let mut response = HttpResponse::new(status);
-        headers::copy_response(answer.headers(), response.headers_mut());
+        headers::copy_response(received.headers(), response.headers_mut());
         let has_no_body = *method == Method::HEAD
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
-        let size = match declared_length(answer.headers()) {
+        let size = match declared_length(received.headers()) {
             Some(length) => BodySize::Sized(length),
             None if has_no_body => BodySize::None,
             None => BodySize::Stream,
         };
-        let key = who.key.clone();
-        let download = Download::new(answer, size, self.options.silence_max, key, visit);
+        let key = context.key.clone();
+        let download = Download::new(received, size, self.options.pause_max, key, permit);
         response.set_body(BoxBody::new(download))
     }
 
-    /// Says so once when the service goes, and once when it is back.
-    fn note(&self, is_reached: bool) {
+    /// Records whether the service was reached, and logs each change once.
+    fn record_reached(&self, is_reached: bool) {
         if self.reached.load(Ordering::Relaxed) == is_reached {
             return;
         }
@@ -265,9 +281,9 @@ impl Upstream {
         self.meters.upstream_lost.store(lost, Ordering::Relaxed);
         let service = &self.options.authority;
         if is_reached {
-            info!(%service, "the service is reached again");
+            info!(%service, "the service can be reached again");
         } else {
-            warn!(%service, "the service cannot be reached: is it running there? Requests are answered 502");
+            warn!(%service, "the service cannot be reached; requests get a 502 until it is back. Check that it runs at this address (--api-host, --api-port)");
         }
     }
 
@@ -282,7 +298,7 @@ impl Upstream {
                 Code::ServiceTimeout,
                 format!(
                     "the service did not begin to answer within {} ms; what was asked of it may still happen",
-                    self.options.answer_timeout.as_millis()
+                    self.options.response_timeout.as_millis()
                 ),
             ),
             _ if is_unreachable(error) => Problem::new(
@@ -298,6 +314,7 @@ impl Upstream {
         }
     }
 
+    /// Returns the problem for a body that did not arrive.
     pub(crate) fn upload_problem(&self, error: UploadError) -> Problem {
         let options = &self.options;
         match error {
@@ -324,7 +341,7 @@ fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Why the service did not answer; `None` where it is the client's body that did not come.
+/// Returns the reason for which the service did not respond; `None` if the client's body did not arrive.
 fn failure_of(error: &SendRequestError) -> Option<UpstreamFailure> {
     match error {
         SendRequestError::Body(_) => None,
@@ -334,7 +351,7 @@ fn failure_of(error: &SendRequestError) -> Option<UpstreamFailure> {
     }
 }
 
-/// Nothing was sent: there was no connection.
+/// Returns true if no connection could be opened, so that nothing was sent.
 fn is_unreachable(error: &SendRequestError) -> bool {
     matches!(
         error,
@@ -348,7 +365,8 @@ fn is_unreachable(error: &SendRequestError) -> bool {
     )
 }
 
-/// The connection was one that the service had just closed; on a new one it may go well.
+/// Returns true if the service may have closed an idle connection at the same moment, so that a new connection may
+/// succeed.
 fn may_be_stale(error: &SendRequestError) -> bool {
     matches!(
         error,

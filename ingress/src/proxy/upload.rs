@@ -1,7 +1,7 @@
-//! A request's body on its way to the service: passed on as it comes, or gathered first where it must be looked at; bounded
-//! in bytes and in time.
+//! The body of a request on its way to the service, bounded in bytes and in time.
 //!
-//! The HTTP client below sends it in pieces of at least eight kilobytes, or at its end.
+//! A body is forwarded as it arrives, or buffered first if the ingress must read it. The HTTP client sends pieces of at
+//! least eight kilobytes, and the rest at the end.
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Payload;
@@ -11,34 +11,34 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Why a body did not arrive.
+/// The body of a request could not be received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UploadError {
-    #[error("the body is longer than its bound")]
+    #[error("the body is longer than the maximum")]
     TooLong,
-    #[error("the body took too long")]
+    #[error("the body did not arrive in time")]
     TimedOut,
-    #[error("the body broke off")]
+    #[error("the body ended early or is not framed correctly")]
     Broken,
 }
 
-/// A body that is arriving.
+/// The body of a request, while it arrives.
 pub(crate) struct Upload {
     payload: Payload,
     first: Option<Bytes>,
     size: BodySize,
     room: u64,
     deadline: Instant,
-    /// Made when there is something to wait for.
+    /// Created at the first wait.
     timer: Option<Pin<Box<Sleep>>>,
-    /// The client waits for `100 Continue`, and nothing has asked for the body yet.
+    /// The client waits for `100 Continue`, and the body has not been read yet.
     is_held_back: bool,
-    /// The HTTP client's next look at the body finds nothing.
-    hides_once: bool,
+    /// The next poll by the HTTP client returns pending.
+    skips_next_poll: bool,
 }
 
 impl Upload {
-    /// `length` is what the client says, if it says it.
+    /// `length` is the length that the client declares; `most` is the maximum, bytes.
     pub(super) fn new(payload: Payload, length: Option<u64>, most: u64, deadline: Instant) -> Self {
         Self {
             payload,
@@ -48,15 +48,15 @@ impl Upload {
             deadline,
             timer: None,
             is_held_back: false,
-            hides_once: false,
+            skips_next_poll: false,
         }
     }
 
-    /// Leaves the body alone until the service asks for it. The HTTP client looks at a body without a length once before it
-    /// sends the head.
+    /// Leaves the body unread until the service asks for it. The HTTP client polls a body without a length once before
+    /// it sends the head, so that poll returns pending.
     pub(super) fn hold_back(&mut self) {
         self.is_held_back = true;
-        self.hides_once = self.size == BodySize::Stream;
+        self.skips_next_poll = self.size == BodySize::Stream;
     }
 
     /// Returns whether the service has to ask for the body.
@@ -64,7 +64,7 @@ impl Upload {
         self.is_held_back
     }
 
-    /// Waits for the first bytes, so that a client which sends none takes nothing of the service.
+    /// Waits for the first bytes, so that a client which sends none does not occupy the service.
     pub(super) async fn begin(&mut self) -> Result<(), UploadError> {
         match std::future::poll_fn(|context| self.poll_chunk(context)).await {
             None => self.size = BodySize::Sized(0),
@@ -73,9 +73,9 @@ impl Upload {
         Ok(())
     }
 
-    /// Waits for all of it.
-    pub(crate) async fn gather(&mut self) -> Result<Bytes, UploadError> {
-        (self.is_held_back, self.hides_once) = (false, false);
+    /// Waits for the whole body and returns it. The body can still be forwarded afterwards.
+    pub(crate) async fn buffer(&mut self) -> Result<Bytes, UploadError> {
+        (self.is_held_back, self.skips_next_poll) = (false, false);
         let mut whole = BytesMut::new();
         let mut first = self.first.take();
         loop {
@@ -127,7 +127,7 @@ impl MessageBody for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, UploadError>>> {
         let upload = self.get_mut();
-        if std::mem::take(&mut upload.hides_once) {
+        if std::mem::take(&mut upload.skips_next_poll) {
             return Poll::Pending;
         }
         match upload.first.take() {

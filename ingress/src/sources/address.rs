@@ -1,7 +1,7 @@
-//! Which addresses a script may be fetched from, asked after every name has been resolved.
+//! The addresses that a script may be fetched from: the defence against SSRF and DNS rebinding.
 //!
-//! A name is resolved once, what may not be reached is taken out, and the connection is opened to what is left: there is no
-//! second look-up that could say something else.
+//! A name is resolved once, addresses that are not allowed are removed, and the connection is opened to one of the
+//! rest. No second look-up could return another address.
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -13,8 +13,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
-/// What the IANA registries of special-purpose addresses keep from the public, and the address at which Azure answers its
-/// virtual machines. Of IPv6, whatever is not in 2000::/3 is not public either.
+/// The special-purpose networks of the IANA registries, and the address at which Azure serves its virtual machines.
+/// IPv6 addresses outside 2000::/3 are not public either.
 const SPECIAL: [&str; 21] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -38,7 +38,7 @@ const SPECIAL: [&str; 21] = [
     "2001:db8::/32",
     "3fff::/20",
 ];
-/// IPv6 addresses that have an IPv4 address in them, and after how many bits: 6to4, and translation by NAT64.
+/// IPv6 networks whose addresses embed an IPv4 address, with its offset in bits: 6to4 and NAT64.
 const WITH_IPV4: [(&str, u32); 2] = [("2002::/16", 16), ("64:ff9b::/96", 96)];
 
 static SPECIAL_NETWORKS: LazyLock<Vec<IpNet>> = LazyLock::new(|| {
@@ -75,13 +75,13 @@ fn embedded_ipv4(address: Ipv6Addr) -> Option<IpAddr> {
     })
 }
 
-/// The rule: public addresses, and those of the operator's own networks that are listed.
+/// The allowed addresses: public ones, and those of `--source-networks`.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Reachable {
+pub(super) struct AddressPolicy {
     networks: Vec<IpNet>,
 }
 
-impl Reachable {
+impl AddressPolicy {
     pub(super) fn new(networks: Vec<IpNet>) -> Self {
         Self { networks }
     }
@@ -96,23 +96,23 @@ impl Reachable {
     }
 }
 
-/// Every address of a name is one that may not be reached.
+/// No address of a host is allowed.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the host has no address that may be reached")]
-pub(super) struct NotReachable;
+pub(super) struct AddressNotAllowed;
 
-/// Looks names up, and hides addresses that may not be reached.
+/// A resolver that drops addresses which are not allowed.
 #[derive(Clone)]
-pub(super) struct Guard {
+pub(super) struct GuardedResolver {
     resolver: Arc<TokioResolver>,
-    reachable: Arc<Reachable>,
+    policy: Arc<AddressPolicy>,
 }
 
-impl Guard {
-    /// Asks the machine's name servers, or the given one.
+impl GuardedResolver {
+    /// Uses the given name server, or else the machine's.
     pub(super) fn new(
         nameserver: Option<SocketAddr>,
-        reachable: Reachable,
+        policy: AddressPolicy,
     ) -> Result<Self, String> {
         let mut builder = match nameserver {
             None => TokioResolver::builder_tokio().map_err(|error| {
@@ -139,16 +139,16 @@ impl Guard {
         let resolver = builder.build().map_err(|error| error.to_string())?;
         Ok(Self {
             resolver: Arc::new(resolver),
-            reachable: Arc::new(reachable),
+            policy: Arc::new(policy),
         })
     }
 
     pub(super) fn allows(&self, address: IpAddr) -> bool {
-        self.reachable.allows(address)
+        self.policy.allows(address)
     }
 }
 
-impl Resolve for Guard {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = self.clone();
         Box::pin(async move {
@@ -159,14 +159,14 @@ impl Resolve for Guard {
                 .map(|address| SocketAddr::new(address, 0))
                 .collect();
             if allowed.is_empty() {
-                return Err(NotReachable.into());
+                return Err(AddressNotAllowed.into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
 
-/// A name with a dot in it is whole: the machine's search domains must not turn it into another.
+/// Makes a name with a dot fully qualified, so that the machine's search domains do not apply.
 fn absolute(name: &str) -> String {
     if name.contains('.') && !name.ends_with('.') {
         return format!("{name}.");
@@ -178,12 +178,12 @@ fn absolute(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn allows(reachable: &Reachable, text: &str) -> bool {
-        reachable.allows(text.parse().unwrap())
+    fn allows(policy: &AddressPolicy, text: &str) -> bool {
+        policy.allows(text.parse().unwrap())
     }
 
     #[test]
-    fn every_network_in_the_tables_is_one() {
+    fn every_network_in_the_tables_is_valid() {
         assert_eq!(SPECIAL_NETWORKS.len(), SPECIAL.len());
         for (network, _) in WITH_IPV4 {
             assert!(network.parse::<IpNet>().is_ok());
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn only_public_addresses_are_reached() {
-        let nothing_more = Reachable::default();
+        let nothing_more = AddressPolicy::default();
         for public in [
             "1.1.1.1",
             "8.8.8.8",
@@ -249,10 +249,10 @@ mod tests {
 
     #[test]
     fn a_listed_network_is_reached_and_no_other() {
-        let reachable = Reachable::new(vec!["10.1.0.0/16".parse().unwrap()]);
-        assert!(allows(&reachable, "10.1.2.3"));
-        assert!(allows(&reachable, "::ffff:10.1.2.3"));
-        assert!(!allows(&reachable, "10.2.0.1"));
-        assert!(!allows(&reachable, "169.254.169.254"));
+        let policy = AddressPolicy::new(vec!["10.1.0.0/16".parse().unwrap()]);
+        assert!(allows(&policy, "10.1.2.3"));
+        assert!(allows(&policy, "::ffff:10.1.2.3"));
+        assert!(!allows(&policy, "10.2.0.1"));
+        assert!(!allows(&policy, "169.254.169.254"));
     }
 }

@@ -1,11 +1,11 @@
-//! Scripts in buckets of S3 and Google Cloud Storage, and of whatever speaks like them.
+//! Scripts in buckets of S3, Google Cloud Storage and compatible stores.
 //!
-//! Endpoint, region and credentials are the operator's: they come from the environment variables that the tools of AWS
-//! (`AWS_…`) and of Google (`GOOGLE_…`) take. A client chooses a key in a bucket that is listed, and nothing else.
+//! The operator sets endpoint, region and credentials, by the environment variables of the tools of AWS (`AWS_…`) and
+//! of Google (`GOOGLE_…`). A client chooses only a key in an allowed bucket.
 
-use super::failure::Failure;
+use super::error::SourceError;
 use super::location::{Allowed, Store};
-use super::{Fetched, Known, Validator};
+use super::{CachedVersion, Fetched, Validator};
 use futures_util::StreamExt as _;
 use object_store::aws::AmazonS3Builder;
 use object_store::client::{HttpClient, HttpConnector};
@@ -16,20 +16,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tries after the first, within the deadline that holds for everything.
+/// Retries after the first attempt, within the deadline of the fetch.
 const RETRIES: usize = 1;
 
-/// The buckets that are listed.
+/// The allowed buckets.
 pub(super) struct Buckets {
     stores: HashMap<(Store, String), Arc<dyn ObjectStore>>,
     bytes_max: u64,
 }
 
-/// One HTTP client for all buckets, with the certificates that it has.
+/// The HTTP client of all buckets, with its certificate authorities.
 #[derive(Debug)]
-struct Shared(reqwest::Client);
+struct SharedClient(reqwest::Client);
 
-impl HttpConnector for Shared {
+impl HttpConnector for SharedClient {
     fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
         Ok(HttpClient::new(self.0.clone()))
     }
@@ -49,19 +49,19 @@ impl Buckets {
         };
         let mut stores: HashMap<_, Arc<dyn ObjectStore>> = HashMap::new();
         for allowed in allowed {
-            if let Some(bucket) = allowed.is_bucket_of(Store::S3) {
+            if let Some(bucket) = allowed.bucket_of(Store::S3) {
                 let s3 = AmazonS3Builder::from_env()
                     .with_bucket_name(bucket)
                     .with_retry(retry.clone())
-                    .with_http_connector(Shared(client.clone()))
+                    .with_http_connector(SharedClient(client.clone()))
                     .build()?;
                 stores.insert((Store::S3, bucket.to_owned()), Arc::new(s3));
             }
-            if let Some(bucket) = allowed.is_bucket_of(Store::Gcs) {
+            if let Some(bucket) = allowed.bucket_of(Store::Gcs) {
                 let gcs = GoogleCloudStorageBuilder::from_env()
                     .with_bucket_name(bucket)
                     .with_retry(retry.clone())
-                    .with_http_connector(Shared(client.clone()))
+                    .with_http_connector(SharedClient(client.clone()))
                     .build()?;
                 stores.insert((Store::Gcs, bucket.to_owned()), Arc::new(gcs));
             }
@@ -69,27 +69,28 @@ impl Buckets {
         Ok(Self { stores, bytes_max })
     }
 
-    /// `location` is what `store`, `bucket` and `key` say; `known` is its content that is here already.
+    /// Fetches an object. `location` is the text of `store`, `bucket` and `key`; `cached` is the cached version, if
+    /// there is one.
     pub(super) async fn fetch(
         &self,
         location: String,
         (store, bucket, key): (Store, &str, &Path),
-        known: Option<Known>,
-    ) -> Result<Fetched, Failure> {
+        cached: Option<CachedVersion>,
+    ) -> Result<Fetched, SourceError> {
         let of_store = (store, bucket.to_owned());
-        let objects = self.stores.get(&of_store).ok_or(Failure::NotAllowed)?;
+        let objects = self.stores.get(&of_store).ok_or(SourceError::NotAllowed)?;
         let options = GetOptions {
-            if_none_match: known.as_ref().and_then(|known| known.validator.tag()),
+            if_none_match: cached.as_ref().and_then(|cached| cached.validator.tag()),
             ..GetOptions::default()
         };
-        let found = match (objects.get_opts(key, options).await, known) {
+        let found = match (objects.get_opts(key, options).await, cached) {
             (Ok(found), _) => found,
-            (Err(Error::NotModified { .. }), Some(known)) => {
-                return Ok(Fetched::Unchanged(known.script));
+            (Err(Error::NotModified { .. }), Some(cached)) => {
+                return Ok(Fetched::Unchanged(cached.script));
             }
-            (Err(error), _) => return Err(failure_of(&error)),
+            (Err(error), _) => return Err(source_error(&error)),
         };
-        let too_large = Failure::TooLarge(self.bytes_max);
+        let too_large = SourceError::TooLarge(self.bytes_max);
         if found.meta.size > self.bytes_max {
             return Err(too_large);
         }
@@ -98,7 +99,7 @@ impl Buckets {
         let mut content = Vec::new();
         let mut chunks = found.into_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| failure_of(&error))?;
+            let chunk = chunk.map_err(|error| source_error(&error))?;
             if content.len() + chunk.len() > most {
                 return Err(too_large);
             }
@@ -112,15 +113,15 @@ impl Buckets {
     }
 }
 
-fn failure_of(error: &Error) -> Failure {
+fn source_error(error: &Error) -> SourceError {
     match error {
-        Error::NotFound { .. } => Failure::NotFound,
-        Error::PermissionDenied { .. } => Failure::Refused(403),
-        Error::Unauthenticated { .. } => Failure::Refused(401),
+        Error::NotFound { .. } => SourceError::NotFound,
+        Error::PermissionDenied { .. } => SourceError::Refused(403),
+        Error::Unauthenticated { .. } => SourceError::Refused(401),
         _ => {
-            // Which credentials or which endpoint do not work is for the operator alone.
-            tracing::warn!(%error, "a script could not be read from its bucket");
-            Failure::Unreachable
+            // Clients are not told which credentials or endpoint fail.
+            tracing::warn!(%error, "a script could not be read from its bucket; the client gets `source_unavailable`. Check the endpoint and the credentials in the environment");
+            SourceError::Unreachable
         }
     }
 }

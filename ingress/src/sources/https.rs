@@ -1,9 +1,9 @@
-//! Scripts by HTTPS: every redirect is held to the same rules as the location itself.
+//! Scripts over HTTPS. Redirects follow the same rules as the location itself.
 
-use super::address::{Guard, NotReachable};
-use super::failure::Failure;
+use super::address::{AddressNotAllowed, GuardedResolver};
+use super::error::SourceError;
 use super::location::{Allowed, Location, literal_address};
-use super::{Fetched, Known, Validator};
+use super::{CachedVersion, Fetched, Validator};
 use reqwest::header::{
     CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
     LOCATION,
@@ -12,7 +12,7 @@ use reqwest::{Client, Response, StatusCode};
 use std::error::Error;
 use url::Url;
 
-/// Redirects that are followed.
+/// Maximum redirects.
 const REDIRECTS_MAX: usize = 5;
 
 fn validator_in(headers: &HeaderMap) -> Option<Validator> {
@@ -28,15 +28,15 @@ fn condition(validator: &Validator) -> (HeaderName, &str) {
     }
 }
 
-/// Fetches over HTTPS from the hosts that are allowed.
+/// The HTTPS client for allowed hosts.
 pub(super) struct Https {
     client: Client,
-    guard: Guard,
+    guard: GuardedResolver,
     bytes_max: u64,
 }
 
 impl Https {
-    pub(super) fn new(client: Client, guard: Guard, bytes_max: u64) -> Self {
+    pub(super) fn new(client: Client, guard: GuardedResolver, bytes_max: u64) -> Self {
         Self {
             client,
             guard,
@@ -44,53 +44,53 @@ impl Https {
         }
     }
 
-    /// `known` says which content of a location is here already.
+    /// Fetches a script. `cached` returns the cached version of a location, if there is one.
     pub(super) async fn fetch(
         &self,
         url: &Url,
         allowed: &[Allowed],
-        known: impl Fn(&str) -> Option<Known>,
-    ) -> Result<Fetched, Failure> {
+        cached: impl Fn(&str) -> Option<CachedVersion>,
+    ) -> Result<Fetched, SourceError> {
         let mut url = url.clone();
         for _ in 0..=REDIRECTS_MAX {
             if literal_address(&url).is_some_and(|address| !self.guard.allows(address)) {
-                return Err(Failure::NotReachable);
+                return Err(SourceError::AddressNotAllowed);
             }
-            let known = known(url.as_str());
+            let cached = cached(url.as_str());
             let mut request = self.client.get(url.clone());
-            if let Some(known) = &known {
-                let (name, value) = condition(&known.validator);
+            if let Some(cached) = &cached {
+                let (name, value) = condition(&cached.validator);
                 request = request.header(name, value);
             }
-            let answer = request.send().await.map_err(|error| failure_of(&error))?;
-            match (answer.status(), known) {
+            let answer = request.send().await.map_err(|error| source_error(&error))?;
+            match (answer.status(), cached) {
                 (StatusCode::OK, _) => return self.read(url, answer).await,
-                (StatusCode::NOT_MODIFIED, Some(known)) => {
-                    return Ok(Fetched::Unchanged(known.script));
+                (StatusCode::NOT_MODIFIED, Some(cached)) => {
+                    return Ok(Fetched::Unchanged(cached.script));
                 }
                 (status, _)
                     if status.is_redirection() && answer.headers().contains_key(LOCATION) =>
                 {
                     url = redirected(&url, &answer, allowed)?;
                 }
-                (StatusCode::NOT_FOUND | StatusCode::GONE, _) => return Err(Failure::NotFound),
+                (StatusCode::NOT_FOUND | StatusCode::GONE, _) => return Err(SourceError::NotFound),
                 (status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _) => {
-                    return Err(Failure::Refused(status.as_u16()));
+                    return Err(SourceError::Refused(status.as_u16()));
                 }
-                (status, _) => return Err(Failure::Status(status.as_u16())),
+                (status, _) => return Err(SourceError::Status(status.as_u16())),
             }
         }
-        Err(Failure::Redirects(REDIRECTS_MAX))
+        Err(SourceError::Redirects(REDIRECTS_MAX))
     }
 
-    async fn read(&self, url: Url, mut answer: Response) -> Result<Fetched, Failure> {
+    async fn read(&self, url: Url, mut answer: Response) -> Result<Fetched, SourceError> {
         if let Some(encoding) = answer.headers().get(CONTENT_ENCODING) {
             let encoding = encoding.to_str().unwrap_or("in an unknown way");
             if !encoding.eq_ignore_ascii_case("identity") {
-                return Err(Failure::Encoded(encoding.chars().take(40).collect()));
+                return Err(SourceError::Encoded(encoding.chars().take(40).collect()));
             }
         }
-        let too_large = Failure::TooLarge(self.bytes_max);
+        let too_large = SourceError::TooLarge(self.bytes_max);
         if answer
             .content_length()
             .is_some_and(|length| length > self.bytes_max)
@@ -100,7 +100,7 @@ impl Https {
         let validator = validator_in(answer.headers());
         let most = usize::try_from(self.bytes_max).unwrap_or(usize::MAX);
         let mut content = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| failure_of(&error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| source_error(&error))? {
             if content.len() + chunk.len() > most {
                 return Err(too_large);
             }
@@ -114,27 +114,27 @@ impl Https {
     }
 }
 
-fn redirected(from: &Url, answer: &Response, allowed: &[Allowed]) -> Result<Url, Failure> {
+fn redirected(from: &Url, answer: &Response, allowed: &[Allowed]) -> Result<Url, SourceError> {
     let to = answer.headers().get(LOCATION);
     let to = to.and_then(|to| to.to_str().ok()).unwrap_or_default();
-    let location = Location::redirected(from, to).map_err(Failure::RedirectNowhere)?;
+    let location = Location::redirected(from, to).map_err(SourceError::RedirectNowhere)?;
     if !allowed.iter().any(|allowed| allowed.covers(&location)) {
-        return Err(Failure::RedirectNotAllowed);
+        return Err(SourceError::RedirectNotAllowed);
     }
     match location {
         Location::Https(url) => Ok(url),
-        Location::Object { .. } => Err(Failure::RedirectNotAllowed),
+        Location::Object { .. } => Err(SourceError::RedirectNotAllowed),
     }
 }
 
-fn failure_of(error: &reqwest::Error) -> Failure {
+fn source_error(error: &reqwest::Error) -> SourceError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<NotReachable>() {
-            return Failure::NotReachable;
+        if error.is::<AddressNotAllowed>() {
+            return SourceError::AddressNotAllowed;
         }
         cause = error.source();
     }
-    tracing::debug!(?error, "a source was not fetched");
-    Failure::Unreachable
+    tracing::debug!(?error, "a script could not be fetched");
+    SourceError::Unreachable
 }

@@ -1,15 +1,15 @@
-//! Where a script lies, and where scripts may lie at all.
+//! The location of a script, and the allow-list of locations (`--source-allow`).
 
-use super::reading::has_one_reading;
+use super::unambiguous_path::is_unambiguous_path;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 use url::{Host, Url};
 
-/// Longest location, bytes.
+/// Maximum length of a location, bytes.
 const LOCATION_BYTES_MAX: usize = 2048;
 
-/// Where a script lies.
+/// The location of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Location {
     /// `https://host/path`
@@ -22,7 +22,7 @@ pub(super) enum Location {
     },
 }
 
-/// Whose buckets.
+/// The provider of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Store {
     S3,
@@ -38,9 +38,9 @@ impl Store {
     }
 }
 
-/// Why a text is no location.
+/// A text is not a valid location.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoLocation {
+pub(super) enum LocationError {
     #[error("it is longer than {LOCATION_BYTES_MAX} bytes")]
     TooLong,
     #[error("give `https://host/path`, `s3://bucket/key` or `gs://bucket/key`")]
@@ -56,11 +56,11 @@ pub(super) enum NoLocation {
 }
 
 impl FromStr for Location {
-    type Err = NoLocation;
+    type Err = LocationError;
 
-    fn from_str(text: &str) -> Result<Self, NoLocation> {
+    fn from_str(text: &str) -> Result<Self, LocationError> {
         if text.len() > LOCATION_BYTES_MAX {
-            return Err(NoLocation::TooLong);
+            return Err(LocationError::TooLong);
         }
         for store in [Store::S3, Store::Gcs] {
             if let Some(rest) = text
@@ -71,7 +71,7 @@ impl FromStr for Location {
             }
         }
         let url = Url::parse(text).map_err(|error| match error {
-            url::ParseError::RelativeUrlWithoutBase => NoLocation::Scheme,
+            url::ParseError::RelativeUrlWithoutBase => LocationError::Scheme,
             other => other.into(),
         })?;
         Self::https(url)
@@ -79,36 +79,36 @@ impl FromStr for Location {
 }
 
 impl Location {
-    /// Where an answer redirects to, which may be relative.
-    pub(super) fn redirected(from: &Url, to: &str) -> Result<Self, NoLocation> {
+    /// Parses the target of a redirect, which may be relative to `from`.
+    pub(super) fn redirected(from: &Url, to: &str) -> Result<Self, LocationError> {
         if to.len() > LOCATION_BYTES_MAX {
-            return Err(NoLocation::TooLong);
+            return Err(LocationError::TooLong);
         }
         Self::https(from.join(to)?)
     }
 
-    fn https(mut url: Url) -> Result<Self, NoLocation> {
+    fn https(mut url: Url) -> Result<Self, LocationError> {
         if url.scheme() != "https" || !url.has_host() {
-            return Err(NoLocation::Scheme);
+            return Err(LocationError::Scheme);
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(NoLocation::Credentials);
+            return Err(LocationError::Credentials);
         }
         url.set_fragment(None);
         Ok(Self::Https(url))
     }
 
-    fn object(store: Store, rest: &str) -> Result<Self, NoLocation> {
-        let (bucket, key) = rest.split_once('/').ok_or(NoLocation::Key)?;
+    fn object(store: Store, rest: &str) -> Result<Self, LocationError> {
+        let (bucket, key) = rest.split_once('/').ok_or(LocationError::Key)?;
         if !is_bucket(bucket) {
-            return Err(NoLocation::Bucket);
+            return Err(LocationError::Bucket);
         }
         let is_whole = !key.is_empty() && !key.starts_with('/') && !key.ends_with('/');
         let key = object_store::path::Path::parse(key).ok();
         Ok(Self::Object {
             store,
             bucket: bucket.to_owned(),
-            key: key.filter(|_| is_whole).ok_or(NoLocation::Key)?,
+            key: key.filter(|_| is_whole).ok_or(LocationError::Key)?,
         })
     }
 }
@@ -124,7 +124,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// The host of a URL where it is an address and not a name.
+/// Returns the host of a URL if the host is an IP address.
 pub(super) fn literal_address(url: &Url) -> Option<IpAddr> {
     match url.host()? {
         Host::Domain(_) => None,
@@ -141,32 +141,32 @@ fn is_bucket(text: &str) -> bool {
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
-/// A host or a bucket that scripts may come from, or the part of it below a prefix: `https://example.org/scripts/`.
+/// An entry of the allow-list: a host or a bucket, with a path prefix: `https://example.org/scripts/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowed {
-    place: Place,
+    origin: Origin,
     /// Begins and ends with `/`.
     prefix: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Origin {
     Host { host: String, port: u16 },
     Bucket { store: Store, bucket: String },
 }
 
 impl Allowed {
     pub(super) fn covers(&self, location: &Location) -> bool {
-        match (&self.place, location) {
-            (Place::Host { host, port }, Location::Https(url)) => {
+        match (&self.origin, location) {
+            (Origin::Host { host, port }, Location::Https(url)) => {
                 url.host_str() == Some(host)
                     && url.port_or_known_default() == Some(*port)
                     && url.path().starts_with(&self.prefix)
-                    // Below a whole host there is no outside.
-                    && (self.prefix == "/" || has_one_reading(url.path()))
+                    // A whole host has no path outside the prefix.
+                    && (self.prefix == "/" || is_unambiguous_path(url.path()))
             }
             (
-                Place::Bucket { store, bucket },
+                Origin::Bucket { store, bucket },
                 Location::Object {
                     store: other,
                     bucket: its,
@@ -177,10 +177,10 @@ impl Allowed {
         }
     }
 
-    /// Whether it is in a bucket of this kind.
-    pub(super) fn is_bucket_of(&self, wanted: Store) -> Option<&str> {
-        match &self.place {
-            Place::Bucket { store, bucket } if *store == wanted => Some(bucket),
+    /// Returns the bucket, if the entry is one of this provider.
+    pub(super) fn bucket_of(&self, requested: Store) -> Option<&str> {
+        match &self.origin {
+            Origin::Bucket { store, bucket } if *store == requested => Some(bucket),
             _ => None,
         }
     }
@@ -192,37 +192,37 @@ impl FromStr for Allowed {
     fn from_str(text: &str) -> Result<Self, String> {
         let why =
             |reason: &str| format!("{reason}; as https://example.org/scripts/ or s3://bucket");
-        // As of a script that lies directly there.
+        // Parses the location of an imaginary script `x` directly below the prefix.
         let below = format!("{}/x", text.trim_end_matches('/'));
         let location: Location = below
             .parse()
-            .map_err(|error: NoLocation| why(&error.to_string()))?;
-        let (place, path) = match &location {
+            .map_err(|error: LocationError| why(&error.to_string()))?;
+        let (origin, path) = match &location {
             Location::Https(url) => {
                 if url.query().is_some() {
                     return Err(why("a query cannot be allowed"));
                 }
-                if !has_one_reading(url.path()) {
+                if !is_unambiguous_path(url.path()) {
                     return Err(why(
                         "servers may read its path in several ways: write it without escapes of plain characters, `;` and empty parts",
                     ));
                 }
-                let place = Place::Host {
+                let origin = Origin::Host {
                     host: url.host_str().unwrap_or_default().to_owned(),
                     port: url.port_or_known_default().unwrap_or_default(),
                 };
-                (place, url.path().to_owned())
+                (origin, url.path().to_owned())
             }
             Location::Object { store, bucket, key } => {
-                let place = Place::Bucket {
+                let origin = Origin::Bucket {
                     store: *store,
                     bucket: bucket.clone(),
                 };
-                (place, format!("/{key}"))
+                (origin, format!("/{key}"))
             }
         };
         Ok(Self {
-            place,
+            origin,
             prefix: path.trim_end_matches('x').to_owned(),
         })
     }
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_location_is_a_url_or_an_object_and_says_itself() {
+    fn a_location_is_a_url_or_an_object_and_prints_itself() {
         for text in [
             "https://example.org/a/b.js",
             "https://example.org:8443/a?b=c",
@@ -252,27 +252,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_location_is_told_why() {
+    fn an_invalid_location_is_rejected_with_a_reason() {
         for (text, why) in [
-            ("http://example.org/a", NoLocation::Scheme),
-            ("file:///etc/passwd", NoLocation::Scheme),
-            ("a.js", NoLocation::Scheme),
-            ("data:text/javascript,1", NoLocation::Scheme),
-            ("https://a:b@example.org/a", NoLocation::Credentials),
-            ("https://a@example.org/a", NoLocation::Credentials),
-            ("s3://bucket", NoLocation::Key),
-            ("s3://bucket/", NoLocation::Key),
-            ("s3://bucket//a", NoLocation::Key),
-            ("s3://bucket/a/../b", NoLocation::Key),
-            ("s3://bucket@host/a", NoLocation::Bucket),
-            ("s3://../a", NoLocation::Bucket),
-            ("gs://Bucket/a", NoLocation::Bucket),
+            ("http://example.org/a", LocationError::Scheme),
+            ("file:///etc/passwd", LocationError::Scheme),
+            ("a.js", LocationError::Scheme),
+            ("data:text/javascript,1", LocationError::Scheme),
+            ("https://a:b@example.org/a", LocationError::Credentials),
+            ("https://a@example.org/a", LocationError::Credentials),
+            ("s3://bucket", LocationError::Key),
+            ("s3://bucket/", LocationError::Key),
+            ("s3://bucket//a", LocationError::Key),
+            ("s3://bucket/a/../b", LocationError::Key),
+            ("s3://bucket@host/a", LocationError::Bucket),
+            ("s3://../a", LocationError::Bucket),
+            ("gs://Bucket/a", LocationError::Bucket),
         ] {
             assert_eq!(text.parse::<Location>(), Err(why), "{text}");
         }
         assert!("https://".parse::<Location>().is_err());
         let long = format!("https://example.org/{}", "a".repeat(3000));
-        assert_eq!(long.parse::<Location>(), Err(NoLocation::TooLong));
+        assert_eq!(long.parse::<Location>(), Err(LocationError::TooLong));
     }
 
     #[test]
@@ -323,12 +323,12 @@ mod tests {
         let to = |text| Location::redirected(&from, text).map(|to| to.to_string());
         assert_eq!(to("c").unwrap(), "https://example.org/a/c");
         assert_eq!(to("//other/c").unwrap(), "https://other/c");
-        assert_eq!(to("http://example.org/c"), Err(NoLocation::Scheme));
-        assert_eq!(to("file:///etc/passwd"), Err(NoLocation::Scheme));
+        assert_eq!(to("http://example.org/c"), Err(LocationError::Scheme));
+        assert_eq!(to("file:///etc/passwd"), Err(LocationError::Scheme));
     }
 
     #[test]
-    fn an_address_is_seen_however_it_is_written() {
+    fn an_address_is_recognized_in_every_notation() {
         let literal = |text| literal_address(&Url::parse(text).unwrap());
         let loopback = Some("127.0.0.1".parse().unwrap());
         for text in [

@@ -1,19 +1,18 @@
 //! The member `source` of a request's body.
 //!
-//! The body goes to the service as it came. Whatever is wrong with it as a whole is for the service to say, so here a body
-//! that cannot be read has no source.
+//! The body is forwarded unchanged and the service validates it, so a body that cannot be parsed has no source here.
 
-use super::failure::Failure;
+use super::error::SourceError;
 use super::location::Location;
 use crate::hex::{Digest, from_hex};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What a client wants run.
+/// The script that a client references.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct RequestedSource {
     pub(super) location: Location,
-    /// The SHA-256 that its content must have.
+    /// The SHA-256 that the content must have.
     pub(super) sha256: Option<Digest>,
 }
 
@@ -38,12 +37,12 @@ struct Pinned {
     sha256: Option<String>,
 }
 
-/// The source that a body names, if it names one.
-pub(super) fn source_of(body: &[u8]) -> Result<Option<Wanted>, Failure> {
+/// Returns the source of a body, if the body has one.
+pub(super) fn source_of(body: &[u8]) -> Result<Option<RequestedSource>, SourceError> {
     if memchr::memmem::find(body, b"\"source\"").is_none() {
         return Ok(None);
     }
-    // serde would take an array for an object with its members in order.
+    // Serde accepts an array for a struct.
     if !body.trim_ascii_start().starts_with(b"{") {
         return Ok(None);
     }
@@ -54,18 +53,18 @@ pub(super) fn source_of(body: &[u8]) -> Result<Option<Wanted>, Failure> {
         return Ok(None);
     }
     if raw.get().starts_with('[') {
-        return Err(Failure::Shape);
+        return Err(SourceError::Shape);
     }
-    let source = serde_json::from_str(raw.get()).map_err(|_| Failure::Shape)?;
+    let source = serde_json::from_str(raw.get()).map_err(|_| SourceError::Shape)?;
     let (url, sha256) = match source {
         Source::Url(url) => (url, None),
         Source::Object(pinned) => (pinned.url, pinned.sha256),
     };
     let sha256 = sha256.map(|text| {
         let digest = from_hex(&text.to_ascii_lowercase());
-        digest.ok_or(Failure::NoDigest)
+        digest.ok_or(SourceError::NoDigest)
     });
-    Ok(Some(Wanted {
+    Ok(Some(RequestedSource {
         location: url.parse()?,
         sha256: sha256.transpose()?,
     }))
@@ -76,8 +75,8 @@ mod tests {
     use super::*;
 
     fn location(body: &str) -> Option<String> {
-        let wanted = source_of(body.as_bytes()).unwrap();
-        wanted.map(|wanted| wanted.location.to_string())
+        let requested = source_of(body.as_bytes()).unwrap();
+        requested.map(|requested| requested.location.to_string())
     }
 
     #[test]
@@ -87,19 +86,19 @@ mod tests {
         assert_eq!(location(&text).unwrap(), url);
         let digest = "AB".repeat(32);
         let pinned = format!(r#"{{"source": {{"url": "{url}", "sha256": "{digest}"}}}}"#);
-        let wanted = source_of(pinned.as_bytes()).unwrap().unwrap();
-        assert_eq!(wanted.sha256, Some([0xab; 32]));
+        let requested = source_of(pinned.as_bytes()).unwrap().unwrap();
+        assert_eq!(requested.sha256, Some([0xab; 32]));
     }
 
     #[test]
-    fn a_body_without_one_passes() {
+    fn a_body_without_a_source_is_accepted() {
         for body in [
             "",
             "{}",
             r#"{"code": "\"source\""}"#,
             r#"{"input": {"source": "https://example.org"}}"#,
             r#"{"source": null}"#,
-            // For the service to refuse.
+            // The service rejects these.
             r#"{"source": "https://a.example/", "source": "https://b.example/"}"#,
             r#"{"source": "https://a.example/""#,
             r#"["source"]"#,
@@ -109,18 +108,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_source_is_refused() {
+    fn an_invalid_source_is_rejected() {
         for (body, failure) in [
-            (r#"{"source": 1}"#, Failure::Shape),
-            (r#"{"source": {}}"#, Failure::Shape),
-            (r#"{"source": ["https://a.example/"]}"#, Failure::Shape),
+            (r#"{"source": 1}"#, SourceError::Shape),
+            (r#"{"source": {}}"#, SourceError::Shape),
+            (r#"{"source": ["https://a.example/"]}"#, SourceError::Shape),
             (
                 r#"{"source": {"url": "https://a", "more": 1}}"#,
-                Failure::Shape,
+                SourceError::Shape,
             ),
             (
                 r#"{"source": {"url": "https://a.example/", "sha256": "ab"}}"#,
-                Failure::NoDigest,
+                SourceError::NoDigest,
             ),
         ] {
             assert_eq!(source_of(body.as_bytes()), Err(failure), "{body}");

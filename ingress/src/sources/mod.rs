@@ -1,31 +1,31 @@
-//! Scripts that a request only names: `"source": "https://…"`, `s3://…` or `gs://…`.
+//! Remote scripts, which a request only references: `"source": "https://…"`, `s3://…` or `gs://…`.
 //!
-//! A script is fetched from where the operator allows (`location`, `address`; `https`, `bucket`), checked, put in the
-//! folder that the service reads (`shelf`), and named to the service by its SHA-256 in a header that no client can send.
+//! A script is fetched from an allowed location (`location`, `address`; `https`, `bucket`), checked, and stored in the
+//! folder that the service reads (`cache`). The service gets its SHA-256 in a header that no client can send.
 
 mod address;
 mod bucket;
-mod failure;
+mod cache;
+mod error;
 mod https;
 mod location;
 mod member;
-mod reading;
-mod shelf;
+mod unambiguous_path;
 
+pub(crate) use cache::CacheGuard;
 pub use location::Allowed;
-pub(crate) use shelf::OnShelf;
 
 use crate::hex::{Digest, to_hex};
 use crate::problem::Problem;
 use actix_web::rt::task::spawn_blocking;
-use address::{Guard, Reachable};
+use address::{AddressPolicy, GuardedResolver};
 use bucket::Buckets;
-use failure::Failure;
+use cache::{CacheError, ScriptCache};
+use error::SourceError;
 use https::Https;
 use ipnet::IpNet;
 use location::Location;
-use member::Wanted;
-use shelf::{Shelf, ShelfError};
+use member::RequestedSource;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,68 +34,68 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::error;
 
-/// Locations whose last content is remembered.
-const REMEMBERED_MAX: usize = 10_000;
-/// Longest that an idle connection to a host is kept.
-const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(15);
+/// Maximum locations whose last content is recorded.
+const LOCATIONS_MAX: usize = 10_000;
+/// Maximum idle time of a connection to a host.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const USER_AGENT: &str = concat!("sandpiper-ingress/", env!("CARGO_PKG_VERSION"));
 
-/// Where scripts may come from, and how much of it.
+/// The settings of remote scripts.
 #[derive(Debug, Clone)]
 pub struct SourcesOptions {
-    /// Hosts and buckets.
+    /// The allowed hosts and buckets.
     pub allowed: Vec<Allowed>,
-    /// Networks that are not public and may be reached all the same.
+    /// Private networks that are allowed.
     pub networks: Vec<IpNet>,
-    /// Asked for names instead of the machine's name servers.
+    /// Name server to use instead of the machine's.
     pub nameserver: Option<SocketAddr>,
-    /// Certificate authorities beside the public ones, as PEM.
+    /// PEM file of additional certificate authorities.
     pub ca_file: Option<PathBuf>,
-    /// The folder that the service reads.
+    /// The folder of the cache, which the service reads.
     pub folder: PathBuf,
-    /// Longest script, bytes.
+    /// Maximum script, bytes.
     pub bytes_max: u64,
-    /// Longest until a script is here.
+    /// Maximum time to fetch a script.
     pub timeout: Duration,
-    /// Scripts that are on their way at a time.
+    /// Maximum concurrent fetches.
     pub fetches_max: usize,
-    /// All scripts in the folder, bytes.
+    /// Maximum size of the cache, bytes.
     pub folder_bytes_max: u64,
-    /// How long a script stays that nobody uses.
-    pub kept: Duration,
+    /// Time that an unused script stays in the cache.
+    pub retention: Duration,
 }
 
-/// Why scripts cannot be fetched at all.
+/// Remote scripts cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SourcesError {
-    /// The folder.
+    /// The folder cannot be read or written.
     #[error("--sources-dir {folder}: {cause}")]
     Folder {
-        /// Which.
+        /// The folder.
         folder: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: std::io::Error,
     },
-    /// The certificates.
+    /// The certificate authorities cannot be loaded.
     #[error("--source-ca-file {path}: {cause}")]
     CaFile {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
-    /// The name servers.
+    /// The name servers are unknown or invalid.
     #[error("--source-nameserver: {0}")]
     Names(String),
-    /// Credentials or endpoints in the environment.
-    #[error("--source-allow: the environment's settings of a bucket do not fit: {0}")]
+    /// Credentials or endpoints in the environment are invalid.
+    #[error("--source-allow: the environment's settings of a bucket are invalid: {0}")]
     Bucket(#[from] object_store::Error),
-    /// The HTTP client.
-    #[error("no HTTPS client: {0}")]
+    /// The HTTPS client cannot be built.
+    #[error("the HTTPS client cannot be built: {0}")]
     Client(#[from] reqwest::Error),
 }
 
-/// What a host says by which a later answer can be told to be the same.
+/// A validator of HTTP: identifies one version of a resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Validator {
     Tag(String),
@@ -112,17 +112,17 @@ impl Validator {
 }
 
 /// Content of a location that is here already.
-struct Known {
+struct CachedVersion {
     validator: Validator,
-    script: OnShelf,
+    script: CacheGuard,
 }
 
-/// What came of asking a host.
+/// The result of a fetch.
 enum Fetched {
-    /// What is here already is what it would send.
-    Unchanged(OnShelf),
+    /// The cached version is current.
+    Unchanged(CacheGuard),
     New {
-        /// Where it was in the end.
+        /// The location after redirects.
         location: String,
         content: Vec<u8>,
         validator: Option<Validator>,
@@ -131,20 +131,20 @@ enum Fetched {
 
 /// The last content of a location.
 #[derive(Debug)]
-struct Remembered {
+struct LastContent {
     digest: Digest,
     validator: Validator,
 }
 
-/// Fetches scripts.
+/// The fetcher of remote scripts.
 pub(crate) struct Sources {
     allowed: Vec<Allowed>,
     https: Https,
     buckets: Buckets,
-    shelf: Arc<Shelf>,
+    cache: Arc<ScriptCache>,
     timeout: Duration,
     fetches: Semaphore,
-    remembered: Mutex<HashMap<String, Remembered>>,
+    last_contents: Mutex<HashMap<String, LastContent>>,
 }
 
 impl std::fmt::Debug for Sources {
@@ -157,11 +157,11 @@ impl std::fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// Must be called where tokio runs.
+    /// Opens the cache and builds the HTTP clients. Must be called inside a tokio runtime.
     pub(crate) fn new(options: SourcesOptions) -> Result<Self, SourcesError> {
-        // All of this process's TLS; that another part has chosen already is as well.
+        // An error means that the process has a TLS provider already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let guard = Guard::new(options.nameserver, Reachable::new(options.networks))
+        let guard = GuardedResolver::new(options.nameserver, AddressPolicy::new(options.networks))
             .map_err(SourcesError::Names)?;
         let authorities = authorities(options.ca_file)?;
         let client = || {
@@ -170,16 +170,15 @@ impl Sources {
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
                 .user_agent(USER_AGENT)
-                .pool_idle_timeout(IDLE_CONNECTION_KEPT)
+                .pool_idle_timeout(IDLE_TIMEOUT)
                 .connect_timeout(options.timeout)
         };
         let guarded = client().https_only(true).dns_resolver(guard.clone());
-        let shelf = Shelf::open(&options.folder, options.folder_bytes_max, options.kept).map_err(
-            |cause| SourcesError::Folder {
+        let cache = ScriptCache::open(&options.folder, options.folder_bytes_max, options.retention)
+            .map_err(|cause| SourcesError::Folder {
                 folder: options.folder.clone(),
                 cause,
-            },
-        )?;
+            })?;
         let buckets = Buckets::new(
             &client().build()?,
             &options.allowed,
@@ -190,39 +189,43 @@ impl Sources {
             https: Https::new(guarded.build()?, guard, options.bytes_max),
             buckets,
             allowed: options.allowed,
-            shelf: Arc::new(shelf),
+            cache: Arc::new(cache),
             timeout: options.timeout,
             fetches: Semaphore::new(options.fetches_max),
-            remembered: Mutex::default(),
+            last_contents: Mutex::default(),
         })
     }
 
-    /// The script that a body names, fetched and on the shelf; `None` where it names none.
-    pub(crate) async fn of_body(&self, body: &[u8]) -> Result<Option<OnShelf>, Problem> {
-        let Some(wanted) = member::source_of(body)? else {
+    /// Returns a cache guard for the script that a body references; `None` if the body references none.
+    ///
+    /// # Errors
+    ///
+    /// The source is invalid or not allowed, or the script cannot be fetched or stored.
+    pub(crate) async fn script_of_body(&self, body: &[u8]) -> Result<Option<CacheGuard>, Problem> {
+        let Some(requested) = member::source_of(body)? else {
             return Ok(None);
         };
         if !self
             .allowed
             .iter()
-            .any(|allowed| allowed.covers(&wanted.location))
+            .any(|allowed| allowed.covers(&requested.location))
         {
-            return Err(Failure::NotAllowed.into());
+            return Err(SourceError::NotAllowed.into());
         }
-        if let Some(script) = self.pinned(&wanted) {
+        if let Some(script) = self.pinned(&requested) {
             return Ok(Some(script));
         }
         let fetched = async {
-            // Its owner is this struct, which never closes it.
+            // The semaphore is never closed.
             let _permit = self.fetches.acquire().await;
-            self.fetch(&wanted.location).await
+            self.fetch(&requested.location).await
         };
         let script = tokio::time::timeout(self.timeout, fetched)
             .await
-            .unwrap_or(Err(Failure::TimedOut(self.timeout)))?;
-        match wanted.sha256 {
-            Some(sha256) if sha256 != *script.digest() => Err(Failure::OtherContent {
-                wanted: to_hex(&sha256),
+            .unwrap_or(Err(SourceError::TimedOut(self.timeout)))?;
+        match requested.sha256 {
+            Some(sha256) if sha256 != *script.digest() => Err(SourceError::OtherContent {
+                expected: to_hex(&sha256),
                 found: to_hex(script.digest()),
             }
             .into()),
@@ -230,28 +233,29 @@ impl Sources {
         }
     }
 
-    /// Removes what nobody has used for a while. Blocks on the file system.
+    /// Removes unused scripts from the cache. Blocks on the file system.
     pub(crate) fn sweep(&self) {
-        self.shelf.sweep();
+        self.cache.sweep();
     }
 
-    /// What a request pins by its hash needs no question, where this location has had that content.
-    fn pinned(&self, wanted: &Wanted) -> Option<OnShelf> {
-        let known = self.known(&wanted.location.to_string())?;
-        (wanted.sha256 == Some(*known.script.digest())).then_some(known.script)
+    /// Returns the cached script without a query of its host, if the request pins its hash and this location had that
+    /// content.
+    fn pinned(&self, requested: &RequestedSource) -> Option<CacheGuard> {
+        let cached = self.cached(&requested.location.to_string())?;
+        (requested.sha256 == Some(*cached.script.digest())).then_some(cached.script)
     }
 
-    async fn fetch(&self, location: &Location) -> Result<OnShelf, Failure> {
+    async fn fetch(&self, location: &Location) -> Result<CacheGuard, SourceError> {
         let fetched = match location {
             Location::Https(url) => {
-                let known = |location: &str| self.known(location);
-                self.https.fetch(url, &self.allowed, known).await?
+                let cached = |location: &str| self.cached(location);
+                self.https.fetch(url, &self.allowed, cached).await?
             }
             Location::Object { store, bucket, key } => {
                 let location = location.to_string();
-                let known = self.known(&location);
+                let cached = self.cached(&location);
                 let object = (*store, bucket.as_str(), key);
-                self.buckets.fetch(location, object, known).await?
+                self.buckets.fetch(location, object, cached).await?
             }
         };
         match fetched {
@@ -261,61 +265,61 @@ impl Sources {
                 content,
                 validator,
             } => {
-                let script = self.keep(content).await?;
+                let script = self.store(content).await?;
                 if let Some(validator) = validator {
-                    self.remember(location, *script.digest(), validator);
+                    self.record(location, *script.digest(), validator);
                 }
                 Ok(script)
             }
         }
     }
 
-    async fn keep(&self, content: Vec<u8>) -> Result<OnShelf, Failure> {
+    async fn store(&self, content: Vec<u8>) -> Result<CacheGuard, SourceError> {
         if std::str::from_utf8(&content).is_err() {
-            return Err(Failure::NotText);
+            return Err(SourceError::NotText);
         }
-        let shelf = Arc::clone(&self.shelf);
-        match spawn_blocking(move || shelf.put(&content)).await {
+        let cache = Arc::clone(&self.cache);
+        match spawn_blocking(move || cache.insert(&content)).await {
             Ok(Ok(script)) => Ok(script),
-            Ok(Err(ShelfError::Full)) => Err(Failure::Full),
-            Ok(Err(ShelfError::Io(cause))) => {
-                error!(%cause, "a script could not be written to --sources-dir");
-                Err(Failure::NotKept)
+            Ok(Err(CacheError::Full)) => Err(SourceError::Full),
+            Ok(Err(CacheError::Io(cause))) => {
+                error!(%cause, "a script could not be written to --sources-dir; the request gets a 500. Check the permissions and the free space of the folder");
+                Err(SourceError::NotKept)
             }
             Err(cause) => {
-                error!(%cause, "a script was not written to --sources-dir");
-                Err(Failure::NotKept)
+                error!(%cause, "the thread that writes a script to --sources-dir failed; the request gets a 500");
+                Err(SourceError::NotKept)
             }
         }
     }
 
-    fn remember(&self, location: String, digest: Digest, validator: Validator) {
-        let mut remembered = self.remembered();
-        if remembered.len() >= REMEMBERED_MAX {
-            // They are asked for again; a bound is worth more than the rare question.
-            remembered.clear();
+    fn record(&self, location: String, digest: Digest, validator: Validator) {
+        let mut last_contents = self.last_contents();
+        if last_contents.len() >= LOCATIONS_MAX {
+            // Clearing costs one more query for each location.
+            last_contents.clear();
         }
-        remembered.insert(location, Remembered { digest, validator });
+        last_contents.insert(location, LastContent { digest, validator });
     }
 
-    fn known(&self, location: &str) -> Option<Known> {
-        let remembered = self.remembered();
-        let Remembered { digest, validator } = remembered.get(location)?;
-        Some(Known {
-            script: self.shelf.take(digest)?,
+    fn cached(&self, location: &str) -> Option<CachedVersion> {
+        let last_contents = self.last_contents();
+        let LastContent { digest, validator } = last_contents.get(location)?;
+        Some(CachedVersion {
+            script: self.cache.get(digest)?,
             validator: validator.clone(),
         })
     }
 
-    fn remembered(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
-        // Nothing under the lock leaves it half done.
-        self.remembered
+    fn last_contents(&self) -> MutexGuard<'_, HashMap<String, LastContent>> {
+        // A panic under the lock leaves the map consistent.
+        self.last_contents
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whom certificates are believed from: the public authorities, which are built in, and the operator's.
+/// Returns the trusted certificate authorities: the built-in public ones, and those of the operator's file.
 fn authorities(ca_file: Option<PathBuf>) -> Result<Vec<reqwest::Certificate>, SourcesError> {
     let public = webpki_root_certs::TLS_SERVER_ROOT_CERTS;
     let mut all = public
@@ -323,15 +327,15 @@ fn authorities(ca_file: Option<PathBuf>) -> Result<Vec<reqwest::Certificate>, So
         .map(|der| reqwest::Certificate::from_der(der))
         .collect::<Result<Vec<_>, _>>()?;
     if let Some(path) = ca_file {
-        let unfit = |cause: String| SourcesError::CaFile {
+        let invalid = |cause: String| SourcesError::CaFile {
             path: path.clone(),
             cause,
         };
-        let pem = std::fs::read(&path).map_err(|cause| unfit(cause.to_string()))?;
+        let pem = std::fs::read(&path).map_err(|cause| invalid(cause.to_string()))?;
         let own = reqwest::Certificate::from_pem_bundle(&pem)
-            .map_err(|cause| unfit(cause.to_string()))?;
+            .map_err(|cause| invalid(cause.to_string()))?;
         if own.is_empty() {
-            return Err(unfit("there is no certificate in it".to_owned()));
+            return Err(invalid("there is no certificate in it".to_owned()));
         }
         all.extend(own);
     }

@@ -1,4 +1,4 @@
-//! Every way to write a route that some reader could take for it: refused, or held to the scope and the quota of the route.
+//! Ambiguous spellings of each route: rejected, or held to the scope and the quota of the route.
 
 use super::support::{Answer, Connection, Folder, Running, ingress, service};
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ const QUOTAS: [&str; 6] = [
     "1000000/s:1000000",
 ];
 
-/// The paths of the API's description, with an id or a name where it has a placeholder.
+/// Returns the paths of the OpenAPI document, with an id or a name in place of each placeholder.
 fn routes(program: &Running) -> Vec<String> {
     let description = program.get("/api/openapi.json").json();
     let paths = description["paths"].as_object().unwrap();
@@ -27,7 +27,7 @@ fn routes(program: &Running) -> Vec<String> {
     paths
 }
 
-/// Other ways to write a path.
+/// Returns other spellings of a path.
 fn disguises(path: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, character) in path.char_indices() {
@@ -38,7 +38,7 @@ fn disguises(path: &str) -> BTreeSet<String> {
             }
         }
         if at == 0 {
-            // A target begins with a slash.
+            // A request target begins with a slash.
             continue;
         }
         let code = u32::from(character);
@@ -67,13 +67,13 @@ fn disguises(path: &str) -> BTreeSet<String> {
     found
 }
 
-struct Asker<'a> {
+struct Prober<'a> {
     program: &'a Running,
     connection: Connection,
     key: String,
 }
 
-impl Asker<'_> {
+impl Prober<'_> {
     fn ask(&mut self, method: &str, target: &str) -> Answer {
         let code = r#"{"code":"1"}"#;
         let body = if method == "POST" { code } else { "" };
@@ -92,20 +92,21 @@ impl Asker<'_> {
     }
 }
 
-/// The parser refuses without a problem, and closes.
+/// Returns true if the program closes the connection after this response. The parser rejects without a problem, and
+/// closes.
 fn ends_its_connection(answer: &Answer) -> bool {
     answer.header("connection") == "close"
         || (answer.status >= 400 && answer.header("content-type") != "application/problem+json")
 }
 
-/// What the gateway decides: the quota that is counted, and whether the scope is missing.
+/// The decision of the ingress: the quota that is counted, and whether a scope is missing.
 fn decision(answer: &Answer) -> (String, bool) {
     let policy = answer.header("ratelimit").split(';').next();
     (policy.unwrap_or_default().to_owned(), answer.status == 403)
 }
 
 #[test]
-fn no_disguise_of_a_path_opens_more_than_the_path() {
+fn no_spelling_of_a_path_allows_more_than_the_path() {
     let folder = Folder::new();
     let file = folder.text_of("keys.json");
     let made = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
@@ -125,21 +126,21 @@ fn no_disguise_of_a_path_opens_more_than_the_path() {
     let service = service(&["--port", "0"]);
     let options = [&["--keys-file", file.as_str()][..], &QUOTAS].concat();
     let ingress = ingress(service.port, &options);
-    let mut asker = Asker {
+    let mut prober = Prober {
         program: &ingress,
         connection: ingress.connect(),
         key: format!("x-api-key: {}", key.trim()),
     };
     let mut passed = 0;
     for path in routes(&ingress) {
-        let plain = METHODS.map(|method| decision(&asker.ask(method, &path)));
+        let plain = METHODS.map(|method| decision(&prober.ask(method, &path)));
         for disguise in disguises(&path) {
-            let read = asker.ask("GET", &disguise);
-            // Not below /api to any reader.
+            let read = prober.ask("GET", &disguise);
+            // Below /api for no reader.
             let is_page = read.status == 404 && read.message.has("content-security-policy");
             let is_other_case = disguise.eq_ignore_ascii_case(&path);
             for (method, plain) in METHODS.iter().zip(&plain) {
-                let answer = asker.ask(method, &disguise);
+                let answer = prober.ask(method, &disguise);
                 let changes = !matches!(*method, "GET" | "HEAD");
                 assert!(
                     !(changes && answer.status < 400),
@@ -150,7 +151,7 @@ fn no_disguise_of_a_path_opens_more_than_the_path() {
                     continue;
                 }
                 passed += 1;
-                // Nothing is routed without regard to case.
+                // Routes are case-sensitive.
                 assert!(
                     decision(&answer) == *plain || (is_other_case && answer.status >= 400),
                     "{method} {disguise}: {:?}, plain {plain:?}",
@@ -163,11 +164,11 @@ fn no_disguise_of_a_path_opens_more_than_the_path() {
 }
 
 #[test]
-fn no_disguise_of_a_path_evades_the_quota_of_running_code() {
+fn no_spelling_of_a_path_evades_the_quota_of_running_code() {
     let service = service(&["--port", "0"]);
     let options = [&QUOTAS[..4], &["--run-quota", "3/h:3"]].concat();
     let ingress = ingress(service.port, &options);
-    let mut asker = Asker {
+    let mut prober = Prober {
         program: &ingress,
         connection: ingress.connect(),
         key: String::new(),
@@ -179,14 +180,14 @@ fn no_disguise_of_a_path_evades_the_quota_of_running_code() {
             .chain(disguises(path))
             .chain([path.to_owned()])
         {
-            ran += usize::from(asker.ask("POST", &disguise).status < 400);
+            ran += usize::from(prober.ask("POST", &disguise).status < 400);
         }
     }
     assert_eq!(ran, 3);
 }
 
 #[test]
-fn the_service_refuses_what_the_gateway_refuses() {
+fn the_service_rejects_the_paths_that_the_ingress_rejects() {
     let service = service(&["--port", "0"]);
     let mut connection = service.connect();
     for path in routes(&service) {

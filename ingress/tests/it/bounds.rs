@@ -1,11 +1,11 @@
-//! Every size and every wait has a bound, also against clients that mean to use it up.
+//! Bounds on sizes and times, also against hostile clients.
 
 use super::support::{OK, Scripted, WITHIN, ingress};
 use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_target_or_a_head_that_is_too_long_is_told_its_bound() {
+fn a_url_or_head_that_is_too_long_is_rejected_with_its_bound() {
     let service = Scripted::answering(OK);
     let ingress = ingress(
         service.port,
@@ -34,7 +34,7 @@ fn a_target_or_a_head_that_is_too_long_is_told_its_bound() {
     assert_eq!(service.requests(), 2);
 }
 
-/// Resident memory of a process, bytes.
+/// Returns the resident memory of a process, bytes.
 fn resident(pid: i32) -> usize {
     let pages = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
     pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
@@ -60,7 +60,7 @@ fn a_head_without_end_is_cut_off_and_takes_no_memory() {
         };
         let start = Instant::now();
         let _ = connection.write(begin);
-        // Whoever goes on is read, and forgotten, for a moment, so that it can read its answer.
+        // The ingress reads and drops further bytes for a moment, so that the client can read its response.
         while connection.write(&more).is_ok() {
             assert!(start.elapsed() < WITHIN, "{begin}: it may go on and on");
         }
@@ -76,7 +76,7 @@ fn a_head_without_end_is_cut_off_and_takes_no_memory() {
 }
 
 #[test]
-fn a_body_that_is_too_long_is_refused_before_the_service_hears_of_it() {
+fn a_body_that_is_too_long_never_reaches_the_service() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--body-bytes", "1024"]);
     assert_eq!(
@@ -91,14 +91,14 @@ fn a_body_that_is_too_long_is_refused_before_the_service_hears_of_it() {
         (answer.status, answer.code().as_str()),
         (413, "body_too_large")
     );
-    // What its header says is enough.
+    // The declared length is enough for a rejection.
     let mut connection = ingress.connect();
     connection
         .write("POST /api/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ncontent-length: 99999999999\r\n\r\n")
         .unwrap();
     assert_eq!(connection.answer().status, 413);
     assert_eq!(service.requests(), 0);
-    // In chunks nobody knows beforehand.
+    // The length of a chunked body is not known beforehand.
     let mut connection = ingress.connect();
     connection
         .write("POST /api/x HTTP/1.1\r\nhost: localhost\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -114,7 +114,7 @@ fn a_body_that_is_too_long_is_refused_before_the_service_hears_of_it() {
     assert_eq!(service.requests(), 0);
 }
 
-/// Sends a byte now and then, as long as the other end takes it; how long that was.
+/// Sends single bytes at intervals until the other end closes, for at most ten seconds. Returns the time until then.
 fn drip(connection: &mut super::support::Connection, byte: &str) -> Duration {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
@@ -129,7 +129,7 @@ fn drip(connection: &mut super::support::Connection, byte: &str) -> Duration {
 }
 
 #[test]
-fn a_head_that_drips_is_given_up() {
+fn a_slow_head_is_cut_off() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--header-timeout-ms", "500"]);
     for begin in [
@@ -153,7 +153,7 @@ fn a_head_that_drips_is_given_up() {
 }
 
 #[test]
-fn a_body_that_drips_is_given_up() {
+fn a_slow_body_is_cut_off() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--body-timeout-ms", "500"]);
     for (framing, begin, byte) in [
@@ -192,7 +192,7 @@ fn a_body_that_drips_is_given_up() {
 }
 
 #[test]
-fn a_body_that_breaks_off_is_no_request() {
+fn a_body_that_ends_early_is_not_forwarded_as_a_request() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
     for begin in [
@@ -223,12 +223,12 @@ fn an_idle_connection_is_closed() {
     let mut connection = ingress.connect();
     connection.request("GET", "/api", &[], "");
     assert_eq!(connection.answer().status, 200);
-    // 75 seconds are the default.
+    // The default is 75 seconds.
     assert!(connection.closes_within(WITHIN));
 }
 
 #[test]
-fn a_client_that_does_not_take_its_answer_is_given_up_and_frees_the_service() {
+fn a_client_that_does_not_read_its_response_is_disconnected_and_frees_the_service() {
     let (told, gone) = std::sync::mpsc::channel();
     let service = Scripted::start(move |mut connection, _| {
         connection.head().unwrap();
@@ -244,7 +244,7 @@ fn a_client_that_does_not_take_its_answer_is_given_up_and_frees_the_service() {
     let mut connection = ingress.connect();
     connection.request("GET", "/api/x", &[], "");
     let start = Instant::now();
-    // Nothing is read.
+    // The client reads nothing.
     let sent = gone.recv_timeout(WITHIN).unwrap();
     assert!(sent < 100, "{sent} MiB were taken");
     assert!(
@@ -255,7 +255,7 @@ fn a_client_that_does_not_take_its_answer_is_given_up_and_frees_the_service() {
 }
 
 #[test]
-fn one_address_has_so_many_connections_and_the_first_of_them_go_on() {
+fn one_address_has_a_maximum_of_connections_and_the_first_of_them_go_on() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--connections-per-client", "5"]);
     let mut open: Vec<_> = (0..5).map(|_| ingress.connect()).collect();
@@ -279,7 +279,7 @@ fn one_address_has_so_many_connections_and_the_first_of_them_go_on() {
 }
 
 #[test]
-fn one_address_does_not_take_all_connections_where_there_are_few() {
+fn one_address_does_not_take_all_connections_if_there_are_few() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--connections-max", "64"]);
     let mut open: Vec<_> = (0..48).map(|_| ingress.connect()).collect();
@@ -304,6 +304,6 @@ fn slow_clients_do_not_hold_up_the_others() {
     for _ in 0..20 {
         assert_eq!(ingress.get("/api").status, 200);
     }
-    // None of the slow ones has been given up.
+    // No slow client was disconnected.
     assert!(start.elapsed() < WITHIN, "{:?}", start.elapsed());
 }

@@ -1,4 +1,4 @@
-//! What a page of another origin can make a browser send to the ingress.
+//! Requests that a page of another origin makes a browser send to the ingress.
 
 use super::support::{
     Answer, Folder, OK, Running, Scripted, free_port, get_from, ingress, service,
@@ -6,7 +6,7 @@ use super::support::{
 use std::path::Path;
 use std::process::Command;
 
-/// A request whose head is these lines.
+/// Returns a request with these header lines.
 fn ask(ingress: &Running, first: &str, lines: &[&str], body: &str) -> Answer {
     let mut connection = ingress.connect();
     let mut head = format!("{first} HTTP/1.1\r\n");
@@ -41,7 +41,7 @@ fn key(folder: &Folder) -> String {
 }
 
 #[test]
-fn a_body_without_a_content_type_goes_nowhere() {
+fn a_body_without_a_content_type_is_rejected() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
     for path in ["/api/execute", "/api/jobs", "/api/whatever-comes"] {
@@ -71,7 +71,7 @@ fn a_body_without_a_content_type_goes_nowhere() {
 }
 
 #[test]
-fn a_request_of_another_origin_goes_nowhere() {
+fn a_request_of_another_origin_is_rejected() {
     let service = Scripted::answering(OK);
     let folder = Folder::new();
     let key = format!("x-api-key: {}", key(&folder));
@@ -133,7 +133,7 @@ fn a_request_of_another_origin_goes_nowhere() {
 }
 
 #[test]
-fn behind_a_proxy_the_host_that_it_forwards_is_the_own_one() {
+fn the_host_that_a_trusted_proxy_forwards_counts_as_the_own_host() {
     let service = Scripted::answering(OK);
     let lines = [
         "host: 127.0.0.1:8080",
@@ -158,7 +158,7 @@ fn behind_a_proxy_the_host_that_it_forwards_is_the_own_one() {
 }
 
 #[test]
-fn a_host_that_is_a_name_is_refused_where_there_are_no_keys() {
+fn a_host_name_is_rejected_where_no_key_is_needed() {
     let service = Scripted::answering(OK);
     let metrics_port = free_port();
     let ingress_with = |options: &[&str]| ingress(service.port, options);
@@ -217,7 +217,7 @@ fn a_host_that_is_a_name_is_refused_where_there_are_no_keys() {
     assert_eq!(status(&keyed, "/api", "sandpiper.example.org"), 200);
 }
 
-/// The first column of a table of docs/api.md, from below this line.
+/// Returns the first column of the table of docs/api.md below this line.
 fn documented(heading: &str) -> Vec<String> {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md");
     let document = std::fs::read_to_string(document).unwrap();
@@ -283,7 +283,7 @@ fn a_listed_page_may_send_and_read_every_documented_header() {
 }
 
 #[test]
-fn a_refused_preflight_is_a_problem_that_is_counted_and_held_to_a_quota() {
+fn a_rejected_preflight_is_a_problem_that_is_counted_and_limited() {
     let service = Scripted::answering(OK);
     let metrics_port = free_port();
     let port = metrics_port.to_string();

@@ -1,4 +1,5 @@
-//! Connections that hold no request, on both programs: each ends within its bound, and those that do hold one go on.
+//! Connections without a request, on both programs: each is closed within its bound, and connections with a request go
+//! on.
 
 use super::support::{Connection, Running, Scripted, WITHIN, free_port, ingress, service};
 use std::io::Read as _;
@@ -7,10 +8,10 @@ use std::time::{Duration, Instant};
 
 const WHOLE: &str = "GET /api HTTP/1.1\r\nhost: localhost\r\n\r\n";
 const HALF: &str = "GET /api HTTP/1.1\r\nhost: localhost\r\nx:";
-/// What is promised for the default `--header-timeout-ms` of 5 s; the tests ask for less.
+/// The promise for the default `--header-timeout-ms` of 5 s; the tests use a shorter timeout.
 const ENDED_WITHIN: Duration = Duration::from_secs(6);
 
-/// Both programs with these options, each with its name and with what stands behind it.
+/// Starts both programs with these options. Returns each with its name and the program behind it.
 pub(crate) fn both(options: &[&str]) -> [(&'static str, Running, Option<Running>); 2] {
     let behind = service(&["--port", "0"]);
     let in_front = ingress(behind.port, options);
@@ -21,7 +22,7 @@ pub(crate) fn both(options: &[&str]) -> [(&'static str, Running, Option<Running>
     ]
 }
 
-/// Whether the other end closes within this time, whatever it says before.
+/// Returns true if the other end closes within this time, whatever it sends before.
 fn ends_within(connection: &Connection, within: Duration) -> bool {
     let start = Instant::now();
     let mut stream = connection.stream();
@@ -38,7 +39,7 @@ fn ends_within(connection: &Connection, within: Duration) -> bool {
     false
 }
 
-/// Ways to come to half a head that is not the first: what is written, and how many responses come to it.
+/// Returns ways to leave half of a later head on a connection: the bytes to write, and the number of responses to them.
 fn halves() -> Vec<(&'static str, Vec<(String, usize)>)> {
     let run = "POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 14\r\n";
     let body = r#"{"code":"1+2"}"#;
@@ -86,7 +87,7 @@ fn halves() -> Vec<(&'static str, Vec<(String, usize)>)> {
 }
 
 #[test]
-fn half_a_head_holds_no_connection_and_the_others_go_on() {
+fn half_a_head_is_cut_off_and_other_connections_go_on() {
     let most = halves().len() + 1;
     let options = [
         "--header-timeout-ms",
@@ -116,7 +117,7 @@ fn half_a_head_holds_no_connection_and_the_others_go_on() {
         }
         let start = Instant::now();
         ask_again();
-        // A byte now and then changes nothing.
+        // Single bytes at intervals do not extend the deadline.
         while start.elapsed() < Duration::from_millis(1500) {
             thread::sleep(Duration::from_millis(100));
             ask_again();
@@ -134,7 +135,7 @@ fn half_a_head_holds_no_connection_and_the_others_go_on() {
 }
 
 #[test]
-fn an_idle_connection_is_kept_for_longer_than_a_head_may_take() {
+fn an_idle_connection_outlives_the_header_timeout() {
     let options = ["--header-timeout-ms", "1000", "--keep-alive-s", "4"];
     for (name, program, _behind) in both(&options) {
         let mut connection = program.connect();
@@ -150,7 +151,7 @@ fn an_idle_connection_is_kept_for_longer_than_a_head_may_take() {
 }
 
 #[test]
-fn half_a_head_holds_no_connection_to_the_port_of_metrics() {
+fn half_a_head_is_cut_off_on_the_metrics_port() {
     let behind = service(&["--port", "0"]);
     let ports = [free_port(), free_port()];
     let [own, front] = ports.map(|port| port.to_string());
@@ -169,7 +170,7 @@ fn half_a_head_holds_no_connection_to_the_port_of_metrics() {
 }
 
 #[test]
-fn a_body_that_nothing_reads_holds_no_connection() {
+fn an_unread_body_does_not_hold_a_connection() {
     for (name, program, _behind) in both(&[]) {
         for (method, target) in [
             ("POST", "/"),
@@ -206,7 +207,7 @@ fn one_address_cannot_take_every_connection_where_proxies_are_trusted() {
         (&["--trusted-hops", "1"][..], 6),
         (&["--trusted-proxies", "127.0.0.0/8"], 6),
         (&["--trusted-hops", "1", "--connections-per-proxy", "2"], 2),
-        // A trusted network that this address is not in: it is a client like any other.
+        // The trusted network does not contain this address, so the address counts as a client.
         (
             &[
                 "--trusted-proxies",
@@ -236,7 +237,7 @@ fn one_address_cannot_take_every_connection_where_proxies_are_trusted() {
 }
 
 #[test]
-fn a_client_that_takes_nothing_of_its_response_holds_no_connection() {
+fn a_client_that_does_not_read_its_response_is_disconnected() {
     let options = [
         "--port",
         "0",
@@ -249,14 +250,14 @@ fn a_client_that_takes_nothing_of_its_response_holds_no_connection() {
     ];
     let service = service(&options);
     let mut greedy = service.connect();
-    // Nothing of it is read, and the sockets hold less.
+    // The client reads nothing, and the response exceeds the socket buffers.
     let large =
         r#"{"code":"'x'.repeat(7e6)","limits":{"outputBytes":8000000,"memoryBytes":100000000}}"#;
     let headers = ["content-type: application/json"];
     for _ in 0..2 {
         greedy.request("POST", "/api/execute", &headers, large);
     }
-    // Its place is the only one.
+    // The program serves one connection at a time.
     assert_eq!(service.get("/api/health/live").status, 200);
     drop(greedy);
 }

@@ -1,9 +1,9 @@
-//! The limit of open files: too low, it is named at the start; high enough, the ingress serves.
+//! The limit of open files: a limit that is too low fails the start with a message.
 
 use crate::support::Running;
 use std::process::{Command, Output, Stdio};
 
-/// The binary with what every start here has, which may open so many files.
+/// Returns the command of an ingress that may open this many files.
 fn limited_to(files: usize) -> Command {
     let mut command = Command::new("sh");
     command
@@ -23,7 +23,7 @@ fn try_with(files: usize) -> Output {
 }
 
 #[test]
-fn a_limit_of_open_files_that_is_too_low_is_named_with_what_is_needed_and_that_is_enough() {
+fn a_limit_of_open_files_that_is_too_low_is_reported_with_the_limit_that_suffices() {
     let refusal = String::from_utf8(try_with(32).stderr).unwrap();
     let number = refusal.split("at least ").nth(1).unwrap();
     let needed: usize = number.split(' ').next().unwrap().parse().unwrap();

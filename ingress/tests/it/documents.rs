@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn the_document_of_options_has_each_with_its_variable_and_default_and_no_other() {
+fn the_document_has_each_option_with_its_variable_and_default_and_no_other() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/options.md");
     let document = std::fs::read_to_string(document).unwrap();
     let (_, section) = document
@@ -24,7 +24,7 @@ fn the_document_of_options_has_each_with_its_variable_and_default_and_no_other()
     assert_eq!(documented, rows.len(), "a row is of no option");
 }
 
-/// The options of `help`, each as its row in the document begins: flag, variable and, where `help` has one, default.
+/// Returns the beginning of the document's row for each option of `help`: flag, variable and, if there is one, default.
 fn option_rows(help: &str) -> Vec<String> {
     let mut rows = Vec::new();
     let mut flag = "";

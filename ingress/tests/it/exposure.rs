@@ -1,10 +1,10 @@
-//! Whom the ingress lets in by default, and what has to be said before it lets in more.
+//! The access that the ingress allows by default, and the options that allow more.
 
 use super::support::{Folder, OK, Scripted, ingress, service};
 use serde_json::json;
 use std::process::{Command, Output};
 
-/// An ingress that must not start.
+/// Starts an ingress that must fail, and returns its error.
 fn refused(options: &[&str], variables: &[(&str, &str)]) -> String {
     let Output { status, stderr, .. } = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
         .args(["--port", "0"])
@@ -18,7 +18,7 @@ fn refused(options: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn an_address_that_others_reach_needs_to_be_said_for_whom() {
+fn an_address_that_other_machines_reach_needs_an_access_option() {
     for host in ["0.0.0.0", "::", "192.0.2.1", "::ffff:10.0.0.1"] {
         for said in [
             refused(&["--host", host], &[]),
@@ -42,7 +42,7 @@ fn an_address_that_others_reach_needs_to_be_said_for_whom() {
         vec!["--trusted-network"],
         vec!["--open"],
         vec!["--keys-file", &keys],
-        // As compose is, where keys are added.
+        // The setting of compose with keys.
         vec!["--trusted-network", "--keys-file", &keys],
     ] {
         let all = [&["--host", "0.0.0.0"], options.as_slice()].concat();
@@ -55,7 +55,7 @@ fn an_address_that_others_reach_needs_to_be_said_for_whom() {
 }
 
 #[test]
-fn it_listens_on_this_machine_alone_unless_told_otherwise() {
+fn the_ingress_listens_on_loopback_by_default() {
     let help = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
         .args(["serve", "--help"])
         .output()
@@ -65,13 +65,13 @@ fn it_listens_on_this_machine_alone_unless_told_otherwise() {
     assert!(host.trim_start().contains("[default: 127.0.0.1]"));
     let service = Scripted::answering(OK);
     for host in ["127.0.0.1", "127.0.0.2", "localhost"] {
-        // Not by `connect` of the tests, which goes to 127.0.0.1.
+        // `connect` of the tests goes to 127.0.0.1, so it cannot be used here.
         ingress(service.port, &["--host", host]);
     }
 }
 
 #[test]
-fn what_contradicts_is_refused_at_start() {
+fn contradicting_options_fail_the_start() {
     let folder = Folder::new();
     folder.write("keys.json", r#"{"keys":[]}"#);
     let keys = folder.text_of("keys.json");
@@ -94,7 +94,7 @@ fn what_contradicts_is_refused_at_start() {
 }
 
 #[test]
-fn a_bad_value_names_its_option_and_its_bound() {
+fn an_invalid_value_is_reported_with_option_and_bound() {
     for (option, value, bound) in [
         ("--url-bytes", "63", "64 to 65536 bytes"),
         ("--header-bytes", "1", "256 to 65536 bytes"),
@@ -112,7 +112,7 @@ fn a_bad_value_names_its_option_and_its_bound() {
 }
 
 #[test]
-fn a_demonstration_runs_code_and_shows_it_by_its_id_alone() {
+fn a_demonstration_runs_code_and_shows_jobs_by_id_alone() {
     let service = service(&["--port", "0"]);
     let ingress = ingress(service.port, &["--open"]);
     assert_eq!(ingress.execute("1 + 2").json()["result"], json!(3));

@@ -1,9 +1,9 @@
-//! Who is asking, behind proxies.
+//! The client's address behind proxies.
 
 use super::support::{OK, Scripted, ingress};
 
 #[test]
-fn without_trusted_proxies_a_client_cannot_say_who_it_is() {
+fn without_trusted_proxies_x_forwarded_for_is_ignored() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--read-quota", "1/h:3"]);
     for number in 0..3 {
@@ -20,7 +20,7 @@ fn without_trusted_proxies_a_client_cannot_say_who_it_is() {
 }
 
 #[test]
-fn behind_a_trusted_hop_each_client_has_its_own_quota_and_its_name() {
+fn behind_a_trusted_hop_each_client_has_its_own_quota_and_name() {
     let service = Scripted::answering(OK);
     let ingress = ingress(
         service.port,
@@ -34,7 +34,7 @@ fn behind_a_trusted_hop_each_client_has_its_own_quota_and_its_name() {
     let request = service.request();
     assert_eq!(request.header("x-forwarded-for"), "203.0.113.7");
     assert_eq!(request.header("sandpiper-client"), "203.0.113.7");
-    // What the client wrote before the hop does not make it another.
+    // Entries that the client wrote itself do not change its identity.
     assert_eq!(status("7.7.7.7, 203.0.113.7"), 429);
     assert_eq!(status("203.0.113.8"), 200);
     assert_eq!(status("2001:db8:1:2::1"), 200);

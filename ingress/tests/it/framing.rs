@@ -1,4 +1,4 @@
-//! Where a request ends, on both programs: a request that leaves doubt about it is the last of its connection.
+//! The end of a request, on both programs: a request whose end is in doubt is the last of its connection.
 
 use super::connections::both;
 use super::support::{Connection, Folder, Running, WITHIN, ingress, service};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 const CODE: &str = r#"{"code":"1+2"}"#;
 
-/// The head of a request that runs code, without its end.
+/// The head of a request that runs code, without the final empty line.
 fn run(headers: &str) -> String {
     format!(
         "POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}"
@@ -21,7 +21,7 @@ fn statuses(bytes: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn nothing_is_served_behind_a_body_in_chunks() {
+fn no_request_is_served_after_a_chunked_body() {
     for (name, program, _behind) in both(&[]) {
         let hidden = run(&format!(
             "x-request-id: smuggled\r\ncontent-length: {}\r\n\r\n{CODE}",
@@ -57,9 +57,9 @@ fn nothing_is_served_behind_a_body_in_chunks() {
 }
 
 #[test]
-fn a_body_in_chunks_gets_its_response_and_the_connection_closes() {
+fn a_chunked_body_gets_its_response_and_the_connection_closes() {
     for (name, program, _behind) in both(&[]) {
-        // More often than the ingress keeps connections to the service.
+        // More requests than the ingress has idle connections to the service.
         for _ in 0..20 {
             let mut connection = program.connect();
             let chunks = format!("4\r\n{}\r\na\r\n{}\r\n0\r\n\r\n", &CODE[..4], &CODE[4..]);
@@ -80,7 +80,7 @@ fn an_upgrade_is_ignored() {
     for (name, program, _behind) in both(&[]) {
         let length = CODE.len();
         for headers in [
-            // The first request of the JDK's HTTP client.
+            // The first request of the HTTP client of the JDK.
             format!(
                 "connection: Upgrade, HTTP2-Settings\r\ncontent-length: {length}\r\n\
                  http2-settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\nupgrade: h2c"
@@ -97,7 +97,7 @@ fn an_upgrade_is_ignored() {
                 .write(run(&format!("{headers}\r\n\r\n{CODE}")))
                 .unwrap();
             let answer = connection.answer();
-            // A body that is waited for ends after ten seconds, with another status.
+            // A body that the parser waits for would end after ten seconds, with another status.
             assert_eq!(answer.json()["result"], 3, "{name}: {headers}");
             assert!(
                 !answer.header("connection").contains("pgrade"),
@@ -117,7 +117,7 @@ fn an_upgrade_is_ignored() {
 }
 
 #[test]
-fn nothing_is_served_behind_an_upgrade() {
+fn no_request_is_served_after_an_upgrade() {
     for (name, program, _behind) in both(&[]) {
         for upgrade in ["websocket", "h2c"] {
             let mut connection = program.connect();
@@ -132,7 +132,7 @@ fn nothing_is_served_behind_an_upgrade() {
     }
 }
 
-/// The first status line that comes for a head whose client waits for `100 Continue`.
+/// Returns the first status line for a head whose client waits for `100 Continue`.
 fn first_status(connection: &mut Connection, headers: &[&str]) -> u16 {
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     connection
@@ -144,7 +144,7 @@ fn first_status(connection: &mut Connection, headers: &[&str]) -> u16 {
 }
 
 #[test]
-fn a_client_that_waits_is_told_to_go_on_or_refused_by_its_head() {
+fn a_client_that_waits_gets_100_continue_or_a_rejection_by_its_head() {
     const JSON: &str = "content-type: application/json";
     for (name, program, _behind) in both(&[]) {
         for (headers, status) in [
@@ -180,7 +180,7 @@ fn a_client_that_waits_is_told_to_go_on_or_refused_by_its_head() {
             connection.write(body).unwrap();
             assert_eq!(connection.answer().json()["result"], 3, "{name}: {framing}");
         }
-        // One that does not wait needs no permission.
+        // A client that does not wait gets no `100 Continue`.
         let mut connection = program.connect();
         let head = run("expect: 100-continue\r\ncontent-length: 14\r\n\r\n");
         connection.write(format!("{head}{CODE}")).unwrap();
@@ -195,7 +195,7 @@ fn a_client_that_waits_is_told_to_go_on_or_refused_by_its_head() {
 }
 
 #[test]
-fn the_gateway_refuses_by_the_head_before_it_says_continue() {
+fn the_ingress_rejects_by_the_head_before_100_continue() {
     let behind = service(&["--port", "0"]);
     let folder = Folder::new();
     let file = folder.text_of("keys.json");
@@ -231,8 +231,8 @@ fn the_gateway_refuses_by_the_head_before_it_says_continue() {
 }
 
 #[test]
-fn chunks_that_are_mostly_framing_are_refused() {
-    // Nothing else would end them.
+fn chunks_that_are_mostly_framing_are_rejected() {
+    // No other bound ends such a body.
     let options = ["--body-timeout-ms", "600000"];
     for (name, program, _behind) in both(&options) {
         for (begin, more) in [
@@ -247,7 +247,7 @@ fn chunks_that_are_mostly_framing_are_refused() {
                 assert!(start.elapsed() < WITHIN, "{name}: {begin:?}");
             }
         }
-        // Small chunks are no offence.
+        // Small chunks alone are allowed.
         let mut connection = program.connect();
         let chunks: String = CODE.chars().map(|c| format!("1\r\n{c}\r\n")).collect();
         let head = run("transfer-encoding: chunked\r\n\r\n");

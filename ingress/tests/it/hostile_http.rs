@@ -1,10 +1,11 @@
-//! Requests that two readers could read in two ways. Each is refused, or passes as exactly one request; never as two.
+//! Request smuggling: a request that two parsers could read differently is rejected or forwarded as one request, never
+//! as two.
 
 use super::support::{Answer, Message, Running, Scripted, ingress};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A service that says after each request what it was.
+/// A service that records each request.
 struct Witness {
     ingress: Running,
     seen: Arc<Mutex<Vec<Message>>>,
@@ -26,7 +27,7 @@ fn witness() -> Witness {
 }
 
 impl Witness {
-    /// All that is answered to these bytes, and what the service saw of them.
+    /// Sends these bytes. Returns all statuses, and the requests that the service got.
     fn send(&self, bytes: &str) -> (Vec<u16>, Vec<Message>) {
         const NOTHING_MORE: Duration = Duration::from_millis(500);
         let mut connection = self.ingress.connect();
@@ -39,7 +40,7 @@ impl Witness {
         (statuses, std::mem::take(&mut *self.seen.lock().unwrap()))
     }
 
-    /// The one answer to a request that asks for its connection to be closed.
+    /// Returns the only response to a request with `Connection: close`.
     fn ask(&self, bytes: &str) -> Answer {
         let mut connection = self.ingress.connect();
         connection.write(bytes).unwrap();
@@ -47,7 +48,7 @@ impl Witness {
     }
 }
 
-/// Would be the second request, if the first were read in the other way.
+/// The smuggled request, which would be served if the first request were read in the other way.
 const SMUGGLED: &str = "GET /api/smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[test]
@@ -100,7 +101,7 @@ fn a_body_of_two_framings_is_never_two_requests() {
 }
 
 #[test]
-fn chunks_that_are_none_are_refused() {
+fn malformed_chunks_are_rejected() {
     let witness = witness();
     for chunks in [
         "5\r\nhello\r\n",
@@ -152,7 +153,7 @@ fn two_requests_in_one_packet_are_two_requests_in_order() {
 }
 
 #[test]
-fn what_is_no_http_is_refused_or_closed() {
+fn bytes_that_are_not_http_are_rejected_or_closed() {
     let witness = witness();
     for bytes in [
         "\r\n\r\n\r\n",
@@ -185,7 +186,7 @@ fn what_is_no_http_is_refused_or_closed() {
 }
 
 #[test]
-fn no_header_of_an_answer_can_be_written_by_a_request() {
+fn no_request_can_inject_a_response_header() {
     let witness = witness();
     for target in [
         "/api?x=%0d%0ax-evil:%201",
@@ -200,7 +201,7 @@ fn no_header_of_an_answer_can_be_written_by_a_request() {
 }
 
 #[test]
-fn the_host_of_a_request_is_of_no_use_to_it() {
+fn the_host_of_a_request_does_not_choose_the_upstream() {
     let witness = witness();
     for host in [
         "",

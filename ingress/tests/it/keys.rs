@@ -1,4 +1,4 @@
-//! API keys: made by the command, asked for at the door, and gone behind it.
+//! API keys: created by the command, required by the ingress, and not forwarded.
 
 use super::support::{Folder, OK, Running, Scripted, eventually, ingress};
 use nix::sys::stat::Mode;
@@ -46,7 +46,7 @@ fn keyed(options: &[&str]) -> Keyed {
 }
 
 impl Keyed {
-    /// A new key, once it counts.
+    /// Creates a key and waits until it is valid.
     fn key(&self, options: &[&str]) -> String {
         let key = new_key(&self.folder, options);
         eventually("the key counts", || {
@@ -70,8 +70,8 @@ impl Keyed {
 }
 
 #[test]
-fn without_a_key_there_is_only_what_everybody_may_know() {
-    let door = keyed(&[]);
+fn without_a_key_only_public_paths_are_served() {
+    let keyed = keyed(&[]);
     for target in [
         "/api",
         "/api/health",
@@ -81,7 +81,7 @@ fn without_a_key_there_is_only_what_everybody_may_know() {
         "/",
         "/ingress/live",
     ] {
-        assert_eq!(door.ingress.get(target).status, 200, "{target}");
+        assert_eq!(keyed.ingress.get(target).status, 200, "{target}");
     }
     for (method, target) in [
         ("POST", "/api/execute"),
@@ -92,7 +92,7 @@ fn without_a_key_there_is_only_what_everybody_may_know() {
         ("GET", "/api/netcheck"),
         ("GET", "/api/what-comes-later"),
     ] {
-        let answer = door.ingress.send(method, target, &[], "");
+        let answer = keyed.ingress.send(method, target, &[], "");
         assert_eq!(
             (answer.status, answer.code().as_str()),
             (401, "unauthorized"),
@@ -103,28 +103,29 @@ fn without_a_key_there_is_only_what_everybody_may_know() {
 }
 
 #[test]
-fn a_key_opens_and_does_not_pass_the_door() {
-    let door = keyed(&[]);
-    let key = door.key(&[]);
+fn a_key_is_accepted_and_not_forwarded() {
+    let keyed = keyed(&[]);
+    let key = keyed.key(&[]);
     for header in [
         format!("authorization: bearer {key}"),
         format!("X-API-Key: {key}"),
     ] {
         assert_eq!(
-            door.ingress
+            keyed
+                .ingress
                 .send("POST", "/api/execute", &[&header], "{}")
                 .status,
             200
         );
-        let request = door.service.request();
+        let request = keyed.service.request();
         assert!(
             !request.has("authorization") && !request.has("x-api-key"),
             "{request:?}"
         );
-        let asker = request.header("sandpiper-client");
+        let principal = request.header("sandpiper-client");
         assert!(
-            asker.starts_with("key:") && !key.ends_with(&asker[4..]),
-            "{asker}"
+            principal.starts_with("key:") && !key.ends_with(&principal[4..]),
+            "{principal}"
         );
     }
     for wrong in [
@@ -136,20 +137,20 @@ fn a_key_opens_and_does_not_pass_the_door() {
         &key.replace("sp_", "xx_"),
     ] {
         assert_eq!(
-            door.ask("POST", "/api/execute", wrong).status,
+            keyed.ask("POST", "/api/execute", wrong).status,
             401,
             "{wrong}"
         );
     }
-    // Not even for what needs none.
-    assert_eq!(door.ask("GET", "/api", "sp_wrong").status, 401);
+    // A wrong key is rejected even where no key is needed.
+    assert_eq!(keyed.ask("GET", "/api", "sp_wrong").status, 401);
 }
 
 #[test]
-fn a_key_may_do_what_its_scopes_say() {
-    let door = keyed(&[]);
-    let read = door.key(&["--scopes", "read"]);
-    let run = door.key(&["--scopes", "execute,jobs"]);
+fn a_key_may_do_what_its_scopes_allow() {
+    let keyed = keyed(&[]);
+    let read = keyed.key(&["--scopes", "read"]);
+    let run = keyed.key(&["--scopes", "execute,jobs"]);
     for (method, target, of_read, of_run) in [
         ("POST", "/api/execute", 403, 200),
         ("GET", "/api/netcheck", 403, 200),
@@ -159,25 +160,25 @@ fn a_key_may_do_what_its_scopes_say() {
         ("GET", "/api", 200, 200),
     ] {
         assert_eq!(
-            door.ask(method, target, &read).status,
+            keyed.ask(method, target, &read).status,
             of_read,
             "{method} {target}"
         );
         assert_eq!(
-            door.ask(method, target, &run).status,
+            keyed.ask(method, target, &run).status,
             of_run,
             "{method} {target}"
         );
     }
-    assert_eq!(door.ask("POST", "/api/jobs", &read).code(), "forbidden");
+    assert_eq!(keyed.ask("POST", "/api/jobs", &read).code(), "forbidden");
 }
 
-/// The response to a cancel has the execution of the job, which is for keys that may read it.
+/// The response to a cancel contains the job's execution, which only keys with the scope `read` may see.
 #[test]
-fn a_key_that_may_stop_jobs_and_not_read_them_gets_no_results_by_stopping_them() {
-    let door = keyed(&[]);
-    let jobs = door.key(&["--scopes", "jobs"]);
-    let both = door.key(&["--scopes", "jobs,read"]);
+fn a_key_that_may_stop_but_not_read_jobs_gets_no_results() {
+    let keyed = keyed(&[]);
+    let jobs = keyed.key(&["--scopes", "jobs"]);
+    let both = keyed.key(&["--scopes", "jobs,read"]);
     let preferred = |method: &str, key: &str, preferences: &[&str]| {
         let key = format!("authorization: Bearer {key}");
         let headers = [&[key.as_str()], preferences].concat();
@@ -188,10 +189,10 @@ fn a_key_that_may_stop_jobs_and_not_read_them_gets_no_results_by_stopping_them()
             "/api/jobs/1"
         };
         assert_eq!(
-            door.ingress.send(method, target, &headers, body).status,
+            keyed.ingress.send(method, target, &headers, body).status,
             200
         );
-        let passed = door.service.request();
+        let passed = keyed.service.request();
         let headers = passed.headers.into_iter();
         let named = headers.filter(|(name, _)| name.eq_ignore_ascii_case("prefer"));
         named.map(|(_, value)| value).collect::<Vec<_>>()
@@ -204,56 +205,57 @@ fn a_key_that_may_stop_jobs_and_not_read_them_gets_no_results_by_stopping_them()
         preferred("DELETE", &both, &all),
         ["return=representation", "wait=1"]
     );
-    // Its own job it may wait for.
+    // A key may wait for the job that it submits.
     assert_eq!(preferred("POST", &jobs, &all[1..]), ["wait=1"]);
 }
 
 #[test]
 fn a_key_has_its_own_quota_and_guessing_has_a_rate() {
-    let door = keyed(&["--read-quota", "10/s:20"]);
-    let key = door.key(&["--run-quota", "1/h:2"]);
+    let keyed = keyed(&["--read-quota", "10/s:20"]);
+    let key = keyed.key(&["--run-quota", "1/h:2"]);
     let statuses: Vec<u16> = (0..3)
-        .map(|_| door.ask("POST", "/api/execute", &key).status)
+        .map(|_| keyed.ask("POST", "/api/execute", &key).status)
         .collect();
     assert_eq!(statuses, [200, 200, 429]);
     assert_eq!(
-        door.ask("POST", "/api/execute", &key)
+        keyed
+            .ask("POST", "/api/execute", &key)
             .header("ratelimit-policy"),
         "\"key-run\";q=2;w=7200"
     );
     let guesses: Vec<u16> = (0..40)
-        .map(|_| door.ask("POST", "/api/execute", "sp_guess").status)
+        .map(|_| keyed.ask("POST", "/api/execute", "sp_guess").status)
         .collect();
     assert!(guesses.contains(&429), "{guesses:?}");
-    // Whoever has a key is not held up by the guesses from its address.
-    assert_eq!(door.ask("GET", "/api/jobs", &key).status, 200);
+    // Guesses from the same address do not slow down a client with a key.
+    assert_eq!(keyed.ask("GET", "/api/jobs", &key).status, 200);
 }
 
 #[test]
-fn keys_come_and_go_while_it_runs_and_a_broken_file_changes_nothing() {
-    let door = keyed(&[]);
-    let key = door.key(&[]);
-    let file = std::fs::read_to_string(door.folder.path("keys.json")).unwrap();
-    door.folder.write("keys.json", "{");
+fn keys_are_reloaded_while_the_ingress_runs_and_a_broken_file_changes_nothing() {
+    let keyed = keyed(&[]);
+    let key = keyed.key(&[]);
+    let file = std::fs::read_to_string(keyed.folder.path("keys.json")).unwrap();
+    keyed.folder.write("keys.json", "{");
     thread::sleep(std::time::Duration::from_millis(1500));
-    assert_eq!(door.ask("GET", "/api/jobs", &key).status, 200);
-    door.folder.write("keys.json", r#"{"keys":[]}"#);
+    assert_eq!(keyed.ask("GET", "/api/jobs", &key).status, 200);
+    keyed.folder.write("keys.json", r#"{"keys":[]}"#);
     let header = format!("authorization: Bearer {key}");
     eventually("the key is gone", || {
-        let mut connection = door.ingress.connect();
+        let mut connection = keyed.ingress.connect();
         connection.request("GET", "/api/jobs", &[&header], "");
-        // A response that is under way when the key goes is broken off.
+        // A response in progress is aborted when its key is removed.
         let answer = connection.answer_within(super::support::WITHIN);
         answer.is_some_and(|answer| answer.status == 401)
     });
-    door.folder.write("keys.json", file);
+    keyed.folder.write("keys.json", file);
     eventually("the key is back", || {
-        door.ask("GET", "/api/jobs", &key).status == 200
+        keyed.ask("GET", "/api/jobs", &key).status == 200
     });
 }
 
 #[test]
-fn it_does_not_start_with_keys_that_it_cannot_read() {
+fn an_unreadable_keys_file_fails_the_start() {
     let folder = Folder::new();
     folder.write("keys.json", r#"{"keys":[{"id":"x"}]}"#);
     for name in ["keys.json", "none.json"] {
@@ -271,7 +273,7 @@ fn it_does_not_start_with_keys_that_it_cannot_read() {
 }
 
 #[test]
-fn keys_that_are_made_at_the_same_time_are_all_in_the_file() {
+fn keys_created_at_the_same_time_are_all_in_the_file() {
     let folder = Folder::new();
     let keys: Vec<String> = thread::scope(|scope| {
         let threads: Vec<_> = (0..8)
@@ -291,7 +293,7 @@ fn keys_that_are_made_at_the_same_time_are_all_in_the_file() {
 }
 
 #[test]
-fn what_is_open_with_a_revoked_key_ends_and_what_is_open_with_another_goes_on() {
+fn open_requests_of_a_revoked_key_end_and_those_of_others_go_on() {
     let folder = Folder::new();
     let (revoked, stays) = (new_key(&folder, &[]), new_key(&folder, &[]));
     let service = Scripted::start(|mut connection, _| {
@@ -302,7 +304,7 @@ fn what_is_open_with_a_revoked_key_ends_and_what_is_open_with_another_goes_on() 
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
             let _ = connection.write(format!("{head}2\r\n:\n\r\n"));
         }
-        // Silent until the other end hangs up.
+        // Sends nothing until the other end closes.
         connection.rest();
     });
     let ingress = ingress(service.port, &["--keys-file", &folder.text_of("keys.json")]);
@@ -338,7 +340,7 @@ fn a_change_while_the_file_is_first_read_is_not_missed() {
     let folder = Folder::new();
     let key = new_key(&folder, &[]);
     let with_key = std::fs::read_to_string(folder.path("keys.json")).unwrap();
-    // The first reader waits for what is written to it, and so holds still while the file is replaced.
+    // The file is a pipe, so the first read blocks until the test writes; meanwhile the file is replaced.
     std::fs::remove_file(folder.path("keys.json")).unwrap();
     mkfifo(&folder.path("keys.json"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     let service = Scripted::answering(OK);

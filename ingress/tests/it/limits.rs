@@ -1,4 +1,4 @@
-//! Rate limits in real time, against the real binary. What a quota is to the microsecond is in `src/limits/tests.rs`.
+//! Rate limits in real time, against the real binary. `src/limits/tests.rs` tests quotas with a fake clock.
 
 use super::support::{OK, Running, Scripted, WITHIN, free_port, get_from, ingress};
 use std::sync::mpsc;
@@ -20,7 +20,7 @@ fn statuses(ingress: &Running, method: &str, target: &str, tries: usize) -> Vec<
 }
 
 #[test]
-fn a_burst_passes_and_what_is_more_is_told_when_to_come_back() {
+fn a_burst_is_served_and_further_requests_get_retry_after() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--run-quota", "30/m:3"]);
     assert_eq!(
@@ -57,12 +57,12 @@ fn polling_and_running_are_counted_apart() {
     assert_eq!(statuses(&ingress, "GET", "/api/netcheck?port=1", 1), [429]);
     assert_eq!(statuses(&ingress, "GET", "/api/jobs/1", 3), [200, 200, 429]);
     assert_eq!(statuses(&ingress, "GET", "/", 1), [429]);
-    // Whoever watches over the process is not counted.
+    // Health checks take nothing from these quotas.
     assert_eq!(statuses(&ingress, "GET", "/ingress/live", 10), [200; 10]);
 }
 
 #[test]
-fn all_together_have_a_quota_too() {
+fn all_clients_together_have_a_quota() {
     let service = Scripted::answering(OK);
     let ingress = ingress(
         service.port,
@@ -92,7 +92,7 @@ fn over_a_second_a_client_gets_its_rate_and_no_more() {
         passed += u32::from(connection.answer().status == 200);
     }
     let due = 10.0 + start.elapsed().as_secs_f64() * 50.0;
-    // A slow machine may not have asked often enough, but never gets more.
+    // A slow machine may send too few requests, but never gets more than the rate.
     assert!(
         f64::from(passed) <= due + 1.0 && passed > 12,
         "{passed} passed, {due} were due"
@@ -100,7 +100,7 @@ fn over_a_second_a_client_gets_its_rate_and_no_more() {
 }
 
 #[test]
-fn a_client_may_have_so_many_requests_open_and_others_are_not_held_up() {
+fn a_client_has_a_maximum_of_open_requests_and_others_are_not_affected() {
     let (told, asked) = mpsc::channel();
     let service = Scripted::start(move |mut connection, _| {
         while let Ok(request) = connection.message() {
@@ -240,7 +240,7 @@ fn a_network_has_as_many_requests_open_as_a_few_clients() {
 }
 
 #[test]
-fn questions_for_readiness_ask_the_service_once_a_second_and_have_a_bound() {
+fn readiness_queries_the_service_once_a_second_and_is_limited() {
     let service = Scripted::answering(OK);
     let metrics_port = free_port();
     let port = metrics_port.to_string();
@@ -273,7 +273,7 @@ fn questions_for_readiness_ask_the_service_once_a_second_and_have_a_bound() {
         "{} in {seconds} s",
         service.requests()
     );
-    // Another client's or its own other requests have their own quota.
+    // Other clients and other requests have their own quotas.
     assert_eq!(statuses(&ingress, "GET", "/api", 2), [200, 429]);
     let metrics = get_from(metrics_port, "/metrics").message.text();
     for line in [

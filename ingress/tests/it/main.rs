@@ -1,5 +1,4 @@
-//! Promises of the ingress over real HTTP, against the real binary: in front of a service that a test scripts byte by byte,
-//! or of the real one.
+//! Tests of the ingress over HTTP, against the real binary: in front of a scripted service, or of the real one.
 #![allow(clippy::unwrap_used)] // tests
 
 mod ambiguous_paths;

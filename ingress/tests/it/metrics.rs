@@ -1,8 +1,8 @@
-//! What the ingress counts, and that the public does not see it.
+//! The metrics of the ingress, which the public port does not serve.
 
 use super::support::{Running, eventually, free_port, ingress, service};
 
-/// An ingress, and the port of its metrics.
+/// Starts an ingress. Returns it with its metrics port.
 fn counting(api_port: u16, options: &[&str]) -> (Running, u16) {
     let port = free_port();
     let port_text = port.to_string();
@@ -10,7 +10,7 @@ fn counting(api_port: u16, options: &[&str]) -> (Running, u16) {
     (ingress(api_port, &options), port)
 }
 
-/// The value of one series.
+/// Returns the value of one time series.
 fn metric(port: u16, series: &str) -> Option<f64> {
     let answer = super::support::get_from(port, "/metrics");
     assert_eq!(answer.status, 200);
@@ -24,7 +24,7 @@ fn metric(port: u16, series: &str) -> Option<f64> {
 }
 
 #[test]
-fn requests_are_counted_by_what_they_are_for_and_how_they_ended() {
+fn requests_are_counted_by_kind_and_status() {
     let service = service(&["--port", "0"]);
     let (ingress, port) = counting(service.port, &[]);
     ingress.execute("1");
@@ -48,7 +48,7 @@ fn requests_are_counted_by_what_they_are_for_and_how_they_ended() {
 }
 
 #[test]
-fn a_request_too_many_is_counted_by_the_limit_that_said_so() {
+fn a_rejected_request_is_counted_by_its_limit() {
     let service = service(&["--port", "0"]);
     let (ingress, port) = counting(service.port, &["--run-quota", "1/h:2"]);
     for _ in 0..3 {
@@ -66,7 +66,7 @@ fn a_request_too_many_is_counted_by_the_limit_that_said_so() {
 }
 
 #[test]
-fn a_service_that_is_away_is_seen() {
+fn an_unreachable_service_is_counted() {
     let (ingress, port) = counting(free_port(), &[]);
     assert_eq!(ingress.execute("1").status, 502);
     assert_eq!(metric(port, "upstream_up"), Some(0.0));
@@ -79,7 +79,7 @@ fn a_service_that_is_away_is_seen() {
 }
 
 #[test]
-fn a_file_of_keys_is_counted_when_it_is_taken_and_when_it_is_unfit() {
+fn reloads_of_the_keys_file_are_counted_by_result() {
     let folder = std::env::temp_dir().join(format!("sandpiper-keys-{}", free_port()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("keys.json");
@@ -87,11 +87,11 @@ fn a_file_of_keys_is_counted_when_it_is_taken_and_when_it_is_unfit() {
     let (_ingress, port) = counting(free_port(), &["--keys-file", file.to_str().unwrap()]);
     assert_eq!(metric(port, "keys"), Some(0.0));
     std::fs::write(&file, "no keys at all").unwrap();
-    eventually("it is unfit", || {
+    eventually("the reload fails", || {
         metric(port, "keys_reloads_total{result=\"unfit\"}") == Some(1.0)
     });
     std::fs::write(&file, r#"{ "keys" : [] }"#).unwrap();
-    eventually("it is taken", || {
+    eventually("the reload succeeds", || {
         metric(port, "keys_reloads_total{result=\"taken\"}") == Some(1.0)
     });
     std::fs::remove_dir_all(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! The web page: what is built is served as it is, and locked down.
+//! The web page: built files are served unchanged, with strict security headers.
 
 use super::support::{Folder, OK, Scripted, ingress};
 
@@ -13,7 +13,7 @@ fn page() -> Folder {
 }
 
 #[test]
-fn what_is_built_is_served_with_validators_and_as_it_may_be_kept() {
+fn built_files_are_served_with_validators_and_cache_control() {
     let (service, folder) = (Scripted::answering(OK), page());
     let ingress = ingress(service.port, &["--pages-dir", &folder.text_of("dist")]);
     let index = ingress.get("/");
@@ -50,7 +50,7 @@ fn what_is_built_is_served_with_validators_and_as_it_may_be_kept() {
 }
 
 #[test]
-fn a_page_may_load_nothing_from_elsewhere_and_stand_in_no_frame() {
+fn a_page_may_load_nothing_from_elsewhere_and_not_be_framed() {
     let (service, folder) = (Scripted::answering(OK), page());
     let built = ingress(service.port, &["--pages-dir", &folder.text_of("dist")]);
     let plain = ingress(service.port, &[]);
@@ -112,7 +112,7 @@ fn pages_are_only_read() {
 }
 
 #[test]
-fn a_plain_page_stands_in() {
+fn a_plain_page_is_served_where_none_is_built() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
     let page = ingress.get("/");

@@ -1,4 +1,4 @@
-//! What passes to the service and back, and what does not.
+//! The reverse proxy: which parts of requests and responses are forwarded.
 
 use super::support::{Connection, OK, Scripted, WITHIN, eventually, free_port, ingress};
 use std::sync::mpsc;
@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn path_and_query_pass_byte_for_byte() {
+fn path_and_query_are_forwarded_byte_for_byte() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
     for target in [
@@ -28,7 +28,7 @@ fn path_and_query_pass_byte_for_byte() {
 }
 
 #[test]
-fn no_target_leads_to_another_host() {
+fn no_request_target_reaches_another_host() {
     let service = Scripted::answering(OK);
     let elsewhere = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
@@ -37,7 +37,7 @@ fn no_target_leads_to_another_host() {
     assert_eq!(answer.status, 200);
     let request = service.request();
     assert_eq!(request.first_line, "GET /api/jobs?x HTTP/1.1");
-    // The name that the service always answers to, whatever it is called in its network.
+    // The service always accepts this host name.
     assert_eq!(request.header("host"), "localhost");
     for target in [
         format!("//{other}/api"),
@@ -54,7 +54,7 @@ fn no_target_leads_to_another_host() {
         "",
     );
     assert_eq!(answer.status, 200);
-    // `CONNECT` would ask for a tunnel.
+    // `CONNECT` requests a tunnel.
     let mut connection = ingress.connect();
     connection
         .write(format!("CONNECT {other} HTTP/1.1\r\nhost: {other}\r\n\r\n"))
@@ -64,7 +64,7 @@ fn no_target_leads_to_another_host() {
 }
 
 #[test]
-fn only_the_api_is_reachable_behind_it() {
+fn only_the_api_is_reachable_through_the_ingress() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
     for target in [
@@ -105,7 +105,7 @@ fn only_the_api_is_reachable_behind_it() {
 }
 
 #[test]
-fn headers_of_the_request_pass_and_those_of_the_connection_do_not() {
+fn request_headers_are_forwarded_except_those_of_the_connection() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
     let headers = [
@@ -181,7 +181,7 @@ fn headers_of_the_request_pass_and_those_of_the_connection_do_not() {
 }
 
 #[test]
-fn headers_of_the_answer_pass_and_those_of_the_connection_do_not() {
+fn response_headers_are_forwarded_except_those_of_the_connection() {
     let service = Scripted::answering(
         "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\nlocation: /api/jobs/7\r\netag: \"t\"\r\npreference-applied: wait=1\r\n\
          retry-after: 3\r\ncontent-encoding: br\r\nx-twice: 1\r\nx-twice: 2\r\nkeep-alive: timeout=9\r\nproxy-authenticate: x\r\n\
@@ -213,7 +213,7 @@ fn headers_of_the_answer_pass_and_those_of_the_connection_do_not() {
 }
 
 #[test]
-fn a_request_has_one_id_on_all_its_way() {
+fn a_request_has_one_id_from_client_to_service() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &[]);
     let answer = ingress.send("GET", "/api", &["x-request-id: of-the-client/1"], "");
@@ -233,7 +233,7 @@ fn a_request_has_one_id_on_all_its_way() {
 }
 
 #[test]
-fn every_method_passes_and_head_has_no_body() {
+fn every_method_is_forwarded_and_head_has_no_body() {
     let service = Scripted::answering_by(|request| {
         if request.first_line.starts_with("HEAD") {
             "HTTP/1.1 200 OK\r\ncontent-length: 1234\r\n\r\n".to_owned()
@@ -269,7 +269,7 @@ fn every_method_passes_and_head_has_no_body() {
 }
 
 #[test]
-fn answers_without_a_body_stay_so() {
+fn responses_without_a_body_are_forwarded_without_one() {
     let service = Scripted::answering_by(|request| {
         let status = request.header("x-status");
         format!("HTTP/1.1 {status} X\r\netag: \"t\"\r\n\r\n")
@@ -286,7 +286,7 @@ fn answers_without_a_body_stay_so() {
 }
 
 #[test]
-fn bodies_pass_whole_whatever_their_framing() {
+fn bodies_are_forwarded_whole_with_every_framing() {
     let service = Scripted::answering_by(|request| {
         let length = request.body.len();
         format!(
@@ -313,9 +313,9 @@ fn bodies_pass_whole_whatever_their_framing() {
 }
 
 #[test]
-fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
+fn a_client_that_waits_for_100_continue_gets_it() {
     let (told, bodies) = mpsc::channel();
-    // The service is what asks for the body.
+    // The service asks for the body.
     let service = Scripted::start(move |mut connection, _| {
         let head = connection.head().unwrap();
         assert_eq!(head.header("expect"), "100-continue");
@@ -340,7 +340,7 @@ fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
 }
 
 #[test]
-fn an_answer_passes_as_it_comes() {
+fn a_response_is_forwarded_as_it_arrives() {
     let (next, go) = mpsc::channel::<()>();
     let go = std::sync::Mutex::new(go);
     let service = Scripted::start(move |mut connection, _| {
@@ -352,7 +352,7 @@ fn an_answer_passes_as_it_comes() {
             connection
                 .write(format!("9\r\ndata: {event}\n\n\r\n"))
                 .unwrap();
-            // Only when the client has this one does the next come.
+            // The next part is sent once the client has this one.
             go.lock().unwrap().recv_timeout(WITHIN).unwrap();
         }
         connection.write("0\r\n\r\n").unwrap();
@@ -374,8 +374,8 @@ fn an_answer_passes_as_it_comes() {
 }
 
 #[test]
-fn a_body_passes_as_it_comes_and_not_before_it_begins() {
-    // Pieces of eight kilobytes are not held back for more to come.
+fn a_body_is_forwarded_as_it_arrives_and_not_before_it_begins() {
+    // Pieces of eight kilobytes are forwarded at once.
     const HALF: usize = 16 << 10;
     let (told, first) = mpsc::channel();
     let service = Scripted::start(move |mut connection, _| {
@@ -394,7 +394,7 @@ fn a_body_passes_as_it_comes_and_not_before_it_begins() {
             2 * HALF
         ))
         .unwrap();
-    // A client that sends nothing takes no connection of the service.
+    // A client that sends no body uses no connection to the service.
     thread::sleep(Duration::from_millis(50));
     assert_eq!(service.connections(), 0);
     for byte in ["h", "r"] {
@@ -408,7 +408,7 @@ fn a_body_passes_as_it_comes_and_not_before_it_begins() {
 }
 
 #[test]
-fn a_client_that_hangs_up_hangs_up_on_the_service() {
+fn a_client_that_disconnects_ends_the_request_to_the_service() {
     for is_answering in [false, true] {
         let (told, gone) = mpsc::channel();
         let service = Scripted::start(move |mut connection, _| {
@@ -440,7 +440,7 @@ fn a_client_that_hangs_up_hangs_up_on_the_service() {
 }
 
 #[test]
-fn connections_to_the_service_are_used_again() {
+fn connections_to_the_service_are_reused() {
     let service = Scripted::answering(OK);
     let ingress = ingress(service.port, &["--http-workers", "1"]);
     for _ in 0..20 {
@@ -450,7 +450,7 @@ fn connections_to_the_service_are_used_again() {
 }
 
 #[test]
-fn redirects_are_the_clients_to_follow() {
+fn redirects_are_forwarded_and_not_followed() {
     let service = Scripted::answering(
         "HTTP/1.1 302 Found\r\nlocation: http://evil.example/\r\ncontent-length: 0\r\n\r\n",
     );
@@ -464,7 +464,7 @@ fn redirects_are_the_clients_to_follow() {
 }
 
 #[test]
-fn without_the_service_the_answer_is_502_and_never_200() {
+fn without_the_service_the_response_is_502_and_never_200() {
     let ingress = ingress(free_port(), &[]);
     for (method, body) in [("GET", ""), ("POST", "{}")] {
         let answer = ingress.send(method, "/api/execute", &[], body);
@@ -483,7 +483,7 @@ fn without_the_service_the_answer_is_502_and_never_200() {
 }
 
 #[test]
-fn a_service_that_does_not_answer_is_a_504_in_time() {
+fn a_service_that_does_not_respond_is_a_504_in_time() {
     let service = Scripted::start(|mut connection, _| {
         connection.rest();
     });
@@ -502,7 +502,7 @@ fn a_service_that_does_not_answer_is_a_504_in_time() {
 }
 
 #[test]
-fn a_service_that_breaks_off_is_a_502_and_what_ran_is_not_run_again() {
+fn a_service_that_disconnects_is_a_502_and_no_code_runs_twice() {
     for answer in [
         "",
         "HTTP/1.1 2",
@@ -531,7 +531,7 @@ fn a_service_that_breaks_off_is_a_502_and_what_ran_is_not_run_again() {
 }
 
 #[test]
-fn half_an_answer_never_looks_whole() {
+fn half_a_response_never_looks_whole() {
     for (head, body) in [
         ("content-length: 10", "12345"),
         ("transfer-encoding: chunked", "5\r\n12345\r\n"),
@@ -552,7 +552,7 @@ fn half_an_answer_never_looks_whole() {
 }
 
 #[test]
-fn a_service_that_falls_silent_in_the_middle_is_given_up() {
+fn a_response_that_pauses_too_long_is_aborted() {
     let service = Scripted::start(|mut connection, _| {
         connection.head().unwrap();
         connection
@@ -568,15 +568,16 @@ fn a_service_that_falls_silent_in_the_middle_is_given_up() {
     let mut connection = ingress.connect();
     connection.request("GET", "/api/x", &[], "");
     connection.head().unwrap();
-    // A pause is no silence, however many there are.
+    // Short pauses are allowed, however many there are.
     for _ in 0..4 {
         assert_eq!(connection.chunk().unwrap(), b"x");
     }
-    // 60 seconds are the default.
+    // The default is 60 seconds.
     assert!(connection.closes_within(Duration::from_secs(30)));
 }
 
-/// Answers one request on each connection and closes it when the next arrives: a connection that has gone stale.
+/// Starts a service that responds once on each connection and closes it at the next request: each connection goes
+/// stale.
 fn stale() -> Scripted {
     Scripted::start(|mut connection: Connection, number| {
         connection.message().unwrap();
@@ -592,7 +593,7 @@ fn stale() -> Scripted {
 }
 
 #[test]
-fn what_only_reads_is_asked_again_once_when_a_connection_has_gone_stale() {
+fn a_read_is_retried_once_on_a_stale_connection() {
     let service = stale();
     let ingress = ingress(service.port, &["--http-workers", "1"]);
     assert_eq!(ingress.get("/api").status, 200);
@@ -601,7 +602,7 @@ fn what_only_reads_is_asked_again_once_when_a_connection_has_gone_stale() {
 }
 
 #[test]
-fn what_runs_code_is_not_asked_again() {
+fn a_request_that_runs_code_is_not_retried() {
     let service = stale();
     let ingress = ingress(service.port, &["--http-workers", "1"]);
     assert_eq!(ingress.get("/api").status, 200);

@@ -1,4 +1,4 @@
-//! In front of the real service.
+//! The ingress in front of the real service.
 
 use super::support::{
     Connection, Running, WITHIN, eventually, free_port, get_from, ingress, service,
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Sends a script and does not wait for its answer.
+/// Sends a script without waiting for the response.
 fn begin(ingress: &Running, body: &str) -> Connection {
     let mut connection = ingress.connect();
     let headers = ["content-type: application/json"];
@@ -22,7 +22,7 @@ fn begin(ingress: &Running, body: &str) -> Connection {
     connection
 }
 
-/// Until not a byte more goes in.
+/// Fills a pipe until it accepts no further byte.
 fn fill(mut pipe: &PipeWriter) {
     fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     while pipe.write(b"\n").is_ok() {}
@@ -30,7 +30,7 @@ fn fill(mut pipe: &PipeWriter) {
 }
 
 #[test]
-fn a_script_runs_and_a_job_is_polled_through_it() {
+fn a_script_runs_and_a_job_is_polled_through_the_ingress() {
     let service = service(&["--port", "0"]);
     let ingress = ingress(service.port, &[]);
     let answer = ingress.execute("1 + 2");
@@ -52,7 +52,7 @@ fn a_script_runs_and_a_job_is_polled_through_it() {
     );
     assert_eq!(job.json()["execution"]["result"], 42);
     assert_eq!(job.header("preference-applied"), "wait=10");
-    // A refusal of the service's passes as it is.
+    // Error responses of the service are forwarded unchanged.
     let refused = ingress.send(
         "POST",
         "/api/execute",
@@ -72,7 +72,7 @@ fn a_script_runs_and_a_job_is_polled_through_it() {
 }
 
 #[test]
-fn a_client_that_hangs_up_kills_its_script() {
+fn a_client_that_disconnects_kills_its_script() {
     let service = service(&["--port", "0", "--executors", "1"]);
     let ingress = ingress(service.port, &[]);
     let body = json!({"code": "for (;;);", "limits": {"timeoutMs": 30_000}}).to_string();
@@ -89,7 +89,7 @@ fn a_client_that_hangs_up_kills_its_script() {
 }
 
 #[test]
-fn readiness_is_the_services() {
+fn readiness_follows_the_service() {
     let port = free_port();
     let ingress = ingress(port, &[]);
     assert_eq!(ingress.get("/ingress/live").status, 200);
@@ -102,7 +102,7 @@ fn readiness_is_the_services() {
         )
     );
     let service = service(&["--port", &port.to_string()]);
-    // What it heard of the service counts for a second.
+    // A readiness report is valid for a second.
     eventually("it is up", || {
         ingress.get("/ingress/ready").json() == json!({"status": "UP"})
     });
@@ -112,7 +112,7 @@ fn readiness_is_the_services() {
     assert_eq!(ingress.get("/ingress/live").status, 200);
 }
 
-/// What a client saw while the service was killed and started again.
+/// The responses that a client got while the service was killed and restarted.
 #[derive(Default)]
 struct Seen {
     right: AtomicU64,
@@ -139,7 +139,7 @@ fn ask_until(over: &AtomicBool, ingress: &Running, seen: &Seen) {
 }
 
 #[test]
-fn a_service_that_is_killed_costs_only_what_was_in_flight_and_is_found_again() {
+fn a_killed_service_costs_only_requests_in_flight_and_is_reached_again() {
     let port = free_port();
     let text = port.to_string();
     let ingress = ingress(
@@ -181,7 +181,7 @@ fn a_service_that_is_killed_costs_only_what_was_in_flight_and_is_found_again() {
 }
 
 #[test]
-fn told_to_stop_it_ends_what_is_open_and_takes_nothing_new() {
+fn on_a_stop_signal_open_requests_finish_and_new_ones_are_rejected() {
     let service = service(&["--port", "0"]);
     let mut ingress = ingress(service.port, &[]);
     let body =
@@ -198,10 +198,10 @@ fn told_to_stop_it_ends_what_is_open_and_takes_nothing_new() {
 }
 
 #[test]
-fn told_to_stop_while_it_starts_it_stops_in_order() {
+fn a_stop_signal_during_the_start_stops_gracefully() {
     let port = free_port();
     let (mut log, log_end) = std::io::pipe().unwrap();
-    // A log that takes no more, so that it comes no further than to the first line after it listens.
+    // The log is a full pipe, so the start blocks at the first line after the port is bound.
     fill(&log_end);
     let mut ingress = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
         .args(["--port", &port.to_string(), "--connections-max", "64"])
@@ -221,7 +221,7 @@ fn told_to_stop_while_it_starts_it_stops_in_order() {
 }
 
 #[test]
-fn a_second_signal_stops_it_at_once() {
+fn a_second_signal_stops_the_ingress_at_once() {
     let service = service(&["--port", "0"]);
     let mut ingress = ingress(service.port, &["--drain-ms", "600000"]);
     let body = json!({"code": "for (;;);", "limits": {"timeoutMs": 30_000}}).to_string();
@@ -230,12 +230,12 @@ fn a_second_signal_stops_it_at_once() {
     ingress.signal(Signal::SIGTERM);
     thread::sleep(Duration::from_millis(100));
     ingress.signal(Signal::SIGINT);
-    // The loop has 30 seconds.
+    // The script runs for 30 seconds.
     assert!(ingress.exit_within(Duration::from_secs(20)).success());
 }
 
 #[test]
-fn health_asks_the_ingress_that_runs_here_and_its_exit_status_is_the_answer() {
+fn the_exit_status_of_health_is_the_readiness_of_the_ingress() {
     let ask = |port: u16| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
         let asked = command.args(["health", "--port", &port.to_string()]);
@@ -250,7 +250,7 @@ fn health_asks_the_ingress_that_runs_here_and_its_exit_status_is_the_answer() {
         (Some(0), "{\"status\":\"UP\"}\n".to_owned())
     );
     drop(api);
-    // What it heard of the service counts for a second.
+    // A readiness report is valid for a second.
     eventually("it is down", || {
         let (status, said) = ask(ingress.port);
         status == Some(1) && said.contains("cannot be reached")

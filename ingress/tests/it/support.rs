@@ -1,4 +1,4 @@
-//! An ingress of one's own for every test, and services to put behind it.
+//! Starts an ingress for each test, and services behind it.
 
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Slower than anything here is on a busy machine, so that a hang is a failure and not a wait.
+/// Timeout of every wait: longer than any step takes on a busy machine, so that a hang fails the test.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
-/// A program that is not ours, gone with its test.
+/// A foreign program, killed at the end of its test.
 pub(crate) struct Tool(pub(crate) Child);
 
 impl Drop for Tool {
@@ -24,14 +24,14 @@ impl Drop for Tool {
     }
 }
 
-/// A process of the tests, gone with its test.
+/// A service or an ingress, killed at the end of its test.
 pub(crate) struct Running {
     child: Child,
     pub(crate) port: u16,
     log: Log,
 }
 
-/// What a process has logged so far.
+/// The log of a process so far.
 pub(crate) type Log = Arc<Mutex<String>>;
 
 impl Drop for Running {
@@ -62,7 +62,7 @@ impl Running {
                     let end = rest.find([' ', '"']).unwrap_or(rest.len());
                     rest[..end].rsplit_once(':')?.1.parse().ok()
                 });
-                // The log is read to its end, so that its writer never waits.
+                // The log is read until it ends, so that its writer never blocks.
                 if let Some(port) = port {
                     let _ = sender.send(port);
                 }
@@ -86,7 +86,7 @@ impl Running {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    /// How it ended, which it must within this time.
+    /// Returns the exit status. Panics if the process does not end within this time.
     pub(crate) fn exit_within(&mut self, within: Duration) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -102,7 +102,7 @@ impl Running {
         Connection::to(self.port)
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a new connection.
     pub(crate) fn send(&self, method: &str, target: &str, headers: &[&str], body: &str) -> Answer {
         let mut connection = self.connect();
         connection.request(method, target, headers, body);
@@ -124,12 +124,12 @@ impl Running {
     }
 }
 
-/// An ingress in front of the service on this port.
+/// Starts an ingress in front of the service on this port.
 pub(crate) fn ingress(api_port: u16, options: &[&str]) -> Running {
     ingress_with(api_port, options, &[])
 }
 
-/// With environment variables more.
+/// Starts an ingress with additional environment variables.
 pub(crate) fn ingress_with(
     api_port: u16,
     options: &[&str],
@@ -137,57 +137,57 @@ pub(crate) fn ingress_with(
 ) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
     command
-        // By the environment, so that `options` may say otherwise.
+        // Set by the environment, so that `options` can override it.
         .env("HOST", "127.0.0.1")
         .args(["--port", "0", "--api-port", &api_port.to_string()])
         .args(options)
-        // Not a page that happens to be built.
+        // A page that happens to be built is not served.
         .env("SANDPIPER_INGRESS_HTTP_WORKERS", "2")
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(std::env::temp_dir());
     Running::start(command)
 }
 
-/// The real service. The whole workspace's tests build it beside the ingress.
+/// Starts the real service, which the tests of the workspace build beside the ingress.
 pub(crate) fn service(options: &[&str]) -> Running {
     let ingress = Path::new(env!("CARGO_BIN_EXE_sandpiper-ingress"));
     let binary = ingress.with_file_name("sandpiper");
     assert!(binary.exists(), "build the service first: cargo build");
     let mut command = Command::new(binary);
     command
-        // By the environment, so that `options` may say otherwise.
+        // Set by the environment, so that `options` can override it.
         .env("SANDPIPER_EXECUTORS", "2")
         .env("SANDPIPER_STORE", "memory")
         .args(["serve", "--client-header", "sandpiper-client"])
-        // A free port, unless `options` name one.
+        // A free port, unless `options` has another one.
         .env("PORT", "0")
         .args(options)
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     Running::start(command)
 }
 
-/// The same, and what it logs.
+/// Starts the real service. Returns its log too.
 pub(crate) fn service_with_log(options: &[&str]) -> (Running, Log) {
     let service = service(options);
     let log = Arc::clone(&service.log);
     (service, log)
 }
 
-/// What another port of this machine answers.
+/// Returns the response of another port of this machine.
 pub(crate) fn get_from(port: u16, target: &str) -> Answer {
     let mut connection = Connection::to(port);
     connection.request("GET", target, &[], "");
     connection.answer_to("GET")
 }
 
-/// A port on which nobody listens, below those that the kernel gives out by itself: it stays free until it is used.
+/// Returns a port on which no program listens. It is below the kernel's ephemeral ports, so that it stays free.
 pub(crate) fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut ports = std::iter::repeat_with(|| fastrand::u16(12_000..32_000));
     ports.find(is_free).unwrap()
 }
 
-/// An HTTP message as it came.
+/// An HTTP message, as received.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
     pub(crate) first_line: String,
@@ -215,7 +215,7 @@ impl Message {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -240,7 +240,7 @@ impl Answer {
             .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.message.text()))
     }
 
-    /// Of a problem.
+    /// Returns the code of a problem.
     pub(crate) fn code(&self) -> String {
         assert_eq!(
             self.header("content-type"),
@@ -253,7 +253,7 @@ impl Answer {
     }
 }
 
-/// One connection, on which a test writes every byte itself.
+/// One connection, on which the test writes raw bytes.
 pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
@@ -272,7 +272,7 @@ impl Connection {
         self.0.get_ref()
     }
 
-    /// Whether all was taken; the other end may have closed.
+    /// Writes bytes. Fails if the other end has closed.
     pub(crate) fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.0.get_mut().write_all(bytes.as_ref())
     }
@@ -301,7 +301,7 @@ impl Connection {
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    /// A head alone.
+    /// Reads a head.
     pub(crate) fn head(&mut self) -> io::Result<Message> {
         let first_line = self.line()?;
         let mut headers = Vec::new();
@@ -325,7 +325,7 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// A chunk; empty at the end.
+    /// Reads a chunk; empty at the end.
     pub(crate) fn chunk(&mut self) -> io::Result<Vec<u8>> {
         let length = self.line()?;
         let length = usize::from_str_radix(&length, 16).map_err(io::Error::other)?;
@@ -334,7 +334,7 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// A message with its body.
+    /// Reads a message with its body.
     pub(crate) fn message(&mut self) -> io::Result<Message> {
         let mut message = self.head()?;
         if message
@@ -367,21 +367,21 @@ impl Connection {
         Answer::of(message.unwrap())
     }
 
-    /// The next answer, unless none comes within this time or the other end closes.
+    /// Returns the next response; `None` if none comes within this time or the other end closes.
     pub(crate) fn answer_within(&mut self, within: Duration) -> Option<Answer> {
         self.stream().set_read_timeout(Some(within)).unwrap();
         self.message().ok().map(Answer::of)
     }
 
-    /// Everything until the other end closes.
+    /// Reads until the other end closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // A reset is an end too.
+        // A reset counts as an end.
         let _ = self.0.read_to_end(&mut bytes);
         bytes
     }
 
-    /// Whether the other end closes within this time, saying nothing more.
+    /// Returns true if the other end closes within this time without sending anything.
     pub(crate) fn closes_within(&mut self, within: Duration) -> bool {
         self.stream().set_read_timeout(Some(within)).unwrap();
         let mut byte = [0];
@@ -395,7 +395,7 @@ impl Connection {
     }
 }
 
-/// A service that a test scripts: what it does with each connection.
+/// A scripted service: a closure handles each connection.
 pub(crate) struct Scripted {
     pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
@@ -403,7 +403,7 @@ pub(crate) struct Scripted {
 }
 
 impl Scripted {
-    /// Each connection is `act`'s, with its number from 0.
+    /// Starts a service whose connections are handled by `act`, numbered from 0.
     pub(crate) fn start(act: impl Fn(Connection, usize) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -423,12 +423,12 @@ impl Scripted {
         }
     }
 
-    /// Answers every request with these bytes, and remembers it.
+    /// Starts a service that responds to every request with these bytes and records the request.
     pub(crate) fn answering(answer: &'static str) -> Self {
         Self::answering_by(move |_| answer.to_owned())
     }
 
-    /// Answers every request with what `answer` makes of it.
+    /// Starts a service that responds to every request with the result of `answer`.
     pub(crate) fn answering_by(
         answer: impl Fn(&Message) -> String + Send + Sync + 'static,
     ) -> Self {
@@ -447,7 +447,7 @@ impl Scripted {
         scripted
     }
 
-    /// The oldest request that was not taken yet.
+    /// Returns the oldest recorded request that was not returned yet.
     pub(crate) fn request(&self) -> Message {
         self.requests.lock().unwrap().pop_front().unwrap()
     }
@@ -461,7 +461,7 @@ impl Scripted {
     }
 }
 
-/// A folder, gone with its test.
+/// A folder, removed at the end of its test.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -495,7 +495,7 @@ impl Drop for Folder {
     }
 }
 
-/// Waits until `holds`.
+/// Waits until `holds` returns true.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

@@ -15,7 +15,7 @@ fn submit(ingress: &Running, headers: &[&str]) -> String {
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-/// The trace that the service's log has for a job.
+/// Returns the trace of a job in the service's log.
 fn trace_of_job(log: &str, id: &str) -> Option<String> {
     let mut lines = log
         .lines()
@@ -27,7 +27,7 @@ fn trace_of_job(log: &str, id: &str) -> Option<String> {
 }
 
 #[test]
-fn a_job_is_of_its_clients_trace_behind_the_ingress_whichever_store_it_went_through() {
+fn a_job_has_its_clients_trace_behind_the_ingress_with_every_store() {
     let folder = std::env::temp_dir().join(format!("sandpiper-traces-{}", free_port()));
     std::fs::create_dir_all(&folder).unwrap();
     let sqlite = format!("sqlite:{}", folder.join("jobs.db").display());
@@ -48,7 +48,7 @@ fn a_job_is_of_its_clients_trace_behind_the_ingress_whichever_store_it_went_thro
 }
 
 #[test]
-fn what_is_no_parent_begins_a_trace_and_no_two_requests_share_it() {
+fn an_invalid_traceparent_starts_a_new_trace() {
     let options = [&VERBOSE[..], &["--port", "0"]].concat();
     let (service, log) = service_with_log(&options);
     let ingress = ingress(service.port, &[]);

@@ -1,4 +1,4 @@
-//! From buckets, on servers that speak as S3 and as Google Cloud Storage do. `make test` installs them.
+//! Scripts from buckets, on servers with the APIs of S3 and Google Cloud Storage. `make test` installs them.
 
 use super::Pair;
 use crate::support::{Connection, Tool, eventually, free_port};
@@ -33,11 +33,11 @@ fn start(program: &Path, arguments: &[&str], port: u16) -> Tool {
     tool
 }
 
-/// Says something to a store, which must take it.
+/// Sends a request to a store, which must succeed.
 fn tell(port: u16, method: &str, target: &str, content_type: &str, body: &str) {
     let mut connection = Connection::of(TcpStream::connect(("127.0.0.1", port)).unwrap());
     let content_type = format!("content-type: {content_type}");
-    // Of no secret: it says that somebody asks who has one.
+    // A placeholder without a secret: the store only checks that the header is there.
     let somebody =
         "authorization: AWS4-HMAC-SHA256 Credential=id/20260101/us-east-1/s3/aws4_request";
     connection.request(

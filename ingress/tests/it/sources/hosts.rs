@@ -1,4 +1,4 @@
-//! Hosts that scripts come from: a web server with a certificate, and a name server that says what a test wants.
+//! Hosts of scripts: a web server with a certificate, and a scripted name server.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -11,10 +11,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// The names in the certificate of every host here.
+/// The names in the certificate of every test host.
 pub(crate) const NAMES: [&str; 2] = ["scripts.example", "other.example"];
 
-/// One authority for all tests, and a certificate of it.
+/// One certificate authority for all tests, and a certificate of it.
 static TLS: LazyLock<(String, Arc<ServerConfig>)> = LazyLock::new(|| {
     let mut authority = CertificateParams::new([]).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -36,12 +36,12 @@ static TLS: LazyLock<(String, Arc<ServerConfig>)> = LazyLock::new(|| {
     (authority.pem(), Arc::new(config))
 });
 
-/// Writes the authority where `--source-ca-file` finds it.
+/// Writes the certificate authority for `--source-ca-file`.
 pub(crate) fn write_authority(path: &Path) {
     std::fs::write(path, &TLS.0).unwrap();
 }
 
-/// What a host was asked.
+/// The requests that a host got.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) path: String,
@@ -59,19 +59,19 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Answers each request with these bytes, and closes.
+    /// Starts a host that responds to each request with these bytes and closes.
     pub(crate) fn answering(answer: impl Fn(&Asked) -> String + Send + Sync + 'static) -> Self {
         Self::acting(move |asked, stream| {
             let _ = stream.write_all(answer(asked).as_bytes());
         })
     }
 
-    /// Does this with each request, and closes.
+    /// Starts a host that handles each request with a closure and closes.
     pub(crate) fn acting(act: impl Fn(&Asked, &mut Secure) + Send + Sync + 'static) -> Self {
         Self::at((Ipv4Addr::new(127, 0, 0, 2), 0).into(), act)
     }
 
-    /// At an address of its own.
+    /// Starts a host at this address.
     pub(crate) fn at(
         address: SocketAddr,
         act: impl Fn(&Asked, &mut Secure) + Send + Sync + 'static,
@@ -130,7 +130,7 @@ fn read_request(stream: &mut Secure) -> Option<Asked> {
     Some(Asked { path, head })
 }
 
-/// An answer with this content, and with these headers more.
+/// Returns a response with this content and additional headers.
 pub(crate) fn content(text: &str, headers: &[&str]) -> String {
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     format!(
@@ -139,20 +139,20 @@ pub(crate) fn content(text: &str, headers: &[&str]) -> String {
     )
 }
 
-/// An answer without content.
+/// Returns a response without content.
 pub(crate) fn status(line: &str, headers: &[&str]) -> String {
     let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     format!("HTTP/1.1 {line}\r\nconnection: close\r\n{headers}content-length: 0\r\n\r\n")
 }
 
-/// Says where every name is, for no time at all, and counts how often it was asked.
+/// A name server whose records have a TTL of 0, and which counts queries.
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
 }
 
 impl NameServer {
-    /// `addresses` gets the name and how many times addresses were asked for before.
+    /// `addresses` gets the name and the number of earlier queries.
     pub(crate) fn start(addresses: impl Fn(&str, usize) -> Vec<Ipv4Addr> + Send + 'static) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
@@ -180,7 +180,7 @@ impl NameServer {
     }
 }
 
-/// The name and the type that are asked for, and where the question ends (RFC 1035, 4.1.2).
+/// Returns the name and type of the question, and its end (RFC 1035, 4.1.2).
 fn question(packet: &[u8]) -> Option<(String, u16, usize)> {
     let mut at = 12;
     let mut labels = Vec::new();
@@ -206,14 +206,14 @@ fn reply(question: &[u8], addresses: &[Ipv4Addr]) -> Vec<u8> {
     packet[8..12].fill(0);
     for address in addresses {
         packet.extend(NAME_OF_THE_QUESTION);
-        // Type A, class IN, kept for 0 seconds, 4 bytes.
+        // Type A, class IN, TTL 0 seconds, 4 bytes.
         packet.extend([0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
         packet.extend(address.octets());
     }
     packet
 }
 
-/// Longer than any script here is waited for.
+/// Longer than every timeout of a fetch in these tests.
 pub(crate) fn hold(stream: &Secure) {
     stream
         .sock

@@ -1,4 +1,4 @@
-//! By HTTPS, from hosts that are slow, wrong, or up to no good.
+//! Scripts over HTTPS, from slow, faulty and hostile hosts.
 
 use super::Pair;
 use super::hosts::{Host, NameServer, content, hold, status};
@@ -16,7 +16,7 @@ const SHA256_OF_SUM: &str = "6212702c7a0d68f00b8b23b5aecfca631a96c20d2cad78cd874
 const NAME: &str = "scripts.example";
 
 #[test]
-fn a_script_is_fetched_run_and_named_by_its_hash() {
+fn a_script_is_fetched_and_run_and_its_hash_is_reported() {
     let host = Host::answering(|_| content("1 + 2", &[]));
     let pair = Pair::before(&host, &[]);
     let answer = pair.execute(host.url(NAME, "/sum.js"));
@@ -43,7 +43,7 @@ fn a_job_has_its_script_even_when_the_host_is_gone() {
 }
 
 #[test]
-fn an_error_in_it_is_found_by_line() {
+fn an_error_in_a_remote_script_has_its_line() {
     let host = Host::answering(|_| content("1;\n2;\nthrow new Error('x')", &[]));
     let pair = Pair::before(&host, &[]);
     let answer = pair.execute(host.url(NAME, "/x.js")).json();
@@ -58,7 +58,7 @@ fn an_error_in_it_is_found_by_line() {
 }
 
 #[test]
-fn a_script_that_is_pinned_must_have_that_hash_and_is_fetched_once() {
+fn a_pinned_script_must_have_its_hash_and_is_fetched_once() {
     let host = Host::answering(|asked| match asked.path.as_str() {
         "/sum.js" => content("1 + 2", &["etag: \"a\""]),
         _ => content("1 + 3", &[]),
@@ -72,7 +72,7 @@ fn a_script_that_is_pinned_must_have_that_hash_and_is_fetched_once() {
     let other = json!({ "url": host.url(NAME, "/other.js"), "sha256": SHA256_OF_SUM });
     let detail = pair.refused(other, 422, "source_unfit");
     assert!(detail.contains(SHA256_OF_SUM), "{detail}");
-    // A hash is no way to what another location had.
+    // A hash gives no access to the content of another location.
     assert_eq!(host.connections(), 2);
     let answer = pair.execute(json!({ "url": host.url(NAME, "/sum.js"), "sha256": "12" }));
     assert_eq!(answer.status, 400);
@@ -80,7 +80,7 @@ fn a_script_that_is_pinned_must_have_that_hash_and_is_fetched_once() {
 }
 
 #[test]
-fn an_unchanged_script_is_asked_about_and_not_sent_again() {
+fn an_unchanged_script_is_revalidated_and_not_sent_again() {
     let is_new = Arc::new(AtomicBool::new(false));
     let changed = Arc::clone(&is_new);
     let host = Host::answering(move |asked| {
@@ -121,7 +121,7 @@ fn a_date_is_a_validator_too() {
 }
 
 #[test]
-fn a_redirect_is_followed_as_far_as_scripts_may_come_from() {
+fn a_redirect_is_followed_within_the_allow_list() {
     let host = Host::answering(|asked| {
         let to = match asked.path.as_str() {
             "/near.js" => "/sum.js",
@@ -149,7 +149,7 @@ fn a_redirect_is_followed_as_far_as_scripts_may_come_from() {
 }
 
 #[test]
-fn what_is_not_allowed_is_not_even_looked_up() {
+fn a_host_that_is_not_allowed_is_not_resolved() {
     let host = Host::answering(|_| content("1", &[]));
     let names = NameServer::start(|_, _| vec![Ipv4Addr::new(127, 0, 0, 2)]);
     let nameserver = names.address.to_string();
@@ -185,7 +185,7 @@ fn what_is_not_allowed_is_not_even_looked_up() {
 }
 
 #[test]
-fn a_name_that_leads_inside_is_refused_after_it_was_looked_up() {
+fn a_name_of_a_private_address_is_rejected() {
     let inside = Host::answering(|_| content("'secret'", &[]));
     for address in [
         inside.address.ip().to_string().parse().unwrap(),
@@ -202,16 +202,16 @@ fn a_name_that_leads_inside_is_refused_after_it_was_looked_up() {
         assert_eq!(names.asked(), 1, "{address}");
     }
     assert_eq!(inside.connections(), 0);
-    // Nor by an address that the operator allowed as a host, but not as a network.
+    // An address in `--source-allow` is rejected too, unless `--source-networks` has it.
     let literal = inside.url("127.0.0.2", "");
     let pair = Pair::allowing(&[literal], &[]);
     pair.refused(inside.url("127.0.0.2", "/a.js"), 403, "source_not_allowed");
     assert_eq!(inside.connections(), 0);
 }
 
-/// The name leads outside when it is checked, and inside when it is used.
+/// DNS rebinding: the name resolves to a public address first, and to a private one later.
 #[test]
-fn a_name_that_changes_its_mind_reaches_only_what_was_checked() {
+fn a_rebound_name_reaches_only_the_checked_address() {
     let outside = Host::answering(|_| content("'outside'", &[]));
     let port = outside.address.port();
     let inside = Host::at((Ipv4Addr::LOCALHOST, port).into(), |_, stream| {
@@ -241,7 +241,7 @@ fn a_name_that_changes_its_mind_reaches_only_what_was_checked() {
         }
     }
     assert_eq!((served, inside.connections()), (5, 0));
-    // Both at once: only the one that may be reached is.
+    // The name has both addresses: only the allowed one is reached.
     let names = NameServer::start(|_, _| vec![Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)]);
     let nameserver = names.address.to_string();
     let options = ["--source-nameserver", &nameserver, options[2], options[3]];
@@ -251,7 +251,7 @@ fn a_name_that_changes_its_mind_reaches_only_what_was_checked() {
 }
 
 #[test]
-fn a_host_without_a_certificate_for_its_name_is_not_believed() {
+fn a_host_without_a_certificate_for_its_name_is_rejected() {
     let host = Host::answering(|_| content("1", &[]));
     let address = Ipv4Addr::new(127, 0, 0, 2);
     let names = NameServer::start(move |_, _| vec![address]);
@@ -272,7 +272,7 @@ fn a_host_without_a_certificate_for_its_name_is_not_believed() {
 }
 
 #[test]
-fn a_slow_host_is_waited_for_just_so_long() {
+fn a_slow_host_times_out() {
     let host = Host::acting(|asked, stream| {
         if asked.path == "/drip.js" {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
@@ -288,13 +288,13 @@ fn a_slow_host_is_waited_for_just_so_long() {
         pair.refused(host.url(NAME, path), 504, "source_timeout");
         let waited = start.elapsed();
         assert!(waited >= Duration::from_millis(500), "{waited:?}");
-        // 10 seconds are the default.
+        // The default is 10 seconds.
         assert!(waited < Duration::from_secs(9), "{waited:?}");
     }
 }
 
 #[test]
-fn a_long_script_is_given_up_when_it_is_too_long() {
+fn a_script_that_is_too_long_is_aborted() {
     let host = Host::acting(|asked, stream| {
         let head = match asked.path.as_str() {
             "/said.js" => "content-length: 1000000000\r\n\r\n",
@@ -314,7 +314,7 @@ fn a_long_script_is_given_up_when_it_is_too_long() {
 }
 
 #[test]
-fn what_is_no_script_is_refused_and_not_kept() {
+fn invalid_content_is_rejected_and_not_cached() {
     let host = Host::acting(|asked, stream| {
         let answer = match asked.path.as_str() {
             "/bytes.js" => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xfe".to_vec(),
@@ -353,7 +353,7 @@ fn what_is_no_script_is_refused_and_not_kept() {
 }
 
 #[test]
-fn a_client_cannot_name_what_lies_in_the_folder() {
+fn a_client_cannot_reference_a_cached_file_itself() {
     let host = Host::answering(|_| content("1 + 2", &[]));
     let pair = Pair::before(&host, &[]);
     assert_eq!(pair.result(host.url(NAME, "/sum.js")), 3);
@@ -365,7 +365,7 @@ fn a_client_cannot_name_what_lies_in_the_folder() {
     ] {
         let answer = pair.post_with("/api/execute", &headers, &elsewhere);
         assert_eq!(answer.code(), "source_not_allowed");
-        // Hidden from the ingress, or in a form that it does not look into.
+        // The source is hidden from the ingress, or in a form that the ingress does not parse.
         let hidden = format!(r#"{{"s\u006furce": "{}"}}"#, host.url(NAME, "/sum.js"));
         let mut all = vec!["content-type: application/json"];
         all.extend(&headers);
@@ -392,7 +392,7 @@ fn a_client_cannot_name_what_lies_in_the_folder() {
 }
 
 #[test]
-fn the_service_runs_only_what_has_the_hash_that_it_was_told() {
+fn the_service_runs_only_content_with_the_given_hash() {
     let host = Host::answering(|_| content("1 + 2", &["etag: \"a\""]));
     let pair = Pair::before(&host, &[]);
     assert_eq!(pair.result(host.url(NAME, "/sum.js")), 3);
@@ -423,7 +423,7 @@ fn the_service_runs_only_what_has_the_hash_that_it_was_told() {
 }
 
 #[test]
-fn a_client_that_hangs_up_ends_the_fetch() {
+fn a_client_that_disconnects_ends_the_fetch() {
     let is_over = Arc::new(AtomicBool::new(false));
     let over = Arc::clone(&is_over);
     let host = Host::acting(move |_, stream| {
@@ -441,7 +441,7 @@ fn a_client_that_hangs_up_ends_the_fetch() {
 }
 
 #[test]
-fn no_more_scripts_are_fetched_at_a_time_than_may_be() {
+fn concurrent_fetches_have_a_maximum() {
     let host = Host::acting(|_, stream| {
         thread::sleep(Duration::from_millis(300));
         let _ = stream.write_all(content("1", &[]).as_bytes());
@@ -461,7 +461,7 @@ fn no_more_scripts_are_fetched_at_a_time_than_may_be() {
 }
 
 #[test]
-fn the_folder_is_bounded_and_the_longest_unused_goes() {
+fn the_cache_is_bounded_and_evicts_the_script_unused_longest() {
     let host = Host::answering(|asked| content(&format!("'{}'", asked.path), &[]));
     let pair = Pair::before(&host, &["--sources-bytes", "25"]);
     for path in ["/1.js", "/2.js", "/3.js", "/4.js"] {
@@ -474,7 +474,7 @@ fn the_folder_is_bounded_and_the_longest_unused_goes() {
 }
 
 #[test]
-fn an_ingress_whose_options_do_not_fit_says_so_and_does_not_start() {
+fn invalid_source_options_fail_the_start_with_a_message() {
     let start = |options: &[&str]| {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
             .args(options)

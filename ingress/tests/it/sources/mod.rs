@@ -1,4 +1,4 @@
-//! Scripts that a request only points at.
+//! Remote scripts, which a request only references.
 
 mod buckets;
 mod hosts;
@@ -18,12 +18,12 @@ struct Pair {
 }
 
 impl Pair {
-    /// Scripts may come from these places, with these options more.
+    /// Starts both with an allow-list and additional options.
     fn allowing(places: &[String], options: &[&str]) -> Self {
         Self::with_environment(places, options, &[])
     }
 
-    /// The ingress has these variables more, as the clouds' own tools take them.
+    /// Starts both, the ingress with additional environment variables of the clouds' tools.
     fn with_environment(places: &[String], options: &[&str], variables: &[(&str, String)]) -> Self {
         let folder = Folder::new();
         let sources = folder.text_of("sources");
@@ -43,7 +43,7 @@ impl Pair {
         }
     }
 
-    /// In front of one host, at the name `scripts.example`.
+    /// Starts both for one host with the name `scripts.example`.
     fn before(host: &Host, options: &[&str]) -> Self {
         let address = host.address.ip().to_string().parse::<Ipv4Addr>().unwrap();
         let names = NameServer::start(move |_, _| vec![address]);
@@ -68,14 +68,14 @@ impl Pair {
         self.ingress.send("POST", path, &all, &body.to_string())
     }
 
-    /// Runs it, which must succeed; its result.
+    /// Runs a script, which must succeed. Returns its result.
     fn result(&self, source: impl Into<Value>) -> Value {
         let answer = self.execute(source);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()["result"].clone()
     }
 
-    /// Runs it, which must be refused like this, with the field named; the detail.
+    /// Runs a script, which must be rejected like this, with the field named. Returns the detail.
     fn refused(&self, source: impl Into<Value>, status: u16, code: &str) -> String {
         let answer = self.execute(source);
         assert_eq!((answer.status, answer.code().as_str()), (status, code));
@@ -84,7 +84,7 @@ impl Pair {
         problem["detail"].as_str().unwrap().to_owned()
     }
 
-    /// Names of the files that are shared.
+    /// Returns the files in the shared folder.
     fn shared(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(self.folder.path("sources")).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()

@@ -1,14 +1,14 @@
-//! Paths that every server reads in the same way.
+//! Unambiguous paths: every server reads them in the same way.
 //!
-//! A prefix in `--source-allow` is compared with a path as text. A host may decode escapes, resolve what they become, drop
-//! parameters or map look-alikes before it looks for a file, and then serve what lies outside of the prefix. So below a prefix
-//! only a path that has one reading is asked for.
+//! A prefix in `--source-allow` is compared with a path as text. A host may decode escapes, resolve dot segments, drop
+//! parameters or map look-alike characters before it looks for a file, and then serve a file outside the prefix. So
+//! below a prefix only unambiguous paths are requested.
 
-/// Returns true if no server reads another path in this one.
+/// Returns true if no server can read this path as another one.
 ///
-/// `path` begins with `/` and holds no query. Its segments may have escapes of characters that mean nothing in a path.
+/// `path` begins with `/` and has no query. Escapes are allowed for characters without a meaning in paths.
 #[must_use]
-pub(super) fn has_one_reading(path: &str) -> bool {
+pub(super) fn is_unambiguous_path(path: &str) -> bool {
     path.split('/').skip(1).all(is_plain)
 }
 
@@ -16,17 +16,17 @@ fn is_plain(segment: &str) -> bool {
     let Some(decoded) = decode(segment.as_bytes()) else {
         return false;
     };
-    // Overlong forms of `.` and `/` are no UTF-8.
+    // Overlong forms of `.` and `/` are not valid UTF-8.
     let Ok(text) = std::str::from_utf8(&decoded) else {
         return false;
     };
-    // Some servers drop dots and spaces at the end of a name, or all of it behind a colon.
+    // Some servers drop trailing dots and spaces of a name, or everything after a colon.
     let is_climbing = text == "." || text.starts_with("..");
     let ends_loosely = text.ends_with(['.', ' ']);
     !is_climbing && !ends_loosely && !text.is_empty() && text.chars().all(is_unambiguous)
 }
 
-/// Decodes the escapes of a segment. `None` if one is broken, or hides a character that needs none.
+/// Decodes the escapes of a segment; `None` if one is malformed, or stands for an unreserved character.
 fn decode(segment: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(segment.len());
     let mut rest = segment;
@@ -50,7 +50,8 @@ fn decode(segment: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
-/// Returns false for what separates, what begins parameters, queries and further escapes, and for what is mapped to these.
+/// Returns false for separators, for characters that begin parameters, queries or escapes, and for characters that some
+/// servers map to these.
 fn is_unambiguous(character: char) -> bool {
     !character.is_control()
         && !matches!(
@@ -64,7 +65,7 @@ fn is_unambiguous(character: char) -> bool {
             // Semicolons, colons, percent signs, question marks, number signs.
             | '\u{037e}' | '\u{fe54}' | '\u{ff1b}' | '\u{fe55}' | '\u{ff1a}' | '\u{fe6a}' | '\u{ff05}' | '\u{ff1f}'
             | '\u{fe56}' | '\u{ff03}' | '\u{fe5f}'
-            // Nothing to be seen: dropped by some.
+            // Invisible characters, which some servers drop.
             | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
         )
 }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_paths_have_one_reading() {
+    fn ordinary_paths_are_unambiguous() {
         for path in [
             "/team/report.js",
             "/team/a..b.js",
@@ -84,12 +85,12 @@ mod tests {
             "/team/a@b+c,d=e!$&'()*",
             "/team/a%5B1%5D.js",
         ] {
-            assert!(has_one_reading(path), "{path}");
+            assert!(is_unambiguous_path(path), "{path}");
         }
     }
 
     #[test]
-    fn every_way_to_climb_is_seen() {
+    fn every_form_of_a_parent_segment_is_rejected() {
         for path in [
             "/team/..%2fx",
             "/team/..%2Fx",
@@ -128,17 +129,17 @@ mod tests {
             "/team/.%e2%80%8b./x",
             "/team/",
         ] {
-            assert!(!has_one_reading(path), "{path}");
+            assert!(!is_unambiguous_path(path), "{path}");
         }
     }
 
     #[test]
-    fn any_character_that_needs_no_escape_is_refused_with_one() {
+    fn an_escaped_unreserved_character_is_rejected() {
         for byte in 0x21..0x7f_u8 {
             let character = char::from(byte);
             let is_plain = character.is_ascii_alphanumeric() || "-._~".contains(character);
             let path = format!("/team/a%{byte:02x}b");
-            assert!(!is_plain || !has_one_reading(&path), "{path}");
+            assert!(!is_plain || !is_unambiguous_path(&path), "{path}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The folder that the ingress and the service share: scripts by the SHA-256 of their content.
+//! The script cache: a folder that the ingress and the service share. Files are named by the SHA-256 of their content.
 //!
-//! A file is written under another name and renamed, so that the service sees all of it or none. It stays while a request
-//! is on its way with it, and after that until its age or its room is up. One ingress writes to one folder.
+//! A file is written under a temporary name and renamed, so that the service never sees a part of it. A file stays
+//! while a request uses it, and afterwards until it is too old or its space is needed. Each ingress needs a folder of
+//! its own.
 
 use crate::hex::{Digest, from_hex, to_hex};
 use sha2::{Digest as _, Sha256};
@@ -13,16 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The service may run as another user.
+/// File mode: the service may run as another user.
 const MODE: u32 = 0o644;
 const UNFINISHED: &str = "unfinished-";
 
-/// The folder.
+/// The cache of scripts.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct ScriptCache {
     folder: PathBuf,
     bytes_max: u64,
-    kept: Duration,
+    retention: Duration,
     scripts: Mutex<HashMap<Digest, Script>>,
 }
 
@@ -33,42 +34,46 @@ struct Script {
     last_used: Instant,
 }
 
-/// Why a script is not on the shelf.
+/// A script cannot be cached.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ShelfError {
-    #[error("all room is taken by scripts in use")]
+pub(super) enum CacheError {
+    #[error("scripts in use fill the whole cache")]
     Full,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// A script that stays on the shelf while this lives.
+/// A guard that keeps one script in the cache until it is dropped.
 #[derive(Debug)]
-pub(crate) struct OnShelf {
+pub(crate) struct CacheGuard {
     digest: Digest,
-    shelf: Arc<Shelf>,
+    cache: Arc<ScriptCache>,
 }
 
-impl OnShelf {
-    /// The SHA-256 of its content, which is its name.
+impl CacheGuard {
+    /// Returns the SHA-256 of the script's content, which is its file name.
     #[must_use]
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest
     }
 }
 
-impl Drop for OnShelf {
+impl Drop for CacheGuard {
     fn drop(&mut self) {
-        if let Some(script) = self.shelf.scripts().get_mut(&self.digest) {
+        if let Some(script) = self.cache.scripts().get_mut(&self.digest) {
             script.users -= 1;
             script.last_used = Instant::now();
         }
     }
 }
 
-impl Shelf {
-    /// Takes over what an earlier process left.
-    pub(super) fn open(folder: &Path, bytes_max: u64, kept: Duration) -> io::Result<Self> {
+impl ScriptCache {
+    /// Opens the folder, with the scripts that an earlier process cached. Creates a missing folder.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read or written.
+    pub(super) fn open(folder: &Path, bytes_max: u64, retention: Duration) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut scripts = HashMap::new();
         for entry in fs::read_dir(folder)? {
@@ -86,59 +91,59 @@ impl Shelf {
                 scripts.insert(digest, script);
             }
         }
-        let shelf = Self {
+        let cache = Self {
             folder: folder.to_owned(),
             bytes_max,
-            kept,
+            retention,
             scripts: Mutex::new(scripts),
         };
-        // Whether it may be written is better known now than at the first request.
-        let probe = shelf.unfinished()?;
+        // A folder that cannot be written fails the start, not the first request.
+        let probe = cache.unfinished()?;
         fs::remove_file(probe.0)?;
-        Ok(shelf)
+        Ok(cache)
     }
 
-    /// The script of this content, if it is there.
-    pub(super) fn take(self: &Arc<Self>, digest: &Digest) -> Option<OnShelf> {
+    /// Returns a guard for the script with this digest, if it is cached.
+    pub(super) fn get(self: &Arc<Self>, digest: &Digest) -> Option<CacheGuard> {
         let mut scripts = self.scripts();
         scripts.get_mut(digest)?.users += 1;
-        Some(OnShelf {
+        Some(CacheGuard {
             digest: *digest,
-            shelf: Arc::clone(self),
+            cache: Arc::clone(self),
         })
     }
 
-    /// Puts a script there. Blocks on the file system.
-    pub(super) fn put(self: &Arc<Self>, content: &[u8]) -> Result<OnShelf, ShelfError> {
+    /// Adds a script. Blocks on the file system.
+    pub(super) fn insert(self: &Arc<Self>, content: &[u8]) -> Result<CacheGuard, CacheError> {
         let digest: Digest = Sha256::digest(content).into();
-        if let Some(there) = self.take(&digest) {
-            return Ok(there);
+        if let Some(cached) = self.get(&digest) {
+            return Ok(cached);
         }
         let bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
         let (unfinished, mut file) = self.unfinished()?;
         let written = file
             .write_all(content)
-            .map_err(ShelfError::Io)
-            .and_then(|()| self.place(&unfinished, digest, bytes));
+            .map_err(CacheError::Io)
+            .and_then(|()| self.publish(&unfinished, digest, bytes));
         if written.is_err() {
             let _ = fs::remove_file(&unfinished);
         }
         written
     }
 
-    /// Gives a written file its name, and makes room for it before.
-    fn place(
+    /// Evicts unused scripts until the new one fits, then renames the written file to its final name.
+    fn publish(
         self: &Arc<Self>,
         unfinished: &Path,
         digest: Digest,
         bytes: u64,
-    ) -> Result<OnShelf, ShelfError> {
+    ) -> Result<CacheGuard, CacheError> {
         let mut scripts = self.scripts();
-        let room = self.bytes_max.checked_sub(bytes).ok_or(ShelfError::Full)?;
+        let room = self.bytes_max.checked_sub(bytes).ok_or(CacheError::Full)?;
         while scripts.values().map(|script| script.bytes).sum::<u64>() > room {
             let unused = scripts.iter().filter(|(_, script)| script.users == 0);
             let oldest = unused.min_by_key(|(_, script)| script.last_used);
-            let oldest = oldest.map(|(digest, _)| *digest).ok_or(ShelfError::Full)?;
+            let oldest = oldest.map(|(digest, _)| *digest).ok_or(CacheError::Full)?;
             self.remove(&mut scripts, &oldest);
         }
         fs::rename(unfinished, self.path(&digest))?;
@@ -148,16 +153,17 @@ impl Shelf {
             last_used: Instant::now(),
         });
         script.users += 1;
-        Ok(OnShelf {
+        Ok(CacheGuard {
             digest,
-            shelf: Arc::clone(self),
+            cache: Arc::clone(self),
         })
     }
 
-    /// Removes what nobody has used for a while. Blocks on the file system.
+    /// Removes scripts that were not used for the retention time. Blocks on the file system.
     pub(super) fn sweep(&self) {
         let mut scripts = self.scripts();
-        let is_old = |script: &Script| script.users == 0 && script.last_used.elapsed() >= self.kept;
+        let is_old =
+            |script: &Script| script.users == 0 && script.last_used.elapsed() >= self.retention;
         let old: Vec<Digest> = scripts
             .iter()
             .filter(|(_, script)| is_old(script))
@@ -171,7 +177,7 @@ impl Shelf {
     fn remove(&self, scripts: &mut HashMap<Digest, Script>, digest: &Digest) {
         scripts.remove(digest);
         if let Err(cause) = fs::remove_file(self.path(digest)) {
-            tracing::warn!(%cause, "a script could not be removed from --sources-dir");
+            tracing::warn!(%cause, "a script could not be removed from --sources-dir; its file stays there. Check the permissions of the folder");
         }
     }
 
@@ -191,7 +197,7 @@ impl Shelf {
     }
 
     fn scripts(&self) -> MutexGuard<'_, HashMap<Digest, Script>> {
-        // Nothing under the lock leaves it half done.
+        // A panic under the lock leaves the map consistent.
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -200,12 +206,12 @@ impl Shelf {
 mod tests {
     use super::*;
 
-    /// A folder that goes with its test.
+    /// A temporary folder, removed with its test.
     struct Folder(PathBuf);
 
     impl Folder {
         fn new() -> Self {
-            Self(std::env::temp_dir().join(format!("shelf-{}", uuid::Uuid::now_v7())))
+            Self(std::env::temp_dir().join(format!("cache-{}", uuid::Uuid::now_v7())))
         }
 
         fn names(&self) -> Vec<String> {
@@ -215,8 +221,8 @@ mod tests {
                 .collect()
         }
 
-        fn shelf(&self, bytes_max: u64, kept: Duration) -> Arc<Shelf> {
-            Arc::new(Shelf::open(&self.0, bytes_max, kept).unwrap())
+        fn cache(&self, bytes_max: u64, retention: Duration) -> Arc<ScriptCache> {
+            Arc::new(ScriptCache::open(&self.0, bytes_max, retention).unwrap())
         }
     }
 
@@ -229,56 +235,56 @@ mod tests {
     const LONG: Duration = Duration::from_hours(1);
 
     #[test]
-    fn a_script_lies_under_the_hash_of_its_content() {
+    fn a_script_is_stored_under_the_hash_of_its_content() {
         let folder = Folder::new();
-        let shelf = folder.shelf(100, LONG);
-        let script = shelf.put(b"1+2").unwrap();
+        let cache = folder.cache(100, LONG);
+        let script = cache.insert(b"1+2").unwrap();
         let name = to_hex(script.digest());
         assert_eq!(folder.names(), std::slice::from_ref(&name));
         assert_eq!(fs::read(folder.0.join(&name)).unwrap(), b"1+2");
-        assert_eq!(shelf.put(b"1+2").unwrap().digest(), script.digest());
+        assert_eq!(cache.insert(b"1+2").unwrap().digest(), script.digest());
         assert_eq!(folder.names(), [name]);
     }
 
     #[test]
-    fn the_longest_unused_makes_room_and_what_is_in_use_never_does() {
+    fn the_script_unused_longest_is_evicted_and_one_in_use_never() {
         let folder = Folder::new();
-        let shelf = folder.shelf(10, LONG);
-        let in_use = shelf.put(b"aaaa").unwrap();
-        let first = *shelf.put(b"bbb").unwrap().digest();
-        let second = *shelf.put(b"ccc").unwrap().digest();
-        let third = shelf.put(b"ddd").unwrap();
-        assert!(shelf.take(&first).is_none());
-        assert!(shelf.take(&second).is_some());
-        assert!(shelf.take(in_use.digest()).is_some());
-        assert!(matches!(shelf.put(b"eeeeeee"), Err(ShelfError::Full)));
-        assert!(matches!(shelf.put(&[0; 11]), Err(ShelfError::Full)));
+        let cache = folder.cache(10, LONG);
+        let in_use = cache.insert(b"aaaa").unwrap();
+        let first = *cache.insert(b"bbb").unwrap().digest();
+        let second = *cache.insert(b"ccc").unwrap().digest();
+        let third = cache.insert(b"ddd").unwrap();
+        assert!(cache.get(&first).is_none());
+        assert!(cache.get(&second).is_some());
+        assert!(cache.get(in_use.digest()).is_some());
+        assert!(matches!(cache.insert(b"eeeeeee"), Err(CacheError::Full)));
+        assert!(matches!(cache.insert(&[0; 11]), Err(CacheError::Full)));
         drop((in_use, third));
-        assert!(shelf.put(b"eeeeeeeeee").is_ok());
+        assert!(cache.insert(b"eeeeeeeeee").is_ok());
         assert_eq!(folder.names().len(), 1);
     }
 
     #[test]
-    fn what_is_old_is_swept_unless_it_is_in_use() {
+    fn old_scripts_are_removed_unless_they_are_in_use() {
         let folder = Folder::new();
-        let shelf = folder.shelf(100, Duration::ZERO);
-        let in_use = shelf.put(b"a").unwrap();
-        drop(shelf.put(b"b").unwrap());
-        shelf.sweep();
+        let cache = folder.cache(100, Duration::ZERO);
+        let in_use = cache.insert(b"a").unwrap();
+        drop(cache.insert(b"b").unwrap());
+        cache.sweep();
         assert_eq!(folder.names(), [to_hex(in_use.digest())]);
         drop(in_use);
-        shelf.sweep();
+        cache.sweep();
         assert!(folder.names().is_empty());
     }
 
     #[test]
-    fn a_new_process_takes_over_what_is_whole_and_clears_what_is_not() {
+    fn a_new_process_keeps_whole_files_and_removes_unfinished_ones() {
         let folder = Folder::new();
-        let digest = *folder.shelf(100, LONG).put(b"a").unwrap().digest();
+        let digest = *folder.cache(100, LONG).insert(b"a").unwrap().digest();
         fs::write(folder.0.join("unfinished-1"), "half").unwrap();
         fs::write(folder.0.join("README"), "somebody else's").unwrap();
-        let shelf = folder.shelf(100, LONG);
-        assert!(shelf.take(&digest).is_some());
+        let cache = folder.cache(100, LONG);
+        assert!(cache.get(&digest).is_some());
         let mut names = folder.names();
         names.sort();
         assert_eq!(names, ["README".to_owned(), to_hex(&digest)]);

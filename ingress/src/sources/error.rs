@@ -1,14 +1,14 @@
-//! Why a script could not be fetched, as its client is told. Nothing of addresses or of the inside is in the text.
+//! The error of fetching a script, with the text for its client. The text contains no address and no internal error.
 
-use super::location::NoLocation;
+use super::location::LocationError;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
 
-/// Why there is no script.
+/// A script could not be fetched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum SourceError {
     #[error("`source`: {0}")]
-    NoLocation(#[from] NoLocation),
+    LocationError(#[from] LocationError),
     #[error("`source.sha256` must be 64 hexadecimal digits")]
     NoDigest,
     #[error("`source` must be a string, or an object of `url` and, if wanted, `sha256`")]
@@ -18,13 +18,13 @@ pub(super) enum Failure {
     )]
     NotAllowed,
     #[error("`source`: its host has no address that may be reached")]
-    NotReachable,
+    AddressNotAllowed,
     #[error("`source`: it redirects to where scripts may not come from")]
     RedirectNotAllowed,
     #[error("`source`: it redirects more than {0} times")]
     Redirects(usize),
     #[error("`source`: it redirects to no location: {0}")]
-    RedirectNowhere(NoLocation),
+    RedirectNowhere(LocationError),
     #[error("`source`: there is no such script")]
     NotFound,
     #[error("`source`: its host refuses it ({0})")]
@@ -41,39 +41,41 @@ pub(super) enum Failure {
     NotText,
     #[error("`source`: it is compressed ({0}), and must be plain text")]
     Encoded(String),
-    #[error("`source`: its SHA-256 is {found}, and not {wanted}")]
-    OtherContent { wanted: String, found: String },
+    #[error("`source`: its SHA-256 is {found}, and not {expected}")]
+    OtherContent { expected: String, found: String },
     #[error("as many scripts as fit are on their way already; try again soon")]
     Full,
     #[error("the script could not be kept; the log of the ingress says why")]
     NotKept,
 }
 
-impl From<Failure> for Problem {
-    fn from(failure: Failure) -> Self {
+impl From<SourceError> for Problem {
+    fn from(failure: SourceError) -> Self {
         const SOON: Duration = Duration::from_secs(1);
         let code = match failure {
-            Failure::NoLocation(_) | Failure::NoDigest | Failure::Shape => Code::InvalidField,
-            Failure::NotAllowed | Failure::NotReachable | Failure::RedirectNotAllowed => {
-                Code::SourceNotAllowed
+            SourceError::LocationError(_) | SourceError::NoDigest | SourceError::Shape => {
+                Code::InvalidField
             }
-            Failure::Redirects(_)
-            | Failure::RedirectNowhere(_)
-            | Failure::NotFound
-            | Failure::Refused(_)
-            | Failure::Status(_)
-            | Failure::Unreachable => Code::SourceUnavailable,
-            Failure::TimedOut(_) => Code::SourceTimeout,
-            Failure::TooLarge(_)
-            | Failure::NotText
-            | Failure::Encoded(_)
-            | Failure::OtherContent { .. } => Code::SourceUnfit,
-            Failure::Full => Code::SourcesFull,
-            Failure::NotKept => Code::SourceNotKept,
+            SourceError::NotAllowed
+            | SourceError::AddressNotAllowed
+            | SourceError::RedirectNotAllowed => Code::SourceNotAllowed,
+            SourceError::Redirects(_)
+            | SourceError::RedirectNowhere(_)
+            | SourceError::NotFound
+            | SourceError::Refused(_)
+            | SourceError::Status(_)
+            | SourceError::Unreachable => Code::SourceUnavailable,
+            SourceError::TimedOut(_) => Code::SourceTimeout,
+            SourceError::TooLarge(_)
+            | SourceError::NotText
+            | SourceError::Encoded(_)
+            | SourceError::OtherContent { .. } => Code::SourceUnfit,
+            SourceError::Full => Code::SourcesFull,
+            SourceError::NotKept => Code::SourceNotKept,
         };
         let problem = Self::new(code, failure.to_string());
         let problem = match failure {
-            Failure::NoDigest => problem.field("source.sha256"),
+            SourceError::NoDigest => problem.field("source.sha256"),
             _ => problem.field("source"),
         };
         match code {

@@ -1,0 +1,24 @@
+//! The principal that a request counts for: the API key, or the client if the request has no key.
+
+use crate::client::Client;
+use crate::keys::KeyId;
+use std::fmt;
+
+/// The principal that a request counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Principal {
+    /// A client without a key.
+    Client(Client),
+    /// The holder of this key, from any address.
+    Key(KeyId),
+}
+
+/// Writes the name that the service gets in `Sandpiper-Client`. Its queue is fair between these names.
+impl fmt::Display for Principal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(client) => client.fmt(formatter),
+            Self::Key(id) => write!(formatter, "key:{id}"),
+        }
+    }
+}
