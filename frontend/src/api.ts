@@ -1,4 +1,4 @@
-// What the page asks of the service, in the API's own words.
+// The client of the API. Types and fields have the names of the API.
 
 export interface Limits {
   timeoutMs: number;
@@ -62,13 +62,13 @@ export interface Request {
   limits?: Partial<Limits>;
 }
 
-/** The service said no, or did not answer. */
-export class Refused extends Error {
+/** An error response of the API, or no response. */
+export class ApiError extends Error {
   constructor(
     readonly status: number,
     readonly code: string,
     detail: string,
-    /** Seconds until it is worth trying again; 0 where that is not known. */
+    /** Seconds until a retry may succeed; 0 if unknown. */
     readonly retryAfter: number,
   ) {
     super(detail);
@@ -81,13 +81,13 @@ async function send(path: string, init?: RequestInit): Promise<Response> {
     response = await fetch(path, init);
   } catch (failure) {
     if (failure instanceof DOMException && failure.name === "AbortError") throw failure;
-    throw new Refused(0, "offline", "The service cannot be reached. Is it running, and is this machine online?", 0);
+    throw new ApiError(0, "offline", "The service cannot be reached. Is it running, and is this machine online?", 0);
   }
   if (response.ok) return response;
   const retryAfter = Number(response.headers.get("retry-after")) || 0;
   const problem: unknown = await response.json().catch(() => null);
   const { code, detail } = (problem ?? {}) as { code?: string; detail?: string };
-  throw new Refused(
+  throw new ApiError(
     response.status,
     code ?? "unknown",
     detail ?? `The service answered ${response.status}.`,
@@ -117,22 +117,22 @@ export async function cancel(id: string): Promise<void> {
   await send(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
 }
 
-/** Follows a job until it has ended, or until the returned function is called. */
+/** Follows the events of a job until it ends, or until the returned function is called. */
 export function follow(
   id: string,
-  told: { state: (job: Job) => void; log: (entry: LogEntry) => void; end: () => void; trouble: () => void },
+  handlers: { state: (job: Job) => void; log: (entry: LogEntry) => void; end: () => void; trouble: () => void },
 ): () => void {
   const events = new EventSource(`/api/jobs/${encodeURIComponent(id)}/events`);
   const data = (event: Event) => JSON.parse((event as MessageEvent<string>).data) as unknown;
-  events.addEventListener("state", (event) => told.state(data(event) as Job));
-  events.addEventListener("log", (event) => told.log(data(event) as LogEntry));
+  events.addEventListener("state", (event) => handlers.state(data(event) as Job));
+  events.addEventListener("log", (event) => handlers.log(data(event) as LogEntry));
   events.addEventListener("end", () => {
     events.close();
-    told.end();
+    handlers.end();
   });
   events.addEventListener("error", () => {
-    // A stream that broke off is asked for again by the browser; one that was refused is not.
-    if (events.readyState === EventSource.CLOSED) told.trouble();
+    // The browser reconnects a stream that broke off, but not one that was rejected.
+    if (events.readyState === EventSource.CLOSED) handlers.trouble();
   });
   return () => events.close();
 }

@@ -1,8 +1,8 @@
-// Elements are made, never written as text: what a script says stays text, whatever it says.
+// Creates elements by the DOM and never from HTML text, so that the output of a script always stays text.
 
 type Child = Node | string;
 
-export function make<K extends keyof HTMLElementTagNameMap>(
+export function createElement<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Record<string, string> = {},
   ...children: Child[]
@@ -13,7 +13,7 @@ export function make<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-export function the<T extends HTMLElement>(id: string, kind: new () => T): T {
+export function elementById<T extends HTMLElement>(id: string, kind: new () => T): T {
   const element = document.getElementById(id);
   if (!(element instanceof kind)) throw new Error(`#${id} is missing`);
   return element;

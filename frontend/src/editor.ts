@@ -1,5 +1,5 @@
-// The editor. It lives in a shadow root, because there its styles are sheets made by script, which the page's policy allows,
-// and not elements with text, which it forbids.
+// The editor, in a shadow root: there its styles are constructed style sheets, which the page's content security policy allows, and
+// not style elements, which the policy forbids.
 
 import { closeBrackets } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
@@ -31,8 +31,8 @@ const look = EditorView.theme({
   },
 });
 
-/** What is typed over a selection goes into the document by us: the browser would keep the look of what was there in a style
- * attribute, which the page's policy forbids and the browser complains of. */
+/** Replaces a selection by typed text itself. The browser would keep the look of the selection in a style attribute, which the
+ * content security policy forbids and the browser reports. */
 const typeOverSelection = EditorView.domEventHandlers({
   beforeinput: (event, view) => {
     const { from, to, empty } = view.state.selection.main;
@@ -74,7 +74,7 @@ export class Editor {
           }),
           keymap.of([
             { key: "Mod-Enter", run: () => (run(), true) },
-            // Escape, then Tab leaves the editor: whoever has no mouse must be able to.
+            // Escape, then Tab leaves the editor, for keyboard users.
             ...defaultKeymap,
             ...historyKeymap,
             indentWithTab,
@@ -92,7 +92,7 @@ export class Editor {
     this.view.dispatch({ changes: { from: 0, to: this.view.state.doc.length, insert: text } });
   }
 
-  /** Marks a place as wrong; without one, none. */
+  /** Marks the position of an error; without a line, removes the mark. */
   mark(line?: number, column = 1, message = ""): void {
     const { state } = this.view;
     if (line === undefined || line < 1 || line > state.doc.lines) {
@@ -104,7 +104,7 @@ export class Editor {
     this.view.dispatch(setDiagnostics(state, [{ from: start, to: Math.max(to, start), severity: "error", message }]));
   }
 
-  /** Goes to a place. */
+  /** Moves the cursor to a position. */
   show(line: number, column: number): void {
     const at = this.view.state.doc.line(Math.min(line, this.view.state.doc.lines));
     const anchor = Math.min(at.from + column - 1, at.to);

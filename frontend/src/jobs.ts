@@ -1,16 +1,16 @@
-// Jobs, newest first, a page at a time, each with an address of its own.
+// The list of jobs: newest first, in pages, with a link to each job.
 
-import { type Job, Refused, get } from "./api";
-import { make, the } from "./dom";
-import { outcomeName, refused } from "./result";
+import { type Job, ApiError, get } from "./api";
+import { createElement, elementById } from "./dom";
+import { outcomeName, errorBox } from "./result";
 
 const PAGE = 12;
 
 export class JobList {
-  private readonly place = the("jobs", HTMLElement);
-  private readonly state = the("job-state", HTMLSelectElement);
-  private readonly newest = the("jobs-newest", HTMLButtonElement);
-  private readonly older = the("jobs-older", HTMLButtonElement);
+  private readonly place = elementById("jobs", HTMLElement);
+  private readonly state = elementById("job-state", HTMLSelectElement);
+  private readonly newest = elementById("jobs-newest", HTMLButtonElement);
+  private readonly older = elementById("jobs-older", HTMLButtonElement);
   private cursor = "";
   private next: string | null = null;
 
@@ -35,41 +35,41 @@ export class JobList {
       this.older.disabled = this.next === null;
       this.place.replaceChildren(page.jobs.length > 0 ? table(page.jobs) : this.nothing());
     } catch (failure) {
-      if (!(failure instanceof Refused)) throw failure;
+      if (!(failure instanceof ApiError)) throw failure;
       if (failure.code === "not_listed") {
-        // A public demonstration: no list, and so nothing to choose from it.
+        // A public demonstration lists no jobs, so the controls of the list are disabled.
         for (const control of [this.state, this.newest, this.older]) control.disabled = true;
         this.place.replaceChildren(
-          make("p", { class: "hint" }, "Jobs are not listed here. Keep the address of yours: it is the only way to it."),
+          createElement("p", { class: "hint" }, "Jobs are not listed here. Keep the address of yours: it is the only way to it."),
         );
         return;
       }
-      this.place.replaceChildren(refused(failure));
+      this.place.replaceChildren(errorBox(failure));
     }
   }
 
   private nothing(): HTMLElement {
     const words = this.state.value ? "No job in this state." : "No job yet. “Submit as a job” makes one.";
-    return make("p", { class: "hint" }, words);
+    return createElement("p", { class: "hint" }, words);
   }
 }
 
 function table(jobs: Job[]): HTMLElement {
   const rows = jobs.map((job) =>
-    make(
+    createElement(
       "tr",
       {},
-      make("td", {}, make("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, job.id)),
-      make(
+      createElement("td", {}, createElement("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, job.id)),
+      createElement(
         "td",
         {},
-        make("span", { class: `badge ${job.outcome ?? job.state}` }, job.outcome ? outcomeName(job.outcome) : job.state),
+        createElement("span", { class: `badge ${job.outcome ?? job.state}` }, job.outcome ? outcomeName(job.outcome) : job.state),
       ),
-      make("td", {}, new Date(job.createdAt).toLocaleTimeString()),
-      make("td", {}, String(job.attempt)),
+      createElement("td", {}, new Date(job.createdAt).toLocaleTimeString()),
+      createElement("td", {}, String(job.attempt)),
     ),
   );
   const names = ["Job", "State", "Submitted", "Attempt"];
-  const head = make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name)));
-  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
+  const head = createElement("tr", {}, ...names.map((name) => createElement("th", { scope: "col" }, name)));
+  return createElement("table", {}, createElement("thead", {}, head), createElement("tbody", {}, ...rows));
 }

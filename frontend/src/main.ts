@@ -1,11 +1,11 @@
-// The page put together.
+// The page: connects the editor, the result and the list of jobs.
 
-import { type Execution, type Info, type Job, type Limits, Refused, type Request, cancel, follow, get, getText, post } from "./api";
-import { make, the } from "./dom";
+import { type Execution, type Info, type Job, type Limits, ApiError, type Request, cancel, follow, get, getText, post } from "./api";
+import { createElement, elementById } from "./dom";
 import { Editor } from "./editor";
 import { JobList } from "./jobs";
-import { Pace } from "./plot";
-import { Log, executed, refused } from "./result";
+import { ThroughputPlot } from "./plot";
+import { Log, executionView, errorBox } from "./result";
 import { snippet } from "./snippets";
 import { tree } from "./value";
 
@@ -19,18 +19,18 @@ for (let n = 2; primes.length < 10; n += 1) {
 `;
 const STATUS_EVERY_MS = 3_000;
 const LIST_EVERY_MS = 3_000;
-/** When a job is asked for again whose events broke off, seconds. */
+/** Delay before a job is followed again after its events broke off, seconds. */
 const FOLLOW_AGAIN_S = 2;
 const LIMITS = ["timeoutMs", "memoryBytes", "outputBytes"] as const;
 
-const result = the("result", HTMLElement);
-const runButton = the("run", HTMLButtonElement);
-const submitButton = the("submit", HTMLButtonElement);
-const stopButton = the("stop", HTMLButtonElement);
+const result = elementById("result", HTMLElement);
+const runButton = elementById("run", HTMLButtonElement);
+const submitButton = elementById("submit", HTMLButtonElement);
+const stopButton = elementById("stop", HTMLButtonElement);
 const jobs = new JobList();
-const editor = new Editor(the("editor", HTMLElement), FIRST, () => void run());
+const editor = new Editor(elementById("editor", HTMLElement), FIRST, () => void run());
 
-/** What stops that which runs now. */
+/** Stops the current run or job. */
 let stop: (() => void) | undefined;
 
 function show(line: number, column: number): void {
@@ -41,7 +41,7 @@ function begin(what: string, stopIt: () => void): void {
   stop = stopIt;
   runButton.disabled = submitButton.disabled = true;
   stopButton.disabled = false;
-  result.replaceChildren(make("p", { class: "hint" }, what));
+  result.replaceChildren(createElement("p", { class: "hint" }, what));
 }
 
 function end(): void {
@@ -51,7 +51,7 @@ function end(): void {
 }
 
 function showExecution(execution: Execution): void {
-  result.replaceChildren(executed(execution, show));
+  result.replaceChildren(executionView(execution, show));
   const { error } = execution;
   if (error && (error.fileName ?? "code") === "code") {
     editor.mark(error.lineNumber, error.columnNumber, `${error.name}: ${error.message}`);
@@ -61,20 +61,20 @@ function showExecution(execution: Execution): void {
 }
 
 function showFailure(failure: unknown): void {
-  if (failure instanceof Refused) {
-    result.replaceChildren(refused(failure));
+  if (failure instanceof ApiError) {
+    result.replaceChildren(errorBox(failure));
   } else if (failure instanceof DOMException && failure.name === "AbortError") {
-    result.replaceChildren(make("p", { class: "hint" }, "Stopped."));
+    result.replaceChildren(createElement("p", { class: "hint" }, "Stopped."));
   } else {
     throw failure;
   }
 }
 
-/** What is to be run; `undefined` where the input is no JSON, which is said then. */
+/** Returns the request of the form; `undefined` and a message if the input is not JSON. */
 function request(): Request | undefined {
   const asked: Request = { code: editor.code };
-  const input = the("input", HTMLTextAreaElement).value.trim();
-  const wrong = the("input-error", HTMLElement);
+  const input = elementById("input", HTMLTextAreaElement).value.trim();
+  const wrong = elementById("input-error", HTMLElement);
   wrong.hidden = true;
   if (input) {
     try {
@@ -87,7 +87,7 @@ function request(): Request | undefined {
   }
   const limits: Partial<Limits> = {};
   for (const name of LIMITS) {
-    const field = the(name, HTMLInputElement);
+    const field = elementById(name, HTMLInputElement);
     if (field.value) limits[name] = Number(field.value);
   }
   if (Object.keys(limits).length > 0) asked.limits = limits;
@@ -120,20 +120,20 @@ async function submit(): Promise<void> {
   void jobs.show();
 }
 
-/** Follows the job of the address. */
+/** Shows and follows a job. */
 function openJob(id: string): void {
   const log = new Log();
-  const state = make("span", { class: "badge" }, "…");
-  const link = make("a", { href: `#/jobs/${encodeURIComponent(id)}` }, id);
+  const state = createElement("span", { class: "badge" }, "…");
+  const link = createElement("a", { href: `#/jobs/${encodeURIComponent(id)}` }, id);
   let unfollow = (): void => undefined;
   begin("", () => {
     void cancel(id).catch((failure: unknown) => {
-      // It has ended meanwhile: that is shown anyway.
-      if (!(failure instanceof Refused && failure.code === "job_already_final")) showFailure(failure);
+      // A job that has ended meanwhile is shown anyway.
+      if (!(failure instanceof ApiError && failure.code === "job_already_final")) showFailure(failure);
     });
   });
-  const head = make("div", { class: "bar" }, state, link);
-  result.replaceChildren(head, make("h3", {}, "Log"), log.element);
+  const head = createElement("div", { class: "bar" }, state, link);
+  result.replaceChildren(head, createElement("h3", {}, "Log"), log.element);
   const finish = async (): Promise<void> => {
     unfollow();
     let goesOn = false;
@@ -146,11 +146,11 @@ function openJob(id: string): void {
         showExecution(job.execution);
         result.prepend(head);
       } else {
-        result.replaceChildren(head, make("p", { class: "hint" }, "Nothing of it ran."));
+        result.replaceChildren(head, createElement("p", { class: "hint" }, "Nothing of it ran."));
       }
     } catch (failure) {
-      // The service, or the way to it, is away: the job is followed again when it is back.
-      if (failure instanceof Refused && [0, 429, 502, 503, 504].includes(failure.status)) {
+      // The service cannot be reached: the job is followed again later.
+      if (failure instanceof ApiError && [0, 429, 502, 503, 504].includes(failure.status)) {
         goesOn = true;
         followAgain(id, failure, log);
       } else {
@@ -173,11 +173,11 @@ function openJob(id: string): void {
   leave = unfollow;
 }
 
-function followAgain(id: string, failure: Refused, log: Log): void {
+function followAgain(id: string, failure: ApiError, log: Log): void {
   if (current() !== id) return;
   const wait = Math.max(failure.retryAfter, FOLLOW_AGAIN_S);
   const words = `The events broke off: ${failure.message} The job is looked at again in ${wait} s.`;
-  result.replaceChildren(make("p", { class: "refused", role: "status" }, words), log.element);
+  result.replaceChildren(createElement("p", { class: "refused", role: "status" }, words), log.element);
   const again = setTimeout(() => openJob(id), wait * 1_000);
   leave = () => clearTimeout(again);
 }
@@ -209,12 +209,12 @@ interface Readiness {
   executions: { ended: number; meanWallMs: number };
 }
 
-const pace = new Pace(the("pace", HTMLElement));
+const throughput = new ThroughputPlot(elementById("pace", HTMLElement));
 
 let store = "";
 
 async function showStatus(): Promise<void> {
-  const place = the("status", HTMLElement);
+  const place = elementById("status", HTMLElement);
   let words: string;
   let isFine = false;
   try {
@@ -223,7 +223,7 @@ async function showStatus(): Promise<void> {
     if (ready.executors && ready.queue) {
       const { executors, queue } = ready;
       isFine = ready.status === "UP";
-      if (ready.executions) pace.add(ready.executions.ended, ready.executions.meanWallMs);
+      if (ready.executions) throughput.add(ready.executions.ended, ready.executions.meanWallMs);
       words = `${ready.status ?? ""} · isolation ${ready.isolation ?? ""}${store} · ${executors.busy} of ${executors.total} executors busy · ${queue.interactive + queue.background} waiting`;
     } else {
       words = "The service does not answer.";
@@ -236,16 +236,16 @@ async function showStatus(): Promise<void> {
 }
 
 async function ask(button: HTMLButtonElement): Promise<void> {
-  const dialog = the("answer", HTMLDialogElement);
-  const body = the("answer-body", HTMLElement);
-  the("answer-title", HTMLElement).textContent = button.textContent ?? "";
-  body.replaceChildren(make("p", { class: "hint" }, "Asking…"));
+  const dialog = elementById("answer", HTMLDialogElement);
+  const body = elementById("answer-body", HTMLElement);
+  elementById("answer-title", HTMLElement).textContent = button.textContent ?? "";
+  body.replaceChildren(createElement("p", { class: "hint" }, "Asking…"));
   dialog.showModal();
   try {
     body.replaceChildren(tree(await get(button.dataset["ask"] ?? "/api")));
   } catch (failure) {
-    if (!(failure instanceof Refused)) throw failure;
-    body.replaceChildren(refused(failure));
+    if (!(failure instanceof ApiError)) throw failure;
+    body.replaceChildren(errorBox(failure));
   }
 }
 
@@ -253,14 +253,14 @@ async function fillIn(): Promise<void> {
   const info = await get<Info>("/api");
   store = ` · store ${info.store.name}`;
   for (const name of LIMITS) {
-    const field = the(name, HTMLInputElement);
+    const field = elementById(name, HTMLInputElement);
     field.placeholder = String(info.limits.defaults[name]);
     field.max = String(info.limits.ceilings[name]);
     field.title = `${info.limits.defaults[name]} if nothing is said, at most ${info.limits.ceilings[name]}`;
   }
   const { scripts } = await get<{ scripts: { name: string; description: string }[] }>("/api/scripts");
-  const examples = the("examples", HTMLSelectElement);
-  examples.append(...scripts.map(({ name, description }) => make("option", { value: name, title: description }, name)));
+  const examples = elementById("examples", HTMLSelectElement);
+  examples.append(...scripts.map(({ name, description }) => createElement("option", { value: name, title: description }, name)));
   examples.addEventListener("change", () => {
     if (!examples.value) return;
     void getText(`/api/scripts/${encodeURIComponent(examples.value)}`).then((code) => (editor.code = code), showFailure);
@@ -270,18 +270,18 @@ async function fillIn(): Promise<void> {
 runButton.addEventListener("click", () => void run());
 submitButton.addEventListener("click", () => void submit());
 stopButton.addEventListener("click", () => stop?.());
-the("clear", HTMLButtonElement).addEventListener("click", () => {
+elementById("clear", HTMLButtonElement).addEventListener("click", () => {
   editor.code = "";
-  the("examples", HTMLSelectElement).value = "";
+  elementById("examples", HTMLSelectElement).value = "";
 });
-the("copy", HTMLButtonElement).addEventListener("click", () => {
+elementById("copy", HTMLButtonElement).addEventListener("click", () => {
   const asked = request();
   if (!asked) return;
-  const button = the("copy", HTMLButtonElement);
-  const text = snippet(the("copy-as", HTMLSelectElement).value, location.origin, asked);
+  const button = elementById("copy", HTMLButtonElement);
+  const text = snippet(elementById("copy-as", HTMLSelectElement).value, location.origin, asked);
   void navigator.clipboard.writeText(text).then(
     () => (button.textContent = "Copied"),
-    () => result.replaceChildren(make("pre", { tabindex: "0" }, text)),
+    () => result.replaceChildren(createElement("pre", { tabindex: "0" }, text)),
   );
   setTimeout(() => (button.textContent = "Copy"), 1_500);
 });

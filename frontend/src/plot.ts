@@ -1,4 +1,4 @@
-// How many executions end in a second, and how long they take: two lines over the last minutes.
+// Two plots of the last minutes: executions per second, and their mean duration.
 
 const SVG = "http://www.w3.org/2000/svg";
 const POINTS_MAX = 60;
@@ -11,7 +11,7 @@ function svg(tag: string, attributes: Record<string, string>): SVGElement {
   return element;
 }
 
-/** One line, with its newest value beside it. */
+/** One plot, with its newest value as text. */
 class Line {
   private readonly points: number[] = [];
   private readonly line = svg("polyline", { fill: "none", stroke: "currentColor", "stroke-width": "1.5" });
@@ -44,7 +44,7 @@ class Line {
   }
 }
 
-export class Pace {
+export class ThroughputPlot {
   private readonly rate: Line;
   private readonly time: Line;
   private last: { ended: number; at: number } | undefined;
@@ -54,10 +54,10 @@ export class Pace {
     this.time = new Line(place, "mean", "ms");
   }
 
-  /** The service says that so many have ended since its start, and how long they take. */
+  /** Adds a sample: the executions since the start of the service, and their mean duration. */
   add(ended: number, meanWallMs: number): void {
     const at = performance.now();
-    // Fewer than before: it was started anew.
+    // A smaller count means that the service was restarted.
     if (this.last && ended >= this.last.ended) {
       this.rate.add(((ended - this.last.ended) * 1_000) / (at - this.last.at));
       this.time.add(meanWallMs);

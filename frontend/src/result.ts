@@ -1,7 +1,7 @@
-// What came of a script: outcome, value, error, log, and what it used of its limits.
+// The view of an execution: outcome, value, error, log, and usage of its limits.
 
-import type { Execution, LogEntry, Refused, ScriptError } from "./api";
-import { make } from "./dom";
+import type { Execution, LogEntry, ApiError, ScriptError } from "./api";
+import { createElement } from "./dom";
 import { text, tree } from "./value";
 
 const OUTCOMES: Record<string, string> = {
@@ -15,7 +15,7 @@ const OUTCOMES: Record<string, string> = {
   crashed: "Crashed",
 };
 
-/** Lines of a log that are kept on the page; older ones go. */
+/** Maximum log lines on the page; older lines are removed. */
 const LINES_MAX = 2_000;
 
 export function outcomeName(outcome: string): string {
@@ -24,25 +24,25 @@ export function outcomeName(outcome: string): string {
 
 export function logLine(entry: LogEntry): HTMLElement {
   const words = entry.data.map((value) => (typeof value === "string" ? value : JSON.stringify(value)));
-  const line = make(
+  const line = createElement(
     "div",
     { class: `line ${entry.type === "error" ? "error" : entry.type === "warn" ? "warn" : ""}` },
-    make("time", {}, entry.timestamp.slice(11, 23)),
-    make("span", {}, `${"  ".repeat(entry.depth ?? 0)}${words.join(" ")}`),
+    createElement("time", {}, entry.timestamp.slice(11, 23)),
+    createElement("span", {}, `${"  ".repeat(entry.depth ?? 0)}${words.join(" ")}`),
   );
   return line;
 }
 
-/** A log that grows. */
+/** The live log of a job. */
 export class Log {
-  readonly element = make("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
+  readonly element = createElement("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
   private readonly waiting: HTMLElement[] = [];
   private drawn = true;
 
   add(entry: LogEntry): void {
     this.waiting.push(logLine(entry));
     if (!this.drawn) return;
-    // All that comes within one frame is drawn at once.
+    // Lines that arrive within one frame are drawn together.
     this.drawn = false;
     requestAnimationFrame(() => {
       this.drawn = true;
@@ -54,9 +54,9 @@ export class Log {
   }
 }
 
-function whole(execution: Execution): HTMLElement {
-  const log = make("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
-  const gap = make("div", { class: "line warn" }, make("span", {}, `… ${execution.logDropped} lines were too many …`));
+function fullLog(execution: Execution): HTMLElement {
+  const log = createElement("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
+  const gap = createElement("div", { class: "line warn" }, createElement("span", {}, `… ${execution.logDropped} lines were too many …`));
   execution.log.forEach((entry, index) => {
     if (execution.logDropped > 0 && index === execution.logDroppedAt) log.append(gap);
     log.append(logLine(entry));
@@ -66,8 +66,8 @@ function whole(execution: Execution): HTMLElement {
 }
 
 function meter(name: string, used: number, limit: number, shown: string, isHit: boolean): HTMLElement {
-  const bar = make("meter", { min: "0", max: String(limit), value: String(Math.min(used, limit)), "aria-label": name });
-  return make("div", { class: isHit ? "use hit" : "use" }, make("span", {}, name), bar, make("span", {}, shown));
+  const bar = createElement("meter", { min: "0", max: String(limit), value: String(Math.min(used, limit)), "aria-label": name });
+  return createElement("div", { class: isHit ? "use hit" : "use" }, createElement("span", {}, name), bar, createElement("span", {}, shown));
 }
 
 function bytes(count: number): string {
@@ -76,7 +76,7 @@ function bytes(count: number): string {
 }
 
 function usage({ usage, limits, limitHit }: Execution): HTMLElement {
-  return make(
+  return createElement(
     "div",
     { class: "usage" },
     meter("Time", usage.wallMs, limits.timeoutMs, `${usage.wallMs.toFixed(1)} of ${limits.timeoutMs} ms`, limitHit === "timeoutMs"),
@@ -87,60 +87,60 @@ function usage({ usage, limits, limitHit }: Execution): HTMLElement {
 }
 
 function errorOf(error: ScriptError, show: (line: number, column: number) => void): HTMLElement {
-  const box = make("div", { class: "script-error" }, make("strong", {}, `${error.name}: `), error.message);
+  const box = createElement("div", { class: "script-error" }, createElement("strong", {}, `${error.name}: `), error.message);
   const { lineNumber, columnNumber, fileName } = error;
   if (lineNumber !== undefined) {
     const place = `${fileName ?? "code"}, line ${lineNumber}`;
     if ((fileName ?? "code") === "code") {
-      const link = make("button", { type: "button", class: "link" }, place);
+      const link = createElement("button", { type: "button", class: "link" }, place);
       link.addEventListener("click", () => show(lineNumber, columnNumber ?? 1));
       box.append(" ", link);
     } else {
       box.append(` (${place})`);
     }
   }
-  if (error.stack) box.append(make("pre", { tabindex: "0", "aria-label": "Stack" }, error.stack));
+  if (error.stack) box.append(createElement("pre", { tabindex: "0", "aria-label": "Stack" }, error.stack));
   return box;
 }
 
-export function executed(execution: Execution, show: (line: number, column: number) => void): HTMLElement {
-  const badge = make("span", { class: `badge ${execution.outcome}` }, outcomeName(execution.outcome));
-  const head = make("div", { class: "bar" }, badge);
-  if (execution.limitHit) head.append(make("span", {}, `Limit hit: ${execution.limitHit}`));
-  const box = make("div", {}, head);
+export function executionView(execution: Execution, show: (line: number, column: number) => void): HTMLElement {
+  const badge = createElement("span", { class: `badge ${execution.outcome}` }, outcomeName(execution.outcome));
+  const head = createElement("div", { class: "bar" }, badge);
+  if (execution.limitHit) head.append(createElement("span", {}, `Limit hit: ${execution.limitHit}`));
+  const box = createElement("div", {}, head);
   if (execution.error) {
     box.append(errorOf(execution.error, show));
   } else {
-    const value = make("div", { class: "value" }, tree(execution.result));
-    const toggle = make("button", { type: "button", "aria-pressed": "false" }, "As text");
+    const value = createElement("div", { class: "value" }, tree(execution.result));
+    const toggle = createElement("button", { type: "button", "aria-pressed": "false" }, "As text");
     toggle.addEventListener("click", () => {
       const asText = toggle.getAttribute("aria-pressed") !== "true";
       toggle.setAttribute("aria-pressed", String(asText));
-      value.replaceChildren(asText ? make("pre", { tabindex: "0", "aria-label": "Value as text" }, text(execution.result)) : tree(execution.result));
+      value.replaceChildren(asText ? createElement("pre", { tabindex: "0", "aria-label": "Value as text" }, text(execution.result)) : tree(execution.result));
     });
-    head.append(make("span", { class: "hint" }, execution.resultType ?? ""), toggle);
+    head.append(createElement("span", { class: "hint" }, execution.resultType ?? ""), toggle);
     box.append(value);
   }
-  if (execution.log.length > 0 || execution.logDropped > 0) box.append(make("h3", {}, "Log"), whole(execution));
+  if (execution.log.length > 0 || execution.logDropped > 0) box.append(createElement("h3", {}, "Log"), fullLog(execution));
   box.append(usage(execution));
   return box;
 }
 
-/** A refusal in words, with a countdown where it is known when to try again. */
-export function refused(refusal: Refused): HTMLElement {
+/** Returns an error response as text, with a countdown if the time of a retry is known. */
+export function errorBox(error: ApiError): HTMLElement {
   const words: Record<number, string> = {
     429: "Too many requests",
     503: "The service takes no more work now",
     0: "Offline",
   };
-  const title = words[refusal.status] ?? `Refused: ${refusal.code}`;
-  const box = make("div", { class: "refused", role: "alert" }, make("strong", {}, title), make("p", {}, refusal.message));
-  if (refusal.retryAfter > 0) {
-    const wait = make("p", {});
-    let left = refusal.retryAfter;
+  const title = words[error.status] ?? `Refused: ${error.code}`;
+  const box = createElement("div", { class: "refused", role: "alert" }, createElement("strong", {}, title), createElement("p", {}, error.message));
+  if (error.retryAfter > 0) {
+    const wait = createElement("p", {});
+    let left = error.retryAfter;
     const tell = (): void => {
       wait.textContent = left > 0 ? `Try again in ${left} s.` : "Try again now.";
-      if (left > 0 && (wait.isConnected || left === refusal.retryAfter)) setTimeout(tell, 1_000);
+      if (left > 0 && (wait.isConnected || left === error.retryAfter)) setTimeout(tell, 1_000);
       left -= 1;
     };
     tell();

@@ -1,4 +1,4 @@
-// The request as something to paste elsewhere.
+// Renders the request as a snippet for another program.
 
 import type { Request } from "./api";
 
@@ -20,7 +20,7 @@ export function snippet(kind: string, origin: string, request: Request): string 
     ].join("\n");
   }
   if (kind === "python") {
-    // JSON in a string, because its `true` and `null` are other words there.
+    // JSON in a string, because Python spells `true` and `null` differently.
     return [
       "import json, urllib.request",
       "",

@@ -1,11 +1,11 @@
-// A JSON value as a tree that opens, or as text.
+// Renders a JSON value as an expandable tree, or as text.
 
-import { make } from "./dom";
+import { createElement } from "./dom";
 
-/** Levels that are open at first, and how many members one may have to be. */
+/** Levels that are open at first, and the maximum members of an open one. */
 const OPEN_DEPTH = 2;
 const OPEN_MEMBERS = 20;
-/** Members of one level that are shown before the rest is asked for. */
+/** Members of one level that are shown before "more". */
 const SHOWN = 200;
 
 function brief(value: unknown): string {
@@ -19,18 +19,18 @@ function kind(value: unknown): string {
 }
 
 export function tree(value: unknown, name?: string, depth = 0): HTMLElement {
-  const label = name === undefined ? [] : [make("span", { class: "key" }, `${name}: `)];
+  const label = name === undefined ? [] : [createElement("span", { class: "key" }, `${name}: `)];
   if (value === null || typeof value !== "object") {
-    return make("div", { class: "leaf" }, ...label, make("code", { class: kind(value) }, brief(value)));
+    return createElement("div", { class: "leaf" }, ...label, createElement("code", { class: kind(value) }, brief(value)));
   }
   const members = Object.entries(value);
-  const details = make("details", {}, make("summary", {}, ...label, make("code", {}, brief(value))));
+  const details = createElement("details", {}, createElement("summary", {}, ...label, createElement("code", {}, brief(value))));
   let filled = false;
   const more = (from: number): void => {
     const next = members.slice(from, from + SHOWN);
     details.append(...next.map(([key, member]) => tree(member, key, depth + 1)));
     if (from + SHOWN < members.length) {
-      const button = make("button", { type: "button" }, `${members.length - from - SHOWN} more`);
+      const button = createElement("button", { type: "button" }, `${members.length - from - SHOWN} more`);
       button.addEventListener("click", () => {
         button.remove();
         more(from + SHOWN);
@@ -38,7 +38,7 @@ export function tree(value: unknown, name?: string, depth = 0): HTMLElement {
       details.append(button);
     }
   };
-  // What is closed is not built: a result may have a million members.
+  // Closed levels are not built, because a result may have a million members.
   const fill = (): void => {
     if (!filled && details.open) {
       filled = true;
