@@ -1,5 +1,5 @@
-//! What the engine alone does: `engine-alone SECONDS THREADS CODE` evaluates CODE in one thread for each of THREADS, each time
-//! in a context of its own, and prints how often that was done in a second. No server, no process, no limit.
+//! The engine without the service: `engine-alone SECONDS THREADS CODE` evaluates CODE in THREADS threads, each time in
+//! a fresh context, and prints the evaluations per second. No server, no process, no limit.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // its own program
 
 use rquickjs::{Context, Runtime, Value};

@@ -1,9 +1,9 @@
-//! One part at a time, on one thread, with nothing else going on: what the border, the walls, the engine and the actors
-//! cost by themselves.
+//! One part at a time, on one thread, with nothing else running: the cost of request parsing, isolation, engine and
+//! actors.
 //!
-//! `benches/micro` runs it and keeps the figures. Nothing fails by one; machines differ. Frames and the conversion of values
-//! to JSON are private to the sandbox and to the engine, and run in a job process: each is an execution here that has much
-//! of it, to be set beside `1+2`.
+//! `benches/micro` runs it and stores the figures. Nothing fails because of a figure: machines differ. Frames and the
+//! conversion of values to JSON are private to sandbox and engine, and run in a job process. Each is measured as an
+//! execution that uses much of it, to be compared with `1+2`.
 #![allow(
     clippy::unwrap_used,
     clippy::disallowed_methods // its own program
@@ -34,7 +34,7 @@ use tokio::sync::watch;
 const RECORDS: usize = 1_000;
 const SCRIPTS: [(&str, &str); 4] = [
     ("1+2", "1+2"),
-    // One frame a line.
+    // One frame per line.
     (
         "200 log lines",
         "for (let i = 0; i < 200; i++) console.log(i, 'line')",
@@ -49,7 +49,7 @@ const SCRIPTS: [(&str, &str); 4] = [
 ];
 
 fn main() {
-    // Short: every execution is a process with filters of its own.
+    // Few iterations: every execution is a process with filters of its own.
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(3))
@@ -79,7 +79,7 @@ fn script(code: &str) -> Script {
     .unwrap()
 }
 
-/// What a request's members become before anything is run.
+/// Measures the parsing of a request's fields.
 fn border(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("border");
     group.bench_function("Script of 1+2", |bencher| {
@@ -117,7 +117,7 @@ fn sandbox(max_isolation: IsolationLevel) -> Sandbox {
     .unwrap()
 }
 
-/// From nothing to a zygote that says which walls stand.
+/// Measures the start of a zygote, until it reports its isolation layers.
 fn zygote(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("zygote");
     for level in [IsolationLevel::L2, IsolationLevel::L3, IsolationLevel::L4] {
@@ -128,7 +128,8 @@ fn zygote(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// From a script to its execution through a job process, as an Executor has it; the next job process is made meanwhile.
+/// Measures a script's execution through a job process, as an Executor runs it. The next job process is forked
+/// meanwhile.
 fn executions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("execution");
     for (name, code) in SCRIPTS {
@@ -151,7 +152,7 @@ fn executions(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What an Executor does after its answer is not part of the time.
+/// Runs one execution. The work of an Executor after its response is not part of the time.
 fn one_execution(sandbox: &mut Sandbox, script: &Script, entropy: u64) -> Duration {
     let work = Work::Script {
         script,
@@ -166,8 +167,8 @@ fn one_execution(sandbox: &mut Sandbox, script: &Script, entropy: u64) -> Durati
     took
 }
 
-/// From a message to the Dispatcher to the answer, with one Executor and its real sandbox: the actors' share is what this
-/// takes beyond the execution alone.
+/// Measures a message to the Dispatcher until the response, with one Executor and its real sandbox. The share of the
+/// actors is the time beyond the execution alone.
 fn dispatch(criterion: &mut Criterion) {
     let system = System::new();
     let handle = system.block_on(async { start_actors() });
@@ -195,12 +196,12 @@ fn dispatch(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// As the service starts them.
+/// Starts the actors as the service does.
 fn start_actors() -> DispatcherHandle {
     let command = ["sandpiper", "--store", "memory", "--executors", "1"];
     let options = CommandLine::parse_from(command).serve;
     let board = Board::new(options.executors());
-    let factory = sandboxes(options.walls.sandbox(program()));
+    let factory = sandboxes(options.isolation.sandbox(program()));
     let executors = Executors::start(factory, Arc::clone(&board), None);
     let store = Arc::new(MemoryStore::new(options.memory_store()));
     let recent = Arc::new(RecentExecutions::new(options.recent()));

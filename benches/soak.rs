@@ -1,8 +1,8 @@
-//! A long run of everything at once: honest scripts, hostile scripts, background jobs, and SIGKILL to random parts.
+//! A long run of everything at once: benign scripts, hostile scripts, background jobs, and SIGKILL to random processes.
 //!
-//! `make soak` runs it for half an hour (`SOAK_MINUTES` says otherwise) and prints a line a minute. It fails when an honest
-//! execution comes to anything but its result, other than one that was in flight where something was killed; when a job is
-//! lost; or when memory or descriptors grow.
+//! `make soak` runs it for half an hour (`SOAK_MINUTES` sets another time) and prints a line per minute. The run fails
+//! if a benign execution returns anything but its result, unless it was in flight when a process was killed; if a job
+//! is lost; or if memory or descriptors grow.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ const HOSTILE: &[&str] = &[
 const HONEST_CLIENTS: u64 = 3;
 const KILL_EVERY: Duration = Duration::from_millis(700);
 
-/// What was counted, by name.
+/// Counts by name.
 #[derive(Default)]
 struct Counts(Mutex<HashMap<&'static str, u64>>);
 
@@ -89,7 +89,7 @@ fn main() {
         0,
         "an honest execution came to something else"
     );
-    // A kill of a zygote may take the execution in flight with it, one of its own and no other.
+    // Killing a zygote may end the execution that it has in flight, and no other.
     assert!(
         counts.of("crashed") <= kills,
         "more crashed than was killed"
@@ -168,7 +168,7 @@ fn post(service: &Service, path: &str, body: &Value) -> Option<(u16, Value)> {
     ))
 }
 
-/// A sum that no other execution has.
+/// Returns a sum that no other execution has.
 fn honest(service: &Service, counts: &Counts, number: u64) {
     let code = format!(
         "let s = {number}; for (let i = 0; i < {}; i++) s += i; s",
@@ -241,7 +241,7 @@ fn background(service: &Service, counts: &Counts, round: u64) {
     counts.add("job lost");
 }
 
-/// SIGKILL to a process below the service, now a launcher, now a zygote, now a job process.
+/// Sends SIGKILL to a process below the service: a launcher, a zygote or a job process in turn.
 fn kill_something(service: &Service, counts: &Counts, round: u64) {
     thread::sleep(KILL_EVERY);
     let below = descendants(service.child.id());
@@ -278,7 +278,7 @@ fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Prints a line a minute; resident memory (KiB) and descriptors after the first tenth and at the end.
+/// Prints a line per minute: resident memory (KiB) and descriptors after the first tenth and at the end.
 fn watch(service: &Service, counts: &Counts, minutes: f64) -> ((u64, usize), (u64, usize)) {
     println!(
         "{:>6} {:>9} {:>8} {:>7} {:>7} {:>8} {:>8} {:>6} {:>9} {:>5} {:>6}",

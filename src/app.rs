@@ -9,7 +9,7 @@ mod seat;
 use crate::actors::{
     Board, Claims, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
 };
-use crate::config::{ServeOptions, StoreChoice, Unfit};
+use crate::config::{OptionConflict, ServeOptions, StoreChoice};
 use crate::http::{self, Api, HttpMeters};
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
 use crate::store::{
@@ -60,7 +60,7 @@ const BACKLOG: u32 = 4096;
 pub enum ServeError {
     /// Two options contradict each other.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
+    OptionConflict(#[from] OptionConflict),
     /// A wall is missing.
     #[error("{0}; `sandpiper doctor` tries every wall and says how each stands")]
     Walls(#[from] SandboxError),
@@ -210,7 +210,7 @@ struct Proof {
 /// Raises a sandbox once, as every executor will, before a port is bound.
 fn prove_walls(options: &ServeOptions) -> Result<Proof, SandboxError> {
     let program = SandboxProgram::beside_this_program()?;
-    let sandbox = Sandbox::start(options.walls.sandbox(program.clone()))?;
+    let sandbox = Sandbox::start(options.isolation.sandbox(program.clone()))?;
     let (level, walls) = sandbox
         .isolation()
         .ok_or_else(|| SandboxError::Zygote("it ended before it was asked".to_owned()))?;
@@ -241,7 +241,7 @@ async fn start_executors(
     board: &Arc<Board>,
 ) -> Result<Executors, ServeError> {
     // No zygote that comes later may have less than was proved.
-    let mut as_proved = options.walls.sandbox(proof.program.clone());
+    let mut as_proved = options.isolation.sandbox(proof.program.clone());
     as_proved.min_isolation = proof.level;
     let factory = sandboxes(as_proved);
     let processors = options.processors()?;

@@ -1,9 +1,9 @@
-//! The commands beside `serve`: one script behind the same walls, a look at the walls themselves, the API described,
-//! a running service asked for its health.
+//! The commands other than `serve`: run one script, report the isolation layers, run the selftest, print the API's
+//! description, ask a running service for its health, back up the database.
 
 use crate::config::{
-    BackupOptions, HealthOptions, OpenapiOptions, RunOptions, SelftestOptions, StoreChoice, Unfit,
-    WallOptions,
+    BackupOptions, HealthOptions, IsolationOptions, OpenapiOptions, OptionConflict, RunOptions,
+    SelftestOptions, StoreChoice,
 };
 use crate::http::{self, execution_json};
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
@@ -18,51 +18,49 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, process::ExitCode};
 
-/// Why there is nothing to print.
+/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The script's file.
+    /// The script's file cannot be read.
     #[error("{path} cannot be read: {cause}")]
     Unreadable {
-        /// Which.
+        /// Path of the file.
         path: String,
-        /// Why.
+        /// Error of the system.
         cause: io::Error,
     },
-    /// `--input`.
+    /// `--input` is not JSON.
     #[error("--input: {0}")]
     Input(#[from] sandpiper_domain::InvalidJson),
-    /// The script.
+    /// The script is invalid.
     #[error(transparent)]
     Script(#[from] ScriptRefusal),
-    /// The options.
+    /// Two options conflict.
     #[error(transparent)]
-    Unfit(#[from] Unfit),
-    /// The walls.
+    OptionConflict(#[from] OptionConflict),
+    /// The sandbox did not start, or failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// What the scripts are run against.
+    /// The selftest could not run its scripts.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// A store that is no file.
-    #[error(
-        "--store: only a database of SQLite (sqlite:PATH) is copied; for Postgres there is pg_dump"
-    )]
-    NoFile,
-    /// A copy of the database.
+    /// The store is not a file, so there is nothing to copy.
+    #[error("--store: backup copies SQLite databases (sqlite:PATH) only; for Postgres use pg_dump")]
+    NotSqlite,
+    /// The database could not be copied.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The execution as JSON.
+    /// The execution could not be written as JSON.
     #[error("the execution cannot be written: {0}")]
     Json(#[from] serde_json::Error),
-    /// Standard output.
-    #[error("standard output: {0}")]
+    /// Standard output could not be written.
+    #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }
 
-/// `sandpiper run`: success is exit status 0, a script's failure 1.
+/// Runs one script (`sandpiper run`). Exit status 0 means that the script succeeded, 1 that it failed.
 pub fn run(options: &RunOptions) -> Result<ExitCode, CommandError> {
-    options.walls.check()?;
+    options.isolation.check()?;
     let limits = options.limits.own()?;
     let script = Script::new(ScriptDraft {
         file: Some(read_source(&options.file)?),
@@ -70,7 +68,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, CommandError> {
         seed: options.seed,
         ..ScriptDraft::default()
     })?;
-    let mut sandbox = Sandbox::start(options.walls.sandbox(program()?))?;
+    let mut sandbox = Sandbox::start(options.isolation.sandbox(program()?))?;
     let work = Work::Script {
         script: &script,
         limits,
@@ -106,7 +104,9 @@ fn read_source(path: &Path) -> Result<Source, CommandError> {
         .into());
     }
     if text.contains('\0') {
-        return Err(unreadable(io::Error::other("it has a NUL character")));
+        return Err(unreadable(io::Error::other(
+            "the file contains a NUL character",
+        )));
     }
     let file_name = path
         .file_name()
@@ -114,7 +114,7 @@ fn read_source(path: &Path) -> Result<Source, CommandError> {
     Ok(Source { file_name, text })
 }
 
-/// Prints what there is to know of the API.
+/// Prints the description of the API (`sandpiper openapi`).
 pub fn openapi(options: &OpenapiOptions) -> Result<ExitCode, CommandError> {
     let ceiling = options.ceilings.ceiling();
     let defaults = options.limits.defaults(&ceiling)?;
@@ -123,27 +123,28 @@ pub fn openapi(options: &OpenapiOptions) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `sandpiper backup`: a copy of the database, as it is at one moment.
+/// Copies the database as of one moment (`sandpiper backup`).
 pub fn backup(options: &BackupOptions) -> Result<ExitCode, CommandError> {
     let StoreChoice::Durable(Address::Sqlite(source)) = &options.store else {
-        return Err(CommandError::NoFile);
+        return Err(CommandError::NotSqlite);
     };
     if options.file.as_os_str() != "-" {
         back_up(source, &options.file)?;
         writeln!(io::stdout(), "{}", options.file.display())?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Beside the database, where there is room for it and where it may be written.
-    let passing = source.with_extension(format!("backup-{}", JobId::generate()));
-    back_up(source, &passing)?;
-    let file = fs::File::open(&passing);
-    // Gone with its descriptor, however the copying ends.
-    fs::remove_file(&passing)?;
+    // The copy goes next to the database: that folder is writable and has room.
+    let temporary = source.with_extension(format!("backup-{}", JobId::generate()));
+    back_up(source, &temporary)?;
+    let file = fs::File::open(&temporary);
+    // The open descriptor keeps the file until the copy is written. Nothing stays behind, however the command ends.
+    fs::remove_file(&temporary)?;
     io::copy(&mut file?, &mut io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `sandpiper health`: exit status 0 when the service that runs here takes work, 1 when not or when it says nothing.
+/// Asks the service on this machine for its readiness (`sandpiper health`). Exit status 0 means that the service
+/// accepts work, 1 that the service does not or did not respond.
 pub fn health(options: &HealthOptions) -> Result<ExitCode, CommandError> {
     let address = options.address();
     let agent = ureq::Agent::config_builder()
@@ -152,19 +153,19 @@ pub fn health(options: &HealthOptions) -> Result<ExitCode, CommandError> {
         .proxy(None)
         .build()
         .new_agent();
-    let asked = agent.get(format!("http://{address}/api/health/ready"));
-    let answered = asked.call().and_then(|mut answer| {
-        let text = answer.body_mut().read_to_string()?;
-        Ok((answer.status(), text))
+    let response = agent.get(format!("http://{address}/api/health/ready"));
+    let result = response.call().and_then(|mut response| {
+        let text = response.body_mut().read_to_string()?;
+        Ok((response.status(), text))
     });
     let mut out = io::stdout().lock();
-    let is_ready = match answered {
+    let is_ready = match result {
         Ok((status, text)) => {
             writeln!(out, "{text}")?;
             status.is_success()
         }
         Err(error) => {
-            writeln!(out, "http://{address} does not answer: {error}")?;
+            writeln!(out, "http://{address} does not respond: {error}")?;
             false
         }
     };
@@ -179,14 +180,15 @@ fn program() -> Result<SandboxProgram, SandboxError> {
     Ok(SandboxProgram::beside_this_program()?)
 }
 
-/// `sandpiper doctor`: every wall, and exit status 1 when they do not add up to the level asked for.
-pub fn doctor(options: &WallOptions) -> Result<ExitCode, CommandError> {
+/// Reports every isolation layer (`sandpiper doctor`). Exit status 1 means that the layers do not reach the required
+/// level.
+pub fn doctor(options: &IsolationOptions) -> Result<ExitCode, CommandError> {
     options.check()?;
     let mut out = io::stdout().lock();
-    // Whatever stands is to be seen, so nothing is refused yet.
-    let mut tried = options.sandbox(program()?);
-    tried.min_isolation = IsolationLevel::L2;
-    let sandbox = match Sandbox::start(tried) {
+    // The report shows every layer, so the lowest level is accepted at first.
+    let mut lowest = options.sandbox(program()?);
+    lowest.min_isolation = IsolationLevel::L2;
+    let sandbox = match Sandbox::start(lowest) {
         Ok(sandbox) => sandbox,
         Err(failure) => {
             writeln!(out, "nothing can run here: {failure}")?;
@@ -196,31 +198,35 @@ pub fn doctor(options: &WallOptions) -> Result<ExitCode, CommandError> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let Some((level, walls)) = sandbox.isolation() else {
-        writeln!(out, "nothing can run here: the zygote ended")?;
+    let Some((level, layers)) = sandbox.isolation() else {
+        writeln!(out, "nothing can run here: the zygote died")?;
         return Ok(ExitCode::FAILURE);
     };
-    for wall in walls {
-        write_wall(&mut out, wall)?;
+    for layer in layers {
+        write_layer(&mut out, layer)?;
     }
     let wanted = options.min_isolation;
     if level < wanted {
-        writeln!(out, "isolation: {level}, below the {wanted} asked for")?;
+        writeln!(out, "isolation: {level}, below the required {wanted}")?;
         return Ok(ExitCode::FAILURE);
     }
     writeln!(out, "isolation: {level}")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// `sandpiper selftest`: exit status 1 when a script did not end as it must.
+/// Runs the hostile scripts (`sandpiper selftest`). Exit status 1 means that a script did not end as expected.
 pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
-    options.walls.check()?;
+    options.isolation.check()?;
     let mut target: Box<dyn Target> = match &options.url {
         Some(url) => Box::new(Remote::new(url)),
         None => {
-            let walls = Local::start(options.walls.sandbox(program()?))?;
-            writeln!(io::stderr(), "against walls of its own, {}", walls.level())?;
-            Box::new(walls)
+            let local = Local::start(options.isolation.sandbox(program()?))?;
+            writeln!(
+                io::stderr(),
+                "testing the local sandbox, isolation {}",
+                local.level()
+            )?;
+            Box::new(local)
         }
     };
     let selection = Selection {
@@ -230,7 +236,7 @@ pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
     let shows_progress = io::stderr().is_terminal();
     let report = selftest::run(&mut *target, &selection, |class, scripts| {
         if shows_progress {
-            // Whoever watches may be gone.
+            // Standard error may be closed. Progress is not worth a failure.
             let _ = write!(io::stderr(), "\r\x1b[K{class}: {}", scripts + 1);
         }
     })?;
@@ -245,22 +251,22 @@ pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
     })
 }
 
-fn write_wall(out: &mut impl Write, wall: &WallReport) -> io::Result<()> {
-    let mark = match (wall.present, wall.required) {
+fn write_layer(out: &mut impl Write, layer: &WallReport) -> io::Result<()> {
+    let mark = match (layer.present, layer.required) {
         (true, _) => "present",
         (false, true) => "MISSING",
         (false, false) => "absent",
     };
-    writeln!(out, "{mark:8} {:26} {}", wall.wall, wall.detail)?;
-    if wall.present {
+    writeln!(out, "{mark:8} {:26} {}", layer.wall, layer.detail)?;
+    if layer.present {
         return Ok(());
     }
-    write_remedy(out, &wall.wall)
+    write_remedy(out, &layer.wall)
 }
 
-fn write_remedy(out: &mut impl Write, wall: &str) -> io::Result<()> {
-    match remedy(wall) {
-        Some(remedy) => writeln!(out, "{:35} to have it: {remedy}", ""),
+fn write_remedy(out: &mut impl Write, layer: &str) -> io::Result<()> {
+    match remedy(layer) {
+        Some(remedy) => writeln!(out, "{:35} to enable it: {remedy}", ""),
         None => Ok(()),
     }
 }

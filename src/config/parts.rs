@@ -1,110 +1,24 @@
-//! What the options come to for each part of the service, and whether they fit together.
+//! Derives the options of each part of the service, and checks options that depend on each other.
 
-use super::{
-    CeilingOptions, LimitOptions, PinExecutors, ServeOptions, SpeculationOption, Unfit, WallOptions,
-};
+use super::{OptionConflict, PinExecutors, ServeOptions};
 use crate::actors::{DispatcherOptions, QueueBounds, ReserveOptions};
 use crate::http::{HttpBounds, Streams};
 use crate::sources::SourceFolder;
 use crate::store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
-use sandpiper_domain::{Ceiling, LimitError, Limits, Script};
+use sandpiper_domain::{Limits, Script};
 use sandpiper_http_kit::hosts::AllowedHosts;
-use sandpiper_sandbox_client::{
-    Processors, SandboxOptions, SandboxProgram, SpeculationControl, ZygotePlan,
-};
+use sandpiper_sandbox_client::Processors;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-impl CeilingOptions {
-    /// The most a client may ask for.
-    #[must_use]
-    pub fn ceiling(&self) -> Ceiling {
-        Ceiling {
-            timeout_ms: self.timeout_ms_ceiling,
-            memory_bytes: self.memory_bytes_ceiling,
-            output_bytes: as_output(self.output_bytes_ceiling),
-        }
-    }
-}
-
-impl LimitOptions {
-    /// What a client gets that asks for nothing.
-    pub fn defaults(&self, ceiling: &Ceiling) -> Result<Limits, Unfit> {
-        let output_bytes = as_output(self.output_bytes);
-        Limits::defaults(self.timeout_ms, self.memory_bytes, output_bytes, ceiling).map_err(
-            |error| {
-                let field = match &error {
-                    LimitError::AboveCeiling(above) => above.field,
-                    LimitError::TooSmall { field, .. } => *field,
-                };
-                let (first, second) = match field {
-                    "timeoutMs" => ("--timeout-ms", "--timeout-ms-ceiling"),
-                    "memoryBytes" => ("--memory-bytes", "--memory-bytes-ceiling"),
-                    _ => ("--output-bytes", "--output-bytes-ceiling"),
-                };
-                let reason = "the default must not be above the ceiling".to_owned();
-                Unfit {
-                    first,
-                    second,
-                    reason,
-                }
-            },
-        )
-    }
-
-    /// The limits themselves, for whoever sets their own: they are their own ceiling.
-    pub fn own(&self) -> Result<Limits, Unfit> {
-        self.defaults(&Ceiling {
-            timeout_ms: self.timeout_ms,
-            memory_bytes: self.memory_bytes,
-            output_bytes: as_output(self.output_bytes),
-        })
-    }
-}
-
-impl WallOptions {
-    /// Returns the options of each executor's sandbox, which runs `program`.
-    #[must_use]
-    pub fn sandbox(&self, program: SandboxProgram) -> SandboxOptions {
-        SandboxOptions {
-            program,
-            plan: ZygotePlan {
-                max_isolation: self.max_isolation,
-                speculation: match self.speculation_control {
-                    SpeculationOption::Auto => SpeculationControl::Auto,
-                    SpeculationOption::Off => SpeculationControl::Off,
-                },
-            },
-            min_isolation: self.min_isolation,
-            kill_grace: Duration::from_millis(self.kill_grace_ms),
-            executions_per_zygote: self.zygote_executions,
-        }
-    }
-
-    /// Options that depend on each other.
-    pub fn check(&self) -> Result<(), Unfit> {
-        if self.min_isolation <= self.max_isolation {
-            return Ok(());
-        }
-        Err(Unfit {
-            first: "--min-isolation",
-            second: "--max-isolation",
-            reason: format!(
-                "{} is asked for, and nothing above {} is tried",
-                self.min_isolation, self.max_isolation
-            ),
-        })
-    }
-}
-
 impl ServeOptions {
-    /// Options that depend on each other.
-    pub fn check(&self) -> Result<(), Unfit> {
-        self.walls.check()?;
+    /// Checks options that depend on each other.
+    pub fn check(&self) -> Result<(), OptionConflict> {
+        self.isolation.check()?;
         if self.queue_bytes / 4 * 3 < self.body_bytes {
-            return Err(Unfit {
+            return Err(OptionConflict {
                 first: "--queue-bytes",
                 second: "--body-bytes",
                 reason: "one job must fit into three quarters of the queue".to_owned(),
@@ -114,7 +28,7 @@ impl ServeOptions {
         self.limits.defaults(&self.ceilings.ceiling()).map(drop)
     }
 
-    /// Executions at one time.
+    /// Returns the number of executors.
     #[must_use]
     pub fn executors(&self) -> usize {
         self.executors.map_or_else(
@@ -123,22 +37,22 @@ impl ServeOptions {
         )
     }
 
-    /// Returns the most reserve executors. Two at least, so that one client that has one leaves another; and no more than
-    /// four, since each takes memory like any executor.
+    /// Returns the maximum number of reserve executors. The minimum is two, so that one client on a reserve executor
+    /// leaves another one free. The default is at most four, because each takes as much memory as an executor.
     #[must_use]
     pub fn reserve_executors(&self) -> usize {
         self.reserve_executors
             .map_or_else(|| self.executors().clamp(2, 4), usize::from)
     }
 
-    /// The processors on which executors stay, one on each; `None`: wherever there is room.
+    /// Returns the processors to pin executors to, one each. `None` means that executors are not pinned.
     pub fn processors(&self) -> std::io::Result<Option<Processors>> {
         let all = Processors::of_this_process()?;
         let one_for_each = all.count() == self.executors();
         Ok((self.pin_executors == PinExecutors::Auto && one_for_each).then_some(all))
     }
 
-    /// Threads that speak HTTP. One feeds four executors, and runs the Dispatcher beside that.
+    /// Returns the number of HTTP threads. One thread feeds four executors and runs the Dispatcher besides.
     #[must_use]
     pub fn http_workers(&self) -> usize {
         const CORES_OF_ONE: usize = 4;
@@ -148,7 +62,7 @@ impl ServeOptions {
         )
     }
 
-    /// For the Dispatcher.
+    /// Returns the options of the Dispatcher.
     #[must_use]
     pub fn dispatcher(&self) -> DispatcherOptions {
         DispatcherOptions {
@@ -168,16 +82,19 @@ impl ServeOptions {
         }
     }
 
-    /// Longest from asking to the answer of an execution, beside the script's own time: the queue, the kill, and zygotes
-    /// raised anew.
+    /// Returns the maximum time from a request to the response of its execution, without the script's own time: the
+    /// queue wait, the kill, and the restart of zygotes.
     #[must_use]
     pub fn execute_within(&self) -> Duration {
         const RAISING_ZYGOTES: Duration = Duration::from_secs(60);
-        Duration::from_millis(self.queue_wait_ms.saturating_add(self.walls.kill_grace_ms))
-            .saturating_add(RAISING_ZYGOTES)
+        Duration::from_millis(
+            self.queue_wait_ms
+                .saturating_add(self.isolation.kill_grace_ms),
+        )
+        .saturating_add(RAISING_ZYGOTES)
     }
 
-    /// For the HTTP side.
+    /// Returns the bounds of the HTTP side.
     #[must_use]
     pub fn http(&self) -> HttpBounds {
         HttpBounds {
@@ -191,20 +108,20 @@ impl ServeOptions {
         }
     }
 
-    /// For streams of events.
+    /// Returns the limits on event streams.
     #[must_use]
     pub fn streams(&self) -> Arc<Streams> {
         Streams::new(as_count(self.events_max), as_count(self.events_client_max))
     }
 
-    /// For scripts from elsewhere.
+    /// Returns the folder of fetched scripts, if one is configured.
     #[must_use]
     pub fn sources(&self) -> Option<SourceFolder> {
         let path = self.sources_dir.clone()?;
         Some(SourceFolder::new(path, Script::CODE_BYTES_MAX))
     }
 
-    /// For a store in a database.
+    /// Returns the options of a store in a database.
     #[must_use]
     pub fn durable_store(&self, address: Address, defaults: Limits) -> DurableOptions {
         DurableOptions {
@@ -224,7 +141,7 @@ impl ServeOptions {
         }
     }
 
-    /// For the memory store.
+    /// Returns the bounds of the memory store.
     #[must_use]
     pub fn memory_store(&self) -> MemoryStoreBounds {
         MemoryStoreBounds {
@@ -236,7 +153,7 @@ impl ServeOptions {
         }
     }
 
-    /// For the results of synchronous executions.
+    /// Returns the bounds of the cache of results of synchronous executions.
     #[must_use]
     pub fn recent(&self) -> RecentBounds {
         RecentBounds {
@@ -245,10 +162,6 @@ impl ServeOptions {
             ttl: Duration::from_secs(self.result_ttl_s),
         }
     }
-}
-
-fn as_output(bytes: u64) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 fn as_count(count: u32) -> usize {

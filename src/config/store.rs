@@ -1,36 +1,65 @@
-//! What jobs may take in the store, and how long it is waited for.
+//! The store of jobs and its bounds: sizes, and the time to wait for the database.
 
 use super::values::{bytes, milliseconds};
-use super::{GIB, MIB, Unfit};
+use super::{GIB, MIB, OptionConflict};
+use crate::store::Address;
 use clap::Args;
+use std::str::FromStr;
 
-/// What jobs may take in the store, and how long it is waited for.
+/// The store of jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// Memory of this process; jobs are lost when the process ends.
+    Memory,
+    /// A database.
+    Durable(Address),
+}
+
+impl FromStr for StoreChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "memory" {
+            return Ok(Self::Memory);
+        }
+        if let Some(path) = text.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Durable(Address::Sqlite(path.into())));
+        }
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Ok(Self::Durable(Address::Postgres(text.to_owned())));
+        }
+        Err("give sqlite:PATH, postgres://USER@HOST/DATABASE, or memory")
+    }
+}
+
+/// The bounds of the store.
 #[derive(Debug, Clone, Args)]
 pub struct StoreBoundOptions {
-    /// Most bytes of jobs in a database: request, log and execution of each, until it expires; those of all nodes together
+    /// Maximum size of jobs in a database, on all nodes together, bytes: request, log and execution of each, until the
+    /// job expires
     #[arg(long, env = "SANDPIPER_DURABLE_BYTES", value_name = "BYTES", default_value = "10GiB", value_parser = bytes(MIB, 1024 * 1024 * GIB))]
     pub durable_bytes: u64,
-    /// Most bytes of the jobs of one client: request, log and execution of each, until it expires; in a database, those of
-    /// all nodes together
+    /// Maximum size of the jobs of one client, bytes: request, log and execution of each, until the job expires; in a
+    /// database, on all nodes together
     #[arg(long, env = "SANDPIPER_CLIENT_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = bytes(MIB, 1024 * 1024 * GIB))]
     pub client_bytes: u64,
-    /// Longest that anybody waits for the database, milliseconds
+    /// Maximum time to wait for the database, milliseconds
     #[arg(long, env = "SANDPIPER_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 4_000, value_parser = milliseconds(500, 60_000))]
     pub store_timeout_ms: u64,
 }
 
 impl StoreBoundOptions {
-    /// Bounds below which the longest body would be refused for ever.
-    pub(super) fn check(&self, body_bytes: u64) -> Result<(), Unfit> {
+    /// Checks that each bound is at least the longest body. A smaller bound would reject such a body forever.
+    pub(super) fn check(&self, body_bytes: u64) -> Result<(), OptionConflict> {
         for (option, bound) in [
             ("--durable-bytes", self.durable_bytes),
             ("--client-bytes", self.client_bytes),
         ] {
             if bound < body_bytes {
-                return Err(Unfit {
+                return Err(OptionConflict {
                     first: option,
                     second: "--body-bytes",
-                    reason: "one job must fit into it".to_owned(),
+                    reason: "one job must fit into the bound".to_owned(),
                 });
             }
         }

@@ -1,4 +1,4 @@
-//! Where metrics stand, and where spans go.
+//! The options of metrics and traces.
 
 use super::values::{address, endpoint, milliseconds, ratio};
 use crate::telemetry::TelemetryOptions;
@@ -6,16 +6,16 @@ use clap::{Args, value_parser};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// What is told of the work.
+/// The options of metrics and traces.
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryArgs {
-    /// A port of its own for `/metrics`, which the service's port then does not have; 0 takes a free one
+    /// Separate port for `/metrics`, which the main port then does not serve; 0 takes a free one
     #[arg(long, env = "SANDPIPER_METRICS_PORT", value_name = "PORT")]
     pub metrics_port: Option<u16>,
-    /// Address of that port
+    /// Address of the metrics port
     #[arg(long, env = "SANDPIPER_METRICS_HOST", value_name = "HOST", default_value = "127.0.0.1", value_parser = address)]
     pub metrics_host: IpAddr,
-    /// A collector of spans that speaks OTLP over HTTP, as http://127.0.0.1:4318
+    /// OTLP collector for traces (HTTP), such as http://127.0.0.1:4318
     #[arg(
         long,
         env = "SANDPIPER_OTLP_ENDPOINT",
@@ -24,26 +24,26 @@ pub struct TelemetryArgs {
         hide_env_values = true
     )]
     pub otlp_endpoint: Option<String>,
-    /// The share of traces that are recorded of those that begin here, 0 to 1; of others their origin decides
+    /// Sampling ratio for traces that start here, 0 to 1; for incoming traces the caller's `sampled` flag is used
     #[arg(long, env = "SANDPIPER_TRACE_RATIO", value_name = "SHARE", default_value_t = 1.0, value_parser = ratio)]
     pub trace_ratio: f64,
-    /// Most spans that wait to be sent; beyond that they are dropped and counted
+    /// Maximum spans that wait for export; further ones are dropped and counted
     #[arg(long, env = "SANDPIPER_OTLP_QUEUE", value_name = "COUNT", default_value_t = 8_192, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub otlp_queue: u32,
-    /// Longest that the collector may take for a batch, milliseconds
+    /// Maximum time for the collector to accept a batch, milliseconds
     #[arg(long, env = "SANDPIPER_OTLP_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = milliseconds(1, 60_000))]
     pub otlp_timeout_ms: u64,
 }
 
 impl TelemetryArgs {
-    /// Where metrics stand, if apart.
+    /// Returns the address of the metrics port, if there is a separate one.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         let port = self.metrics_port?;
         Some(SocketAddr::new(self.metrics_host, port))
     }
 
-    /// For spans.
+    /// Returns the options of traces.
     #[must_use]
     pub fn telemetry(&self) -> TelemetryOptions {
         TelemetryOptions {

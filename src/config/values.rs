@@ -1,4 +1,4 @@
-//! How the text of an option becomes its value, and what is said when it does not.
+//! Parses option values, and words the error of a value that does not parse.
 
 use super::{GIB, KIB, MIB};
 use crate::selftest;
@@ -15,7 +15,7 @@ pub(super) fn seconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     milliseconds(least, most)
 }
 
-/// An IP address, or `localhost`.
+/// Parses an IP address or `localhost`.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
     if text == "localhost" {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
@@ -24,7 +24,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
         .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
 }
 
-/// Parses the name of a request header that may carry the client. A header that HTTP itself reads may not.
+/// Parses the name of the request header that identifies the client. Headers with a meaning in HTTP are rejected.
 pub(super) fn client_header(text: &str) -> Result<HeaderName, String> {
     const OF_HTTP: [HeaderName; 9] = [
         header::CONNECTION,
@@ -43,7 +43,7 @@ pub(super) fn client_header(text: &str) -> Result<HeaderName, String> {
         .ok_or_else(|| "give the name of a header that is free, as sandpiper-client".to_owned())
 }
 
-/// 0 to 1.
+/// Parses a number from 0 to 1.
 pub(super) fn ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse().ok();
     ratio
@@ -51,7 +51,7 @@ pub(super) fn ratio(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "give a share from 0 to 1, as 0.1".to_owned())
 }
 
-/// A URL of HTTP with a host.
+/// Parses an HTTP URL with a host.
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let url = text.parse::<Uri>().ok();
     let is_http = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
@@ -60,7 +60,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
         .ok_or_else(|| "give a URL, as http://127.0.0.1:4318".to_owned())
 }
 
-/// A whole number of 64 bits, as in a request.
+/// Parses a 64-bit integer, signed or unsigned, as requests do.
 pub(super) fn seed(text: &str) -> Result<u64, String> {
     let signed = || text.parse().map(i64::cast_unsigned);
     text.parse()
@@ -68,7 +68,7 @@ pub(super) fn seed(text: &str) -> Result<u64, String> {
         .map_err(|_| "give a whole number of 64 bits".to_owned())
 }
 
-/// A class of the selftest's scripts.
+/// Parses the name of a class of selftest scripts.
 pub(super) fn class(name: &str) -> Result<String, String> {
     let known: Vec<&str> = selftest::classes().collect();
     if known.contains(&name) {
@@ -77,7 +77,7 @@ pub(super) fn class(name: &str) -> Result<String, String> {
     Err(format!("give one of {}", known.join(", ")))
 }
 
-/// `33554432`, `32MiB`, `64KiB`, `1GiB`.
+/// Returns a parser of sizes such as `33554432`, `32MiB`, `64KiB` or `1GiB`.
 pub(super) fn bytes(
     least: u64,
     most: u64,

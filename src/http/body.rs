@@ -1,4 +1,4 @@
-//! Reading a request's body: bounded in bytes and in time, before anything looks inside.
+//! Reads a request's body, bounded in bytes and in time, before anything parses it.
 
 use super::Api;
 use super::browser::check_content_type;
@@ -8,7 +8,7 @@ use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpRequest, http::header::HeaderMap};
 use futures_util::StreamExt as _;
 
-/// What the client says its body is.
+/// The type of a body, by its headers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BodyType {
     /// `application/json`, or no body.
@@ -17,34 +17,34 @@ pub(super) enum BodyType {
     Multipart(String),
 }
 
-/// Reads all of it.
+/// Reads the whole body. Fails with `body_too_large` or `body_timeout` beyond the bounds.
 pub(super) async fn read(
     api: &Api,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<Bytes, Problem> {
-    let most = api.bounds.body_bytes;
-    if declared_length(request.headers()).is_some_and(|length| length > most) {
-        return Err(too_large(most));
+    let bytes_max = api.bounds.body_bytes;
+    if declared_length(request.headers()).is_some_and(|length| length > bytes_max) {
+        return Err(too_large(bytes_max));
     }
-    let patience = api.bounds.body_timeout;
-    match tokio::time::timeout(patience, collect(payload, most)).await {
+    let timeout = api.bounds.body_timeout;
+    match tokio::time::timeout(timeout, collect(payload, bytes_max)).await {
         Ok(body) => body,
         Err(_) => Err(Problem::new(
             Code::BodyTimeout,
-            format!("the body did not arrive within {} ms", patience.as_millis()),
+            format!("the body did not arrive within {} ms", timeout.as_millis()),
         )),
     }
 }
 
-async fn collect(mut payload: Payload, most: usize) -> Result<Bytes, Problem> {
+async fn collect(mut payload: Payload, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| {
             Problem::new(Code::InvalidBody, format!("the body broke off: {error}"))
         })?;
-        if body.len() + chunk.len() > most {
-            return Err(too_large(most));
+        if body.len() + chunk.len() > bytes_max {
+            return Err(too_large(bytes_max));
         }
         body.extend_from_slice(&chunk);
     }
@@ -55,15 +55,15 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn too_large(most: usize) -> Problem {
+fn too_large(bytes_max: usize) -> Problem {
     Problem::new(
         Code::BodyTooLarge,
-        format!("a body may have at most {most} bytes"),
+        format!("a body may have at most {bytes_max} bytes"),
     )
-    .with("bound", most)
+    .with("bound", bytes_max)
 }
 
-/// What kind of body the headers announce.
+/// Returns the type of body that the headers declare.
 pub(super) fn type_of(headers: &HeaderMap) -> Result<BodyType, Problem> {
     let is_encoded = headers
         .get(CONTENT_ENCODING)
@@ -73,7 +73,7 @@ pub(super) fn type_of(headers: &HeaderMap) -> Result<BodyType, Problem> {
     }
     check_content_type(headers)?;
     let Some(content_type) = headers.get(CONTENT_TYPE) else {
-        // There is no body.
+        // The request has no body.
         return Ok(BodyType::Json);
     };
     let content_type = content_type.to_str().unwrap_or_default();

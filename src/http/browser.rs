@@ -1,7 +1,8 @@
-//! Requests that a browser may have been made to send by somebody else's page: their host, their origin, their media type.
+//! Protection against requests that a page of another origin makes a browser send: checks of host, origin and media
+//! type.
 //!
-//! The service has no keys, so each of its ports holds every request to the hosts that are allowed. Decisions are made in
-//! `sandpiper_http_kit`; this module turns them into problems.
+//! The service has no API keys, so each of its ports accepts only the allowed hosts. The checks are in
+//! `sandpiper_http_kit`; this module turns their errors into problems.
 
 use super::Api;
 use super::problem::{Code, Problem};
@@ -9,7 +10,8 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, Uri};
 use sandpiper_http_kit::{lacks_content_type, site};
 
-/// Checks the head of a request before anything reads further: its host and, where it may change something, its origin.
+/// Checks the head of a request before anything else reads it: the host and, for methods that may change something, the
+/// origin.
 pub(super) fn check(
     api: &Api,
     method: &Method,
@@ -23,21 +25,21 @@ pub(super) fn check(
     }
 }
 
-/// Checks that the request is for a host that is allowed.
+/// Checks that the request's host is allowed.
 pub(super) fn check_host(api: &Api, target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     let hosts = &api.bounds.allowed_hosts;
     hosts
         .check(target, headers, false)
-        .map_err(|refused| Problem::new(Code::HostNotAllowed, refused.to_string()))
+        .map_err(|error| Problem::new(Code::HostNotAllowed, error.to_string()))
 }
 
-/// Checks that no page of another origin sends the request. A GET that does work calls it by itself.
+/// Checks that the request does not come from a page of another origin. A GET handler that starts work calls it.
 pub(super) fn check_site(target: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
     site::check(target, headers, false, &[])
-        .map_err(|refused| Problem::new(Code::CrossOrigin, refused.to_string()))
+        .map_err(|error| Problem::new(Code::CrossOrigin, error.to_string()))
 }
 
-/// Checks that a body comes with its media type.
+/// Checks that a body has a media type.
 pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     if !lacks_content_type(headers) {
         return Ok(());

@@ -1,30 +1,31 @@
-//! Who is asking: the key by which the queue is fair.
+//! The client key of a request, by which the queue is fair.
 
 use super::Api;
 use actix_web::HttpRequest;
 use sandpiper_domain::ClientKey;
 use std::net::IpAddr;
 
-/// Longest value of the client header that is looked at, bytes.
+/// Maximum length of the client header's value, bytes. A longer value is ignored.
 const CLIENT_BYTES_MAX: usize = 128;
 
-/// The client: what the trusted front says in the configured header, or else the peer's address.
+/// Returns the key of the client: the value of the configured header, which a trusted proxy sets, or else the peer's
+/// address.
 pub(super) fn client_of(api: &Api, request: &HttpRequest) -> ClientKey {
-    let told = api
+    let header = api
         .bounds
         .client_header
         .as_ref()
         .and_then(|name| request.headers().get(name))
         .and_then(|value| value.to_str().ok())
         .filter(|text| !text.is_empty() && text.len() <= CLIENT_BYTES_MAX);
-    match (told, request.peer_addr()) {
+    match (header, request.peer_addr()) {
         (Some(text), _) => ClientKey::new(text),
         (None, Some(peer)) => ClientKey::new(&network_of(peer.ip())),
         (None, None) => ClientKey::new("unknown"),
     }
 }
 
-/// An address, and for IPv6 its /64: one host has all of it to choose from.
+/// Returns an IPv4 address as it is, and the /64 of an IPv6 address, because one host may use all of its /64.
 fn network_of(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),

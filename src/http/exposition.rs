@@ -1,4 +1,4 @@
-//! How numbers become the text that Prometheus reads: one family after the other, each with its help and its type.
+//! The text format of OpenMetrics: metric families, each with its help and its type.
 
 use crate::meters::Distribution;
 use prometheus_client::collector::Collector;
@@ -13,7 +13,7 @@ use std::fmt;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Everything that is counted, as it stands.
+/// Returns all metrics of `snapshot` as text.
 pub(super) fn text(snapshot: impl Collector) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(snapshot));
@@ -22,43 +22,44 @@ pub(super) fn text(snapshot: impl Collector) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// Writes one family after the other. A name comes without its unit and without `_total`, which are added.
+/// A writer of metric families, one after the other. A name is given without its unit and without `_total`; the encoder adds
+/// both.
 pub(super) struct Families<'a, 'e>(pub(super) &'a mut DescriptorEncoder<'e>);
 
 impl Families<'_, '_> {
-    /// One number.
+    /// Writes a metric without labels.
     pub(super) fn one(
         &mut self,
         name: &str,
         help: &str,
         unit: Option<&Unit>,
-        number: impl EncodeMetric,
+        metric: impl EncodeMetric,
     ) -> fmt::Result {
-        let metric_type = number.metric_type();
-        number.encode(self.0.encode_descriptor(name, help, unit, metric_type)?)
+        let metric_type = metric.metric_type();
+        metric.encode(self.0.encode_descriptor(name, help, unit, metric_type)?)
     }
 
-    /// A count that only grows.
+    /// Writes a counter.
     pub(super) fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
         self.one(name, help, None, ConstCounter::new(count))
     }
 
-    /// A number that comes and goes.
+    /// Writes a gauge.
     pub(super) fn gauge(&mut self, name: &str, help: &str, number: usize) -> fmt::Result {
         self.one(name, help, None, ConstGauge::new(as_u64(number)))
     }
 
-    /// A time or a moment that comes and goes.
+    /// Writes a gauge of a duration or a moment, seconds.
     pub(super) fn seconds(&mut self, name: &str, help: &str, seconds: f64) -> fmt::Result {
         self.one(name, help, Some(&Unit::Seconds), ConstGauge::new(seconds))
     }
 
-    /// A size that comes and goes.
+    /// Writes a gauge of a size, bytes.
     pub(super) fn bytes(&mut self, name: &str, help: &str, bytes: u64) -> fmt::Result {
         self.one(name, help, Some(&Unit::Bytes), ConstGauge::new(bytes))
     }
 
-    /// Something that does not change while the process lives.
+    /// Writes labels that do not change while the process lives.
     pub(super) fn info<const LABELS: usize>(
         &mut self,
         name: &str,
@@ -68,7 +69,7 @@ impl Families<'_, '_> {
         self.one(name, help, None, Info::new(labels.to_vec()))
     }
 
-    /// One count for each value of a label.
+    /// Writes a counter for each value of a label.
     pub(super) fn counters<'l>(
         &mut self,
         name: &str,
@@ -82,7 +83,7 @@ impl Families<'_, '_> {
         self.counters_by(name, help, labelled)
     }
 
-    /// One count for each set of labels.
+    /// Writes a counter for each set of labels.
     pub(super) fn counters_by<'l, const LABELS: usize>(
         &mut self,
         name: &str,
@@ -98,7 +99,7 @@ impl Families<'_, '_> {
         Ok(())
     }
 
-    /// One number for each value of a label.
+    /// Writes a gauge for each value of a label.
     pub(super) fn gauges<'l, Number>(
         &mut self,
         name: &str,
@@ -119,7 +120,7 @@ impl Families<'_, '_> {
         Ok(())
     }
 
-    /// How long something takes, for each set of labels.
+    /// Writes a histogram of durations for each set of labels.
     pub(super) fn times<'l, const LABELS: usize>(
         &mut self,
         name: &str,
@@ -143,7 +144,7 @@ impl Families<'_, '_> {
         Ok(())
     }
 
-    /// How long something takes.
+    /// Writes a histogram of durations.
     pub(super) fn time(&mut self, name: &str, help: &str, times: &Distribution) -> fmt::Result {
         let unit = Some(&Unit::Seconds);
         let mut family = self

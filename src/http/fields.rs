@@ -1,24 +1,24 @@
 //! The fields of `POST /api/execute` and `POST /api/jobs`, from JSON or from a form, each checked by its name.
 //!
-//! The body is not built into a tree: the object's members are taken as the text they are, and `input` and the globals
-//! stay text until the engine parses them.
+//! The body is not parsed into a tree. The members of the object stay text, and so do `input` and the globals until the
+//! engine parses them.
 
 use super::members::Members;
 use super::problem::{Code, Problem};
 use sandpiper_domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
 use serde_json::value::RawValue;
 
-/// Every field there is, for the message that refuses another.
+/// The names of all fields, for the message that rejects an unknown one.
 pub(super) const NAMES: &str =
     "code, file, globals, input, kind, language, limits, priority, runAt, seed, source";
 pub(super) const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
 
-/// What a client asked for, before it is checked as a whole.
+/// The fields of a request, before they are checked together.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     pub(super) code: Option<String>,
     pub(super) file: Option<String>,
-    /// Where a script lies is for the ingress; here it only counts that there is one.
+    /// `true` if there is a `source`. Only the ingress reads its value.
     pub(super) has_source: bool,
     pub(super) input: Option<JsonText>,
     pub(super) globals: Vec<Global>,
@@ -26,20 +26,21 @@ pub(super) struct Fields {
     pub(super) seed: Option<u64>,
     pub(super) run_at: Option<Timestamp>,
     pub(super) priority: Option<Priority>,
-    given: Vec<&'static str>,
+    names_seen: Vec<&'static str>,
 }
 
-/// A field's value as it came.
-pub(super) enum Given<'a> {
+/// The value of a field, unparsed.
+pub(super) enum FieldValue<'a> {
     /// JSON text.
     Json(&'a RawValue),
-    /// A part of a form: the text itself, or JSON where the field is not a string.
+    /// A part of a form: the text itself, or JSON if the field is not a string.
     Text(String),
 }
 
-impl Given<'_> {
-    /// Nothing is asked for: `null`, or a part of a form without text, for a page sends every input that it has.
-    fn is_nothing(&self) -> bool {
+impl FieldValue<'_> {
+    /// Returns whether the value counts as absent: `null`, or an empty part of a form, because a page sends all its
+    /// inputs.
+    fn is_absent(&self) -> bool {
         match self {
             Self::Json(raw) => raw.get() == "null",
             Self::Text(text) => text.is_empty(),
@@ -70,7 +71,7 @@ impl Given<'_> {
 }
 
 impl Fields {
-    /// From a JSON object.
+    /// Reads the fields of a JSON object.
     pub(super) fn from_json(body: &[u8]) -> Result<Self, Problem> {
         let text = std::str::from_utf8(body).map_err(|error| {
             Problem::new(
@@ -87,14 +88,14 @@ impl Fields {
             Problem::new(Code::InvalidJson, detail)
         })?;
         let mut fields = Self::default();
-        for (name, value) in members.taken {
-            fields.set(&name, Given::Json(value))?;
+        for (name, value) in members.entries {
+            fields.set(&name, FieldValue::Json(value))?;
         }
         Ok(fields)
     }
 
-    /// Takes one field. Nothing stands for an absent one, except `null` as `input`.
-    pub(super) fn set(&mut self, name: &str, given: Given<'_>) -> Result<(), Problem> {
+    /// Sets one field. An absent value changes nothing, except that `null` is a value of `input`.
+    pub(super) fn set(&mut self, name: &str, given: FieldValue<'_>) -> Result<(), Problem> {
         let name = match name {
             "code" => "code",
             "file" => "file",
@@ -109,12 +110,12 @@ impl Fields {
             "source" => "source",
             _ => return Err(unknown(name, NAMES)),
         };
-        if self.given.contains(&name) {
+        if self.names_seen.contains(&name) {
             return Err(given_twice(name));
         }
-        self.given.push(name);
-        let is_null_input = name == "input" && matches!(given, Given::Json(_));
-        if given.is_nothing() && !is_null_input {
+        self.names_seen.push(name);
+        let is_null_input = name == "input" && matches!(given, FieldValue::Json(_));
+        if given.is_absent() && !is_null_input {
             return Ok(());
         }
         match name {
@@ -133,7 +134,7 @@ impl Fields {
         Ok(())
     }
 
-    /// Takes the example script that the query names.
+    /// Sets the example script that the query names.
     pub(super) fn set_file_from_query(&mut self, file: String) -> Result<(), Problem> {
         if self.file.as_ref().is_some_and(|other| *other != file) {
             return Err(Problem::invalid_field(
@@ -159,14 +160,14 @@ fn given_twice(name: &str) -> Problem {
     Problem::invalid_field(name, format!("`{name}` is given twice"))
 }
 
-fn one_of(field: &str, value: &str, supported: &str, later: &str) -> Result<(), Problem> {
+fn one_of(field: &str, value: &str, supported: &str, planned: &str) -> Result<(), Problem> {
     if value == supported {
         return Ok(());
     }
-    if value == later {
+    if value == planned {
         return Err(Problem::new(
             Code::Unsupported,
-            format!("`{field}` \"{later}\" is not supported; \"{supported}\" is"),
+            format!("`{field}` \"{planned}\" is not supported; \"{supported}\" is"),
         )
         .with("field", field));
     }
@@ -176,7 +177,7 @@ fn one_of(field: &str, value: &str, supported: &str, later: &str) -> Result<(), 
     ))
 }
 
-fn globals(given: Given<'_>) -> Result<Vec<Global>, Problem> {
+fn globals(given: FieldValue<'_>) -> Result<Vec<Global>, Problem> {
     let json = given.json("globals")?;
     let members = Members::of(json.as_str())
         .map_err(|_| Problem::invalid_field("globals", "`globals` must be an object"))?;
@@ -190,41 +191,41 @@ fn globals(given: Given<'_>) -> Result<Vec<Global>, Problem> {
             ),
         ));
     }
-    let globals = members.taken.into_iter().map(|(name, value)| Global {
+    let globals = members.entries.into_iter().map(|(name, value)| Global {
         name,
         value: JsonText::from(value.to_owned()),
     });
     Ok(globals.collect())
 }
 
-fn limits(given: Given<'_>) -> Result<RequestedLimits, Problem> {
+fn limits(given: FieldValue<'_>) -> Result<RequestedLimits, Problem> {
     let json = given.json("limits")?;
     let members = Members::of(json.as_str())
         .map_err(|_| Problem::invalid_field("limits", "`limits` must be an object"))?;
     let mut limits = RequestedLimits::default();
-    for (name, value) in members.taken {
-        let place = match name.as_str() {
+    for (name, value) in members.entries {
+        let limit_field = match name.as_str() {
             "timeoutMs" => &mut limits.timeout_ms,
             "memoryBytes" => &mut limits.memory_bytes,
             "outputBytes" => &mut limits.output_bytes,
             _ => return Err(unknown(&format!("limits.{name}"), LIMIT_NAMES)),
         };
-        if place.is_some() {
+        if limit_field.is_some() {
             return Err(given_twice(&format!("limits.{name}")));
         }
         if value.get() != "null" {
-            *place = Some(limit(&name, value)?);
+            *limit_field = Some(limit(&name, value)?);
         }
     }
     Ok(limits)
 }
 
-/// A limit that is no whole number, or negative, is a wrong value; one beyond 64 bits is a whole number above any ceiling.
+/// Parses a limit. A number that is negative or not whole is invalid; one beyond 64 bits counts as above any ceiling.
 fn limit(name: &str, value: &RawValue) -> Result<u64, Problem> {
     match whole_number(value.get()) {
-        Some(Whole::Positive(limit)) => Ok(limit),
-        Some(Whole::Beyond) => Ok(u64::MAX),
-        Some(Whole::Negative(_)) | None => {
+        Some(WholeNumber::Positive(limit)) => Ok(limit),
+        Some(WholeNumber::Beyond) => Ok(u64::MAX),
+        Some(WholeNumber::Negative(_)) | None => {
             let field = format!("limits.{name}");
             let detail = format!("`{field}` must be a whole number, 1 or more");
             Err(Problem::invalid_field(&field, detail))
@@ -232,51 +233,51 @@ fn limit(name: &str, value: &RawValue) -> Result<u64, Problem> {
     }
 }
 
-/// A whole number in JSON, which may be written as `2e3` or `2.0` too.
-enum Whole {
+/// A whole number in JSON, which may also be written as `2e3` or `2.0`.
+enum WholeNumber {
     Positive(u64),
     Negative(i64),
-    /// Of more than 64 bits, and positive.
+    /// Positive and beyond 64 bits.
     Beyond,
 }
 
-fn whole_number(text: &str) -> Option<Whole> {
+fn whole_number(text: &str) -> Option<WholeNumber> {
     const TWO_TO_THE_64: f64 = 18_446_744_073_709_551_616.0;
     let text = text.trim();
     if let Ok(whole) = text.parse() {
-        return Some(Whole::Positive(whole));
+        return Some(WholeNumber::Positive(whole));
     }
     if let Ok(whole) = text.parse() {
-        return Some(Whole::Negative(whole));
+        return Some(WholeNumber::Negative(whole));
     }
     let number: f64 = serde_json::from_str(text).ok()?;
     if number.fract() != 0.0 {
         return None;
     }
     if number >= TWO_TO_THE_64 {
-        return Some(Whole::Beyond);
+        return Some(WholeNumber::Beyond);
     }
     let whole = format!("{number:.0}");
-    let positive = whole.parse().ok().map(Whole::Positive);
-    positive.or_else(|| whole.parse().ok().map(Whole::Negative))
+    let positive = whole.parse().ok().map(WholeNumber::Positive);
+    positive.or_else(|| whole.parse().ok().map(WholeNumber::Negative))
 }
 
-fn seed(given: Given<'_>) -> Result<u64, Problem> {
+fn seed(given: FieldValue<'_>) -> Result<u64, Problem> {
     let json = given.json("seed")?;
     match whole_number(json.as_str()) {
-        Some(Whole::Positive(seed)) => Ok(seed),
-        Some(Whole::Negative(seed)) => Ok(seed.cast_unsigned()),
-        Some(Whole::Beyond) | None => Err(Problem::invalid_field(
+        Some(WholeNumber::Positive(seed)) => Ok(seed),
+        Some(WholeNumber::Negative(seed)) => Ok(seed.cast_unsigned()),
+        Some(WholeNumber::Beyond) | None => Err(Problem::invalid_field(
             "seed",
             "`seed` must be a whole number of 64 bits",
         )),
     }
 }
 
-fn priority(given: Given<'_>) -> Result<Priority, Problem> {
+fn priority(given: FieldValue<'_>) -> Result<Priority, Problem> {
     let json = given.json("priority")?;
     let number = match whole_number(json.as_str()) {
-        Some(Whole::Positive(number)) => u8::try_from(number).ok(),
+        Some(WholeNumber::Positive(number)) => u8::try_from(number).ok(),
         _ => None,
     };
     number.and_then(Priority::new).ok_or_else(|| {
@@ -310,12 +311,12 @@ mod tests {
         Fields::from_json(body.as_bytes())
     }
 
-    fn refused(body: &str) -> String {
+    fn problem_of(body: &str) -> String {
         format!("{:?}", fields(body).unwrap_err())
     }
 
     #[test]
-    fn values_stay_the_text_they_were() {
+    fn values_keep_their_text() {
         let given = fields(r#"{"input": [1.0, "\ud800"], "globals": {"a": 1e3}}"#).unwrap();
         assert_eq!(given.input.unwrap().as_str(), r#"[1.0, "\ud800"]"#);
         assert_eq!(given.globals[0].value.as_str(), "1e3");
@@ -329,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_field_is_named() {
+    fn an_invalid_field_is_named() {
         let rows = [
             (r#"{"code": 1}"#, "code"),
             (r#"{"cod": "1"}"#, "cod"),
@@ -346,7 +347,7 @@ mod tests {
             (r#"{"kind": "worker"}"#, "kind"),
         ];
         for (body, field) in rows {
-            let refusal = refused(body);
+            let refusal = problem_of(body);
             assert!(
                 refusal.contains(&format!("\"{field}\"")),
                 "{body}: {refusal}"
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_are_taken_however_they_are_written() {
+    fn whole_numbers_are_read_in_every_notation() {
         let given = fields(r#"{"limits": {"timeoutMs": 2e3, "memoryBytes": 1e300}, "seed": -1}"#);
         let given = given.unwrap();
         assert_eq!(given.limits.timeout_ms, Some(2_000));
@@ -364,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_no_request() {
+    fn a_body_other_than_an_object_is_rejected() {
         for body in ["", "[]", "1", "{", "{}x", "\u{feff}{}", "nul"] {
             assert_eq!(fields(body).unwrap_err().status_code().as_u16(), 400);
         }
@@ -372,9 +373,9 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_members_is_counted_and_refused() {
+    fn too_many_globals_are_rejected_with_their_number() {
         let globals: Vec<String> = (0..1000).map(|index| format!("\"g{index}\":1")).collect();
-        let refusal = refused(&format!("{{\"globals\":{{{}}}}}", globals.join(",")));
+        let refusal = problem_of(&format!("{{\"globals\":{{{}}}}}", globals.join(",")));
         assert!(
             refusal.contains("1000") && refusal.contains("256"),
             "{refusal}"

@@ -1,13 +1,14 @@
-//! `multipart/form-data`: the same fields, each a part. What is not a string in JSON is JSON in its part.
+//! `multipart/form-data`: the fields of a JSON body, one per part. A field that is not a string in JSON has JSON in its
+//! part.
 
-use super::fields::{Fields, Given};
+use super::fields::{FieldValue, Fields};
 use super::problem::{Code, Problem};
 use actix_web::web::Bytes;
 use futures_util::stream;
 use multer::Multipart;
 use std::convert::Infallible;
 
-/// The fields of a form whose body has been read, and bounded, already.
+/// Returns the fields of a form. The body is in memory already, and bounded.
 pub(super) async fn fields(body: Bytes, boundary: String) -> Result<Fields, Problem> {
     let whole = stream::once(async move { Ok::<_, Infallible>(body) });
     let mut parts = Multipart::new(whole, boundary);
@@ -23,7 +24,7 @@ pub(super) async fn fields(body: Bytes, boundary: String) -> Result<Fields, Prob
         let text = String::from_utf8(bytes.into()).map_err(|_| {
             Problem::invalid_field(&name, format!("part `{name}` is not UTF-8 text"))
         })?;
-        fields.set(&name, Given::Text(text))?;
+        fields.set(&name, FieldValue::Text(text))?;
     }
     Ok(fields)
 }

@@ -1,18 +1,19 @@
-//! The members of a JSON object as the text they are: no tree is built of what only the engine looks into.
+//! The members of a JSON object, with their values as unparsed text: no tree is built of values that only the engine
+//! reads.
 
 use sandpiper_domain::Script;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
-/// Members of one object that are looked at; no object here may have as many.
+/// Maximum members that are read. No valid object has as many.
 const MEMBERS_MAX: usize = Script::GLOBALS_MAX + 1;
 
-/// The members of a JSON object, in their order, their values as text.
+/// The members of a JSON object in order, with their values as text.
 #[derive(Debug)]
 pub(super) struct Members<'a> {
-    pub(super) taken: Vec<(String, &'a RawValue)>,
-    /// How many there are; beyond [`MEMBERS_MAX`] they are counted but not taken.
+    pub(super) entries: Vec<(String, &'a RawValue)>,
+    /// Number of members. Those beyond [`MEMBERS_MAX`] are counted, but not stored.
     pub(super) count: usize,
 }
 
@@ -43,16 +44,16 @@ impl<'de> Visitor<'de> for MembersSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-        let mut taken = Vec::new();
+        let mut entries = Vec::new();
         let mut count = 0;
         while let Some(name) = map.next_key::<String>()? {
             count += 1;
             if count > MEMBERS_MAX {
                 map.next_value::<IgnoredAny>()?;
             } else {
-                taken.push((name, map.next_value()?));
+                entries.push((name, map.next_value()?));
             }
         }
-        Ok(Members { taken, count })
+        Ok(Members { entries, count })
     }
 }

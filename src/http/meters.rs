@@ -1,5 +1,5 @@
-//! What was asked for over HTTP: how often, how it ended, and how long it took until the answer began. Arrays of plain
-//! numbers, made once: every label is of a fixed list, so that no client can make one more.
+//! Counters and histograms of HTTP requests by route, method and status. Every label is from a fixed list, so clients
+//! cannot create new series.
 
 use super::routes::{PATTERNS, RoutePlace};
 use crate::meters::{Counter, Histogram};
@@ -10,7 +10,7 @@ use std::time::Duration;
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS", "other",
 ];
-/// Those that this service gives, in order; 0 stands for any other.
+/// The statuses that this service sends, sorted. 0 stands for any other.
 const STATUSES: [u16; 28] = [
     0, 200, 202, 204, 206, 304, 400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 415, 416, 417,
     421, 422, 429, 431, 500, 502, 503, 504, 505,
@@ -18,7 +18,7 @@ const STATUSES: [u16; 28] = [
 
 type ByMethod<T> = [T; METHODS.len()];
 
-/// See the module.
+/// The counters and histograms of all requests.
 #[derive(Debug, Default)]
 pub struct HttpMeters {
     routes: [RouteMeters; PATTERNS.len()],
@@ -32,26 +32,26 @@ struct RouteMeters {
     ends: ByMethod<[Counter; STATUSES.len()]>,
 }
 
-/// Requests of one route, method and status.
+/// The number of requests of one route, method and status.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct RequestCount {
     pub(super) route: &'static str,
     pub(super) method: &'static str,
     pub(super) status: &'static str,
     pub(super) count: u64,
 }
 
-/// A request that is being answered. Dropped before it ends, its client has gone.
+/// A request that is being handled. If it is dropped before [`OpenRequest::end`], its client has disconnected.
 #[derive(Debug)]
-pub(super) struct Open<'a> {
+pub(super) struct OpenRequest<'a> {
     meters: &'a HttpMeters,
     has_ended: bool,
 }
 
 impl HttpMeters {
-    pub(super) fn begin(&self) -> Open<'_> {
+    pub(super) fn begin(&self) -> OpenRequest<'_> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Open {
+        OpenRequest {
             meters: self,
             has_ended: false,
         }
@@ -65,8 +65,8 @@ impl HttpMeters {
         self.abandoned.get()
     }
 
-    /// Those that there were.
-    pub(super) fn ended(&self) -> impl Iterator<Item = Ended> {
+    /// Returns the request counts that are not zero.
+    pub(super) fn ended(&self) -> impl Iterator<Item = RequestCount> {
         let routes = PATTERNS.into_iter().zip(&self.routes);
         let by_method = routes.flat_map(|(route, meters)| {
             let ends = METHODS.into_iter().zip(&meters.ends);
@@ -75,7 +75,7 @@ impl HttpMeters {
         by_method
             .flat_map(|(route, method, ends)| {
                 let counts = STATUS_LABELS.into_iter().zip(ends);
-                counts.map(move |(status, count)| Ended {
+                counts.map(move |(status, count)| RequestCount {
                     route,
                     method,
                     status,
@@ -85,7 +85,7 @@ impl HttpMeters {
             .filter(|ended| ended.count > 0)
     }
 
-    /// How long those took that there were: route, method, times.
+    /// Returns the durations by route and method, where there were requests.
     pub(super) fn times(&self) -> impl Iterator<Item = (&'static str, &'static str, &Histogram)> {
         let routes = PATTERNS.into_iter().zip(&self.routes);
         routes.flat_map(|(route, meters)| {
@@ -97,7 +97,7 @@ impl HttpMeters {
     }
 }
 
-impl Open<'_> {
+impl OpenRequest<'_> {
     pub(super) fn end(
         mut self,
         route: RoutePlace,
@@ -117,7 +117,7 @@ impl Open<'_> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenRequest<'_> {
     fn drop(&mut self) {
         self.meters.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.has_ended {
@@ -126,7 +126,7 @@ impl Drop for Open<'_> {
     }
 }
 
-/// [`STATUSES`], as they are written.
+/// [`STATUSES`] as text.
 const STATUS_LABELS: [&str; STATUSES.len()] = [
     "other", "200", "202", "204", "206", "304", "400", "401", "403", "404", "405", "406", "408",
     "409", "410", "413", "415", "416", "417", "421", "422", "429", "431", "500", "502", "503",

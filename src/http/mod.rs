@@ -1,7 +1,7 @@
-//! HTTP in, one call on the handle, a view out.
+//! The HTTP side: extracts a request, makes one call on the handle, returns a view.
 //!
-//! Its own: routes, request and response bodies, problems. It talks to the actors through [`DispatcherHandle`] alone and
-//! knows no `Addr`, no sandbox and no engine. Put together by `app`.
+//! This module has the routes, the request and response bodies, and the problems. It calls the actors through
+//! [`DispatcherHandle`] only, and uses no `Addr`, no sandbox and no engine. `app` assembles it.
 
 mod body;
 mod browser;
@@ -41,48 +41,48 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bounds and choices of the HTTP side.
+/// The bounds and options of the HTTP side.
 #[derive(Debug, Clone)]
 pub struct HttpBounds {
-    /// Longest body, bytes.
+    /// Maximum size of a body, bytes.
     pub body_bytes: usize,
-    /// Longest that a body may take to arrive.
+    /// Maximum time for a body to arrive.
     pub body_timeout: Duration,
-    /// Longest `Prefer: wait`.
+    /// Maximum wait of `Prefer: wait`.
     pub wait_max: Duration,
-    /// How long a stream of events lasts at most; whoever follows it comes again.
+    /// Time after which an event stream is closed. Clients reconnect then.
     pub events_for: Duration,
-    /// The host that `/api/netcheck` tries to reach.
+    /// Host that `/api/netcheck` tries to reach.
     pub netcheck_host: IpAddr,
-    /// Hosts that are answered beside `localhost` and addresses.
+    /// Hosts that are accepted besides `localhost` and IP addresses.
     pub allowed_hosts: AllowedHosts,
-    /// Header in which a trusted front tells clients apart.
+    /// Header in which a trusted proxy identifies the client.
     pub client_header: Option<HeaderName>,
 }
 
-/// What every handler stands on.
+/// The state that handlers share.
 #[derive(Debug)]
 pub struct Api {
-    /// The way to the actors.
+    /// The handle of the Dispatcher.
     pub dispatcher: DispatcherHandle,
     /// The example scripts.
     pub scripts: ScriptLibrary,
-    /// Where scripts from elsewhere lie, if there are any.
+    /// The folder of fetched scripts, if one is configured.
     pub sources: Option<SourceFolder>,
-    /// What a client gets that asks for nothing.
+    /// Limits of a request that names none.
     pub defaults: Limits,
-    /// The most it may ask for.
+    /// The maximum that a client may request.
     pub ceiling: Ceiling,
-    /// Bounds of the HTTP side.
+    /// The bounds of the HTTP side.
     pub bounds: HttpBounds,
-    /// Streams of events that are open.
+    /// The open event streams.
     pub streams: Arc<Streams>,
-    /// When the service started.
+    /// Time at which the service started.
     pub started: Instant,
-    /// What was asked for, and how long it took.
+    /// Metrics of HTTP requests.
     pub meters: HttpMeters,
-    /// What the store was asked for, and how long it took.
+    /// Metrics of store operations.
     pub store: Arc<Operations>,
-    /// `/metrics` stands on a port of its own.
+    /// `true` if `/metrics` is on a separate port.
     pub metrics_apart: bool,
 }

@@ -1,8 +1,8 @@
-//! What is seen of every request: its name, its span, how it ended, and how long that took. The outermost middleware.
+//! Observes every request: request id, span, log line and metrics. The outermost middleware.
 
 use super::Api;
 use super::browser;
-use super::meters::Open;
+use super::meters::OpenRequest;
 use super::problem::{Code, Problem};
 use super::request_id;
 use super::routes::RoutePlace;
@@ -19,13 +19,14 @@ use sandpiper_http_kit::path;
 use std::time::{Instant, SystemTime};
 use tracing::{Instrument as _, debug, info_span};
 
-/// Middleware: names the request, refuses it where its host or origin may not ask, logs it, counts it, and adds the headers that every answer has.
+/// Gives the request an id and a span, rejects hosts and origins that are not allowed, logs and counts the request, and
+/// adds the headers that every response has.
 pub async fn observe<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
     let Some(api) = request.app_data::<Data<Api>>().cloned() else {
-        // The service did not start, and ends: there is nothing behind this either.
+        // The service did not start and is about to end, so no handler has its state either.
         return Ok(next.call(request).await?.map_into_left_body());
     };
     let (open, began) = (api.meters.begin(), Instant::now());
@@ -43,41 +44,41 @@ pub async fn observe<B: MessageBody>(
             served.map_into_left_body()
         }
         Err(problem) => {
-            let refused = request.into_response(problem.error_response());
-            refused.map_into_right_body()
+            let rejected = request.into_response(problem.error_response());
+            rejected.map_into_right_body()
         }
     };
     span.in_scope(|| {
         let request = response.request();
-        debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), "answered");
+        debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), "request answered");
     });
-    let seen = Seen {
+    let observed = RequestInProgress {
         open,
         began,
         context,
         parent,
     };
-    seen.end(telemetry, &response, &id);
-    request_id::finish(id, response.headers_mut());
+    observed.end(telemetry, &response, &id);
+    request_id::add_headers(id, response.headers_mut());
     Ok(response)
 }
 
-/// Checks what a head alone says.
+/// Checks the parts of a request that are in its head.
 fn check(api: &Api, request: &ServiceRequest) -> Result<(), Problem> {
     path::below_api(request.path())
-        .map_err(|refusal| Problem::new(Code::InvalidPath, refusal.detail()))?;
+        .map_err(|error| Problem::new(Code::InvalidPath, error.detail()))?;
     browser::check(api, request.method(), request.uri(), request.headers())
 }
 
-/// A request on its way.
-struct Seen<'a> {
-    open: Open<'a>,
+/// The data of a request in progress.
+struct RequestInProgress<'a> {
+    open: OpenRequest<'a>,
     began: Instant,
     context: TraceContext,
     parent: Option<TraceContext>,
 }
 
-impl Seen<'_> {
+impl RequestInProgress<'_> {
     fn end<B>(self, telemetry: &Telemetry, response: &ServiceResponse<B>, id: &HeaderValue) {
         let (request, status) = (response.request(), response.status());
         let (route, method) = (RoutePlace::of(request), request.method());

@@ -1,38 +1,38 @@
-//! `Prefer` (RFC 7240): how long the client would like the answer to be held back (`wait=N`), and whether it needs all of it
-//! (`return=minimal`).
+//! The `Prefer` header (RFC 7240): how long the response may be delayed (`wait=N`), and whether a minimal response
+//! suffices (`return=minimal`).
 
 use actix_web::http::header::HeaderMap;
 use std::time::Duration;
 
-/// The wait that is granted: what was asked for, at most `most`. `None` when nothing was, or nothing that can be read,
-/// which RFC 7240 says to ignore.
-pub(super) fn wait(headers: &HeaderMap, most: Duration) -> Option<Duration> {
-    let asked = values(headers, "wait").find_map(|value| value.parse::<u64>().ok())?;
-    Some(Duration::from_secs(asked).min(most))
+/// Returns the granted wait: the requested one, at most `max`. Returns `None` if no wait is requested or its value is
+/// invalid, which RFC 7240 says to ignore.
+pub(super) fn wait(headers: &HeaderMap, max: Duration) -> Option<Duration> {
+    let requested = values(headers, "wait").find_map(|value| value.parse::<u64>().ok())?;
+    Some(Duration::from_secs(requested).min(max))
 }
 
-/// Whether the client needs no more than what it did.
+/// Returns whether a minimal response suffices.
 pub(super) fn is_minimal(headers: &HeaderMap) -> bool {
     values(headers, "return").next() == Some("minimal")
 }
 
-/// The header that says that it got no more.
+/// The header of a minimal response.
 pub(super) const MINIMAL: (&str, &str) = ("Preference-Applied", "return=minimal");
 
-/// What is preferred under this name, in the order in which it is written.
-fn values<'a>(headers: &'a HeaderMap, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+/// Returns the values of this preference, in the order in which they are written.
+fn values<'a>(headers: &'a HeaderMap, preference_name: &'a str) -> impl Iterator<Item = &'a str> {
     headers
         .get_all("prefer")
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split([',', ';']))
         .filter_map(move |preference| {
             let (name, value) = preference.split_once('=')?;
-            let is_wanted = name.trim().eq_ignore_ascii_case(wanted);
-            is_wanted.then(|| value.trim().trim_matches('"'))
+            let is_requested = name.trim().eq_ignore_ascii_case(preference_name);
+            is_requested.then(|| value.trim().trim_matches('"'))
         })
 }
 
-/// The header that says what was granted.
+/// Returns the header that reports the granted wait.
 pub(super) fn applied(wait: Duration) -> (&'static str, String) {
     ("Preference-Applied", format!("wait={}", wait.as_secs()))
 }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_found_among_other_preferences_and_held_to_the_most() {
+    fn a_wait_is_found_among_other_preferences_and_capped() {
         assert_eq!(wait_for("wait=5"), Some(5));
         assert_eq!(wait_for("respond-async, Wait = 10"), Some(10));
         assert_eq!(wait_for("respond-async; wait=\"7\""), Some(7));
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_needs_less_says_so_first() {
+    fn the_first_return_preference_counts() {
         let is_minimal = |value: &'static str| {
             let mut headers = HeaderMap::new();
             let value = HeaderValue::from_static(value);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wait_is_ignored() {
+    fn an_invalid_wait_is_ignored() {
         for value in ["wait", "wait=soon", "wait=-1", "return=minimal", ""] {
             assert_eq!(wait_for(value), None);
         }

@@ -1,6 +1,6 @@
-//! Refusals as RFC 9457 `application/problem+json`: one table from code to status, and nothing internal in the text.
+//! Error responses as RFC 9457 `application/problem+json`: one table from code to status, and no internals in the text.
 //!
-//! Use [`Problem`] for every answer that is not the thing asked for. A script's failure is not one: it is data.
+//! Use [`Problem`] for every response other than the requested one. A script's failure is data, and no problem.
 
 use crate::actors::answers::Refusal;
 use actix_web::http::StatusCode;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
 
-/// The stable name of a problem. Clients may match on it; it never changes its meaning.
+/// The stable code of a problem. Clients may match on it; its meaning never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::enum_variant_names)] // the names are the API's
 pub(crate) enum Code {
@@ -85,27 +85,27 @@ impl Code {
         Self::QueueWaitExceeded,
     ];
 
-    /// The status of its answer.
+    /// Returns the status of the response.
     pub(crate) fn status(self) -> u16 {
         self.row().0
     }
 
-    /// Its name in the API.
+    /// Returns the name in the API.
     pub(crate) fn name(self) -> &'static str {
         self.row().1
     }
 
-    /// What it means.
+    /// Returns the title: the meaning of the code.
     pub(crate) fn title(self) -> &'static str {
         self.row().2
     }
 
-    /// Whether its answer says when it is worth trying again.
-    pub(crate) fn says_when(self) -> bool {
+    /// Returns whether the response may have a `Retry-After`.
+    pub(crate) fn has_retry_after(self) -> bool {
         matches!(self.status(), 429 | 503 | 504)
     }
 
-    /// The table: status, name, title.
+    /// Returns the status, name and title.
     const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::InvalidPath => (400, "invalid_path", "The path has more than one reading"),
@@ -177,7 +177,7 @@ impl Code {
     }
 }
 
-/// A refusal on its way to the client.
+/// An error response.
 #[derive(Debug)]
 pub(crate) struct Problem {
     code: Code,
@@ -188,7 +188,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// A problem; `detail` says what is wrong with this request and what would be right.
+    /// Returns a problem. `detail` says what is wrong with this request and what would be right.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -199,19 +199,19 @@ impl Problem {
         }
     }
 
-    /// A field of the request has a value it cannot have.
+    /// Returns the problem of an invalid field.
     pub(crate) fn invalid_field(field: &str, detail: impl Into<String>) -> Self {
         Self::new(Code::InvalidField, detail).with("field", field)
     }
 
-    /// A path has no such method; `allow` lists those it has.
+    /// Returns the problem of a method that the path does not have. `allow` lists the methods that it has.
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
         let mut problem = Self::new(Code::MethodNotAllowed, format!("use {allow}"));
         problem.allow = Some(allow);
         problem
     }
 
-    /// Adds a member that a program can read.
+    /// Adds a member for programs to read.
     pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
@@ -222,15 +222,15 @@ impl Problem {
         self
     }
 
-    /// There is no job of that name, now.
+    /// Returns the problem of an unknown job.
     pub(crate) fn job_not_found() -> Self {
         Self::new(
             Code::JobNotFound,
-            "no job of this id is known here; results of `POST /api/execute` may be let go early",
+            "no job of this id is known here; results of `POST /api/execute` may be evicted early",
         )
     }
 
-    /// There was a job of that name.
+    /// Returns the problem of a job whose record has expired.
     pub(crate) fn job_expired() -> Self {
         Self::new(
             Code::JobExpired,
@@ -238,7 +238,7 @@ impl Problem {
         )
     }
 
-    /// The job cannot be cancelled any more.
+    /// Returns the problem of a job that can no longer be cancelled.
     pub(crate) fn job_already_final(state: JobState) -> Self {
         Self::new(
             Code::JobAlreadyFinal,
@@ -248,7 +248,7 @@ impl Problem {
     }
 }
 
-/// The order is the one people read.
+/// Members in the order in which people read them.
 #[derive(Debug, Serialize)]
 struct Body<'a> {
     #[serde(rename = "type")]
@@ -349,7 +349,7 @@ impl From<Refusal> for Problem {
             Refusal::QueueWaitExceeded { waited } => Self::new(
                 Code::QueueWaitExceeded,
                 format!(
-                    "the job waited {} ms for an executor and was given up; nothing of it ran",
+                    "the job waited {} ms for an executor and was cancelled; nothing of it ran",
                     waited.as_millis()
                 ),
             )
@@ -395,7 +395,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_code_is_among_all_of_them_and_has_a_name_of_its_own() {
+    fn every_code_has_a_unique_name_and_is_documented() {
         let source = include_str!("problem.rs");
         let variants = source
             .split("enum Code {")

@@ -1,4 +1,4 @@
-//! What the kernel says of this process.
+//! Statistics of this process from the kernel.
 
 use super::exposition::Families;
 use nix::sys::resource::{Resource, getrlimit};
@@ -11,25 +11,25 @@ use std::time::Duration;
 use std::{fmt, fs};
 use utoipa::ToSchema;
 
-/// Megabytes, as numbers. The names after `rss` are those of the system this one replaces.
+/// Megabytes, as numbers. The names after `rss` are those of the system that this service replaces.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MemoryView {
-    /// Resident, all in all.
+    /// Resident memory.
     rss: f64,
-    /// Most ever resident.
+    /// Highest resident memory so far.
     peak_rss: f64,
-    /// Private and writable, resident or not.
+    /// Private writable memory, resident or not.
     heap_total: f64,
-    /// Private and writable, resident.
+    /// Private writable memory that is resident.
     heap_used: f64,
-    /// Resident and backed by files or shared.
+    /// Resident memory that is shared or backed by files.
     external: f64,
-    /// `MB`.
+    /// Always `MB`.
     units: &'static str,
 }
 
-/// Reads `/proc/self/status`; zeroes where it cannot be read.
+/// Reads `/proc/self/status`. Every number is zero if the file cannot be read.
 pub(super) fn memory() -> MemoryView {
     let status = Status::read();
     #[allow(clippy::cast_precision_loss)] // exact for eight exabytes
@@ -45,14 +45,14 @@ pub(super) fn memory() -> MemoryView {
     }
 }
 
-/// The metrics that every process has, under the names that are the same everywhere. Of this process alone: zygotes and job
-/// processes have their own.
+/// Writes the standard metrics of a process. They cover this process only: zygotes and job processes are processes of
+/// their own.
 pub(super) fn write(family: &mut Families<'_, '_>, started_at: Timestamp) -> fmt::Result {
     let status = Status::read();
     let cpu = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map(Duration::from);
     family.one(
         "process_cpu",
-        "Processor time of the service's own process",
+        "Processor time of this process",
         Some(&Unit::Seconds),
         ConstCounter::new(cpu.unwrap_or_default().as_secs_f64()),
     )?;
@@ -64,27 +64,27 @@ pub(super) fn write(family: &mut Families<'_, '_>, started_at: Timestamp) -> fmt
     family.gauge("process_open_fds", "Open descriptors", descriptors)?;
     let (most, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    family.gauge("process_max_fds", "Most descriptors that may be open", most)?;
+    family.gauge("process_max_fds", "Maximum open descriptors", most)?;
     let threads = usize::try_from(status.number("Threads")).unwrap_or_default();
     family.gauge("process_threads", "Threads", threads)?;
     let started = Duration::from_millis(started_at.as_unix_millis());
     family.seconds(
         "process_start_time",
-        "When the process started, since 1970",
+        "Start time of the process, since 1970",
         started.as_secs_f64(),
     )
 }
 
-/// What the kernel says of this process, line by line.
+/// The text of `/proc/self/status`.
 struct Status(String);
 
 impl Status {
-    /// Empty where it cannot be read.
+    /// Reads the file. The text is empty if the file cannot be read.
     fn read() -> Self {
         Self(fs::read_to_string("/proc/self/status").unwrap_or_default())
     }
 
-    /// Zero where there is no such line.
+    /// Returns the number of this line, or zero if there is no such line.
     fn number(&self, key: &str) -> u64 {
         let lines = self.0.lines();
         lines

@@ -1,20 +1,20 @@
-//! How many streams of events are open, in all and for each client.
+//! The number of open event streams, in total and per client.
 
 use dashmap::{DashMap, Entry};
 use sandpiper_domain::ClientKey;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts them, and bounds them.
+/// The counter and limiter of open event streams.
 #[derive(Debug)]
 pub struct Streams {
     most: usize,
-    most_of_client: usize,
+    client_max: usize,
     open: AtomicUsize,
     of_clients: DashMap<ClientKey, usize>,
 }
 
-/// One of them, for as long as it lives.
+/// An open event stream. Dropping it frees its place.
 #[derive(Debug)]
 pub(super) struct OpenStream {
     streams: Arc<Streams>,
@@ -22,33 +22,33 @@ pub(super) struct OpenStream {
 }
 
 impl Streams {
-    /// None is open.
+    /// Returns the counter with its limits. No stream is open.
     #[must_use]
-    pub fn new(most: usize, most_of_client: usize) -> Arc<Self> {
+    pub fn new(most: usize, client_max: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
-            most_of_client,
+            client_max,
             open: AtomicUsize::new(0),
             of_clients: DashMap::new(),
         })
     }
 
-    /// How many are open.
+    /// Returns the number of open streams.
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// One more for this client; the bound where that is one too many.
-    pub(super) fn one_more(self: &Arc<Self>, client: ClientKey) -> Result<OpenStream, usize> {
-        // The entry locks this client's count, and nothing is inserted before the stream is allowed: a refused client
-        // leaves nothing behind.
+    /// Opens a stream of this client. Fails with the limit that is reached.
+    pub(super) fn try_open(self: &Arc<Self>, client: ClientKey) -> Result<OpenStream, usize> {
+        // The entry locks this client's count. Nothing is inserted before the stream is allowed, so a rejected client
+        // leaves no entry behind.
         let entry = self.of_clients.entry(client.clone());
         let of_client = match &entry {
             Entry::Occupied(count) => *count.get(),
             Entry::Vacant(_) => 0,
         };
-        if of_client >= self.most_of_client {
-            return Err(self.most_of_client);
+        if of_client >= self.client_max {
+            return Err(self.client_max);
         }
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
             self.open.fetch_sub(1, Ordering::Relaxed);
@@ -81,32 +81,32 @@ mod tests {
     #[test]
     fn streams_are_bounded_in_all_and_for_each_client_and_free_again_when_they_end() {
         let streams = Streams::new(3, 2);
-        let one_more = |client: &str| streams.one_more(ClientKey::new(client));
-        let first = one_more("a").unwrap();
-        let _second = one_more("a").unwrap();
-        assert_eq!(one_more("a").unwrap_err(), 2);
-        let _third = one_more("b").unwrap();
-        assert_eq!(one_more("c").unwrap_err(), 3);
+        let try_open = |client: &str| streams.try_open(ClientKey::new(client));
+        let first = try_open("a").unwrap();
+        let _second = try_open("a").unwrap();
+        assert_eq!(try_open("a").unwrap_err(), 2);
+        let _third = try_open("b").unwrap();
+        assert_eq!(try_open("c").unwrap_err(), 3);
         drop(first);
         assert_eq!(streams.open(), 2);
-        let _fourth = one_more("c").unwrap();
+        let _fourth = try_open("c").unwrap();
         assert_eq!(streams.open(), 3);
     }
 
     #[test]
     fn the_count_of_clients_does_not_grow_with_clients_that_are_refused_or_gone() {
         let streams = Streams::new(1, 1);
-        let one_more = |client: &str| streams.one_more(ClientKey::new(client));
-        let first = one_more("first").unwrap();
+        let try_open = |client: &str| streams.try_open(ClientKey::new(client));
+        let first = try_open("first").unwrap();
         for number in 0..100 {
-            assert_eq!(one_more(&format!("refused {number}")).unwrap_err(), 1);
+            assert_eq!(try_open(&format!("refused {number}")).unwrap_err(), 1);
         }
         assert_eq!(streams.of_clients.len(), 1);
-        // Refused for its own bound, a client keeps its count.
-        assert_eq!(one_more("first").unwrap_err(), 1);
+        // A client that is rejected by its own limit keeps its count.
+        assert_eq!(try_open("first").unwrap_err(), 1);
         drop(first);
         assert_eq!(streams.of_clients.len(), 0);
-        drop(one_more("next").unwrap());
+        drop(try_open("next").unwrap());
         assert_eq!((streams.of_clients.len(), streams.open()), (0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! From an HTTP request to a [`Submission`]: the border where everything a client says is checked.
+//! Turns an HTTP request into a [`Submission`]. Everything that a client sends is checked here.
 
 use super::Api;
 use super::body::{self, BodyType};
@@ -17,17 +17,17 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-/// In which the ingress names a script that it has fetched. Clients cannot send it: the ingress takes it from them.
+/// Header in which the ingress names a script that it fetched. The ingress removes the header from clients' requests.
 const SOURCE_HEADER: HeaderName = HeaderName::from_static("sandpiper-source");
 
-/// The query of execute and jobs.
+/// The query of `POST /api/execute` and `POST /api/jobs`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SubmitQuery {
     file: Option<String>,
 }
 
-/// Reads and checks a request to run something now.
+/// Reads and checks a request to run a script now.
 pub(super) async fn read_now(
     api: &Api,
     request: &HttpRequest,
@@ -51,7 +51,7 @@ pub(super) async fn read_now(
     Ok(submission)
 }
 
-/// Reads and checks a request to run something later.
+/// Reads and checks a request to run a script later.
 pub(super) async fn read_later(
     api: &Api,
     request: &HttpRequest,
@@ -123,7 +123,7 @@ async fn read(
     Ok((submission, terms))
 }
 
-/// The script from elsewhere, by what the ingress says of it.
+/// Returns the script that the ingress fetched, named by the request's header.
 async fn source_of(api: &Api, request: &HttpRequest) -> Result<String, Problem> {
     let unsupported =
         |detail: &str| Problem::new(Code::Unsupported, detail).with("field", "source");
@@ -132,11 +132,11 @@ async fn source_of(api: &Api, request: &HttpRequest) -> Result<String, Problem> 
             "`source` is not supported here: it needs --sources-dir, and an ingress with --source-allow",
         ));
     };
-    let named = request.headers().get(SOURCE_HEADER);
-    let named = named
+    let header = request.headers().get(SOURCE_HEADER);
+    let sha256 = header
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
-    let Some(sha256) = named else {
+    let Some(sha256) = sha256 else {
         return Err(unsupported(
             "`source` was not fetched: it must be JSON that came through an ingress with --source-allow",
         ));
@@ -167,7 +167,7 @@ fn draft(api: &Api, fields: Fields, source: Option<String>) -> Result<ScriptDraf
     })
 }
 
-/// No example script has this name; a path is never one.
+/// Returns the problem of a name that is not an example script's. A path never is.
 pub(super) fn script_not_found(name: &str) -> Problem {
     let shown: String = name.chars().take(100).collect();
     Problem::new(

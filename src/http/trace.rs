@@ -1,4 +1,4 @@
-//! The span of a request: below the one that its client names in `traceparent`, or the first of a trace.
+//! The span of a request: a child of the span in the client's `traceparent`, or the root of a new trace.
 
 use crate::telemetry::Telemetry;
 use actix_web::HttpMessage as _;
@@ -9,7 +9,7 @@ use sandpiper_domain::TraceContext;
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// What the client's headers say; `None` where they say nothing that the standard knows. Two parents are none.
+/// Returns the parent span that the headers name, if they are valid. More than one `traceparent` is invalid.
 pub(super) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
     let mut parents = headers.get_all(PARENT);
     let parent = parents.next()?.to_str().ok()?;
@@ -24,7 +24,8 @@ pub(super) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
     TraceContext::read(parent, state.as_deref())
 }
 
-/// Gives the request a span of its own, by which the rest of the service knows it; and its parent, if there is one.
+/// Gives the request a span, under which the rest of the service knows the request. Returns the span and its parent, if
+/// there is one.
 pub(super) fn begin(
     telemetry: &Telemetry,
     request: &HttpRequest,
@@ -35,7 +36,7 @@ pub(super) fn begin(
     (context, parent)
 }
 
-/// The span of a request that has one.
+/// Returns the span of the request, if it has one.
 pub(super) fn of(request: &HttpRequest) -> Option<TraceContext> {
     request.extensions().get().cloned()
 }

@@ -1,4 +1,4 @@
-//! What the API shows. The stored job is never serialised directly: a field is public because it stands here.
+//! The JSON views of the API. A stored job is never serialised directly: a field is public only if it is declared here.
 #![allow(unused_qualifications)] // in what utoipa derives
 
 use crate::actors::answers::JobNow;
@@ -12,45 +12,45 @@ use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// An execution. The first five fields are those of the system this one replaces, by name and meaning.
+/// An execution. The first five fields have the names and meanings of the system that this service replaces.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ExecutionView<'a> {
-    /// Whether it succeeded.
+    /// Success or error; `outcome` has the reason.
     status: StatusWord,
-    /// The value, as JSON; null where there is none.
+    /// The value as JSON; null if there is none.
     #[schema(value_type = Option<serde_json::Value>)]
     result: Option<&'a JsonText>,
-    /// `false`, or what went wrong.
+    /// `false`, or the error.
     error: ErrorView<'a>,
-    /// What it logged, oldest first; of a long log, head and tail.
+    /// The log, oldest entry first. A long log has only its head and its tail.
     #[schema(value_type = Vec<LogEntry>)]
     log: &'a [LogEntry],
-    /// Whole milliseconds of wall time.
+    /// Duration, whole milliseconds.
     execution_time: u64,
-    /// Under which the result can be read again.
+    /// ID (UUID) under which the result can be read again.
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
-    /// How it ended.
+    /// Outcome of the execution.
     outcome: Outcome,
-    /// What the value was before it became JSON; null where there is none.
+    /// Type of the value before its conversion to JSON; null if there is none.
     result_type: Option<ValueType>,
-    /// What it used.
+    /// Resources used.
     #[schema(value_type = Usage)]
     usage: &'a Usage,
-    /// What it was allowed.
+    /// Limits of this execution.
     limits: LimitsView,
-    /// The limit that ended it, where one did.
+    /// The limit that ended the execution, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_hit: Option<Limit>,
-    /// Entries of a long log's middle that were not kept.
+    /// Number of entries dropped from the middle of a long log.
     log_dropped: u64,
-    /// How many entries of `log` came before those that were dropped.
+    /// Number of entries of `log` before the dropped ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     log_dropped_at: Option<usize>,
 }
 
-/// Whether it succeeded.
+/// Success or error.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum StatusWord {
@@ -94,11 +94,11 @@ impl Serialize for ErrorView<'_> {
     }
 }
 
-/// What an execution was allowed, with what is the same for all.
+/// Limits of an execution, including those that are the same for all.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LimitsView {
-    /// Wall time, milliseconds.
+    /// Maximum duration, milliseconds.
     timeout_ms: u32,
     /// JavaScript heap, bytes.
     memory_bytes: u64,
@@ -144,44 +144,44 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
     }
 }
 
-/// A job, whole.
+/// A job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobView<'a> {
-    /// Its name.
+    /// Job ID (UUID).
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
-    /// Where it is.
+    /// State of the job.
     state: JobState,
-    /// When it was accepted.
+    /// Time at which the job was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// Only where the client gave it.
+    /// Earliest start, if the client gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     run_at: Option<Timestamp>,
-    /// When an executor took it, the last time; null before.
+    /// Time at which an executor last started the job; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
-    /// When it got its final state; null before.
+    /// Time at which the job reached its final state; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// Until when it can be read; null before it is final.
+    /// Time until which the job can be read; null before it is final.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
-    /// How often it was begun.
+    /// Number of attempts so far.
     attempt: u32,
-    /// 1 is next; only while the job is queued.
+    /// Position in the queue, 1 being the next; only while the job is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<usize>,
-    /// What it has logged so far; only while the job is running.
+    /// The log so far; only while the job is running.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<LogEntry>>, nullable = false)]
     log: Option<Vec<&'a LogEntry>>,
-    /// Entries of a long log's middle that are missing from `log`.
+    /// Number of entries dropped from the middle of `log`.
     #[serde(skip_serializing_if = "Option::is_none")]
     log_dropped: Option<u64>,
-    /// Only once an execution has settled the job.
+    /// The execution, once the job has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     execution: Option<ExecutionView<'a>>,
 }
@@ -211,34 +211,34 @@ impl<'a> From<&'a JobNow> for JobView<'a> {
     }
 }
 
-/// A job in a list: how it ended, but not what it said, so that a page of them is bounded.
+/// A job in a list: without its log and its execution, so that the size of a page is bounded.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobSummary {
-    /// Its name.
+    /// Job ID (UUID).
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
-    /// Where it is.
+    /// State of the job.
     state: JobState,
-    /// When it was accepted.
+    /// Time at which the job was accepted.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// Only where the client gave it.
+    /// Earliest start, if the client gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     run_at: Option<Timestamp>,
-    /// When an executor took it, the last time; null before.
+    /// Time at which an executor last started the job; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     started_at: Option<Timestamp>,
-    /// When it got its final state; null before.
+    /// Time at which the job reached its final state; null before.
     #[schema(value_type = Option<String>, format = DateTime)]
     finished_at: Option<Timestamp>,
-    /// Until when it can be read; null before it is final.
+    /// Time until which the job can be read; null before it is final.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
-    /// How often it was begun.
+    /// Number of attempts so far.
     attempt: u32,
-    /// How its execution ended, where one did.
+    /// Outcome of the execution, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
 }
@@ -265,12 +265,12 @@ impl From<&Job> for JobSummary {
 pub(super) struct JobPageView {
     /// The jobs.
     pub(super) jobs: Vec<JobSummary>,
-    /// Pass it as `cursor` for the next page; null on the last one.
+    /// Value of `cursor` for the next page; null on the last page.
     #[schema(value_type = Option<String>, format = Uuid)]
     pub(super) next_cursor: Option<JobId>,
 }
 
-/// An execution as JSON text, for `sandpiper run`.
+/// Returns an execution as JSON text, for `sandpiper run`.
 pub fn execution_json(execution: &Execution) -> serde_json::Result<String> {
     serde_json::to_string_pretty(&ExecutionView::from(execution))
 }

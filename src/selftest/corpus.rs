@@ -1,7 +1,7 @@
-//! The scripts and how each must end, from tables of one script a line:
+//! The hostile scripts and their expected ends, from tables with one script per line:
 //!
 //! ```text
-//! code ==> outcome | outcome        any of these outcomes is honest
+//! code ==> outcome | outcome        any of these outcomes is right
 //! code ==> JSON                     it succeeds with this result
 //! code ==> distinct                 no two executions have the same result
 //! code ==> … log JSON               and logs exactly these entries
@@ -10,7 +10,7 @@
 use serde_json::Value;
 use std::fmt;
 
-/// Scripts of one kind.
+/// Scripts of one kind, with a common time limit.
 pub(super) struct Class {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
@@ -18,9 +18,9 @@ pub(super) struct Class {
     table: &'static str,
 }
 
-/// Short, because most of these scripts use all of it.
+/// Time limit of classes whose scripts mostly use all of it.
 const SHORT_MS: u32 = 150;
-/// Long enough for the slowest machine to reach another limit first.
+/// Time limit that even the slowest machine does not reach before another limit.
 const PATIENT_MS: u32 = 5_000;
 
 pub(super) const CLASSES: &[Class] = &[
@@ -99,7 +99,7 @@ pub(super) struct Case {
     pub(super) log: Option<Value>,
 }
 
-/// How a script must end.
+/// The expected end of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expected {
     Outcomes(Vec<String>),
@@ -118,8 +118,8 @@ impl fmt::Display for Expected {
 }
 
 impl Class {
-    /// The time limit of these scripts on a machine that is `factor` times slower than a quiet one. Scripts that use up a
-    /// short limit anywhere keep it.
+    /// Returns the time limit of these scripts on a machine that is `factor` times slower than a quiet one. Classes
+    /// with the short limit keep it: their scripts use it up on every machine.
     pub(super) fn timeout_ms(&self, factor: u32) -> u32 {
         match self.timeout_ms {
             PATIENT_MS => PATIENT_MS * factor,
@@ -140,7 +140,7 @@ fn parse(line: &str) -> Option<Case> {
     };
     let expected = match (expected, serde_json::from_str(expected)) {
         ("distinct", _) => Expected::Distinct,
-        // JSON has no word for it; the result of the API is null.
+        // JSON cannot express `undefined`; the API's result is null.
         ("undefined", _) => Expected::Result(Value::Null),
         (_, Ok(result)) => Expected::Result(result),
         (outcomes, Err(_)) => Expected::Outcomes(

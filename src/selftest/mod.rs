@@ -1,10 +1,10 @@
-//! `sandpiper selftest`: scripts that mean harm, run against these walls or a live deployment.
+//! `sandpiper selftest`: hostile scripts, run in the local sandbox or against a live deployment.
 //!
-//! Its own: the corpus, how each script must end, and the account of how it did. After every script the next one must be
-//! served. Not its own: how scripts are run; a [`Target`] does that. Called by the command line and by the tests.
+//! This module has the corpus, the expected end of each script, and the report. After every script the next one must
+//! run normally. A [`Target`] runs the scripts. The command line and the tests call this module.
 
+mod benign;
 mod corpus;
-mod honest;
 mod sweep;
 mod target;
 
@@ -16,69 +16,71 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-/// An execution ends by its time limit and this, times [`Selection::time_factor`]: the grace until SIGKILL, and as much again.
-const ENDS_WITHIN: Duration = Duration::from_millis(500);
-/// What the way there and back may take beside, through a queue and over a network.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
-/// Times that a script runs whose results must differ.
+/// Time that an execution may take beyond its time limit, times [`Selection::time_factor`]: the grace until SIGKILL,
+/// twice.
+const KILL_WITHIN: Duration = Duration::from_millis(500);
+/// Time that a response may take beyond the execution, for a queue and a network.
+const RESPONSE_WITHIN: Duration = Duration::from_secs(30);
+/// Executions of a script whose results must differ.
 const DISTINCT_RUNS: usize = 20;
-/// Most characters of a script in a message.
+/// Maximum length of a script in a message, characters.
 const SHOWN_CHARS: usize = 160;
 
-/// The most that [`Selection::time_factor`] may be: the longest time limit is then that of a service with the default ceiling.
+/// The maximum of [`Selection::time_factor`]: the longest time limit is then that of a service with the default
+/// ceiling.
 pub const TIME_FACTOR_MAX: u32 = 6;
 
-/// What of the corpus is run, and on how slow a machine.
+/// The scripts to run, and the speed of the machine.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// Only the class of this name.
+    /// Name of the only class to run, or all classes.
     pub class: Option<String>,
-    /// How many times slower than a quiet machine this one may be. Scripts that must meet another limit than time get so
-    /// many times as long, and an execution may end so many times as late.
+    /// Factor by which this machine may be slower than a quiet one. It multiplies the time limit of scripts that must
+    /// reach another limit, and the time that an execution may take beyond its limit.
     pub time_factor: u32,
 }
 
-/// How one script was wrong.
+/// A script that did not end as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Its class.
+    /// Name of the script's class.
     pub class: &'static str,
-    /// The script, cut.
+    /// The script, truncated.
     pub code: String,
-    /// What was expected and what was seen.
+    /// The expected and the actual end.
     pub reason: String,
 }
 
-/// The account of one class.
+/// The counts of one class.
 #[derive(Debug, Clone)]
 pub struct Tally {
-    /// Its name.
+    /// Name of the class.
     pub class: &'static str,
-    /// What its scripts try.
+    /// Description of the scripts.
     pub about: &'static str,
-    /// Scripts run.
+    /// Number of scripts that ran.
     pub scripts: usize,
-    /// Scripts that did not end as expected.
+    /// Number of scripts that did not end as expected.
     pub failed: usize,
-    /// The longest that one ran, milliseconds.
+    /// Longest execution, milliseconds.
     pub slowest_ms: f64,
 }
 
-/// The account of a whole run.
+/// The report of a whole run.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// By class, in order.
+    /// Counts by class, in the order of the corpus.
     pub tallies: Vec<Tally>,
-    /// Everything that was wrong.
+    /// Every script that did not end as expected.
     pub failures: Vec<Failure>,
 }
 
-/// The names of the classes, in order.
+/// Returns the names of the classes, in order.
 pub fn classes() -> impl Iterator<Item = &'static str> {
     CLASSES.iter().map(|class| class.name).chain([sweep::NAME])
 }
 
-/// Runs the corpus. `progress` hears of each script before it runs.
+/// Runs the corpus, and calls `progress` with class and number before each script.
 pub fn run(
     target: &mut dyn Target,
     selection: &Selection,
@@ -90,24 +92,24 @@ pub fn run(
         let mut tally = Tally::new(class.name, class.about);
         for case in class.cases() {
             progress(class.name, tally.scripts);
-            let judged = judge(target, class, &case, selection.time_factor)?;
-            tally.add(&case.code, judged, &mut report.failures);
+            let verdict = run_case(target, class, &case, selection.time_factor)?;
+            tally.add(&case.code, verdict, &mut report.failures);
         }
         report.tallies.push(tally);
     }
     if is_chosen(sweep::NAME) {
         let mut tally = Tally::new(sweep::NAME, sweep::ABOUT);
-        sweep::run(target, selection.time_factor, |step, code, judged| {
+        sweep::run(target, selection.time_factor, |step, code, verdict| {
             progress(sweep::NAME, step);
-            tally.add(code, judged, &mut report.failures);
+            tally.add(code, verdict, &mut report.failures);
         })?;
         report.tallies.push(tally);
     }
     Ok(report)
 }
 
-/// How long a script ran, in milliseconds, or what was wrong.
-type Judged = Result<f64, String>;
+/// The duration of a script in milliseconds, or the reason of its failure.
+type Verdict = Result<f64, String>;
 
 impl Tally {
     fn new(class: &'static str, about: &'static str) -> Self {
@@ -120,9 +122,9 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, code: &str, judged: Judged, failures: &mut Vec<Failure>) {
+    fn add(&mut self, code: &str, verdict: Verdict, failures: &mut Vec<Failure>) {
         self.scripts += 1;
-        match judged {
+        match verdict {
             Ok(wall_ms) => self.slowest_ms = self.slowest_ms.max(wall_ms),
             Err(reason) => {
                 self.failed += 1;
@@ -137,17 +139,17 @@ impl Tally {
 }
 
 impl Report {
-    /// Whether everything ended as it must.
+    /// Returns whether every script ended as expected.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.failures.is_empty()
     }
 
-    /// The table, and every failure.
+    /// Writes the table of classes, then every failure.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         writeln!(
             out,
-            "{:10} {:>7} {:>7} {:>11}  what they try",
+            "{:10} {:>7} {:>7} {:>11}  description",
             "class", "scripts", "failed", "slowest ms"
         )?;
         for tally in &self.tallies {
@@ -171,43 +173,43 @@ impl Report {
     }
 }
 
-/// Runs one script, looks at how it ended, and sees that the next one is served.
-fn judge(
+/// Runs one script, checks its end, and checks that the next script runs normally.
+fn run_case(
     target: &mut dyn Target,
     class: &Class,
     case: &Case,
     factor: u32,
-) -> Result<Judged, TargetError> {
+) -> Result<Verdict, TargetError> {
     let timeout_ms = class.timeout_ms(factor);
-    let judged = match &case.expected {
+    let verdict = match &case.expected {
         Expected::Distinct => all_differ(target, case, timeout_ms)?,
         expected => {
-            let asked = Instant::now();
+            let started = Instant::now();
             let execution = target.execute(&case.code, timeout_ms, None)?;
-            let took = asked.elapsed();
-            ended_well(&execution, timeout_ms, factor, took).and_then(|wall_ms| {
+            let took = started.elapsed();
+            check_execution(&execution, timeout_ms, factor, took).and_then(|wall_ms| {
                 is_expected(&execution, expected, case.log.as_ref()).map(|()| wall_ms)
             })
         }
     };
     let next = target.execute("1 + 2", timeout_ms.max(2_000), None)?;
     if next["result"] != 3 {
-        return Ok(Err(format!("afterwards 1 + 2 came to {next}")));
+        return Ok(Err(format!("the next execution, 1 + 2, returned {next}")));
     }
-    Ok(judged)
+    Ok(verdict)
 }
 
 fn all_differ(
     target: &mut dyn Target,
     case: &Case,
     timeout_ms: u32,
-) -> Result<Judged, TargetError> {
+) -> Result<Verdict, TargetError> {
     let mut seen = HashSet::new();
     for _ in 0..DISTINCT_RUNS {
         let execution = target.execute(&case.code, timeout_ms, None)?;
         if execution["outcome"] != "succeeded" || !seen.insert(execution["result"].to_string()) {
             return Ok(Err(format!(
-                "two executions agree, or one failed: {}",
+                "two executions returned the same, or one failed: {}",
                 brief(&execution)
             )));
         }
@@ -215,24 +217,25 @@ fn all_differ(
     Ok(Ok(0.0))
 }
 
-/// What must hold of every execution, whatever it ran.
-fn ended_well(execution: &Value, timeout_ms: u32, factor: u32, took: Duration) -> Judged {
-    let limit = Duration::from_millis(u64::from(timeout_ms)) + ENDS_WITHIN * factor;
+/// Checks the promises that hold for every execution: it ended in time, its process did not crash, and `limitHit` fits
+/// the outcome. Returns its duration in milliseconds.
+fn check_execution(execution: &Value, timeout_ms: u32, factor: u32, took: Duration) -> Verdict {
+    let limit = Duration::from_millis(u64::from(timeout_ms)) + KILL_WITHIN * factor;
     let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap_or(f64::MAX);
     if wall_ms > limit.as_secs_f64() * 1000.0 {
         return Err(format!(
-            "it ran {wall_ms:.0} ms with a limit of {timeout_ms}"
+            "the execution took {wall_ms:.0} ms with a limit of {timeout_ms} ms"
         ));
     }
-    if took > limit + ANSWERED_WITHIN {
-        return Err(format!("the answer took {} ms", took.as_millis()));
+    if took > limit + RESPONSE_WITHIN {
+        return Err(format!("the response took {} ms", took.as_millis()));
     }
     let hit = match execution["outcome"].as_str() {
         Some("timed_out") => Value::from("timeoutMs"),
         Some("memory_exceeded") => Value::from("memoryBytes"),
         Some("stack_exceeded") => Value::from("stackBytes"),
         Some("output_exceeded") => Value::from("outputBytes"),
-        Some("crashed") => return Err(format!("its process crashed: {}", brief(execution))),
+        Some("crashed") => return Err(format!("the job process crashed: {}", brief(execution))),
         _ => Value::Null,
     };
     if execution["limitHit"] != hit {
@@ -243,24 +246,24 @@ fn ended_well(execution: &Value, timeout_ms: u32, factor: u32, took: Duration) -
 
 fn is_expected(execution: &Value, expected: &Expected, log: Option<&Value>) -> Result<(), String> {
     let outcome = &execution["outcome"];
-    let is_so = match expected {
-        Expected::Outcomes(honest) => honest.iter().any(|honest| outcome == honest),
+    let is_met = match expected {
+        Expected::Outcomes(outcomes) => outcomes.iter().any(|expected| outcome == expected),
         Expected::Result(result) => outcome == "succeeded" && execution["result"] == *result,
         Expected::Distinct => true,
     };
-    if !is_so {
-        return Err(format!("expected {expected}, seen {}", brief(execution)));
+    if !is_met {
+        return Err(format!("expected {expected}, got {}", brief(execution)));
     }
     let Some(log) = log else { return Ok(()) };
     let entries = execution["log"].as_array().into_iter().flatten();
     let seen = Value::from_iter(entries.map(|entry| entry["data"].clone()));
     if seen != *log {
-        return Err(format!("expected the log {log}, seen {seen}"));
+        return Err(format!("expected the log {log}, got {seen}"));
     }
     Ok(())
 }
 
-/// Outcome, result and error, without what may be long.
+/// Returns outcome, result and error message, truncated.
 fn brief(execution: &Value) -> String {
     let mut text = format!(
         "{} {} {}",

@@ -1,28 +1,29 @@
-//! Allocation that fails everywhere: honest scripts beside ballast that leaves them, step by step, less and less memory.
+//! Out-of-memory at every point: benign scripts next to ballast that leaves them less and less memory, step by step.
 //!
-//! With enough of it each comes to its result; with too little it says so. Anything else is a lie.
+//! With enough memory each script must return its result. With too little it must end as `memory_exceeded`. Any other
+//! end is a failure.
 
-use super::honest::SCRIPTS;
+use super::benign::SCRIPTS;
 use super::target::{Target, TargetError};
-use super::{Judged, brief, ended_well};
+use super::{Verdict, brief, check_execution};
 use sandpiper_domain::Limits;
 use std::time::Instant;
 
 pub(super) const NAME: &str = "sweep";
-pub(super) const ABOUT: &str = "memory refused at every step of honest scripts";
+pub(super) const ABOUT: &str = "benign scripts that run out of memory at every step";
 
 const TIMEOUT_MS: u32 = 5_000;
 const MEMORY_BYTES: u64 = Limits::SMALLEST_MEMORY_BYTES;
-/// Ballast grows by this; the last step leaves less than a script needs to begin.
+/// The ballast grows by this many bytes. The last step leaves less memory than a script needs to start.
 const STEP_BYTES: u64 = 5_000;
-/// What an empty context takes of the limit stays out of the grid.
+/// Memory of an empty context, which the sweep leaves out.
 const CONTEXT_BYTES: u64 = 100 << 10;
 
-/// Runs all; `each` hears how every step went.
+/// Runs every step, and calls `each` with the step's number, its script and its verdict.
 pub(super) fn run(
     target: &mut dyn Target,
     factor: u32,
-    mut each: impl FnMut(usize, &str, Judged),
+    mut each: impl FnMut(usize, &str, Verdict),
 ) -> Result<(), TargetError> {
     let timeout_ms = TIMEOUT_MS * factor;
     let mut steps = 0;
@@ -31,32 +32,36 @@ pub(super) fn run(
         let mut ballast_bytes = 0;
         while ballast_bytes < MEMORY_BYTES - CONTEXT_BYTES {
             let code = format!("const ballast = 'x'.repeat({ballast_bytes}); {script}");
-            let asked = Instant::now();
+            let started = Instant::now();
             let execution = target.execute(&code, timeout_ms, Some(MEMORY_BYTES))?;
-            let judged =
-                ended_well(&execution, timeout_ms, factor, asked.elapsed()).and_then(|wall_ms| {
+            let verdict = check_execution(&execution, timeout_ms, factor, started.elapsed())
+                .and_then(|wall_ms| {
                     let is_right =
                         execution["outcome"] == "succeeded" && execution["result"] == *result;
                     let is_refused = execution["outcome"] == "memory_exceeded";
                     has_succeeded |= is_right;
                     was_refused |= is_refused;
-                    let is_honest = is_right || is_refused;
-                    is_honest
+                    let is_expected = is_right || is_refused;
+                    is_expected
                         .then_some(wall_ms)
-                        .ok_or_else(|| format!("it came to {}", brief(&execution)))
+                        .ok_or_else(|| format!("it ended as {}", brief(&execution)))
                 });
-            each(steps, &code, judged);
+            each(steps, &code, verdict);
             ballast_bytes += STEP_BYTES;
             steps += 1;
         }
         if !has_succeeded || !was_refused {
-            let reason = "it succeeded, or ran out of memory, at every step";
+            let reason = "the script succeeded at every step, or ran out of memory at every step";
             each(steps, script, Err(reason.to_owned()));
         }
     }
     let next = target.execute("1 + 2", timeout_ms, None)?;
     if next["result"] != 3 {
-        each(steps, "1 + 2", Err(format!("afterwards it came to {next}")));
+        each(
+            steps,
+            "1 + 2",
+            Err(format!("the next execution returned {next}")),
+        );
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the scripts are run against: walls of this process's own, or a deployment.
+//! The targets of the selftest: a sandbox of this process, or a deployment.
 
 use crate::http::execution_json;
 use sandpiper_domain::{
@@ -10,46 +10,46 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longest that one request may take: a script's time, a queue, a network.
+/// Maximum time of one request: a script's time, a queue, a network.
 const REQUEST_WITHIN: Duration = Duration::from_secs(120);
-/// How long a deployment may say that it is busy.
+/// Time that a deployment may keep responding that it is busy.
 const BUSY_FOR: Duration = Duration::from_secs(120);
-/// The wait when it does not say how long.
+/// The wait before the next request if the response has no `Retry-After`.
 const BUSY_WAIT: Duration = Duration::from_secs(1);
-/// Most bytes of an answer.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Maximum size of a response, bytes.
+const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 
-/// The scripts could not be run, which says nothing about them.
+/// The scripts could not be run, so nothing is known about them.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// These walls.
+    /// The sandbox of this process failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// A script of the corpus is none.
+    /// A script of the corpus is invalid.
     #[error(transparent)]
     Script(#[from] ScriptRefusal),
-    /// A limit of the corpus is none.
+    /// A limit of the corpus is invalid.
     #[error(transparent)]
     Limits(#[from] LimitError),
-    /// The deployment.
+    /// The deployment failed.
     #[error("{url}: {reason}")]
     Remote {
-        /// Which.
+        /// The URL of the request.
         url: String,
-        /// What it answered, or why it did not.
+        /// The response, or the reason why there is none.
         reason: String,
     },
-    /// The system.
+    /// The system refused something.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// An execution that is no JSON.
+    /// An execution is not JSON.
     #[error("an execution could not be read: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 /// Runs scripts, one at a time.
 pub trait Target {
-    /// Runs `code` to its end; the execution in the API's form.
+    /// Runs `code` to its end, and returns the execution as the API shows it.
     fn execute(
         &mut self,
         code: &str,
@@ -58,7 +58,7 @@ pub trait Target {
     ) -> Result<Value, TargetError>;
 }
 
-/// Walls of this process's own.
+/// A sandbox of this process.
 #[derive(Debug)]
 pub struct Local(Sandbox);
 
@@ -69,12 +69,12 @@ impl Local {
         output_bytes: 1 << 20,
     };
 
-    /// Raises them.
+    /// Starts the sandbox.
     pub fn start(options: SandboxOptions) -> Result<Self, TargetError> {
         Ok(Self(Sandbox::start(options)?))
     }
 
-    /// In words.
+    /// Returns the isolation level, or `none`.
     #[must_use]
     pub fn level(&self) -> String {
         self.0
@@ -96,12 +96,12 @@ impl Target for Local {
             output_bytes,
         } = Self::DEFAULTS;
         let defaults = Limits::defaults(longest, most, output_bytes, &Self::DEFAULTS)?;
-        let asked = RequestedLimits {
+        let requested = RequestedLimits {
             timeout_ms: Some(u64::from(timeout_ms)),
             memory_bytes,
             ..RequestedLimits::default()
         };
-        let limits = Limits::within(&asked, &defaults, &Self::DEFAULTS)?;
+        let limits = Limits::within(&requested, &defaults, &Self::DEFAULTS)?;
         let script = Script::new(ScriptDraft {
             code: Some(code.to_owned()),
             ..ScriptDraft::default()
@@ -119,7 +119,7 @@ impl Target for Local {
     }
 }
 
-/// A deployment, by the address of its root.
+/// A deployment, by its base URL.
 #[derive(Debug)]
 pub struct Remote {
     agent: ureq::Agent,
@@ -127,7 +127,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Nothing is asked of it yet.
+    /// Returns the target. Sends no request.
     #[must_use]
     pub fn new(url: &str) -> Self {
         let config = ureq::Agent::config_builder()
@@ -160,29 +160,29 @@ impl Target for Remote {
             limits["memoryBytes"] = bytes.into();
         }
         let request = json!({"code": code, "limits": limits}).to_string();
-        let give_up = Instant::now() + BUSY_FOR;
+        let deadline = Instant::now() + BUSY_FOR;
         loop {
-            let mut answer = self
+            let mut response = self
                 .agent
                 .post(&self.url)
                 .content_type("application/json")
                 .send(request.as_str())
                 .map_err(|error| self.failed(error))?;
-            let status = answer.status().as_u16();
-            let retry_after = answer
+            let status = response.status().as_u16();
+            let retry_after = response
                 .headers()
                 .get("retry-after")
                 .and_then(|after| after.to_str().ok()?.parse().ok());
-            let body = answer
+            let body = response
                 .body_mut()
                 .with_config()
-                .limit(ANSWER_BYTES_MAX)
+                .limit(RESPONSE_BYTES_MAX)
                 .read_to_string();
             let body = body.map_err(|error| self.failed(error))?;
             match status {
                 200 => return Ok(serde_json::from_str(&body)?),
-                // It is busy, and honest about it.
-                429 | 503 if Instant::now() < give_up => {
+                // The deployment is busy, and says when to retry.
+                429 | 503 if Instant::now() < deadline => {
                     thread::sleep(retry_after.map_or(BUSY_WAIT, Duration::from_secs));
                 }
                 _ => {

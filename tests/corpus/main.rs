@@ -1,11 +1,11 @@
-//! The whole corpus of `sandpiper selftest`, behind walls of each level that a container may have. A binary of its own, so
-//! that it takes no processor from other tests.
+//! The whole corpus of `sandpiper selftest`, at each isolation level that a container may have. The binary is separate
+//! so that the corpus takes no processor from other tests.
 
 #![allow(clippy::unwrap_used)] // a test says what it expects by unwrapping
 
 use std::process::Command;
 
-/// Runs all of it, and shows its account if anything is wrong.
+/// Runs the whole corpus, and prints the report if any script did not end as expected.
 fn every_script_ends_as_it_must_at(level: &str) {
     let done = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .args(["selftest", "--max-isolation", level])

@@ -1,5 +1,5 @@
-//! Cloud Run: `cloudbuild.yaml` is gone through step by step, with a registry of the test's own, and what it makes of
-//! `cloudrun.yaml` is started as Cloud Run would: two containers, one network, one processor, SIGTERM to both at once.
+//! Cloud Run: runs `cloudbuild.yaml` step by step with a registry of the test's own, then starts the resulting
+//! `cloudrun.yaml` as Cloud Run would: two containers, one network, one processor, SIGTERM to both at once.
 
 mod build;
 mod pair;
@@ -13,7 +13,7 @@ use serde_json::json;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Cloud Run kills what is left then.
+/// Cloud Run kills the instance after this time.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 #[test]
@@ -50,13 +50,13 @@ fn both_containers_start_within_a_second_and_a_key_is_needed() {
     assert_eq!(about["store"]["name"], "memory");
     for container in [&pair.service, &pair.ingress] {
         let said = logs(&container.0);
-        // As the platform's log wants it.
+        // The fields that the platform's log expects.
         assert!(said.lines().all(|line| line.starts_with('{')), "{said}");
     }
 }
 
 #[test]
-fn a_pair_that_is_told_to_stop_under_load_answers_honestly_and_ends_in_time() {
+fn a_pair_that_stops_under_load_responds_correctly_and_ends_in_time() {
     for runtime in Runtime::all() {
         let pair = Pair::start(&Built::once().filled_for_memory, runtime, None);
         let load = Load::start(&pair.client, 16);
@@ -127,11 +127,11 @@ fn the_service_alone_starts_in_a_tenth_of_a_second() {
         .collect();
     took.sort();
     println!("from its first line of code until it listens, in a container: {took:?}");
-    // Not a measurement, on whatever machine this is: only that nothing waits for seconds.
+    // This is no measurement, because the machine is unknown. It shows only that nothing waits for seconds.
     assert!(took[2] < Duration::from_secs(1));
 }
 
-/// How long until a running container has ended by itself, and with what status.
+/// Returns the time until a running container has ended by itself, and its exit status.
 fn end_of(container: &Container, since: Instant, within: Duration) -> (Duration, i64) {
     loop {
         let state = inspect(&container.0)["State"].clone();

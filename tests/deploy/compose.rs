@@ -24,7 +24,7 @@ fn started(environment: &[(&'static str, String)]) -> Project {
 }
 
 #[test]
-fn up_starts_both_in_order_behind_their_walls_and_serves_api_and_page() {
+fn up_starts_both_in_order_isolated_and_serves_api_and_page() {
     let project = Project::new(&[FILE], &[]);
     let start = Instant::now();
     project.compose(&["up", "--detach", "--no-build"]);
@@ -59,7 +59,7 @@ fn up_starts_both_in_order_behind_their_walls_and_serves_api_and_page() {
 }
 
 #[test]
-fn what_the_readme_says_starts_it_word_for_word() {
+fn the_commands_of_the_documents_start_the_deployment() {
     const COMMAND: &str = "docker compose up --build";
     let readme = fs::read_to_string(engine::project().join("README.md")).unwrap();
     assert!(readme.contains(&format!("`{COMMAND}`")), "{COMMAND}");
@@ -68,7 +68,7 @@ fn what_the_readme_says_starts_it_word_for_word() {
     let client = project.client();
     client.wait_for_an_answer(Duration::from_secs(60));
     assert_eq!(client.result("1 + 2"), 3);
-    // Published on this machine alone, by default.
+    // By default the port is published on this machine only.
     let file = fs::read_to_string(engine::project().join(FILE)).unwrap();
     assert!(file.contains("${SANDPIPER_PUBLISH:-127.0.0.1:8080}:8080"));
     let pid = Pid::from_raw(up.id().try_into().unwrap());
@@ -76,7 +76,7 @@ fn what_the_readme_says_starts_it_word_for_word() {
     up.wait().unwrap();
 }
 
-/// Bytes, as the engine counts them.
+/// Parses a size as the container engine prints it, bytes.
 fn memory_used(container: &str) -> f64 {
     let used = docker(&[
         "stats",
@@ -105,7 +105,7 @@ fn a_flood_is_refused_with_429_and_others_are_not_touched() {
 
 #[test]
 fn neither_a_script_nor_the_service_reaches_the_network_and_a_service_outside_does() {
-    // On this machine, at all its addresses: what a container reaches that has any way out.
+    // A listener at all addresses of this machine, which any container with a route outside can reach.
     let reachable = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = reachable.local_addr().unwrap().port();
     let project = Project::new(&[FILE], &[]);
@@ -117,7 +117,7 @@ fn neither_a_script_nor_the_service_reaches_the_network_and_a_service_outside_do
     };
     let check = |client: &Client| client.get(&format!("/api/netcheck?port={port}")).json();
 
-    // Elsewhere than in the internal network the same image finds it: so it is the network that holds the service back.
+    // Outside the internal network the same image reaches the listener, so it is the network that blocks the service.
     let outside = gateway("outside");
     let netcheck_host = format!("SANDPIPER_NETCHECK_HOST={outside}");
     let network = project.network("outside");
@@ -163,7 +163,7 @@ fn scripts_that_mean_harm_end_as_they_must_through_the_published_port() {
     println!("{report}");
     assert!(report.contains(" as expected, 0 not"), "{report}");
     assert_eq!(project.client().result("1 + 2"), 3);
-    // None of them made the engine's own limit necessary.
+    // The engine's own limits ended none of them.
     let service = inspect(&project.container("service"));
     assert_eq!(service["State"]["OOMKilled"], false);
     assert_eq!(service["RestartCount"], 0);
@@ -206,7 +206,7 @@ fn accepted_jobs_survive_a_kill_of_the_service_and_of_the_ingress() {
 }
 
 #[test]
-fn told_to_stop_it_stops_within_ten_seconds_and_what_it_accepted_is_done_by_the_next() {
+fn a_stop_takes_at_most_ten_seconds_and_the_next_service_runs_the_accepted_jobs() {
     let project = started(&[]);
     let client = project.client();
     let jobs: Vec<String> = (0..40).map(|_| client.submit(TENTH_OF_A_SECOND)).collect();
@@ -219,7 +219,7 @@ fn told_to_stop_it_stops_within_ten_seconds_and_what_it_accepted_is_done_by_the_
     for container in [&before, &project.container("ingress")] {
         assert_eq!(inspect(container)["State"]["ExitCode"], 0);
     }
-    // An upgrade: other containers, the same volume.
+    // An upgrade: new containers, the same volume.
     project.compose(&["up", "--detach", "--no-build", "--force-recreate"]);
     client.wait_for_an_answer(Duration::from_secs(5));
     assert_ne!(project.container("service"), before);

@@ -1,4 +1,4 @@
-//! The container engine, by its own commands.
+//! The container engine, through its command line.
 
 use crate::http::Client;
 use serde_json::Value;
@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 
-/// What the images are called here.
+/// The names of the images in these tests.
 pub(crate) const SERVICE: &str = "sandpiper-under-test";
 pub(crate) const INGRESS: &str = "sandpiper-ingress-under-test";
 
-/// What every container of the images is started with.
+/// The options with which every container of the images starts.
 pub(crate) const WALLS: [&str; 5] = [
     "--read-only",
     "--cap-drop",
@@ -24,7 +24,7 @@ pub(crate) fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What it prints on standard output; it must succeed.
+/// Runs a command that must succeed, and returns its standard output.
 pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().unwrap();
     succeeded(&output, arguments)
@@ -40,13 +40,13 @@ fn succeeded(output: &Output, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Of a container, an image or a network.
+/// Inspects a container, an image or a network.
 pub(crate) fn inspect(name: &str) -> Value {
     let all: Value = serde_json::from_str(&docker(&["inspect", name])).unwrap();
     all[0].clone()
 }
 
-/// Everything that a container has said.
+/// Returns the log of a container.
 pub(crate) fn logs(container: &str) -> String {
     let output = Command::new("docker")
         .args(["logs", container])
@@ -56,11 +56,11 @@ pub(crate) fn logs(container: &str) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// A container of its own, gone with the test.
+/// A container that is removed with the test.
 pub(crate) struct Container(pub(crate) String);
 
 impl Container {
-    /// `docker run --detach` with these arguments.
+    /// Runs `docker run --detach` with these arguments.
     pub(crate) fn run(arguments: &[&str]) -> Self {
         let mut all = vec!["run", "--detach"];
         all.extend(arguments);
@@ -79,20 +79,20 @@ impl Drop for Container {
     }
 }
 
-/// Of the first process of a running container, as this machine counts.
+/// Returns the pid of a running container's first process, as this machine numbers it.
 pub(crate) fn pid(container: &str) -> i32 {
     let pid = inspect(container)["State"]["Pid"].as_i64().unwrap();
     assert!(pid > 0, "{container} does not run");
     i32::try_from(pid).unwrap()
 }
 
-/// As a fault would, so that the engine's restart policy holds.
+/// Kills the container as a fault would, so that the engine's restart policy applies.
 pub(crate) fn kill_from_outside(container: &str) {
     let killed = nix::unistd::Pid::from_raw(pid(container));
     nix::sys::signal::kill(killed, nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
-/// Compose, as it is called here: a part of docker, or a program of its own.
+/// Returns the compose command, which is a part of docker or a program of its own.
 fn compose_command() -> Command {
     static IS_PART: OnceLock<bool> = OnceLock::new();
     let is_part = *IS_PART.get_or_init(|| {
@@ -113,23 +113,23 @@ fn compose_command() -> Command {
     command
 }
 
-/// A base, as tests/deploy/with-engine found or made it.
+/// Returns a base image, as tests/deploy/with-engine found or made it.
 pub(crate) fn base_image(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `make test-deploy`"))
 }
 
-/// Builds both images once, by the same files as everybody.
+/// Builds both images once, with the Dockerfile that everybody uses.
 pub(crate) fn images() {
     static BUILT: OnceLock<()> = OnceLock::new();
     BUILT.get_or_init(|| {
         let mut command = compose_command();
-        // tests/deploy/with-engine names the bases in the environment.
+        // tests/deploy/with-engine names the base images in the environment.
         command.args(["--file", "docker-compose.yml", "build"]);
         succeeded(&command.output().unwrap(), &["build"]);
     });
 }
 
-/// A deployment by compose, on a port of its own, gone with the test.
+/// A deployment by compose, on a port of its own, removed with the test.
 pub(crate) struct Project {
     name: String,
     files: Vec<&'static str>,
@@ -138,7 +138,7 @@ pub(crate) struct Project {
 }
 
 impl Project {
-    /// Nothing is started yet.
+    /// Returns a deployment that is not started yet.
     pub(crate) fn new(files: &[&'static str], environment: &[(&'static str, String)]) -> Self {
         images();
         let port = TcpListener::bind("127.0.0.1:0")
@@ -160,7 +160,7 @@ impl Project {
         Client::of_port(self.port)
     }
 
-    /// A command of compose, which must succeed.
+    /// Runs a compose command that must succeed.
     pub(crate) fn compose(&self, arguments: &[&str]) -> String {
         succeeded(&self.command(arguments).output().unwrap(), arguments)
     }
@@ -176,7 +176,8 @@ impl Project {
         command
     }
 
-    /// The same by a command of a document, which runs until it is stopped. `docker compose` may be a program of its own here.
+    /// Starts the deployment with a command from a document, which runs until it is stopped. `docker compose` may be a
+    /// program of its own here.
     pub(crate) fn run_as_written(&self, words: &str) -> Child {
         let words: Vec<&str> = words.split_whitespace().collect();
         assert_eq!(words[..2], ["docker", "compose"]);
@@ -186,7 +187,7 @@ impl Project {
         command.args(&words[2..]).spawn().unwrap()
     }
 
-    /// The containers of one of its services.
+    /// Returns the containers of a service.
     pub(crate) fn containers(&self, service: &str) -> Vec<String> {
         let all = self.compose(&["ps", "--quiet", service]);
         all.lines().map(str::to_owned).collect()
@@ -198,7 +199,7 @@ impl Project {
         containers[0].clone()
     }
 
-    /// One of its networks, as the engine calls it.
+    /// Returns the engine's name of a network.
     pub(crate) fn network(&self, name: &str) -> String {
         format!("{}_{name}", self.name)
     }

@@ -1,11 +1,11 @@
-//! A client of a deployment.
+//! An HTTP client of a deployment.
 
 use serde_json::{Value, json};
 use std::thread;
 use std::time::{Duration, Instant};
 use ureq::Agent;
 
-/// Slower than anything here may be, so that a hang is a failure and not a wait.
+/// Longer than any request here may take, so that a hang is a failure.
 const WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
@@ -28,7 +28,7 @@ impl Answer {
 }
 
 impl Client {
-    /// Of what is published on this port.
+    /// Returns a client of the deployment that is published on this port.
     pub(crate) fn of_port(port: u16) -> Self {
         Self::of(&format!("http://127.0.0.1:{port}"))
     }
@@ -50,7 +50,7 @@ impl Client {
         self
     }
 
-    /// `None` where nobody answers.
+    /// Sends a GET. Returns `None` if nothing responds.
     pub(crate) fn try_get(&self, path: &str) -> Option<Answer> {
         let mut request = self.agent.get(format!("{}{path}", self.url));
         if let Some(key) = &self.key {
@@ -63,7 +63,7 @@ impl Client {
         self.try_get(path).expect("an answer")
     }
 
-    /// `None` where nobody answers.
+    /// Sends a POST. Returns `None` if nothing responds.
     pub(crate) fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
         let request = self.agent.post(format!("{}{path}", self.url));
         let mut request = request.header("content-type", "application/json");
@@ -86,14 +86,14 @@ impl Client {
         execution["result"].clone()
     }
 
-    /// The id of a job, which must be accepted.
+    /// Submits a job that must be accepted, and returns its id.
     pub(crate) fn submit(&self, code: &str) -> String {
         let answer = self.post("/api/jobs", &json!({"code": code}));
         assert_eq!(answer.status, 202, "{}", answer.text);
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
-    /// Every one of these jobs ends well.
+    /// Waits until each of these jobs has succeeded.
     pub(crate) fn assert_all_finish(&self, ids: &[String], within: Duration) {
         let deadline = Instant::now() + within;
         for id in ids {
@@ -118,7 +118,7 @@ impl Client {
         }
     }
 
-    /// Until it answers as it should.
+    /// Waits until the deployment responds as it should.
     pub(crate) fn wait_for_an_answer(&self, within: Duration) {
         let deadline = Instant::now() + within;
         while !self.answers() {

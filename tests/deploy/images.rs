@@ -1,4 +1,4 @@
-//! What is in the images.
+//! The contents of the images.
 
 use crate::engine::{Container, INGRESS, SERVICE, docker, images, inspect};
 use std::process::{Command, Stdio};
@@ -64,7 +64,7 @@ fn an_image_holds_its_program_what_it_reads_and_nothing_else() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let (rights, owner, path) = (words[0], words[1], words[5]);
             let top = path.split('/').next().unwrap();
-            // What the engine itself puts into every container.
+            // Files that the container engine itself puts into every container.
             if ["dev", "etc", "proc", "sys", ".dockerenv"].contains(&top) {
                 continue;
             }

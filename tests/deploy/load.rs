@@ -1,4 +1,4 @@
-//! Clients that ask as fast as they are answered, and write down what they are told.
+//! Clients that send requests one after the other, and record the responses.
 
 use crate::http::Client;
 use serde_json::json;
@@ -13,19 +13,19 @@ pub(crate) struct Load {
     clients: Vec<JoinHandle<Seen>>,
 }
 
-/// What they were told.
+/// The recorded responses.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Jobs that were accepted.
     pub(crate) accepted: Vec<String>,
-    /// Answers by their status.
+    /// Number of responses by status.
     pub(crate) statuses: BTreeMap<u16, usize>,
-    /// Requests that nobody answered.
+    /// Number of requests without a response.
     pub(crate) unanswered: usize,
 }
 
 impl Load {
-    /// Each client submits jobs and executes scripts in turn.
+    /// Starts clients, each of which submits jobs and executes scripts in turn.
     pub(crate) fn start(client: &Client, clients: usize) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let clients = (0..clients)
@@ -53,7 +53,7 @@ impl Load {
 }
 
 impl Seen {
-    /// No answer of these clients is a fault: refusals say so.
+    /// Checks that no response is a fault; rejections are allowed.
     pub(crate) fn assert_honest(&self) {
         const HONEST: [u16; 5] = [200, 202, 429, 502, 503];
         let dishonest = self.statuses.keys().find(|status| !HONEST.contains(status));

@@ -26,7 +26,7 @@ fn started(services: usize) -> Project {
     project
 }
 
-/// Executions that a service has ended, by its own word.
+/// Returns the number of executions that a service reports as ended.
 fn executions(container: &str) -> u64 {
     let said = docker(&["exec", container, "/sandpiper", "health"]);
     let health: serde_json::Value = serde_json::from_str(&said).unwrap();
@@ -72,7 +72,7 @@ fn three_services_share_the_work_and_the_death_of_one_loses_no_job() {
         assert!(executions(service) > 20, "{service} had no share");
     }
 
-    // One more and one fewer, while it runs.
+    // One more service and one fewer, while clients send requests.
     project.compose(&["up", "--detach", "--no-build", "--scale", "service=4"]);
     project.compose(&["up", "--detach", "--no-build", "--scale", "service=2"]);
     assert_eq!(client.result("1 + 2"), 3);

@@ -1,10 +1,10 @@
-//! Imports point one way. This reads the `use` lines and fails when an arrow turns back.
+//! Imports point in one direction. These tests read the `use` lines and manifests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Each part of the house, and what it may name of the others.
+/// Each module of the service, and the modules that it may use.
 const ARROWS: &[(&str, &[&str])] = &[
     ("meters", &[]),
     ("telemetry", &["meters"]),
@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// A crate, and the only part that may name it.
+/// A crate, and the only modules that may use it.
 const HOMES: &[(&str, &[&str])] = &[
     ("actix::", &["actors", "app"]),
     ("prometheus_client", &["http"]),
@@ -124,7 +124,7 @@ fn http_names_no_address_of_an_actor() {
     }
 }
 
-/// The manifest of each member of the workspace, by its folder.
+/// Returns the manifest of each workspace member, by its folder.
 fn members() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
@@ -140,7 +140,7 @@ fn members() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Cargo holds the arrows between crates; this holds what Cargo cannot know.
+/// Cargo enforces the direction between crates; this test enforces which dependencies are allowed at all.
 #[test]
 fn crates_depend_on_each_other_in_one_direction() {
     let allowed = |member: &str| -> &[&str] {
@@ -215,7 +215,7 @@ fn the_pinned_toolchain_is_that_of_the_images() {
 }
 
 #[test]
-fn the_engine_that_is_told_is_the_engine_that_is_built() {
+fn the_reported_engine_is_the_one_that_is_built() {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock");
     let lock = fs::read_to_string(lock).unwrap();
     let (_, after) = lock
@@ -225,7 +225,8 @@ fn the_engine_that_is_told_is_the_engine_that_is_built() {
     assert!(sandpiper_domain::ENGINE.contains(&format!("rquickjs {version})")));
 }
 
-/// The options of `help`, each as its row in a document begins: flag, variable and, where `help` has one, default.
+/// Returns the options in `help`, each as the start of its row in a document: flag, variable and, if there is one,
+/// default.
 fn option_rows(help: &str) -> Vec<String> {
     let mut rows = Vec::new();
     let mut flag = "";

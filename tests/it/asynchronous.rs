@@ -1,4 +1,4 @@
-//! Promises, timers and top-level await: what is waited for, in which order things happen, and when a script is over.
+//! Promises, timers and top-level await: waiting, order, and the end of a script.
 
 use crate::files::scripts_dir;
 use crate::support::Service;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// Long before the time limit of 30 seconds.
 const AT_ONCE_MS: f64 = crate::support::LATE_MS;
 
-/// The error of `code`, which must throw.
+/// Returns the error of `code`, which must throw.
 fn error_of(service: &Service, code: &str) -> Value {
     let execution = service.run(code);
     assert_eq!(execution["outcome"], "threw", "{code}: {execution}");
@@ -127,7 +127,7 @@ fn timers_take_arguments_and_can_be_cleared() {
 }
 
 #[test]
-fn what_is_no_function_is_refused_by_name() {
+fn a_callback_that_is_no_function_is_rejected_by_name() {
     let service = Service::start();
     for taker in ["setTimeout", "setInterval", "queueMicrotask"] {
         for argument in ["", "'code'", "5", "{}"] {
@@ -190,7 +190,7 @@ fn a_promise_that_can_never_settle_is_an_error_at_once() {
 }
 
 #[test]
-fn a_rejection_that_nobody_handles_fails_the_script() {
+fn an_unhandled_rejection_fails_the_script() {
     let service = Service::start();
     for (code, message) in [
         ("Promise.reject(new Error('why')); 5", "why"),
@@ -302,7 +302,7 @@ fn a_timer_beyond_the_time_limit_ends_in_a_timeout_that_says_so() {
             execution["usage"]["wallMs"].as_f64().unwrap() >= 100.0,
             "{execution}"
         );
-        // It slept.
+        // The script slept.
         assert!(
             execution["usage"]["cpuMs"].as_f64().unwrap() < 80.0,
             "{execution}"

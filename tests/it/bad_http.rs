@@ -1,4 +1,4 @@
-//! Requests that are wrong before anything looks at their fields: as HTTP, in their size, in their pace.
+//! Requests that are invalid before their fields are read: as HTTP, in size, or in speed.
 
 use crate::raw::{answer_on, post};
 use crate::support::{Service, assert_refused, assert_serves};
@@ -8,16 +8,16 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
-const DOORS: [&str; 2] = ["/api/execute", "/api/jobs"];
+const PATHS: [&str; 2] = ["/api/execute", "/api/jobs"];
 const MIB: usize = 1 << 20;
 
-/// A request's head, and the body as far as it goes.
+/// Returns a request's head and as much of its body as is given.
 fn request(head: &[&str], body: &[u8]) -> Vec<u8> {
     let head = head.join("\r\n");
     [head.as_bytes(), b"\r\n\r\n", body].concat()
 }
 
-/// `code` with a comment that makes the body `length` bytes long.
+/// Returns a body of `length` bytes: a script with a long comment.
 fn body_of(length: usize) -> Vec<u8> {
     let around = r#"{"code":"1","input":""}"#.len();
     format!(
@@ -30,13 +30,13 @@ fn body_of(length: usize) -> Vec<u8> {
 #[test]
 fn a_body_may_have_its_bound_and_no_byte_more() {
     let service = Service::start();
-    let at_the_bound = service.post_raw(DOORS[0], &JSON, &body_of(2 * MIB));
+    let at_the_bound = service.post_raw(PATHS[0], &JSON, &body_of(2 * MIB));
     assert_eq!(at_the_bound.status, 200, "{}", at_the_bound.text);
-    for door in DOORS {
+    for path in PATHS {
         let answer = service
-            .exchange(&post(door, &[], &body_of(2 * MIB + 1)))
+            .exchange(&post(path, &[], &body_of(2 * MIB + 1)))
             .unwrap();
-        assert_refused(&answer, 413, "body_too_large", door);
+        assert_refused(&answer, 413, "body_too_large", path);
         assert_eq!(answer.json()["bound"], 2 * MIB);
     }
     assert_serves(&service);
@@ -92,7 +92,7 @@ fn a_body_of_chunks_is_counted_as_it_comes() {
 }
 
 #[test]
-fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
+fn a_client_that_expects_100_continue_gets_it() {
     let service = Service::start();
     let body = br#"{"code":"1+2"}"#;
     let length = format!("content-length: {}", body.len());
@@ -117,9 +117,9 @@ fn code_may_have_its_bound_and_no_byte_more() {
     let service = Service::start();
     let code = |length: usize| json!({ "code": format!("/*{}*/1", "x".repeat(length - 5)) });
     assert_eq!(service.execute(&code(MIB))["result"], 1);
-    for door in DOORS {
-        let answer = service.post(door, &code(MIB + 1));
-        assert_refused(&answer, 413, "code_too_large", door);
+    for path in PATHS {
+        let answer = service.post(path, &code(MIB + 1));
+        assert_refused(&answer, 413, "code_too_large", path);
         assert_eq!(answer.json()["bound"], MIB);
     }
     assert_serves(&service);
@@ -141,8 +141,8 @@ fn a_body_of_another_type_or_coding_is_refused() {
         [("content-encoding", "gzip, identity")],
         [("accept", "application/json")],
     ] {
-        for door in DOORS {
-            let answer = service.post_raw(door, &headers, code);
+        for path in PATHS {
+            let answer = service.post_raw(path, &headers, code);
             assert_refused(&answer, 415, "unsupported_media_type", headers[0].1);
         }
     }
@@ -156,7 +156,7 @@ fn a_body_of_another_type_or_coding_is_refused() {
             ("content-encoding", "identity"),
         ],
     ] {
-        assert_eq!(service.post_raw(DOORS[0], &headers, code).status, 200);
+        assert_eq!(service.post_raw(PATHS[0], &headers, code).status, 200);
     }
 }
 
@@ -191,14 +191,14 @@ fn a_form_that_is_none_is_an_invalid_body() {
         ),
     ] {
         let form = [("content-type", "multipart/form-data; boundary=b")];
-        let answer = service.post_raw(DOORS[0], &form, &body);
+        let answer = service.post_raw(PATHS[0], &form, &body);
         assert_refused(&answer, 400, code, &String::from_utf8_lossy(&body));
     }
     assert_serves(&service);
 }
 
 #[test]
-fn a_body_that_comes_too_slowly_is_given_up() {
+fn a_body_that_comes_too_slowly_is_rejected() {
     let service = Service::start_with(&["--body-timeout-ms", "200"]);
     let head = [
         "POST /api/execute HTTP/1.1",
@@ -237,7 +237,7 @@ fn a_body_that_nobody_waits_for_does_not_keep_its_connection() {
         let mut stream = service.send_raw(&request(&head, first.as_bytes()));
         let start = Instant::now();
         let mut reader = stream.try_clone().unwrap();
-        // It is dripped into for as long as it takes it.
+        // The connection gets single bytes for as long as it accepts them.
         while stream.write_all(b"1\r\na\r\n").is_ok() {
             assert!(start.elapsed() < Duration::from_secs(10), "{path}");
             std::thread::sleep(Duration::from_millis(50));
@@ -251,7 +251,7 @@ fn a_body_that_nobody_waits_for_does_not_keep_its_connection() {
             "{path}: {answer}"
         );
     }
-    // A body with a length that was read to its end keeps the connection, whatever became of the request.
+    // A body that was read to its declared end keeps the connection open, whatever the response.
     let whole = "POST /api/execute HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1\r\n\r\na";
     let last = "GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let stream = service.send_raw(format!("{whole}{whole}{last}").as_bytes());
@@ -266,7 +266,7 @@ fn a_body_that_nobody_waits_for_does_not_keep_its_connection() {
 }
 
 #[test]
-fn a_head_that_comes_too_slowly_is_given_up() {
+fn a_head_that_comes_too_slowly_is_rejected() {
     let service = Service::start_with(&["--header-timeout-ms", "1000"]);
     let heads = [
         "",
@@ -275,7 +275,7 @@ fn a_head_that_comes_too_slowly_is_given_up() {
     ];
     let start = Instant::now();
     for stream in heads.map(|head| service.send_raw(head.as_bytes())) {
-        // By an answer or without one: the connection ends.
+        // The connection ends, with or without a response.
         if let Some(answer) = answer_on(stream) {
             assert_eq!(answer.status, 408);
         }
@@ -304,7 +304,7 @@ fn a_client_that_closes_its_side_is_not_waited_for() {
         }
         assert!(start.elapsed() < Duration::from_secs(10), "cut at {cut}");
     }
-    // Had the last one been run to its end, this would take 30 s.
+    // If the last script had run to its end, this would take 30 s.
     let start = Instant::now();
     assert_serves(&service);
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -380,7 +380,7 @@ fn a_body_whose_chunks_are_broken_is_an_invalid_body() {
 }
 
 #[test]
-fn a_body_that_nobody_read_is_not_taken_for_the_next_request() {
+fn an_unread_body_is_not_parsed_as_the_next_request() {
     let service = Service::start();
     let inner = "GET /api/health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let length = format!("content-length: {}", inner.len());
@@ -394,7 +394,7 @@ fn a_body_that_nobody_read_is_not_taken_for_the_next_request() {
         ),
         ("DELETE /api/jobs/1 HTTP/1.1", "accept: */*", 404),
     ] {
-        // The connection is kept: what follows the head is a body all the same.
+        // The connection stays open: the bytes after the head are still a body.
         let mut bytes = request(
             &[line, "host: localhost", header, &length],
             inner.as_bytes(),

@@ -1,20 +1,20 @@
-//! Bodies that are wrong: each gets its status and its stable `code`, and the service goes on.
+//! Invalid bodies: each gets its status and its stable `code`, and the service continues.
 
 use crate::support::{Service, assert_refused, assert_serves};
 use serde_json::json;
 
-/// Wherever code is taken.
+/// The paths that accept code.
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
-const DOORS: [&str; 2] = ["/api/execute", "/api/jobs"];
+const PATHS: [&str; 2] = ["/api/execute", "/api/jobs"];
 
-/// Sends each body through each door.
+/// Sends each body to each path.
 fn assert_each_refused(rows: &[(&[u8], u16, &str)]) {
     let service = Service::start();
     let json = [("content-type", "application/json")];
     for (body, status, code) in rows {
         let what = String::from_utf8_lossy(&body[..body.len().min(100)]);
-        for door in DOORS {
-            let answer = service.post_raw(door, &json, body);
+        for path in PATHS {
+            let answer = service.post_raw(path, &json, body);
             assert_refused(&answer, *status, code, &what);
         }
     }
@@ -22,7 +22,7 @@ fn assert_each_refused(rows: &[(&[u8], u16, &str)]) {
 }
 
 #[test]
-fn what_is_no_json_object_is_invalid_json() {
+fn a_body_other_than_a_json_object_is_invalid_json() {
     let rows: [&[u8]; 16] = [
         b"",
         b" ",
@@ -49,7 +49,7 @@ fn bytes_that_are_no_utf_8_are_invalid_json() {
     assert_each_refused(&[
         (b"{\"code\":\"\xff\"}", 400, "invalid_json"),
         (b"{\"code\":\"'\xc3\x28'\"}", 400, "invalid_json"),
-        // A surrogate, and a NUL, in more bytes than they may have.
+        // A surrogate, and a NUL, in an overlong encoding.
         (b"{\"code\":\"\xed\xa0\x80\"}", 400, "invalid_json"),
         (b"{\"code\":\"\xc0\x80\"}", 400, "invalid_json"),
         (b"\xff\xfe{\x00}\x00", 400, "invalid_json"),
@@ -110,13 +110,13 @@ fn a_field_of_the_wrong_type_or_value_is_named() {
         (json!({ "code": "1", "kind": "worker" }), "kind"),
     ];
     for (body, field) in rows {
-        for door in DOORS {
-            let answer = service.post(door, &body);
+        for path in PATHS {
+            let answer = service.post(path, &body);
             assert_refused(&answer, 400, "invalid_field", &body.to_string());
             assert_eq!(answer.json()["field"], field, "{body}");
         }
     }
-    let twice = service.post_raw(DOORS[0], &JSON, br#"{"code": "1", "code": "2"}"#);
+    let twice = service.post_raw(PATHS[0], &JSON, br#"{"code": "1", "code": "2"}"#);
     assert_refused(&twice, 400, "invalid_field", "given twice");
     assert_serves(&service);
 }
@@ -136,8 +136,8 @@ fn an_unknown_field_is_named() {
         (json!({ "code": "1", &long: 5 }), &long[..100]),
     ];
     for (body, field) in rows {
-        for door in DOORS {
-            let answer = service.post(door, &body);
+        for path in PATHS {
+            let answer = service.post(path, &body);
             assert_refused(&answer, 400, "unknown_field", field);
             assert_eq!(answer.json()["field"], field);
             assert!(answer.text.len() < 1000);
@@ -171,13 +171,13 @@ fn an_example_script_is_found_by_its_name_and_by_no_path() {
         &"../".repeat(1000),
     ];
     for name in names {
-        for door in DOORS {
-            let answer = service.post(door, &json!({ "code": "x=", "file": name }));
+        for path in PATHS {
+            let answer = service.post(path, &json!({ "code": "x=", "file": name }));
             assert_refused(&answer, 404, "script_not_found", name);
             assert!(answer.text.len() < 1000);
         }
     }
-    // By the query too, and by the path of the script's own page, where they are decoded once.
+    // The same by the query, and by the path of the script's own page, which are decoded once.
     for name in [
         "missing.js",
         "..%2FCargo.toml",
@@ -188,7 +188,7 @@ fn an_example_script_is_found_by_its_name_and_by_no_path() {
         let by_query = service.post(&format!("/api/execute?file={name}"), &json!({}));
         assert_refused(&by_query, 404, "script_not_found", name);
         let by_path = service.get(&format!("/api/scripts/{name}"));
-        // A path with a second reading is refused as such.
+        // A path with a second reading is rejected as such.
         match by_path.status {
             400 => assert_refused(&by_path, 400, "invalid_path", name),
             _ => assert_refused(&by_path, 404, "script_not_found", name),
@@ -211,7 +211,7 @@ fn a_limit_below_what_can_run_is_an_invalid_field() {
             json!(false),
         ] {
             let answer = service.post(
-                DOORS[0],
+                PATHS[0],
                 &json!({ "code": "1", "limits": { field: value } }),
             );
             assert_refused(&answer, 400, "invalid_field", &format!("{field} {value}"));
@@ -220,7 +220,7 @@ fn a_limit_below_what_can_run_is_an_invalid_field() {
     }
     for (field, value) in [("memoryBytes", (1 << 20) - 1), ("outputBytes", 255)] {
         let answer = service.post(
-            DOORS[1],
+            PATHS[1],
             &json!({ "code": "1", "limits": { field: value } }),
         );
         assert_refused(&answer, 400, "invalid_field", field);
@@ -234,7 +234,7 @@ fn a_limit_below_what_can_run_is_an_invalid_field() {
 }
 
 #[test]
-fn a_limit_above_the_ceiling_is_told_the_ceiling() {
+fn a_limit_above_the_ceiling_is_rejected_with_the_ceiling() {
     let service = Service::start_with(&["--timeout-ms-ceiling", "5000"]);
     for (field, ceiling) in [
         ("timeoutMs", 5000_u64),
@@ -248,9 +248,9 @@ fn a_limit_above_the_ceiling_is_told_the_ceiling() {
             json!(9e15),
         ];
         for value in beyond {
-            for door in DOORS {
+            for path in PATHS {
                 let answer =
-                    service.post(door, &json!({ "code": "1", "limits": { field: value } }));
+                    service.post(path, &json!({ "code": "1", "limits": { field: value } }));
                 assert_refused(
                     &answer,
                     422,
@@ -269,26 +269,26 @@ fn a_limit_above_the_ceiling_is_told_the_ceiling() {
 fn a_lone_surrogate_is_refused_in_source_and_kept_in_values() {
     let service = Service::start();
     for body in [r#"{"code": "'\ud800'"}"#, r#"{"code": "'\udc00\ud800'"}"#] {
-        let answer = service.post_raw(DOORS[0], &JSON, body.as_bytes());
+        let answer = service.post_raw(PATHS[0], &JSON, body.as_bytes());
         assert_refused(&answer, 400, "invalid_field", body);
         assert_eq!(answer.json()["field"], "code");
     }
     let in_input = r#"{"code": "[input.length, input.charCodeAt(0)]", "input": "\ud800"}"#;
-    let answer = service.post_raw(DOORS[0], &JSON, in_input.as_bytes());
+    let answer = service.post_raw(PATHS[0], &JSON, in_input.as_bytes());
     assert_eq!(answer.json()["result"], json!([1, 0xd800]));
 }
 
 #[test]
 fn a_nul_is_refused_in_source_and_kept_in_values() {
     let service = Service::start();
-    let answer = service.post(DOORS[0], &json!({ "code": "1\u{0}2" }));
+    let answer = service.post(PATHS[0], &json!({ "code": "1\u{0}2" }));
     assert_refused(&answer, 400, "invalid_field", "NUL");
     assert_eq!(answer.json()["field"], "code");
     let answer = service.execute(&json!({ "code": "[input, '\\0']", "input": "a\u{0}b" }));
     assert_eq!(answer["result"], json!(["a\u{0}b", "\u{0}"]));
 }
 
-/// `depth` arrays in one another, as text: a tree of it would be too deep for this side as well.
+/// Returns `depth` nested arrays as text: a tree of them would be too deep for this side as well.
 fn nested(depth: usize) -> String {
     format!("{}{}", "[".repeat(depth), "]".repeat(depth))
 }
@@ -303,7 +303,7 @@ fn json_may_nest_to_the_bound_and_no_deeper() {
             "input" => format!(r#"{{"code": "{code}", "input": {value}}}"#),
             _ => format!(r#"{{"code": "{code}", "input": null, "globals": {{"deep": {value}}}}}"#),
         };
-        service.post_raw(DOORS[0], &JSON, body.as_bytes())
+        service.post_raw(PATHS[0], &JSON, body.as_bytes())
     };
     for field in ["input", "globals.deep"] {
         assert_eq!(request(field, 100).json()["result"], 100, "{field}");
@@ -313,11 +313,11 @@ fn json_may_nest_to_the_bound_and_no_deeper() {
             assert_eq!(answer.json()["field"], field);
         }
     }
-    // Where it is not even a field.
-    let answer = service.post_raw(DOORS[0], &JSON, nested(900_000).as_bytes());
+    // Where `source` is not even a field.
+    let answer = service.post_raw(PATHS[0], &JSON, nested(900_000).as_bytes());
     assert_refused(&answer, 400, "invalid_json", "nested body");
     let unclosed = format!(r#"{{"input": {}"#, "[".repeat(1_000_000));
-    let answer = service.post_raw(DOORS[0], &JSON, unclosed.as_bytes());
+    let answer = service.post_raw(PATHS[0], &JSON, unclosed.as_bytes());
     assert_refused(&answer, 400, "invalid_json", "unclosed");
     assert_serves(&service);
 }
@@ -333,7 +333,7 @@ fn there_may_be_so_many_globals_and_no_more() {
     };
     assert_eq!(service.execute(&request(256))["result"], 255);
     for count in [257, 50_000] {
-        let answer = service.post(DOORS[0], &request(count));
+        let answer = service.post(PATHS[0], &request(count));
         assert_refused(&answer, 400, "invalid_field", "globals");
         assert!(answer.text.contains(&count.to_string()), "{}", answer.text);
     }

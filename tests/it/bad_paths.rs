@@ -1,4 +1,4 @@
-//! Requests for what is not there: paths, methods, queries; and what every problem has.
+//! Requests for paths, methods and queries that do not exist, and the form of every problem.
 
 use crate::raw::{answer_on, bare, post};
 use crate::support::{Service, assert_refused, assert_serves};
@@ -40,7 +40,7 @@ fn a_wrong_query_names_its_part() {
 }
 
 #[test]
-fn another_method_is_told_those_that_there_are() {
+fn another_method_is_rejected_with_the_allowed_ones() {
     let service = Service::start();
     for (path, allowed) in [
         ("/api", "GET, HEAD"),

@@ -1,11 +1,11 @@
-//! What a page of another origin can make a browser send to the service.
+//! Requests that a page of another origin can make a browser send.
 
 use crate::raw::bare;
 use crate::support::{Answer, Service, assert_refused, assert_serves, free_port};
 
 const JSON: &[u8] = br#"{"code":"1+2"}"#;
 
-/// A POST of JSON with these lines in its head.
+/// Returns a POST of JSON with these lines in its head.
 fn post(service: &Service, path: &str, lines: &[&str]) -> Answer {
     let length = format!("content-length: {}", JSON.len());
     let first = format!("POST {path} HTTP/1.1");
@@ -40,7 +40,7 @@ fn a_body_without_a_content_type_runs_nothing() {
         assert_refused(&answer, 415, "unsupported_media_type", path);
     }
     assert!(executed(&service) <= before);
-    // An example script needs no body, and so no type of one.
+    // An example script needs no body, and so no media type.
     assert_eq!(
         service
             .post_raw("/api/execute?file=simple.js", &[], b"")
@@ -184,7 +184,7 @@ fn a_host_that_is_a_name_is_refused_unless_it_is_listed() {
 #[test]
 fn a_refused_request_with_a_body_ends_in_order() {
     let service = Service::start();
-    // The body is not taken for another request.
+    // The body is not parsed as another request.
     let inner = String::from_utf8(bare("GET", "/api")).unwrap();
     let bytes = format!(
         "POST /api/execute HTTP/1.1\r\nhost: evil.test\r\ncontent-length: {}\r\n\r\n{inner}",

@@ -1,4 +1,4 @@
-//! The command line: one script without a server, a look at the walls, and options that say what is wrong with them.
+//! The command line: one script without a server, the report of the isolation layers, and errors that name the option.
 
 use crate::support::{Service, descendants_of, eventually, is_alive};
 use serde_json::Value;
@@ -71,7 +71,7 @@ fn run_takes_input_a_seed_and_limits() {
     };
     assert_eq!(random("7")["result"], random("7")["result"]);
     assert_ne!(random("7")["result"], random("8")["result"]);
-    // As in a request: a negative one is the same 64 bits.
+    // As in a request, a negative number is the same 64 bits.
     assert_eq!(
         random("-1")["result"],
         random("18446744073709551615")["result"]
@@ -84,7 +84,7 @@ fn run_takes_input_a_seed_and_limits() {
 
 #[test]
 fn run_may_have_more_than_a_client_could_ask_for() {
-    // Whoever starts it is the operator: there is no ceiling but the option's own.
+    // The person who starts the command is the operator: the only maximum is the option's own.
     let run = output(&[
         "run",
         "example-scripts/simple.js",
@@ -105,7 +105,7 @@ fn run_reads_a_dash_as_standard_input() {
 }
 
 #[test]
-fn what_run_cannot_run_is_said_in_one_line_with_exit_status_2() {
+fn a_script_that_run_cannot_run_is_one_line_of_error_and_exit_status_2() {
     let rows: [(&[&str], &str); 4] = [
         (&["run", "missing.js"], "missing.js"),
         (&["run", "example-scripts"], "example-scripts"),
@@ -139,7 +139,7 @@ fn what_run_cannot_run_is_said_in_one_line_with_exit_status_2() {
 }
 
 #[test]
-fn doctor_lists_every_wall_and_the_level_they_come_to() {
+fn doctor_lists_every_isolation_layer_and_the_level() {
     let doctor = output(&["doctor"]);
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
     let report = String::from_utf8(doctor.stdout).unwrap();
@@ -163,7 +163,7 @@ fn doctor_lists_every_wall_and_the_level_they_come_to() {
         );
         let remedy = sandpiper_sandbox_client::remedy(wall);
         assert!(remedy.is_some_and(|remedy| remedy.len() > 20), "{wall}");
-        // And why.
+        // With a reason.
         assert!(line.split_whitespace().count() > 3, "{line}");
     }
     let level = lines.last().unwrap().strip_prefix("isolation: ").unwrap();
@@ -172,7 +172,7 @@ fn doctor_lists_every_wall_and_the_level_they_come_to() {
 
 #[test]
 fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
-    // Whether there is a machine without landlock or not, above L2 nothing is tried here.
+    // With or without landlock on this machine, no layer above L2 is tested here.
     let doctor = output(&["doctor", "--max-isolation", "L2"]);
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
     let report = String::from_utf8(doctor.stdout).unwrap();
@@ -188,11 +188,11 @@ fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
     }
 }
 
-/// The line of `wall` in doctor's report, and what to do about it, if it is missing.
+/// Returns the line of `wall` in doctor's report, and the line on how to enable it, if it is missing.
 fn lines_of<'a>(report: &'a str, wall: &str) -> Vec<&'a str> {
     let mut lines = report.lines().skip_while(|line| !line.contains(wall));
     let own = lines.next().into_iter();
-    own.chain(lines.take_while(|line| line.contains("to have it: ")))
+    own.chain(lines.take_while(|line| line.contains("to enable it: ")))
         .collect()
 }
 
@@ -203,7 +203,7 @@ fn speculation_control_is_shown_and_can_be_switched_off() {
         assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
         String::from_utf8(doctor.stdout).unwrap()
     };
-    // Whatever this kernel grants, it says so of both.
+    // The report names both, whatever this kernel allows.
     let auto = report(&["doctor"]);
     let line = lines_of(&auto, "speculation_control")[0];
     assert!(
@@ -387,7 +387,7 @@ fn health_asks_the_service_that_runs_here_and_its_exit_status_is_the_answer() {
         assert_eq!(ready.status.code(), Some(0), "{ready:?}");
         assert_eq!(execution(&ready)["status"], "UP");
     }
-    // Its last job outlives the signal for a while: the service answers, and takes no more work.
+    // Its last job runs on for a while after the signal: the service responds, and rejects work.
     let port = service.port;
     service.submit(&serde_json::json!({"code": "while (true);", "limits": {"timeoutMs": 5000}}));
     service.signal(libc::SIGTERM);
@@ -400,7 +400,7 @@ fn health_asks_the_service_that_runs_here_and_its_exit_status_is_the_answer() {
     let gone = ask(port, "127.0.0.1");
     assert_eq!(gone.status.code(), Some(1));
     let said = String::from_utf8_lossy(&gone.stdout);
-    assert!(said.contains("does not answer"), "{said}");
+    assert!(said.contains("does not respond"), "{said}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! `sandpiper serve` on the command line: where it listens, and what keeps it from starting.
+//! `sandpiper serve` on the command line: its address, and the errors that prevent its start.
 
 use crate::support::Service;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A start that must fail, and say so.
+/// Runs a start that must fail, and returns its error.
 fn refused(options: &[&str]) -> Output {
     let output = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .arg("serve")
@@ -86,7 +86,7 @@ fn another_folder_of_scripts_is_what_clients_then_see() {
 }
 
 #[test]
-fn it_listens_where_it_is_told() {
+fn the_service_listens_at_the_given_address() {
     for host in ["127.0.0.1", "localhost", "0.0.0.0"] {
         let service = Service::start_with(&["--host", host]);
         assert_eq!(service.result("1 + 2"), 3, "{host}");
@@ -94,7 +94,7 @@ fn it_listens_where_it_is_told() {
 }
 
 #[test]
-fn what_is_wrong_with_the_options_is_said_in_plain_text_whatever_the_log_is() {
+fn errors_of_options_are_plain_text_in_every_log_format() {
     let output = refused(&[
         "--port",
         "0",
@@ -103,7 +103,7 @@ fn what_is_wrong_with_the_options_is_said_in_plain_text_whatever_the_log_is() {
         "--scripts-dir",
         "/nonexistent",
     ]);
-    // What is wrong with the options is for whoever typed them, not for a collector.
+    // Errors of options are for the person at the terminal, not for a log collector.
     assert!(
         output.stderr.starts_with(b"sandpiper: --scripts-dir"),
         "{output:?}"

@@ -1,4 +1,4 @@
-//! What clients are to each other, over every kind of store: a bound for each, and turns.
+//! Limits per client and fairness between clients, over every kind of store.
 
 use crate::stores::{Store, over_every_store};
 use crate::support::{Answer, Service, eventually};
@@ -62,7 +62,7 @@ fn a_client_has_so_many_jobs_open_and_no_more(store: &Store) {
     assert_eq!(refused.json()["bound"], 3);
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
     assert_eq!(with_key("second").code(), "client_queue_full");
-    // What was accepted before is not one more.
+    // A job that was accepted before is not counted again.
     let again = with_key("first");
     assert_eq!(
         (again.status, &again.json()["id"]),
@@ -73,9 +73,9 @@ fn a_client_has_so_many_jobs_open_and_no_more(store: &Store) {
     eventually(SOON, "there is room again", || {
         post_as(&service, "a", &endless()).status == 202
     });
-    // And of that one alone.
+    // The limit applies to that client only.
     assert_eq!(post_as(&service, "a", &endless()).status, 429);
-    // Nor do many at once pass it together.
+    // Concurrent requests cannot exceed the limit together.
     let accepted = std::thread::scope(|scope| {
         let sent: Vec<_> = (0..24)
             .map(|_| scope.spawn(|| post_as(&service, "c", &endless()).status))
@@ -123,11 +123,11 @@ fn a_client_runs_so_many_at_a_time_and_leaves_the_rest_to_others(store: &Store) 
     let of_another = submit_as(&service, "b", &json!({ "code": "7" }));
     let done = service.finished(&of_another);
     assert_eq!(done["execution"]["result"], 7);
-    // Of a database it may be on its way to the queue in this moment.
+    // A job in a database may still be on its way to the queue.
     eventually(SOON, "the second waits", || {
         job(&service, &second)["state"] == "queued"
     });
-    // Who waits for an answer is not held to it.
+    // Synchronous executions are not subject to the limit.
     let ran = service.post_with(
         "/api/execute",
         &[("x-client", "a")],

@@ -1,9 +1,9 @@
-//! `console`: every method, what its entries hold, and that logging harms nobody.
+//! `console`: every method, the content of its entries, and its safety.
 
 use crate::support::Service;
 use serde_json::{Value, json};
 
-/// The log of `code`, which must succeed, as `[type, depth, data]`.
+/// Returns the log of `code`, which must succeed, as `[type, depth, data]`.
 fn log_of(service: &Service, code: &str) -> Value {
     let execution = service.run(code);
     assert_eq!(execution["outcome"], "succeeded", "{code}: {execution}");
@@ -17,7 +17,7 @@ fn entries(execution: &Value) -> Value {
         .collect()
 }
 
-/// One entry outside of any group.
+/// Returns an entry outside of any group.
 fn entry(kind: &str, data: Value) -> Value {
     json!([kind, null, data])
 }
@@ -291,7 +291,7 @@ fn entries_come_in_their_order_with_the_time_of_each() {
     );
 }
 
-/// A timestamp as JavaScript itself reads it.
+/// A timestamp as JavaScript itself parses it.
 fn millis_of(service: &Service, timestamp: &str) -> i64 {
     assert!(timestamp.ends_with('Z'), "{timestamp}");
     let parsed = service.execute(&json!({"code": "Date.parse(input)", "input": timestamp}));
@@ -310,7 +310,7 @@ fn the_timestamps_of_the_log_are_real_time_even_under_a_seed() {
 }
 
 #[test]
-fn the_log_of_a_script_that_fails_is_kept() {
+fn the_log_of_a_script_that_fails_is_retained() {
     let service = Service::start();
     for (code, outcome) in [
         ("console.log('said'); throw 1", "threw"),
@@ -356,7 +356,7 @@ fn a_script_that_tampers_with_console_harms_only_itself() {
         entries(&execution),
         json!([entry("info", json!(["still"]))])
     );
-    // More than there are executors, so that the one that ran it is among them.
+    // More executions than executors, so that the executor of the first one is among them.
     for _ in 0..6 {
         let log = log_of(&service, "console.log('fresh')");
         assert_eq!(log, json!([entry("log", json!(["fresh"]))]));

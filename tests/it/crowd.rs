@@ -1,4 +1,5 @@
-//! Many at once, over every kind of store: whatever they do to each other's jobs, each job has one end, and is listed once.
+//! Many clients at once, over every kind of store: whatever they do to each other's jobs, each job has one end and is
+//! listed once.
 
 use crate::stores::{Store, over_every_store};
 use serde_json::{Value, json};
@@ -6,14 +7,14 @@ use std::collections::HashSet;
 use std::thread;
 
 over_every_store!(
-    of_many_that_submit_wait_and_cancel_at_once_each_is_told_the_one_end_of_each_job,
-    what_is_listed_while_jobs_come_and_go_is_listed_once,
+    clients_that_submit_wait_and_cancel_at_once_see_one_end_of_each_job,
+    a_job_is_listed_once_while_others_come_and_go,
 );
 
 const CLIENTS: usize = 8;
 const JOBS_EACH: usize = 12;
 
-fn of_many_that_submit_wait_and_cancel_at_once_each_is_told_the_one_end_of_each_job(store: &Store) {
+fn clients_that_submit_wait_and_cancel_at_once_see_one_end_of_each_job(store: &Store) {
     let service = store.serve(&[]);
     let body = json!({ "code": "const end = Date.now() + 3; while (Date.now() < end); 'ran'" });
     thread::scope(|scope| {
@@ -23,7 +24,7 @@ fn of_many_that_submit_wait_and_cancel_at_once_each_is_told_the_one_end_of_each_
                 for number in 0..JOBS_EACH {
                     let id = service.submit(body);
                     let path = format!("/api/jobs/{id}");
-                    // Two that cancel, one that waits, all for the same job.
+                    // Two requests that cancel and one that waits, all for the same job.
                     let is_cancelled = (client + number) % 2 == 0;
                     let (cancels, waited) = thread::scope(|scope| {
                         let waits = scope.spawn(|| service.finished(&id));
@@ -61,7 +62,7 @@ fn of_many_that_submit_wait_and_cancel_at_once_each_is_told_the_one_end_of_each_
     );
 }
 
-fn what_is_listed_while_jobs_come_and_go_is_listed_once(store: &Store) {
+fn a_job_is_listed_once_while_others_come_and_go(store: &Store) {
     let service = store.serve(&[]);
     let before: HashSet<String> = (0..50)
         .map(|number| service.submit(&json!({ "code": format!("{number}") })))

@@ -1,4 +1,4 @@
-//! The limit of open files: too low, it is named at the start; high enough, the service serves.
+//! The limit of open files: if too low, the start fails and names it; if high enough, the service runs.
 
 use crate::support::{Service, eventually};
 use serde_json::json;
@@ -17,7 +17,7 @@ const OPTIONS: [&str; 8] = [
     "memory",
 ];
 
-/// The binary, which may open so many files.
+/// Returns the command of the binary with this limit of open files.
 fn limited_to(files: usize) -> Command {
     let mut command = Command::new("sh");
     command.args([
@@ -37,7 +37,7 @@ fn try_with(files: usize) -> Output {
         .unwrap()
 }
 
-/// The number that the refusal names.
+/// Returns the number that the error names.
 fn needed(refusal: &str) -> usize {
     let number = refusal.split("at least ").nth(1).unwrap();
     number.split(' ').next().unwrap().parse().unwrap()
@@ -58,7 +58,7 @@ fn a_limit_of_open_files_that_is_too_low_is_named_with_what_is_needed_and_that_i
     }
     for files in [needed, needed + 1, needed + 100] {
         let service = Service::start_as(limited_to(files), &OPTIONS);
-        // All the connections that there may be at the least, a reserve executor, and zygotes anew.
+        // All the minimum connections, a reserve executor, and replacement zygotes.
         let connections: Vec<TcpStream> = (0..15)
             .map(|_| TcpStream::connect(("127.0.0.1", service.port)).unwrap())
             .collect();

@@ -1,7 +1,8 @@
-//! Faults of QuickJS that only its own C code can mend. docs/engine.md has each of them, with a text for the authors.
+//! Faults of QuickJS that only a change of its C code can fix. docs/engine.md describes each, with a text for the
+//! authors.
 //!
-//! Each test expects the wrong answer of today. A test that fails here brings good news: the bundled QuickJS has been mended.
-//! Remove the test and the section of docs/engine.md then, and put the script with its right answer into
+//! Each test expects today's wrong result. A test that fails here means that the bundled QuickJS is fixed. Then remove
+//! the test and the section in docs/engine.md, and add the script with its right result to
 //! `src/selftest/corpus/engine.table`.
 
 use crate::support::Service;
@@ -29,7 +30,7 @@ fn an_async_generator_entered_again_rejects_with_a_value_of_the_engines_own() {
         json!(["unknown", false]),
         "QuickJS answers otherwise than it did; {RIGHT} is right. See the head of this file for what to do"
     );
-    // Contained: the value can be returned and logged, and is null then.
+    // The fault is contained: the value can be returned and logged, and is null then.
     let shown = service.run(&code.replace("[typeof e, e === e]", "[e]; console.log(e)"));
     assert_eq!(shown["outcome"], "succeeded", "{shown}");
     assert_eq!(shown["result"], json!([null]), "{shown}");

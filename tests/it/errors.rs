@@ -1,10 +1,10 @@
-//! What a script threw, as the API tells it: name, message, stack, and the place in the user's own text.
+//! Errors of scripts in the API: name, message, stack, and the position in the user's text.
 
 use crate::files::scripts_dir;
 use crate::support::Service;
 use serde_json::{Value, json};
 
-/// The error of `code`, which must throw.
+/// Returns the error of `code`, which must throw.
 fn error_of(service: &Service, code: &str) -> Value {
     let execution = service.run(code);
     assert_eq!(execution["outcome"], "threw", "{code}: {execution}");
@@ -120,7 +120,7 @@ fn source_that_does_not_parse_is_a_syntax_error_with_its_place() {
 }
 
 #[test]
-fn a_mistake_beside_an_await_is_told_by_its_own_place() {
+fn an_error_next_to_an_await_has_its_own_position() {
     let service = Service::start();
     for (code, place) in [
         ("const x = await 1;\nconst b = ;", json!([2, 11])),
@@ -169,7 +169,7 @@ fn a_column_counts_utf_16_units_as_editors_do() {
 }
 
 #[test]
-fn code_and_file_are_told_apart() {
+fn code_and_file_are_distinguished() {
     let folder = scripts_dir(
         "errors",
         &[

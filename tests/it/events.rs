@@ -1,4 +1,4 @@
-//! `/api/jobs/<id>/events`: what a job does and logs as it comes, over every kind of store.
+//! `/api/jobs/<id>/events`: state changes and log entries of a job as they happen, over every kind of store.
 
 use crate::stores::{Store, over_every_store};
 use crate::support::{Service, eventually};
@@ -11,9 +11,9 @@ const SOON: Duration = crate::support::SOON;
 over_every_store!(
     a_job_is_followed_from_its_place_in_the_queue_to_its_end,
     a_log_comes_as_it_is_written,
-    whoever_comes_again_is_told_the_rest_and_nothing_twice,
-    a_job_that_has_ended_is_told_whole,
-    of_a_long_log_whoever_comes_late_is_told_what_is_kept,
+    a_client_that_reconnects_gets_the_rest_and_nothing_twice,
+    an_ended_job_is_sent_whole,
+    a_late_follower_of_a_long_log_gets_the_retained_entries,
 );
 
 /// One event.
@@ -24,11 +24,11 @@ struct Event {
     data: Value,
 }
 
-/// A stream that is open.
+/// An open stream.
 struct Events<Body: Read>(BufReader<Body>);
 
 impl<Body: Read> Events<Body> {
-    /// The next event; `None` at the end.
+    /// Returns the next event, or `None` at the end.
     fn next(&mut self) -> Option<Event> {
         let (mut name, mut id, mut data) = (None, None, None);
         loop {
@@ -123,12 +123,12 @@ fn a_log_comes_as_it_is_written(store: &Store) {
         }
     }
     assert_eq!(came.len(), 5);
-    // Written over 1.2 seconds; all would come at one moment if they came at the end.
+    // The entries are logged over 1.2 seconds. If they came at the end, they would all come at one moment.
     let between = came[4] - came[0];
     assert!(between > Duration::from_millis(300), "{between:?}");
 }
 
-fn whoever_comes_again_is_told_the_rest_and_nothing_twice(store: &Store) {
+fn a_client_that_reconnects_gets_the_rest_and_nothing_twice(store: &Store) {
     let service = store.serve(&[]);
     let id = service.submit(&json!({
         "code": "for (let n = 0; n < 30; n += 1) { console.log(n, '\\n\\nevent: end\\ndata: {}\\n\\n'); await new Promise(done => setTimeout(done, 30)); }",
@@ -154,14 +154,14 @@ fn whoever_comes_again_is_told_the_rest_and_nothing_twice(store: &Store) {
     };
     assert_eq!(seen, (0..30).collect::<Vec<_>>());
     assert_eq!(ended.data["state"], "finished");
-    // Once more, after its end.
+    // A second follower, after the end.
     let again = follow(&service, &id, last.as_deref()).rest();
     assert_eq!(names(&again), ["end"]);
     let middle = follow(&service, &id, Some("1-19")).rest();
     assert_eq!(logged(&middle), (20..30).collect::<Vec<_>>());
 }
 
-fn a_job_that_has_ended_is_told_whole(store: &Store) {
+fn an_ended_job_is_sent_whole(store: &Store) {
     let service = store.serve(&[]);
     let id = service.submit(&json!({ "code": "console.log(1); console.error(2); throw 3" }));
     service.finished(&id);
@@ -176,7 +176,7 @@ fn a_job_that_has_ended_is_told_whole(store: &Store) {
     assert_eq!(service.get("/api/jobs/1/events").code(), "job_not_found");
 }
 
-fn of_a_long_log_whoever_comes_late_is_told_what_is_kept(store: &Store) {
+fn a_late_follower_of_a_long_log_gets_the_retained_entries(store: &Store) {
     let service = store.serve(&[]);
     let id = service.submit(&json!({
         "code": "for (let n = 0; n < 500; n += 1) console.log(n);",
@@ -221,7 +221,7 @@ fn a_client_follows_so_many_and_no_more() {
     );
     assert_eq!(refused.json()["bound"], 2);
     assert!(!refused.header("retry-after").is_empty());
-    // A stream lasts for its time, and frees its place.
+    // A stream is closed after its time, and frees its place.
     first.next().unwrap();
     assert!(names(&first.rest()).iter().all(|name| *name == "state"));
     drop(second);

@@ -1,4 +1,4 @@
-//! The examples of the documents, sent to a service: what stands there is what it answers.
+//! The examples of the documents, sent to a service: the responses must be as documented.
 
 use crate::stores::Folder;
 use crate::support::{Answer, Service};
@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fs;
 use std::process::Command;
 
-/// Fields that are otherwise each time; they are there, and of the same kind.
+/// Fields whose values differ each time. They must exist and have the same type.
 const OTHERWISE: [&str; 11] = [
     "timestamp",
     "executionTime",
@@ -21,7 +21,7 @@ const OTHERWISE: [&str; 11] = [
     "nextCursor",
 ];
 
-/// A request of a document, and what it says is the answer.
+/// A request of a document, and its documented response.
 struct Example {
     request: String,
     headers: Vec<(String, String)>,
@@ -79,7 +79,7 @@ fn send(service: &Service, example: &Example, last_id: &str) -> Answer {
     }
 }
 
-/// What is expected is there. An example may leave fields out, and a text of `…` stands for anything.
+/// Checks that the documented fields exist. An example may omit fields, and a text of `…` stands for any value.
 fn assert_is(expected: &Value, found: &Value, at: &str, whole: &str) {
     match (expected, found) {
         (Value::String(text), _) if text == "…" => {}
@@ -127,7 +127,7 @@ fn hold(document: &str, least: usize) {
     }
 }
 
-/// Each fenced block of `text`: the language that it names, and what it holds.
+/// Returns each fenced block of `text`: its language and its content.
 fn blocks(text: &str) -> Vec<(&str, &str)> {
     let fenced = text.split("\n```").skip(1).step_by(2);
     fenced
@@ -135,7 +135,7 @@ fn blocks(text: &str) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// The program that reads an example in this language.
+/// Returns the program that reads an example in this language.
 fn interpreter(language: &str) -> Command {
     let (program, options): (_, &[&str]) = match language {
         "sh" => ("sh", &["-c"]),
@@ -148,7 +148,7 @@ fn interpreter(language: &str) -> Command {
     command
 }
 
-/// Each example is a block of code, and the next block is what it prints.
+/// Each example is a block of code, and the next block is its output.
 #[test]
 fn the_examples_of_the_readme_are_true() {
     let readme = fs::read_to_string("README.md").unwrap();
@@ -179,7 +179,7 @@ fn the_examples_of_the_api_are_true() {
     hold("docs/api.md", 13);
 }
 
-/// The first command of the README, and the response that stands below it.
+/// Returns the first command of the README, and the response below it.
 #[test]
 fn the_quick_start_is_true() {
     let readme = fs::read_to_string("README.md").unwrap();

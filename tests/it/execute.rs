@@ -1,4 +1,4 @@
-//! `POST /api/execute`: run it now, answer when it has ended.
+//! `POST /api/execute`: run a script and respond once it has ended.
 
 use crate::raw::answer_on;
 use crate::support::{Service, eventually, looping_process};
@@ -229,7 +229,7 @@ fn one_connection_carries_many_executions() {
             request.len()
         )
     };
-    // Pipelined: all of them are written before the first is answered.
+    // Pipelined: all requests are written before the first response.
     let all = [once("keep-alive"), once("keep-alive"), once("close")].concat();
     let answers = answer_on(service.send_raw(all.as_bytes())).unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! What no table can list: values, bodies and scripts made at random. 256 of each; `make fuzz` tries many more.
+//! Random values, bodies and scripts, 256 of each; `make fuzz` tries many more.
 
 use crate::support::{LATE_MS, Service};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Number, Value, json};
 use std::cell::Cell;
 
-/// As many cases as PROPTEST_CASES says; nothing is written beside the sources.
+/// Returns the configuration: PROPTEST_CASES cases, and no files next to the sources.
 fn runner() -> TestRunner {
     TestRunner::new(Config {
         failure_persistence: None,
@@ -20,7 +20,7 @@ fn number() -> impl Strategy<Value = Value> {
     prop_oneof![
         (-EXACT..=EXACT).prop_map(Value::from),
         (-100_i64..100).prop_map(Value::from),
-        // JSON.stringify writes whole numbers without a point, so their text is what they are compared by.
+        // JSON.stringify writes whole numbers without a point, so values are compared as text.
         any::<f64>()
             .prop_filter("finite, and not whole", |number| number.is_finite()
                 && number.fract() != 0.0)
@@ -47,7 +47,7 @@ fn key() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Any JSON that JavaScript can hold exactly.
+/// Returns any JSON that JavaScript can represent exactly.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -80,7 +80,7 @@ fn any_json_that_goes_in_as_input_comes_out_as_the_result() {
     checked.unwrap();
 }
 
-/// A body with the right names and anything for their values.
+/// A body with valid names and arbitrary values.
 fn body() -> impl Strategy<Value = Value> {
     let name = prop_oneof![
         prop::sample::select(vec![
@@ -148,7 +148,7 @@ fn any_body_gets_an_execution_or_a_problem_that_says_why_not() {
     assert_eq!(service.result("1 + 2"), 3);
 }
 
-/// JavaScript by a small grammar: it mostly parses, and does what nobody would write.
+/// Returns JavaScript from a small grammar: most of it parses, and does what no person would write.
 fn script() -> impl Strategy<Value = String> {
     let atom = prop::sample::select(vec![
         "1",
@@ -261,7 +261,7 @@ fn any_script_ends_within_its_limits_by_an_outcome_of_its_own() {
     checked.unwrap();
 }
 
-/// Fillers of the heap: each takes all of it, block by block.
+/// Returns code that fills the heap, block by block.
 fn filler() -> impl Strategy<Value = String> {
     let block = prop_oneof![
         (1_usize..5_000).prop_map(|bytes| format!("new Uint8Array({bytes})")),
@@ -284,7 +284,7 @@ fn filler() -> impl Strategy<Value = String> {
     })
 }
 
-/// Refusals of one large block, caught.
+/// Returns code that catches the refusal of one large block.
 fn large_refusal() -> impl Strategy<Value = String> {
     let bytes = prop_oneof![(1_usize << 20)..(8 << 20), Just(1 << 30)];
     (0_u8..4, bytes).prop_map(|(shape, bytes)| match shape {
@@ -298,7 +298,7 @@ fn large_refusal() -> impl Strategy<Value = String> {
     })
 }
 
-/// Work whose allocations fail at a place that the filler chose.
+/// Returns code whose allocations fail at a point that depends on the filler.
 fn work() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "for (;;) {};",
@@ -350,11 +350,11 @@ fn work() -> impl Strategy<Value = String> {
     })
 }
 
-/// A script that runs out of memory at a point that chance has chosen, catches what it can, and goes on.
+/// A script that runs out of memory at a random point, catches what it can, and continues.
 fn out_of_memory() -> impl Strategy<Value = String> {
     let step = prop_oneof![3 => filler(), 1 => large_refusal(), 3 => work()];
     prop::collection::vec(step, 2..7).prop_map(|steps| {
-        // The holders have their room before anything runs out.
+        // The arrays that hold the blocks are allocated before memory runs out.
         format!(
             "const holders = Array.from({{length: 8}}, () => new Array(4000).fill(0)); let held = 0, f = () => 1;
              const hold = () => holders[held++ % 8], structure = (x) => ({{x, y: [x]}});
@@ -384,7 +384,7 @@ fn a_script_that_runs_out_of_memory_never_crashes() {
         Ok(())
     });
     checked.unwrap();
-    // Scripts that find memory for everything would try nothing.
+    // Scripts that never run out of memory would test nothing.
     let (cases, ran_out) = (cases.get(), ran_out.get());
     println!("{ran_out} of {cases} scripts ran out of memory, none crashed");
     assert!(

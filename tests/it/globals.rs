@@ -1,11 +1,11 @@
-//! What a script finds on its global object: `input`, the client's globals, randomness and clocks, and nothing else.
+//! The global object of a script: `input`, the client's globals, randomness and clocks, and nothing else.
 
 use crate::support::{LATE_MS, Service};
 use crate::table::{check, check_with};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
-/// Everything random or of time that a script can read.
+/// Every source of randomness and time that a script can read.
 const CHANCE: &str = "[Math.random(), Math.random(), Date.now(), new Date().getTime(), Date(), performance.now(),
     performance.timeOrigin, new Date(), Array.from({length: 8}, () => Math.floor(Math.random() * 1e9))]";
 
@@ -172,7 +172,7 @@ fn without_a_seed_clocks_are_real_and_start_with_the_execution() {
         let off = unix.abs_diff(u128::from(clocks[2].as_u64().unwrap()));
         assert!(off < 5000, "{clocks} {unix}");
     }
-    // A script may be kept waiting between two looks, but not each time.
+    // A script may be delayed between two readings, but not each time.
     assert!(apart < 100.0, "the two clocks are {apart} ms apart");
 }
 
@@ -187,7 +187,7 @@ fn the_time_zone_is_utc_and_there_is_no_locale_of_the_host() {
 }
 
 #[test]
-fn beside_the_language_there_is_only_what_is_documented() {
+fn a_script_finds_only_the_language_and_the_documented_globals() {
     let service = Service::start();
     let enumerable = service.result("Object.keys(globalThis).sort().join(' ')");
     assert_eq!(

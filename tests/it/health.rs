@@ -1,4 +1,4 @@
-//! What the service says of itself, to people and to machines.
+//! Health and information endpoints, for people and for machines.
 
 use crate::support::{LATE_MS, Service, eventually, signal};
 use serde_json::json;
@@ -35,7 +35,7 @@ fn the_info_says_what_this_is_and_what_it_promises() {
 }
 
 #[test]
-fn every_wall_is_shown_with_what_became_of_it() {
+fn every_isolation_layer_is_shown_with_its_status() {
     let service = Service::start();
     for path in ["/api", "/api/health/ready"] {
         let walls = service.get(path).json()["walls"]
@@ -48,7 +48,7 @@ fn every_wall_is_shown_with_what_became_of_it() {
                 wall["wall"].is_string() && wall["detail"].is_string(),
                 "{wall}"
             );
-            // Nothing starts without a wall that is required.
+            // The service does not start without a required isolation layer.
             if wall["required"] == true {
                 assert_eq!(wall["present"], true, "{wall}");
             }
@@ -77,7 +77,7 @@ fn health_is_all_numbers_and_they_are_true() {
             .unwrap()
             >= uptime
     );
-    // Itself and two zygotes, at the least.
+    // At least the service and two zygotes.
     assert!(health["processes"].as_u64().unwrap() >= 3, "{health}");
 }
 
@@ -117,7 +117,7 @@ fn readiness_counts_what_only_a_kill_could_end() {
         json!(counts)
     };
     assert_eq!(executions(), json!({ "crashed": 0, "killed": 0 }));
-    // The interrupt is not looked at inside of it.
+    // The engine does not check its interrupt inside this built-in.
     let answer = service.execute(&json!({
         "code": "'a'.repeat(8e6).indexOf('a'.repeat(4e6) + 'b')",
         "limits": { "timeoutMs": 100, "memoryBytes": 256 << 20 }
@@ -145,7 +145,7 @@ fn a_zygote_that_died_is_replaced_and_readiness_comes_back() {
 }
 
 #[test]
-fn it_lives() {
+fn the_liveness_check_responds() {
     let service = Service::start();
     let live = service.get("/api/health/live");
     assert_eq!((live.status, live.json()), (200, json!({ "status": "UP" })));
@@ -165,11 +165,11 @@ fn a_script_cannot_reach_what_the_service_itself_can() {
         check["service"],
         json!({ "status": "allowed", "detail": "connected" })
     );
-    // Nobody came from inside: the one connection there is was the service's own.
+    // The only connection is the service's own: the job process did not connect.
     open.set_nonblocking(true).unwrap();
     assert!(open.accept().is_ok());
     assert!(open.accept().is_err());
-    // It tried, and that is no crash that anybody should count.
+    // The attempt is not counted as a crash.
     assert_eq!(service.result("1 + 2"), 3);
     let ready = service.get("/api/health/ready").json();
     assert_eq!(ready["executions"]["crashed"], 0);
@@ -177,7 +177,7 @@ fn a_script_cannot_reach_what_the_service_itself_can() {
 }
 
 #[test]
-fn a_port_where_nobody_listens_is_told_apart() {
+fn a_port_without_a_listener_is_distinguished() {
     let closed = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = closed.local_addr().unwrap().port();
     drop(closed);
@@ -197,7 +197,8 @@ fn health_answers_while_sixteen_endless_loops_run_on_two_executors_and_each_ends
     eventually(SOON, "both executors spin", || {
         service.get("/api/health/ready").json()["executors"]["busy"] == 2
     });
-    // A hundred answers come before the loops have ended. Had one of them waited for an executor, the queue would be empty.
+    // A hundred responses come before the loops have ended. If one of them had waited for an executor, the queue would
+    // be empty.
     for _ in 0..100 {
         assert_eq!(service.get("/api/health").status, 200);
     }

@@ -1,5 +1,5 @@
-//! Scripts that mean harm. Most stand in the corpus that `sandpiper selftest` ships (`src/selftest`, run whole by `tests/corpus`); what takes
-//! more than a line has a test of its own here.
+//! Hostile scripts. Most are in the corpus that `sandpiper selftest` ships (`src/selftest`, run as a whole by
+//! `tests/corpus`). Those that need more than a line are tests here.
 
 use crate::support::Service;
 use serde_json::json;
@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::thread;
 
-/// Of one class of the corpus, against a live service.
+/// Runs one class of the corpus against a live service.
 fn selftest(class: &str, url: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .args(["selftest", "--class", class, "--url", url])
@@ -29,7 +29,7 @@ fn hostile_scripts_end_as_they_must_against_a_live_service() {
 
 #[test]
 fn the_selftest_says_what_did_not_end_as_it_must() {
-    // A deployment that says of everything that it came to 3.
+    // A deployment that returns 3 for every script.
     let liar = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", liar.local_addr().unwrap());
     thread::spawn(move || {
@@ -63,7 +63,7 @@ fn the_selftest_says_when_a_deployment_cannot_be_tried() {
     assert!(said.contains("limit_above_ceiling"), "{said}");
 }
 
-/// Setters and getters for the keys the host could stumble over, on the prototypes every object of the guest has.
+/// Setters and getters for the keys that the host could trip over, on the prototypes of every object of the script.
 const TRAPS: &str = "const caught = []; for (const prototype of [Object.prototype, Array.prototype, Function.prototype])
     for (const key of ['0', '1', '2', 'value', 'done', 'next', 'data', 'type', 'result', 'name', 'message', 'letter',
         'isSet', 'get', 'set', 'open', 'prototypes', 'timeOrigin', 'now', 'then', 'cause', 'errors', 'enumerable'])

@@ -1,4 +1,4 @@
-//! `/api/jobs`: run it later, ask for it, list, cancel. Each promise is held over every kind of store.
+//! `/api/jobs`: submit, get, list and cancel. Every kind of store must keep each promise.
 
 use crate::raw::post;
 use crate::stores::{Store, over_every_store};
@@ -10,7 +10,7 @@ const SOON: Duration = crate::support::SOON;
 const UNKNOWN: &str = "/api/jobs/01890a5d-ac96-774b-bcce-b302099a8057";
 
 over_every_store!(
-    a_job_is_accepted_with_202_and_told_where_and_when_to_look,
+    a_job_is_accepted_with_202_a_location_and_a_retry_after,
     a_job_is_polled_until_it_is_final,
     a_script_that_fails_makes_a_finished_job,
     a_submitter_that_prefers_to_wait_gets_the_result_at_once,
@@ -22,12 +22,12 @@ over_every_store!(
     pages_follow_each_other_without_a_gap_or_a_double,
     the_list_can_be_held_to_one_state,
     a_queued_job_that_is_cancelled_never_runs,
-    a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_of_it,
+    a_running_job_that_is_cancelled_stops_at_once_and_its_waiting_client_gets_a_response,
     what_a_job_has_logged_is_read_while_it_runs,
-    what_a_cancelled_job_logged_is_kept,
+    the_log_of_a_cancelled_job_is_retained,
     a_final_job_cannot_be_cancelled,
     an_unknown_job_is_a_404_to_look_at_and_to_cancel,
-    an_expired_job_is_gone_and_said_to_be_gone,
+    an_expired_job_is_reported_as_expired,
     a_submitter_that_hangs_up_does_not_take_its_job_along,
 );
 
@@ -56,7 +56,7 @@ fn ids_of(page: &Answer) -> Vec<String> {
         .collect()
 }
 
-fn a_job_is_accepted_with_202_and_told_where_and_when_to_look(store: &Store) {
+fn a_job_is_accepted_with_202_a_location_and_a_retry_after(store: &Store) {
     let service = store.serve(&["--executors", "1"]);
     let answer = service.post("/api/jobs", &endless());
     assert_eq!(answer.status, 202);
@@ -80,7 +80,7 @@ fn a_job_is_polled_until_it_is_final(store: &Store) {
     eventually(SOON, "the job is final", || {
         let answer = service.get(&path_of(&id));
         let is_final = answer.json()["state"] == "finished";
-        // Whoever polls is told when to come again, and not to once it is over.
+        // A polling client gets a `Retry-After` while the job runs, and none once it has ended.
         assert_eq!(answer.header("retry-after").is_empty(), is_final);
         is_final
     });
@@ -122,7 +122,7 @@ fn a_submitter_that_prefers_to_wait_gets_the_result_at_once(store: &Store) {
 
 fn a_wait_that_is_over_first_gets_the_job_as_it_stands(store: &Store) {
     let service = store.serve(&["--wait-max-s", "1"]);
-    // More than the most is asked for: the most is granted, and said.
+    // A wait above the maximum is reduced to the maximum, and the response says so.
     let start = Instant::now();
     let answer = service.post_with("/api/jobs", &[("prefer", "wait=50")], &endless());
     assert_eq!(answer.status, 202, "{}", answer.text);
@@ -135,7 +135,7 @@ fn a_wait_that_is_over_first_gets_the_job_as_it_stands(store: &Store) {
         (answer.status, &answer.json()["state"]),
         (200, &json!("running"))
     );
-    // Twice one second, and not the 50 that it asked for.
+    // Twice one second, and not the 50 that the request asks for.
     assert!((2.0..40.0).contains(&start.elapsed().as_secs_f64()));
 }
 
@@ -147,7 +147,7 @@ fn a_long_poll_is_answered_the_moment_the_job_ends(store: &Store) {
     let answer = service.get_with(&path_of(&id), &[("prefer", "respond-async, wait=25")]);
     assert_eq!(answer.header("preference-applied"), "wait=25");
     assert_eq!(answer.json()["state"], "finished");
-    // Without waiting for all of its 25 seconds.
+    // The response does not wait for all of its 25 seconds.
     assert!(start.elapsed() < Duration::from_secs(20));
 }
 
@@ -213,7 +213,7 @@ fn pages_follow_each_other_without_a_gap_or_a_double(store: &Store) {
         let page = service.get(&path);
         pages += 1;
         seen.extend(ids_of(&page));
-        // What comes in meanwhile is newer than the cursor, and shifts nothing.
+        // Jobs that are submitted meanwhile are newer than the cursor, and shift nothing.
         service.submit(&json!({ "code": "2" }));
         let Some(cursor) = page.json()["nextCursor"].as_str().map(str::to_owned) else {
             break;
@@ -265,7 +265,7 @@ fn a_queued_job_that_is_cancelled_never_runs(store: &Store) {
     assert!(job.get("execution").is_none());
 }
 
-fn a_running_job_that_is_cancelled_stops_at_once_and_whoever_waits_for_it_hears_of_it(
+fn a_running_job_that_is_cancelled_stops_at_once_and_its_waiting_client_gets_a_response(
     store: &Store,
 ) {
     let service = store.serve(&["--executors", "1"]);
@@ -307,7 +307,7 @@ fn what_a_job_has_logged_is_read_while_it_runs(store: &Store) {
     assert!(ended.get("log").is_none(), "{ended}");
     assert_eq!(ended["execution"]["log"], running["log"]);
 
-    // Of a long one, head and tail.
+    // A long log has its head and its tail.
     let id = service.submit(&json!({
         "code": "for (let n = 0; n < 500; n += 1) console.log(n); for (;;);",
         "limits": { "timeoutMs": 30_000, "outputBytes": 10_000 },
@@ -323,7 +323,7 @@ fn what_a_job_has_logged_is_read_while_it_runs(store: &Store) {
     assert_eq!(running["logDropped"], 500 - kept.len());
 }
 
-fn what_a_cancelled_job_logged_is_kept(store: &Store) {
+fn the_log_of_a_cancelled_job_is_retained(store: &Store) {
     let service = store.serve(&["--executors", "1"]);
     let id = service.submit(&endless());
     eventually(SOON, "it has logged", || {
@@ -334,7 +334,7 @@ fn what_a_cancelled_job_logged_is_kept(store: &Store) {
 }
 
 #[test]
-fn whoever_needs_no_more_cancels_a_job_and_gets_no_execution() {
+fn a_cancel_that_prefers_a_minimal_response_gets_no_execution() {
     let service = Service::start();
     let id = service.submit(&endless());
     eventually(SOON, "it runs", || job(&service, &id)["state"] == "running");
@@ -382,7 +382,7 @@ fn an_unknown_job_is_a_404_to_look_at_and_to_cancel(store: &Store) {
             );
         }
     }
-    // It does not make anybody wait either.
+    // The request does not wait either.
     let start = Instant::now();
     assert_eq!(
         service.get_with(UNKNOWN, &[("prefer", "wait=30")]).status,
@@ -391,7 +391,7 @@ fn an_unknown_job_is_a_404_to_look_at_and_to_cancel(store: &Store) {
     assert!(start.elapsed() < Duration::from_secs(20));
 }
 
-fn an_expired_job_is_gone_and_said_to_be_gone(store: &Store) {
+fn an_expired_job_is_reported_as_expired(store: &Store) {
     let service = store.serve(&["--result-ttl-s", "3"]);
     let id = service.submit(&json!({ "code": "1" }));
     assert_eq!(service.finished(&id)["state"], "finished");

@@ -1,4 +1,5 @@
-//! The limits of one execution: each one that is hit is named, what lies just inside it succeeds, and usage tells the truth.
+//! The limits of one execution: each limit that is reached is named, values just below it succeed, and usage is
+//! accurate.
 
 use crate::support::{LATE_MS, Service};
 use serde_json::{Value, json};
@@ -7,10 +8,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const MIB: u64 = 1024 * 1024;
-/// What a log entry costs of `outputBytes` beside its data.
+/// Cost of a log entry in `outputBytes`, without its data.
 const ENTRY_BYTES: u64 = 64;
 
-/// `code` under `limits`, which must end as `outcome`, by the limit that outcome names.
+/// Runs `code` under `limits`. The execution must end as `outcome`, by the limit that belongs to it.
 fn ends_as(service: &Service, code: &str, limits: &Value, outcome: &str) -> Value {
     let execution = service.execute(&json!({"code": code, "limits": limits}));
     let limit_hit = match outcome {
@@ -91,7 +92,7 @@ fn a_script_that_has_to_be_killed_keeps_its_log_too() {
     assert_eq!(execution["error"].get("lineNumber"), None);
     let wall = execution["usage"]["wallMs"].as_f64().unwrap();
     assert!((350.0..350.0 + LATE_MS).contains(&wall), "{wall}");
-    // The process's resident memory, which is more than the heap of so small a script.
+    // Resident memory of the process, which is more than the heap of so small a script.
     let peak = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
     assert!((MIB..64 * MIB).contains(&peak), "{peak}");
 }
@@ -163,11 +164,11 @@ fn one_large_refusal_is_the_scripts_to_catch() {
         let execution = ends_as(&service, &code, &json!({}), "threw");
         assert_eq!(execution["error"]["name"], name, "{code}");
     }
-    // The engine fails at this one without an exception.
+    // The engine fails here without an exception.
     let silent = "const s = '\\u00e9'.repeat(7e5); s.normalize('NFD'); 1";
     let limits = json!({"memoryBytes": 6_000_000});
     ends_as(&service, silent, &limits, "memory_exceeded");
-    // Nobody catches it: the error knows its line.
+    // The error is not caught, and knows its line.
     let execution = ends_as(
         &service,
         "1;\nnew Uint8Array(1e9)",
@@ -177,8 +178,8 @@ fn one_large_refusal_is_the_scripts_to_catch() {
     assert_eq!(execution["error"]["lineNumber"], 2, "{execution}");
 }
 
-/// Fills the heap with blocks of two sizes until nothing is left, frees a few of the smaller, and does something whose
-/// allocations the engine does not all look at.
+/// Fills the heap with blocks of two sizes until it is full, frees a few of the smaller ones, and does something whose
+/// allocations the engine does not all check.
 #[test]
 fn an_engine_that_has_no_memory_left_never_goes_on() {
     let service = Service::start();
@@ -213,7 +214,7 @@ fn an_engine_that_has_no_memory_left_never_goes_on() {
 #[test]
 fn memory_that_the_kernel_refuses_ends_the_script_too() {
     let service = Service::start();
-    // Blocks of one size after the other, of each nearly all freed: those that stay keep the pages of the rest.
+    // Blocks of one size after the other. Nearly all of each are freed; the remaining ones hold the pages of the rest.
     let code = "const kept = [];
         for (let size = 40; size < 400; size += 16) {
             const all = [];
@@ -304,7 +305,7 @@ fn output_is_bounded_to_the_byte() {
         ("Array(51).fill(null).concat('')", "output_exceeded", 0),
         // 64 for the entry, 4 for `[""]`, 4 for the result.
         ("console.log('x'.repeat(184))", "succeeded", 256),
-        // What the result needs, it takes from the log.
+        // The result takes the room that it needs from the log.
         ("console.log('x'.repeat(185))", "succeeded", 4),
         ("console.log('x'.repeat(189))", "succeeded", 4),
         (
@@ -343,7 +344,7 @@ fn output_is_bounded_to_the_byte() {
 }
 
 #[test]
-fn output_that_does_not_fit_is_told_of_the_log_and_of_the_result_apart() {
+fn output_that_does_not_fit_is_reported_for_log_and_result_separately() {
     let service = Service::start();
     for (code, message) in [
         (
@@ -370,7 +371,7 @@ fn output_that_does_not_fit_is_told_of_the_log_and_of_the_result_apart() {
     assert_eq!(execution["logDropped"], 0);
 }
 
-/// The numbers that a script logged, as far as they were kept.
+/// Returns the numbers that a script logged, as far as they were retained.
 fn numbers(execution: &Value) -> Vec<u64> {
     let log = execution["log"].as_array().unwrap();
     log.iter()
@@ -449,7 +450,7 @@ fn usage_is_plausible() {
     );
     let asleep = service.run("new Promise((done) => setTimeout(done, 200))");
     assert!(asleep["usage"]["wallMs"].as_f64().unwrap() >= 200.0);
-    // Whatever share of a processor there was: who slept used less of it.
+    // Whatever share of a processor there was, the script that slept used less of it.
     assert!(
         asleep["usage"]["cpuMs"].as_f64().unwrap() < cpu,
         "{asleep} {busy}"
@@ -476,7 +477,7 @@ fn peak_memory_grows_with_what_the_script_holds() {
 }
 
 #[test]
-fn rejections_that_nobody_handles_count_as_memory() {
+fn unhandled_rejections_count_as_memory() {
     let execution = Service::start().execute(&json!({
         "code": "for (;;) Promise.reject(1)",
         "limits": { "timeoutMs": 30_000, "memoryBytes": 64 * MIB },
@@ -484,8 +485,8 @@ fn rejections_that_nobody_handles_count_as_memory() {
     assert_eq!(execution["outcome"], "memory_exceeded", "{execution}");
 }
 
-/// Runs a script without a server. The execution, and the processor time in milliseconds that the kernel counts for the
-/// command and every process below it.
+/// Runs a script without a server. Returns the execution, and the processor time in milliseconds that the kernel counts
+/// for the command and every process below it.
 #[allow(unsafe_code, clippy::zombie_processes)] // the standard library does not tell what a child used: wait4 does
 fn run_and_count(code: &str) -> (Value, f64) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
@@ -533,7 +534,7 @@ fn processor_time_is_what_the_kernel_counts() {
     let (busy, busy_ms) = run_and_count("let s = 0; for (let i = 0; i < 2e7; i++) s += i; s");
     assert_eq!(busy["outcome"], "succeeded");
     let told = busy["usage"]["cpuMs"].as_f64().unwrap();
-    // What the command itself takes, it takes for both.
+    // The command's own time is in both figures.
     let counted = busy_ms - idle_ms;
     assert!(
         (told - counted).abs() <= counted * 0.1 + 10.0,

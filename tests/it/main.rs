@@ -1,4 +1,4 @@
-//! The promises of the service, each a sentence, kept by the real binary over real HTTP.
+//! The promises of the service, each a sentence, tested with the real binary over real HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // clippy.toml allows them in #[test] functions, not in their helpers
 
 mod architecture;

@@ -1,4 +1,4 @@
-//! `/metrics`: what an operator watches.
+//! `/metrics`: the figures that an operator watches.
 
 use crate::stores::{Store, over_every_store};
 use crate::support::{Service, eventually};
@@ -11,7 +11,7 @@ over_every_store!(what_happens_is_counted, what_the_store_does_is_timed);
 const SOON: Duration = crate::support::SOON;
 
 impl Service {
-    /// The value of one series, by its name with its labels.
+    /// Returns the value of one series, by its name with its labels.
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let answer = self.get("/metrics");
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -94,7 +94,7 @@ fn limits_and_kills_are_counted_by_why() {
     service.execute(&json!({ "code": "for (;;);", "limits": limits }));
     service.run("const all = []; for (;;) all.push(new Array(1000).fill(1))");
     service.run("(function f() { f() })()");
-    // The engine's own interrupt never comes to this one.
+    // The engine's own interrupt does not reach this script.
     service.execute(
         &json!({ "code": "'a'.repeat(8e6).indexOf('a'.repeat(4e6) + 'b')", "limits": limits }),
     );
@@ -105,7 +105,7 @@ fn limits_and_kills_are_counted_by_why() {
     assert!(by_time >= 1.0 && by_memory >= 1.0);
     assert_eq!(of("limits_hit_total{limit=\"stackBytes\"}"), 1.0);
     assert_eq!(of("kills_total{reason=\"crashed\"}"), 0.0);
-    // Counted when the answer is out.
+    // The request is counted once the response is sent.
     eventually(SOON, "a kill is counted in both", || {
         of("kills_total{reason=\"deadline\"}") == of("executions_killed_total")
     });
@@ -154,7 +154,7 @@ fn requests_are_counted_by_patterns_and_no_client_makes_a_series_of_its_own() {
     assert_eq!(service.metric(timed), Some(1.0));
     let page = service.get("/metrics").text;
     assert!(!page.contains("a-clients-word") && !page.contains("00000001"));
-    // This one itself.
+    // This request itself.
     assert_eq!(service.metric("http_requests_in_flight"), Some(1.0));
 }
 

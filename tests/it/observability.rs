@@ -1,5 +1,5 @@
-//! A real Prometheus scrapes the real service and the real ingress; every expression of dashboard and alerts is asked of it.
-//! And the documents know every metric and every alert.
+//! A real Prometheus scrapes the real service and the real ingress, and evaluates every expression of dashboard and
+//! alerts. The documents describe every metric and every alert.
 
 use crate::stores::{Folder, Store};
 use crate::support::{Service, eventually, free_port};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const SOON: Duration = crate::support::SOON;
 const DASHBOARD: &str = "deploy/grafana/sandpiper.json";
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
-/// Expressions that a service without failures has no data for.
+/// Expressions without data while a service has no failures.
 const ONLY_IN_TROUBLE: &[&str] = &["SandpiperServerErrors"];
 
 fn project(path: &str) -> PathBuf {
@@ -24,7 +24,7 @@ fn text(path: &str) -> String {
     fs::read_to_string(project(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// A program of Prometheus: where `make tools-test` puts it, or wherever it is installed.
+/// Returns a program of Prometheus, from `make tools-test` or from the path.
 fn tool(name: &str) -> Command {
     let own = project("target/prometheus/usr/bin").join(name);
     let mut command = Command::new(if own.exists() { own } else { name.into() });
@@ -40,7 +40,7 @@ fn run(mut command: Command) {
     assert!(output.status.success(), "{shown}: {output:?}");
 }
 
-/// A process, gone with its test.
+/// A process that is ended with its test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -50,7 +50,7 @@ impl Drop for Running {
     }
 }
 
-/// An ingress before the service, with its port and that of its metrics.
+/// An ingress in front of the service, with its port and its metrics port.
 struct Ingress {
     _process: Running,
     port: u16,
@@ -104,7 +104,7 @@ fn fetch(url: &str) -> Option<String> {
     answer.body_mut().read_to_string().ok()
 }
 
-/// A little of everything that a healthy service does.
+/// Does a little of everything that a healthy service does.
 fn live(service: &Service, ingress: &Ingress) {
     service.run("1");
     service.run("throw 1");
@@ -122,7 +122,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// Looks every second at the service and the ingress, with the alerts of the project.
+    /// Scrapes the service and the ingress every second, with the alerts of the project.
     fn start(service: &Service, ingress: &Ingress) -> Self {
         let folder = Folder::new();
         let port = free_port();
@@ -161,7 +161,7 @@ impl Prometheus {
         serde_json::from_str(&answer.unwrap_or_else(|| panic!("{path} is refused"))).unwrap()
     }
 
-    /// What an expression comes to now.
+    /// Returns the current value of an expression.
     fn query(&self, expression: &str) -> Vec<Value> {
         let mut encoded = String::new();
         for byte in expression.bytes() {
@@ -173,7 +173,7 @@ impl Prometheus {
     }
 }
 
-/// Every expression of the dashboard, with what Grafana would put in.
+/// Returns every expression of the dashboard, with the variables that Grafana would insert.
 fn dashboard_expressions() -> Vec<String> {
     fn gather(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -207,7 +207,7 @@ fn alerts() -> Vec<Value> {
     alerts.collect()
 }
 
-/// The left side of an alert's comparison: what there must be data for.
+/// Returns the left side of an alert's comparison, for which there must be data.
 fn watched(expression: &str) -> &str {
     let (watched, _) = expression.rsplit_once([' ']).unwrap();
     watched.trim_end_matches([' ', '=', '>'])
@@ -221,7 +221,7 @@ fn prometheus_scrapes_both_and_every_expression_has_its_data() {
     let prometheus = Prometheus::start(&service, &ingress);
     let is_up = || prometheus.query("up == 1").len() == 2;
     eventually(SOON, "both are scraped", is_up);
-    // Rates need two looks at what has changed between them.
+    // Rates need two scrapes with a change between them.
     let mut missing = dashboard_expressions();
     let start = Instant::now();
     while !missing.is_empty() {
@@ -286,7 +286,7 @@ fn every_alert_says_what_it_is_and_what_to_do_in_a_section_of_its_own() {
     }
 }
 
-/// The names of the series of a page of metrics, without those of buckets.
+/// Returns the names of the series in a page of metrics, without those of buckets.
 fn served(page: &str) -> BTreeSet<String> {
     let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let names = types.map(|line| {

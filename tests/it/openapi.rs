@@ -1,4 +1,4 @@
-//! The description of the API: complete, and true of the service that gives it.
+//! The description of the API is complete, and matches the service that serves it.
 
 use crate::support::{Answer, Service, eventually};
 use jsonschema::Validator;
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const SOON: Duration = crate::support::SOON;
-/// Routes that are not the API's.
+/// Routes that are not part of the API.
 const OTHERS: [&str; 4] = [
     "/metrics",
     "/api/openapi.json",
@@ -17,7 +17,7 @@ const OTHERS: [&str; 4] = [
     "/api/docs.css",
 ];
 
-/// The description, as its own service gives it.
+/// The description, as a service serves it.
 struct Description(Value);
 
 impl Description {
@@ -27,7 +27,7 @@ impl Description {
         Self(answer.json())
     }
 
-    /// An answer to this request is one that is described: its status, its type, each of its fields.
+    /// Checks that a response is described: its status, its type, each of its fields.
     fn assert_describes(&self, method: &str, path: &str, answer: &Answer) {
         let what = format!("{method} {path} {}: {}", answer.status, answer.text);
         let response = &self.0["paths"][path][method]["responses"][answer.status.to_string()];
@@ -51,7 +51,7 @@ impl Description {
         }
     }
 
-    /// By which no field is right that is not named.
+    /// Returns a validator that rejects fields without a description.
     fn strictly(&self, schema: &Value) -> Validator {
         let mut components = self.0["components"].clone();
         for schema in components["schemas"].as_object_mut().unwrap().values_mut() {
@@ -94,7 +94,7 @@ fn every_route_is_described_with_its_methods_and_nothing_else_is() {
     let text = description.0.to_string();
     assert_eq!(description.0["openapi"], "3.1.0");
     assert_eq!(description.0["info"]["version"], env!("CARGO_PKG_VERSION"));
-    // Every operation has a name of its own, every reference leads somewhere.
+    // Every operation has a unique name, and every reference resolves.
     let operations = text.matches("\"operationId\":").count();
     let names: BTreeSet<&str> = text
         .split("\"operationId\":\"")
@@ -109,7 +109,7 @@ fn every_route_is_described_with_its_methods_and_nothing_else_is() {
 }
 
 #[test]
-fn what_the_service_answers_is_what_is_described() {
+fn every_response_is_described() {
     let service = Service::start();
     let description = Description::of(&service);
     for path in [
@@ -181,7 +181,7 @@ fn what_the_service_answers_is_what_is_described() {
 }
 
 #[test]
-fn what_the_service_refuses_is_what_is_described() {
+fn every_error_response_is_described() {
     let service = Service::start();
     let description = Description::of(&service);
     let mut codes = BTreeSet::new();
@@ -306,7 +306,7 @@ fn limits_are_described_as_this_service_grants_them() {
     assert_eq!(limits["timeoutMs"]["default"], 700);
     assert_eq!(limits["timeoutMs"]["maximum"], 900);
     assert_eq!(limits["timeoutMs"]["minimum"], 1);
-    // Where no ingress fetches scripts there is no field for it.
+    // Without an ingress that fetches scripts, there is no field `source`.
     let request = &description.0["components"]["schemas"]["JobRequest"]["properties"];
     assert!(request["code"].is_object() && request["source"].is_null());
 }
@@ -320,7 +320,7 @@ fn the_description_can_be_had_without_a_service() {
     assert!(output.status.success());
     let printed: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut served = Description::of(&Service::start()).0;
-    // That of a service has no `source` where it is not set up for one; this one has all there is.
+    // A service without `--sources-dir` has no `source`; the printed description has every field.
     assert!(printed["components"]["schemas"]["JobRequest"]["properties"]["source"].is_object());
     let mut printed = printed;
     for description in [&mut printed, &mut served] {
@@ -347,7 +347,7 @@ fn the_description_as_a_page_needs_no_script_and_nothing_from_elsewhere() {
     ] {
         assert!(page.text.contains(said), "{said}");
     }
-    // Every link leads somewhere.
+    // Every link resolves.
     for link in page.text.split("href=\"#").skip(1) {
         let id = link.split('"').next().unwrap();
         assert!(page.text.contains(&format!("id=\"{id}\"")), "{id}");
@@ -376,14 +376,14 @@ fn requests_made_up_from_the_description_find_no_fault() {
     let output = Command::new(tool.canonicalize().unwrap())
         .arg("run")
         .arg(format!("{}/api/openapi.json", service.url()))
-        // A stream of events goes on for as long as its job: that has tests of its own.
+        // A stream of events lasts as long as its job, and has tests of its own.
         .args(["--exclude-path", "/api/jobs/{id}/events"])
-        // A job that was cancelled is told all the same.
+        // A cancelled job can still be read.
         .args(["--exclude-checks", "use_after_free"])
         .args(["--max-examples", "50", "--seed", "1", "--no-color"])
         .env("SCHEMATHESIS_HOOKS", hooks)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        // It remembers what it found, and would begin with that the next time.
+        // The tool stores its findings, and would start with them the next time.
         .current_dir(folder.text(""))
         .output()
         .unwrap();

@@ -1,4 +1,4 @@
-//! Spans: what a collector is told, and that its absence is nobody's concern.
+//! Traces: the spans that a collector receives, and the independence of requests from the collector.
 
 use crate::support::{Service, eventually};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -16,7 +16,7 @@ const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SOON: Duration = crate::support::SOON;
 
-/// A collector: takes whatever comes, and answers with this status.
+/// A collector that accepts every batch with this status.
 pub(crate) struct Collector {
     port: u16,
     spans: Arc<Mutex<Vec<Span>>>,
@@ -49,7 +49,7 @@ impl Collector {
         self.spans.lock().unwrap().clone()
     }
 
-    /// Those of one trace, once there are so many.
+    /// Waits for this many spans of one trace, and returns them.
     pub(crate) fn of_trace(&self, trace: &str, count: usize) -> Vec<Span> {
         let of_trace = || {
             let mut spans = self.spans();
@@ -217,7 +217,7 @@ fn a_collector_that_refuses_costs_spans_and_no_request() {
 }
 
 #[test]
-fn spans_beyond_the_queue_are_dropped_and_counted_while_a_slow_collector_keeps_nobody() {
+fn spans_beyond_the_queue_are_dropped_and_counted_and_a_slow_collector_delays_no_request() {
     let collector = Collector::that_answers("200 OK", Duration::from_secs(5));
     let endpoint = collector.endpoint();
     let service = Service::start_with(&["--otlp-endpoint", &endpoint, "--otlp-queue", "1"]);
@@ -232,7 +232,7 @@ fn spans_beyond_the_queue_are_dropped_and_counted_while_a_slow_collector_keeps_n
 }
 
 #[test]
-fn what_is_left_is_sent_before_the_service_ends() {
+fn remaining_spans_are_sent_before_the_service_ends() {
     let collector = Collector::start();
     let mut service = Service::start_with(&["--otlp-endpoint", &collector.endpoint()]);
     execute_with(&service, PARENT, "1");

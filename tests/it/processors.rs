@@ -1,15 +1,15 @@
-//! On which processors executors, their zygotes and so their job processes run.
+//! The processors on which executors, their zygotes and so their job processes run.
 
 use crate::support::{Service, children_of};
 
-/// The processors that a process may use, as the kernel lists them.
+/// Returns the processors that a process may use, as the kernel lists them.
 fn processors_of(pid: &str) -> String {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = |line: &str| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_owned());
     status.lines().find_map(line).unwrap()
 }
 
-/// Of each executor's zygote.
+/// Returns the processors of each executor's zygote.
 fn processors_of_zygotes(options: &[&str]) -> Vec<String> {
     let service = Service::start_with(options);
     assert_eq!(service.result("1 + 2"), 3);
@@ -48,7 +48,7 @@ fn where_there_is_not_they_run_wherever_there_is_room() {
 }
 
 #[test]
-fn told_never_to_they_stay_nowhere() {
+fn executors_are_not_pinned_with_never() {
     let everywhere = processors_of("self");
     let executors = count().to_string();
     let seen = processors_of_zygotes(&["--executors", &executors, "--pin-executors", "never"]);

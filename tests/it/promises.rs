@@ -1,4 +1,4 @@
-//! The promises that only show under load: nothing leaks, nothing blocks, nothing is lost beyond what was in flight.
+//! Promises that only show under load: nothing leaks, nothing blocks, nothing is lost beyond what was in flight.
 
 use crate::support::{
     LATE_MS, Service, children_of, eventually, is_alive, looping_process, signal,
@@ -26,10 +26,10 @@ fn resident_mib(service: &Service) -> f64 {
         .unwrap()
 }
 
-/// A script that uses no processor and says nothing.
+/// A script that uses no processor and logs nothing.
 const SLEEPER: &str = "await new Promise((done) => setTimeout(done, 300)); 'done'";
 
-/// Those that zygotes have forked: nobody descends from them.
+/// Returns the job processes: processes whose parent is a zygote.
 fn kill_job_processes(service: &Service) {
     let mut processes = service.descendants();
     processes.retain(|pid| children_of(*pid).is_empty());
@@ -38,7 +38,7 @@ fn kill_job_processes(service: &Service) {
     }
 }
 
-/// Calls `act` from so many threads until it has been called `count` times.
+/// Calls `act` from this many threads until it has been called `count` times.
 fn in_parallel(threads: usize, count: usize, act: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -92,7 +92,7 @@ fn sixteen_endless_loops_end_in_time_with_their_log_while_health_answers() {
         over.store(true, Ordering::Relaxed);
         prober.join().unwrap();
     });
-    // The loops take eight seconds. A health check that waited for an executor would take one of them.
+    // The loops take eight seconds. A health check that waited for an executor would take one of those seconds.
     let answers = answers.into_inner();
     assert!(answers > 40, "health answered {answers} times only");
 }
@@ -101,7 +101,7 @@ fn sixteen_endless_loops_end_in_time_with_their_log_while_health_answers() {
 fn ten_thousand_executions_leak_nothing() {
     let service = Service::start_with(&["--recent-max", "100"]);
     in_parallel(8, 500, |_| assert_eq!(service.result("1 + 2"), 3));
-    // At one moment a spare may be dead and the next one not yet made: what is left when all is quiet is the most of many.
+    // At one moment a spare may be dead and the next one not forked yet, so the maximum of many observations counts.
     let processes = (0..25).map(|_| {
         thread::sleep(Duration::from_millis(20));
         service.descendants().len()
@@ -152,20 +152,20 @@ fn killing_every_zygote_and_child_under_load_costs_only_what_was_in_flight() {
         over.store(true, Ordering::Relaxed);
     });
     let (crashed, succeeded) = (crashed.into_inner(), succeeded.into_inner());
-    // Ten times, two executors: no more than what ran at that moment.
+    // Ten times two executors: no more than were running at that moment.
     assert!(crashed <= 20, "{crashed} executions crashed");
     assert!(succeeded > 20, "only {succeeded} executions succeeded");
 }
 
 #[test]
-fn a_zygote_that_dies_while_nothing_runs_costs_nobody_anything() {
+fn a_zygote_that_dies_while_idle_costs_no_execution() {
     let service = Service::start();
     for _ in 0..5 {
         let killed = service.descendants();
         for pid in &killed {
             signal(*pid, SIGKILL);
         }
-        // A busy machine takes its time; a process that lives on for a moment may still take the job.
+        // A busy machine is slow, and a process that survives for a moment may still take the job.
         eventually(SOON, "they are dead", || {
             !killed.iter().any(|pid| is_alive(*pid))
         });
@@ -179,7 +179,7 @@ fn a_zygote_that_dies_while_nothing_runs_costs_nobody_anything() {
 #[test]
 fn a_script_whose_process_is_killed_before_it_has_done_anything_runs_in_another() {
     let service = Service::start_with(&["--executors", "1"]);
-    // Where the machine is slow to kill, a try proves nothing.
+    // If the machine is slow to kill, the attempt proves nothing.
     for _ in 0..20 {
         let execution = thread::scope(|scope| {
             let execution = scope.spawn(|| service.run(SLEEPER));
@@ -191,7 +191,7 @@ fn a_script_whose_process_is_killed_before_it_has_done_anything_runs_in_another(
         let killed_late = execution["usage"]["wallMs"].as_f64().unwrap() >= 250.0;
         if execution["outcome"] != "crashed" || !killed_late {
             assert_eq!(execution["result"], "done", "{execution}");
-            // It was killed indeed.
+            // The process was killed indeed.
             let ready = service.get("/api/health/ready").json();
             assert_ne!(ready["executors"]["zygotesReplaced"], 0, "{ready}");
             return;
@@ -201,7 +201,7 @@ fn a_script_whose_process_is_killed_before_it_has_done_anything_runs_in_another(
 }
 
 #[test]
-fn a_script_whose_process_is_killed_twice_is_told_so() {
+fn a_script_whose_process_is_killed_twice_gets_that_as_its_error() {
     let service = Service::start_with(&["--executors", "1"]);
     let over = AtomicBool::new(false);
     let execution = thread::scope(|scope| {
@@ -211,7 +211,7 @@ fn a_script_whose_process_is_killed_twice_is_told_so() {
                 kill_job_processes(&service);
             }
         });
-        // So long that the second kill comes in time on any machine.
+        // Long enough that the second kill comes in time on any machine.
         let execution = service.execute(&json!({
             "code": "await new Promise((done) => setTimeout(done, 20_000)); 'done'",
             "limits": { "timeoutMs": 30_000 },
@@ -225,7 +225,7 @@ fn a_script_whose_process_is_killed_twice_is_told_so() {
 }
 
 #[test]
-fn a_script_whose_process_is_killed_while_it_computes_is_told_so() {
+fn a_script_whose_process_is_killed_while_it_computes_gets_that_as_its_error() {
     let service = Service::start_with(&["--executors", "1"]);
     let endless = json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } });
     let execution = thread::scope(|scope| {
@@ -258,7 +258,7 @@ fn nothing_is_left_to_process_1_when_zygotes_are_replaced() {
         let processes = service.descendants().len();
         in_parallel(4, 100, |index| {
             if index % 10 == 0 {
-                // A death that costs the zygote as well.
+                // A death that ends the zygote as well.
                 let answer = service.get("/api/netcheck");
                 assert_eq!(answer.json()["status"], "restricted");
             }

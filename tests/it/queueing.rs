@@ -1,4 +1,5 @@
-//! Who runs next: as many at one time as there are executors, two lanes that do not starve each other, clients in turn.
+//! The order of executions: as many at a time as there are executors, two lanes that do not starve each other, clients
+//! in turn.
 
 use crate::support::{Service, eventually};
 use serde_json::{Value, json};
@@ -6,12 +7,12 @@ use std::time::Duration;
 
 const SOON: Duration = crate::support::SOON;
 
-/// Holds an executor until it is cancelled.
+/// Returns a job that holds an executor until it is cancelled.
 fn endless() -> Value {
     json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } })
 }
 
-/// Takes long enough for the order of starts to show in whole milliseconds.
+/// Returns a job that runs long enough for the order of starts to show in whole milliseconds.
 fn short() -> Value {
     json!({ "code": "const end = Date.now() + 20; while (Date.now() < end);" })
 }
@@ -28,7 +29,7 @@ fn time(job: &Value, field: &str) -> String {
     job[field].as_str().unwrap().to_owned()
 }
 
-/// One executor, and a job that holds it until it is cancelled.
+/// Returns a service with one executor, and a job that holds it until it is cancelled.
 fn service_that_is_held(options: &[&str]) -> (Service, String) {
     let service = Service::start_with(&[&["--executors", "1"], options].concat());
     let holder = service.submit(&endless());
@@ -47,7 +48,7 @@ fn queued(service: &Service, lane: &str) -> u64 {
 fn never_more_run_at_one_time_than_there_are_executors_and_no_fewer_while_some_wait() {
     let service = Service::start();
     let ids: Vec<String> = (0..12).map(|_| service.submit(&short())).collect();
-    // +1 at a start, -1 at an end; an end comes before a start of the same millisecond.
+    // +1 at a start, -1 at an end; an end precedes a start of the same millisecond.
     let mut changes = Vec::new();
     for id in &ids {
         let job = service.finished(id);
@@ -64,7 +65,7 @@ fn never_more_run_at_one_time_than_there_are_executors_and_no_fewer_while_some_w
 }
 
 #[test]
-fn a_queued_job_is_told_its_place_and_moves_up() {
+fn a_queued_job_shows_its_position_and_moves_up() {
     let (service, holder) = service_that_is_held(&[]);
     let ids: Vec<String> = (0..3).map(|_| service.submit(&short())).collect();
     let places = |ids: &[String]| -> Vec<Value> {
@@ -78,7 +79,7 @@ fn a_queued_job_is_told_its_place_and_moves_up() {
         .to_owned();
     cancel(&service, &ids[0]);
     assert_eq!(places(&ids[1..]), [json!(1), json!(2)]);
-    // A place is part of what is shown, so the tag has changed with it.
+    // The position is part of the view, so the tag has changed with it.
     let again = service.get_with(&format!("/api/jobs/{}", ids[2]), &[("if-none-match", &tag)]);
     assert_eq!(again.status, 200);
     cancel(&service, &holder);
@@ -87,7 +88,7 @@ fn a_queued_job_is_told_its_place_and_moves_up() {
 }
 
 #[test]
-fn background_jobs_do_not_keep_somebody_waiting_for_an_answer() {
+fn background_jobs_do_not_delay_interactive_ones() {
     let service = Service::start_with(&["--executors", "1"]);
     let slow = json!({ "code": "const end = Date.now() + 200; while (Date.now() < end);" });
     let ids: Vec<String> = (0..20).map(|_| service.submit(&slow)).collect();
@@ -99,7 +100,7 @@ fn background_jobs_do_not_keep_somebody_waiting_for_an_answer() {
 }
 
 #[test]
-fn those_who_wait_for_an_answer_do_not_keep_background_jobs_from_running() {
+fn interactive_jobs_do_not_starve_background_ones() {
     let (service, holder) = service_that_is_held(&["--interactive-weight", "4"]);
     let background = service.submit(&short());
     let started: Vec<String> = std::thread::scope(|scope| {
@@ -141,7 +142,7 @@ fn a_client_with_one_job_does_not_wait_for_another_with_many() {
 }
 
 #[test]
-fn a_header_that_nobody_trusts_makes_no_client() {
+fn a_client_header_that_is_not_configured_is_ignored() {
     let (service, _holder) = service_that_is_held(&[]);
     let submit_as = |client: &str| {
         let answer = service.post_with("/api/jobs", &[("x-client", client)], &short());

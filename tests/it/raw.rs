@@ -1,4 +1,4 @@
-//! HTTP by hand: for what no client library would send, and for clients that hang up in the middle.
+//! HTTP by hand: for requests that no client library sends, and for clients that disconnect early.
 
 use crate::support::{Answer, Service};
 use serde_json::Value;
@@ -7,11 +7,11 @@ use std::net::TcpStream;
 use std::time::Duration;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Silence for so long is a hang.
+/// Silence for this long is a hang.
 const ANSWER_WITHIN: Duration = crate::support::SOON;
 
 impl Service {
-    /// A connection on which `bytes` have been written. The service may have closed it meanwhile.
+    /// Opens a connection and writes `bytes`. The service may have closed it meanwhile.
     pub(crate) fn send_raw(&self, bytes: &[u8]) -> TcpStream {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.set_read_timeout(Some(ANSWER_WITHIN)).unwrap();
@@ -19,18 +19,18 @@ impl Service {
         stream
     }
 
-    /// The answer to `bytes`, which must end the connection; `None` when it ended without one.
+    /// Returns the response to `bytes`, which must end the connection, or `None` if it ended without one.
     pub(crate) fn exchange(&self, bytes: &[u8]) -> Option<Answer> {
         answer_on(self.send_raw(bytes))
     }
 
-    /// `POST /api/execute` on a connection of its own, not waited for; dropping it is hanging up.
+    /// Sends `POST /api/execute` on a connection of its own, and does not wait. Dropping it disconnects.
     pub(crate) fn begin_execute(&self, request: &Value) -> TcpStream {
         self.send_raw(&post("/api/execute", &[], request.to_string().as_bytes()))
     }
 }
 
-/// A whole `POST` of a JSON body, after which the service closes the connection.
+/// Returns a whole `POST` of a JSON body, after which the service closes the connection.
 pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut head = format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
@@ -44,13 +44,13 @@ pub(crate) fn post(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8>
     [head.as_bytes(), body].concat()
 }
 
-/// A whole request without a body, after which the service closes the connection.
+/// Returns a whole request without a body, after which the service closes the connection.
 pub(crate) fn bare(method: &str, target: &str) -> Vec<u8> {
     format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .into_bytes()
 }
 
-/// Everything that comes until the service closes the connection, as one answer.
+/// Reads until the service closes the connection, and returns it as one response.
 pub(crate) fn answer_on(mut stream: TcpStream) -> Option<Answer> {
     let mut received = Vec::new();
     let mut chunk = [0; 4096];
@@ -59,7 +59,7 @@ pub(crate) fn answer_on(mut stream: TcpStream) -> Option<Answer> {
             Ok(0) => break,
             Ok(length) => received.extend_from_slice(&chunk[..length]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            // It was closed while bytes of ours were still unread; what came before counts.
+            // The connection was closed while some of our bytes were unread; the data before counts.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
             Err(error) => panic!("no answer, and no end: {error}"),
         }

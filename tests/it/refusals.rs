@@ -1,4 +1,4 @@
-//! What the service does not take: each refusal with its code, its `Retry-After`, and room again afterwards.
+//! Rejected requests: each with its code and its `Retry-After`, and room again afterwards.
 
 use crate::raw::answer_on;
 use crate::support::{Answer, Service, assert_refused, assert_serves, eventually};
@@ -18,7 +18,7 @@ fn ready(service: &Service) -> Value {
     service.get("/api/health/ready").json()
 }
 
-/// One executor, held by a client that hangs up when the connection is dropped.
+/// Returns a service with one executor, and the connection that holds it until it is dropped.
 fn service_that_is_held(options: &[&str]) -> (Service, TcpStream) {
     let service = Service::start_with(&[&["--executors", "1"], options].concat());
     let holder = service.begin_execute(&endless());
@@ -28,7 +28,7 @@ fn service_that_is_held(options: &[&str]) -> (Service, TcpStream) {
     (service, holder)
 }
 
-/// Refused for now, and told when to come again.
+/// Checks that a response rejects for now, and says when to retry.
 fn assert_put_off(answer: &Answer, status: u16, code: &str) {
     assert_refused(answer, status, code, "for now");
     let seconds: u64 = answer.header("retry-after").parse().unwrap();
@@ -50,7 +50,7 @@ fn a_full_interactive_lane_refuses_and_takes_again() {
     // The other lane has room of its own.
     let id = service.submit(&json!({ "code": "2" }));
     drop(holder);
-    // Whoever waited was not harmed.
+    // The waiting request was not affected.
     assert_eq!(answer_on(waiting).unwrap().json()["result"], "waited");
     assert_eq!(service.finished(&id)["execution"]["result"], 2);
     assert_serves(&service);
@@ -65,7 +65,7 @@ fn a_full_background_lane_refuses_and_takes_again() {
         503,
         "queue_full",
     );
-    // What was refused left nothing behind.
+    // The rejected requests left nothing behind.
     assert_eq!(
         service.get("/api/jobs").json()["jobs"]
             .as_array()
@@ -73,7 +73,7 @@ fn a_full_background_lane_refuses_and_takes_again() {
             .len(),
         2
     );
-    // A place that a cancelled job gives up is free at once.
+    // A place that a cancelled job frees is free at once.
     assert_eq!(service.delete(&format!("/api/jobs/{}", ids[0])).status, 200);
     let third = service.submit(&json!({ "code": "3" }));
     drop(holder);
@@ -82,7 +82,7 @@ fn a_full_background_lane_refuses_and_takes_again() {
 
 #[test]
 fn a_queue_that_is_full_in_bytes_refuses_in_both_lanes() {
-    // Room for one in the background's three quarters, and not for a second in the whole.
+    // Room for one job in the background's three quarters, and not for a second one in the whole queue.
     let options = ["--queue-bytes", "1200KiB", "--body-bytes", "900KiB"];
     let (service, holder) = service_that_is_held(&options);
     let large = json!({ "code": format!("/*{}*/ 1", "x".repeat(880_000)) });
@@ -105,7 +105,7 @@ fn a_store_that_is_full_of_jobs_refuses_until_one_expires() {
     let refused = service.post("/api/jobs", &json!({ "code": "1" }));
     assert_put_off(&refused, 503, "store_full");
     assert!(refused.header("retry-after").parse::<u64>().unwrap() <= 4);
-    // What needs no store is not touched by it.
+    // Requests that need no store are not affected.
     assert_serves(&service);
     eventually(SOON, "a job is taken again", || {
         service.post("/api/jobs", &json!({ "code": "1" })).status == 202
@@ -118,7 +118,7 @@ fn a_store_that_is_full_of_bytes_refuses_and_keeps_what_it_has() {
     let large = json!({ "code": "'x'.repeat(600_000)" });
     let kept = service.submit(&large);
     let kept_result = service.finished(&kept)["execution"]["result"].clone();
-    // Results count as well as scripts: the second one fits in only as long as it has not run.
+    // Results count as well as scripts: the second job fits only while it has not run.
     service.finished(&service.submit(&large));
     assert_put_off(
         &service.post("/api/jobs", &json!({ "code": "1" })),
@@ -129,7 +129,7 @@ fn a_store_that_is_full_of_bytes_refuses_and_keeps_what_it_has() {
 }
 
 #[test]
-fn whoever_waited_too_long_for_an_executor_is_told_that_nothing_ran() {
+fn a_client_that_waited_too_long_for_an_executor_learns_that_nothing_ran() {
     let (service, holder) = service_that_is_held(&["--queue-wait-ms", "100"]);
     assert_put_off(
         &service.post("/api/execute", &json!({ "code": "1" })),
@@ -139,7 +139,7 @@ fn whoever_waited_too_long_for_an_executor_is_told_that_nothing_ran() {
     eventually(SOON, "nobody waits any more", || {
         ready(&service)["queue"]["interactive"] == 0
     });
-    // Nobody waits for a background job, so it may wait longer.
+    // No client waits for a background job, so it may wait longer.
     let id = service.submit(&json!({ "code": "2" }));
     assert_eq!(
         service.post("/api/execute", &json!({ "code": "1" })).status,
@@ -183,7 +183,7 @@ fn refusals_come_at_once_while_every_executor_spins() {
 fn results_that_fill_the_store_hold_jobs_back_and_lose_none() {
     let service = Service::start_with(&["--store-bytes", "1MiB", "--result-ttl-s", "3"]);
     let submitted = Instant::now();
-    // Where jobs run faster than they come, the store is full already for one of the last.
+    // If jobs run faster than they come, the store is full for one of the last.
     let accepted = || {
         let answer = service.post("/api/jobs", &json!({ "code": "'x'.repeat(400_000)" }));
         if answer.status == 202 {
@@ -196,7 +196,7 @@ fn results_that_fill_the_store_hold_jobs_back_and_lose_none() {
     let ids: Vec<String> = (0..8)
         .map(|_| iter::repeat_with(accepted).flatten().next().unwrap())
         .collect();
-    // Three or four results fill it; the others wait until those have expired.
+    // Three or four results fill the store; the others wait until those have expired.
     let last = service.finished(&ids[7]);
     assert_eq!(last["execution"]["outcome"], "succeeded");
     let waited = submitted.elapsed();

@@ -1,4 +1,4 @@
-//! Reserve executors: one client's endless scripts hold every executor, and another client is answered all the same.
+//! Reserve executors: one client's endless scripts hold every executor, and another client still gets its response.
 
 use crate::raw::post;
 use crate::stores::{Store, over_every_store};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 over_every_store!(jobs_of_another_client_are_run_while_jobs_of_one_hold_every_executor,);
 
 const SOON: Duration = Duration::from_secs(20);
-/// Far less than the scripts take that hold the executors, and far more than another's should.
+/// Far shorter than the scripts that hold the executors, and far longer than another client's script should take.
 const NOT_HELD_UP: Duration = Duration::from_secs(5);
 
 fn endless() -> Value {
@@ -29,7 +29,7 @@ fn submit_as(service: &Service, client: &str, body: &Value) -> String {
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
-/// What `POST /api/execute` makes of `code`, asked for by this client.
+/// Sends `code` to `POST /api/execute` as this client.
 fn result_for(service: &Service, client: &str, code: &str) -> Value {
     let answer = service.post_with(
         "/api/execute",
@@ -40,7 +40,7 @@ fn result_for(service: &Service, client: &str, code: &str) -> Value {
     answer.json()["result"].clone()
 }
 
-/// Somebody of this client who waits for an endless script, as long as the connection is kept.
+/// A request of this client that waits for an endless script while the connection is open.
 fn begin_endless_as(service: &Service, client: &str) -> TcpStream {
     let body = endless().to_string();
     let request = post("/api/execute", &[("x-client", client)], body.as_bytes());
@@ -66,7 +66,7 @@ fn wait_until_reserve_is_up(service: &Service) {
 #[test]
 fn a_client_that_holds_every_executor_keeps_no_other_waiting() {
     let service = serve(&Store::Memory, &[]);
-    // Those that run, and those that wait, of both lanes.
+    // Running and waiting ones, in both lanes.
     let _loops: Vec<TcpStream> = (0..4)
         .map(|_| begin_endless_as(&service, "holder"))
         .collect();
@@ -128,7 +128,7 @@ fn jobs_of_another_client_are_run_while_jobs_of_one_hold_every_executor(store: &
         .collect();
     wait_until_held(&service);
     let begun = Instant::now();
-    // The first when none of its client runs; the others one after the other.
+    // The first starts when none of its client runs, the others one after the other.
     let jobs: Vec<String> = (0..3)
         .map(|number| {
             submit_as(
@@ -145,7 +145,7 @@ fn jobs_of_another_client_are_run_while_jobs_of_one_hold_every_executor(store: &
     assert!(begun.elapsed() < NOT_HELD_UP, "{:?}", begun.elapsed());
     assert_eq!(service.executors_busy(), 2);
     assert_eq!(service.metric("reserve_executions_total"), Some(3.0));
-    // What waits of the holder still waits, and is still its.
+    // The waiting jobs of the holder still wait.
     let states = held.iter().map(|id| {
         let job = service.get(&format!("/api/jobs/{id}")).json();
         job["state"].as_str().unwrap().to_owned()
@@ -154,8 +154,8 @@ fn jobs_of_another_client_are_run_while_jobs_of_one_hold_every_executor(store: &
     assert!(running >= 2, "{running}");
 }
 
-/// What the kernel says of a process that tells how it is walled in, and where it may run.
-fn walls_of(pid: u32) -> Vec<String> {
+/// Returns the lines of `/proc/PID/status` on isolation and on the allowed processors.
+fn isolation_of(pid: u32) -> Vec<String> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let fields = ["Seccomp:", "NoNewPrivs:", "CapEff:", "CapBnd:", "Uid:"];
     let lines = status
@@ -171,7 +171,7 @@ fn processors_of(pid: u32) -> String {
 }
 
 #[test]
-fn a_reserve_executor_is_walled_in_like_the_others_stays_nowhere_and_is_let_go() {
+fn a_reserve_executor_is_isolated_like_the_others_is_not_pinned_and_is_released() {
     let service = serve(&Store::Memory, &["--reserve-idle-s", "1"]);
     let zygotes = children_of(service.pid());
     let loops: Vec<TcpStream> = (0..2)
@@ -186,7 +186,7 @@ fn a_reserve_executor_is_walled_in_like_the_others_stays_nowhere_and_is_let_go()
     let [reserve_zygote] = raised()[..] else {
         panic!("{:?} were raised beside {zygotes:?}", raised())
     };
-    assert_eq!(walls_of(reserve_zygote), walls_of(zygotes[0]));
+    assert_eq!(isolation_of(reserve_zygote), isolation_of(zygotes[0]));
     assert_eq!(
         processors_of(reserve_zygote),
         processors_of(std::process::id())

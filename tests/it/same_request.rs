@@ -23,7 +23,7 @@ pub(crate) fn submit_with_key(service: &Service, key: &str, body: &Value) -> (u1
     )
 }
 
-/// Holds on `service` whatever its store is.
+/// Checks the promise on `service`, whatever its store is.
 pub(crate) fn assert_the_same_request_is_the_same_job(service: &Service) {
     let body = json!({ "code": "Math.random()" });
     let (status, id, is_replay) = submit_with_key(service, "a", &body);
@@ -70,7 +70,7 @@ fn the_same_request_with_the_same_key_is_the_same_job(store: &Store) {
     assert_the_same_request_is_the_same_job(&store.serve(&[]));
 }
 
-/// Bodies of which each asks for the same as the first of its group, and no group for what another asks for.
+/// Groups of bodies with the same meaning. Bodies of different groups differ in meaning.
 const GROUPS: [&[&str]; 9] = [
     &[
         r#"{"code":"1","input":{"a":1,"b":[{"c":"x/y","d":1e2}]}}"#,

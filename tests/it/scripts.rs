@@ -1,4 +1,4 @@
-//! The example scripts: each does what its first line says, and is offered by name.
+//! The example scripts: each returns what its first line says, and is listed by name.
 
 use crate::support::Service;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ const OUTCOMES: [&str; 7] = [
     "crashed",
 ];
 
-/// Name and text of every script in the folder.
+/// Returns name and text of every script in the folder.
 fn scripts() -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("example-scripts");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap());
@@ -39,7 +39,7 @@ fn every_example_script_does_what_its_first_line_says() {
     let service = Service::start();
     for (name, text) in scripts() {
         let expected = expectation(&text);
-        // Time decides only where it is what is expected: the machine may be busy with other tests.
+        // Duration is checked only where it is the expected result: other tests may keep the machine busy.
         let limits = match expected {
             "timed_out" => json!({}),
             _ => json!({ "timeoutMs": 30_000 }),

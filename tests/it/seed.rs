@@ -1,11 +1,11 @@
-//! What the system that this one replaces did: its README's example, its routes, and its faults, each now impossible.
+//! The system that this one replaces: its README's example, its routes, and its faults, each now impossible.
 
 use crate::raw::bare;
 use crate::support::{Answer, Service};
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
-/// A form as a browser sends it.
+/// Returns a form as a browser sends it.
 fn multipart(service: &Service, parts: &[(&str, &str)]) -> Answer {
     let mut body = String::new();
     for (name, value) in parts {
@@ -221,7 +221,7 @@ fn fault_1_a_path_never_becomes_another_host() {
             "{target}: {code}"
         );
     }
-    // A host in the target is the host of the request.
+    // A host in the request target is the host of the request.
     let named = service.exchange(&bare("GET", "http://host:1/api")).unwrap();
     assert_eq!(named.code(), "host_not_allowed");
 }

@@ -1,4 +1,4 @@
-//! What two executions share: nothing.
+//! Two executions share nothing.
 
 use crate::support::{Service, eventually, looping_process};
 use serde_json::json;
@@ -20,7 +20,7 @@ fn input_is_there_exactly_when_it_was_given() {
     ] {
         let answer = service.execute(&json!({ "code": "[typeof input, input]", "input": input }));
         assert_eq!(answer["result"], result);
-        // The one after it finds nothing of it.
+        // The next execution finds nothing of this one.
         assert_eq!(service.result("typeof input"), "undefined");
     }
 }

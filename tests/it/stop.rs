@@ -1,4 +1,4 @@
-//! How the service ends: in order, at once, or by force; and nothing of it is left behind.
+//! The end of the service: graceful, immediate or forced. Nothing stays behind.
 
 use crate::raw::answer_on;
 use crate::support::{Service, children_of, eventually, free_port, is_alive, signal};
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = crate::support::SOON;
-/// Far longer than a stop takes that waits for nothing; one that waits for it shows.
+/// Far longer than a stop that waits for nothing, and shorter than one that waits.
 const LONG_DRAIN: &[&str] = &["--drain-ms", "600000"];
 
 fn endless() -> Value {
@@ -30,7 +30,7 @@ fn wait_until_draining(service: &Service) {
     });
 }
 
-/// As soon as somebody listens.
+/// Waits until the port accepts connections.
 fn connect(port: u16) -> TcpStream {
     let start = Instant::now();
     loop {
@@ -41,7 +41,7 @@ fn connect(port: u16) -> TcpStream {
     }
 }
 
-/// Until not a byte more goes in.
+/// Writes until the pipe is full.
 fn fill(mut pipe: &PipeWriter) {
     fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
     while pipe.write(b"\n").is_ok() {}
@@ -72,7 +72,7 @@ fn what_runs_may_end_while_nothing_new_is_taken() {
         service.post("/api/execute", &json!({ "code": "1" })).code(),
         "draining"
     );
-    // What is only looked at is still answered.
+    // Reads still get a response.
     assert_eq!(service.get("/api/health").status, 200);
 
     let answer = answer_on(running).unwrap();
@@ -85,7 +85,7 @@ fn what_runs_may_end_while_nothing_new_is_taken() {
 }
 
 #[test]
-fn a_running_job_may_end_and_whoever_waits_for_it_is_answered() {
+fn a_running_job_may_end_and_its_waiting_client_gets_a_response() {
     let mut service = Service::start_with(LONG_DRAIN);
     let id = service.submit(&json!({
         "code": "await new Promise(done => setTimeout(done, 1000)); 'done'"
@@ -101,7 +101,7 @@ fn a_running_job_may_end_and_whoever_waits_for_it_is_answered() {
 }
 
 #[test]
-fn what_runs_longer_than_the_drain_is_killed_and_answered() {
+fn a_script_that_runs_longer_than_the_drain_is_killed_and_its_client_gets_a_response() {
     let mut service = Service::start_with(&["--executors", "1", "--drain-ms", "300"]);
     let running = service.begin_execute(&endless());
     wait_until_busy(&service, 1);
@@ -125,7 +125,7 @@ fn a_service_that_has_nothing_to_do_stops_at_once_by_either_signal() {
     for signal in [SIGTERM, SIGINT] {
         let mut service = Service::start_with(LONG_DRAIN);
         assert_eq!(service.result("1 + 2"), 3);
-        // The client's connection idles, and is not waited for.
+        // The client's idle connection does not delay the stop.
         let processes = service.descendants();
         service.signal(signal);
         assert_eq!(service.exit_within(SOON).code(), Some(0));
@@ -147,7 +147,7 @@ fn a_service_that_is_stopped_as_soon_as_it_answers_stops_in_order() {
         .stderr(log_end.try_clone().unwrap())
         .spawn()
         .unwrap();
-    // Its log takes no more, so that it comes no further than to the line that says that it listens.
+    // The log accepts no more, so the service gets no further than the line that names its address.
     let mut log = BufReader::new(log);
     for _ in lines_before {
         log.read_line(&mut String::new()).unwrap();
@@ -182,7 +182,7 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
-fn a_job_that_waits_does_not_hold_the_service_up_and_whoever_polls_it_is_answered() {
+fn a_queued_job_does_not_delay_the_stop_and_its_poll_gets_a_response() {
     let mut service = Service::start_with(&["--executors", "1", "--drain-ms", "200"]);
     let _running = service.submit(&endless());
     wait_until_busy(&service, 1);
@@ -214,7 +214,7 @@ fn a_service_that_is_killed_leaves_no_process_behind() {
 }
 
 #[test]
-fn a_service_whose_log_nobody_reads_any_more_stops_in_order() {
+fn a_service_whose_log_is_no_longer_read_stops_in_order() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .args(["serve", "--port", "0", "--store", "memory"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

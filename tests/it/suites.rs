@@ -1,4 +1,4 @@
-//! `tests/suites`, which `make test` runs: every suite runs, and the end says what failed.
+//! `tests/suites`, which `make test` runs: every suite runs, and the end lists the failures.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -48,7 +48,7 @@ impl Programs {
         Self(folder)
     }
 
-    /// `program` prints `says` and exits with `status`.
+    /// Makes `program` print `says` and exit with `status`.
     fn stand_in(&self, program: &str, says: &str, status: u8) -> &Self {
         fs::write(self.0.join(format!("{program}.says")), says).unwrap();
         let file = self.0.join(program);

@@ -1,4 +1,4 @@
-//! `.ci/audit` and `.ci/pin-images`, with stand-ins for the programs that ask public databases.
+//! `.ci/audit` and `.ci/pin-images`, with stand-ins for the programs that query public databases.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,10 +7,10 @@ use std::process::{Command, Output};
 
 const CLEAN: &str = r#"{"metadata":{"vulnerabilities":{"total":0}}}"#;
 const VULNERABLE: &str = r#"{"metadata":{"vulnerabilities":{"high":2,"total":2}}}"#;
-/// npm's answer where the registry has no audit endpoint.
+/// Response of npm if the registry has no audit endpoint.
 const NO_AUDIT: &str = r#"{"message":"405 Method Not Allowed","statusCode":405}"#;
 
-/// Programs in a folder of the test's own, which come before all others.
+/// Stand-in programs in a folder of the test's own, which precede all others in the path.
 struct StandIns(PathBuf);
 
 impl StandIns {
@@ -42,14 +42,14 @@ impl StandIns {
         (output, String::from_utf8(said).unwrap())
     }
 
-    /// An audit in which cargo-deny's database is fetched, or is not, and npm says `report`.
+    /// Runs an audit in which cargo-deny's database is or is not fetched and npm prints `report`.
     fn audit(&self, fetched: bool, advisories: u8, report: &str) -> (Option<i32>, String) {
         let fetch = i32::from(!fetched);
         let body = format!(
             "case $* in *' fetch db') exit {fetch} ;; *advisories) exit {advisories} ;; esac"
         );
         self.program("cargo", &body);
-        // As npm does, whether it found something or could not ask.
+        // npm exits with this status for findings as well as for failures.
         let status = i32::from(report != CLEAN);
         self.program("npm", &format!("echo '{report}'\nexit {status}"));
         let (output, said) = self.run(".ci/audit", &[]);
@@ -75,7 +75,7 @@ fn an_audit_tells_what_was_found_from_what_could_not_be_asked() {
         (true, 0, "", 3, &["NOT REACHED: npm"]),
         (true, 1, CLEAN, 1, &["FOUND: crates: RustSec"]),
         (true, 0, VULNERABLE, 1, &["FOUND: page: npm"]),
-        // What was found counts more, and the rest is still told.
+        // Findings come first, and the failure is still reported.
         (
             false,
             0,
@@ -102,7 +102,7 @@ fn images_get_the_digests_that_their_registries_tell_and_others_keep_their_tags(
         fs::copy(project.join(file), stand_ins.0.join(file)).unwrap();
     }
     let digest = |digit: char| format!("sha256:{}", digit.to_string().repeat(64));
-    // Docker's registry answers, Google's does not.
+    // Docker's registry responds, Google's does not.
     let docker = |digest: &str| {
         format!(
             r#"case "$*" in
@@ -115,7 +115,7 @@ esac"#
     };
     let text = || FILES.map(|file| fs::read_to_string(stand_ins.0.join(file)).unwrap());
     let folder = stand_ins.0.to_str().unwrap();
-    // The second time each has a digest already, and its tag names another image.
+    // The second time each image has a digest already, and its tag names another image.
     for digest in [digest('a'), digest('b')] {
         stand_ins.program("curl", &docker(&digest));
         let (output, said) = stand_ins.run(".ci/pin-images", &[folder]);
@@ -127,12 +127,12 @@ esac"#
         let [dockerfile, scale, build] = text();
         let pinned = |text: &str| text.matches(&format!("@{digest}")).count();
         assert_eq!((pinned(&dockerfile), pinned(&scale)), (2, 1), "{said}");
-        // Two bases, and the image of a step.
+        // Two base images, and the image of a step.
         assert_eq!(pinned(&build), 3, "{build}");
         assert!(scale.contains(&format!("bookworm@{digest}}}\n")), "{scale}");
         assert!(build.contains("    name: gcr.io/cloud-builders/docker\n"));
     }
-    // What a registry says that is no digest is written nowhere.
+    // A registry's response that is no digest is written nowhere.
     let before = text();
     stand_ins.program("curl", &docker("latest"));
     let (output, said) = stand_ins.run(".ci/pin-images", &[folder]);

@@ -1,4 +1,4 @@
-//! A service of one's own for every test: the real binary, on a free port, gone with the test.
+//! A service for every test: the real binary, on a free port, stopped with the test.
 
 use serde_json::Value;
 use std::cell::Cell;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use ureq::Agent;
 use ureq::http::{HeaderMap, Response};
 
-/// Slower than anything here is on a busy machine, so that a hang is a failure and not a wait.
+/// Longer than anything takes on a busy machine, so that a hang is a failure.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 const ANSWER_WITHIN: Duration = Duration::from_secs(120);
-/// An execution that ends this much after its time limit, milliseconds, was not held to it. The grace until SIGKILL is a
+/// An execution that ends this many milliseconds after its time limit was not held to it. The grace until SIGKILL is a
 /// small part of this; the rest is for a busy machine.
 pub(crate) const LATE_MS: f64 = 10_000.0;
 
@@ -29,7 +29,7 @@ pub(crate) struct Service {
     log: Arc<Mutex<String>>,
 }
 
-/// What came back.
+/// A response.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
@@ -37,7 +37,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text)
             .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text))
@@ -49,7 +49,7 @@ impl Answer {
             .map_or("", |value| value.to_str().unwrap())
     }
 
-    /// Of a problem.
+    /// Returns the code of a problem.
     pub(crate) fn code(&self) -> String {
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
@@ -59,17 +59,17 @@ impl Answer {
 }
 
 impl Service {
-    /// With the defaults and two executors.
+    /// Starts a service with the defaults and two executors.
     pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// With these options more.
+    /// Starts a service with additional options.
     pub(crate) fn start_with(options: &[&str]) -> Self {
         Self::start_as(Command::new(env!("CARGO_BIN_EXE_sandpiper")), options)
     }
 
-    /// As process 1 of a container would be: whoever loses its parent becomes its child.
+    /// Starts a service that adopts orphans, as process 1 of a container does.
     #[allow(unsafe_code)] // runs between fork and exec
     pub(crate) fn start_as_process_1(options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sandpiper"));
@@ -80,13 +80,13 @@ impl Service {
         Self::start_as(command, options)
     }
 
-    /// By another command than its own.
+    /// Starts a service by another command than its own.
     pub(crate) fn start_as(mut command: Command, options: &[&str]) -> Self {
         let mut child = command
-            // By the environment, so that `options` may say otherwise.
+            // The environment is used, so that `options` may override these.
             .env("SANDPIPER_EXECUTORS", "2")
             .env("SANDPIPER_STORE", "memory")
-            // What runs, and in which order, is what most tests are about: those about reserve executors ask for them.
+            // Most tests are about which job runs in which order. Those about reserve executors enable them.
             .env("SANDPIPER_RESERVE_EXECUTORS", "0")
             .args(["serve", "--port", "0"])
             .args(options)
@@ -117,7 +117,7 @@ impl Service {
         &self.url
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -126,7 +126,7 @@ impl Service {
         self.child.id()
     }
 
-    /// How it ended, which it must within this time.
+    /// Returns the exit status. The service must end within this time.
     pub(crate) fn exit_within(&mut self, within: Duration) -> ExitStatus {
         let start = Instant::now();
         loop {
@@ -162,7 +162,7 @@ impl Service {
         answer(request.call().unwrap())
     }
 
-    /// A JSON body.
+    /// Sends a JSON body.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.post_with(path, &[], body)
     }
@@ -173,7 +173,7 @@ impl Service {
         self.post_raw(path, &all, body.to_string().as_bytes())
     }
 
-    /// Any body.
+    /// Sends any body.
     pub(crate) fn post_raw(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut request = self.agent.post(format!("{}{path}", self.url));
         for (name, value) in headers {
@@ -182,7 +182,7 @@ impl Service {
         answer(request.send(body).unwrap())
     }
 
-    /// `POST /api/execute`, which must answer 200; its JSON.
+    /// Sends `POST /api/execute`, which must return 200, and returns the JSON.
     pub(crate) fn execute(&self, request: &Value) -> Value {
         let answer = self.post("/api/execute", request);
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -194,33 +194,33 @@ impl Service {
         self.execute(&serde_json::json!({ "code": code }))
     }
 
-    /// Runs `code`, which must succeed; its result.
+    /// Runs `code`, which must succeed, and returns its result.
     pub(crate) fn result(&self, code: &str) -> Value {
         let execution = self.run(code);
         assert_eq!(execution["outcome"], "succeeded", "{code}: {execution}");
         execution["result"].clone()
     }
 
-    /// `POST /api/jobs`, which must answer 202; the job's id.
+    /// Sends `POST /api/jobs`, which must return 202, and returns the job's id.
     pub(crate) fn submit(&self, request: &Value) -> String {
         let answer = self.post("/api/jobs", request);
         assert_eq!(answer.status, 202, "{}", answer.text);
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
-    /// The job once it is final.
+    /// Waits until the job is final, and returns it.
     pub(crate) fn finished(&self, id: &str) -> Value {
         let answer = self.get_with(&format!("/api/jobs/{id}"), &[("prefer", "wait=30")]);
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()
     }
 
-    /// Zygotes and job processes, by the kernel's word.
+    /// Returns the zygotes and job processes, as the kernel lists them.
     pub(crate) fn descendants(&self) -> Vec<u32> {
         descendants_of(self.pid())
     }
 
-    /// How many executors run something.
+    /// Returns the number of busy executors.
     pub(crate) fn executors_busy(&self) -> u64 {
         let ready = self.get("/api/health/ready").json();
         ready["executors"]["busy"].as_u64().unwrap()
@@ -233,7 +233,7 @@ impl Service {
 }
 
 impl Drop for Service {
-    /// A test that fails is told what the service had to say.
+    /// A test that fails prints the log of the service.
     #[allow(clippy::print_stderr)]
     fn drop(&mut self) {
         let ended = self.child.try_wait();
@@ -248,7 +248,7 @@ impl Drop for Service {
     }
 }
 
-/// A problem of this status and code, whose detail says what is wrong and nothing of the inside.
+/// Checks that a response is a problem of this status and code, whose detail explains the error and names no internals.
 pub(crate) fn assert_refused(answer: &Answer, status: u16, code: &str, what: &str) {
     assert_eq!(
         (answer.status, answer.code().as_str()),
@@ -264,12 +264,12 @@ pub(crate) fn assert_refused(answer: &Answer, status: u16, code: &str, what: &st
     );
 }
 
-/// Whatever came before, the next request is answered.
+/// Checks that the next request gets a response, whatever came before.
 pub(crate) fn assert_serves(service: &Service) {
     assert_eq!(service.result("1+2"), 3);
 }
 
-/// Children of a process, and theirs.
+/// Returns the descendants of a process.
 pub(crate) fn descendants_of(pid: u32) -> Vec<u32> {
     let parents = parents();
     let mut found = Vec::new();
@@ -281,7 +281,7 @@ pub(crate) fn descendants_of(pid: u32) -> Vec<u32> {
     found
 }
 
-/// Children of a process.
+/// Returns the children of a process.
 pub(crate) fn children_of(pid: u32) -> Vec<u32> {
     children_among(&parents(), pid)
 }
@@ -291,8 +291,8 @@ fn children_among(parents: &[(u32, u32)], pid: u32) -> Vec<u32> {
     children.map(|(child, _)| *child).collect()
 }
 
-/// Every process with its parent. Each process is asked for its parent, and no parent for its children: not every kernel
-/// says the latter.
+/// Returns every process with its parent. The parent of each process is read, and not the children of each parent,
+/// because not every kernel lists children.
 fn parents() -> Vec<(u32, u32)> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     entries
@@ -303,7 +303,7 @@ fn parents() -> Vec<(u32, u32)> {
         .collect()
 }
 
-/// The job process that runs the one endless loop: no other has used so much of a processor.
+/// Returns the job process that runs the one endless loop, which is the one with the most processor time.
 pub(crate) fn looping_process(service: &Service) -> u32 {
     const CPU_TICKS_MIN: u64 = 5;
     let found = Cell::new(None);
@@ -320,12 +320,12 @@ pub(crate) fn looping_process(service: &Service) -> u32 {
     found.get().unwrap()
 }
 
-/// A process that has ended but that nobody has waited for is not alive.
+/// Returns whether a process is alive. A zombie is not.
 pub(crate) fn is_alive(pid: u32) -> bool {
     stat_of(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
 }
 
-/// A field of `/proc/PID/stat`, counted from the state; `None` when there is no such process.
+/// Returns a field of `/proc/PID/stat`, counted from the state, or `None` if there is no such process.
 fn stat_of(pid: u32, field: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
@@ -339,14 +339,15 @@ pub(crate) fn signal(pid: u32, number: i32) {
     let _ = nix::sys::signal::kill(pid, signal);
 }
 
-/// A port on which nobody listens, below those that the kernel gives out by itself: it stays free until it is used.
+/// Returns a port without a listener, below those that the kernel assigns by itself, so that it stays free until it is
+/// used.
 pub(crate) fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut ports = std::iter::repeat_with(|| fastrand::u16(12_000..32_000));
     ports.find(is_free).unwrap()
 }
 
-/// Asks until it is so; for what another process does in its own time.
+/// Polls until the condition holds, for things that other processes do in their own time.
 pub(crate) fn eventually(within: Duration, what: &str, is_so: impl Fn() -> bool) -> Duration {
     let start = Instant::now();
     while !is_so() {
@@ -369,7 +370,7 @@ fn answer(mut response: Response<ureq::Body>) -> Answer {
     }
 }
 
-/// Reads the log up to the line that names the port, and goes on emptying it in a thread of its own.
+/// Reads the log up to the line that names the port, and continues to drain it in a thread.
 fn wait_for_port(log: BufReader<std::process::ChildStderr>) -> (u16, Arc<Mutex<String>>) {
     let (sender, receiver) = mpsc::channel();
     let seen = Arc::<Mutex<String>>::default();

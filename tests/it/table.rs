@@ -1,13 +1,13 @@
-//! Tables of scripts and the values they come to, one row a line: `code ==> result as JSON text : resultType`.
+//! Tables of scripts and their values, one row per line: `code ==> result as JSON text : resultType`.
 //!
-//! Results are compared as text, because a parsed JSON value forgets the order of keys.
+//! Results are compared as text, because a parsed JSON value loses the order of keys.
 
 use crate::support::Service;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// The part of an answer that tells of the value, with the JSON text as it came.
+/// The part of a response that describes the value, with the JSON text unparsed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Shown {
@@ -17,7 +17,7 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    /// Of the text of an answer.
+    /// Parses the text of a response.
     pub(crate) fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
@@ -28,7 +28,7 @@ pub(crate) fn check(table: &str) {
     check_with(&Service::start(), &json!({}), table);
 }
 
-/// Runs every row with the fields of `request` beside its code.
+/// Runs every row with the fields of `request` besides its code.
 pub(crate) fn check_with(service: &Service, request: &Value, table: &str) {
     let rows = table.lines().filter(|line| !line.trim().is_empty());
     for row in rows {

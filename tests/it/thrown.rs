@@ -1,13 +1,13 @@
-//! What can be thrown, and how it reads in the API: values that are no errors, names, causes, and errors that fight back.
+//! Every kind of thrown value in the API: values that are no errors, names, causes, and errors that resist being read.
 
 use crate::support::Service;
 use serde_json::{Value, json};
 
-/// Longest message, stack and JSON of a value or cause, bytes.
+/// Maximum bytes of a message, a stack, and the JSON of a value or cause.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
 const CLIPPED: &str = "… [truncated]";
 
-/// The error of `code`, which must throw.
+/// Returns the error of `code`, which must throw.
 fn error_of(service: &Service, code: &str) -> Value {
     let execution = service.run(code);
     assert_eq!(execution["outcome"], "threw", "{code}: {execution}");

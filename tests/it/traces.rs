@@ -1,4 +1,4 @@
-//! Traces: whoever submitted a job finds it again in the log and among the spans, whichever store it went through.
+//! Traces: a job is found by the trace of its request in the log and among the spans, with every kind of store.
 
 use crate::otlp::{Collector, hex, named};
 use crate::stores::{Store, over_every_store};
@@ -10,16 +10,16 @@ const SOON: Duration = crate::support::SOON;
 const VERBOSE: &str = "info,sandpiper=debug";
 
 over_every_store!(
-    a_job_is_of_the_trace_of_whoever_submitted_it,
+    a_job_belongs_to_the_trace_of_its_request,
     a_state_that_came_with_the_trace_goes_on_with_the_job,
 );
 
-/// Another for each test.
+/// Returns a trace id for each test.
 fn parent(trace: &str) -> String {
     format!("00-{trace}-00f067aa0ba902b7-01")
 }
 
-/// Lines of the log that are about this trace.
+/// Returns the lines of the log that belong to this trace.
 fn lines_of(service: &Service, trace: &str) -> Vec<Value> {
     let log = service.log();
     let lines = log
@@ -30,7 +30,7 @@ fn lines_of(service: &Service, trace: &str) -> Vec<Value> {
         .collect()
 }
 
-fn a_job_is_of_the_trace_of_whoever_submitted_it(store: &Store) {
+fn a_job_belongs_to_the_trace_of_its_request(store: &Store) {
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let collector = Collector::start();
     let endpoint = collector.endpoint();

@@ -1,4 +1,4 @@
-//! What every kind of value becomes in JSON, and what `resultType` calls it. docs/values.md is the table in words.
+//! The JSON form and the `resultType` of every kind of value. docs/values.md has the same table in words.
 
 use crate::support::Service;
 use crate::table::{Shown, check};
@@ -32,7 +32,7 @@ fn what_json_can_say_is_itself() {
 }
 
 #[test]
-fn what_json_has_no_word_for_has_a_form_of_its_own() {
+fn values_without_a_json_form_have_a_form_of_their_own() {
     check(
         r##"
         undefined ==> null : undefined

@@ -1,5 +1,5 @@
-//! The API, described: OpenAPI 3.1, made from the types of the answers, from the bounds of this service, and from the table
-//! of problems.
+//! The OpenAPI 3.1 description of the API, generated from the views, the limits of this service, and the table of
+//! problems.
 
 mod page;
 mod refusals;
@@ -12,17 +12,17 @@ use sandpiper_domain::{Ceiling, Limits};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 
-/// Answers of a service, by their schemas' names.
+/// Example responses, by the names of their schemas.
 const EXAMPLES: &str = include_str!("examples.json");
-/// Where the schemas are.
+/// Location of the schemas in the description.
 const SCHEMAS: &str = "/components/schemas";
 
-/// The description of a service with these limits.
+/// Returns the description of a service with these limits. `with_source` includes the field `source`.
 #[must_use]
 pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Value {
-    // Made of strings and numbers: writing it to memory cannot fail.
+    // Strings and numbers: writing them to memory cannot fail.
     let described = serde_json::to_string(&Described::openapi()).unwrap_or_default();
-    // The types are views of what the API calls by its own names.
+    // A view's name in the API is the type's name without `View`.
     let described = described.replace("View\"", "\"");
     let mut document: Value = serde_json::from_str(&described).unwrap_or_default();
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
@@ -30,7 +30,7 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
         schemas.extend(requests::schemas(defaults, ceiling, with_source));
         schemas.insert("Problem".to_owned(), refusals::problem());
         for schema in schemas.values_mut() {
-            raise_descriptions(schema);
+            lift_descriptions(schema);
         }
         let examples: Map<String, Value> = serde_json::from_str(EXAMPLES).unwrap_or_default();
         for (name, example) in examples {
@@ -46,8 +46,8 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
     document
 }
 
-/// What may be null has its description with the alternative; it belongs to the field.
-fn raise_descriptions(schema: &mut Value) {
+/// Moves the description of a nullable field from its first alternative to the field.
+fn lift_descriptions(schema: &mut Value) {
     let fields = schema.get_mut("properties").and_then(Value::as_object_mut);
     for (_, field) in fields.into_iter().flatten() {
         if field["description"].is_null()
@@ -59,7 +59,7 @@ fn raise_descriptions(schema: &mut Value) {
     }
 }
 
-/// Adds to an operation what its handler does not say.
+/// Adds to an operation the parts that its handler does not declare.
 fn complete(path: &str, method: &str, operation: &mut Value) {
     if let Some(responses) = operation["responses"].as_object_mut() {
         for (status, response) in refusals::responses(method, path) {
@@ -78,11 +78,11 @@ fn complete(path: &str, method: &str, operation: &mut Value) {
             "content": { "application/json": { "schema": schema } },
         });
     }
-    let is_waited_for = matches!(
+    let takes_prefer_wait = matches!(
         (method, path),
         ("post", "/api/jobs") | ("get", "/api/jobs/{id}")
     );
-    if is_waited_for {
+    if takes_prefer_wait {
         add_parameter(operation, prefer());
     }
     if (method, path) == ("post", "/api/jobs") {
@@ -102,7 +102,7 @@ fn add_parameter(operation: &mut Value, parameter: Value) {
     }
 }
 
-/// What can be done with a job that was accepted.
+/// Returns the operations on a job that was accepted.
 fn links() -> Value {
     let link = |operation: &str| json!({ "operationId": operation, "parameters": { "id": "$response.body#/id" } });
     json!({ "get": link("getJob"), "cancel": link("cancelJob"), "follow": link("followJob") })
@@ -112,7 +112,7 @@ fn prefer() -> Value {
     json!({
         "name": "Prefer",
         "in": "header",
-        "description": "`wait=N` holds the answer back until the job has ended, for N seconds at most.",
+        "description": "`wait=N` delays the response until the job has ended, for at most N seconds.",
         "schema": { "type": "string", "examples": ["wait=10"] },
     })
 }

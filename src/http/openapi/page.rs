@@ -1,12 +1,12 @@
-//! The description as a page: text, tables and links, and no script. Whatever comes from the description is escaped.
+//! The API's description as an HTML page: text, tables and links, no script. All text from the description is escaped.
 
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
 
-/// How it looks; a file of its own, because the page's policy allows no style in it.
+/// The style sheet, a separate file because the page's security policy allows no inline style.
 pub(in crate::http) const STYLE: &str = include_str!("page.css");
 
-/// Deepest nesting of a schema that is shown in one line.
+/// Maximum nesting of a schema within one line.
 const LINE_DEPTH_MAX: usize = 4;
 
 pub(in crate::http) fn page(document: &Value) -> String {
@@ -40,7 +40,7 @@ fn whole(html: &mut String, document: &Value) -> fmt::Result {
     for (method, path, operation) in &operations {
         one_operation(html, method, path, operation)?;
     }
-    html.push_str("<section id=\"schemas\"><h2>What is in it</h2>");
+    html.push_str("<section id=\"schemas\"><h2>Schemas</h2>");
     for (name, schema) in members(&document["components"]["schemas"]) {
         one_schema(html, name, schema)?;
     }
@@ -48,7 +48,7 @@ fn whole(html: &mut String, document: &Value) -> fmt::Result {
     Ok(())
 }
 
-/// Every operation, in the order of the tags.
+/// Returns every operation, in the order of the tags.
 fn operations(document: &Value) -> Vec<(&str, &str, &Value)> {
     let mut found = Vec::new();
     for tag in document["tags"].as_array().into_iter().flatten() {
@@ -166,7 +166,7 @@ fn members(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
         .map(|(name, value)| (name.as_str(), value))
 }
 
-/// A schema in one line: its type, its bounds, a link where it has a name.
+/// A schema in one line: its type, its bounds, and a link if it has a name.
 struct Line<'a>(&'a Value, usize);
 
 impl fmt::Display for Line<'_> {
@@ -225,7 +225,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Text that is no markup, with what stands between backticks as code.
+/// Text without markup, in which backticks delimit code.
 struct Prose<'a>(&'a str);
 
 impl fmt::Display for Prose<'_> {
@@ -241,7 +241,7 @@ impl fmt::Display for Prose<'_> {
     }
 }
 
-/// Text that is no markup.
+/// Text without markup.
 struct Text<'a>(&'a str);
 
 impl fmt::Display for Text<'_> {
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_in_the_description_is_text_wherever_it_comes_out() {
+    fn text_of_the_description_is_escaped_everywhere() {
         let evil = "<script>alert('\"&')</script>";
         let html = page(&serde_json::json!({
             "info": { "title": evil, "description": evil, "version": evil },

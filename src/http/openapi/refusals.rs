@@ -1,4 +1,4 @@
-//! Which problems each route may answer with.
+//! The error responses of each route.
 
 use crate::http::problem::Code;
 use serde_json::{Map, Value, json};
@@ -19,7 +19,7 @@ const SUBMIT: [Code; 11] = [
 ];
 const JOB: [Code; 3] = [Code::JobNotFound, Code::JobExpired, Code::StoreUnavailable];
 
-/// The problems of a route, beside those that any route may have.
+/// Returns the problems of a route, including those of every route.
 fn of(method: &str, path: &str) -> Vec<Code> {
     let own: &[Code] = match (method, path) {
         ("post", "/api/execute") => &[
@@ -65,13 +65,13 @@ fn of(method: &str, path: &str) -> Vec<Code> {
         all.push(Code::CrossOrigin);
     }
     if path.contains('{') {
-        // A name with a slash in it is another path.
+        // A slash in a path parameter makes it another path.
         all.extend([Code::NotFound, Code::InvalidPath]);
     }
     all
 }
 
-/// The answers of a route that say no, by their status.
+/// Returns the error responses of a route, by status.
 pub(super) fn responses(method: &str, path: &str) -> Map<String, Value> {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in of(method, path) {
@@ -100,10 +100,10 @@ fn response(codes: &[Code]) -> Value {
             },
         },
     });
-    if codes.iter().any(|code| code.says_when()) {
+    if codes.iter().any(|code| code.has_retry_after()) {
         response["headers"] = json!({
             "Retry-After": {
-                "description": "When it is worth trying again, seconds; not with every code.",
+                "description": "Time until a retry is worthwhile, seconds; not with every code.",
                 "schema": { "type": "integer", "minimum": 1 },
             },
         });
@@ -111,23 +111,23 @@ fn response(codes: &[Code]) -> Value {
     response
 }
 
-/// The form of every refusal.
+/// Returns the schema of a problem.
 pub(super) fn problem() -> Value {
     let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     json!({
         "type": "object",
-        "description": "A refusal (RFC 9457). `code` is stable; `detail` says what is wrong with this request and what would be right.",
+        "description": "Error response (RFC 9457). `code` is stable; `detail` says what is wrong with this request and what would be right.",
         "required": ["type", "title", "status", "code", "detail"],
         "properties": {
             "type": { "type": "string", "description": "`urn:sandpiper:problem:` and the code." },
-            "title": { "type": "string", "description": "What the code means." },
-            "status": { "type": "integer", "description": "The status of the answer." },
+            "title": { "type": "string", "description": "Meaning of the code." },
+            "status": { "type": "integer", "description": "Status of the response." },
             "code": { "type": "string", "enum": names, "description": "Stable; clients may match on it." },
-            "detail": { "type": "string", "description": "What is wrong with this request, and what would be right." },
-            "field": { "type": "string", "description": "The field that is wrong, as `limits.timeoutMs`." },
-            "bound": { "type": "integer", "description": "The bound that was passed." },
-            "ceiling": { "type": "integer", "description": "The most that this service grants." },
-            "state": { "type": "string", "description": "The state of a job that cannot be cancelled any more." },
+            "detail": { "type": "string", "description": "Explanation: what is wrong with this request, and what would be right." },
+            "field": { "type": "string", "description": "Invalid field, such as `limits.timeoutMs`." },
+            "bound": { "type": "integer", "description": "Bound that was exceeded." },
+            "ceiling": { "type": "integer", "description": "Maximum of this service." },
+            "state": { "type": "string", "description": "State of a job that can no longer be cancelled." },
         },
         "additionalProperties": false,
     })

@@ -1,10 +1,10 @@
-//! What may be asked for, as the description has it. `fields.rs` reads requests member by member, so that it can name what
-//! is wrong with one, and there is no type to derive this from; a test holds the two together.
+//! The schemas of requests. `fields.rs` reads requests field by field, to name the field that is wrong, so there is no
+//! type to derive these schemas from. A test holds the two together.
 
 use sandpiper_domain::{Ceiling, IdempotencyKey, JobTerms, Limits, Priority, Script};
 use serde_json::{Map, Value, json};
 
-/// The schemas of requests, by their names.
+/// Returns the schemas of requests, by their names.
 pub(super) fn schemas(
     defaults: &Limits,
     ceiling: &Ceiling,
@@ -20,21 +20,21 @@ pub(super) fn schemas(
     schemas.insert("RequestedLimits".to_owned(), limits(defaults, ceiling));
     schemas.insert(
         "ExecuteRequest".to_owned(),
-        request("A script to run now.", fields, with_source),
+        request("Request to run a script now.", fields, with_source),
     );
     schemas.insert(
         "JobRequest".to_owned(),
-        request("A script to run later.", with_terms, with_source),
+        request("Request to run a script later.", with_terms, with_source),
     );
     schemas
 }
 
-/// The header by which a request is known again.
+/// Returns the description of the `Idempotency-Key` header.
 pub(super) fn idempotency_key() -> Value {
     json!({
         "name": "Idempotency-Key",
         "in": "header",
-        "description": "The same key with the same request is the same job; it is remembered for a day.",
+        "description": "A request with the same key and content returns the same job. Keys are stored for a day.",
         "schema": {
             "type": "string", "minLength": 1, "maxLength": IdempotencyKey::BYTES_MAX, "pattern": "^[!-~]+$"
         },
@@ -83,7 +83,7 @@ fn script_fields() -> Map<String, Value> {
             "file",
             json!({
                 "type": ["string", "null"],
-                "description": "The name of an example script, which runs after `code`.",
+                "description": "Name of an example script, which runs after `code`.",
             }),
         ),
         (
@@ -105,14 +105,14 @@ fn script_fields() -> Map<String, Value> {
                     "maxLength": Script::GLOBAL_NAME_BYTES_MAX,
                     "not": { "enum": ["input", "undefined", "NaN", "Infinity", "globalThis", "__proto__"] },
                 },
-                "description": "More globals, by their names.",
+                "description": "Further global variables, by name.",
             }),
         ),
         (
             "limits",
             json!({
                 "oneOf": [{ "$ref": "#/components/schemas/RequestedLimits" }, { "type": "null" }],
-            "description": "What it may use.",
+            "description": "Limits of the execution.",
             }),
         ),
         (
@@ -121,16 +121,16 @@ fn script_fields() -> Map<String, Value> {
                 "type": ["integer", "null"],
                 "minimum": i64::MIN,
                 "maximum": u64::MAX,
-                "description": "A whole number of 64 bits: the same one gives the same `Math.random` and the same clock.",
+                "description": "64-bit integer. The same seed gives the same `Math.random` and the same clock.",
             }),
         ),
         (
             "language",
-            json!({ "enum": ["javascript", null], "description": "The language of the script." }),
+            json!({ "enum": ["javascript", null], "description": "Language of the script." }),
         ),
         (
             "kind",
-            json!({ "enum": ["script", null], "description": "How the script is read." }),
+            json!({ "enum": ["script", null], "description": "Kind of script." }),
         ),
     ])
 }
@@ -143,7 +143,7 @@ fn terms() -> Map<String, Value> {
             json!({
                 "type": ["string", "null"],
                 "format": "date-time",
-                "description": format!("Not before this moment, at most {days} days ahead. Needs a database as the store."),
+                "description": format!("Earliest start, at most {days} days ahead. Needs a database as the store."),
             }),
         ),
         (
@@ -168,7 +168,7 @@ fn source() -> Value {
         "description": "`https://…`, `s3://bucket/key` or `gs://bucket/key`.",
     });
     json!({
-        "description": "Where a script lies, instead of `code`; fetched by the ingress from where its operator allows.",
+        "description": "Location of a script, instead of `code`. The ingress fetches it, if its operator allows that location.",
         "oneOf": [
             location,
             {
@@ -176,7 +176,7 @@ fn source() -> Value {
                 "required": ["url"],
                 "properties": {
                     "url": location,
-                    "sha256": { "type": "string", "description": "What the script must be, in hexadecimal digits." },
+                    "sha256": { "type": "string", "description": "SHA-256 of the script, hexadecimal. A script with another hash is rejected." },
                 },
             },
             { "type": "null" },
@@ -196,13 +196,13 @@ fn limits(defaults: &Limits, ceiling: &Ceiling) -> Value {
     };
     json!({
         "type": "object",
-        "description": "What one execution may use. More than the maximum is refused, never cut down.",
+        "description": "Limits of one execution. A value above the maximum is rejected, not reduced.",
         "properties": {
             "timeoutMs": limit(
                 Limits::SMALLEST_TIMEOUT_MS.into(),
                 defaults.timeout_ms().into(),
                 ceiling.timeout_ms.into(),
-                "Wall time, milliseconds.",
+                "Maximum duration, milliseconds.",
             ),
             "memoryBytes": limit(
                 Limits::SMALLEST_MEMORY_BYTES,
@@ -234,7 +234,7 @@ mod tests {
     use sandpiper_domain::samples;
 
     #[test]
-    fn every_field_that_is_read_is_described_and_no_other() {
+    fn exactly_the_fields_that_are_read_are_described() {
         let ceiling = Ceiling {
             timeout_ms: 10_000,
             memory_bytes: 1 << 30,
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(
             of_both,
             NAMES.replace("priority, runAt, ", ""),
-            "a script that runs now has no terms"
+            "POST /api/execute has neither priority nor runAt"
         );
     }
 }

@@ -1,10 +1,10 @@
-//! `GET /api/openapi.json`, and `GET /api/docs`: the same as a page.
+//! `GET /api/openapi.json` and `GET /api/docs`, the same description as a page.
 
 use crate::http::{Api, openapi};
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 
-/// A page of text and links needs nothing else, and gets nothing else.
+/// The page is text and links, so its policy allows nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(super) async fn json(api: Data<Api>) -> HttpResponse {

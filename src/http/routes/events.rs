@@ -1,8 +1,8 @@
-//! `GET /api/jobs/<id>/events`: what a job does and logs as it comes, as server-sent events.
+//! `GET /api/jobs/<id>/events`: the state changes and log entries of a job as they happen, as server-sent events.
 //!
-//! `state` has the job without its execution, `log` one entry of its log, `end` the job once it is final; then the stream
-//! ends. An event's id says which attempt's log was told up to which entry, so that whoever comes again with
-//! `Last-Event-ID` is told the rest.
+//! `state` has the job without its execution, `log` has one log entry, and `end` has the final job; then the stream
+//! ends. An event's id names an attempt and the last log entry sent, so that a client that reconnects with
+//! `Last-Event-ID` receives the rest.
 
 use crate::actors::answers::{JobNow, News, Told};
 use crate::http::Api;
@@ -21,21 +21,21 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-/// Between two signs of life, while nothing happens.
+/// Time between two keep-alive comments while nothing happens.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
-/// When a client comes again whose stream broke off, milliseconds.
-const COME_AGAIN_MS: u32 = 1_000;
-/// Bytes of events that are handed over at a time.
+/// Time after which a client should reconnect when its stream broke off, milliseconds.
+const RECONNECT_MS: u32 = 1_000;
+/// Maximum bytes of events in one chunk of the response.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// What the job does and logs, as it comes.
+/// Follow a job
 #[utoipa::path(
     get,
     operation_id = "followJob", path = "/api/jobs/{id}/events",
     tag = "jobs",
     params(
         ("id" = String, Path, format = Uuid),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was told"),
+        ("Last-Event-ID" = Option<String>, Header, description = "ID of the last event received"),
     ),
     responses((
         status = 200,
@@ -50,30 +50,30 @@ pub(super) async fn follow(
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id = super::jobs::id_of(&path)?;
-    let told = told_before(&request);
+    let cursor = cursor_of(&request);
     let stream = api
         .streams
-        .one_more(client_of(&api, &request))
-        .map_err(|most| {
+        .try_open(client_of(&api, &request))
+        .map_err(|limit| {
             Problem::new(
                 Code::TooManyStreams,
-                format!("{most} streams of events are open, and no more are granted; close one, or poll the job"),
+                format!("{limit} streams of events are open, and no more are granted; close one, or poll the job"),
             )
-            .with("bound", most)
+            .with("bound", limit)
             .retry_after(HEARTBEAT_EVERY)
         })?;
-    // What there is of it is told at once, and what there is not is refused as for every other path.
-    let first = api.dispatcher.follow(id, told, Duration::ZERO).await?;
+    // Events that exist are sent at once. An unknown job is an error response, as on every other path.
+    let first = api.dispatcher.follow(id, cursor, Duration::ZERO).await?;
     let mut follower = Follower {
         ends_at: Instant::now() + api.bounds.events_for,
         api: api.clone(),
         id,
-        told,
-        ready: VecDeque::new(),
+        cursor,
+        unsent: VecDeque::new(),
         has_ended: false,
         _stream: stream,
     };
-    follower.say(&format!("retry: {COME_AGAIN_MS}\n\n"));
+    follower.push_text(&format!("retry: {RECONNECT_MS}\n\n"));
     follower.take(first)?;
     let events = stream::unfold(follower, |mut follower| async {
         let bytes = follower.next().await?;
@@ -86,8 +86,8 @@ pub(super) async fn follow(
         .streaming(events))
 }
 
-/// What the client says it was told before: `ATTEMPT-NUMBER` of the last entry.
-fn told_before(request: &HttpRequest) -> Told {
+/// Parses `ATTEMPT-NUMBER` of the last log entry that the client received.
+fn cursor_of(request: &HttpRequest) -> Told {
     let last = request.headers().get("last-event-id");
     let last = last.and_then(|value| value.to_str().ok()?.split_once('-'));
     let parsed = last
@@ -105,82 +105,82 @@ fn told_before(request: &HttpRequest) -> Told {
 struct Follower {
     api: Data<Api>,
     id: JobId,
-    told: Told,
-    /// Events that are on their way.
-    ready: VecDeque<String>,
+    cursor: Told,
+    /// Events that are not sent yet.
+    unsent: VecDeque<String>,
     has_ended: bool,
     ends_at: Instant,
     _stream: OpenStream,
 }
 
 impl Follower {
-    /// The next events as text; `None` at the end.
+    /// Returns the next events as text, or `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
-        while self.ready.is_empty() {
+        while self.unsent.is_empty() {
             if self.has_ended || Instant::now() >= self.ends_at {
                 return None;
             }
-            let patience =
+            let timeout =
                 HEARTBEAT_EVERY.min(self.ends_at.saturating_duration_since(Instant::now()));
-            let news = self
+            let update = self
                 .api
                 .dispatcher
-                .follow(self.id, self.told, patience)
+                .follow(self.id, self.cursor, timeout)
                 .await;
-            match news {
-                Ok(news) => self.take(news).ok()?,
-                // The client comes again, and is told what is wrong then.
+            match update {
+                Ok(update) => self.take(update).ok()?,
+                // The client reconnects, and gets the error response then.
                 Err(_) => return None,
             }
         }
-        self.ready.pop_front().map(Bytes::from)
+        self.unsent.pop_front().map(Bytes::from)
     }
 
-    fn take(&mut self, news: News) -> Result<(), Problem> {
-        match news {
-            News::Stands(now) => self.stands(&now),
-            News::Logged(log) => self.logged(&log),
-            News::Nothing => self.say(": nothing new\n\n"),
+    fn take(&mut self, update: News) -> Result<(), Problem> {
+        match update {
+            News::Stands(now) => self.push_state(&now),
+            News::Logged(log) => self.push_log(&log),
+            News::Nothing => self.push_text(": nothing new\n\n"),
             News::Expired => return Err(Problem::job_expired()),
             News::Unknown => return Err(Problem::job_not_found()),
         }
         Ok(())
     }
 
-    fn stands(&mut self, now: &JobNow) {
+    fn push_state(&mut self, now: &JobNow) {
         let Job { state, attempt, .. } = now.job;
-        self.told.stands = Some((state, attempt));
-        if self.told.attempt != attempt {
-            self.told.attempt = attempt;
-            self.told.next = 0;
+        self.cursor.stands = Some((state, attempt));
+        if self.cursor.attempt != attempt {
+            self.cursor.attempt = attempt;
+            self.cursor.next = 0;
         }
-        // A job that was followed from before has logged first and ended then.
+        // A job that was followed before it ended has logged first and ended then.
         if state.is_final() {
             if let Some(log) = &now.log {
-                self.logged(log);
+                self.push_log(log);
             }
-            self.event("end", None, &JobSummary::from(&now.job));
+            self.push_event("end", None, &JobSummary::from(&now.job));
             self.has_ended = true;
         } else {
-            self.event("state", None, &JobSummary::from(&now.job));
+            self.push_event("state", None, &JobSummary::from(&now.job));
             if let Some(log) = &now.log {
-                self.logged(log);
+                self.push_log(log);
             }
         }
     }
 
-    fn logged(&mut self, log: &LogSoFar) {
+    fn push_log(&mut self, log: &LogSoFar) {
         for (number, entry) in &log.entries {
-            let id = format!("{}-{number}", self.told.attempt);
-            self.event("log", Some(&id), entry);
+            let id = format!("{}-{number}", self.cursor.attempt);
+            self.push_event("log", Some(&id), entry);
         }
-        self.told.next = self.told.next.max(log.next);
+        self.cursor.next = self.cursor.next.max(log.next);
     }
 
-    fn event(&mut self, name: &str, id: Option<&str>, data: &impl Serialize) {
-        // JSON in one line: what a script logs cannot end the line, and so not the event.
+    fn push_event(&mut self, name: &str, id: Option<&str>, data: &impl Serialize) {
+        // JSON in one line: a script's log cannot end the line, and so not the event.
         let Ok(data) = serde_json::to_string(data) else {
-            tracing::error!(job = %self.id, "an event could not be written");
+            tracing::error!(job = %self.id, "an event of the job could not be written as JSON; the stream goes on without the event");
             return;
         };
         let mut text = String::with_capacity(data.len() + 48);
@@ -189,17 +189,17 @@ impl Follower {
             let _ = writeln!(text, "id: {id}");
         }
         let _ = write!(text, "event: {name}\ndata: {data}\n\n");
-        self.say(&text);
+        self.push_text(&text);
     }
 
-    /// Appends to the last chunk while that is small.
-    fn say(&mut self, text: &str) {
-        if let Some(last) = self.ready.back_mut()
+    /// Appends the text to the last chunk while that chunk is small.
+    fn push_text(&mut self, text: &str) {
+        if let Some(last) = self.unsent.back_mut()
             && last.len() + text.len() <= CHUNK_BYTES
         {
             last.push_str(text);
             return;
         }
-        self.ready.push_back(text.to_owned());
+        self.unsent.push_back(text.to_owned());
     }
 }

@@ -1,4 +1,4 @@
-//! `POST /api/execute`: run it now, answer when it has ended.
+//! `POST /api/execute`: run a script and respond once it has ended.
 
 use super::json_with;
 use crate::http::problem::Problem;
@@ -8,17 +8,19 @@ use actix_web::http::header::LOCATION;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
-/// Runs it now, and answers when it has ended. A script's failure is data: whatever became of it, the answer is 200.
+/// Run a script now
+///
+/// The response comes once the script has ended. A script's failure is data: the status is 200 whatever the outcome.
 #[utoipa::path(
     post,
     operation_id = "execute", path = "/api/execute",
     tag = "run",
-    params(("file" = Option<String>, Query, description = "As `file` in the body")),
+    params(("file" = Option<String>, Query, description = "Same as `file` in the body")),
     responses((
         status = 200,
-        description = "It has ended, well or not: `outcome` says how",
+        description = "The execution, whatever its `outcome`",
         body = ExecutionView<'_>,
-        headers(("Location" = String, description = "Where the result stays readable for a while"))
+        headers(("Location" = String, description = "Path at which the result stays readable for a while"))
     ))
 )]
 pub(super) async fn execute(

@@ -1,5 +1,5 @@
-//! `/api/health`: numbers for people, and yes or no for machines. Asks no actor, so it answers while every executor spins;
-//! readiness asks the store, at most once a second.
+//! `/api/health`: figures for people, liveness and readiness for machines. The handlers call no actor, so they respond
+//! while every executor is busy. Readiness queries the store, at most once a second.
 
 use super::json;
 use crate::actors::answers::{ServiceStatus, WallReport};
@@ -13,24 +13,24 @@ use sandpiper_domain::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How much the service takes.
+/// Resource usage of the service.
 #[derive(Debug, Serialize, ToSchema)]
 struct HealthView {
-    /// `UP`.
+    /// Always `UP`.
     status: &'static str,
-    /// The clock of the service.
+    /// Current time of the service.
     #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
-    /// Of the service's own process.
+    /// Memory of the service's own process.
     memory: MemoryView,
-    /// Seconds.
+    /// Time since the start, seconds.
     uptime: f64,
-    /// Processes of the service: itself, its zygotes, their job processes.
+    /// Number of processes: the service, its zygotes and their job processes.
     processes: usize,
 }
 
-/// How much it takes: memory, uptime, processes.
-#[utoipa::path(get, operation_id = "getHealth", path = "/api/health", tag = "service", responses((status = 200, description = "Numbers for people", body = HealthView)))]
+/// Service status: memory, uptime, processes
+#[utoipa::path(get, operation_id = "getHealth", path = "/api/health", tag = "service", responses((status = 200, description = "Service status", body = HealthView)))]
 pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let uptime = api.started.elapsed().as_secs_f64();
     let view = HealthView {
@@ -43,109 +43,109 @@ pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &view)
 }
 
-/// It answers.
+/// Liveness of the service.
 #[derive(Debug, Serialize, ToSchema)]
 struct LiveView {
-    /// `UP`.
+    /// Always `UP`.
     status: &'static str,
 }
 
-/// It answers, so it lives.
-#[utoipa::path(get, operation_id = "getLiveness", path = "/api/health/live", tag = "service", responses((status = 200, description = "It lives", body = LiveView)))]
+/// Liveness check
+#[utoipa::path(get, operation_id = "getLiveness", path = "/api/health/live", tag = "service", responses((status = 200, description = "The service responds", body = LiveView)))]
 pub(super) async fn live() -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &LiveView { status: "UP" })
 }
 
-/// Whether the service takes work.
+/// Readiness of the service.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReadyView<'a> {
-    /// `UP`, `DEGRADED` (some executors have no sandbox) or `DOWN` (no new work is taken).
+    /// `UP`, `DEGRADED` (some executors have no sandbox) or `DOWN` (new work is rejected).
     status: &'static str,
-    /// Why it is not `UP`.
+    /// Reasons why the status is not `UP`.
     reasons: Vec<Reason>,
-    /// The level that was proved at the start: `L2`, `L3` or `L4`.
+    /// Isolation level proved at start: `L2`, `L3` or `L4`.
     isolation: &'a str,
-    /// Each wall, as it was found by trying it.
+    /// The isolation layers, each as tested at start.
     #[schema(value_type = Vec<WallReport>)]
     walls: &'a [WallReport],
-    /// What runs executions.
+    /// The executors.
     executors: ExecutorsView,
-    /// The executors that run work of clients that have none while others hold all executors.
+    /// The reserve executors, which run work of clients that hold no executor while other clients hold all of them.
     #[serde(rename = "reserveExecutors")]
     reserve_executors: ReserveExecutorsView,
-    /// What waits here.
+    /// The queue of this process.
     queue: QueueView,
-    /// What has run since the start.
+    /// Executions since the start.
     executions: ExecutionsView,
 }
 
-/// Why it is not `UP`.
+/// A reason why the status is not `UP`.
 #[derive(Debug, Serialize, ToSchema)]
 struct Reason {
     /// `draining`, `isolation_lost` or `store_unavailable`.
     code: &'static str,
-    /// In words.
+    /// Explanation for people.
     detail: String,
 }
 
-/// What runs executions.
+/// The executors.
 #[derive(Debug, Serialize, ToSchema)]
 struct ExecutorsView {
-    /// All of them.
+    /// Number of executors.
     total: usize,
-    /// Those with a working sandbox.
+    /// Number of executors with a working sandbox.
     ready: usize,
-    /// Those that run something now.
+    /// Number of executors that run something now.
     busy: usize,
-    /// Brought back after a panic.
+    /// Number of restarts of executors after a panic.
     revived: u64,
-    /// Sandboxes that died and were raised anew.
+    /// Number of sandboxes that died and were replaced.
     #[serde(rename = "zygotesReplaced")]
     zygotes_replaced: u64,
 }
 
-/// Executors that are raised on demand.
+/// Executors that are started on demand.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReserveExecutorsView {
-    /// The most that there may be.
+    /// Maximum number of reserve executors.
     total: usize,
-    /// Those with a working sandbox.
+    /// Number of reserve executors with a working sandbox.
     up: usize,
-    /// Those that run something now.
+    /// Number of reserve executors that run something now.
     busy: usize,
 }
 
-/// What waits for an executor.
+/// Work that waits for an executor of this process.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueView {
-    /// Requests of `POST /api/execute` that wait.
+    /// Number of waiting `POST /api/execute` requests.
     interactive: usize,
-    /// Jobs that wait here.
+    /// Number of waiting jobs.
     background: usize,
 }
 
-/// What has run since the start.
+/// Executions since the start.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ExecutionsView {
-    /// All that have ended since the start.
+    /// Number of executions that ended.
     ended: u64,
-    /// Running mean of their wall time, milliseconds.
+    /// Running mean of their duration, milliseconds.
     mean_wall_ms: f64,
-    /// Job processes that died or broke the protocol.
+    /// Number of job processes that died or broke the protocol.
     crashed: u64,
-    /// Job processes that only SIGKILL ended at their deadline.
+    /// Number of job processes that had to be ended by SIGKILL at their deadline.
     killed: u64,
 }
 
-/// It takes work, or not and why.
+/// Readiness check
 #[utoipa::path(
     get,
     operation_id = "getReadiness", path = "/api/health/ready",
     tag = "service",
     responses(
-        (status = 200, description = "It takes work", body = ReadyView<'_>),
-        (status = 503, description = "It takes none, for these reasons", body = ReadyView<'_>),
+        (status = 200, description = "The service accepts work", body = ReadyView<'_>),
+        (status = 503, description = "The service rejects work, for these reasons", body = ReadyView<'_>),
     )
 )]
 pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {

@@ -1,4 +1,4 @@
-//! `GET /api`: what this is, and what it promises right now.
+//! `GET /api`: version, isolation and limits of the service.
 
 use super::json;
 use crate::actors::answers::WallReport;
@@ -12,53 +12,53 @@ use sandpiper_domain::{Ceiling, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What this is, and what it promises.
+/// Version, isolation and limits of the service.
 #[derive(Debug, Serialize, ToSchema)]
 struct InfoView<'a> {
-    /// `UP`.
+    /// Always `UP`.
     status: &'static str,
-    /// `sandpiper`.
+    /// Always `sandpiper`.
     name: &'static str,
-    /// Of the service.
+    /// Version of the service.
     version: &'static str,
-    /// Its clock.
+    /// Current time of the service.
     #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
     /// The JavaScript engine.
     engine: &'static str,
-    /// The level that was proved at the start: `L2`, `L3` or `L4`.
+    /// Isolation level proved at start: `L2`, `L3` or `L4`.
     isolation: &'a str,
-    /// Each wall, as it was found by trying it.
+    /// The isolation layers, each as tested at start.
     #[schema(value_type = Vec<WallReport>)]
     walls: &'a [WallReport],
-    /// Where jobs are kept.
+    /// The store of jobs.
     store: StoreView<'a>,
-    /// What an execution may use.
+    /// Limits of an execution.
     limits: LimitBoundsView<'a>,
-    /// Executions at one time.
+    /// Number of executions that run at the same time.
     executors: usize,
 }
 
-/// Where jobs are kept.
+/// The store of jobs.
 #[derive(Debug, Serialize, ToSchema)]
 struct StoreView<'a> {
     /// `memory`, `sqlite` or `postgres`.
     name: &'a str,
-    /// What holds for a job that was accepted.
+    /// The store's promise for a job that was accepted.
     promise: &'a str,
 }
 
-/// What an execution may use.
+/// Limits of an execution.
 #[derive(Debug, Serialize, ToSchema)]
 struct LimitBoundsView<'a> {
-    /// Where a request says nothing.
+    /// Limits of a request that names none.
     defaults: LimitsView,
-    /// The most that a request may ask for.
+    /// The maximum that a request may name.
     #[schema(value_type = Ceiling)]
     ceilings: &'a Ceiling,
 }
 
-/// What this is, and what it promises right now.
+/// Service information
 #[utoipa::path(get, operation_id = "getInfo", path = "/api", tag = "service", responses((status = 200, description = "Version, isolation, limits", body = InfoView<'_>)))]
 pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let status = api.dispatcher.status();

@@ -1,4 +1,4 @@
-//! `/api/jobs`: run it later, ask for it, list, cancel.
+//! `/api/jobs`: submit, get, list and cancel jobs.
 
 use super::json_with;
 use crate::actors::answers::{Accepted, Cancelled, JobNow, ListQuery, Lookup};
@@ -16,28 +16,30 @@ use std::hash::{DefaultHasher, Hasher as _};
 
 const PAGE_DEFAULT: usize = 50;
 const PAGE_MAX: usize = 200;
-/// When to look again at a job that has not ended, seconds.
-const LOOK_AGAIN_SECONDS: &str = "1";
+/// The `Retry-After` of a job that has not ended, seconds.
+const RETRY_AFTER_SECONDS: &str = "1";
 
-/// Accepts it, to be run later: 202 and where to look; with `Prefer: wait`, 200 if it ends in time.
+/// Submit a job
+///
+/// The response is 202 with the job's location. With `Prefer: wait`, it is 200 if the job ends in time.
 #[utoipa::path(
     post,
     operation_id = "submitJob", path = "/api/jobs",
     tag = "run",
-    params(("file" = Option<String>, Query, description = "As `file` in the body")),
+    params(("file" = Option<String>, Query, description = "Same as `file` in the body")),
     responses(
-        (status = 200, description = "It has ended: it was waited for, or accepted before", body = JobView<'_>,
+        (status = 200, description = "The job has ended: the request waited for it, or submitted it before", body = JobView<'_>,
             headers(
-                ("Location" = String, description = "Where the job is"),
-                ("Preference-Applied" = String, description = "The wait that was granted"),
-                ("Idempotency-Replayed" = String, description = "`true`, where it was accepted before"),
+                ("Location" = String, description = "Path of the job"),
+                ("Preference-Applied" = String, description = "Granted wait"),
+                ("Idempotency-Replayed" = String, description = "`true` if the job was accepted before"),
             )),
         (status = 202, description = "Accepted", body = JobView<'_>,
             headers(
-                ("Location" = String, description = "Where the job is"),
-                ("Retry-After" = u64, description = "When to look, seconds"),
-                ("Preference-Applied" = String, description = "The wait that was granted"),
-                ("Idempotency-Replayed" = String, description = "`true`, where it was accepted before"),
+                ("Location" = String, description = "Path of the job"),
+                ("Retry-After" = u64, description = "Time until the next request is worthwhile, seconds"),
+                ("Preference-Applied" = String, description = "Granted wait"),
+                ("Idempotency-Replayed" = String, description = "`true` if the job was accepted before"),
             )),
     )
 )]
@@ -73,23 +75,25 @@ pub(super) async fn submit(
     show_job(response, &now)
 }
 
-/// The job as it stands; with `Prefer: wait`, once it has ended.
+/// Get a job
+///
+/// With `Prefer: wait`, the response is delayed until the job has ended.
 #[utoipa::path(
     get,
     operation_id = "getJob", path = "/api/jobs/{id}",
     tag = "jobs",
     params(
         ("id" = String, Path, format = Uuid),
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
+        ("If-None-Match" = Option<String>, Header, description = "`ETag` of an earlier response"),
     ),
     responses(
-        (status = 200, description = "As it stands", body = JobView<'_>,
+        (status = 200, description = "The job", body = JobView<'_>,
             headers(
-                ("ETag" = String, description = "Of everything that can change"),
-                ("Retry-After" = u64, description = "When to look again, seconds, while it has not ended"),
-                ("Preference-Applied" = String, description = "The wait that was granted"),
+                ("ETag" = String, description = "Changes with the job"),
+                ("Retry-After" = u64, description = "Time until the next request is worthwhile, seconds; only while the job has not ended"),
+                ("Preference-Applied" = String, description = "Granted wait"),
             )),
-        (status = 304, description = "It stands as it stood"),
+        (status = 304, description = "The job has not changed"),
     )
 )]
 pub(super) async fn show(
@@ -111,8 +115,8 @@ pub(super) async fn show(
     }
     let tag = entity_tag(&now);
     response.insert_header((ETAG, tag.clone()));
-    let known = request.headers().get(IF_NONE_MATCH);
-    if known.is_some_and(|known| matches_tag(known.to_str().unwrap_or_default(), &tag)) {
+    let client_tags = request.headers().get(IF_NONE_MATCH);
+    if client_tags.is_some_and(|tags| matches_tag(tags.to_str().unwrap_or_default(), &tag)) {
         return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
     }
     show_job(response, &now)
@@ -126,17 +130,17 @@ pub(super) struct PageQuery {
     cursor: Option<String>,
 }
 
-/// Lists jobs, newest first, a page at a time.
+/// List jobs, newest first
 #[utoipa::path(
     get,
     operation_id = "listJobs", path = "/api/jobs",
     tag = "jobs",
     params(
         ("state" = Option<JobState>, Query, description = "Only jobs in this state"),
-        ("limit" = Option<u32>, Query, description = "Jobs of a page; 50 if nothing is said", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before", format = Uuid),
+        ("limit" = Option<u32>, Query, description = "Number of jobs in a page; 50 by default", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page", format = Uuid),
     ),
-    responses((status = 200, description = "A page", body = JobPageView))
+    responses((status = 200, description = "A page of jobs", body = JobPageView))
 )]
 pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let query = list_query(request.query_string())?;
@@ -180,7 +184,9 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
     })
 }
 
-/// Stops the job, and answers once it has stopped; with `Prefer: return=minimal`, without its execution.
+/// Cancel a job
+///
+/// The response comes once the job has stopped. With `Prefer: return=minimal`, it omits the execution.
 #[utoipa::path(
     delete,
     operation_id = "cancelJob", path = "/api/jobs/{id}",
@@ -189,7 +195,7 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
         ("id" = String, Path, format = Uuid),
         ("Prefer" = Option<String>, Header, description = "`return=minimal` leaves the execution out"),
     ),
-    responses((status = 200, description = "It has stopped, or is stopping", body = JobView<'_>,
+    responses((status = 200, description = "The job has stopped, or is stopping", body = JobView<'_>,
         headers(
             ("Preference-Applied" = String, description = "`return=minimal`, where the execution was left out"),
         )))
@@ -234,12 +240,12 @@ fn found(lookup: Lookup) -> Result<JobNow, Problem> {
 
 fn show_job(mut response: HttpResponseBuilder, now: &JobNow) -> Result<HttpResponse, Problem> {
     if !now.job.state.is_final() {
-        response.insert_header((RETRY_AFTER, LOOK_AGAIN_SECONDS));
+        response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
     json_with(response, &JobView::from(now))
 }
 
-/// Of everything that can change in the view of a job.
+/// Returns a tag that changes with everything that can change in the view of a job.
 fn entity_tag(now: &JobNow) -> String {
     let JobNow {
         job,
@@ -257,8 +263,8 @@ fn entity_tag(now: &JobNow) -> String {
     format!("\"{:016x}\"", hasher.finish())
 }
 
-fn matches_tag(known: &str, tag: &str) -> bool {
-    known
+fn matches_tag(client_tags: &str, tag: &str) -> bool {
+    client_tags
         .split(',')
         .map(|one| one.trim().trim_start_matches("W/"))
         .any(|one| one == "*" || one == tag)
@@ -269,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_query_names_its_part() {
+    fn an_invalid_query_names_its_parameter() {
         for (query, part) in [
             ("state=done", "state"),
             ("limit=0", "limit"),

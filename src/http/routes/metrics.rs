@@ -1,4 +1,4 @@
-//! `GET /metrics`, for Prometheus: on the service's port, or on one of its own. The ingress does not hand it on.
+//! `GET /metrics` for Prometheus, on the main port or on a separate one. The ingress does not forward it.
 
 use super::not_found;
 use crate::actors::answers::{Nodes, ServiceStatus};
@@ -17,10 +17,10 @@ use sandpiper_domain::{ENGINE, Lane, Limit, Outcome};
 use std::fmt;
 use std::time::Duration;
 
-/// Longest that a scrape waits for the store.
+/// Maximum time that a scrape waits for the store.
 const STORE_WITHIN: Duration = Duration::from_secs(2);
 
-/// Everything that is counted, unless that stands on a port of its own.
+/// Responds with all metrics on the main port, unless they have a separate port.
 pub(super) async fn show_beside(api: Data<Api>) -> Result<HttpResponse, Problem> {
     if api.metrics_apart {
         return not_found().await;
@@ -28,7 +28,7 @@ pub(super) async fn show_beside(api: Data<Api>) -> Result<HttpResponse, Problem>
     Ok(show(api).await)
 }
 
-/// Everything that is counted, on a port of its own, which holds requests to the same hosts.
+/// Responds with all metrics on the separate port. The same hosts are allowed there.
 pub(super) async fn show_apart(
     api: Data<Api>,
     request: HttpRequest,
@@ -37,7 +37,7 @@ pub(super) async fn show_apart(
     Ok(show(api).await)
 }
 
-/// Everything that is counted.
+/// Responds with all metrics.
 async fn show(api: Data<Api>) -> HttpResponse {
     let asked = tokio::time::timeout(STORE_WITHIN, api.dispatcher.nodes()).await;
     let snapshot = Snapshot {
@@ -48,17 +48,17 @@ async fn show(api: Data<Api>) -> HttpResponse {
     match exposition::text(snapshot) {
         Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
         Err(error) => {
-            tracing::error!(%error, "the metrics could not be written");
+            tracing::error!(%error, "the metrics could not be written as text; the scrape gets status 500");
             HttpResponse::InternalServerError().finish()
         }
     }
 }
 
-/// The service at one moment.
+/// The state of the service at one moment.
 #[derive(Debug)]
 struct Snapshot {
     status: ServiceStatus,
-    /// `None` where the store does not answer.
+    /// `None` if the store does not respond.
     nodes: Option<Nodes>,
     api: Data<Api>,
 }
@@ -102,13 +102,13 @@ impl Snapshot {
         };
         family.counters(
             "sandpiper_limits_hit",
-            "Executions that a limit ended, by its name in the API",
+            "Executions that a limit ended, by the name of the limit in the API",
             "limit",
             Limit::ALL.map(limit_of),
         )?;
         family.counters(
             "sandpiper_kills",
-            "Job processes that ended before their last word, by why",
+            "Job processes that ended before their final message, by reason",
             "reason",
             [
                 ("deadline", status.executions_killed),
@@ -118,12 +118,12 @@ impl Snapshot {
         )?;
         family.counter(
             "sandpiper_executions_killed",
-            "Executions that only SIGKILL ended at their limit",
+            "Executions that had to be ended by SIGKILL at their time limit",
             status.executions_killed,
         )?;
         family.time(
             "sandpiper_execution_run",
-            "Wall time of executions, from the moment their process has the job",
+            "Duration of executions, from the moment their process has the job",
             &meters.run.distribution(),
         )?;
         #[allow(clippy::cast_precision_loss)] // exact for 285 years
@@ -140,7 +140,7 @@ impl Snapshot {
         let (status, meters) = (&self.status, self.api.dispatcher.meters());
         family.gauges(
             "sandpiper_queue_jobs",
-            "Jobs that wait for an executor here",
+            "Jobs that wait for an executor of this process",
             None,
             "lane",
             [
@@ -150,14 +150,14 @@ impl Snapshot {
         )?;
         family.gauges(
             "sandpiper_queue_oldest_age",
-            "How long the job has waited here that has waited longest",
+            "Waiting time of the oldest job in the queue of this process",
             Some(&Unit::Seconds),
             "lane",
             Lane::ALL.map(|lane| (lane.as_str(), meters.oldest_age(lane).as_secs_f64())),
         )?;
         family.times(
             "sandpiper_queue_wait",
-            "From the place in the queue to the executor",
+            "Time from the queue to the executor",
             Lane::ALL.map(|lane| {
                 let waits = meters.queue_wait.of(lane).distribution();
                 ([("lane", lane.as_str())], waits)
@@ -165,7 +165,7 @@ impl Snapshot {
         )?;
         family.counters(
             "sandpiper_queue_refusals",
-            "Work that was refused because of the queue, by why",
+            "Work rejected because of the queue, by reason",
             "reason",
             [
                 (
@@ -186,7 +186,7 @@ impl Snapshot {
         let dead = status.executors.saturating_sub(status.executors_ready);
         family.gauges(
             "sandpiper_executors",
-            "Executors: all, with a living zygote, without one, at work",
+            "Executors: all, with a live zygote, without one, busy",
             None,
             "state",
             [
@@ -198,7 +198,7 @@ impl Snapshot {
         )?;
         family.gauges(
             "sandpiper_reserve_executors",
-            "Reserve executors: the most there may be, with a living zygote, at work",
+            "Reserve executors: maximum, with a live zygote, busy",
             None,
             "state",
             [
@@ -209,22 +209,22 @@ impl Snapshot {
         )?;
         family.counter(
             "sandpiper_reserve_executions",
-            "Executions that were given to reserve executors",
+            "Executions on reserve executors",
             self.api.dispatcher.meters().reserve_executions.get(),
         )?;
         family.counter(
             "sandpiper_executors_revived",
-            "Executors brought back after a panic",
+            "Executors restarted after a panic",
             status.executors_revived,
         )?;
         family.counter(
             "sandpiper_zygotes_started",
-            "Zygotes started: the first ones, and those in place of dead and of worn ones",
+            "Zygotes started: at start, and as replacements of dead or used-up ones",
             self.api.dispatcher.meters().zygotes_started.get(),
         )?;
         family.counter(
             "sandpiper_zygotes_replaced",
-            "Zygotes replaced because they or a child of theirs died",
+            "Zygotes replaced because they or a child died",
             status.zygotes_replaced,
         )
     }
@@ -234,22 +234,22 @@ impl Snapshot {
         for (name, help, count) in [
             (
                 "sandpiper_jobs_rescued",
-                "Jobs taken from nodes that died",
+                "Jobs taken over from nodes that died",
                 jobs.rescued,
             ),
             (
                 "sandpiper_jobs_lost",
-                "Jobs given up because nothing could run them",
+                "Jobs declared lost because nothing could run them",
                 jobs.lost,
             ),
             (
                 "sandpiper_jobs_given_back",
-                "Jobs given back unrun to the database",
+                "Jobs returned to the database without having run",
                 jobs.given_back,
             ),
             (
                 "sandpiper_finishes_stale",
-                "Ends of jobs that came too late and were refused",
+                "Results of jobs that came too late and were rejected",
                 jobs.stale,
             ),
         ] {
@@ -262,13 +262,13 @@ impl Snapshot {
         let operations = &self.api.store;
         family.counter(
             "sandpiper_store_failures",
-            "Times that the store did not do what it was asked",
+            "Store operations that failed",
             self.status.jobs.failures,
         )?;
         let counts = &self.status.jobs;
         family.counters(
             "sandpiper_store_refusals",
-            "Jobs that were refused because of a bound of the store, by which",
+            "Jobs rejected because of a bound of the store, by bound",
             "reason",
             [
                 ("full", counts.refused_full),
@@ -278,39 +278,39 @@ impl Snapshot {
         )?;
         family.counter(
             "sandpiper_jobs_put_off",
-            "Times that a job did not begin because results that are stored leave no room for more",
+            "Times that a job was postponed because stored results leave no room for its own",
             counts.put_off,
         )?;
         family.gauges(
             "sandpiper_store",
-            "Bytes of jobs in the store, and the most that there may be",
+            "Size of the jobs in the store, and its maximum",
             Some(&Unit::Bytes),
             "kind",
             [("stored", counts.bytes), ("most", counts.bytes_max)],
         )?;
         let up = usize::from(self.nodes.is_some());
-        family.gauge("sandpiper_store_up", "Whether the store answers", up)?;
+        family.gauge("sandpiper_store_up", "Whether the store responds", up)?;
         let times = operations.all();
         family.times(
             "sandpiper_store_operation",
-            "How long the store takes, by operation",
+            "Duration of store operations",
             times
                 .map(|(operation, times, _)| ([("operation", operation)], times.distribution()))
                 .filter(|(_, times)| times.count > 0),
         )?;
         family.counters(
             "sandpiper_store_operation_failures",
-            "Times that the store failed at an operation",
+            "Store operations that failed, by operation",
             "operation",
             operations
                 .all()
                 .map(|(operation, _, failures)| (operation, failures)),
         )?;
         if let Some(nodes) = &self.nodes {
-            let help = "Nodes of this store that live";
+            let help = "Live nodes of this store";
             family.gauge("sandpiper_nodes", help, nodes.nodes.len())?;
             let age = nodes.oldest_queued.unwrap_or_default().as_secs_f64();
-            let help = "How long the job of the database has waited that has waited longest";
+            let help = "Waiting time of the oldest job in the database";
             family.seconds("sandpiper_oldest_queued_age", help, age)?;
         }
         Ok(())
@@ -320,7 +320,7 @@ impl Snapshot {
         let meters = &self.api.meters;
         family.counters_by(
             "sandpiper_http_requests",
-            "Requests that were answered, by route, method and status",
+            "Requests answered, by route, method and status",
             meters.ended().map(|ended| {
                 let labels = [
                     ("route", ended.route),
@@ -332,24 +332,24 @@ impl Snapshot {
         )?;
         family.times(
             "sandpiper_http_request_duration",
-            "From a request's head to the head of its answer",
+            "Time from a request's head to the head of its response",
             meters.times().map(|(route, method, times)| {
                 ([("route", route), ("method", method)], times.distribution())
             }),
         )?;
         family.gauge(
             "sandpiper_http_requests_in_flight",
-            "Requests that are not answered yet",
+            "Requests in progress",
             meters.in_flight(),
         )?;
         family.counter(
             "sandpiper_http_requests_abandoned",
-            "Requests whose client went away before the answer",
+            "Requests whose client disconnected before the response",
             meters.abandoned(),
         )?;
         family.gauge(
             "sandpiper_event_streams",
-            "Streams of events that are open",
+            "Open event streams",
             self.api.streams.open(),
         )
     }
@@ -358,7 +358,7 @@ impl Snapshot {
         let status = &self.status;
         family.info(
             "sandpiper_build",
-            "What runs here",
+            "Version and configuration of this process",
             [
                 ("version", env!("CARGO_PKG_VERSION").to_owned()),
                 ("engine", ENGINE.to_owned()),
@@ -377,7 +377,7 @@ impl Snapshot {
         let spans = self.api.dispatcher.telemetry().counts().unwrap_or_default();
         family.counters(
             "sandpiper_spans",
-            "Spans for the collector, by what became of them",
+            "Spans for the collector, by what happened to them",
             "fate",
             [
                 ("exported", spans.exported),

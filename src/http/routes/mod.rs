@@ -1,4 +1,4 @@
-//! One file a resource. Each handler extracts, makes one call on the handle, and shows a view.
+//! The routes, one file per resource. Each handler extracts, makes one call on the handle, and returns a view.
 
 mod description;
 mod events;
@@ -20,10 +20,10 @@ use actix_web::{
 use serde::Serialize;
 use utoipa::OpenApi;
 
-/// Every route, described.
+/// The description of all routes.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Sandpiper", description = "Runs JavaScript that nobody trusts: every execution in a process of its own."),
+    info(title = "Sandpiper", description = "Runs untrusted JavaScript, each execution in a process of its own."),
     paths(
         info::show,
         health::show,
@@ -42,14 +42,14 @@ use utoipa::OpenApi;
     ),
     tags(
         (name = "run", description = "Run a script, now or later"),
-        (name = "jobs", description = "What became of it"),
-        (name = "scripts", description = "Examples"),
-        (name = "service", description = "How the service is"),
+        (name = "jobs", description = "Follow, list and cancel jobs"),
+        (name = "scripts", description = "Example scripts"),
+        (name = "service", description = "Service status"),
     )
 )]
 pub(super) struct Described;
 
-/// Every path, as its label in metrics; the place in this list is the place there.
+/// The path of every route, which is also its label in metrics. The index of a path is its index in the metrics.
 pub(super) const PATTERNS: [&str; 17] = [
     "/api",
     "/api/health",
@@ -69,16 +69,16 @@ pub(super) const PATTERNS: [&str; 17] = [
     "/api/scripts/{name}",
     "other",
 ];
-/// The place of whatever has no path here.
+/// The index of requests without a route.
 pub(super) const OTHER: RoutePlace = RoutePlace(PATTERNS.len() - 1);
 const METRICS: &str = "/metrics";
 
-/// A place in [`PATTERNS`], told by the resource that a request has reached.
+/// An index of [`PATTERNS`], stored at the resource that a request reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RoutePlace(usize);
 
 impl RoutePlace {
-    /// Of a request that has been answered.
+    /// Returns the route of a request that has been handled.
     pub(super) fn of(request: &HttpRequest) -> Self {
         request.app_data().copied().unwrap_or(OTHER)
     }
@@ -122,14 +122,14 @@ pub fn configure(config: &mut ServiceConfig) {
         .default_service(web::to(not_found));
 }
 
-/// Adds what stands on a port of its own for metrics.
+/// Adds the route of the separate metrics port.
 pub fn configure_metrics(config: &mut ServiceConfig) {
     config
         .service(resource(METRICS, "GET, HEAD").get(metrics::show_apart))
         .default_service(web::to(not_found));
 }
 
-/// A path with `methods` and no others.
+/// Returns the resource of a path that has `methods` and no others.
 fn resource(path: &str, methods: &'static str) -> Resource {
     let others =
         web::to(
@@ -140,8 +140,8 @@ fn resource(path: &str, methods: &'static str) -> Resource {
     Resource(web::resource(path).app_data(place).default_service(others))
 }
 
-/// [`actix_web::Resource`] with a method for each verb that is used here. Where there is GET there is HEAD: actix sends
-/// the same head and leaves the body out.
+/// An [`actix_web::Resource`] with a method for each HTTP method in use. GET includes HEAD: actix sends the same head
+/// without the body.
 struct Resource(actix_web::Resource);
 
 impl Resource {
@@ -196,12 +196,12 @@ async fn not_found() -> Result<HttpResponse, Problem> {
     ))
 }
 
-/// A JSON answer.
+/// Returns a JSON response.
 fn json(status: StatusCode, view: &impl Serialize) -> Result<HttpResponse, Problem> {
     json_with(HttpResponse::build(status), view)
 }
 
-/// A JSON answer with headers of its own.
+/// Returns a JSON response with the given headers.
 fn json_with(
     mut response: HttpResponseBuilder,
     view: &impl Serialize,
@@ -209,7 +209,7 @@ fn json_with(
     match serde_json::to_vec(view) {
         Ok(body) => Ok(response.content_type("application/json").body(body)),
         Err(error) => {
-            tracing::error!(%error, "a view could not be written");
+            tracing::error!(%error, "the response could not be written as JSON; the client gets an internal error");
             Err(Problem::new(
                 Code::Internal,
                 "the answer could not be written",

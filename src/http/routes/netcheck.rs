@@ -1,4 +1,4 @@
-//! `GET /api/netcheck`: whether the network can be reached, by really trying.
+//! `GET /api/netcheck`: tests whether the network can be reached, by connecting.
 
 use super::json;
 use crate::http::Api;
@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use utoipa::ToSchema;
 
 const PORT_DEFAULT: u16 = 443;
-const SERVICE_TRIES_FOR: Duration = Duration::from_secs(2);
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,47 +22,49 @@ struct NetCheckQuery {
     port: Option<String>,
 }
 
-/// Whether the network can be reached.
+/// Result of the network check.
 #[derive(Debug, Serialize, ToSchema)]
 struct NetCheckView {
-    /// What holds for scripts: `restricted` or `allowed`.
+    /// Network access of scripts: `restricted` or `allowed`.
     status: &'static str,
-    /// That was tried.
+    /// Port that was tried.
     port: u16,
-    /// In words.
+    /// Summary for people.
     message: String,
-    /// What a job process found.
+    /// Result of the job process.
     sandbox: SideView,
-    /// What the service itself found.
+    /// Result of the service's own process.
     service: SideView,
 }
 
-/// What one of them found.
+/// Result of one process.
 #[derive(Debug, Serialize, ToSchema)]
 struct SideView {
     /// `restricted` or `allowed`.
     status: &'static str,
-    /// What stopped it, if something did.
+    /// Reason of the failure, or `connected`.
     detail: String,
 }
 
-/// Whether the network can be reached, from a job process and from the service: both really try.
+/// Network check
+///
+/// Tries to connect from a job process and from the service's own process.
 #[utoipa::path(
     get,
     operation_id = "checkNetwork", path = "/api/netcheck",
     tag = "service",
-    params(("port" = Option<u16>, Query, description = "The port to try", minimum = 1, maximum = 65_535)),
-    responses((status = 200, description = "What they found", body = NetCheckView))
+    params(("port" = Option<u16>, Query, description = "Port to try", minimum = 1, maximum = 65_535)),
+    responses((status = 200, description = "Result of both attempts", body = NetCheckView))
 )]
 pub(super) async fn check(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    // A GET, and yet it starts a process.
+    // This GET starts a job process, so pages of other origins may not send it.
     check_site(request.uri(), request.headers())?;
     let port = port_of(request.query_string())?;
     let target = SocketAddr::new(api.bounds.netcheck_host, port);
     let inside = api.dispatcher.net_check(target.ip(), port);
     let (inside, outside) = tokio::join!(inside, try_from_service(target));
     let inside = inside?;
-    let status = word(inside.reached);
+    let status = access_name(inside.reached);
     let view = NetCheckView {
         status,
         port,
@@ -76,19 +78,19 @@ pub(super) async fn check(api: Data<Api>, request: HttpRequest) -> Result<HttpRe
             detail: inside.detail,
         },
         service: SideView {
-            status: word(outside.is_ok()),
+            status: access_name(outside.is_ok()),
             detail: outside.err().unwrap_or_else(|| "connected".to_owned()),
         },
     };
     json(StatusCode::OK, &view)
 }
 
-fn word(reached: bool) -> &'static str {
+fn access_name(reached: bool) -> &'static str {
     if reached { "allowed" } else { "restricted" }
 }
 
 async fn try_from_service(target: SocketAddr) -> Result<(), String> {
-    match tokio::time::timeout(SERVICE_TRIES_FOR, TcpStream::connect(target)).await {
+    match tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(target)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.kind().to_string()),
         Err(_) => Err("no answer in time".to_owned()),

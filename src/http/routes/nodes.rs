@@ -1,4 +1,4 @@
-//! `GET /api/nodes`: who runs the jobs of this service's store.
+//! `GET /api/nodes`: the nodes that run the jobs of this service's store.
 
 use super::json;
 use crate::http::Api;
@@ -10,13 +10,13 @@ use sandpiper_domain::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Who runs jobs of this service's store.
+/// The nodes that run the jobs of this service's store.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NodesView {
-    /// Those that live.
+    /// The live nodes.
     nodes: Vec<NodeView>,
-    /// Milliseconds that the job has waited that has waited longest; null where none waits, or where it is not known.
+    /// Waiting time of the oldest queued job, milliseconds; null if none waits or the time is unknown.
     #[schema(value_type = Option<u64>)]
     oldest_queued_ms: Option<u128>,
 }
@@ -25,22 +25,22 @@ struct NodesView {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NodeView {
-    /// Unique for each start of a process.
+    /// ID of the node, unique for each start of a process.
     id: String,
-    /// The one that answers.
+    /// `true` for the node that sent the response.
     is_this: bool,
-    /// When it started.
+    /// Time at which the node started.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
-    /// When it last said that it lives.
+    /// Time of the node's last heartbeat.
     #[schema(value_type = String, format = DateTime)]
     seen_at: Timestamp,
-    /// Executions that it runs at a time.
+    /// Number of executions that the node runs at the same time.
     executors: usize,
 }
 
-/// The processes that run jobs of this service's store.
-#[utoipa::path(get, operation_id = "listNodes", path = "/api/nodes", tag = "service", responses((status = 200, description = "Those that live", body = NodesView)))]
+/// Nodes of this service's store
+#[utoipa::path(get, operation_id = "listNodes", path = "/api/nodes", tag = "service", responses((status = 200, description = "The live nodes", body = NodesView)))]
 pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let nodes = api.dispatcher.nodes().await?;
     let this = nodes.this;

@@ -13,24 +13,24 @@ use utoipa::ToSchema;
 /// An example script.
 #[derive(Debug, Serialize, ToSchema)]
 struct ScriptView<'a> {
-    /// By which it is run, as `file`.
+    /// Name of the script, to be given as `file`.
     name: &'a str,
-    /// What it does.
+    /// Description of the script.
     description: &'a str,
-    /// What comes of it.
+    /// Expected result.
     expect: &'a str,
-    /// Its length.
+    /// Size, bytes.
     bytes: usize,
 }
 
 /// The example scripts.
 #[derive(Debug, Serialize, ToSchema)]
 struct ScriptListView<'a> {
-    /// All there are.
+    /// All example scripts.
     scripts: Vec<ScriptView<'a>>,
 }
 
-/// The example scripts.
+/// List the example scripts
 #[utoipa::path(get, operation_id = "listScripts", path = "/api/scripts", tag = "scripts", responses((status = 200, description = "The example scripts", body = ScriptListView<'_>)))]
 pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
     let scripts = api.scripts.iter().map(|example| ScriptView {
@@ -45,13 +45,13 @@ pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &view)
 }
 
-/// An example script, as text.
+/// Get the text of an example script
 #[utoipa::path(
     get,
     operation_id = "getScript", path = "/api/scripts/{name}",
     tag = "scripts",
-    params(("name" = String, Path, description = "Of `GET /api/scripts`")),
-    responses((status = 200, description = "Its text", body = String, content_type = "text/javascript; charset=utf-8"))
+    params(("name" = String, Path, description = "Name from `GET /api/scripts`")),
+    responses((status = 200, description = "Text of the script", body = String, content_type = "text/javascript; charset=utf-8"))
 )]
 pub(super) async fn show(api: Data<Api>, name: Path<String>) -> Result<HttpResponse, Problem> {
     let Some(example) = api.scripts.get(&name) else {

@@ -1,16 +1,16 @@
-//! What is run, and which of its allocations are refused.
+//! The scripts to run, and the allocations to refuse in each.
 
 use crate::corpus::CLASSES;
 use crate::engine::Refusals;
-use crate::honest::SCRIPTS;
+use crate::benign::SCRIPTS;
 
 const MIB: u64 = 1 << 20;
-/// The default of the service.
+/// The service's default.
 const MEMORY_BYTES: u64 = 32 * MIB;
-/// The last allocation of a script that is refused in the sweep, and how the steps grow behind the first.
+/// The last allocation that the sweep refuses, and the growth of its steps after the first.
 const LAST_REFUSED: u64 = 60_000;
 const EACH_UNTIL: u64 = 150;
-/// A step of the limit in the sweep, bytes, and the least that is left.
+/// The step of the limit in the sweep and the lowest limit, bytes.
 const LIMIT_STEP_BYTES: u64 = 16_000;
 
 /// One execution.
@@ -20,8 +20,8 @@ pub(crate) struct Case {
     pub(crate) timeout_ms: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) refusals: Refusals,
-    /// Nothing in the script fails but for memory.
-    is_honest: bool,
+    /// The script can fail for lack of memory only.
+    is_benign: bool,
 }
 
 impl Case {
@@ -31,22 +31,22 @@ impl Case {
             timeout_ms,
             memory_bytes: MEMORY_BYTES,
             refusals: Refusals::None,
-            is_honest: false,
+            is_benign: false,
         }
     }
 
-    /// Returns what was expected in the place of `outcome`.
-    pub(crate) fn dishonest(&self, outcome: &str, was_refused: bool) -> Option<&'static str> {
+    /// Returns the expected outcome if `outcome` is not allowed.
+    pub(crate) fn violation(&self, outcome: &str, was_refused: bool) -> Option<&'static str> {
         let is_possible = match outcome {
             "Succeeded" | "TimedOut" => true,
-            "MemoryExceeded" => !self.is_honest || was_refused || self.memory_bytes < MEMORY_BYTES,
-            _ => !self.is_honest,
+            "MemoryExceeded" => !self.is_benign || was_refused || self.memory_bytes < MEMORY_BYTES,
+            _ => !self.is_benign,
         };
         (!is_possible).then_some("where only memory can be missing")
     }
 }
 
-/// The corpus of the selftest, as it stands.
+/// Returns the corpus of the selftest.
 pub(crate) fn corpus(mut run: impl FnMut(&Case) -> bool) {
     for class in CLASSES {
         for case in class.cases() {
@@ -55,7 +55,7 @@ pub(crate) fn corpus(mut run: impl FnMut(&Case) -> bool) {
     }
 }
 
-/// The part of the corpus whose faults a garbage collection at every allocation brings out.
+/// Returns the part of the corpus whose faults show when a garbage collection runs at every allocation.
 pub(crate) fn collected(mut run: impl FnMut(&Case) -> bool) {
     const TIMEOUT_MS: u32 = 1_500;
     for class in CLASSES {
@@ -70,13 +70,13 @@ pub(crate) fn collected(mut run: impl FnMut(&Case) -> bool) {
     }
 }
 
-/// Honest scripts. Of each one allocation is refused, then that one and all after it, wherever it stands; and the limit is
-/// lowered step by step.
+/// Returns benign scripts. In each, one allocation is refused, then that one and all later ones, at every position.
+/// Then the limit is lowered step by step.
 pub(crate) fn sweep(mut run: impl FnMut(&Case) -> bool) {
     const TIMEOUT_MS: u32 = 5_000;
     for (script, _) in SCRIPTS {
-        let honest = Case {
-            is_honest: true,
+        let benign = Case {
+            is_benign: true,
             ..Case::new(*script, TIMEOUT_MS)
         };
         let kinds: [fn(u64) -> Refusals; 2] = [Refusals::One, Refusals::AllFrom];
@@ -85,7 +85,7 @@ pub(crate) fn sweep(mut run: impl FnMut(&Case) -> bool) {
             while number < LAST_REFUSED {
                 let refused = run(&Case {
                     refusals: refusals(number),
-                    ..honest.clone()
+                    ..benign.clone()
                 });
                 if !refused {
                     break;
@@ -98,7 +98,7 @@ pub(crate) fn sweep(mut run: impl FnMut(&Case) -> bool) {
             run(&Case {
                 memory_bytes: MIB,
                 code: ballast(MIB - memory_bytes, script),
-                ..honest.clone()
+                ..benign.clone()
             });
             memory_bytes -= LIMIT_STEP_BYTES;
         }
@@ -109,8 +109,9 @@ fn ballast(bytes: u64, script: &str) -> String {
     format!("const ballast = 'x'.repeat({bytes}); {script}")
 }
 
-/// Long texts for the compiler, and other large wishes. Each large block is refused in turn, alone and with all that follow;
-/// the script catches it, or does not. A block is large from 64 KiB on in this build, so that a thousand texts can be tried.
+/// Returns long texts for the compiler and other large requests. Each large block is refused in turn, alone and with
+/// all later ones; the script catches the error, or does not. In this build a block is large from 64 KiB on, so that a
+/// thousand texts can be tried.
 pub(crate) fn large(mut run: impl FnMut(&Case) -> bool) {
     const TIMEOUT_MS: u32 = 30_000;
     for wish in WISHES {
@@ -138,7 +139,7 @@ pub(crate) fn large(mut run: impl FnMut(&Case) -> bool) {
             for (code, refusals) in kinds {
                 let case = Case {
                     memory_bytes: 64 * MIB,
-                    is_honest: true,
+                    is_benign: true,
                     ..Case::new(code, TIMEOUT_MS)
                 };
                 let mut number = 1;
@@ -224,8 +225,8 @@ const WISHES: &[Wish] = &[
     ),
 ];
 
-/// The control: with an engine that is let go on after a refusal, as no execution of the service is, the sanitizers must find
-/// something. Returns whether `run` said so of one of these.
+/// The control: an engine that continues after a refusal, which no execution of the service does. The sanitizers must
+/// find a fault. Returns whether `run` reported one for any of these scripts.
 pub(crate) fn control(mut run: impl FnMut(&Case) -> bool) -> bool {
     const TIMEOUT_MS: u32 = 5_000;
     const TEXT: &str =

@@ -1,4 +1,4 @@
-//! One execution in a forked child, and how the child ended.
+//! One execution in a forked child, and the end of that child.
 
 use crate::cases::Case;
 use sandpiper_domain::{Ceiling, Limits, LogKind};
@@ -15,19 +15,19 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// From a script's deadline to SIGKILL. A sanitized engine takes its time inside built-ins.
+/// Time from a script's deadline to SIGKILL. A sanitized engine is slow inside built-ins.
 const GRACE: Duration = Duration::from_secs(2);
-/// Most bytes of a report that are kept.
+/// Maximum bytes of a report that are retained.
 const REPORT_BYTES_MAX: usize = 6_000;
 const OUTPUT_BYTES: u32 = 1 << 20;
 
-/// How a child ended.
+/// The end of a child.
 pub(crate) enum Ended {
-    /// It wrote its final message.
+    /// The child wrote its final message.
     WithOutcome { outcome: String, was_refused: bool },
-    /// It was still inside a built-in after its deadline.
+    /// The child was still inside a built-in after its deadline.
     Stopped,
-    /// A report, a signal, a panic.
+    /// A sanitizer's report, a signal, or a panic.
     Otherwise { how: String, report: String },
 }
 
@@ -64,7 +64,7 @@ fn otherwise(how: &str) -> Ended {
 
 fn judge(child: Pid, message: File, report: File, case: &Case) -> Ended {
     let deadline = Instant::now() + Duration::from_millis(u64::from(case.timeout_ms)) + GRACE;
-    // The report first: a child that waits for its reader would never end.
+    // The report is read first: a child that blocks on a full pipe would never end.
     let report = read_until(report, deadline);
     let was_stopped = report.is_none();
     if was_stopped {
@@ -91,7 +91,7 @@ fn judge(child: Pid, message: File, report: File, case: &Case) -> Ended {
     }
 }
 
-/// All that is written until the other end closes; `None` if it does not in time.
+/// Reads until the other end closes. Returns `None` if it does not close in time.
 fn read_until(mut file: File, deadline: Instant) -> Option<String> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
@@ -130,7 +130,7 @@ fn execute(engine: WarmEngine, case: &Case, output: Pipe) -> ! {
     engine.run(&job, Rc::new(output))
 }
 
-/// Writes the outcome, and ends the child on the spot.
+/// Writes the outcome, and ends the child at once.
 struct Pipe(File);
 
 impl Output for Pipe {

@@ -1,8 +1,9 @@
 //! `make test-asan`: the engine under AddressSanitizer and UBSan, every script in a forked child.
 //!
-//! The sources of `crates/sandbox/src/engine` are compiled into this program as they are; `--cfg sandpiper_asan` puts the C
-//! library's allocator, which the sanitizer watches, in the place of the engine's heap. A refusal ends the execution there
-//! as it does in the service. No wall stands round the child: only reports of the sanitizers, signals and panics count.
+//! The sources of `crates/sandbox/src/engine` are compiled into this program unchanged. `--cfg sandpiper_asan` replaces
+//! the engine's heap by the C library's allocator, which the sanitizer watches. A refused allocation ends the execution
+//! as it does in the service. The child has no isolation layer: only reports of the sanitizers, signals and panics
+//! count.
 
 #![allow(dead_code, unused_imports, unreachable_pub)] // the modules are the service's, which uses more of them
 
@@ -10,8 +11,8 @@
 mod corpus;
 #[path = "../../../crates/sandbox/src/engine/mod.rs"]
 mod engine;
-#[path = "../../../src/selftest/honest.rs"]
-mod honest;
+#[path = "../../../src/selftest/benign.rs"]
+mod benign;
 
 mod cases;
 mod child;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // A program that finds nothing where there is something would be worth nothing.
+    // A program that misses a known fault would prove nothing.
     let mut control =
         |case: &Case| matches!(child::run(&mut engine, case), Ended::Otherwise { .. });
     if !cases::control(&mut control) {
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The account of one part.
+/// The counts of one part.
 #[derive(Default)]
 struct Tally {
     executions: usize,
@@ -99,7 +100,7 @@ impl Tally {
                 was_refused,
             } => {
                 self.refused += usize::from(was_refused);
-                if let Some(expected) = case.dishonest(&outcome, was_refused) {
+                if let Some(expected) = case.violation(&outcome, was_refused) {
                     self.failures.push(format!(
                         "{outcome}, {expected}, {:?}\n  {code}",
                         case.refusals

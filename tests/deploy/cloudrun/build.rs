@@ -9,22 +9,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-/// What a build leaves behind.
+/// The results of a build.
 pub(super) struct Built {
-    /// `cloudrun.yaml`, filled: jobs in memory.
+    /// `cloudrun.yaml`, filled in for jobs in memory.
     pub(super) filled_for_memory: Value,
-    /// The same, and jobs in Cloud SQL.
+    /// `cloudrun.yaml`, filled in for jobs in Cloud SQL.
     pub(super) filled_for_cloudsql: Value,
-    /// How gcloud was called.
+    /// The calls of gcloud.
     pub(super) gcloud: Vec<String>,
 }
 
 impl Built {
-    /// Every step, once for all tests.
+    /// Runs every step, once for all tests.
     pub(super) fn once() -> &'static Self {
         static BUILT: OnceLock<Built> = OnceLock::new();
         BUILT.get_or_init(|| {
-            // Its layers are there then.
+            // The layers of these images are cached then.
             images();
             let registry = Registry::start();
             let memory = Build::new(&registry, "");
@@ -89,7 +89,7 @@ impl Build {
         let workspace = project().join("target/deploy/cloudbuild").join(kind);
         let _ = fs::remove_dir_all(&workspace);
         fs::create_dir_all(workspace.join("bin")).unwrap();
-        // In the place of the one program that talks to Google.
+        // A stand-in for gcloud, the one program that talks to Google.
         let gcloud = workspace.join("bin/gcloud");
         let calls = workspace.join("gcloud.calls");
         fs::write(
@@ -105,7 +105,7 @@ impl Build {
         }
     }
 
-    /// What Cloud Build makes of a text: substitutions, which may hold others, and `$$`.
+    /// Expands a text as Cloud Build does: substitutions, which may contain others, and `$$`.
     fn substituted(&self, text: &str) -> String {
         let mut text = text.replace("$$", "\0");
         while let Some((before, rest)) = text.split_once("${") {

@@ -1,4 +1,4 @@
-//! The two containers of one instance of Cloud Run.
+//! The two containers of one Cloud Run instance.
 
 use super::end_of;
 use crate::engine::{Container, INGRESS, base_image, docker, logs, project};
@@ -15,20 +15,20 @@ const SOCKETS: &str = "/cloudsql/project:region:instance";
 const STORE: &str =
     "postgres://sandpiper:secret@localhost/sandpiper?host=/cloudsql/project:region:instance";
 
-/// What is between a container and the kernel.
+/// The layer between a container and the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Runtime {
-    /// Nothing; the nearest to the second generation of Cloud Run's execution environments that a container comes.
+    /// No layer, which is the closest that a container comes to Cloud Run's second-generation execution environment.
     Engine,
-    /// As in the first generation.
+    /// gVisor, as in the first generation.
     GVisor,
 }
 
-/// What tests/deploy/with-engine calls it.
+/// The name of the runtime in tests/deploy/with-engine.
 const GVISOR: &str = "gvisor";
 
 impl Runtime {
-    /// Those that are here.
+    /// Returns the runtimes that are installed.
     pub(super) fn all() -> Vec<Self> {
         let known = docker(&["info", "--format", "{{json .Runtimes}}"]);
         if known.contains(&format!("\"{GVISOR}\"")) {
@@ -39,7 +39,7 @@ impl Runtime {
     }
 }
 
-/// A volume in memory, gone with the test.
+/// A volume in memory, removed with the test.
 struct Volume(String);
 
 impl Volume {
@@ -67,7 +67,7 @@ impl Drop for Volume {
     }
 }
 
-/// Cloud SQL, as a container sees it: a folder with a socket.
+/// Cloud SQL as a container sees it: a folder with a socket.
 pub(super) struct Postgres {
     _container: Container,
     sockets: Volume,
@@ -112,7 +112,7 @@ impl Postgres {
 pub(super) struct Pair {
     pub(super) ingress: Container,
     pub(super) service: Container,
-    /// With a key.
+    /// A client with an API key.
     pub(super) client: Client,
     pub(super) port: u16,
     pub(super) started_in: Duration,
@@ -120,11 +120,11 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// What the filled template says.
+    /// Returns a value of the filled template.
     pub(super) fn start(filled: &Value, runtime: Runtime, postgres: Option<&Postgres>) -> Self {
         let spec = &filled["spec"]["template"]["spec"];
         let sources = Volume::new("0755");
-        // The secret: a file that is there before the container is.
+        // The secret is a file that exists before the container starts.
         let keys = project().join("target/deploy/keys");
         let _ = fs::remove_dir_all(&keys);
         fs::create_dir_all(&keys).unwrap();
@@ -156,7 +156,7 @@ impl Pair {
 
         let start = Instant::now();
         let mut of_service = arguments(container(spec, "service"), runtime);
-        // The network is this container's, and the other one's too.
+        // Both containers share this container's network.
         of_service.extend(["--publish".to_owned(), published]);
         of_service.extend(["--mount".to_owned(), sources.at("/sources")]);
         if let Some(postgres) = postgres {
@@ -183,12 +183,12 @@ impl Pair {
         }
     }
 
-    /// To both at once.
+    /// Sends SIGTERM to both at once.
     pub(super) fn signal(&self, signal: &str) {
         docker(&["kill", "--signal", signal, &self.ingress.0, &self.service.0]);
     }
 
-    /// As Cloud Run stops an instance; both must end by themselves, and well.
+    /// Stops both as Cloud Run stops an instance. Both must end by themselves, with exit status 0.
     pub(super) fn stop(&self, within: Duration) {
         let start = Instant::now();
         self.signal("TERM");
@@ -230,7 +230,7 @@ fn arguments(container: &Value, runtime: Runtime) -> Vec<String> {
     for variable in container["env"].as_array().unwrap() {
         let name = variable["name"].as_str().unwrap();
         let value = match (name, runtime) {
-            // As the template says of the first generation.
+            // The template demands this for the first generation.
             ("SANDPIPER_MIN_ISOLATION", Runtime::GVisor) => "L2",
             _ => variable["value"].as_str().unwrap_or(STORE),
         };

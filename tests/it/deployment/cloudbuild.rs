@@ -8,7 +8,7 @@ fn build() -> Value {
     yaml(&text("cloudbuild.yaml"))
 }
 
-/// Names in `${…}`, without those of the shell (`$${…}`).
+/// Returns the names in `${…}`, without those of the shell (`$${…}`).
 fn substitutions(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (position, _) in text.match_indices("${") {
@@ -84,7 +84,7 @@ fn its_bases_are_those_of_the_dockerfile() {
     for base in ["RUST_IMAGE", "NODE_IMAGE"] {
         let image = build["substitutions"][format!("_{base}")].as_str().unwrap();
         assert!(dockerfile.contains(&format!("ARG {base}={image}\n")));
-        // A version, not what happens to be the latest.
+        // A fixed version, not the latest one.
         assert!(image.matches('.').count() == 2, "{image}");
     }
 }

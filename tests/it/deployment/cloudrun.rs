@@ -6,7 +6,7 @@ use sandpiper::config::{ServeOptions, StoreChoice};
 use sandpiper_sandbox_client::IsolationLevel;
 use serde_json::Value;
 
-/// The template, filled as cloudbuild.yaml fills it.
+/// The template, filled in as cloudbuild.yaml does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Store {
     Memory,
@@ -57,7 +57,7 @@ fn environment(service: &Value, container: &str) -> Environment {
     let container = named(&spec(service)["containers"], container);
     let mut environment = options::of_container(container, STORE_SECRET);
     if container["name"] == "ingress" {
-        // Cloud Run sets it.
+        // Cloud Run sets this one.
         environment.insert("PORT".to_owned(), "8080".to_owned());
     }
     environment
@@ -157,8 +157,8 @@ fn one_instance_keeps_jobs_in_memory_and_several_only_in_cloud_sql() {
         .parse()
         .unwrap();
     assert!(most > 1);
-    // What the smallest Cloud SQL machines let in (25, of which three are kept for whoever looks after them), also while one
-    // revision replaces another.
+    // The smallest Cloud SQL machines accept 25 connections, of which three are reserved for the administrator. The
+    // limit also holds while one revision replaces another.
     assert!(2 * most * options.store_connections <= 22);
     assert!(text("cloudbuild.yaml").contains("_MAX_SCALE: \"2\""));
     assert_eq!(
@@ -178,10 +178,10 @@ fn one_instance_keeps_jobs_in_memory_and_several_only_in_cloud_sql() {
 fn an_instance_starts_with_landlock_or_not_at_all() {
     for store in BOTH {
         let service = filled(store);
-        // The generation that has it.
+        // The execution environment that supports it.
         let environment = &annotations(&service)["run.googleapis.com/execution-environment"];
         assert_eq!(environment, "gen2");
-        let least = service_options(&service).walls.min_isolation;
+        let least = service_options(&service).isolation.min_isolation;
         assert_eq!(least, IsolationLevel::L3);
     }
 }
@@ -208,7 +208,7 @@ fn what_is_asked_of_an_instance_is_what_it_can_do() {
         let timeout = spec["timeoutSeconds"].as_u64().unwrap();
         assert!(timeout > options.events_s + ingress.silence_ms / 1000 - 1);
         assert!(timeout * 1000 > ingress.answer_timeout_ms);
-        // Killed ten seconds after it is told to stop.
+        // Cloud Run kills the instance ten seconds after SIGTERM.
         assert!(options.drain_ms < 10_000 && ingress.drain_ms < 10_000);
 
         let folder = &named(&spec["volumes"], "sources")["emptyDir"];

@@ -12,7 +12,7 @@ fn scale() -> Value {
     yaml(&text("docker-compose.scale.yml"))
 }
 
-/// What is set; defaults of the file itself are taken.
+/// Returns the environment of a container. Defaults of the file itself are used.
 fn environment(service: &Value) -> Environment {
     let lines = service["environment"].as_array().unwrap().iter();
     lines
@@ -21,7 +21,7 @@ fn environment(service: &Value) -> Environment {
         .collect()
 }
 
-/// What `${NAME:-default}` is where nobody has set it.
+/// Returns the default of `${NAME:-default}`.
 fn by_default(value: &str) -> &str {
     let default = value
         .strip_prefix("${")
@@ -29,7 +29,7 @@ fn by_default(value: &str) -> &str {
     default.map_or(value, |(_, default)| default)
 }
 
-/// What may be set from outside.
+/// Returns the names that may be set from outside.
 fn assert_passed_on_are_options(service: &Value, parse: impl Fn(&str)) {
     for line in service["environment"].as_array().unwrap() {
         let line = line.as_str().unwrap();
@@ -40,7 +40,7 @@ fn assert_passed_on_are_options(service: &Value, parse: impl Fn(&str)) {
 }
 
 #[test]
-fn every_container_is_walled_in_and_bounded() {
+fn every_container_is_isolated_and_bounded() {
     let (base, scale) = (compose(), scale());
     for container in [
         &base["services"]["ingress"],
@@ -72,7 +72,7 @@ fn only_the_ingress_is_published_and_only_it_is_on_a_network_with_a_way_out() {
     assert!(scale["services"]["postgres"].get("ports").is_none());
     for network in [&base["networks"]["inside"], &scale["networks"]["store"]] {
         assert_eq!(network["internal"], true);
-        // Not to the machine itself either.
+        // The port is not published on the machine itself either.
         let inhibited = "com.docker.network.bridge.inhibit_ipv4";
         assert_eq!(network["driver_opts"][inhibited], "true");
     }

@@ -90,14 +90,14 @@ fn only_pods_that_are_named_reach_the_ingress_and_none_the_service() {
     for rule in rules {
         assert_eq!(rule["ports"], serde_json::json!([{"port": "http"}]));
         let peers = rule["from"].as_array().unwrap();
-        // A rule without peers lets everybody in, and so does an empty selector.
+        // A rule without peers admits everybody, and so does an empty selector.
         assert!(!peers.is_empty());
         for peer in peers {
             let labels = &peer["podSelector"]["matchLabels"];
             assert!(!labels.as_object().unwrap().is_empty(), "{peer}");
         }
     }
-    // Whatever the policy says: nothing outside of its pod reaches the service.
+    // Whatever the policy says, nothing outside of its pod reaches the service.
     let pod = &document("Deployment")["spec"]["template"]["spec"];
     let service = named(&pod["containers"], "service");
     let options = options::of_service(&options::of_container(service, ""));

@@ -1,5 +1,5 @@
-//! The files that deploy it say what the public schemas know, and their numbers agree with the code's and with one another.
-//! That they really start is for `make test-deploy`.
+//! The deployment files are valid by the public schemas, and their numbers agree with the code and with one another.
+//! `make test-deploy` starts them.
 
 mod cloudbuild;
 mod cloudrun;
@@ -25,14 +25,14 @@ fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// The one with this name of a list of named things.
+/// Returns the element with this name in a list of named things.
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
     let mut items = list.as_array().unwrap().iter();
     let found = items.find(|item| item["name"] == name);
     found.unwrap_or_else(|| panic!("nothing is named {name} in {list}"))
 }
 
-/// `256Mi`, `1g` and the like, in bytes.
+/// Parses `256Mi`, `1g` and the like, bytes.
 fn bytes(quantity: &Value) -> u64 {
     let text = quantity.as_str().unwrap();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

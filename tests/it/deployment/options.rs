@@ -1,4 +1,4 @@
-//! What the programs make of the environment that a deployment gives them.
+//! The options that the programs read from the environment of a deployment.
 
 use super::bytes;
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 pub(super) type Environment = BTreeMap<String, String>;
 
-/// `env` of a container, as Kubernetes and Cloud Run write it; what comes from a secret is given by `secret`.
+/// Returns the `env` of a container, as Kubernetes and Cloud Run write it. Values of secrets come from `secret`.
 pub(super) fn of_container(container: &Value, secret: &str) -> Environment {
     let variables = container["env"].as_array().unwrap().iter();
     let pair = |variable: &Value| {
@@ -21,7 +21,7 @@ pub(super) fn of_container(container: &Value, secret: &str) -> Environment {
     variables.map(pair).collect()
 }
 
-/// What `sandpiper serve` makes of it. A name that it does not know, or a value that it refuses, fails.
+/// Parses the environment as `sandpiper serve` does. An unknown name or an invalid value fails.
 pub(super) fn of_service(environment: &Environment) -> ServeOptions {
     let matches = parse(
         ServeOptions::augment_args(Command::new("sandpiper")),
@@ -32,7 +32,7 @@ pub(super) fn of_service(environment: &Environment) -> ServeOptions {
     options
 }
 
-/// What `sandpiper-ingress serve` makes of it.
+/// Parses the environment as `sandpiper-ingress serve` does.
 pub(super) fn of_ingress(environment: &Environment) -> sandpiper_ingress::config::ServeOptions {
     use sandpiper_ingress::config::ServeOptions;
     let matches = parse(
@@ -44,7 +44,7 @@ pub(super) fn of_ingress(environment: &Environment) -> sandpiper_ingress::config
     options
 }
 
-/// Whether the image of the ingress starts with it: the image listens on every address.
+/// Checks that the image of the ingress starts with these options: the image listens on every address.
 pub(super) fn image_starts(environment: &Environment) -> bool {
     use sandpiper_ingress::config::ServeOptions;
     const HOST: &str = "0.0.0.0";
@@ -72,8 +72,8 @@ fn parse(command: Command, environment: &Environment) -> ArgMatches {
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The most memory that a service takes with these options, bytes: itself, its zygotes, scripts that ask for all they may,
-/// and all that may wait and be kept.
+/// Returns the maximum memory of a service with these options, bytes: the service, its zygotes, scripts at their
+/// maximum, the queue, and the stores.
 pub(super) fn memory_of_service(options: &ServeOptions) -> u64 {
     const ITSELF: u64 = 48 << 20;
     const ZYGOTE: u64 = 32 << 20;
@@ -92,14 +92,14 @@ pub(super) fn memory_of_service(options: &ServeOptions) -> u64 {
         + kept
 }
 
-/// The service fits in what it is given, and its executors are as many as its processors.
+/// Checks that the service fits into its memory, and that there are as many executors as processors.
 pub(super) fn assert_service_fits(options: &ServeOptions, memory: &Value, processors: u16) {
     let (needed, given) = (memory_of_service(options), bytes(memory));
     assert!(needed <= given, "it may need {needed} bytes of {given}");
     assert_eq!(options.executors, Some(processors));
 }
 
-/// Ingress and service mean the same by what they share, and what the one waits for the other can do.
+/// Checks that ingress and service agree on what they share, and that the service can do what the ingress waits for.
 pub(super) fn assert_they_agree(service: &Environment, ingress: &Environment) {
     let name = |environment: &Environment, name: &str| environment.get(name).cloned();
     assert_eq!(
@@ -114,7 +114,7 @@ pub(super) fn assert_they_agree(service: &Environment, ingress: &Environment) {
     let longest_answer = u64::max(
         service.queue_wait_ms
             + u64::from(service.ceilings.timeout_ms_ceiling)
-            + service.walls.kill_grace_ms,
+            + service.isolation.kill_grace_ms,
         service.wait_max_s * 1000,
     );
     assert!(ingress.answer_timeout_ms > longest_answer);

@@ -1,11 +1,11 @@
-//! Google's own descriptions of its APIs, as JSON Schema: what they do not name is refused.
+//! Google's own descriptions of its APIs as JSON Schema. Fields that they do not name are rejected.
 
 use super::project;
 use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use std::fs;
 
-/// The descriptions of one API (`run.v1`).
+/// Returns the description of one API (`run.v1`).
 pub(super) fn description(api: &str) -> Value {
     let packages = project("target/schemas/lib");
     let python = fs::read_dir(&packages)
@@ -20,7 +20,7 @@ pub(super) fn description(api: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
 }
 
-/// What one of its messages must look like.
+/// Returns the schema of a message.
 pub(super) fn validator(description: &Value, message: &str) -> Validator {
     let messages = description["schemas"].as_object().unwrap();
     let definitions: Map<String, Value> = messages

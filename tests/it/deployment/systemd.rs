@@ -4,7 +4,7 @@ use super::options::{self, Environment};
 use super::text;
 use std::collections::BTreeMap;
 
-/// The settings of a unit. A setting that is given twice has two values.
+/// Returns the settings of a unit. A setting that occurs twice has two values.
 fn unit(name: &str) -> BTreeMap<String, Vec<String>> {
     let text = text(&format!("deploy/{name}.service"));
     let mut settings: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -25,7 +25,7 @@ fn environment(unit: &BTreeMap<String, Vec<String>>) -> Environment {
         .collect()
 }
 
-/// `12` or `12s`.
+/// Parses `12` or `12s`.
 fn seconds(unit: &BTreeMap<String, Vec<String>>, name: &str) -> u64 {
     unit[name][0].trim_end_matches('s').parse().unwrap()
 }
@@ -57,7 +57,7 @@ fn fetched_scripts_are_read_by_the_service_and_by_no_other_user() {
 }
 
 #[test]
-fn each_is_walled_in_and_the_service_may_still_raise_the_walls_of_its_zygotes() {
+fn each_unit_is_isolated_and_the_service_can_still_isolate_its_zygotes() {
     for name in ["sandpiper", "sandpiper-ingress"] {
         let unit = unit(name);
         for (setting, value) in [
@@ -82,9 +82,9 @@ fn each_is_walled_in_and_the_service_may_still_raise_the_walls_of_its_zygotes() 
     ] {
         assert!(allowed.contains(&call), "{call}");
     }
-    // Those that L4 is made of, and no other.
+    // Exactly the namespaces that L4 consists of.
     assert_eq!(service["RestrictNamespaces"], ["user pid net ipc uts mnt"]);
-    // With them the service would not become ready, or be slow: the unit says why.
+    // With these settings the service would not become ready, or be slow: the unit says why.
     for absent in ["ProtectProc", "MemoryDenyWriteExecute"] {
         assert!(!service.contains_key(absent), "{absent}");
     }

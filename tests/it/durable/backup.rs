@@ -46,7 +46,7 @@ fn a_copy_that_is_taken_while_jobs_come_in_is_whole_and_a_service_goes_on_from_i
     assert_eq!(rights & 0o777, 0o600);
     drop(service);
 
-    // As after the loss of the first.
+    // As after the loss of the first database.
     let restored = Service::start_with(&["--store", &format!("sqlite:{copy}")]);
     for (number, id) in before.iter().enumerate() {
         let job = restored.finished(id);

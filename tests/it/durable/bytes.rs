@@ -1,4 +1,4 @@
-//! How many bytes jobs may take in a database: of one client, and of all together.
+//! Limits on the bytes of jobs in a database: of one client, and of all together.
 
 use super::terms::in_a_month;
 use super::{Database, over_each};
@@ -27,7 +27,7 @@ const BOUNDS: [&str; 8] = [
 ];
 
 impl Database {
-    /// The number that a statement comes to.
+    /// Returns the number that a statement returns.
     fn number(&self, select: &'static str) -> i64 {
         match self {
             Self::Postgres(postgres) => postgres.ask(select).unwrap().parse().unwrap(),
@@ -53,7 +53,7 @@ impl Database {
         }
     }
 
-    /// Holds the account against what is stored.
+    /// Compares the account with the stored rows.
     fn assert_is_counted(&self, what: &str) -> i64 {
         let stored = self.number(BYTES_OF_JOBS) + self.number(BYTES_OF_LOGS);
         assert_eq!(self.number(ACCOUNT), stored, "{what}");
@@ -65,12 +65,12 @@ fn post_as(service: &Service, client: &str, body: &Value) -> Answer {
     service.post_with("/api/jobs", &[("x-client", client)], body)
 }
 
-/// A job that runs far from now, with an input of half a megabyte.
+/// Returns a job that runs far in the future, with an input of half a megabyte.
 fn large() -> Value {
     json!({ "code": "1", "input": "i".repeat(500_000), "runAt": in_a_month() })
 }
 
-/// A job with a result of so many bytes.
+/// Returns a job with a result of this many bytes.
 fn talkative(bytes: usize) -> Value {
     json!({ "code": format!("'r'.repeat({bytes})") })
 }
@@ -99,7 +99,7 @@ fn jobs_take_so_many_bytes_of_each_client_and_in_all_also_after_a_restart() {
         let of_all = post_as(&service, "c", &large());
         assert_refused(&of_all, 503, "store_full", "all bytes");
         assert!(of_all.header("retry-after").parse::<u64>().unwrap() >= 1);
-        // What is small still fits.
+        // A small job still fits.
         assert_eq!(post_as(&service, "c", &json!({ "code": "1" })).status, 202);
         for (reason, times) in [("client_bytes", 1.0), ("full", 1.0), ("client_jobs", 0.0)] {
             let series = format!("store_refusals_total{{reason=\"{reason}\"}}");
@@ -111,7 +111,7 @@ fn jobs_take_so_many_bytes_of_each_client_and_in_all_also_after_a_restart() {
         assert_eq!(post_as(&service, "a", &large()).status, 429);
         assert_eq!(post_as(&service, "c", &large()).status, 503);
         let before = database.assert_is_counted("after a restart");
-        // Cancelled before it ran, a job has nothing that is still to be read.
+        // A job that was cancelled before it ran has nothing to read.
         assert_eq!(service.delete(&format!("/api/jobs/{}", ids[0])).status, 200);
         let after = database.assert_is_counted("after a cancel");
         assert!(before - after > 500_000, "{before} {after}");
@@ -159,7 +159,7 @@ fn results_and_logs_count_until_they_are_swept() {
     });
 }
 
-/// A thousand small requests may bring back far more than they are; each of them has been accepted.
+/// A thousand small requests may return far more bytes than they have. Each of them has been accepted.
 #[test]
 fn what_was_accepted_waits_for_room_and_is_run_in_the_end() {
     over_each(|database| {
@@ -173,7 +173,7 @@ fn what_was_accepted_waits_for_room_and_is_run_in_the_end() {
             .collect();
         let mut finished = std::collections::BTreeSet::new();
         let mut most = 0;
-        // The results of some are gone by the time that others have theirs.
+        // The results of some have expired when others get theirs.
         eventually_mut(Duration::from_secs(300), "all have run", || {
             most = most.max(database.number(ACCOUNT));
             for id in &ids {
@@ -187,7 +187,7 @@ fn what_was_accepted_waits_for_room_and_is_run_in_the_end() {
             assert_eq!(job["execution"]["result"], 7, "{job}");
             finished.len() == ids.len()
         });
-        // One that begins where there is some room left may bring back more.
+        // A job that starts while there is a little room may return more than that.
         assert!(most < (2 << 20) + 1_100_000, "{most}");
         assert!(service.metric("jobs_put_off_total") >= Some(1.0));
         let lost = service.metric("jobs_lost_total");
@@ -209,7 +209,7 @@ fn nodes_on_one_database_hold_one_bound_together() {
     let database = Database::Postgres(Postgres::start());
     let nodes = [database.serve(&BOUNDS), database.serve(&BOUNDS)];
     for number in 0..4 {
-        // Each time the other one, once it has counted again.
+        // Each time the other node, once it has counted again.
         std::thread::sleep(Duration::from_millis(1_100));
         assert_eq!(post_as(&nodes[number % 2], "a", &large()).status, 202);
         database.assert_is_counted("of both nodes");
@@ -219,7 +219,7 @@ fn nodes_on_one_database_hold_one_bound_together() {
         let refused = post_as(node, "a", &large());
         assert_refused(&refused, 429, "client_queue_full", "on either node");
     }
-    // A log that is brought while its job runs counts, and goes with its end.
+    // A log that is stored while its job runs counts, and its bytes are freed when the job ends.
     let running = post_as(
         &nodes[0],
         "b",
@@ -242,8 +242,8 @@ fn nodes_on_one_database_hold_one_bound_together() {
     });
 }
 
-/// The statements of a node of the version before, which knows nothing of the account, count like all others. What was there
-/// before the upgrade does too.
+/// The statements of a node of the previous version, which does not know the account, are counted like all others. So
+/// are jobs from before the upgrade.
 #[test]
 fn what_an_earlier_version_has_stored_and_goes_on_to_store_counts() {
     let database = Database::Postgres(Postgres::start());
@@ -256,7 +256,7 @@ fn what_an_earlier_version_has_stored_and_goes_on_to_store_counts() {
     }
     service.signal(15);
     service.exit_within(SOON);
-    // As the version before left it.
+    // The table as the previous version left it.
     postgres
         .ask(
             "DROP TABLE sandpiper_bytes; \

@@ -1,6 +1,6 @@
-//! Everything is killed at random, again and again, and whatever was accepted has one end.
+//! Processes are killed at random, again and again, and every accepted job has one end.
 //!
-//! `make crashtest` does it longer.
+//! `make crashtest` runs longer.
 
 use super::Database;
 use crate::stores::Folder;
@@ -15,16 +15,16 @@ use std::time::{Duration, Instant};
 use ureq::Agent;
 
 const SOON: Duration = crate::support::SOON;
-/// Longest until the backlog of a long test is worked off.
+/// Maximum time until the backlog of a long test is processed.
 const ENDED_WITHIN: Duration = Duration::from_secs(900);
 
-/// How many kills; `CRASHES` says otherwise.
+/// Returns the number of kills; `CRASHES` overrides it.
 #[allow(clippy::disallowed_methods)] // a test's own variable
 fn crashes() -> usize {
     std::env::var("CRASHES").map_or(6, |text| text.parse().unwrap())
 }
 
-/// Small, the same each time, and spread out.
+/// A small generator with a fixed seed.
 fn chance(state: &mut u64, below: u64) -> u64 {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
@@ -32,7 +32,7 @@ fn chance(state: &mut u64, below: u64) -> u64 {
     (*state >> 33) % below
 }
 
-/// Submits to whichever node answers, and remembers what was accepted.
+/// Submits to any node that responds, and records the accepted jobs.
 fn submit_until(
     stop: &AtomicBool,
     urls: &Mutex<Vec<String>>,
@@ -63,7 +63,7 @@ fn submit_until(
                 serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
             let id = job["id"].as_str().unwrap().to_owned();
             accepted.lock().unwrap().insert(id, number);
-            // Of long jobs no more than can be run.
+            // No more long jobs than can be run.
             thread::sleep(Duration::from_millis(longest_ms / 100 * 25));
         } else {
             thread::sleep(Duration::from_millis(20));
@@ -71,7 +71,8 @@ fn submit_until(
     }
 }
 
-/// Every job that was accepted has ended as it had to; how many were run more than once, and how long the last took.
+/// Checks that every accepted job ended as expected. Returns how many ran more than once, and how long the last one
+/// took.
 #[allow(clippy::print_stdout)] // for `make crashtest`
 fn assert_all_ended(node: &Service, accepted: &HashMap<String, u64>) {
     let start = Instant::now();
@@ -79,7 +80,7 @@ fn assert_all_ended(node: &Service, accepted: &HashMap<String, u64>) {
         let page = node.get(&format!("/api/jobs?state={state}&limit=1"));
         page.json()["jobs"] != json!([])
     };
-    // Clients bring far more than is run between two kills.
+    // Clients submit far more jobs than run between two kills.
     while is_left("queued") || is_left("running") {
         assert!(start.elapsed() < ENDED_WITHIN, "jobs are left");
         thread::sleep(Duration::from_millis(100));
@@ -180,7 +181,7 @@ fn nodes_that_are_frozen_while_others_take_their_jobs_spoil_none_when_they_thaw(
     };
     let nodes: Vec<Service> = (0..3).map(|_| serve()).collect();
     let urls: Vec<String> = nodes.iter().map(|node| node.url().to_owned()).collect();
-    // The first one is never frozen, so that jobs come in all the time.
+    // The first node is never frozen, so that jobs come in all the time.
     let urls = Mutex::new(vec![urls[0].clone()]);
     let (stop, accepted) = (AtomicBool::new(false), Mutex::new(HashMap::new()));
     thread::scope(|scope| {
@@ -188,7 +189,7 @@ fn nodes_that_are_frozen_while_others_take_their_jobs_spoil_none_when_they_thaw(
         let mut state = 3;
         for freeze in 0..crashes().div_ceil(3) {
             thread::sleep(Duration::from_millis(chance(&mut state, 2_000)));
-            // Around the time after which a node is taken for dead.
+            // About the time after which a node is considered dead.
             let victims = if freeze % 3 == 2 {
                 &nodes[1..]
             } else {

@@ -1,4 +1,4 @@
-//! A database that somebody else has locked: nobody waits for it without end, and whoever watches is told.
+//! A database that another client has locked: every wait is bounded, and readiness reports it.
 
 use super::{Database, endless};
 use crate::stores::{Folder, Postgres};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const SOON: Duration = Duration::from_secs(30);
 const TIMEOUT: [&str; 4] = ["--store-timeout-ms", "1000", "--executors", "2"];
 
-/// Each way to ask for what is in the store.
+/// Sends every kind of request that reads the store, and returns the responses by name.
 fn ask_everything(service: &Service, id: &str) -> Vec<(&'static str, Answer)> {
     let path = format!("/api/jobs/{id}");
     vec![
@@ -40,7 +40,7 @@ fn is_ready(service: &Service) -> bool {
 }
 
 #[test]
-fn a_table_that_somebody_has_locked_is_waited_for_for_so_long_and_no_longer() {
+fn the_wait_for_a_locked_table_is_bounded() {
     let postgres = Postgres::start();
     let service = Service::start_with(&[&["--store", &postgres.url()], &TIMEOUT[..]].concat());
     let before = service.submit(&json!({ "code": "1" }));
@@ -59,7 +59,7 @@ fn a_table_that_somebody_has_locked_is_waited_for_for_so_long_and_no_longer() {
     }
     assert_eq!(service.get("/api/health/live").status, 200);
     assert_eq!(service.metric("store_up"), Some(0.0));
-    // Probes are answered, and do not add to what the database has to bear.
+    // Probes get responses, and add no load to the database.
     let asked = || {
         service
             .metric("store_operation_seconds_count{operation=\"health\"}")
@@ -72,7 +72,7 @@ fn a_table_that_somebody_has_locked_is_waited_for_for_so_long_and_no_longer() {
     let seconds = start.elapsed().as_secs_f64();
     let more = asked() - asked_before;
     assert!(more <= seconds + 2.0, "{more} in {seconds} s");
-    // Nor does the database go on with what nobody waits for: far less than all of this took.
+    // The database does not continue with statements whose request has ended: this took far less time than all of them.
     let longest = postgres.ask(
         "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - query_start)), 0) < 5 FROM pg_stat_activity \
          WHERE application_name = 'sandpiper' AND wait_event_type = 'Lock'",
@@ -128,10 +128,10 @@ fn a_file_that_another_writer_holds_is_waited_for_for_so_long_and_no_longer() {
         assert_refused(&answer, 503, "store_unavailable", "a file that is held");
         assert!(!answer.header("retry-after").is_empty());
     }
-    // Readers wait for no writer.
+    // Readers do not wait for a writer.
     assert_eq!(service.state(&before), "finished");
     assert_eq!(service.result("1 + 2"), 3);
-    eventually(SOON, "whoever watches is told", || !is_ready(&service));
+    eventually(SOON, "readiness reports it", || !is_ready(&service));
     assert_not_ready(&service);
     runtime.block_on(async {
         use sqlx::Connection as _;

@@ -1,4 +1,4 @@
-//! What every job in a database has: a life across restarts, and one end.
+//! Jobs in a database: they survive restarts, and each has one end.
 
 use super::{Database, endless, over_each};
 use crate::stores::{Folder, Postgres};
@@ -21,7 +21,7 @@ fn a_job_that_was_accepted_survives_kill_9_and_runs_afterwards() {
         service.signal(9);
         service.exit_within(SOON);
         let service = database.serve(&["--executors", "1"]);
-        // What ran when it was killed runs again, as its second attempt.
+        // A job that ran when the service was killed runs again, as its second attempt.
         eventually(SOON, "it runs again", || {
             let job = service.job(&blocker);
             job["state"] == "running" && job["attempt"] == 2
@@ -254,7 +254,7 @@ fn tables_of_a_later_version_are_left_alone() {
     });
 }
 
-/// What a start says that must fail.
+/// Starts a service that must fail to start, and returns its error.
 fn refused(store: &str) -> String {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .args(["serve", "--port", "0", "--store", store])
@@ -266,7 +266,7 @@ fn refused(store: &str) -> String {
 }
 
 #[test]
-fn the_store_and_its_promise_are_told() {
+fn the_info_names_the_store_and_its_promise() {
     let database = Database::Sqlite(Folder::new());
     let service: Service = database.serve(&[]);
     let store = service.get("/api").json()["store"].clone();

@@ -29,20 +29,20 @@ impl Database {
         }
     }
 
-    /// A service on it, with these options more.
+    /// Starts a service on the database, with additional options.
     fn serve(&self, options: &[&str]) -> Service {
         let store = self.store();
         Service::start_with(&[&["--store", &store], options].concat())
     }
 }
 
-/// Holds `promise` over each kind of database.
+/// Checks `promise` over each kind of database.
 fn over_each(promise: impl Fn(&Database)) {
     promise(&Database::Sqlite(Folder::new()));
     promise(&Database::Postgres(Postgres::start()));
 }
 
-/// A job that runs until it is stopped.
+/// Returns a job that runs until it is stopped.
 fn endless() -> Value {
     json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } })
 }

@@ -13,10 +13,10 @@ const SIGSTOP: i32 = 19;
 const SIGCONT: i32 = 18;
 
 #[test]
-fn any_node_runs_a_job_and_any_node_answers_for_it() {
+fn any_node_runs_a_job_and_any_node_responds_for_it() {
     let database = Database::Postgres(Postgres::start());
     let nodes: Vec<Service> = thread::scope(|scope| {
-        // At once, so that they meet in the migrations.
+        // All start at once, so that their migrations collide.
         let starting: Vec<_> = (0..3)
             .map(|_| scope.spawn(|| database.serve(&[])))
             .collect();
@@ -45,7 +45,7 @@ fn any_node_runs_a_job_and_any_node_answers_for_it() {
     for node in &nodes {
         assert_eq!(node.state(&running), "running");
     }
-    // Two of the three do not have it.
+    // Two of the three nodes do not have the job.
     let answer = nodes[2].delete(&format!("/api/jobs/{running}"));
     assert_eq!(
         (answer.status, &answer.json()["state"]),
@@ -54,21 +54,21 @@ fn any_node_runs_a_job_and_any_node_answers_for_it() {
 }
 
 #[test]
-fn whoever_waits_at_one_node_hears_at_once_what_ended_at_another() {
+fn a_client_that_waits_at_one_node_learns_at_once_of_an_end_at_another() {
     let database = Database::Postgres(Postgres::start());
     let nodes = [database.serve(&[]), database.serve(&[])];
     eventually(SOON, "they know of each other", || {
         let told = nodes[0].get("/api/nodes").json();
         told["nodes"].as_array().unwrap().len() == 2
     });
-    // Each says so with its next beat.
+    // Each node reports this with its next heartbeat.
     thread::sleep(Duration::from_secs(3));
     let body = json!({ "code": "await new Promise(done => setTimeout(done, 100)); 1" });
     let mut quickest = [Duration::MAX; 2];
     for number in 0..16 {
         let id = nodes[number % 2].submit(&body);
         let start = Instant::now();
-        // Whichever runs it, the other one is asked as well.
+        // Whichever node runs the job, the other one is queried as well.
         thread::scope(|scope| {
             for node in &nodes {
                 scope.spawn(|| assert_eq!(node.finished(&id)["state"], "finished"));
@@ -76,7 +76,7 @@ fn whoever_waits_at_one_node_hears_at_once_what_ended_at_another() {
         });
         quickest[number % 2] = quickest[number % 2].min(start.elapsed());
     }
-    // Without a notice each of them would be asked for again after a second.
+    // Without a notification, each of them would be polled again after a second.
     for waited in quickest {
         assert!(waited < Duration::from_millis(800), "{waited:?}");
     }
@@ -104,14 +104,14 @@ fn what_a_job_has_logged_is_read_from_any_node_while_it_runs() {
     eventually(SOON, "the other node has it", || {
         logged(&second).0.len() > 3
     });
-    // Longer than is kept: head, tail, and how much is missing between them.
+    // More entries than are retained: head, tail, and the number of missing ones.
     eventually(SOON, "it has lost its middle", || logged(&second).1 > 10);
     let (numbers, dropped) = logged(&second);
     assert_eq!(numbers[..3], [0, 1, 2]);
     assert!(numbers.is_sorted());
     let all = u64::try_from(numbers.len()).unwrap() + dropped;
     assert_eq!(numbers.last(), Some(&(all - 1)));
-    // No more than was to be kept, and the part that came last.
+    // At most the retained size, and the last part.
     assert!(numbers.len() < 40, "{numbers:?}");
     assert!(logged(&first).0.last() >= numbers.last());
     second.delete(&format!("/api/jobs/{id}"));
@@ -133,7 +133,7 @@ fn what_a_job_has_logged_is_read_from_any_node_while_it_runs() {
 fn what_one_node_has_taken_and_cannot_run_is_run_by_another() {
     let database = Database::Postgres(Postgres::start());
     let first = database.serve(&["--executors", "1"]);
-    // It learns that jobs are short, and takes many at a time.
+    // The node learns that jobs are short, and claims many at a time.
     for _ in 0..100 {
         first.submit(&json!({ "code": "1" }));
     }
@@ -153,7 +153,7 @@ fn what_one_node_has_taken_and_cannot_run_is_run_by_another() {
             "{job}"
         );
     }
-    // The other one is held for 30 seconds.
+    // The other node is frozen for 30 seconds.
     assert!(start.elapsed() < Duration::from_secs(25));
 }
 
@@ -213,7 +213,7 @@ fn a_node_that_only_seemed_dead_can_record_nothing_of_what_was_taken_from_it() {
 }
 
 #[test]
-fn a_node_that_only_seemed_dead_does_not_take_a_job_from_whoever_runs_it_now() {
+fn a_node_that_only_seemed_dead_does_not_take_a_job_from_its_new_node() {
     let database = Database::Postgres(Postgres::start());
     let first = database.serve(&["--executors", "1"]);
     let id = first.submit(&json!({
@@ -228,7 +228,7 @@ fn a_node_that_only_seemed_dead_does_not_take_a_job_from_whoever_runs_it_now() {
     eventually(SOON, "the other node runs it", || {
         second.job(&id)["attempt"] == 2
     });
-    // Its own attempt ends while the other one's goes on.
+    // Its own attempt ends while the other node's attempt continues.
     first.signal(SIGCONT);
     eventually(SOON, "it is refused", || {
         first.metric("finishes_stale_total") == Some(1.0)
@@ -256,7 +256,7 @@ fn a_job_that_was_cancelled_on_a_dead_node_is_not_run_again() {
     assert_eq!(second.job(&id)["attempt"], 1);
 }
 
-/// The database crashed when it had given the job to the node, and before it had said so.
+/// The database crashed after it had given the job to the node, and before it had confirmed that.
 #[test]
 fn a_job_that_never_came_to_the_node_that_took_it_is_run_all_the_same() {
     let database = Database::Postgres(Postgres::start());
@@ -278,7 +278,7 @@ fn a_job_that_never_came_to_the_node_that_took_it_is_run_all_the_same() {
     let job = service.finished(&id);
     assert_eq!(job["execution"]["result"], "it came", "{job}");
     assert_eq!(job["attempt"], 1);
-    // Unless it was cancelled meanwhile.
+    // Unless the job was cancelled meanwhile.
     let job = service.finished(&cancelled);
     assert_eq!(job["state"], "cancelled", "{job}");
     assert!(job.get("execution").is_none(), "{job}");

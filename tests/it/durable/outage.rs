@@ -1,4 +1,4 @@
-//! The database goes away, and comes back.
+//! The database becomes unavailable, and returns.
 
 use super::endless;
 use crate::stores::Postgres;
@@ -34,12 +34,12 @@ fn without_its_database_the_service_refuses_jobs_honestly_runs_scripts_and_loses
     assert_eq!(service.metric("store_up"), Some(0.0));
     assert!(service.metric("store_failures_total").unwrap() >= 1.0);
     let start = Instant::now();
-    // One that waited for the database would take as long as each refusal above.
+    // A request that waited for the database would take as long as each rejection above.
     for _ in 0..100 {
         assert_eq!(service.result("1 + 2"), 3);
     }
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    // It ends while there is nobody to tell.
+    // The job ends while its result cannot be stored.
     std::thread::sleep(Duration::from_secs(3));
     postgres.up();
     eventually(SOON, "it answers again", || {

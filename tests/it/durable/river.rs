@@ -1,4 +1,4 @@
-//! Jobs that another program enqueues with River's tables, in a transaction of its own.
+//! Jobs that another program enqueues through River's tables, in a transaction of its own.
 
 use super::Database;
 use crate::stores::Postgres;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const SOON: Duration = crate::support::SOON;
 
-/// As River's clients insert.
+/// Inserts a job as River's clients do.
 fn insert(args: &str) -> String {
     format!(
         "INSERT INTO river_job (args, kind, max_attempts, queue) VALUES ('{args}', 'sandpiper_run', 3, 'sandpiper')"
@@ -36,7 +36,7 @@ fn a_job_that_was_enqueued_in_a_transaction_elsewhere_runs_if_that_commits() {
     });
     let job = service.finished(id);
     assert_eq!(job["execution"]["result"], 42, "{job}");
-    // Without an id it is found by River's.
+    // Without an id, the job is found by River's id.
     let quoted = r#"{"code": "''by river''", "limits": {"timeoutMs": 500}}"#;
     postgres.ask(&insert(quoted));
     let result = || {
@@ -76,7 +76,7 @@ fn what_another_program_enqueues_is_held_to_the_same_rules() {
     let failed = || {
         postgres.ask("SELECT count(*) FROM river_job WHERE state = 'discarded' AND array_length(errors, 1) = 3")
     };
-    eventually(SOON, "all are given up with their reason", || {
+    eventually(SOON, "all are cancelled with their reason", || {
         failed().as_deref() == Some("3")
     });
     let why = postgres
@@ -87,7 +87,7 @@ fn what_another_program_enqueues_is_held_to_the_same_rules() {
         "{why}"
     );
     assert_eq!(service.get("/api/jobs").json()["jobs"], json!([]));
-    // And the queue goes on.
+    // The queue continues.
     let id = service.submit(&json!({ "code": "1" }));
     assert_eq!(service.finished(&id)["state"], "finished");
 }
@@ -98,7 +98,7 @@ fn of_two_jobs_that_another_program_gives_one_id_one_runs_and_the_other_fails_wi
     let Database::Postgres(postgres) = &database else {
         unreachable!()
     };
-    // Both are there when the first node looks, and are claimed in one moment.
+    // Both jobs exist when the first node looks, and are claimed at the same moment.
     database.serve(&[]);
     let id = "01a21382-4b4f-754c-aaa6-cf04619b0edf";
     for number in [1, 2] {

@@ -1,4 +1,4 @@
-//! When a job is to run, how urgently, and that the same request is the same job.
+//! Scheduling and priority of jobs, and idempotent requests.
 
 use super::{Database, endless, over_each};
 use crate::same_request::{assert_the_same_request_is_the_same_job, submit_with_key};
@@ -21,7 +21,7 @@ fn the_same_request_with_the_same_key_is_the_same_job_and_stays_it_after_a_resta
         let service = database.serve(&["--result-ttl-s", "3"]);
         let (_, again, is_replay) = submit_with_key(&service, "z", &body);
         assert_eq!((again, is_replay), (id, true));
-        // Once the record has gone it is told so, and not run a second time.
+        // Once the record has expired, the response says so, and the job does not run a second time.
         let (_, short, _) = submit_with_key(&service, "y", &body);
         service.finished(&short);
         eventually(SOON, "it has gone", || {
@@ -30,7 +30,7 @@ fn the_same_request_with_the_same_key_is_the_same_job_and_stays_it_after_a_resta
     });
 }
 
-/// A service of the version before knows no meanings: it writes rows without one, and compares the bytes of values.
+/// A service of the previous version knows no meanings: it writes rows without one, and compares the bytes of values.
 #[test]
 fn a_request_that_an_earlier_version_has_stored_is_the_same_after_the_upgrade() {
     let database = Database::Postgres(Postgres::start());
@@ -69,14 +69,14 @@ fn a_job_waits_for_its_time_also_across_a_restart() {
         let job = service.finished(&id);
         let ran_at = job["execution"]["result"].as_f64().unwrap();
         let since = soon.duration_since(std::time::UNIX_EPOCH).unwrap();
-        // It was asked for in whole seconds.
+        // The request named whole seconds.
         let wanted = since.as_secs_f64().floor() * 1000.0;
         assert!(
             ran_at >= wanted && ran_at < wanted + 12_000.0,
             "{}",
             ran_at - wanted
         );
-        // What lies behind runs now, and what waits can be cancelled.
+        // A moment in the past means now, and a scheduled job can be cancelled.
         let past = service.submit(&json!({ "code": "1", "runAt": "2020-01-01T00:00:00Z" }));
         assert_eq!(service.finished(&past)["state"], "finished");
         let elsewhere = in_a_month().replace('Z', "+02:00");
@@ -150,12 +150,12 @@ fn terms_that_cannot_be_kept_are_refused_by_name() {
     assert!(start.elapsed() < SOON);
 }
 
-/// Too late for anything here to run by then.
+/// Returns a moment too late for any job here to run.
 pub(super) fn in_a_month() -> String {
     rfc3339(SystemTime::now() + Duration::from_secs(30 * 24 * 60 * 60))
 }
 
-/// Of a moment in whole seconds, as the API writes it.
+/// Returns a moment in whole seconds, as the API writes it.
 fn rfc3339(moment: SystemTime) -> String {
     let seconds = moment
         .duration_since(std::time::UNIX_EPOCH)

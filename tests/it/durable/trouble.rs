@@ -1,5 +1,5 @@
-//! A disk that is full or read-only, a database that is slow or takes no more connections: each is told, nothing is lost,
-//! and scripts run on.
+//! A full or read-only disk, a database that is slow or accepts no more connections: each is reported, nothing is lost,
+//! and scripts still run.
 
 use crate::stores::{Folder, Postgres};
 use crate::support::{Service, assert_refused, descendants_of, eventually, signal};
@@ -13,9 +13,9 @@ const SOON: Duration = crate::support::SOON;
 const SIGSTOP: i32 = 19;
 const SIGCONT: i32 = 18;
 
-/// A command that sees `folder` as a disk of its own, prepared by `prepare`.
+/// Returns a command that sees `folder` as a disk of its own, prepared by `prepare`.
 fn with_disk(folder: &Folder, prepare: &str) -> Command {
-    // Who is not root is made it for the mount, and nobody again before the service starts.
+    // A user other than root becomes root for the mount, and the same user again before the service starts.
     let is_root = nix::unistd::geteuid().is_root();
     let (enter, leave) = if is_root {
         ("--mount", "")
@@ -47,7 +47,7 @@ fn on_a_full_disk_jobs_are_refused_scripts_run_and_what_was_accepted_is_kept_unt
     let service = Service::start_as(disk, &["--store", &store, "--executors", "1"]);
     let early = service.submit(&json!({ "code": "'early'" }));
     service.finished(&early);
-    // Nothing of it ends before the disk is full.
+    // None of these jobs ends before the disk is full.
     let blocker = service.submit(&json!({ "code": "for (;;);", "limits": { "timeoutMs": 4_000 } }));
     eventually(SOON, "it runs", || service.state(&blocker) == "running");
     let mut accepted = Vec::new();
@@ -64,11 +64,12 @@ fn on_a_full_disk_jobs_are_refused_scripts_run_and_what_was_accepted_is_kept_unt
     assert!(accepted.len() > 3);
     assert_eq!(service.result("1 + 2"), 3);
     assert_eq!(service.state(&early), "finished");
-    // What is left is too little for a large job, but not for the end of a small one.
+    // The remaining space is too small for a large job, but not for the end of a small one.
     let disk = format!("/proc/{}/root{}", service.pid(), folder.text(""));
     let mut rest = std::fs::File::create(format!("{disk}rest")).unwrap();
     while rest.write_all(&[0; 4096]).is_ok() {}
-    // It ends while nothing new can be written. SQLite may still have pages inside its files for the record of that end.
+    // The job ends while nothing new can be written. SQLite may still have free pages in its files for the record of
+    // that end.
     eventually(SOON, "it has ended", || {
         service.metric("executions_total{outcome=\"timed_out\"}") == Some(1.0)
     });
@@ -114,7 +115,7 @@ fn on_a_disk_that_cannot_be_written_the_service_does_not_start_and_names_the_fil
 }
 
 #[test]
-fn a_database_that_does_not_answer_is_not_waited_for_for_long() {
+fn the_wait_for_a_database_that_does_not_respond_is_bounded() {
     let postgres = Postgres::start();
     let service = Service::start_with(&["--store", &postgres.url(), "--executors", "2"]);
     let before = service.submit(&json!({ "code": "1" }));
@@ -156,7 +157,7 @@ fn a_database_that_does_not_answer_is_not_waited_for_for_long() {
 
 #[test]
 fn connections_that_the_database_has_not_are_missed_at_the_start_and_not_under_load() {
-    // Three of them are kept for its administrator.
+    // Three connections are reserved for the administrator.
     let postgres = Postgres::start_with(18);
     let start = |connections: &str| {
         let store = postgres.url();

@@ -1,4 +1,4 @@
-//! Stores of a test's own, and promises that are held over every kind of them.
+//! Stores for tests, and promises that every kind of store must keep.
 
 mod postgres;
 
@@ -8,7 +8,7 @@ use crate::support::Service;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A folder, gone with its test.
+/// A folder that is removed with its test.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -44,7 +44,7 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    /// A service on it, with these options more.
+    /// Starts a service on the store, with additional options.
     pub(crate) fn serve(&self, options: &[&str]) -> Service {
         let store = match self {
             Self::Memory => "memory".to_owned(),
@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-/// The contract of stores: makes a test over each kind of store of every promise that is named, a `fn(&Store)`.
+/// Makes a test over each kind of store from every named promise, a `fn(&Store)`.
 macro_rules! over_every_store {
     ($($promise:ident),+ $(,)?) => {
         mod memory {

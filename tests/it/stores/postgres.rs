@@ -1,4 +1,4 @@
-//! A Postgres of a test's own: a cluster in a folder, on a socket there and no port, gone with the test.
+//! A Postgres cluster in a folder, on a socket in that folder and without a port, removed with the test.
 
 use super::Folder;
 use crate::support::descendants_of;
@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Far longer than it takes.
+/// Far longer than any step takes.
 const UP_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) struct Postgres {
@@ -20,11 +20,11 @@ pub(crate) struct Postgres {
     most_connections: u32,
 }
 
-/// One for all tests that share it, each with a database of its own.
+/// A cluster that several tests share, each with a database of its own.
 static SHARED: OnceLock<(Postgres, Child)> = OnceLock::new();
 
 impl Postgres {
-    /// The address of a new, empty database in a cluster that other tests use too.
+    /// Returns the address of a new, empty database in the shared cluster.
     pub(crate) fn shared_database() -> String {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let (postgres, _) = SHARED.get_or_init(|| {
@@ -33,7 +33,7 @@ impl Postgres {
             (postgres, end)
         });
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-        // Two of them cannot be made at the same time.
+        // Two databases cannot be created at the same time.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         postgres.ask(&format!("CREATE DATABASE {name}")).unwrap();
@@ -44,10 +44,10 @@ impl Postgres {
         Self::start_with(100)
     }
 
-    /// That takes no more connections.
+    /// Starts a cluster that accepts this many connections.
     pub(crate) fn start_with(most_connections: u32) -> Self {
         let folder = Folder::new();
-        // Whoever runs it must be able to reach and write it.
+        // The user who runs Postgres must be able to reach and write the folder.
         let all = std::fs::Permissions::from_mode(0o777);
         std::fs::set_permissions(folder.path(""), all).unwrap();
         let data = folder.text("data");
@@ -66,7 +66,7 @@ impl Postgres {
         postgres
     }
 
-    /// Starts it, and waits until it answers.
+    /// Starts the server, and waits until it responds.
     pub(crate) fn up(&mut self) {
         let folder = self.folder.text("");
         let server = as_user(&binary("postgres"))
@@ -86,13 +86,13 @@ impl Postgres {
         }
     }
 
-    /// Whether a process is the server's or one of its children's.
+    /// Returns whether a process is the server or one of its children.
     pub(crate) fn has_process(&self, pid: u32) -> bool {
         let server = self.server.as_ref().unwrap().id();
         pid == server || descendants_of(server).contains(&pid)
     }
 
-    /// Ends it at once, as a crash would.
+    /// Ends the server at once, as a crash would.
     pub(crate) fn down(&mut self) {
         if let Some(mut server) = self.server.take() {
             let pid = nix::unistd::Pid::from_raw(server.id().try_into().unwrap());
@@ -110,7 +110,7 @@ impl Postgres {
         format!("postgres://sandpiper@localhost/{database}?host={folder}")
     }
 
-    /// A session that runs these statements and stays, with whatever they have locked.
+    /// Opens a session that runs these statements and keeps its locks.
     pub(crate) fn session(&self, statements: &str) -> Session {
         let mut child = self
             .psql()
@@ -135,7 +135,7 @@ impl Postgres {
         command
     }
 
-    /// The first field of the first row.
+    /// Returns the first field of the first row.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
         let answer = self
             .psql()
@@ -148,7 +148,7 @@ impl Postgres {
     }
 }
 
-/// A session of somebody else; what it has locked is free when it ends.
+/// A session of another client. Its locks are released when it ends.
 pub(crate) struct Session(Child);
 
 impl Drop for Session {
@@ -164,7 +164,8 @@ impl Drop for Postgres {
     }
 }
 
-/// What is never dropped has to be ended by somebody else: a shell that sees its input close when this process has gone.
+/// A static is never dropped, so another process must end the server: a shell that sees its input close when this
+/// process ends.
 fn end_with_this_process(postgres: &Postgres) -> Child {
     let server = postgres.server.as_ref().unwrap().id().to_string();
     Command::new("sh")
@@ -177,7 +178,7 @@ fn end_with_this_process(postgres: &Postgres) -> Child {
         .unwrap()
 }
 
-/// The newest that is installed; `make test` installs one.
+/// Returns the newest Postgres that is installed; `make test` installs one.
 fn binary(name: &str) -> PathBuf {
     let installed = Path::new("/usr/lib/postgresql");
     let versions = std::fs::read_dir(installed).into_iter().flatten().flatten();
@@ -191,7 +192,7 @@ fn binary(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is missing: `make tools-test` installs Postgres"))
 }
 
-/// Postgres refuses to run as root.
+/// Returns a command that runs as another user, because Postgres refuses to run as root.
 fn as_user(program: &Path) -> Command {
     if !nix::unistd::geteuid().is_root() {
         return Command::new(program);

@@ -1,6 +1,6 @@
-//! Scripts that mean no harm and need memory: the sweep refuses it to them, and so does `make test-asan`.
+//! Benign scripts that need memory. The sweep and `make test-asan` refuse it to them.
 
-/// Scripts and their results. Each needs some hundred kilobytes.
+/// Scripts and their results. Each script needs some hundred kilobytes.
 pub(super) const SCRIPTS: &[(&str, u64)] = &[
     (
         "let a = []; for (let i = 0; i < 1000; i++) a.push({i, s: 'x' + i}); a.length",
