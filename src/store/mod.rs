@@ -1,7 +1,8 @@
-//! Memory of jobs.
+//! Stores of jobs: in memory, or in a database.
 //!
-//! [`JobStore`] is shaped for stores that several machines share: every call may wait for a network, every finish is
-//! fenced by its attempt, and nobody but the Dispatcher calls what changes a job's state. Knows no actor and no HTTP.
+//! [`JobStore`] is shaped for stores that several machines share: every call may wait for a network, every finish is fenced
+//! by its attempt, and only the Dispatcher calls the methods that change a job's state. This module knows no actor and no
+//! HTTP.
 
 mod durable;
 mod fingerprint;
@@ -9,6 +10,7 @@ mod json_meaning;
 mod measured;
 mod memory;
 mod recent;
+mod sync;
 #[cfg(test)]
 mod tests;
 
@@ -26,27 +28,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A job to be remembered and run later.
+/// A job to be stored and run later.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// Its name.
+    /// The id of the job.
     pub id: JobId,
-    /// When it was accepted.
+    /// The moment at which the job was accepted.
     pub created_at: Timestamp,
-    /// What to run. A durable store keeps it; the memory store only counts it, because the queue holds it anyway.
+    /// The script. A durable store stores it; the memory store only counts its bytes, because the queue holds it anyway.
     pub script: Arc<Script>,
-    /// What it may use.
+    /// The limits of the execution.
     pub limits: Limits,
-    /// Whose it is.
+    /// The client that submitted the job.
     pub client: ClientKey,
-    /// The span of the request that brought it. A durable store keeps it with the job; it is no part of what was asked for.
+    /// The span of the submit. A durable store stores it with the job; two requests that differ only in it are the same.
     pub trace: Option<TraceContext>,
-    /// When, how urgently, and by which key.
+    /// The start time, the priority and the idempotency key.
     pub terms: JobTerms,
 }
 
 impl NewJob {
-    /// As it stands when it is new.
+    /// Returns the job in its first state.
     pub(crate) fn queued(&self) -> Job {
         Job {
             id: self.id,
@@ -63,32 +65,32 @@ impl NewJob {
     }
 }
 
-/// A job that was accepted, now or when the same request came before.
+/// A job that was accepted, by this submit or by an earlier one with the same key.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// As it stands.
+    /// The job.
     pub job: Job,
-    /// It was accepted before.
+    /// True if an earlier submit was accepted.
     pub is_replay: bool,
 }
 
-/// What is known of an id.
+/// The result of a query for an id.
 #[derive(Debug, Clone)]
 pub enum Found {
-    /// The job as it stands.
+    /// The job.
     Job(Job),
-    /// It was known; its time is over.
+    /// The record of the job has expired.
     Expired,
-    /// Never seen, or forgotten for long.
+    /// There was no such job, or it has expired long ago.
     Unknown,
 }
 
-/// The final state of a job, and what settled it.
+/// The final state of a job, and the execution that led to it.
 #[derive(Debug, Clone)]
 pub struct Settlement {
-    /// Final.
+    /// The final state.
     pub state: JobState,
-    /// The execution that settled it, if one did.
+    /// The execution; `None` if the job never ran.
     pub execution: Option<Arc<Execution>>,
 }
 
@@ -98,21 +100,21 @@ impl Settlement {
     }
 }
 
-/// What came of a finish.
+/// The result of a finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finished {
-    /// Recorded: this is the job's one final state.
+    /// The final state is recorded.
     Recorded,
-    /// Refused: the job has another attempt by now, a final state already, or is gone.
+    /// The finish is rejected: another attempt owns the job, the job has a final state already, or is gone.
     Stale,
 }
 
-/// Which jobs to list.
+/// A query for a page of jobs.
 #[derive(Debug, Clone)]
 pub struct ListQuery {
-    /// Only these.
+    /// Only jobs in this state.
     pub state: Option<JobState>,
-    /// At most so many.
+    /// Most jobs of the page.
     pub limit: usize,
     /// Only jobs older than this one.
     pub before: Option<JobId>,
@@ -123,162 +125,162 @@ pub struct ListQuery {
 pub struct JobPage {
     /// The jobs.
     pub jobs: Vec<Job>,
-    /// Pass it as `before` for the next page; absent on the last one.
+    /// The `before` of the next page; `None` on the last page.
     pub next: Option<JobId>,
 }
 
-/// The store could not do what it was asked.
+/// The error of a call to a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// No room until something expires.
+    /// The store has no room until a record expires.
     #[error("the store is full")]
     Full {
-        /// When the next record expires.
+        /// Time until the next record expires.
         retry_after: Duration,
     },
-    /// This client has as many jobs open as it may.
+    /// The client has as many open jobs as it may.
     #[error("the client has {most} jobs open, as many as it may")]
     ClientFull {
-        /// As many as it may.
+        /// Most open jobs of a client.
         most: usize,
     },
-    /// The jobs of this client have as many bytes as they may.
+    /// The jobs of the client would have more bytes than they may.
     #[error("the client's jobs may have {most} bytes, and this one would be more")]
     ClientBytesFull {
-        /// As many as they may have.
+        /// Most bytes of a client's jobs.
         most: u64,
-        /// When the next record expires.
+        /// Time until the next record expires.
         retry_after: Duration,
     },
-    /// The key came before with another request.
+    /// The key belongs to another request.
     #[error("the key was used for another request")]
     KeyReused,
-    /// The key came before; the record of its job has expired.
+    /// The record of the job with this key has expired.
     #[error("the job of this key has expired")]
     KeyExpired,
-    /// The database cannot be reached, or does not do what it is asked.
+    /// The database does not respond, or fails.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// What it has cannot be read: another version wrote it, or somebody else.
+    /// A row cannot be read: another version or another program wrote the row.
     #[error("{0}")]
     Unreadable(String),
 }
 
-/// A job that a store hands out.
+/// A job that a store dispatches to a node.
 #[derive(Debug, Clone)]
 pub struct ClaimedJob {
-    /// Its name.
+    /// The id of the job.
     pub id: JobId,
-    /// What to run.
+    /// The script.
     pub script: Arc<Script>,
-    /// What it may use.
+    /// The limits of the execution.
     pub limits: Limits,
-    /// Whose it is.
+    /// The client that submitted the job.
     pub client: ClientKey,
-    /// The span of the request that brought it.
+    /// The span of the submit.
     pub trace: Option<TraceContext>,
 }
 
-/// Why a job that was handed out did not run.
+/// The reason for which a dispatched job did not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotRun {
-    /// There is no place for it here now.
-    #[error("no place")]
+    /// No executor is free.
+    #[error("no executor is free")]
     Busy,
-    /// The service failed to run it.
+    /// The service failed to run the job.
     #[error("the service failed to run it")]
     Failed,
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
-    /// Somebody cancelled it before it began.
+    /// The job was cancelled before it ran.
     #[error("it was cancelled")]
     Cancelled,
 }
 
-/// A process that runs jobs of one store.
+/// A process that runs jobs of a store.
 #[derive(Debug, Clone)]
 pub struct Node {
     /// Unique for each start of a process.
     pub id: String,
-    /// When it started.
+    /// The moment of its start.
     pub started_at: Timestamp,
-    /// When it last said that it lives.
+    /// The moment of its last heartbeat.
     pub seen_at: Timestamp,
-    /// Executions that it runs at a time.
+    /// Executions that run at a time.
     pub executors: usize,
 }
 
-/// Who runs jobs of a store, and how far behind they are.
+/// The nodes of a store, and the age of the queue.
 #[derive(Debug, Clone)]
 pub struct Nodes {
-    /// Those that live.
+    /// The nodes that are alive.
     pub nodes: Vec<Node>,
-    /// The one that says so.
+    /// The id of this node.
     pub this: String,
-    /// How long the job has waited that has waited longest.
+    /// Time that the oldest queued job has waited.
     pub oldest_queued: Option<Duration>,
 }
 
-/// What has happened to jobs of a store, on this node since its start, and how full the store is.
+/// Counters of jobs on this node since its start, and the bytes in the store.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StoreCounts {
-    /// Taken from nodes that died.
+    /// Jobs that were taken from dead nodes.
     pub rescued: u64,
-    /// Given up: whatever ran them died, or failed to run them, as often as it may.
+    /// Jobs that are lost: in each attempt their node died, or the service failed to run them.
     pub lost: u64,
-    /// Ends that came too late and were refused.
+    /// Finishes that came too late and were rejected.
     pub stale: u64,
-    /// Given back unrun.
-    pub given_back: u64,
-    /// Times that the database did not do what it was asked, and was asked again.
+    /// Jobs that were requeued before they ran.
+    pub requeued: u64,
+    /// Calls to the database that failed and were repeated.
     pub failures: u64,
-    /// Jobs refused because the store had as many jobs or bytes as it may.
+    /// Jobs rejected because the store had as many jobs or bytes as it may.
     pub refused_full: u64,
-    /// Jobs refused because their client had as many open as it may.
+    /// Jobs rejected because their client had as many open jobs as it may.
     pub refused_client_jobs: u64,
-    /// Jobs refused because the jobs of their client had as many bytes as they may.
+    /// Jobs rejected because the jobs of their client had as many bytes as they may.
     pub refused_client_bytes: u64,
-    /// Times that a job did not begin because there was no room for what it would bring back.
-    pub put_off: u64,
-    /// Bytes of requests, logs and executions that are stored, as they were counted last.
+    /// Starts of jobs that were postponed because there was no room for the output.
+    pub postponed: u64,
+    /// Stored bytes of requests, logs and executions, at the last count.
     pub bytes: u64,
-    /// The bound of these.
+    /// Most bytes of requests, logs and executions.
     pub bytes_max: u64,
 }
 
-/// Runs the jobs that a store hands out.
+/// Runs the jobs that a store dispatches.
 #[async_trait]
 pub trait JobRunner: fmt::Debug + Send + Sync {
-    /// Runs one to its end.
+    /// Runs a job to its end.
     async fn run(&self, job: ClaimedJob) -> Result<Arc<Execution>, NotRun>;
 
-    /// What one that is being run has logged, from the entry of this number on; `None` while it waits.
+    /// Returns the log of a running job from the entry with this number on; `None` while the job waits for an executor.
     async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar>;
 
-    /// Stops one that is being run; its `run` ends with a cancelled execution.
+    /// Stops a running job; its `run` ends with a cancelled execution.
     async fn cancel(&self, id: JobId);
 }
 
-/// Memory of jobs. One contract over every store.
+/// A store of jobs. Every store keeps the same contract (`tests/contract.rs`).
 #[async_trait]
 pub trait JobStore: fmt::Debug + Send + Sync {
-    /// `memory`, …
+    /// Returns the kind of the store: `memory`, `sqlite` or `postgres`.
     fn name(&self) -> &'static str;
 
-    /// What it promises of an accepted job, in one sentence for `/api`.
+    /// Returns the durability of an accepted job, in one sentence for `/api`.
     fn promise(&self) -> &'static str;
 
-    /// Remembers a job as queued. Once this returned, the job is accepted.
+    /// Stores a job as queued. Once this has returned, the job is accepted.
     async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError>;
 
-    /// An executor took the job: it is running, with this attempt.
+    /// Records that an executor runs the job, with this attempt.
     async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
 
-    /// The job goes back to the queue: this attempt ran nothing.
+    /// Records that the job goes back to the queue: this attempt ran nothing.
     async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
 
-    /// Records the job's one final state, if `attempt` is still its attempt.
+    /// Records the job's final state, if `attempt` still owns the job.
     async fn finish(
         &self,
         id: JobId,
@@ -286,69 +288,69 @@ pub trait JobStore: fmt::Debug + Send + Sync {
         settlement: Settlement,
     ) -> Result<Finished, StoreError>;
 
-    /// The job as it stands.
+    /// Finds a job.
     async fn get(&self, id: JobId) -> Result<Found, StoreError>;
 
-    /// The job once it is final, or as it stands when `patience` is over. Woken, not polled.
+    /// Finds a job once it has its final state, or when `patience` is over. The caller is woken and does not poll.
     async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError>;
 
-    /// What this attempt of a job has logged that runs in another process, as far as that process has brought it.
+    /// Returns the log of a job that runs in another process, as far as that process has uploaded it.
     async fn log_so_far(&self, _id: JobId, _attempt: u32) -> Result<Option<LogSoFar>, StoreError> {
         Ok(None)
     }
 
-    /// Jobs, newest first.
+    /// Lists jobs, newest first.
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError>;
 
-    /// Forgets what has expired by `now`; tells how many.
+    /// Deletes records that have expired by `now`, and returns how many there were.
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
 
-    /// Whether it keeps when a job is to run, and how urgently.
+    /// Returns whether the store supports start times and priorities.
     fn keeps_terms(&self) -> bool {
         false
     }
 
-    /// Whether it hands jobs out itself, in its own order, and records what became of them. Then nobody calls `start`,
-    /// `hand_back` and `finish`.
+    /// Returns whether the store dispatches jobs itself, in its own order, and records their results. Such a store gets no
+    /// calls of `start`, `hand_back` and `finish`.
     fn hands_out(&self) -> bool {
         false
     }
 
-    /// Where it hands jobs out: begins to, to this runner.
+    /// Starts to dispatch jobs to this runner, if the store dispatches jobs.
     fn begin(&self, _runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Where it hands jobs out: for a moment hands out a few more than there are executors, since somebody may have a job
-    /// there for which there is a reserve executor.
+    /// Dispatches a few more jobs than there are executors for a moment, if the store dispatches jobs: a client may have a job
+    /// in the store for which there is a reserve executor.
     fn hand_out_more(&self) {}
 
-    /// Where it hands jobs out: stops one, wherever it is.
+    /// Cancels a job, on whichever node it runs, if the store dispatches jobs.
     async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Where it hands jobs out: to whom. `None` where it does not.
+    /// Returns the nodes to which the store dispatches jobs; `None` if it does not.
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {
         Ok(None)
     }
 
-    /// Where it hands jobs out: what happened to them.
+    /// Returns the counters of the store.
     fn counts(&self) -> StoreCounts {
         StoreCounts::default()
     }
 
-    /// Where it hands jobs out: hands out no more.
+    /// Stops dispatching jobs.
     fn hold(&self) {}
 
-    /// Where it hands jobs out: gives back what it has, and records what is left to record.
+    /// Requeues the jobs of this node, and records what is left to record.
     async fn close(&self) {}
 
-    /// Whether more results can be taken. While not, no further job is handed out: it waits, and loses nothing.
+    /// Returns whether the store has room for more results. Without room no further job starts; queued jobs wait.
     fn has_room(&self) -> bool {
         true
     }
 
-    /// Whether it can be reached and written.
+    /// Checks that the store can be read and written.
     async fn health(&self) -> Result<(), StoreError>;
 }

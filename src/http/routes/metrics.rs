@@ -245,7 +245,7 @@ impl Snapshot {
             (
                 "sandpiper_jobs_given_back",
                 "Jobs returned to the database without having run",
-                jobs.given_back,
+                jobs.requeued,
             ),
             (
                 "sandpiper_finishes_stale",
@@ -279,7 +279,7 @@ impl Snapshot {
         family.counter(
             "sandpiper_jobs_put_off",
             "Times that a job was postponed because stored results leave no room for its own",
-            counts.put_off,
+            counts.postponed,
         )?;
         family.gauges(
             "sandpiper_store",

@@ -1,4 +1,4 @@
-//! What River's rows of scripts hold, and what other clients of River may ask for in them.
+//! Arguments of a River job that runs a script, and the requests that other River clients may make with them.
 
 use super::record::Request;
 use riverqueue::JobArgs;
@@ -7,8 +7,11 @@ use sandpiper_domain::{
 };
 use serde::{Deserialize, Serialize};
 
-/// River's arguments of a script. Of one that came by HTTP they are its id, and its row has the rest; other clients of River
-/// give what is to be run, and an id if they want to ask for it by HTTP.
+/// River's queue of scripts.
+pub(super) const QUEUE: &str = "sandpiper";
+
+/// The arguments of a script in River. A job that was submitted by HTTP has only its id: the row in `sandpiper_jobs` has the
+/// request. Other River clients give the request itself, and an id if they want to query the job by HTTP.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JobArgs)]
 #[river(kind = "sandpiper_run")]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -37,7 +40,7 @@ struct WantedLimits {
 }
 
 impl RunScript {
-    /// Of a job whose row has what is to be run.
+    /// Makes the arguments of a job whose row has the request.
     pub(super) fn by_id(id: JobId) -> Self {
         Self {
             id: Some(id),
@@ -45,7 +48,7 @@ impl RunScript {
         }
     }
 
-    /// What another client of River wants run, held to the rules that hold for everybody.
+    /// Returns the request of another River client, or the rule that the request breaks. The rules are those of HTTP.
     pub(super) fn request(&self, defaults: &Limits, ceiling: &Ceiling) -> Result<Request, String> {
         let script = Script::new(ScriptDraft {
             code: self.code.clone(),

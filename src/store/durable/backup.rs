@@ -1,4 +1,4 @@
-//! A copy of a database of SQLite, taken while a service uses it.
+//! Copies a database of SQLite while a service uses the database.
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -9,42 +9,42 @@ use std::path::{Path, PathBuf};
 
 const OWNER_ONLY: u32 = 0o600;
 
-/// Why there is no copy.
+/// The error of a copy that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// Where it should be.
+    /// The target cannot be created.
     #[error("{path} cannot be made: {cause}")]
     Target {
-        /// Which.
+        /// The file of the copy.
         path: PathBuf,
-        /// Why not.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// What should be copied.
+    /// The source cannot be read.
     #[error("{path} cannot be copied: {cause}")]
     Source {
-        /// Which.
+        /// The file of the database.
         path: PathBuf,
-        /// Why not.
+        /// The error of SQLite.
         cause: sqlx::Error,
     },
-    /// The operating system.
+    /// The runtime cannot be started.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Copies the database in `source` as it is at one moment to `target`, a new file. Whoever writes meanwhile goes on.
+/// Copies the database in `source`, as it is at one moment, to the new file `target`. Writers are not interrupted.
 pub fn back_up(source: &Path, target: &Path) -> Result<(), BackupError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Its own file is there first, for its owner alone: it holds scripts and results.
-    let made = OpenOptions::new()
+    // The file is created first, readable by its owner only: the copy has scripts and results.
+    let created = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(OWNER_ONLY)
         .open(target);
-    made.map_err(|cause| BackupError::Target {
+    created.map_err(|cause| BackupError::Target {
         path: target.to_owned(),
         cause,
     })?;
@@ -58,7 +58,7 @@ pub fn back_up(source: &Path, target: &Path) -> Result<(), BackupError> {
         connection.close().await
     });
     copied.map_err(|cause| {
-        // What is half done would only be in the way of another try.
+        // An incomplete copy would only make the next attempt fail.
         let _ = std::fs::remove_file(target);
         BackupError::Source {
             path: source.to_owned(),

@@ -1,107 +1,125 @@
-//! What the database says of a job that River hands out.
+//! The number of jobs that this node claims from River at a time.
 
-use super::Shared;
-use super::changes::as_i64;
-use super::database::on_database;
-use super::record::{Request, request_from_text, request_to_text};
-use crate::store::StoreError;
-use sandpiper_domain::{JobId, Timestamp};
+use super::args::QUEUE;
+use super::options::DurableOptions;
+use super::prefetch::PrefetchController;
+use crate::store::sync::lock;
+use riverqueue::{Client, QueueConfig};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// Whose the jobs are that other clients of River enqueue.
-pub(super) const ADOPTED_CLIENT: &str = "river";
+/// Time between two queries for jobs that no notice announced.
+pub(super) const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Time for which a node claims jobs for its reserve executors after a request.
+const CLAIM_MORE_FOR: Duration = Duration::from_secs(1);
 
-/// What is known of a job that River hands out.
-pub(super) enum Claimed {
-    /// It is to be run: whose it is, and its request.
-    Open(String, Request),
-    /// It has its end.
-    Settled,
-    /// Its id is that of another job.
-    Taken,
-    /// It was never seen, or was swept away.
-    Unknown,
+/// Configures River's queue on this node.
+#[derive(Debug)]
+pub(super) struct Claims {
+    river: Client,
+    /// True where River polls a table for notices, as in SQLite.
+    polls_notices: bool,
+    executors: usize,
+    reserve_executors: usize,
+    prefetch: PrefetchController,
+    /// Jobs that the node claims now for each executor.
+    per_executor: AtomicUsize,
+    /// Configurations of the queue since the start.
+    configurations: AtomicU64,
+    /// Moment until which the node claims jobs for reserve executors too.
+    claim_more_until: Mutex<Option<Instant>>,
+    /// Workers that wait until another node is done with a job that was taken from them. They occupy no executor.
+    superseded_workers: AtomicUsize,
 }
 
-impl Shared {
-    /// What is to be run of the job that is this one of River's.
-    pub(super) async fn claimed(&self, id: JobId, river_id: i64) -> Result<Claimed, StoreError> {
-        let row: Option<(String, String, String, i64)> = on_database!(&self.readers, pool => {
-            sqlx::query_as("SELECT client, request, state, river_id FROM sandpiper_jobs WHERE id = $1")
-                .bind(id.to_string())
-                .fetch_optional(pool)
-                .await?
-        });
-        Ok(match row {
-            None => Claimed::Unknown,
-            Some((.., its_river_id)) if its_river_id != river_id => Claimed::Taken,
-            Some((client, request, state, _)) if state == "open" => {
-                Claimed::Open(client, request_from_text(&request)?)
-            }
-            Some(_) => Claimed::Settled,
-        })
+/// Counts a worker as superseded, until this is dropped.
+#[derive(Debug)]
+pub(super) struct SupersededWorker<'a>(&'a Claims);
+
+impl Claims {
+    pub(super) fn new(river: Client, polls_notices: bool, options: &DurableOptions) -> Self {
+        Self {
+            river,
+            polls_notices,
+            executors: options.executors,
+            reserve_executors: options.reserve_executors,
+            prefetch: PrefetchController::new(options.claims_per_executor),
+            per_executor: AtomicUsize::new(1),
+            configurations: AtomicU64::new(0),
+            claim_more_until: Mutex::default(),
+            superseded_workers: AtomicUsize::new(0),
+        }
     }
 
-    /// Whether an attempt is still the one that runs.
-    pub(super) async fn is_running(&self, river_id: i64, attempt: u32) -> Result<bool, StoreError> {
-        let (running,): (bool,) = on_database!(&self.database, pool => {
-            sqlx::query_as(
-                "SELECT EXISTS (SELECT 1 FROM river_job WHERE id = $1 AND state = 'running' AND attempt = $2)",
-            )
-            .bind(river_id)
-            .bind(i64::from(attempt))
-            .fetch_one(pool)
-            .await?
-        });
-        Ok(running)
+    /// Returns the prefetch controller.
+    pub(super) fn prefetch(&self) -> &PrefetchController {
+        &self.prefetch
     }
 
-    /// Whether River will do nothing more with one of its jobs.
-    pub(super) async fn is_over(&self, river_id: i64) -> Result<bool, StoreError> {
-        let (goes_on,): (bool,) = on_database!(&self.database, pool => {
-            sqlx::query_as(
-                "SELECT EXISTS (SELECT 1 FROM river_job WHERE id = $1 \
-                 AND state NOT IN ('completed', 'cancelled', 'discarded'))",
-            )
-            .bind(river_id)
-            .fetch_one(pool)
-            .await?
-        });
-        Ok(!goes_on)
+    /// Has River look for jobs now. In SQLite River reads notices from a table every tenth of a second, which is a long wait
+    /// for a job of an idle node; but a queue that is configured anew looks for jobs at once.
+    pub(super) fn look_for_jobs(&self) {
+        if self.polls_notices {
+            self.configure(self.prefetch.per_executor());
+        }
     }
 
-    /// The id of a job that another client of River brought, once it was adopted.
-    pub(super) async fn id_of_river(&self, river_id: i64) -> Result<Option<JobId>, StoreError> {
-        let row: Option<(String,)> = on_database!(&self.readers, pool => {
-            sqlx::query_as("SELECT id FROM sandpiper_jobs WHERE river_id = $1")
-                .bind(river_id)
-                .fetch_optional(pool)
-                .await?
-        });
-        Ok(row.and_then(|(id,)| id.parse().ok()))
+    /// Applies the number of claims that the prefetch controller returns now.
+    pub(super) fn adjust(&self) {
+        let per_executor = self.prefetch.per_executor();
+        let claimed_more = {
+            let mut until = lock(&self.claim_more_until);
+            until.take_if(|until| *until <= Instant::now()).is_some()
+        };
+        if claimed_more || self.per_executor.load(Ordering::Relaxed) != per_executor {
+            self.configure(per_executor);
+        }
     }
 
-    /// Gives a job that another client of River brought a row of its own; false where there is one.
-    pub(super) async fn adopt(
-        &self,
-        id: JobId,
-        river_id: i64,
-        request: &Request,
-    ) -> Result<bool, StoreError> {
-        let request = request_to_text(request)?;
-        let made = on_database!(&self.database, pool => {
-            sqlx::query(
-                "INSERT INTO sandpiper_jobs (id, river_id, client, request, state, attempt, created_at) \
-                 VALUES ($1, $2, $3, $4, 'open', 0, $5) ON CONFLICT DO NOTHING",
-            )
-            .bind(id.to_string())
-            .bind(river_id)
-            .bind(ADOPTED_CLIENT)
-            .bind(request)
-            .bind(as_i64(Timestamp::now().as_unix_millis()))
-            .execute(pool)
-            .await?
-            .rows_affected()
-        });
-        Ok(made == 1)
+    /// Has River look for jobs now, also for the reserve executors.
+    pub(super) fn claim_more(&self) {
+        *lock(&self.claim_more_until) = Some(Instant::now() + CLAIM_MORE_FOR);
+        self.configure(self.prefetch.per_executor());
     }
+
+    /// Counts a worker as superseded, so that another job is claimed beside it.
+    pub(super) fn supersede_worker(&self) -> SupersededWorker<'_> {
+        self.superseded_workers.fetch_add(1, Ordering::Relaxed);
+        self.configure(self.prefetch.per_executor());
+        SupersededWorker(self)
+    }
+
+    fn configure(&self, per_executor: usize) {
+        self.per_executor.store(per_executor, Ordering::Relaxed);
+        // River looks for jobs only if the configuration differs from the last one: the poll interval alternates.
+        let odd = self.configurations.fetch_add(1, Ordering::Relaxed) % 2;
+        let poll_every = POLL_EVERY + Duration::from_millis(odd);
+        let superseded = self.superseded_workers.load(Ordering::Relaxed);
+        let more = match *lock(&self.claim_more_until) {
+            Some(until) if Instant::now() < until => self.reserve_executors,
+            _ => 0,
+        };
+        let jobs_max = self.executors * per_executor + superseded + more;
+        let config = queue_config(jobs_max, poll_every);
+        if let Err(cause) = self.river.local_queues().update(QUEUE, config) {
+            tracing::warn!(
+                %cause,
+                "the queue cannot be told to look for jobs now; it looks at its next poll, within half a second"
+            );
+        }
+    }
+}
+
+impl Drop for SupersededWorker<'_> {
+    fn drop(&mut self) {
+        let claims = self.0;
+        claims.superseded_workers.fetch_sub(1, Ordering::Relaxed);
+        claims.configure(claims.prefetch.per_executor());
+    }
+}
+
+/// Makes the configuration of a queue that claims up to `jobs_max` jobs.
+pub(super) fn queue_config(jobs_max: usize, poll_every: Duration) -> QueueConfig {
+    QueueConfig::new(jobs_max).with_fetch_poll_interval(poll_every)
 }

@@ -1,37 +1,46 @@
-//! What has happened to jobs here.
+//! Counters of one node since its start.
 
 use crate::store::StoreCounts;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// See [`StoreCounts`].
+/// The counters that [`StoreCounts`] reports.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) rescued: AtomicU64,
     pub(super) lost: AtomicU64,
     pub(super) stale: AtomicU64,
-    pub(super) given_back: AtomicU64,
+    pub(super) requeued: AtomicU64,
     pub(super) failures: AtomicU64,
-    /// Submits that were refused because the bytes of the store, the jobs of a client, or its bytes were used up.
-    pub(super) full: AtomicU64,
-    pub(super) client_jobs_full: AtomicU64,
-    pub(super) client_bytes_full: AtomicU64,
-    /// Jobs that were put off because there was no room for what they would bring back.
-    pub(super) put_off: AtomicU64,
+    pub(super) refused_full: AtomicU64,
+    pub(super) refused_client_jobs: AtomicU64,
+    pub(super) refused_client_bytes: AtomicU64,
+    pub(super) postponed: AtomicU64,
 }
 
 impl Counters {
-    pub(super) fn told(&self, bytes: u64, bytes_max: u64) -> StoreCounts {
-        let told = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    /// Adds one to `counter`.
+    pub(super) fn increment(counter: &AtomicU64) {
+        Self::add(counter, 1);
+    }
+
+    /// Adds `count` to `counter`.
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Reads all counters, with the stored bytes and their bound.
+    pub(super) fn read(&self, bytes: u64, bytes_max: u64) -> StoreCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StoreCounts {
-            rescued: told(&self.rescued),
-            lost: told(&self.lost),
-            stale: told(&self.stale),
-            given_back: told(&self.given_back),
-            failures: told(&self.failures),
-            refused_full: told(&self.full),
-            refused_client_jobs: told(&self.client_jobs_full),
-            refused_client_bytes: told(&self.client_bytes_full),
-            put_off: told(&self.put_off),
+            rescued: read(&self.rescued),
+            lost: read(&self.lost),
+            stale: read(&self.stale),
+            requeued: read(&self.requeued),
+            failures: read(&self.failures),
+            refused_full: read(&self.refused_full),
+            refused_client_jobs: read(&self.refused_client_jobs),
+            refused_client_bytes: read(&self.refused_client_bytes),
+            postponed: read(&self.postponed),
             bytes,
             bytes_max,
         }

@@ -1,13 +1,13 @@
-//! Deadlines: nobody waits for the database for longer than `--store-timeout-ms`.
+//! Deadlines of calls to the database.
 //!
-//! The database has deadlines of its own (`database.rs`), so that it does not go on with what nobody waits for. These hold
-//! where it does not answer at all.
+//! No caller waits for the database longer than `--store-timeout-ms`. The database has deadlines of its own
+//! (`connect.rs`), so that it stops statements that no caller waits for. The deadlines here hold where the database does
+//! not respond at all.
 
-use super::Shared;
 use crate::store::StoreError;
 use std::time::Duration;
 
-/// Waits for `work` at most for `limit`; beyond that it is given up, and what it began is rolled back.
+/// Waits for `work` at most for `limit`. Work that takes longer is dropped, and its open transaction is rolled back.
 pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
@@ -17,16 +17,7 @@ pub(super) async fn within<T>(
         .unwrap_or_else(|_| Err(late()))
 }
 
+/// Returns the error of work that missed its deadline.
 pub(super) fn late() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
-}
-
-impl Shared {
-    /// Waits for `work`, one question to the database, for as long as anything may.
-    pub(super) async fn in_time<T>(
-        &self,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        within(self.options.timeout, work).await
-    }
 }

@@ -1,24 +1,31 @@
-//! What is asked of jobs: one, many, until one has ended; and that one be stopped.
+//! Queries of jobs: one, a page, and one that is waited for.
 
-use super::changes::as_i64;
-use super::database::{in_transaction, on_database};
+use super::database::Database;
+use super::numbers::timestamp;
+use super::pool::on_pool;
 use super::record::execution_from_text;
-use super::{Shared, WAIT_POLL, notices};
+use super::waiters::Waiters;
 use crate::store::{Found, JobPage, ListQuery, StoreError};
-use dashmap::DashMap;
-use sandpiper_domain::{Job, JobId, JobState, Timestamp};
+use sandpiper_domain::{Job, JobId, JobState};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Above every id.
+/// Time between two queries for a job that another node may have settled without a notice.
+const WAIT_POLL: Duration = Duration::from_secs(1);
+/// A text above every id.
 const LAST_ID: &str = "~";
 
-/// A job as a row: id, state, outcome, attempt, created, to run at, started, finished, expires, execution; River's state, attempt, and
-/// the time of it.
+/// The jobs in the database, and the callers of this node that wait for them.
+#[derive(Debug, Clone)]
+pub(super) struct Jobs {
+    database: Database,
+    waiters: Arc<Waiters>,
+}
+
+/// The columns of a job: id, state, outcome, attempt, `created_at`, `run_at`, `started_at`, `finished_at`, `expires_at` and
+/// execution; then River's state, attempt and `attempted_at`.
 type Row = (
     String,
     String,
@@ -35,44 +42,27 @@ type Row = (
     Option<i64>,
 );
 
-/// Somebody who waits for a job, for as long as they do.
-struct Waiting<'a> {
-    all: &'a DashMap<JobId, Arc<Notify>>,
-    id: JobId,
-    settled: Arc<Notify>,
-}
-
-impl<'a> Waiting<'a> {
-    fn for_job(all: &'a DashMap<JobId, Arc<Notify>>, id: JobId) -> Self {
-        let settled = Arc::clone(&all.entry(id).or_default());
-        Self { all, id, settled }
+impl Jobs {
+    pub(super) fn new(database: Database, waiters: Arc<Waiters>) -> Self {
+        Self { database, waiters }
     }
-}
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        // Two hold it when nobody else waits: the map, and this.
-        self.all
-            .remove_if(&self.id, |_, settled| Arc::strong_count(settled) <= 2);
-    }
-}
-
-impl Shared {
-    /// The columns of a [`Row`]; lists have no use for executions.
+    /// Returns the columns of a [`Row`]; a list leaves executions out.
     fn columns(&self, execution: &str) -> String {
         format!(
             "s.id, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
              CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {}",
-            self.database.millis("r.attempted_at")
+            self.database.pool.millis("r.attempted_at")
         )
     }
 
+    /// Finds a job by its id.
     pub(super) async fn find(&self, id: JobId) -> Result<Found, StoreError> {
         let select = format!(
             "SELECT {} FROM sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id WHERE s.id = $1",
             self.columns("s.execution")
         );
-        let row: Option<Row> = on_database!(&self.readers, pool => {
+        let row: Option<Row> = on_pool!(&self.database.readers, pool => {
             sqlx::query_as(AssertSqlSafe(select))
                 .bind(id.to_string())
                 .fetch_optional(pool)
@@ -85,25 +75,27 @@ impl Shared {
         }
     }
 
-    /// Woken by a finish on this node, and looking now and then for one on another.
+    /// Finds a job once it has its final state, or when `patience` is over. A finish on this node and a notice of another
+    /// wake the caller at once; a finish on another node without a notice is found within [`WAIT_POLL`].
     pub(super) async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
         let deadline = Instant::now() + patience;
         loop {
-            let waiting = Waiting::for_job(&self.waiting, id);
-            // Registered before the state is looked at, so a finish in between is not missed.
-            let notified = waiting.settled.notified();
+            let waiter = self.waiters.register(id);
+            // Registered before the query, so that no finish in between is missed.
+            let notified = waiter.settled.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let found = self.in_time(self.find(id)).await;
+            let found = self.database.in_time(self.find(id)).await;
             let is_open = matches!(&found, Ok(Found::Job(job)) if !job.state.is_final());
             if !is_open || Instant::now() >= deadline {
                 return found;
             }
-            let next_look = (Instant::now() + WAIT_POLL).min(deadline);
-            let _ = tokio::time::timeout_at(next_look, notified).await;
+            let next_query = (Instant::now() + WAIT_POLL).min(deadline);
+            let _ = tokio::time::timeout_at(next_query, notified).await;
         }
     }
 
+    /// Lists jobs, newest first.
     pub(super) async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         let columns = self.columns("NULL");
         let left = "sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id";
@@ -114,7 +106,7 @@ impl Shared {
                 "s.state = 'open' AND CAST(r.state AS TEXT) IN ('available', 'pending', 'retryable', 'scheduled')"
                     .to_owned(),
             ),
-            // Few run while many may wait, so it is River's index of states that finds them.
+            // Few jobs run while many may wait: River's index of states finds the few.
             Some(JobState::Running) => (
                 "river_job r JOIN sandpiper_jobs s ON s.river_id = r.id",
                 "r.state = 'running' AND s.state = 'open'".to_owned(),
@@ -126,10 +118,10 @@ impl Shared {
         );
         let before = query.before.map_or(LAST_ID.to_owned(), |id| id.to_string());
         let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
-        let rows: Vec<Row> = on_database!(&self.readers, pool => {
+        let rows: Vec<Row> = on_pool!(&self.database.readers, pool => {
             sqlx::query_as(AssertSqlSafe(select))
                 .bind(before)
-                // One more, by which it is known whether there is another page.
+                // One row more tells whether there is another page.
                 .bind(limit.saturating_add(1))
                 .fetch_all(pool)
                 .await?
@@ -144,104 +136,66 @@ impl Shared {
         Ok(JobPage { jobs, next })
     }
 
-    /// Cancels it where it waits, and tells the node that runs it.
-    pub(super) async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
-        let select = format!(
-            "SELECT river_id FROM sandpiper_jobs WHERE id = $1 AND state = 'open'{}",
-            self.database.for_update()
-        );
-        in_transaction!(&self.database, transaction => {
-            let open: Option<(i64,)> = sqlx::query_as(AssertSqlSafe(select))
-                .bind(id.to_string())
-                .fetch_optional(&mut *transaction)
-                .await?;
-            if let Some((river_id,)) = open {
-                let row = self.client.jobs().cancel(river_id).tx(&mut transaction).await?;
-                if row.state == riverqueue::JobState::Cancelled {
-                    let now = Timestamp::now();
-                    sqlx::query(
-                        "UPDATE sandpiper_jobs SET state = 'cancelled', request = '', attempt = $2, finished_at = $3, expires_at = $4 \
-                         WHERE id = $1",
-                    )
-                    .bind(id.to_string())
-                    .bind(i64::from(row.attempt))
-                    .bind(as_i64(now.as_unix_millis()))
-                    .bind(as_i64(now.plus(self.options.ttl).as_unix_millis()))
-                    .execute(&mut *transaction)
-                    .await?;
-                    if self.is_one_of_many.load(Ordering::Relaxed) {
-                        sqlx::query(notices::TELL).bind(notices::names([&id])).execute(&mut *transaction).await?;
-                    }
-                }
-            }
-        });
-        self.wake(id);
-        Ok(())
-    }
-
-    /// Whether jobs can be read, and whether this node could write of late that it lives.
+    /// Checks that jobs can be read.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
-        on_database!(&self.readers, pool => {
+        on_pool!(&self.database.readers, pool => {
             sqlx::query("SELECT 1 FROM sandpiper_jobs LIMIT 1").execute(pool).await?;
         });
-        if self.seems_dead() {
-            return Err(StoreError::Unavailable("it cannot be written".to_owned()));
-        }
         Ok(())
     }
 }
 
+/// Reads a job from its row.
 fn job(row: Row) -> Result<Job, StoreError> {
     let (
         id,
         state,
         outcome,
         attempt,
-        created,
+        created_at,
         run_at,
-        started,
-        finished,
-        expires,
+        started_at,
+        finished_at,
+        expires_at,
         execution,
-        river,
-        tries,
-        tried_at,
+        river_state,
+        river_attempt,
+        attempted_at,
     ) = row;
     let unreadable = |what: &str| StoreError::Unreadable(format!("a stored {what} cannot be read"));
     let id: JobId = id.parse().map_err(|_| unreadable("id"))?;
-    let moment =
-        |millis: i64| Timestamp::from_unix_millis(u64::try_from(millis).unwrap_or_default());
     let execution = execution
         .map(|text| execution_from_text(id, &text).map(Arc::new))
         .transpose()?;
-    let (state, attempt, started) = if state == "open" {
-        // Until our row says more, River's does.
-        let state = match river.as_deref() {
-            // What River has given up is not told as lost before it is written down why (`sweep.rs`).
-            Some("running" | "discarded") => JobState::Running,
-            Some("cancelled") => JobState::Cancelled,
-            Some("completed") => JobState::Lost,
-            _ => JobState::Queued,
-        };
-        let started = tried_at.filter(|_| state == JobState::Running);
-        (state, tries.unwrap_or(attempt), started)
+    let (state, attempt, started_at) = if state == "open" {
+        let state = open_state(river_state.as_deref());
+        let started_at = attempted_at.filter(|_| state == JobState::Running);
+        (state, river_attempt.unwrap_or(attempt), started_at)
     } else {
-        (
-            state.parse().map_err(|_| unreadable("state"))?,
-            attempt,
-            started,
-        )
+        let state = state.parse().map_err(|_| unreadable("state"))?;
+        (state, attempt, started_at)
     };
     Ok(Job {
         id,
         state,
-        created_at: moment(created),
-        run_at: run_at.map(moment),
-        started_at: started.map(moment),
-        finished_at: finished.map(moment),
-        expires_at: expires.map(moment),
+        created_at: timestamp(created_at),
+        run_at: run_at.map(timestamp),
+        started_at: started_at.map(timestamp),
+        finished_at: finished_at.map(timestamp),
+        expires_at: expires_at.map(timestamp),
         attempt: u32::try_from(attempt).unwrap_or_default(),
         outcome: outcome.and_then(|text| serde_json::from_str(&text).ok()),
         execution,
     })
+}
+
+/// Returns the state of a job whose row says only that the job is open: River's row says the rest.
+fn open_state(river_state: Option<&str>) -> JobState {
+    match river_state {
+        // A job that River discarded is reported as lost once its row says why (`sweep.rs`).
+        Some("running" | "discarded") => JobState::Running,
+        Some("cancelled") => JobState::Cancelled,
+        Some("completed") => JobState::Lost,
+        _ => JobState::Queued,
+    }
 }

@@ -1,147 +1,106 @@
-//! Logs of running jobs, for nodes that do not run them: brought in parts while the job runs, gone with its end.
+//! Logs of running jobs, for nodes that do not run them: uploaded in parts while the job runs, deleted at its end.
 //!
-//! Only where there can be another node, and only of jobs that run for longer than it takes to bring one.
+//! A log is uploaded only where there can be another node, and only while a job runs for longer than [`UPLOAD_EVERY`].
 
-use super::changes::as_i64;
-use super::database::{Database, on_database};
+use super::database::Database;
+use super::numbers::{as_i64, as_millis, unix_millis};
+use super::pool::on_pool;
 use super::record::{log_from_text, log_to_text};
-use super::{Shared, as_millis};
 use crate::store::StoreError;
 use sandpiper_domain::{JobId, LogEntry, LogSoFar, Timestamp};
 use std::time::Duration;
 
-/// Between two parts of one log.
-pub(super) const BRING_EVERY: Duration = Duration::from_millis(500);
-/// Longer than any job may run: parts of this age were left by a node that died.
-const LEFT_AFTER: Duration = Duration::from_hours(25);
+/// Time between two parts of one log.
+pub(super) const UPLOAD_EVERY: Duration = Duration::from_millis(500);
+/// Age of parts that a dead node left: longer than any job may run.
+const ABANDONED_AFTER: Duration = Duration::from_hours(25);
 
-/// The log of one running job, as far as it was brought.
-#[derive(Debug)]
-pub(super) struct Brought {
-    id: JobId,
-    attempt: u32,
-    /// What comes next.
-    next: u64,
-    /// Most bytes that are kept, as of the log itself.
-    bytes_max: usize,
-    /// Number of the first entry of each part, and its bytes.
-    parts: Vec<(u64, usize)>,
+/// The logs of running jobs.
+#[derive(Debug, Clone)]
+pub(super) struct Logs {
+    database: Database,
 }
 
-impl Brought {
-    /// Nothing yet.
-    pub(super) fn nothing_of(id: JobId, attempt: u32, bytes_max: u32) -> Self {
+/// The upload of the log of one attempt.
+#[derive(Debug)]
+pub(super) struct LogUploader<'a> {
+    database: &'a Database,
+    id: JobId,
+    attempt: u32,
+    /// Parts that the database has.
+    parts: Parts,
+    /// Number of the first entry that is not uploaded.
+    next: u64,
+}
+
+/// The parts of one uploaded log.
+#[derive(Debug)]
+struct Parts {
+    /// Most bytes of all parts, the bound of the log itself.
+    bytes_max: usize,
+    /// Number of the first entry of each part, and the bytes of the part.
+    stored: Vec<(u64, usize)>,
+}
+
+impl Parts {
+    fn new(bytes_max: u32) -> Self {
         Self {
-            id,
-            attempt,
-            next: 0,
             bytes_max: usize::try_from(bytes_max).unwrap_or(usize::MAX),
-            parts: Vec::new(),
+            stored: Vec::new(),
         }
     }
 
-    /// From where on it is to be brought.
-    pub(super) fn next(&self) -> u64 {
-        self.next
-    }
-
-    /// Takes out of the middle what is too much: head and tail are what a log keeps.
-    fn superfluous(&mut self) -> Vec<u64> {
-        let mut all: usize = self.parts.iter().map(|(_, bytes)| bytes).sum();
+    /// Removes parts from the middle until the others are within the bound, and returns the first numbers of the removed
+    /// ones. A log keeps its head and its tail.
+    fn truncate(&mut self) -> Vec<u64> {
+        let mut all: usize = self.stored.iter().map(|(_, bytes)| bytes).sum();
         let mut head = 0;
-        let in_head = self.parts.iter().take_while(|(_, bytes)| {
+        let in_head = self.stored.iter().take_while(|(_, bytes)| {
             head += bytes;
             head <= self.bytes_max / 2
         });
         let middle = in_head.count();
-        let mut superfluous = Vec::new();
-        while all > self.bytes_max && self.parts.len() > middle + 1 {
-            let (first, bytes) = self.parts.remove(middle);
+        let mut removed = Vec::new();
+        while all > self.bytes_max && self.stored.len() > middle + 1 {
+            let (first, bytes) = self.stored.remove(middle);
             all -= bytes;
-            superfluous.push(first);
+            removed.push(first);
         }
-        superfluous
+        removed
     }
 }
 
-impl Shared {
-    /// Whether there can be another node.
-    pub(super) fn may_have_others(&self) -> bool {
-        matches!(self.database, Database::Postgres(_))
+impl Logs {
+    pub(super) fn new(database: Database) -> Self {
+        Self { database }
     }
 
-    /// Brings what was logged since.
-    pub(super) async fn bring_log(
-        &self,
-        brought: &mut Brought,
-        log: &LogSoFar,
-    ) -> Result<(), StoreError> {
-        let Some((first, _)) = log.entries.first() else {
-            return Ok(());
-        };
-        let text = log_to_text(&log.entries)?;
-        on_database!(&self.database, pool => {
-            sqlx::query(
-                "INSERT INTO sandpiper_logs (job_id, attempt, first_number, next_number, entries, created_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(brought.id.to_string())
-            .bind(i64::from(brought.attempt))
-            .bind(as_i64(*first))
-            .bind(as_i64(log.next))
-            .bind(text)
-            .bind(as_i64(Timestamp::now().as_unix_millis()))
-            .execute(pool)
-            .await?;
-        });
-        let bytes = log
-            .entries
-            .iter()
-            .map(|(_, entry)| LogEntry::output_bytes(entry));
-        brought.parts.push((*first, bytes.sum()));
-        brought.next = log.next;
-        for first in brought.superfluous() {
-            on_database!(&self.database, pool => {
-                sqlx::query("DELETE FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2 AND first_number = $3")
-                    .bind(brought.id.to_string())
-                    .bind(i64::from(brought.attempt))
-                    .bind(as_i64(first))
-                    .execute(pool)
-                    .await?;
-            });
-        }
-        Ok(())
+    /// Returns whether logs are uploaded at all: only a database that other nodes can use has readers.
+    pub(super) fn are_uploaded(&self) -> bool {
+        self.database.is_shared()
     }
 
-    /// Takes away what was brought of a job that has ended: its record has all of it.
-    pub(super) async fn forget_log(&self, brought: &Brought) {
-        if brought.parts.is_empty() {
-            return;
-        }
-        let forgotten = self.in_time(async {
-            on_database!(&self.database, pool => {
-                sqlx::query("DELETE FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2")
-                    .bind(brought.id.to_string())
-                    .bind(i64::from(brought.attempt))
-                    .execute(pool)
-                    .await?;
-            });
-            Ok(())
-        });
-        if let Err(cause) = forgotten.await {
-            tracing::warn!(job = %brought.id, %cause, "the parts of a log are swept away later");
+    /// Starts the upload of the log of one attempt.
+    pub(super) fn uploader(&self, id: JobId, attempt: u32, bytes_max: u32) -> LogUploader<'_> {
+        LogUploader {
+            database: &self.database,
+            id,
+            attempt,
+            parts: Parts::new(bytes_max),
+            next: 0,
         }
     }
 
-    pub(super) async fn log_so_far(
+    /// Reads what another node has uploaded of the log of one attempt; `None` where logs are not uploaded.
+    pub(super) async fn read(
         &self,
         id: JobId,
         attempt: u32,
     ) -> Result<Option<LogSoFar>, StoreError> {
-        if !self.may_have_others() {
+        if !self.are_uploaded() {
             return Ok(None);
         }
-        let parts: Vec<(i64, String)> = on_database!(&self.readers, pool => {
+        let parts: Vec<(i64, String)> = on_pool!(&self.database.readers, pool => {
             sqlx::query_as(
                 "SELECT next_number, entries FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2 ORDER BY first_number",
             )
@@ -158,9 +117,81 @@ impl Shared {
         Ok(Some(log))
     }
 
-    /// Parts that dead nodes left.
-    pub(super) fn sweep_logs_until(now: i64) -> i64 {
-        now.saturating_sub(as_millis(LEFT_AFTER))
+    /// Returns the moment before which a part was left by a dead node; milliseconds since 1970.
+    pub(super) fn abandoned_until(now: i64) -> i64 {
+        now.saturating_sub(as_millis(ABANDONED_AFTER))
+    }
+}
+
+impl LogUploader<'_> {
+    /// Returns the number of the first entry that is not uploaded.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Uploads `log`, the entries from [`Self::next`] on, within the timeout.
+    pub(super) async fn upload(&mut self, log: &LogSoFar) -> Result<(), StoreError> {
+        let database = self.database;
+        database.in_time(self.upload_part(log)).await
+    }
+
+    async fn upload_part(&mut self, log: &LogSoFar) -> Result<(), StoreError> {
+        let Some((first, _)) = log.entries.first() else {
+            return Ok(());
+        };
+        let text = log_to_text(&log.entries)?;
+        on_pool!(&self.database.pool, pool => {
+            sqlx::query(
+                "INSERT INTO sandpiper_logs (job_id, attempt, first_number, next_number, entries, created_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(self.id.to_string())
+            .bind(i64::from(self.attempt))
+            .bind(as_i64(*first))
+            .bind(as_i64(log.next))
+            .bind(text)
+            .bind(unix_millis(Timestamp::now()))
+            .execute(pool)
+            .await?;
+        });
+        let entries = log.entries.iter();
+        let bytes = entries.map(|(_, entry)| LogEntry::output_bytes(entry));
+        self.parts.stored.push((*first, bytes.sum()));
+        self.next = log.next;
+        for first in self.parts.truncate() {
+            on_pool!(&self.database.pool, pool => {
+                sqlx::query("DELETE FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2 AND first_number = $3")
+                    .bind(self.id.to_string())
+                    .bind(i64::from(self.attempt))
+                    .bind(as_i64(first))
+                    .execute(pool)
+                    .await?;
+            });
+        }
+        Ok(())
+    }
+
+    /// Deletes the parts of a job that has ended: its record has the whole log.
+    pub(super) async fn delete(&self) {
+        if self.parts.stored.is_empty() {
+            return;
+        }
+        let deleted = self.database.in_time(async {
+            on_pool!(&self.database.pool, pool => {
+                sqlx::query("DELETE FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2")
+                    .bind(self.id.to_string())
+                    .bind(i64::from(self.attempt))
+                    .execute(pool)
+                    .await?;
+            });
+            Ok(())
+        });
+        if let Err(cause) = deleted.await {
+            tracing::warn!(
+                job = %self.id, %cause,
+                "the uploaded log of a job that has ended cannot be deleted; a sweep deletes it after 25 hours"
+            );
+        }
     }
 }
 
@@ -170,17 +201,17 @@ mod tests {
 
     #[test]
     fn a_log_that_grows_too_long_loses_parts_of_its_middle() {
-        let mut brought = Brought::nothing_of(JobId::generate(), 1, 1000);
-        let mut bring = |first, bytes| {
-            brought.parts.push((first, bytes));
-            brought.superfluous()
+        let mut parts = Parts::new(1000);
+        let mut add = |first, bytes| {
+            parts.stored.push((first, bytes));
+            parts.truncate()
         };
         for first in 0..5 {
-            assert_eq!(bring(first, 200), [0; 0]);
+            assert_eq!(add(first, 200), [0; 0]);
         }
-        assert_eq!(bring(5, 200), [2]);
-        assert_eq!(bring(6, 700), [3, 4, 5]);
-        // The newest stays, whatever its length.
-        assert_eq!(bring(7, 900), [6]);
+        assert_eq!(add(5, 200), [2]);
+        assert_eq!(add(6, 700), [3, 4, 5]);
+        // The newest part stays, whatever its length.
+        assert_eq!(add(7, 900), [6]);
     }
 }

@@ -1,35 +1,17 @@
-//! Our own tables, and how they came to be.
+//! The tables of Sandpiper beside River's, and their migrations.
 
-use super::database::{Database, OpenError, in_transaction};
+use super::pool::{Pool, Transaction, on_transaction};
 use riverqueue::migrate::PostgresMigrator;
 use sqlx::{AssertSqlSafe, PgPool};
 
-/// Brings the tables up to date, on connections without deadlines: what is there may be much.
-pub(super) async fn migrate_postgres(pool: &PgPool) -> Result<(), OpenError> {
-    // Several nodes may start at once: one of them migrates, and the others find it done. The lock is this connection's.
-    let mut locked = pool.acquire().await?;
-    sqlx::query("SELECT pg_advisory_lock($1)")
-        .bind(MIGRATION_LOCK)
-        .execute(&mut *locked)
-        .await?;
-    let river = PostgresMigrator::new(pool.clone()).migrate_up().await;
-    let migrated = match river {
-        Ok(_) => migrate(&Database::Postgres(pool.clone())).await,
-        Err(error) => Err(OpenError::Migration(error.to_string())),
-    };
-    // Closed, so that the lock is gone whatever became of it.
-    let _ = locked.close().await;
-    migrated
-}
-
-/// A step of our own tables: its statements, which blank lines part.
+/// A migration: SQL statements, separated by blank lines.
 struct Migration {
     sqlite: &'static str,
     postgres: &'static str,
 }
 
 impl Migration {
-    /// One that is the same for both.
+    /// Makes a migration that is the same for both databases.
     const fn of_both(text: &'static str) -> Self {
         Self {
             sqlite: text,
@@ -37,17 +19,16 @@ impl Migration {
         }
     }
 
-    fn statements(&self, database: &Database) -> impl Iterator<Item = &'static str> + use<> {
-        let text = match database {
-            Database::Sqlite(_) => self.sqlite,
-            Database::Postgres(_) => self.postgres,
+    fn statements(&self, transaction: &Transaction) -> impl Iterator<Item = &'static str> + use<> {
+        let text = match transaction {
+            Transaction::Sqlite(_) => self.sqlite,
+            Transaction::Postgres(_) => self.postgres,
         };
         text.split("\n\n")
     }
 }
 
-/// Our own tables, in the order that they came to be; a version is its place here, from 1. What was released is never
-/// changed.
+/// All migrations, oldest first. A version is an index into this list, from 1. A released migration is never changed.
 const MIGRATIONS: [Migration; 4] = [
     Migration::of_both(include_str!("migrations/1.sql")),
     Migration::of_both(include_str!("migrations/2.sql")),
@@ -58,54 +39,87 @@ const MIGRATIONS: [Migration; 4] = [
     },
 ];
 
-/// A number that nobody else locks: "sandpipe" in ASCII.
+/// Key of an advisory lock that no other program takes: "sandpipe" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7361_6e64_7069_7065;
 
-pub(super) async fn migrate(database: &Database) -> Result<(), OpenError> {
-    let failed = |error: sqlx::Error| OpenError::Migration(error.to_string());
-    migrate_in_transaction(database)
-        .await
-        .map_err(|error| match error {
-            Migrate::Database(error) => failed(error),
-            Migrate::Newer { found, known } => OpenError::Newer { found, known },
-        })
-}
-
-enum Migrate {
-    Database(sqlx::Error),
+/// The error of tables that cannot be used.
+#[derive(Debug)]
+pub(super) enum MigrateError {
+    /// The connection was lost.
+    Connection(sqlx::Error),
+    /// A statement of a migration failed.
+    Failed(String),
+    /// A later version has migrated the tables.
     Newer { found: i64, known: i64 },
 }
 
-impl From<sqlx::Error> for Migrate {
+impl From<sqlx::Error> for MigrateError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+        Self::Failed(error.to_string())
     }
 }
 
-async fn migrate_in_transaction(database: &Database) -> Result<(), Migrate> {
-    in_transaction!(database, transaction => {
+/// Migrates River's tables and ours, on connections without deadlines: large tables take long.
+pub(super) async fn migrate_postgres(pool: &PgPool) -> Result<(), MigrateError> {
+    // Several nodes may start at once: one of them migrates, and the others find the work done. The lock belongs to this
+    // connection.
+    let connection = MigrateError::Connection;
+    let mut locked = pool.acquire().await.map_err(connection)?;
+    sqlx::query("SELECT pg_advisory_lock($1)")
+        .bind(MIGRATION_LOCK)
+        .execute(&mut *locked)
+        .await
+        .map_err(connection)?;
+    let river = PostgresMigrator::new(pool.clone()).migrate_up().await;
+    let migrated = match river {
+        Ok(_) => migrate(&Pool::Postgres(pool.clone())).await,
+        Err(error) => Err(MigrateError::Failed(error.to_string())),
+    };
+    // Closing the connection releases the lock, also after an error.
+    let _ = locked.close().await;
+    migrated
+}
+
+/// Creates our own tables, or applies the migrations that are missing, in one transaction.
+pub(super) async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
+    let mut transaction = pool.begin().await?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let (found,): (i64,) = on_transaction!(&mut transaction, connection => {
         sqlx::query("CREATE TABLE IF NOT EXISTS sandpiper_migrations (version BIGINT PRIMARY KEY)")
-            .execute(&mut *transaction)
+            .execute(&mut **connection)
             .await?;
-        let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-        let (found,): (i64,) = sqlx::query_as("SELECT coalesce(max(version), 0) FROM sandpiper_migrations")
-            .fetch_one(&mut *transaction)
+        sqlx::query_as("SELECT coalesce(max(version), 0) FROM sandpiper_migrations")
+            .fetch_one(&mut **connection)
+            .await?
+    });
+    if found > known {
+        return Err(MigrateError::Newer { found, known });
+    }
+    for (version, migration) in (1_i64..).zip(MIGRATIONS) {
+        if version > found {
+            apply(&mut transaction, version, &migration).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Applies one migration, and records its version.
+async fn apply(
+    transaction: &mut Transaction,
+    version: i64,
+    migration: &Migration,
+) -> Result<(), sqlx::Error> {
+    for statement in migration.statements(transaction) {
+        on_transaction!(transaction, connection => {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut **connection).await?;
+        });
+    }
+    on_transaction!(transaction, connection => {
+        sqlx::query("INSERT INTO sandpiper_migrations (version) VALUES ($1)")
+            .bind(version)
+            .execute(&mut **connection)
             .await?;
-        if found > known {
-            return Err(Migrate::Newer { found, known });
-        }
-        for (version, migration) in (1_i64..).zip(MIGRATIONS) {
-            if version <= found {
-                continue;
-            }
-            for statement in migration.statements(database) {
-                sqlx::query(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
-            }
-            sqlx::query("INSERT INTO sandpiper_migrations (version) VALUES ($1)")
-                .bind(version)
-                .execute(&mut *transaction)
-                .await?;
-        }
     });
     Ok(())
 }

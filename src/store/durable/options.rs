@@ -1,10 +1,10 @@
-//! How a durable store is to be.
+//! Options of a durable store.
 
 use sandpiper_domain::{Ceiling, Limits};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Which database.
+/// The address of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
     /// The file of a database of SQLite.
@@ -13,28 +13,28 @@ pub enum Address {
     Postgres(String),
 }
 
-/// How a durable store is to be.
+/// Options of a durable store.
 #[derive(Debug, Clone)]
 pub struct DurableOptions {
-    /// Where.
+    /// The database.
     pub address: Address,
-    /// What a job gets that asks for nothing.
+    /// Limits of a job of another River client that requests none.
     pub defaults: Limits,
-    /// The most that it may ask for.
+    /// Highest limits that a job of another River client may request.
     pub ceiling: Ceiling,
-    /// From a job's final state to its end.
+    /// Time from a job's final state to the expiry of its record.
     pub ttl: Duration,
-    /// Tries of a job that the service failed to run.
+    /// Most attempts at a job that the service fails to run.
     pub attempts_max: u32,
     /// Executions that this node runs at a time.
     pub executors: usize,
-    /// Executions that it may run beyond those, on reserve executors.
+    /// Executions that this node may run beyond those, on reserve executors.
     pub reserve_executors: usize,
     /// Connections to Postgres.
     pub connections: u32,
-    /// Longest that anybody waits for the database.
+    /// Longest that a caller waits for one statement.
     pub timeout: Duration,
-    /// Most jobs that it takes for each of them: one runs, and the rest are at hand.
+    /// Most jobs that a node claims for each executor: one runs, the others are prefetched.
     pub claims_per_executor: usize,
     /// Most jobs of one client that are queued or running.
     pub client_jobs_max: usize,

@@ -1,19 +1,20 @@
-//! How a job's request and its execution are written into a row: JSON text, read back to what it was.
+//! The JSON text of a job's request, execution and log in a row.
 //!
-//! Never `jsonb`, which changes numbers and takes no NUL.
+//! The columns are TEXT and never `jsonb`, which changes numbers and rejects NUL.
 
+use crate::store::StoreError;
 use sandpiper_domain::{
     Execution, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Script, ScriptError, Timestamp,
     TraceContext, Usage, ValueType, given_json,
 };
 use serde::{Deserialize, Serialize};
 
-/// What is to be run.
+/// The script of a job and the limits it runs under.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
     pub(super) script: Script,
     pub(super) limits: Limits,
-    /// Absent in rows of earlier versions, and in those of other clients of River.
+    /// The span of the submit. Absent in rows of earlier versions, and in rows of other River clients.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -22,7 +23,7 @@ pub(super) struct Request {
     pub(super) trace: Option<TraceContext>,
 }
 
-/// By its two headers.
+/// Stores a trace context as its two headers.
 mod stored_trace {
     use super::TraceContext;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -46,7 +47,7 @@ mod stored_trace {
         stored.serialize(serializer)
     }
 
-    /// What cannot be read is no trace: a job is not lost for it.
+    /// Reads a trace context. An unreadable one is left out: no job is lost because of its trace.
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<TraceContext>, D::Error> {
@@ -107,12 +108,18 @@ impl From<StoredLogEntry> for LogEntry {
     }
 }
 
-/// A row that cannot be read: it was written by another version, or by somebody else.
+/// The error of a row that cannot be read: another version or another program wrote the row.
 #[derive(Debug, thiserror::Error)]
 #[error("a stored {what} cannot be read: {cause}")]
 pub(super) struct Unreadable {
     what: &'static str,
     cause: serde_json::Error,
+}
+
+impl From<Unreadable> for StoreError {
+    fn from(error: Unreadable) -> Self {
+        Self::Unreadable(error.to_string())
+    }
 }
 
 pub(super) fn request_to_text(request: &Request) -> Result<String, Unreadable> {
@@ -156,7 +163,7 @@ pub(super) fn outcome_to_text(outcome: Outcome) -> String {
     serde_json::to_string(&outcome).unwrap_or_default()
 }
 
-/// Entries of a log with their numbers.
+/// Writes entries of a log with their numbers.
 pub(super) fn log_to_text(entries: &[(u64, LogEntry)]) -> Result<String, Unreadable> {
     let stored: Vec<(u64, StoredLogEntry)> = entries
         .iter()
@@ -206,7 +213,7 @@ mod tests {
     use sandpiper_domain::samples;
 
     #[test]
-    fn what_is_written_is_what_is_read() {
+    fn an_execution_and_a_request_are_read_as_they_were_written() {
         let id = JobId::generate();
         let mut execution = samples::success(id, 2);
         execution.result = Some(JsonText::parse(r#"[1.0, "\u0000", 1e400]"#.to_owned()).unwrap());

@@ -1,41 +1,43 @@
-//! Jobs that River hands to this node: run, and recorded.
+//! Runs the jobs that River hands to this node, and records their results.
 
 use super::args::RunScript;
-use super::bytes::Room;
-use super::claims::{ADOPTED_CLIENT, Claimed};
+use super::attempts::Attempts;
+use super::change_queue::ChangeQueue;
+use super::claims::Claims;
+use super::counters::Counters;
+use super::database::Database;
 use super::deadline::late;
-use super::logs::{BRING_EVERY, Brought};
-use super::nodes::OutOfTurn;
-use super::record::Request;
-use super::{Owner, Shared, lock};
-use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement, StoreError};
-use dashmap::DashMap;
+use super::logs::{LogUploader, Logs, UPLOAD_EVERY};
+use super::quotas::{Quotas, Room};
+use super::requests::{NoRequest, Requests};
+use super::reservations::Reservation;
+use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement};
 use riverqueue::{BoxError, Job, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp};
 use sandpiper_domain::{ClientKey, Execution, JobId, JobState, Outcome, ScriptError};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 use tracing::field::display;
 use tracing::{error, warn};
 
-/// River's queue of scripts.
-pub(super) const QUEUE: &str = "sandpiper";
-/// When a job is tried again that the service failed to run.
+/// Time after which a job is tried again that the service or the database failed to run.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// When a job is looked at again for which there was no place.
-const NO_PLACE_FOR: Duration = Duration::from_millis(200);
-/// Between two looks at a job that others have.
+/// Time after which a job is tried again for which there was no executor or no room.
+const NO_ROOM_FOR: Duration = Duration::from_millis(200);
+/// Time between two queries for a job that another node has.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Between two tries to record what became of a job. It goes on until the database is back: the script has run.
+/// Time between two attempts to record a result. They go on until the database is back: the script has run.
 const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// Works at scripts, once it belongs to a store.
+/// River's worker. It requeues every job until it is attached to an [`AttemptRunner`]: River's client, which the runner
+/// needs, is made with the worker.
 #[derive(Debug, Clone, Default)]
-pub(super) struct RunWorker(Arc<OnceLock<Owner>>);
+pub(super) struct RunWorker(Arc<OnceLock<Weak<AttemptRunner>>>);
 
 impl RunWorker {
-    pub(super) fn belongs_to(&self, owner: Owner) {
-        let _ = self.0.set(owner);
+    /// Attaches the worker to the runner of the store.
+    pub(super) fn attach(&self, runner: &Arc<AttemptRunner>) {
+        let _ = self.0.set(Arc::downgrade(runner));
     }
 }
 
@@ -51,33 +53,43 @@ impl Worker<RunScript> for RunWorker {
         context: WorkContext,
         job: Job<RunScript>,
     ) -> Result<WorkOutcome, BoxError> {
-        let owner = self.0.get().and_then(Owner::upgrade);
-        let Some(shared) = owner else {
+        let attached = self.0.get().and_then(Weak::upgrade);
+        let Some(attempts) = attached else {
             return Ok(WorkOutcome::Snooze(Duration::ZERO));
         };
-        let Some(runner) = shared.runner.get().cloned() else {
-            return Ok(WorkOutcome::Snooze(NO_PLACE_FOR));
+        let Some(runner) = attempts.executors.get().cloned() else {
+            return Ok(WorkOutcome::Snooze(NO_ROOM_FOR));
         };
-        let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
-        let mut working = Working::at(&shared.working, job.id(), attempt);
-        let worked = shared.work(&*runner, &context, &job).await;
-        working.is_recorded = worked.is_recorded;
-        // River writes down what it is told here whoever has the job by now.
-        if !worked.is_recorded {
-            shared.leave_to_others(job.id(), attempt).await;
-        }
-        worked.outcome
+        attempts.work(&*runner, &context, &job).await
     }
 }
 
-/// What River is to be told of a job.
-struct Worked {
+/// Runs attempts of jobs.
+#[derive(Debug)]
+pub(super) struct AttemptRunner {
+    pub(super) database: Database,
+    pub(super) requests: Requests,
+    pub(super) quotas: Arc<Quotas>,
+    pub(super) claims: Arc<Claims>,
+    pub(super) attempts: Arc<Attempts>,
+    pub(super) logs: Logs,
+    pub(super) changes: ChangeQueue,
+    pub(super) counters: Arc<Counters>,
+    /// Most attempts at a job that the service fails to run.
+    pub(super) attempts_max: u32,
+    /// The executors of this node, once they are ready.
+    pub(super) executors: OnceLock<Arc<dyn JobRunner>>,
+    pub(super) is_stopping: AtomicBool,
+}
+
+/// The result of an attempt for River.
+struct Report {
     outcome: Result<WorkOutcome, BoxError>,
-    /// Its end is recorded, in River's row too.
+    /// True once River's row has the result.
     is_recorded: bool,
 }
 
-impl Worked {
+impl Report {
     fn unrecorded(outcome: Result<WorkOutcome, BoxError>) -> Self {
         Self {
             outcome,
@@ -86,172 +98,112 @@ impl Worked {
     }
 }
 
-impl Shared {
+impl AttemptRunner {
     async fn work(
         &self,
         runner: &dyn JobRunner,
         context: &WorkContext,
         job: &Job<RunScript>,
-    ) -> Worked {
-        let (id, client, request) = match self.request_of(job).await {
-            Ok(Some(found)) => found,
-            // Settled already, or swept away.
-            Ok(None) => return Worked::unrecorded(Ok(WorkOutcome::Complete)),
-            Err(NoRequest::Unfit(cause)) => {
-                warn!(river_id = job.id(), %cause, "a job cannot be run as it is written");
-                return Worked::unrecorded(Err(cause.into()));
-            }
-            Err(NoRequest::JustMade) => return self.give_back(job, TRY_AGAIN_AFTER),
-            // That the database is away uses up no attempt.
-            Err(NoRequest::Store(cause)) => {
-                error!(river_id = job.id(), %cause, "what is to be run cannot be read; it is looked at again");
-                return self.give_back(job, TRY_AGAIN_AFTER);
-            }
-        };
-        let client = ClientKey::new(&client);
-        let room = self.room_for(&client, request.limits.output_bytes());
-        let _reserved = match self.in_time(room).await {
-            Ok(Room::Reserved(reservation)) => reservation,
-            Ok(Room::Soon) => return self.give_back(job, NO_PLACE_FOR),
-            Ok(Room::Later) => return self.put_off(&client),
-            Err(cause) => {
-                error!(river_id = job.id(), %cause, "how much is stored cannot be read; the job is looked at again");
-                return self.give_back(job, TRY_AGAIN_AFTER);
-            }
-        };
-        let attempt = u32::try_from(job.row.attempt).unwrap_or_default();
-        let limits = request.limits;
-        let trace = request.trace.clone();
-        let claimed = ClaimedJob {
-            id,
-            script: Arc::new(request.script),
-            limits,
-            client: client.clone(),
-            trace: request.trace,
-        };
-        let mut brought = Brought::nothing_of(id, attempt, limits.output_bytes());
-        let ran = self.run(runner, claimed, context, &mut brought).await;
-        match &ran {
-            Ok(execution) => self
-                .pace
-                .ran(Duration::from_micros(execution.usage.wall_micros)),
-            Err(NotRun::Busy) => self.pace.waited_in_vain(),
-            Err(NotRun::Failed | NotRun::Stopping | NotRun::Cancelled) => {}
+    ) -> Result<WorkOutcome, BoxError> {
+        let attempt = attempt_of(job);
+        let mut running = self.attempts.begin(job.id(), attempt);
+        let report = self
+            .run_attempt(runner, context, job)
+            .await
+            .unwrap_or_else(|report| report);
+        running.is_recorded = report.is_recorded;
+        // River records an outcome even if another attempt owns the job by now.
+        if !report.is_recorded {
+            self.wait_for_ownership(job.id(), attempt).await;
         }
-        self.keep_pace();
-        let is_stopping = self.stopping.load(Ordering::SeqCst);
-        let settlement = match ran {
-            // Stopped because this node stops: it is another's now.
-            Ok(execution) if execution.outcome == Outcome::Cancelled && is_stopping => {
-                return self.give_back(job, Duration::ZERO);
-            }
-            Ok(execution) => Settlement {
-                state: match execution.outcome {
-                    Outcome::Cancelled => JobState::Cancelled,
-                    _ => JobState::Finished,
-                },
-                execution: Some(execution),
-            },
-            // So is what it had at hand; what somebody else cancelled River knows of.
-            Err(NotRun::Cancelled) if is_stopping => return self.give_back(job, Duration::ZERO),
-            Err(NotRun::Stopping) => return self.give_back(job, Duration::ZERO),
-            Err(NotRun::Busy) => return self.give_back(job, NO_PLACE_FOR),
-            Err(NotRun::Cancelled) => Settlement {
-                state: JobState::Cancelled,
-                execution: None,
-            },
-            Err(NotRun::Failed) if attempt < self.options.attempts_max => {
-                return Worked::unrecorded(Err(NotRun::Failed.into()));
-            }
-            Err(NotRun::Failed) => {
-                let trace_id = trace.as_ref().map(|trace| display(trace.trace_text()));
-                warn!(job = %id, trace_id, attempt, "a job is lost");
-                self.counters.lost.fetch_add(1, Ordering::Relaxed);
-                let error = ScriptError::of_service(
-                    "Lost",
-                    format!("the service failed to run this job {attempt} times"),
-                );
-                let execution = Execution::never_ran(id, limits, Outcome::Crashed, error);
-                Settlement {
-                    state: JobState::Lost,
-                    execution: Some(Arc::new(execution)),
-                }
-            }
-        };
-        let bytes = settlement
-            .execution
-            .as_ref()
-            .map_or(0, |it| it.size_bytes());
+        report.outcome
+    }
+
+    /// Runs an attempt and records its result. An error is the report of an attempt that has no result to record.
+    async fn run_attempt(
+        &self,
+        runner: &dyn JobRunner,
+        context: &WorkContext,
+        job: &Job<RunScript>,
+    ) -> Result<Report, Report> {
+        let claimed = self.claimed_job(job).await?;
+        let _reservation = self.reserve_room(job, &claimed).await?;
+        let ClaimedJob { id, limits, .. } = claimed;
+        let attempt = attempt_of(job);
+        let mut uploader = self.logs.uploader(id, attempt, limits.output_bytes());
+        let ran = self
+            .run(runner, claimed.clone(), context, &mut uploader)
+            .await;
+        self.record_duration(&ran);
+        let settlement = self.settlement(job, &claimed, ran)?;
+        let execution = settlement.execution.as_ref();
+        let bytes = execution.map_or(0, |execution| execution.size_bytes());
         let is_recorded = self.record(id, attempt, settlement).await;
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.clients.ended(&client, bytes);
-        self.total.ended(bytes);
-        self.forget_log(&brought).await;
-        Worked {
+        self.quotas.end_job(&claimed.client, bytes);
+        uploader.delete().await;
+        Ok(Report {
             outcome: Ok(WorkOutcome::Complete),
             is_recorded,
-        }
+        })
     }
 
-    /// Returns once River may be told what became of this attempt: at once if it is still the one that runs; and if others
-    /// have the job by now, once they are done with it, so that it is not taken from them.
-    async fn leave_to_others(&self, river_id: i64, attempt: u32) {
-        let mut is_others = false;
-        loop {
-            let may_be_told = if is_others {
-                self.in_time(self.is_over(river_id)).await
-            } else {
-                match self.in_time(self.is_running(river_id, attempt)).await {
-                    Ok(false) => {
-                        is_others = true;
-                        // Whoever waits here keeps no place from those that can be run.
-                        self.left_to_others.fetch_add(1, Ordering::Relaxed);
-                        self.configure(self.pace.per_executor());
-                        continue;
-                    }
-                    answer => answer,
-                }
-            };
-            match may_be_told {
-                Ok(true) => break,
-                Ok(false) => {}
-                Err(cause) => {
-                    error!(river_id, %cause, "it is not known who has a job; it is asked again")
-                }
+    /// Reads what is to be run, within the timeout.
+    async fn claimed_job(&self, job: &Job<RunScript>) -> Result<ClaimedJob, Report> {
+        let read = self.requests.claimed_job(job);
+        let found = tokio::time::timeout(self.database.timeout(), read).await;
+        match found.unwrap_or_else(|_| Err(NoRequest::Store(late()))) {
+            Ok(Some(claimed)) => Ok(claimed),
+            // The job has its final state, or was swept.
+            Ok(None) => Err(Report::unrecorded(Ok(WorkOutcome::Complete))),
+            Err(NoRequest::Invalid(cause)) => {
+                warn!(
+                    river_id = job.id(), %cause,
+                    "the request of a job is invalid; the attempt fails, and after its last one the job is lost"
+                );
+                Err(Report::unrecorded(Err(cause.into())))
             }
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            Err(NoRequest::JustInserted) => Err(self.requeue(job, TRY_AGAIN_AFTER)),
+            // A database that is away uses up no attempt.
+            Err(NoRequest::Store(cause)) => {
+                error!(
+                    river_id = job.id(), %cause,
+                    "the request of a job cannot be read; the job is requeued, and tried again in a second"
+                );
+                Err(self.requeue(job, TRY_AGAIN_AFTER))
+            }
         }
-        if is_others {
-            self.left_to_others.fetch_sub(1, Ordering::Relaxed);
-            self.configure(self.pace.per_executor());
+    }
+
+    /// Reserves room in the database for the output of a job.
+    async fn reserve_room(
+        &self,
+        job: &Job<RunScript>,
+        claimed: &ClaimedJob,
+    ) -> Result<Reservation<'_>, Report> {
+        let output_bytes = claimed.limits.output_bytes();
+        let room = self.quotas.reserve(&claimed.client, output_bytes);
+        match self.database.in_time(room).await {
+            Ok(Room::Reserved(reservation)) => Ok(reservation),
+            Ok(Room::Soon) => Err(self.requeue(job, NO_ROOM_FOR)),
+            Ok(Room::Later) => Err(self.postpone(&claimed.client)),
+            Err(cause) => {
+                error!(
+                    river_id = job.id(), %cause,
+                    "the stored bytes cannot be counted; the job is requeued, and tried again in a second"
+                );
+                Err(self.requeue(job, TRY_AGAIN_AFTER))
+            }
         }
     }
 
-    /// For another node, or another time. It uses up no attempt, and will stand where it stood.
-    fn give_back(&self, job: &Job<RunScript>, pause: Duration) -> Worked {
-        self.counters.given_back.fetch_add(1, Ordering::Relaxed);
-        lock(&self.out_of_turn).push(OutOfTurn {
-            river_id: job.id(),
-            since: job.row.scheduled_at.as_millisecond(),
-            given_back: Instant::now(),
-        });
-        Worked::unrecorded(Ok(WorkOutcome::Snooze(pause)))
-    }
-
-    /// For a time when there is room for what it brings back. It uses up no attempt, and stands in line from then on, so
-    /// that those of a client without room do not keep back those of others.
-    fn put_off(&self, client: &ClientKey) -> Worked {
-        self.counters.put_off.fetch_add(1, Ordering::Relaxed);
-        Worked::unrecorded(Ok(WorkOutcome::Snooze(self.no_room_for(client))))
-    }
-
-    /// Runs it, brings its log meanwhile, and stops it when River says so.
+    /// Runs a job, uploads its log meanwhile, and stops the job when River cancels it.
     async fn run(
         &self,
         runner: &dyn JobRunner,
         claimed: ClaimedJob,
         context: &WorkContext,
-        brought: &mut Brought,
+        uploader: &mut LogUploader<'_>,
     ) -> Result<Arc<Execution>, NotRun> {
         let id = claimed.id;
         if context.cancellation_token().is_cancelled() {
@@ -260,127 +212,166 @@ impl Shared {
         let mut running = runner.run(claimed);
         loop {
             tokio::select! {
-                // In this order: what was not yet begun cannot be stopped.
+                // In this order: a run that was never polled cannot be stopped.
                 biased;
                 ran = &mut running => return ran,
                 () = context.cancellation_token().cancelled() => {
                     runner.cancel(id).await;
                     return running.await;
                 }
-                () = tokio::time::sleep(BRING_EVERY), if self.may_have_others() => {
-                    let Some(log) = runner.log_since(id, brought.next()).await else { continue };
-                    if let Err(cause) = self.in_time(self.bring_log(brought, &log)).await {
-                        warn!(job = %id, %cause, "other nodes do not see what this job has logged of late");
+                () = tokio::time::sleep(UPLOAD_EVERY), if self.logs.are_uploaded() => {
+                    let Some(log) = runner.log_since(id, uploader.next()).await else { continue };
+                    if let Err(cause) = uploader.upload(&log).await {
+                        warn!(
+                            job = %id, %cause,
+                            "the newest log entries of a running job cannot be uploaded; other nodes do not show them \
+                             until the next upload, in half a second"
+                        );
                     }
                 }
             }
         }
     }
 
-    /// What is to be run, unless the database does not say so in time.
-    async fn request_of(
-        &self,
-        job: &Job<RunScript>,
-    ) -> Result<Option<(JobId, String, Request)>, NoRequest> {
-        tokio::time::timeout(self.options.timeout, self.what_to_run(job))
-            .await
-            .unwrap_or_else(|_| Err(NoRequest::Store(late())))
-    }
-
-    async fn what_to_run(
-        &self,
-        job: &Job<RunScript>,
-    ) -> Result<Option<(JobId, String, Request)>, NoRequest> {
-        // What another client brought without an id has one since it was first taken.
-        let id = match job.args.id {
-            Some(id) => id,
-            None => self
-                .id_of_river(job.id())
-                .await?
-                .unwrap_or_else(JobId::generate),
-        };
-        match self.claimed(id, job.id()).await? {
-            Claimed::Open(client, request) => return Ok(Some((id, client, request))),
-            Claimed::Settled => return Ok(None),
-            Claimed::Taken => {
-                return Err(NoRequest::Unfit(format!("`id` {id} is another job's")));
+    /// Adjusts the number of claims to the time that a job took.
+    fn record_duration(&self, ran: &Result<Arc<Execution>, NotRun>) {
+        let prefetch = self.claims.prefetch();
+        match ran {
+            Ok(execution) => {
+                prefetch.record(Duration::from_micros(execution.usage.wall_micros));
             }
-            Claimed::Unknown => {}
+            Err(NotRun::Busy) => prefetch.record_no_executor(),
+            Err(NotRun::Failed | NotRun::Stopping | NotRun::Cancelled) => {}
         }
-        let (defaults, ceiling) = (&self.options.defaults, &self.options.ceiling);
-        let request = job.args.request(defaults, ceiling);
-        let request = request.map_err(NoRequest::Unfit)?;
-        if self.adopt(id, job.id(), &request).await? {
-            return Ok(Some((id, ADOPTED_CLIENT.to_owned(), request)));
-        }
-        Err(NoRequest::JustMade)
+        self.claims.adjust();
     }
 
-    /// Records it however long the database is away; unless the node stops meanwhile, after which it is run again. False
-    /// where it came too late.
+    /// Returns the final state of a job that ran, or the report of an attempt after which the job goes on.
+    fn settlement(
+        &self,
+        job: &Job<RunScript>,
+        claimed: &ClaimedJob,
+        ran: Result<Arc<Execution>, NotRun>,
+    ) -> Result<Settlement, Report> {
+        let is_stopping = self.is_stopping.load(Ordering::SeqCst);
+        match ran {
+            // The node stops, and cancelled the job for that reason only: another node runs it.
+            Ok(execution) if execution.outcome == Outcome::Cancelled && is_stopping => {
+                Err(self.requeue(job, Duration::ZERO))
+            }
+            Ok(execution) => Ok(Settlement {
+                state: match execution.outcome {
+                    Outcome::Cancelled => JobState::Cancelled,
+                    _ => JobState::Finished,
+                },
+                execution: Some(execution),
+            }),
+            // The same for a prefetched job. River knows which jobs a client cancelled.
+            Err(NotRun::Cancelled) if is_stopping => Err(self.requeue(job, Duration::ZERO)),
+            Err(NotRun::Stopping) => Err(self.requeue(job, Duration::ZERO)),
+            Err(NotRun::Busy) => Err(self.requeue(job, NO_ROOM_FOR)),
+            Err(NotRun::Cancelled) => Ok(Settlement {
+                state: JobState::Cancelled,
+                execution: None,
+            }),
+            Err(NotRun::Failed) if attempt_of(job) < self.attempts_max => {
+                Err(Report::unrecorded(Err(NotRun::Failed.into())))
+            }
+            Err(NotRun::Failed) => Ok(self.lost(claimed, attempt_of(job))),
+        }
+    }
+
+    /// Returns the final state of a job that the service failed to run in all attempts.
+    fn lost(&self, claimed: &ClaimedJob, attempt: u32) -> Settlement {
+        let trace = claimed.trace.as_ref();
+        let trace_id = trace.map(|trace| display(trace.trace_text()));
+        warn!(
+            job = %claimed.id, trace_id, attempt,
+            "a job is lost: the service failed to run it in each attempt; the log entries before this one say why"
+        );
+        Counters::increment(&self.counters.lost);
+        let error = ScriptError::of_service(
+            "Lost",
+            format!("the service failed to run this job {attempt} times"),
+        );
+        let execution = Execution::never_ran(claimed.id, claimed.limits, Outcome::Crashed, error);
+        Settlement {
+            state: JobState::Lost,
+            execution: Some(Arc::new(execution)),
+        }
+    }
+
+    /// Waits until River may record the outcome of this attempt: at once if the attempt still owns the job; and if another
+    /// attempt owns it by now, once the job has its final state, so that the job is not taken from that attempt.
+    async fn wait_for_ownership(&self, river_id: i64, attempt: u32) {
+        let mut superseded = None;
+        loop {
+            let may_report = if superseded.is_some() {
+                let is_final = self.attempts.is_final(river_id);
+                self.database.in_time(is_final).await
+            } else {
+                let owns_job = self.attempts.owns_job(river_id, attempt);
+                self.database.in_time(owns_job).await
+            };
+            match may_report {
+                Ok(true) => return,
+                Ok(false) if superseded.is_none() => {
+                    superseded = Some(self.claims.supersede_worker());
+                    continue;
+                }
+                Ok(false) => {}
+                Err(cause) => error!(
+                    river_id, attempt, %cause,
+                    "the database does not say which node has a job; its result is held back, and the query is repeated \
+                     every second"
+                ),
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
+    }
+
+    /// Requeues a job for another node, or for a later moment. The attempt does not count, and the job keeps its slot.
+    fn requeue(&self, job: &Job<RunScript>, pause: Duration) -> Report {
+        self.attempts.reserve_slot(job);
+        Report::unrecorded(Ok(WorkOutcome::Snooze(pause)))
+    }
+
+    /// Postpones a job until there may be room for its output. The attempt does not count, and the job goes to the end of
+    /// the queue, so that a client without room does not hold up others.
+    fn postpone(&self, client: &ClientKey) -> Report {
+        Counters::increment(&self.counters.postponed);
+        let pause = self.quotas.postponed_for(client);
+        Report::unrecorded(Ok(WorkOutcome::Snooze(pause)))
+    }
+
+    /// Records a final state, however long the database is away. If the node stops before the database is back, the job is
+    /// run again. Returns false if another attempt owned the job by then.
     async fn record(&self, id: JobId, attempt: u32, settlement: Settlement) -> bool {
         loop {
-            match self.finish(id, attempt, settlement.clone()).await {
+            match self.changes.finish(id, attempt, settlement.clone()).await {
                 Ok(Finished::Recorded) => return true,
                 Ok(Finished::Stale) => {
-                    warn!(job = %id, attempt, "a finish came too late and was refused");
-                    self.counters.stale.fetch_add(1, Ordering::Relaxed);
+                    warn!(
+                        job = %id, attempt,
+                        "the result of a job came too late and is dropped: another attempt owns the job, or the job has its \
+                         final state"
+                    );
+                    Counters::increment(&self.counters.stale);
                     return false;
                 }
-                Err(StoreError::Unavailable(cause)) => {
-                    error!(job = %id, %cause, "what became of a job cannot be recorded; it is tried again");
-                }
-                Err(cause) => error!(job = %id, %cause, "what became of a job cannot be recorded"),
+                Err(cause) => error!(
+                    job = %id, attempt, %cause,
+                    "the result of a job cannot be recorded; it is tried again every half second until the database \
+                     responds"
+                ),
             }
-            self.counters.failures.fetch_add(1, Ordering::Relaxed);
+            Counters::increment(&self.counters.failures);
             tokio::time::sleep(RECORD_AGAIN_AFTER).await;
         }
     }
 }
 
-/// Says that this node has an attempt, until River knows what became of it.
-struct Working<'a> {
-    all: &'a DashMap<(i64, u32), Option<Instant>>,
-    attempt: (i64, u32),
-    /// River knows already; else it is being told when this is dropped.
-    is_recorded: bool,
-}
-
-impl<'a> Working<'a> {
-    fn at(all: &'a DashMap<(i64, u32), Option<Instant>>, river_id: i64, attempt: u32) -> Self {
-        all.insert((river_id, attempt), None);
-        Self {
-            all,
-            attempt: (river_id, attempt),
-            is_recorded: false,
-        }
-    }
-}
-
-impl Drop for Working<'_> {
-    fn drop(&mut self) {
-        if self.is_recorded {
-            self.all.remove(&self.attempt);
-        } else {
-            self.all.insert(self.attempt, Some(Instant::now()));
-        }
-    }
-}
-
-/// Why it is not known what is to be run.
-enum NoRequest {
-    /// It breaks a rule, or cannot be read.
-    Unfit(String),
-    /// Another attempt, or another job of its id, has made its row in this moment: it is looked at again.
-    JustMade,
-    Store(StoreError),
-}
-
-impl From<StoreError> for NoRequest {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unreadable(cause) => Self::Unfit(cause),
-            error => Self::Store(error),
-        }
-    }
+/// Returns the number of the attempt that River hands out.
+fn attempt_of(job: &Job<RunScript>) -> u32 {
+    u32::try_from(job.row.attempt).unwrap_or_default()
 }

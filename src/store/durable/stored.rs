@@ -1,0 +1,129 @@
+//! Counts of stored bytes, and how long a count is valid.
+
+use crate::store::sync::lock;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Time for which a count is valid.
+pub(super) const COUNT_VALID_FOR: Duration = Duration::from_secs(1);
+/// Time for which a count is valid that would reject a job: jobs may have ended and records expired since.
+pub(super) const REJECTING_COUNT_VALID_FOR: Duration = Duration::from_millis(100);
+
+/// Bytes of jobs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct StoredBytes {
+    /// Bytes of all jobs.
+    pub(super) bytes: u64,
+    /// Bytes of jobs with a final state, which expire.
+    pub(super) expiring: u64,
+}
+
+impl StoredBytes {
+    /// Reads the sums of a row. A negative sum, which only a wrong account could have, counts as 0.
+    pub(super) fn of_row(bytes: i64, expiring: i64) -> Self {
+        Self {
+            bytes: u64::try_from(bytes).unwrap_or_default(),
+            expiring: u64::try_from(expiring).unwrap_or_default(),
+        }
+    }
+
+    /// Adds a job that was accepted.
+    pub(super) fn add_request(&mut self, request_bytes: u64) {
+        self.bytes = self.bytes.saturating_add(request_bytes);
+    }
+
+    /// Adds the execution of a job that has ended.
+    pub(super) fn add_execution(&mut self, execution_bytes: u64) {
+        self.bytes = self.bytes.saturating_add(execution_bytes);
+        self.expiring = self.expiring.saturating_add(execution_bytes);
+    }
+}
+
+/// The last count of the bytes of all clients, with what this node has added since.
+#[derive(Debug, Default)]
+pub(super) struct TotalBytes(Mutex<Count>);
+
+/// One count of the bytes of all clients.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    stored: StoredBytes,
+    /// Expiry of the next record, milliseconds since 1970.
+    next_expiry: Option<i64>,
+    counted_at: Option<Instant>,
+}
+
+impl TotalBytes {
+    /// Returns the stored bytes.
+    pub(super) fn stored(&self) -> StoredBytes {
+        lock(&self.0).stored
+    }
+
+    /// Replaces the count by a new one.
+    pub(super) fn set(&self, stored: StoredBytes, next_expiry: Option<i64>) {
+        *lock(&self.0) = Count {
+            stored,
+            next_expiry,
+            counted_at: Some(Instant::now()),
+        };
+    }
+
+    /// Adds a job that this node has accepted.
+    pub(super) fn add_request(&self, request_bytes: u64) {
+        lock(&self.0).stored.add_request(request_bytes);
+    }
+
+    /// Adds the execution of a job that has ended on this node.
+    pub(super) fn add_execution(&self, execution_bytes: u64) {
+        lock(&self.0).stored.add_execution(execution_bytes);
+    }
+
+    /// Returns whether the count is too old. A count that would reject a job is valid for less long.
+    pub(super) fn is_old(&self, would_reject: impl Fn(&StoredBytes) -> bool) -> bool {
+        let count = *lock(&self.0);
+        let valid_for = if would_reject(&count.stored) {
+            REJECTING_COUNT_VALID_FOR
+        } else {
+            COUNT_VALID_FOR
+        };
+        count.counted_at.is_none_or(|at| at.elapsed() >= valid_for)
+    }
+
+    /// Returns the expiry of the next record, milliseconds since 1970.
+    pub(super) fn next_expiry(&self) -> Option<i64> {
+        lock(&self.0).next_expiry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_valid_for_a_second_and_for_less_where_it_would_reject_a_job() {
+        let total = TotalBytes::default();
+        assert!(total.is_old(|_| false), "nothing was counted yet");
+        let counted_ago = |ago: Duration| {
+            let at = Instant::now().checked_sub(ago);
+            lock(&total.0).counted_at = at;
+        };
+        counted_ago(REJECTING_COUNT_VALID_FOR * 2);
+        assert!(!total.is_old(|_| false));
+        assert!(total.is_old(|_| true));
+        counted_ago(COUNT_VALID_FOR);
+        assert!(total.is_old(|_| false));
+    }
+
+    #[test]
+    fn accepted_requests_and_executions_of_this_node_count_before_the_next_count() {
+        let total = TotalBytes::default();
+        total.add_request(10);
+        total.add_execution(7);
+        let stored = StoredBytes {
+            bytes: 17,
+            expiring: 7,
+        };
+        assert_eq!(total.stored(), stored);
+        // A wrong account is never less than nothing.
+        assert_eq!(StoredBytes::of_row(-1, -1), StoredBytes::default());
+    }
+}

@@ -1,0 +1,46 @@
+//! Callers of this node that wait for the final state of a job.
+
+use dashmap::DashMap;
+use sandpiper_domain::JobId;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// The callers that wait, by job.
+#[derive(Debug, Default)]
+pub(super) struct Waiters(DashMap<JobId, Arc<Notify>>);
+
+/// One caller that waits, until this is dropped.
+pub(super) struct Waiter<'a> {
+    waiters: &'a Waiters,
+    id: JobId,
+    /// Notified when the job has its final state.
+    pub(super) settled: Arc<Notify>,
+}
+
+impl Waiters {
+    /// Registers a caller that waits for a job.
+    pub(super) fn register(&self, id: JobId) -> Waiter<'_> {
+        let settled = Arc::clone(&self.0.entry(id).or_default());
+        Waiter {
+            waiters: self,
+            id,
+            settled,
+        }
+    }
+
+    /// Wakes all callers that wait for a job.
+    pub(super) fn wake(&self, id: JobId) {
+        if let Some((_, settled)) = self.0.remove(&id) {
+            settled.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        // The last waiter and the map: two references.
+        self.waiters
+            .0
+            .remove_if(&self.id, |_, settled| Arc::strong_count(settled) <= 2);
+    }
+}
