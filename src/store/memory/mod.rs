@@ -1,133 +1,86 @@
-//! Jobs in this process's memory: bounded in entries and bytes, and honest about it.
+//! Jobs in the memory of this process: bounded in jobs and bytes, and gone when the process ends.
 //!
-//! It never evicts a job that has not expired: when it is full it refuses new ones, and no job is run whose result would
-//! have no room. Beyond the bound lie at most the results of what was running. What it holds is gone when the
-//! process ends.
+//! No job is evicted before it expires. A full store rejects submits, and starts no job whose result would have no room.
+//! The bound of bytes is exceeded at most by the results of the jobs that were running when the store became full.
+
+mod keys;
+mod orders;
+mod usage;
 
 use super::fingerprint::Fingerprint;
+use super::sync::lock;
 use super::{
     Accepted, Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreCounts,
     StoreError,
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
-use sandpiper_domain::{ClientKey, IdempotencyKey, Job, JobId, JobState, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use keys::{Key, KeyedRequest, Keys};
+use orders::Orders;
+use sandpiper_domain::{ClientKey, Job, JobId, JobState, Timestamp};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
+use usage::Usage;
 
-/// How much the store holds, and for how long.
+/// Most jobs that one list reads.
+const SCANNED_MAX: usize = 2_000;
+
+/// The bounds of a store in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryStoreBounds {
-    /// Most jobs, final ones included.
+    /// Most jobs, also those with a final state.
     pub jobs_max: usize,
-    /// Most bytes, near enough.
+    /// Most bytes, approximately.
     pub bytes_max: usize,
-    /// From a job's final state to its end.
+    /// Time from a job's final state to its expiry.
     pub ttl: Duration,
     /// Most jobs of one client that are queued or running.
     pub client_jobs_max: usize,
-    /// Most bytes of one client's jobs, final ones included.
+    /// Most bytes of one client's jobs, also those with a final state.
     pub client_bytes: usize,
 }
 
-/// Ids of expired jobs that are remembered, so that they get 410 and not 404.
-const TOMBSTONES_MAX: usize = 100_000;
-
-/// Keys of requests that are remembered.
-const KEYS_MAX: usize = 100_000;
-
-/// Jobs that one list looks at.
-const SCANNED_MAX: usize = 2_000;
-
-#[derive(Debug)]
-struct Entry {
-    job: Job,
-    client: ClientKey,
-    bytes: usize,
-    settled: Arc<Notify>,
-}
-
-/// Orders over the map: by id, which is by age, and by the moment of expiry.
-#[derive(Debug, Default)]
-struct Orders {
-    by_age: BTreeSet<JobId>,
-    by_expiry: BTreeMap<(Timestamp, JobId), ()>,
-    tombstones: VecDeque<JobId>,
-    tombstone_set: BTreeSet<JobId>,
-}
-
-/// See the module.
+/// A store of jobs in the memory of this process.
 #[derive(Debug)]
 pub struct MemoryStore {
     bounds: MemoryStoreBounds,
     entries: DashMap<JobId, Entry>,
     orders: Mutex<Orders>,
     keys: Mutex<Keys>,
-    /// What each client has.
-    held: DashMap<ClientKey, Held>,
-    bytes: AtomicUsize,
-    refusals: Refusals,
+    usage: Usage,
 }
 
-/// What a client has: jobs that are open, and bytes of all its jobs.
-#[derive(Debug, Default)]
-struct Held {
-    open: usize,
-    bytes: usize,
-}
-
-/// Submits that were refused, by why.
-#[derive(Debug, Default)]
-struct Refusals {
-    full: AtomicU64,
-    client_jobs: AtomicU64,
-    client_bytes: AtomicU64,
-}
-
-type Key = (ClientKey, IdempotencyKey);
-
-/// The requests that came with a key. The oldest are forgotten when their time is over, or their room.
-#[derive(Debug, Default)]
-struct Keys {
-    by_key: HashMap<Key, Keyed>,
-    by_age: VecDeque<(Timestamp, Key)>,
-}
-
+/// A job, and its place in the bounds.
 #[derive(Debug)]
-struct Keyed {
-    id: JobId,
-    fingerprint: Fingerprint,
+struct Entry {
+    job: Job,
+    client: ClientKey,
+    bytes: usize,
+    /// Notified when the job has its final state.
+    settled: Arc<Notify>,
 }
 
-impl Keys {
-    fn remember(&mut self, key: Key, id: JobId, fingerprint: Fingerprint) {
-        if self.by_age.len() >= KEYS_MAX {
-            self.forget_oldest();
-        }
-        self.by_age.push_back((Timestamp::now(), key.clone()));
-        self.by_key.insert(key, Keyed { id, fingerprint });
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some((_, key)) = self.by_age.pop_front() {
-            self.by_key.remove(&key);
-        }
-    }
-
-    fn sweep(&mut self, now: Timestamp) {
-        while let Some((at, _)) = self.by_age.front()
-            && at.plus(IdempotencyKey::REMEMBERED) <= now
-        {
-            self.forget_oldest();
-        }
+impl Entry {
+    /// Gives the job its final state, and returns the bytes of the entry before.
+    fn settle(&mut self, settlement: Settlement, now: Timestamp, ttl: Duration) -> usize {
+        // The entry holds the execution from now on, and the script no longer.
+        let execution = settlement.execution.as_ref();
+        let bytes = size_of::<Self>() + execution.map_or(0, |execution| execution.size_bytes());
+        let before = std::mem::replace(&mut self.bytes, bytes);
+        self.job.state = settlement.state;
+        self.job.outcome = settlement.outcome();
+        self.job.execution = settlement.execution;
+        self.job.finished_at = Some(now);
+        self.job.expires_at = Some(now.plus(ttl));
+        before
     }
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Makes an empty store.
     #[must_use]
     pub fn new(bounds: MemoryStoreBounds) -> Self {
         Self {
@@ -135,25 +88,15 @@ impl MemoryStore {
             entries: DashMap::new(),
             orders: Mutex::default(),
             keys: Mutex::default(),
-            held: DashMap::new(),
-            bytes: AtomicUsize::new(0),
-            refusals: Refusals::default(),
+            usage: Usage::default(),
         }
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keys(&self) -> MutexGuard<'_, Keys> {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn find(&self, id: JobId) -> Found {
         if let Some(entry) = self.entries.get(&id) {
             return Found::Job(entry.job.clone());
         }
-        if self.orders().tombstone_set.contains(&id) {
+        if lock(&self.orders).has_expired(id) {
             return Found::Expired;
         }
         Found::Unknown
@@ -161,43 +104,32 @@ impl MemoryStore {
 
     fn time_to_next_expiry(&self) -> Duration {
         let now = Timestamp::now();
-        let next = self.orders().by_expiry.keys().next().map(|(at, _)| *at);
+        let next = lock(&self.orders).next_expiry();
         next.map_or(self.bounds.ttl, |at| {
             Duration::from_millis(at.as_unix_millis().saturating_sub(now.as_unix_millis()))
         })
     }
 
-    /// Changes what a client has, and forgets one that has nothing.
-    fn change_held(&self, client: &ClientKey, change: impl FnOnce(&mut Held)) {
-        if let Some(mut held) = self.held.get_mut(client) {
-            change(&mut held);
-        }
-        self.held
-            .remove_if(client, |_, held| held.open == 0 && held.bytes == 0);
-    }
-
-    /// Whether a client may have one more job of so many bytes, and the store.
-    fn admit(&self, client: &ClientKey, bytes: usize) -> Result<(), StoreError> {
-        let (open, held) = self
-            .held
-            .get(client)
-            .map_or((0, 0), |held| (held.open, held.bytes));
+    /// Checks whether one more job of `bytes` is within the bounds of its client and of the store.
+    fn check_bounds(&self, client: &ClientKey, bytes: usize) -> Result<(), StoreError> {
+        let usage = self.usage.of_client(client);
+        let rejected = &self.usage.rejected;
         let most = self.bounds.client_jobs_max;
-        if open >= most {
-            self.refusals.client_jobs.fetch_add(1, Ordering::Relaxed);
+        if usage.open_jobs >= most {
+            rejected.client_jobs.fetch_add(1, Ordering::Relaxed);
             return Err(StoreError::ClientFull { most });
         }
-        if held.saturating_add(bytes) > self.bounds.client_bytes {
-            self.refusals.client_bytes.fetch_add(1, Ordering::Relaxed);
+        if usage.bytes.saturating_add(bytes) > self.bounds.client_bytes {
+            rejected.client_bytes.fetch_add(1, Ordering::Relaxed);
             return Err(StoreError::ClientBytesFull {
                 most: u64::try_from(self.bounds.client_bytes).unwrap_or(u64::MAX),
                 retry_after: self.time_to_next_expiry(),
             });
         }
         let is_full = self.entries.len() >= self.bounds.jobs_max
-            || self.bytes.load(Ordering::Relaxed) + bytes > self.bounds.bytes_max;
+            || self.usage.bytes() + bytes > self.bounds.bytes_max;
         if is_full {
-            self.refusals.full.fetch_add(1, Ordering::Relaxed);
+            rejected.full.fetch_add(1, Ordering::Relaxed);
             return Err(StoreError::Full {
                 retry_after: self.time_to_next_expiry(),
             });
@@ -205,12 +137,39 @@ impl MemoryStore {
         Ok(())
     }
 
-    fn expire(&self, id: JobId) {
-        let Some((_, entry)) = self.entries.remove(&id) else {
-            return;
+    /// Returns the job that was accepted with the key of `fingerprint`'s request, if there is one.
+    fn replay(
+        &self,
+        keys: &Keys,
+        key: &Key,
+        fingerprint: &Fingerprint,
+    ) -> Option<Result<Accepted, StoreError>> {
+        let known = keys.get(key)?;
+        if !known.fingerprint.is_same(fingerprint) {
+            return Some(Err(StoreError::KeyReused));
+        }
+        Some(match self.find(known.id) {
+            Found::Job(job) => Ok(Accepted {
+                job,
+                is_replay: true,
+            }),
+            Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
+        })
+    }
+
+    /// Inserts a job that is within the bounds.
+    fn insert(&self, new: NewJob, bytes: usize) -> Job {
+        let (id, job) = (new.id, new.queued());
+        self.usage.add_job(&new.client, bytes);
+        let entry = Entry {
+            job: job.clone(),
+            client: new.client,
+            bytes,
+            settled: Arc::new(Notify::new()),
         };
-        self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
-        self.change_held(&entry.client, |held| held.bytes -= entry.bytes);
+        self.entries.insert(id, entry);
+        lock(&self.orders).by_age.insert(id);
+        job
     }
 }
 
@@ -225,42 +184,20 @@ impl JobStore for MemoryStore {
     }
 
     async fn submit(&self, new: NewJob) -> Result<Accepted, StoreError> {
-        let mut keys = self.keys();
+        let mut keys = lock(&self.keys);
         let key = new.terms.key.as_ref();
         let key = key.map(|key| ((new.client.clone(), key.clone()), Fingerprint::of(&new)));
         if let Some((key, fingerprint)) = &key
-            && let Some(known) = keys.by_key.get(key)
+            && let Some(replayed) = self.replay(&keys, key, fingerprint)
         {
-            if !known.fingerprint.is_same(fingerprint) {
-                return Err(StoreError::KeyReused);
-            }
-            return match self.find(known.id) {
-                Found::Job(job) => Ok(Accepted {
-                    job,
-                    is_replay: true,
-                }),
-                Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
-            };
+            return replayed;
         }
         let bytes = size_of::<Entry>() + new.script.size_bytes();
-        self.admit(&new.client, bytes)?;
-        let job = new.queued();
-        {
-            let mut held = self.held.entry(new.client.clone()).or_default();
-            held.open += 1;
-            held.bytes += bytes;
-        }
-        let entry = Entry {
-            job: job.clone(),
-            client: new.client,
-            bytes,
-            settled: Arc::new(Notify::new()),
-        };
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.entries.insert(new.id, entry);
-        self.orders().by_age.insert(new.id);
+        self.check_bounds(&new.client, bytes)?;
+        let job = self.insert(new, bytes);
         if let Some((key, fingerprint)) = key {
-            keys.remember(key, new.id, fingerprint);
+            let id = job.id;
+            keys.insert(key, KeyedRequest { id, fingerprint });
         }
         Ok(Accepted {
             job,
@@ -296,8 +233,7 @@ impl JobStore for MemoryStore {
         attempt: u32,
         settlement: Settlement,
     ) -> Result<Finished, StoreError> {
-        let now = Timestamp::now();
-        let expires_at = now.plus(self.bounds.ttl);
+        let (now, ttl) = (Timestamp::now(), self.bounds.ttl);
         let (settled, client, before, after) = {
             let Some(mut entry) = self.entries.get_mut(&id) else {
                 return Ok(Finished::Stale);
@@ -305,28 +241,12 @@ impl JobStore for MemoryStore {
             if entry.job.state.is_final() || entry.job.attempt != attempt {
                 return Ok(Finished::Stale);
             }
-            // The script is not the store's any more, and the execution now is.
-            let bytes = size_of::<Entry>()
-                + settlement
-                    .execution
-                    .as_ref()
-                    .map_or(0, |execution| execution.size_bytes());
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
-            let before = std::mem::replace(&mut entry.bytes, bytes);
-            entry.job.state = settlement.state;
-            entry.job.outcome = settlement.outcome();
-            entry.job.execution = settlement.execution;
-            entry.job.finished_at = Some(now);
-            entry.job.expires_at = Some(expires_at);
+            let before = entry.settle(settlement, now, ttl);
             let settled = Arc::clone(&entry.settled);
-            (settled, entry.client.clone(), before, bytes)
+            (settled, entry.client.clone(), before, entry.bytes)
         };
-        self.change_held(&client, |held| {
-            held.open -= 1;
-            held.bytes = held.bytes + after - before;
-        });
-        self.orders().by_expiry.insert((expires_at, id), ());
+        self.usage.finish_job(&client, before, after);
+        lock(&self.orders).insert_expiry(now.plus(ttl), id);
         settled.notify_waiters();
         Ok(Finished::Recorded)
     }
@@ -343,7 +263,7 @@ impl JobStore for MemoryStore {
         else {
             return Ok(self.find(id));
         };
-        // Registered before the state is looked at, so a finish in between is not missed.
+        // Registered before the state is read, so that no finish in between is missed.
         let notified = settled.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
@@ -356,14 +276,13 @@ impl JobStore for MemoryStore {
     }
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
-        use std::ops::Bound::{Excluded, Unbounded};
         let mut last_scanned = None;
         let upper = query.before.map_or(Unbounded, Excluded);
         let mut jobs: Vec<Job> = Vec::with_capacity(query.limit);
-        let orders = self.orders();
+        let orders = lock(&self.orders);
         for (scanned, id) in orders.by_age.range((Unbounded, upper)).rev().enumerate() {
             if scanned == SCANNED_MAX {
-                // A page may be short, or empty: whoever waits for the lock does not wait for a rare state to be found.
+                // A page may be short or empty: the search for a rare state must not hold the lock for long.
                 return Ok(JobPage {
                     jobs,
                     next: last_scanned,
@@ -386,51 +305,22 @@ impl JobStore for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
-        self.keys().sweep(now);
-        let mut expired = Vec::new();
-        {
-            let mut orders = self.orders();
-            while let Some((&(at, id), ())) = orders.by_expiry.first_key_value() {
-                if at > now {
-                    break;
-                }
-                orders.by_expiry.pop_first();
-                orders.by_age.remove(&id);
-                orders.tombstones.push_back(id);
-                orders.tombstone_set.insert(id);
-                if orders.tombstones.len() > TOMBSTONES_MAX
-                    && let Some(oldest) = orders.tombstones.pop_front()
-                {
-                    orders.tombstone_set.remove(&oldest);
-                }
-                expired.push(id);
-            }
-        }
+        lock(&self.keys).sweep(now);
+        let expired = lock(&self.orders).expire(now);
         for id in &expired {
-            self.expire(*id);
+            if let Some((_, entry)) = self.entries.remove(id) {
+                self.usage.remove_job(&entry.client, entry.bytes);
+            }
         }
         Ok(expired.len())
     }
 
     fn counts(&self) -> StoreCounts {
-        let as_u64 = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
-        let Refusals {
-            full,
-            client_jobs,
-            client_bytes,
-        } = &self.refusals;
-        StoreCounts {
-            refused_full: full.load(Ordering::Relaxed),
-            refused_client_jobs: client_jobs.load(Ordering::Relaxed),
-            refused_client_bytes: client_bytes.load(Ordering::Relaxed),
-            bytes: as_u64(self.bytes.load(Ordering::Relaxed)),
-            bytes_max: as_u64(self.bounds.bytes_max),
-            ..StoreCounts::default()
-        }
+        self.usage.counts(self.bounds.bytes_max)
     }
 
     fn has_room(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) < self.bounds.bytes_max
+        self.usage.bytes() < self.bounds.bytes_max
     }
 
     async fn health(&self) -> Result<(), StoreError> {

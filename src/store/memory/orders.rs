@@ -1,0 +1,61 @@
+//! Orders of the jobs in memory: by age and by expiry; and the ids of expired jobs.
+
+use sandpiper_domain::{JobId, Timestamp};
+use std::collections::{BTreeSet, VecDeque};
+
+/// Most ids of expired jobs that are remembered, so that a query gets 410 and not 404.
+const TOMBSTONES_MAX: usize = 100_000;
+
+/// The orders of one store.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// By id, which is by age.
+    pub(super) by_age: BTreeSet<JobId>,
+    /// Only jobs with a final state.
+    by_expiry: BTreeSet<(Timestamp, JobId)>,
+    /// Oldest first.
+    tombstones: VecDeque<JobId>,
+    tombstone_set: BTreeSet<JobId>,
+}
+
+impl Orders {
+    /// Adds the expiry of a job that has its final state.
+    pub(super) fn insert_expiry(&mut self, expires_at: Timestamp, id: JobId) {
+        self.by_expiry.insert((expires_at, id));
+    }
+
+    /// Returns the next expiry.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        self.by_expiry.first().map(|(at, _)| *at)
+    }
+
+    /// Returns whether a job with this id has expired.
+    pub(super) fn has_expired(&self, id: JobId) -> bool {
+        self.tombstone_set.contains(&id)
+    }
+
+    /// Removes the jobs that have expired by `now`, remembers their ids, and returns them.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<JobId> {
+        let mut expired = Vec::new();
+        while let Some(&(at, id)) = self.by_expiry.first() {
+            if at > now {
+                break;
+            }
+            self.by_expiry.pop_first();
+            self.by_age.remove(&id);
+            self.bury(id);
+            expired.push(id);
+        }
+        expired
+    }
+
+    fn bury(&mut self, id: JobId) {
+        self.tombstones.push_back(id);
+        self.tombstone_set.insert(id);
+        if self.tombstones.len() > TOMBSTONES_MAX
+            && let Some(oldest) = self.tombstones.pop_front()
+        {
+            self.tombstone_set.remove(&oldest);
+        }
+    }
+}
