@@ -1,6 +1,7 @@
-//! The example scripts: read from their folder once, at start, and then known by name only.
+//! The example scripts, read from their folder once, at the start.
 //!
-//! A client names a script and never a path: what is not in the list does not exist. Knows `domain` and the file system.
+//! A client gives the name of a script and never a path: a name that is not in the library does not exist. This module knows
+//! `domain` and the file system.
 
 use sandpiper_domain::{Script, Source};
 use std::collections::BTreeMap;
@@ -9,41 +10,41 @@ use std::{fs, io};
 
 /// Most example scripts.
 const SCRIPTS_MAX: usize = 1_000;
-/// What opens the first line: what running the script gives, for its test.
+/// Start of the first line, before the expected result that a test compares.
 const EXPECT_PREFIX: &str = "// expect:";
 
 /// One example script.
 #[derive(Debug, Clone)]
 pub struct ExampleScript {
-    /// Its file name and text.
+    /// The file name and the text.
     pub source: Source,
-    /// What its first line promises.
+    /// The expected result, from the first line.
     pub expect: String,
-    /// What it shows: the comment lines below the first.
+    /// The description: the comment lines below the first.
     pub description: String,
 }
 
-/// All of them, by name.
+/// The example scripts, by name.
 #[derive(Debug, Default)]
 pub struct ScriptLibrary(BTreeMap<String, ExampleScript>);
 
-/// The folder cannot be used.
+/// The error of a folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptLibraryError {
     /// A file or the folder could not be read.
     #[error("{path} cannot be read: {cause}")]
     Unreadable {
-        /// What.
+        /// The file or the folder.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         cause: io::Error,
     },
     /// A script breaks a rule.
     #[error("{path}: {rule}")]
-    Unfit {
-        /// Which.
+    Invalid {
+        /// The file.
         path: PathBuf,
-        /// Which rule.
+        /// The rule.
         rule: String,
     },
 }
@@ -61,34 +62,35 @@ impl ScriptLibrary {
             if path.extension().is_none_or(|extension| extension != "js") {
                 continue;
             }
-            let unfit = |rule: String| ScriptLibraryError::Unfit {
+            let invalid = |rule: String| ScriptLibraryError::Invalid {
                 path: path.clone(),
                 rule,
             };
             let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-                return Err(unfit("its name must be text".to_owned()));
+                return Err(invalid("its name must be text".to_owned()));
             };
             let text = fs::read_to_string(&path).map_err(unreadable(&path))?;
-            scripts.insert(name.to_owned(), example(name, text).map_err(unfit)?);
+            scripts.insert(name.to_owned(), example(name, text).map_err(invalid)?);
             if scripts.len() > SCRIPTS_MAX {
-                return Err(unfit(format!("the most scripts are {SCRIPTS_MAX}")));
+                return Err(invalid(format!("the most scripts are {SCRIPTS_MAX}")));
             }
         }
         Ok(Self(scripts))
     }
 
-    /// The script of exactly this name.
+    /// Returns the script with exactly this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&ExampleScript> {
         self.0.get(name)
     }
 
-    /// All of them, by name.
+    /// Returns all scripts, by name.
     pub fn iter(&self) -> impl Iterator<Item = &ExampleScript> {
         self.0.values()
     }
 }
 
+/// Reads an example script, or returns the rule that it breaks.
 fn example(name: &str, text: String) -> Result<ExampleScript, String> {
     if text.len() > Script::CODE_BYTES_MAX {
         return Err(format!(

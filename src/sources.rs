@@ -1,7 +1,7 @@
-//! Scripts that a client only named: the ingress has fetched them and put them in a folder, each under the SHA-256 of its
-//! content, and names that to the service.
+//! Scripts that the ingress has fetched: files in a folder, each named by the SHA-256 of its content.
 //!
-//! What is read is what was named: the hash is checked again here. Knows the file system and nothing of hosts.
+//! The ingress gives the service the name of a file. The hash is checked again here, so that the script is the one that was
+//! named. This module knows the file system and no hosts.
 
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -9,34 +9,34 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 use tracing::error;
 
-/// The folder.
+/// The folder of fetched scripts.
 #[derive(Debug, Clone)]
 pub struct SourceFolder {
     path: PathBuf,
     bytes_max: usize,
 }
 
-/// Why there is no text.
+/// The error of a script that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// The name is no SHA-256.
+    /// The name is not a SHA-256.
     #[error("a source is named by 64 lower-case hexadecimal digits")]
     NoName,
-    /// It is not there, or is not what its name says.
+    /// The file is missing, unreadable, or has another SHA-256.
     #[error("the source that the ingress named is not in --sources-dir; the log says why")]
     Missing,
 }
 
 impl SourceFolder {
-    /// A folder of scripts of at most `bytes_max` bytes.
+    /// Makes the folder at `path`, of scripts of at most `bytes_max` bytes.
     #[must_use]
     pub fn new(path: PathBuf, bytes_max: usize) -> Self {
         Self { path, bytes_max }
     }
 
-    /// The text of this SHA-256. Blocks on the file system.
+    /// Reads the script with this SHA-256. Blocks on the file system.
     pub fn read(&self, sha256: &str) -> Result<String, SourceError> {
-        // The name becomes part of a path: it is digits, or it is nothing.
+        // The name becomes part of a path, so nothing but digits is accepted.
         let is_digest = sha256.len() == 64
             && sha256
                 .bytes()
@@ -49,7 +49,8 @@ impl SourceFolder {
                 sha256,
                 %cause,
                 folder = %self.path.display(),
-                "a source cannot be read: is --sources-dir the folder that the ingress writes to?"
+                "a script that the ingress fetched cannot be read, and the request fails: check that --sources-dir is the \
+                 folder that the ingress writes to"
             );
             SourceError::Missing
         };
@@ -63,7 +64,7 @@ impl SourceFolder {
 
     fn content(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        // One byte more than may be run, so that what is too long is seen to be.
+        // One byte more than the bound: a longer file is detected.
         let most = u64::try_from(self.bytes_max).unwrap_or(u64::MAX);
         let file = File::open(self.path.join(name))?;
         file.take(most.saturating_add(1))

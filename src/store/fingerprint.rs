@@ -1,23 +1,24 @@
-//! By what a request that is sent again is known to be the same: what it asks for, not how that is written.
+//! The fingerprint of a request, by which a repeated request is recognized: it covers the values of the request, and not
+//! their spelling.
 
 use super::{NewJob, json_meaning};
 use sandpiper_domain::{RequestedLimits, Script};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
-/// Of everything that a request for a job asks for.
+/// The digests of a request for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     exact: String,
     meaning: Meaning,
 }
 
-/// Of the values that a request asks for. Two requests are the same if either digest is.
+/// The digests of the values of a request. Two requests are the same if one of the two digests is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Meaning {
-    /// With the limits that it gets: one that names the defaults asks for what one without limits asks for.
+    /// With the granted limits: a request that names the defaults is the same as one without limits.
     granted: String,
-    /// With the limits that it names: the operator may change the defaults between a request and its repetition.
+    /// With the requested limits: the operator may change the defaults between a request and its repetition.
     requested: String,
 }
 
@@ -27,11 +28,11 @@ impl Meaning {
     }
 }
 
-/// Between the two digests of a stored meaning.
+/// Separates the two digests of a stored meaning.
 const SEPARATOR: char = '.';
 
 impl Fingerprint {
-    /// Of what `job` asks for.
+    /// Computes the fingerprint of the request for `job`.
     pub(crate) fn of(job: &NewJob) -> Self {
         let exact = (
             &*job.script,
@@ -39,7 +40,7 @@ impl Fingerprint {
             job.terms.run_at,
             job.terms.priority.get(),
         );
-        // Made of strings and numbers: writing it to memory cannot fail.
+        // Strings and numbers can be serialized to memory without failure.
         let exact = serde_json::to_vec(&exact).unwrap_or_default();
         Self {
             exact: digest(&exact),
@@ -47,26 +48,25 @@ impl Fingerprint {
         }
     }
 
-    /// The digest that earlier versions compare: of the bytes of the values as they came.
+    /// Returns the digest that earlier versions compare: that of the request's text.
     pub(crate) fn exact(&self) -> &str {
         &self.exact
     }
 
-    /// The meaning as it is stored.
+    /// Returns the digests of the values, as they are stored.
     pub(crate) fn meaning(&self) -> String {
         let Meaning { granted, requested } = &self.meaning;
         format!("{granted}{SEPARATOR}{requested}")
     }
 
-    /// Whether a stored request is the same. One that an earlier version stored has no meaning, and is compared as that
-    /// version compared it.
+    /// Returns whether a stored request is the same. An earlier version stored no meaning, and its exact digest is compared.
     pub(crate) fn is_stored_as(&self, exact: &str, meaning: Option<&str>) -> bool {
         let meant = meaning.and_then(|meaning| meaning.split_once(SEPARATOR));
         self.exact == exact
             || meant.is_some_and(|(granted, requested)| self.meaning.is_same(granted, requested))
     }
 
-    /// Whether another request is the same.
+    /// Returns whether another request is the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let Meaning { granted, requested } = &other.meaning;
         self.meaning.is_same(granted, requested)
@@ -100,7 +100,7 @@ fn write_script(script: &Script, to: &mut Vec<u8>) {
     for source in script.sources() {
         write_text(&source.file_name, to);
         let is_clients = [Script::CODE_FILE_NAME, Script::SOURCE_FILE_NAME];
-        // An example script is asked for by its name; what stands in it may come with another version.
+        // The name of an example script decides: another version of the service may have another text under it.
         if is_clients.contains(&source.file_name.as_str()) {
             write_text(&source.text, to);
         }
@@ -109,7 +109,7 @@ fn write_script(script: &Script, to: &mut Vec<u8>) {
         Some(input) => json_meaning::write(input.as_str(), to),
         None => to.push(b'-'),
     }
-    // Of several with one name the last counts, as it does for the script.
+    // Of several globals with one name the script sees the last.
     let globals = script.globals().iter();
     let globals: BTreeMap<&str, &str> = globals
         .map(|global| (global.name.as_str(), global.value.as_str()))
@@ -195,21 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_has_stored_is_the_same_request_byte_by_byte() {
-        // As versions without a meaning wrote it.
+    fn a_request_that_an_earlier_version_stored_is_compared_by_its_exact_digest() {
+        // The digest of a version that stored no meaning.
         let stored = "73a1a3080db7b298d588fb813be8cea65a48beca01a628cf99b36af96bab46e3";
         let again = of(|draft, _| draft.input = Some(json(r#"{"b":1.0, "a":2}"#)));
         assert_eq!(again.exact(), stored);
         assert!(again.is_stored_as(stored, None));
-        let turned = of(|draft, _| draft.input = Some(json(r#"{"a":2, "b":1.0}"#)));
-        assert!(!turned.is_stored_as(stored, None));
-        // And what this one stores is known however it is written.
-        assert!(turned.is_stored_as(stored, Some(&again.meaning())));
-        assert!(again.is_same(&turned));
+        let reordered = of(|draft, _| draft.input = Some(json(r#"{"a":2, "b":1.0}"#)));
+        assert!(!reordered.is_stored_as(stored, None));
+        // A request that this version stores is recognized in any spelling.
+        assert!(reordered.is_stored_as(stored, Some(&again.meaning())));
+        assert!(again.is_same(&reordered));
     }
 
     #[test]
-    fn another_request_is_another_whatever_it_differs_in() {
+    fn requests_that_differ_in_one_value_are_different() {
         let all = [
             of(|_, _| {}),
             of(|draft, _| draft.code = Some("2".to_owned())),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_globals_and_what_stands_in_an_example_make_no_difference() {
+    fn the_order_of_globals_and_the_text_of_an_example_make_no_difference() {
         let one = of(|draft, _| {
             draft.globals = vec![global("a", "1.0"), global("b", r#"{"x":1,"y":2}"#)];
             draft.file = example("before the upgrade");
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_the_same_as_they_are_granted_or_as_they_are_asked_for() {
+    fn limits_are_the_same_if_the_granted_or_the_requested_ones_are() {
         let granted = samples::limits();
         let silent = of(|_, _| {});
         let explicit = of(|_, terms| {

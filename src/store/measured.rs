@@ -1,4 +1,4 @@
-//! A store whose every operation is timed, and whose failures are counted.
+//! A store that measures another: the duration and the failures of each operation.
 
 use super::{
     Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
@@ -10,7 +10,7 @@ use sandpiper_domain::{JobId, LogSoFar, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is timed, in the order of [`Operation`].
+/// Labels of the operations, in the order of [`Operation`].
 const NAMES: &[&str] = &[
     "submit",
     "start",
@@ -42,7 +42,8 @@ enum Operation {
     Health,
 }
 
-/// Another store, measured. A refusal is no failure: that a store is full is for whoever asked, not for who watches over it.
+/// A measured store. A rejected job is no failure: the client learns that the store is full, and the operator from other
+/// metrics.
 #[derive(Debug)]
 pub struct MeasuredStore {
     store: Arc<dyn JobStore>,
@@ -50,7 +51,7 @@ pub struct MeasuredStore {
 }
 
 impl MeasuredStore {
-    /// This store.
+    /// Measures `store`.
     #[must_use]
     pub fn new(store: Arc<dyn JobStore>) -> Self {
         Self {
@@ -59,7 +60,7 @@ impl MeasuredStore {
         }
     }
 
-    /// What was measured.
+    /// Returns the measurements.
     #[must_use]
     pub fn operations(&self) -> Arc<Operations> {
         Arc::clone(&self.operations)
@@ -122,7 +123,7 @@ impl JobStore for MeasuredStore {
         self.timed(Operation::Get, self.store.get(id)).await
     }
 
-    /// Counted, not timed: how long it takes is what was asked for.
+    /// Counts failures only: the caller chooses the duration.
     async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
         let found = self.store.wait(id, patience).await;
         self.count(Operation::Wait, &found);
@@ -192,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_has_its_name() {
+    fn each_operation_has_its_label() {
         assert_eq!(NAMES.len(), Operation::Health as usize + 1);
         assert_eq!(NAMES[Operation::Finish as usize], "finish");
         assert_eq!(NAMES[Operation::Cancel as usize], "cancel");

@@ -1,32 +1,34 @@
-//! The last synchronous executions of this process, readable by id for a while.
+//! A cache of the last synchronous executions of this process, by id.
 //!
-//! A convenience, not a promise: bounded in entries and bytes, and the oldest goes first. Synchronous callers had their
-//! answer; this is for looking at it again.
+//! The cache is a convenience and no promise: it is bounded in entries and bytes, and evicts the oldest first. The callers
+//! have had their response; the cache is for reading it again.
 
+use super::sync::lock;
 use dashmap::DashMap;
 use sandpiper_domain::{Execution, Job, JobId, JobState, Outcome, Timestamp};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// How much is kept, and for how long.
+/// The bounds of the cache.
 #[derive(Debug, Clone, Copy)]
 pub struct RecentBounds {
     /// Most executions.
     pub executions_max: usize,
-    /// Most bytes, near enough.
+    /// Most bytes, approximately.
     pub bytes_max: usize,
-    /// How long.
+    /// Time from the end of an execution to its expiry.
     pub ttl: Duration,
 }
 
+/// The executions by age, and their bytes.
 #[derive(Debug, Default)]
 struct Order {
     oldest_first: VecDeque<(Timestamp, JobId, usize)>,
     bytes: usize,
 }
 
-/// See the module.
+/// The last synchronous executions.
 #[derive(Debug)]
 pub struct RecentExecutions {
     bounds: RecentBounds,
@@ -35,7 +37,7 @@ pub struct RecentExecutions {
 }
 
 impl RecentExecutions {
-    /// Empty.
+    /// Makes an empty cache.
     #[must_use]
     pub fn new(bounds: RecentBounds) -> Self {
         Self {
@@ -45,14 +47,14 @@ impl RecentExecutions {
         }
     }
 
-    /// Keeps `execution`; makes room by letting go of the oldest.
-    pub fn keep(&self, execution: &Arc<Execution>) {
+    /// Adds `execution`, and evicts the oldest executions where there is no room.
+    pub fn insert(&self, execution: &Arc<Execution>) {
         let bytes = execution.size_bytes();
         if self.bounds.executions_max == 0 || bytes > self.bounds.bytes_max {
             return;
         }
         self.executions.insert(execution.id, Arc::clone(execution));
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order = lock(&self.order);
         order
             .oldest_first
             .push_back((execution.finished_at, execution.id, bytes));
@@ -64,7 +66,7 @@ impl RecentExecutions {
         }
     }
 
-    /// As a job, which it is to whoever looks at it.
+    /// Returns an execution as a finished job.
     #[must_use]
     pub fn get(&self, id: JobId) -> Option<Job> {
         let execution = Arc::clone(self.executions.get(&id)?.value());
@@ -86,9 +88,9 @@ impl RecentExecutions {
         })
     }
 
-    /// Forgets what has expired by `now`.
+    /// Removes the executions that have expired by `now`.
     pub fn sweep(&self, now: Timestamp) {
-        let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut order = lock(&self.order);
         while let Some((finished_at, ..)) = order.oldest_first.front() {
             if finished_at.plus(self.bounds.ttl) > now {
                 return;

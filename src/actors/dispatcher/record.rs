@@ -31,7 +31,7 @@ impl Dispatcher {
         match running.pending.audience {
             Audience::Caller(reply) => {
                 let execution = Arc::new(execution);
-                self.recent.keep(&execution);
+                self.recent.insert(&execution);
                 let _ = reply.send(Ok(execution));
             }
             Audience::Claimant(reply) => drop(reply.send(Ok(Arc::new(execution)))),

@@ -1,4 +1,4 @@
-//! Holds for every store: each test is one promise of [`JobStore`].
+//! The contract of every store: each test is one promise of [`JobStore`].
 
 use super::*;
 use crate::store::{JobPage, ListQuery};
@@ -71,7 +71,7 @@ async fn a_finish_of_an_earlier_attempt_is_stale_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_final_job_changes_no_more() {
+async fn a_final_job_never_changes() {
     over_every_store(|store| async move {
         for settlement in [finished, lost, |_| cancelled()] {
             let id = submit_and_start(&*store).await;
@@ -145,17 +145,17 @@ async fn an_earlier_attempt_cannot_hand_back_a_later_one() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_woken_by_the_finish() {
+async fn a_caller_that_waits_is_woken_by_the_finish() {
     over_every_store(|store| async move {
         let id = submit_and_start(&*store).await;
         let waiters: Vec<_> = (0..3)
             .map(|_| {
                 let store = Arc::clone(&store);
-                // Longer than this test may take: only the finish can end it in time.
+                // Longer than the test may take: only the finish can end the wait in time.
                 tokio::spawn(async move { store.wait(id, PATIENCE * 10).await })
             })
             .collect();
-        // Every waiter is at its wait before the finish.
+        // Every caller waits before the finish.
         tokio::task::yield_now().await;
         store.finish(id, 1, finished(id)).await.unwrap();
         for waiter in waiters {
@@ -168,7 +168,7 @@ async fn whoever_waits_is_woken_by_the_finish() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_over_tells_the_job_as_it_stands() {
+async fn a_wait_that_times_out_returns_the_job() {
     over_every_store(|store| async move {
         let id = submit_and_start(&*store).await;
         let patience = Duration::from_millis(30);
@@ -181,11 +181,11 @@ async fn a_wait_that_is_over_tells_the_job_as_it_stands() {
 }
 
 #[tokio::test]
-async fn a_wait_for_what_cannot_change_is_over_at_once() {
+async fn a_wait_for_a_job_that_cannot_change_returns_at_once() {
     over_every_store(|store| async move {
         let id = submit_and_start(&*store).await;
         store.finish(id, 1, finished(id)).await.unwrap();
-        // Longer than this test may take.
+        // Longer than the test may take.
         let wait = |id| store.wait(id, PATIENCE * 10);
         assert_eq!(job(wait(id).await.unwrap()).state, JobState::Finished);
         let never_seen = JobId::generate();
@@ -205,7 +205,7 @@ async fn page(store: &dyn JobStore, state: Option<JobState>, before: Option<JobI
     store.list(&query).await.unwrap()
 }
 
-/// Every page of what has this state, from the first to the one that names no next.
+/// Reads all pages of the jobs in this state.
 async fn pages(store: &dyn JobStore, state: Option<JobState>) -> Vec<Job> {
     let mut all = Vec::new();
     let mut before = None;
@@ -288,7 +288,7 @@ async fn a_list_of_one_state_has_those_jobs_and_no_others() {
 }
 
 #[tokio::test]
-async fn the_last_page_says_that_it_is_the_last_even_when_it_is_full() {
+async fn a_full_last_page_has_no_next_page() {
     over_every_store(|store| async move {
         for _ in 0..14 {
             submit(&*store).await;
@@ -302,7 +302,7 @@ async fn the_last_page_says_that_it_is_the_last_even_when_it_is_full() {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_known_to_have_been() {
+async fn an_expired_job_is_reported_as_expired() {
     over_every_store(|store| async move {
         let over = submit_and_start(&*store).await;
         store.finish(over, 1, finished(over)).await.unwrap();
@@ -311,7 +311,7 @@ async fn what_has_expired_is_known_to_have_been() {
         assert_eq!(get(&*store, over).await.state, JobState::Finished);
         assert_eq!(store.sweep(when_all_is_expired()).await.unwrap(), 1);
         assert!(matches!(store.get(over).await.unwrap(), Found::Expired));
-        // However long it takes, a job that is not final does not expire.
+        // A job that is not final does not expire, however old it is.
         assert_eq!(get(&*store, unfinished).await.state, JobState::Running);
         let never_seen = JobId::generate();
         let found = store.get(never_seen).await.unwrap();
@@ -357,7 +357,7 @@ async fn of_many_finishes_at_once_exactly_one_is_recorded() {
                 }
             }
             assert_eq!(recorded.len(), 1);
-            // And it is the one that was told so.
+            // The stored execution is that of the finish that was recorded.
             let job = get(&*store, id).await;
             assert_eq!(job.execution.as_ref(), recorded.first());
         }
@@ -366,7 +366,7 @@ async fn of_many_finishes_at_once_exactly_one_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_store_that_works_is_healthy_and_says_what_it_is() {
+async fn a_store_that_works_is_healthy_and_has_a_name() {
     over_every_store(|store| async move {
         store.health().await.unwrap();
         assert!(!store.name().is_empty() && !store.promise().is_empty());

@@ -1,4 +1,4 @@
-//! What the store in memory adds to the contract: its bounds.
+//! The bounds of the store in memory, beside the contract.
 
 use super::*;
 
@@ -12,11 +12,11 @@ fn store_of(jobs_max: usize, bytes_max: usize) -> MemoryStore {
     })
 }
 
-/// Submits jobs of so many bytes of code until the store refuses.
+/// Submits jobs of `code_bytes` bytes of code until the store rejects one.
 async fn fill(store: &MemoryStore, code_bytes: usize) -> (Vec<JobId>, Duration) {
     let mut ids = Vec::new();
     loop {
-        assert!(ids.len() < 10_000, "it takes whatever comes");
+        assert!(ids.len() < 10_000, "the store rejects nothing");
         match store.submit(new_job(code_bytes)).await {
             Ok(accepted) => ids.push(accepted.job.id),
             Err(StoreError::Full { retry_after }) => return (ids, retry_after),
@@ -33,23 +33,23 @@ async fn finish_all(store: &MemoryStore, ids: &[JobId]) {
 }
 
 #[tokio::test]
-async fn it_holds_so_many_jobs_and_refuses_the_next() {
+async fn a_full_store_rejects_the_next_job() {
     let store = store_of(10, usize::MAX / 2);
     let (ids, _) = fill(&store, 1).await;
     assert_eq!(ids.len(), 10);
 }
 
 #[tokio::test]
-async fn it_holds_so_many_bytes_and_refuses_what_is_more() {
+async fn a_job_beyond_the_bound_of_bytes_is_rejected() {
     let store = store_of(usize::MAX, 1_000_000);
     let (ids, _) = fill(&store, 90_000).await;
     assert!((8..=11).contains(&ids.len()), "{} jobs", ids.len());
-    // A smaller one may still find room.
+    // A smaller job may still find room.
     store.submit(new_job(1)).await.unwrap();
 }
 
 #[tokio::test]
-async fn it_refuses_rather_than_let_go_of_a_job_that_has_not_expired() {
+async fn a_full_store_evicts_no_job_that_has_not_expired() {
     let store = store_of(10, usize::MAX / 2);
     let (ids, _) = fill(&store, 1).await;
     finish_all(&store, &ids[..5]).await;
@@ -62,10 +62,10 @@ async fn it_refuses_rather_than_let_go_of_a_job_that_has_not_expired() {
 }
 
 #[tokio::test]
-async fn it_says_how_long_until_there_is_room() {
+async fn a_rejection_has_the_time_until_there_is_room() {
     let store = store_of(3, usize::MAX / 2);
     let (ids, without_end) = fill(&store, 1).await;
-    // Nothing is final: no record can expire before its time to live is over.
+    // No job is final, so no record can expire before a whole time to live.
     assert_eq!(without_end, TTL);
     finish_all(&store, &ids[..1]).await;
     let expires_at = get(&store, ids[0]).await.expires_at.unwrap();
@@ -74,15 +74,18 @@ async fn it_says_how_long_until_there_is_room() {
     let after = Timestamp::now();
     let earliest = expires_at.as_unix_millis() - after.as_unix_millis();
     let latest = expires_at.as_unix_millis() - before.as_unix_millis();
-    let told = u64::try_from(retry_after.as_millis()).unwrap();
-    assert!((earliest..=latest).contains(&told), "{retry_after:?}");
-    // It was the truth.
+    let retry_millis = u64::try_from(retry_after.as_millis()).unwrap();
+    assert!(
+        (earliest..=latest).contains(&retry_millis),
+        "{retry_after:?}"
+    );
+    // After that time there is room.
     store.sweep(after.plus(retry_after)).await.unwrap();
     assert!(store.submit(new_job(1)).await.is_ok());
 }
 
 #[tokio::test]
-async fn what_expired_gives_its_bytes_back() {
+async fn an_expired_job_releases_its_bytes() {
     let store = store_of(usize::MAX, 1_000_000);
     let (first, _) = fill(&store, 10_000).await;
     for _ in 0..5 {
@@ -99,7 +102,7 @@ async fn what_expired_gives_its_bytes_back() {
 }
 
 #[tokio::test]
-async fn a_result_counts_in_the_place_of_its_script() {
+async fn a_result_counts_instead_of_its_script() {
     let store = store_of(usize::MAX, 1_000_000);
     let (ids, _) = fill(&store, 100_000).await;
     finish_all(&store, &ids).await;
@@ -116,7 +119,7 @@ async fn a_result_counts_in_the_place_of_its_script() {
 }
 
 #[tokio::test]
-async fn a_client_holds_so_many_bytes_its_results_among_them_until_they_expire() {
+async fn the_jobs_of_a_client_are_bounded_in_bytes_until_they_expire() {
     let store = MemoryStore::new(MemoryStoreBounds {
         client_bytes: 300_000,
         ..ROOMY
@@ -126,25 +129,25 @@ async fn a_client_holds_so_many_bytes_its_results_among_them_until_they_expire()
         ..new_job(90_000)
     };
     let mut ids = Vec::new();
-    let refused = loop {
-        assert!(ids.len() < 10, "it takes whatever comes");
+    let rejected = loop {
+        assert!(ids.len() < 10, "the store rejects nothing");
         match store.submit(of("a")).await {
             Ok(accepted) => ids.push(accepted.job.id),
-            Err(refusal) => break refusal,
+            Err(rejection) => break rejection,
         }
     };
     assert!(matches!(
-        refused,
+        rejected,
         StoreError::ClientBytesFull { most: 300_000, .. }
     ));
     assert_eq!(ids.len(), 3);
     // Another client has bytes of its own.
     store.submit(of("b")).await.unwrap();
-    // Cancelled before it ran: there is room again for one, and for no more.
+    // A job that is cancelled before it ran makes room for one more, and no second one.
     store.finish(ids[0], 0, cancelled()).await.unwrap();
     let again = store.submit(of("a")).await.unwrap().job.id;
     assert!(store.submit(of("a")).await.is_err());
-    // A result counts in the place of its script.
+    // A result counts instead of its script.
     for id in [again, ids[1], ids[2]] {
         let large = Settlement {
             state: JobState::Finished,

@@ -1,4 +1,4 @@
-//! What a store promises. [`contract`] holds for every store; the rest is what the stores in memory add to it.
+//! The contract of every store ([`contract`]), and the bounds of the stores in memory.
 
 mod contract;
 mod memory;
@@ -12,7 +12,7 @@ use sandpiper_domain::{ClientKey, Job, JobId, JobState, JobTerms, Outcome, Times
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Far more than anything here takes; a wait that gets there is a failure.
+/// Far more than any test takes; a wait that long is a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 const TTL: Duration = Duration::from_secs(60);
 const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
@@ -23,13 +23,13 @@ const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
     client_bytes: 64 << 20,
 };
 
-/// A new, empty store of each kind, with room for what the contract asks and a [`TTL`] of a minute.
+/// Makes an empty store of each kind, with room for the tests of the contract and a [`TTL`] of a minute.
 fn every_store() -> Vec<Arc<dyn JobStore>> {
     let measured = MeasuredStore::new(Arc::new(MemoryStore::new(ROOMY)));
     vec![Arc::new(MemoryStore::new(ROOMY)), Arc::new(measured)]
 }
 
-/// Holds `promise` against every kind of store.
+/// Tests `promise` with every kind of store.
 async fn over_every_store<Held>(promise: impl Fn(Arc<dyn JobStore>) -> Held)
 where
     Held: Future<Output = ()>,
@@ -96,7 +96,7 @@ fn job(found: Found) -> Job {
     }
 }
 
-/// A moment at which everything that is final by now has expired.
+/// Returns a moment at which all jobs that are final now have expired.
 fn when_all_is_expired() -> Timestamp {
     Timestamp::now().plus(TTL * 2)
 }
