@@ -12,9 +12,9 @@
 use actix::{Actor as _, System};
 use clap::Parser as _;
 use criterion::{BatchSize, Criterion, Throughput};
-use sandpiper::actors::answers::Submission;
+use sandpiper::actors::types::Submission;
 use sandpiper::actors::{
-    Board, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
+    Dispatcher, DispatcherHandle, Executors, HandleParts, Stats, StoreHealth, sandboxes,
 };
 use sandpiper::config::CommandLine;
 use sandpiper::store::{MemoryStore, RecentExecutions};
@@ -200,27 +200,27 @@ fn dispatch(criterion: &mut Criterion) {
 fn start_actors() -> DispatcherHandle {
     let command = ["sandpiper", "--store", "memory", "--executors", "1"];
     let options = CommandLine::parse_from(command).serve;
-    let board = Board::new(options.executors());
+    let stats = Stats::new(options.executors());
     let factory = sandboxes(options.isolation.sandbox(program()));
-    let executors = Executors::start(factory, Arc::clone(&board), None);
+    let executors = Executors::start(factory, Arc::clone(&stats), None);
     let store = Arc::new(MemoryStore::new(options.memory_store()));
     let recent = Arc::new(RecentExecutions::new(options.recent()));
     let dispatcher = Dispatcher::new(
         options.dispatcher(),
         executors,
-        Arc::clone(&board),
+        Arc::clone(&stats),
         store.clone(),
         Arc::clone(&recent),
     )
     .start();
-    DispatcherHandle::new(Parts {
+    DispatcherHandle::new(HandleParts {
         dispatcher,
         store_health: StoreHealth::new(store.clone()),
         store,
         recent,
-        board,
+        stats,
         isolation_level: IsolationLevel::L2,
-        walls: Vec::new(),
+        isolation_layers: Vec::new(),
         execute_within: options.execute_within(),
         net_check_limits: limits(),
         started_at: Timestamp::now(),

@@ -1,13 +1,14 @@
-//! The service put together: the only file that knows every layer.
+//! The start and the stop of the service. The only file that knows every layer.
 //!
-//! Start: options checked, port bound, scripts read, walls proved, executors up, Dispatcher, and only then is anybody
-//! answered. Stop: no new work, time for what
-//! runs, the rest killed, the port closed.
+//! Start, in order: check the options, bind the port, read the scripts, prove the isolation, start the executors and
+//! the Dispatcher; only then are requests served. Stop, in order: take no new work, give running work time to end, kill
+//! the rest, close the port.
 
-mod seat;
+mod lazy_api;
 
 use crate::actors::{
-    Board, Claims, Dispatcher, DispatcherHandle, Executors, Parts, StoreHealth, sandboxes,
+    Dispatcher, DispatcherHandle, DispatcherJobRunner, Executors, HandleParts, Stats, StoreHealth,
+    sandboxes,
 };
 use crate::config::{OptionConflict, ServeOptions, StoreChoice};
 use crate::http::{self, Api, HttpMeters};
@@ -22,12 +23,12 @@ use actix_web::App;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
+use lazy_api::LazyApi;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandpiper_domain::{Limits, Timestamp};
 use sandpiper_http_kit::ServerOptions;
 use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within};
 use sandpiper_sandbox_client::{IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport};
-use seat::Seat;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -36,11 +37,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-/// Executors that are not up by then will not be.
+/// Longest time until all executors are up. A start that takes longer has failed.
 const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
-/// Between accepting the last connection and closing those that idle, once nothing runs any more.
+/// Time from the last accepted connection until idle connections are closed, once nothing runs any more.
 const CONNECTIONS_CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Bounds of the port of metrics.
+/// Bounds of the metrics port.
 const METRICS: ServerOptions = ServerOptions {
     workers: 1,
     connections_max: 64,
@@ -50,94 +51,94 @@ const METRICS: ServerOptions = ServerOptions {
     write_timeout: Duration::from_secs(30),
     shutdown_timeout: CONNECTIONS_CLOSE_WITHIN,
 };
-/// Time for spans that are left when everything else has ended.
+/// Time to send the remaining spans when everything else has ended.
 const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
-/// Why the service does not start, or stopped on its own.
+/// The reason why the service does not start, or stopped on its own.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Two options contradict each other.
+    /// Two options conflict.
     #[error(transparent)]
     OptionConflict(#[from] OptionConflict),
-    /// A wall is missing.
-    #[error("{0}; `sandpiper doctor` tries every wall and says how each stands")]
-    Walls(#[from] SandboxError),
-    /// The example scripts.
+    /// An isolation layer is missing.
+    #[error("{0}; `sandpiper doctor` tries every isolation layer and prints the state of each")]
+    Isolation(#[from] SandboxError),
+    /// The example scripts cannot be loaded.
     #[error("--scripts-dir: {0}")]
     Scripts(#[from] ScriptLibraryError),
-    /// The limit of open files.
+    /// The limit of open files is too low.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
-    /// The address.
+    /// The address cannot be bound.
     #[error("cannot listen on {address}: {cause}")]
     Listen {
-        /// Where.
+        /// The address, as `host:port`.
         address: String,
-        /// Why not.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// The address of metrics.
+    /// The address of metrics cannot be bound.
     #[error("--metrics-port: cannot listen on {address}: {cause}")]
     ListenForMetrics {
-        /// Where.
+        /// The address, as `host:port`.
         address: String,
-        /// Why not.
+        /// The error of the operating system.
         cause: io::Error,
     },
-    /// Spans.
+    /// Spans cannot be exported.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// An executor has no sandbox, although one could be raised before.
+    /// An executor has no sandbox, although a sandbox could be started before.
     #[error("only {ready} of {total} executors came up; the log has the reason")]
     Executors {
-        /// Up.
+        /// Executors that are up.
         ready: usize,
-        /// Wanted.
+        /// Executors that were to start.
         total: usize,
     },
-    /// The database of jobs.
+    /// The database of jobs cannot be opened.
     #[error("--store: {0}")]
     Store(#[from] OpenError),
-    /// It was reached, and then not.
+    /// The database of jobs was opened and then failed.
     #[error("--store: {0}")]
     StoreLost(#[from] StoreError),
-    /// No thread that speaks HTTP came up.
+    /// No HTTP worker thread started.
     #[error("no HTTP worker started; the log has the reason")]
     NoWorker,
-    /// The operating system.
+    /// An error of the operating system.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
-/// Serves until it is told to stop.
+/// Serves until a signal stops the service.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let started = Instant::now();
     options.check()?;
     let connections_max = connections_within_descriptors(options)?;
-    // Whoever connects before the service is up waits in the backlog for those milliseconds.
+    // Connections that arrive before the service is up wait in the backlog, for milliseconds.
     let listener = listen(options)?;
     let scripts = ScriptLibrary::load(&options.scripts_dir)?;
-    let proof = prove_walls(options)?;
+    let proof = prove_isolation(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
     let store = MeasuredStore::new(open_store(options, defaults)?);
     let operations = store.operations();
     let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
     let metrics = listen_for_metrics(options)?;
     let served = System::new().block_on(async {
-        let board = Board::with_telemetry(
+        let stats = Stats::with_telemetry(
             options.executors(),
             options.reserve_executors(),
             telemetry.clone(),
         );
         let store: Arc<dyn JobStore> = Arc::new(store);
-        let executors = start_executors(options, &proof, &board).await?;
+        let executors = start_executors(options, &proof, &stats).await?;
         let recent = Arc::new(RecentExecutions::new(options.recent()));
         let dispatcher = Dispatcher::new(
             options.dispatcher(),
             executors,
-            Arc::clone(&board),
+            Arc::clone(&stats),
             Arc::clone(&store),
             Arc::clone(&recent),
         );
@@ -148,15 +149,15 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             let (streams, metrics_apart) = (options.streams(), metrics.is_some());
             move || {
                 let dispatcher = dispatcher.start();
-                store.begin(Arc::new(Claims::new(dispatcher.clone())))?;
-                let dispatcher = DispatcherHandle::new(Parts {
+                store.begin(Arc::new(DispatcherJobRunner::new(dispatcher.clone())))?;
+                let dispatcher = DispatcherHandle::new(HandleParts {
                     dispatcher,
                     store_health: StoreHealth::new(Arc::clone(&store)),
                     store,
                     recent,
-                    board,
+                    stats,
                     isolation_level: proof.level,
-                    walls: proof.walls,
+                    isolation_layers: proof.isolation_layers,
                     execute_within,
                     net_check_limits: defaults,
                     started_at: Timestamp::now(),
@@ -178,11 +179,11 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             }
         };
         let signals = StopSignals::hold()?;
-        let (seat, started_there) = Seat::new(api);
-        let server = http_server(options, seat, listener, connections_max)?;
+        let (api, api_started) = LazyApi::new(api);
+        let server = http_server(options, api, listener, connections_max)?;
         let server_handle = server.handle();
         let server = actix::spawn(server);
-        let api = started_there.await.map_err(|_| ServeError::NoWorker)??;
+        let api = api_started.await.map_err(|_| ServeError::NoWorker)??;
         if let Some(listener) = metrics {
             actix::spawn(metrics_server(api.clone(), listener)?);
         }
@@ -193,7 +194,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             "listening on http://{address}"
         );
         let dispatcher = api.dispatcher.clone();
-        run_until_told(signals, &server_handle, &dispatcher, options).await;
+        run_until_stopped(signals, &server_handle, &dispatcher, options).await;
         server.abort();
         Ok(())
     });
@@ -204,24 +205,28 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
 struct Proof {
     program: SandboxProgram,
     level: IsolationLevel,
-    walls: Vec<WallReport>,
+    isolation_layers: Vec<WallReport>,
 }
 
-/// Raises a sandbox once, as every executor will, before a port is bound.
-fn prove_walls(options: &ServeOptions) -> Result<Proof, SandboxError> {
+/// Starts a sandbox once, as every executor will, before any request is served.
+fn prove_isolation(options: &ServeOptions) -> Result<Proof, SandboxError> {
     let program = SandboxProgram::beside_this_program()?;
     let sandbox = Sandbox::start(options.isolation.sandbox(program.clone()))?;
-    let (level, walls) = sandbox
-        .isolation()
-        .ok_or_else(|| SandboxError::Zygote("it ended before it was asked".to_owned()))?;
-    info!(isolation = %level, "every wall was tried");
-    for wall in walls.iter().filter(|wall| !wall.present) {
-        warn!(wall = wall.wall, detail = wall.detail, "a wall is absent");
+    let (level, layers) = sandbox.isolation().ok_or_else(|| {
+        SandboxError::Zygote("the zygote ended before it reported its isolation".to_owned())
+    })?;
+    info!(isolation = %level, "every isolation layer was tried");
+    for layer in layers.iter().filter(|layer| !layer.present) {
+        warn!(
+            layer = layer.wall,
+            detail = layer.detail,
+            "an isolation layer is absent: the service runs with less isolation than it could have"
+        );
     }
     Ok(Proof {
         program,
         level,
-        walls: walls.to_vec(),
+        isolation_layers: layers.to_vec(),
     })
 }
 
@@ -238,22 +243,22 @@ fn open_store(options: &ServeOptions, defaults: Limits) -> Result<Arc<dyn JobSto
 async fn start_executors(
     options: &ServeOptions,
     proof: &Proof,
-    board: &Arc<Board>,
+    stats: &Arc<Stats>,
 ) -> Result<Executors, ServeError> {
-    // No zygote that comes later may have less than was proved.
+    // No later zygote may have less isolation than was proved.
     let mut as_proved = options.isolation.sandbox(proof.program.clone());
     as_proved.min_isolation = proof.level;
     let factory = sandboxes(as_proved);
     let processors = options.processors()?;
-    let executors = Executors::start(factory, Arc::clone(board), processors);
-    wait_for_executors(board).await?;
+    let executors = Executors::start(factory, Arc::clone(stats), processors);
+    wait_for_executors(stats).await?;
     Ok(executors)
 }
 
-async fn wait_for_executors(board: &Board) -> Result<(), ServeError> {
+async fn wait_for_executors(stats: &Stats) -> Result<(), ServeError> {
     let deadline = Instant::now() + EXECUTORS_UP_WITHIN;
     loop {
-        let (ready, total) = (board.executors_ready(), board.executors());
+        let (ready, total) = (stats.executors_ready(), stats.executors());
         if ready == total {
             return Ok(());
         }
@@ -271,8 +276,8 @@ fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
     })
 }
 
-/// Takes as many descriptors as the system allows, and keeps those that executors and the store need out of the reach of
-/// connections: a service without descriptors could raise no zygote.
+/// Raises the limit of open files as far as the system allows, and reserves those that executors and the store need: a
+/// service that gives all descriptors to connections could start no zygote.
 fn connections_within_descriptors(options: &ServeOptions) -> Result<usize, ServeError> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
@@ -289,9 +294,9 @@ fn connections_within_descriptors(options: &ServeOptions) -> Result<usize, Serve
     Ok(connections)
 }
 
-/// Returns how many descriptors are kept for all that is no connection of a client.
+/// Returns the number of descriptors that are reserved for everything but clients' connections.
 fn descriptors_kept(options: &ServeOptions) -> usize {
-    // Log, signals, runtimes, the collector of spans, scripts that are read, and a zygote while it is being started.
+    // Log, signals, runtimes, the span exporter, scripts that are read, and a zygote while it is being started.
     const ITSELF: usize = 48;
     const OF_AN_EXECUTOR: usize = 8;
     const OF_AN_HTTP_WORKER: usize = 8;
@@ -315,7 +320,7 @@ fn descriptors_kept(options: &ServeOptions) -> usize {
 
 fn http_server(
     options: &ServeOptions,
-    seat: Seat,
+    api: LazyApi,
     listener: TcpListener,
     connections_max: usize,
 ) -> Result<Server, ServeError> {
@@ -333,7 +338,7 @@ fn http_server(
         App::new()
             .wrap(from_fn(http::observe))
             .configure(|service| {
-                if let Some(api) = seat.take() {
+                if let Some(api) = api.get_or_start() {
                     service.app_data(api);
                     http::configure(service);
                 }
@@ -343,7 +348,7 @@ fn http_server(
     Ok(server)
 }
 
-/// A port of its own for metrics, if it is to have one.
+/// Binds the metrics port, if the options name one.
 fn listen_for_metrics(options: &ServeOptions) -> Result<Option<TcpListener>, ServeError> {
     let Some(address) = options.telemetry.metrics_address() else {
         return Ok(None);
@@ -357,7 +362,8 @@ fn listen_for_metrics(options: &ServeOptions) -> Result<Option<TcpListener>, Ser
     Ok(Some(listener))
 }
 
-/// One thread is enough for whoever looks every few seconds. It answers until the process ends.
+/// Starts the server of the metrics port. One thread is enough for a scrape every few seconds. The server runs until
+/// the process ends.
 fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
     let app = move || {
         App::new()
@@ -367,8 +373,8 @@ fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
     sandpiper_http_kit::serve(METRICS, listener, |_, _| {}, app)
 }
 
-/// The two signals that end the service. From the moment it holds them none of them kills it; so it holds them before it
-/// answers anybody, and whoever is told to stop in that moment stops in order too.
+/// The two signals that end the service. From [`StopSignals::hold`] on, they do not kill the process; so they are held
+/// before the first request is served, and a signal in that moment is a graceful shutdown too.
 struct StopSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -382,7 +388,7 @@ impl StopSignals {
         })
     }
 
-    async fn told(&mut self) {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -390,15 +396,15 @@ impl StopSignals {
     }
 }
 
-/// Stops in order on the first signal, and at once on the second.
-async fn run_until_told(
+/// Waits for a signal. The first starts a graceful shutdown, a second one stops the service at once.
+async fn run_until_stopped(
     mut signals: StopSignals,
     server: &ServerHandle,
     dispatcher: &DispatcherHandle,
     options: &ServeOptions,
 ) {
-    signals.told().await;
-    info!("stopping: no new work, and time for what runs");
+    signals.received().await;
+    info!("stopping: no new work is taken, and running work gets time to end");
     let in_order = async {
         dispatcher
             .drain(Duration::from_millis(options.drain_ms))
@@ -407,6 +413,6 @@ async fn run_until_told(
     };
     tokio::select! {
         () = in_order => info!("stopped"),
-        () = signals.told() => warn!("stopped at once, by a second signal"),
+        () = signals.received() => warn!("stopped at once, because a second signal came: running work was killed"),
     }
 }

@@ -1,20 +1,20 @@
-//! Sandpiper runs JavaScript that nobody trusts, over HTTP: every execution in a process of its own.
+//! Sandpiper runs untrusted JavaScript over HTTP, with one operating-system process per execution.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`meters`] | counters and histograms that cost a few additions |
-//! | [`telemetry`] | spans, and their way to a collector |
-//! | [`store`] | memory of jobs |
-//! | [`actors`] | Dispatcher and Executors, and the handle through which they are reached |
+//! | [`meters`] | counters and histograms, each update a few additions |
+//! | [`telemetry`] | spans and their export |
+//! | [`store`] | the store of jobs |
+//! | [`actors`] | Dispatcher, Executors, and the handle through which they are reached |
 //! | [`scripts`] | the example scripts |
 //! | [`http`] | routes, bodies, problems |
-//! | [`config`] | every option, its default and its bound |
-//! | [`selftest`] | scripts that mean harm, and how each must end |
+//! | [`config`] | options, their defaults and bounds |
+//! | [`selftest`] | hostile scripts, and how each must end |
 //! | [`commands`] | `sandpiper run`, `sandpiper doctor` and `sandpiper selftest` |
-//! | [`app`] | puts all of it together; start order, stop order |
+//! | [`app`] | start and stop of the service |
 //!
-//! Imports point one way: `app → http → actors → {sandbox, store} → domain`, and `sandbox → engine → domain`. A test reads
-//! the `use` lines and fails when an arrow turns back.
+//! Imports point one way: `app → http → actors → {sandbox, store} → domain`, and `sandbox → engine → domain`. A test
+//! reads the `use` lines and fails when an arrow turns back.
 #![forbid(unsafe_code)]
 
 pub mod actors;

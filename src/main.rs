@@ -1,4 +1,4 @@
-//! `sandpiper`: what it can be told to do, in the order it is looked at.
+//! The program `sandpiper`: its subcommands and its log.
 #![forbid(unsafe_code)]
 
 use clap::Parser as _;
@@ -10,8 +10,8 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
-/// Something stopped it that is not the script's or the walls' verdict.
-const EXIT_TROUBLE: u8 = 2;
+/// The exit code of a failure that is not the verdict of a script or of the isolation.
+const EXIT_FAILURE: u8 = 2;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
@@ -25,10 +25,10 @@ fn main() -> ExitCode {
         Some(Command::Backup(options)) => commands::backup(&options).map_err(Into::into),
         Some(Command::Health(options)) => commands::health(&options).map_err(Into::into),
     };
-    done.unwrap_or_else(|trouble| {
-        // Where standard error is gone, nobody can be told.
-        let _ = writeln!(io::stderr(), "sandpiper: {trouble}");
-        ExitCode::from(EXIT_TROUBLE)
+    done.unwrap_or_else(|failure| {
+        // A closed standard error cannot be reported anywhere.
+        let _ = writeln!(io::stderr(), "sandpiper: {failure}");
+        ExitCode::from(EXIT_FAILURE)
     })
 }
 
@@ -43,7 +43,7 @@ fn start_log(options: &ServeOptions) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_new(&options.log).map_err(|error| format!("--log: {error}"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        // A log that nobody reads any more must not end the program: the report of a failed write would panic.
+        // The report of a failed write to the log would panic, and a closed log must not end the program.
         .log_internal_errors(false)
         .with_writer(io::stderr);
     match options.log_format {

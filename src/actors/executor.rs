@@ -1,12 +1,12 @@
-//! An Executor: one thread of the SyncArbiter, one sandbox, one execution at a time.
+//! The Executor: one thread of a SyncArbiter, one sandbox, one execution at a time.
 //!
-//! It blocks while a job runs, which is what its thread is for. Its work it takes from the [`Tray`]; the SyncArbiter keeps
-//! its thread, and puts a new Executor in the place of one that panicked.
+//! An Executor blocks its thread while a job runs. It pops its work from a [`WorkQueue`]. The SyncArbiter keeps the
+//! thread, and replaces an Executor that panicked.
 
-use super::board::{Board, BoardPlace, ExecutorKind};
 use super::runner::{Runner, RunnerFactory, Task};
-use super::spans::Seen;
-use super::tray::{Errand, Tray};
+use super::spans::ExecutionSpan;
+use super::stats::{ExecutorKind, ExecutorSlot, Stats};
+use super::work_queue::{WorkItem, WorkQueue};
 use actix::{Actor, ActorContext, Handler, Message, Recipient, SyncArbiter, SyncContext};
 use sandpiper_domain::{Execution, JobId, Lane, Outcome, TraceContext};
 use sandpiper_sandbox_client::{ExecutionHandle, Processors, SandboxCounters, SandboxError};
@@ -18,131 +18,132 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
-/// Why there is no execution.
+/// The reason why there is no execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExecutorFailure {
     /// The sandbox cannot run anything.
     NoSandbox,
-    /// The executor panicked and was brought back.
+    /// The executor panicked and was restarted.
     Panicked,
 }
 
-/// What an Executor answers.
-pub(super) type ExecutorAnswer = Result<Execution, ExecutorFailure>;
+/// The result of one piece of work.
+pub(super) type ExecutorResult = Result<Execution, ExecutorFailure>;
 
-/// Whence work comes: what meters and spans say of it before it ran.
+/// The origin of an execution, for meters and spans.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
-    /// Where it waited.
+    /// The lane in which the work waited.
     pub lane: Lane,
-    /// Since when.
+    /// The moment at which the work began to wait.
     pub since: Instant,
-    /// The span of the request that brought it.
+    /// The span of the request.
     pub trace: Option<TraceContext>,
 }
 
-/// Run this, and send the execution to `reply`.
+/// A request to run `task` and to send the execution to `reply`.
 #[derive(Debug)]
 pub(super) struct Execute {
-    /// The job it is an execution of.
+    /// The id of the job.
     pub id: JobId,
-    /// What to run.
+    /// The task to run.
     pub task: Task,
-    /// Whence it comes.
+    /// The lane, the time and the span of the request.
     pub origin: Origin,
-    /// Stops it, and reads its log.
+    /// The handle that stops the execution and reads its log.
     pub handle: ExecutionHandle,
-    /// Where the execution goes. Dropped unanswered, the executor is gone, or it was taken back.
-    pub reply: oneshot::Sender<ExecutorAnswer>,
+    /// The receiver of the execution. Dropped without a result if the Executor has gone, or if the work was retracted.
+    pub reply: oneshot::Sender<ExecutorResult>,
 }
 
-/// See whether the zygote still lives; replace it if not. For executors that have nothing to run. Tells when it is done.
+/// A request to check the zygote of an idle Executor, and to replace a dead one. The sender gets a message when that is
+/// done.
 #[derive(Debug)]
 pub(super) struct CheckUp(pub(super) oneshot::Sender<()>);
 
-/// Take work from the tray until it is closed. Each Executor says so to whichever is free: itself, or another that has
-/// just begun as well.
+/// A request to pop work until the queue is closed. Each Executor sends one as it starts. Any free Executor takes it:
+/// the sender, or another that has just started as well.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Serve;
 
-/// All Executors of a service, as its Dispatcher has them. They end when this is dropped.
+/// All Executors of a service. Their threads end when this is dropped.
 #[derive(Debug)]
 pub struct Executors {
-    pub(super) tray: Arc<Tray>,
-    /// One tray for each reserve executor, in the order of their places on the board: the Dispatcher chooses which of them
-    /// runs something, so that one that is up is never passed over for one that is not.
-    pub(super) reserve_trays: Arc<[Arc<Tray>]>,
-    /// As long as somebody has them, the SyncArbiters go on.
+    pub(super) work_queue: Arc<WorkQueue>,
+    /// One work queue for each reserve executor, by the index of its slot in [`Stats`]. The Dispatcher chooses the
+    /// reserve executor that runs something, so that one that is up is never passed over for one that is not.
+    pub(super) reserve_queues: Arc<[Arc<WorkQueue>]>,
+    /// The SyncArbiters run as long as an address of them exists.
     _arbiters: Vec<Recipient<Serve>>,
 }
 
 impl Executors {
-    /// As many as `board` has places, each on a thread of its own. Regular executors start their runners at once, each on
-    /// its thread, and if so told stay on one of `processors`, with all that they start. Reserve executors start theirs when
-    /// they are asked to, and run wherever there is room.
+    /// Starts as many Executors as `stats` has slots, each on a thread of its own. Regular Executors start their
+    /// runners at once, and are pinned, with their child processes, to one of `processors` if there are any. Reserve
+    /// Executors start their runners on demand, and are not pinned.
     #[must_use]
     pub fn start<R: Runner>(
         factory: RunnerFactory<R>,
-        board: Arc<Board>,
+        stats: Arc<Stats>,
         processors: Option<Processors>,
     ) -> Self {
-        let tray = Arc::new(Tray::default());
-        let reserve_trays: Arc<[Arc<Tray>]> = (0..board.reserve_executors())
+        let work_queue = Arc::new(WorkQueue::default());
+        let reserve_queues: Arc<[Arc<WorkQueue>]> = (0..stats.reserve_executors())
             .map(|_| Arc::default())
             .collect();
-        let regular = Crew::Regular(Arc::clone(&tray), processors);
-        let mut arbiters = vec![start_crew(board.executors(), regular, &factory, &board)];
-        if !reserve_trays.is_empty() {
-            let reserve = Crew::Reserve(Arc::clone(&reserve_trays));
-            arbiters.push(start_crew(reserve_trays.len(), reserve, &factory, &board));
+        let regular = ExecutorGroup::Regular(Arc::clone(&work_queue), processors);
+        let mut arbiters = vec![start_group(stats.executors(), regular, &factory, &stats)];
+        if !reserve_queues.is_empty() {
+            let reserve = ExecutorGroup::Reserve(Arc::clone(&reserve_queues));
+            arbiters.push(start_group(reserve_queues.len(), reserve, &factory, &stats));
         }
         Self {
-            tray,
-            reserve_trays,
+            work_queue,
+            reserve_queues,
             _arbiters: arbiters,
         }
     }
 
-    /// Nobody takes anything but a test.
+    /// Creates a set without threads: the test pops the work.
     #[cfg(test)]
-    pub(super) fn none(tray: Arc<Tray>, reserve_trays: Arc<[Arc<Tray>]>) -> Self {
+    pub(super) fn none(work_queue: Arc<WorkQueue>, reserve_queues: Arc<[Arc<WorkQueue>]>) -> Self {
         Self {
-            tray,
-            reserve_trays,
+            work_queue,
+            reserve_queues,
             _arbiters: Vec::new(),
         }
     }
 }
 
-fn start_crew<R: Runner>(
+fn start_group<R: Runner>(
     threads: usize,
-    crew: Crew,
+    group: ExecutorGroup,
     factory: &RunnerFactory<R>,
-    board: &Arc<Board>,
+    stats: &Arc<Stats>,
 ) -> Recipient<Serve> {
-    let (factory, board) = (Arc::clone(factory), Arc::clone(board));
+    let (factory, stats) = (Arc::clone(factory), Arc::clone(stats));
     let arbiter = SyncArbiter::start(threads, move || Executor {
-        crew: crew.clone(),
+        group: group.clone(),
         factory: Arc::clone(&factory),
         runner: None,
-        board: Arc::clone(&board),
-        place: None,
+        stats: Arc::clone(&stats),
+        slot: None,
         counted: SandboxCounters::default(),
     });
     arbiter.recipient()
 }
 
-/// Which Executors one is of, and where those take their work.
+/// The kind of an Executor, and the queue from which it pops.
 #[derive(Clone)]
-enum Crew {
-    /// All take from one tray.
-    Regular(Arc<Tray>, Option<Processors>),
-    /// Each takes from its own.
-    Reserve(Arc<[Arc<Tray>]>),
+enum ExecutorGroup {
+    /// All pop from one queue.
+    Regular(Arc<WorkQueue>, Option<Processors>),
+    /// Each pops from its own queue.
+    Reserve(Arc<[Arc<WorkQueue>]>),
 }
 
-impl Crew {
+impl ExecutorGroup {
     fn kind(&self) -> ExecutorKind {
         match self {
             Self::Regular(..) => ExecutorKind::Regular,
@@ -153,18 +154,20 @@ impl Crew {
 
 impl Drop for Executors {
     fn drop(&mut self) {
-        self.tray.close();
-        self.reserve_trays.iter().for_each(|tray| tray.close());
+        self.work_queue.close();
+        self.reserve_queues
+            .iter()
+            .for_each(|work_queue| work_queue.close());
     }
 }
 
-/// See the module.
+/// An actor that runs one execution at a time in its sandbox.
 struct Executor<R: Runner> {
-    crew: Crew,
+    group: ExecutorGroup,
     factory: RunnerFactory<R>,
     runner: Option<R>,
-    board: Arc<Board>,
-    place: Option<BoardPlace>,
+    stats: Arc<Stats>,
+    slot: Option<ExecutorSlot>,
     counted: SandboxCounters,
 }
 
@@ -179,148 +182,161 @@ impl<R: Runner> fmt::Debug for Executor<R> {
 
 impl<R: Runner> Executor<R> {
     fn stay_on_its_processor(&self) {
-        let (Crew::Regular(_, Some(processors)), Some(place)) = (&self.crew, &self.place) else {
+        let (ExecutorGroup::Regular(_, Some(processors)), Some(slot)) = (&self.group, &self.slot)
+        else {
             return;
         };
-        if let Err(failure) = processors.pin_this_thread(place.index()) {
-            warn!(error = %failure, "an executor cannot be kept on a processor of its own; it runs where there is room");
+        if let Err(failure) = processors.pin_this_thread(slot.index()) {
+            warn!(
+                error = %failure,
+                "an executor cannot be pinned to a processor of its own: it runs on any processor, which may be slower"
+            );
         }
     }
 
-    /// Returns the tray from which this Executor takes its work.
-    fn tray(&self) -> Option<Arc<Tray>> {
-        match &self.crew {
-            Crew::Regular(tray, _) => Some(Arc::clone(tray)),
-            Crew::Reserve(trays) => trays.get(self.place.as_ref()?.index()).cloned(),
+    /// Returns the queue from which this Executor pops its work.
+    fn work_queue(&self) -> Option<Arc<WorkQueue>> {
+        match &self.group {
+            ExecutorGroup::Regular(work_queue, _) => Some(Arc::clone(work_queue)),
+            ExecutorGroup::Reserve(queues) => queues.get(self.slot.as_ref()?.index()).cloned(),
         }
     }
 
-    fn execute(&mut self, message: &Execute, seen: &Seen) -> ExecutorAnswer {
+    fn execute(&mut self, message: &Execute, span: &ExecutionSpan) -> ExecutorResult {
         if self.runner.is_none() {
-            self.bring_up();
+            self.start_runner();
         }
         let runner = self.runner.as_mut().ok_or(ExecutorFailure::NoSandbox)?;
         runner
             .run(message.id, &message.task, &message.handle)
             .map_err(|failure| {
-                let trace_id = seen.trace_text();
-                error!(job = %message.id, %trace_id, error = %failure, "the sandbox failed");
+                let trace_id = span.trace_text();
+                error!(
+                    job = %message.id,
+                    %trace_id,
+                    error = %failure,
+                    "the sandbox of an executor failed to run a job: a client gets an error, a background job is tried \
+                     again"
+                );
                 ExecutorFailure::NoSandbox
             })
     }
 
-    /// Runs it and answers. What can wait until then is left to [`Executor::keep_up`].
-    fn serve(&mut self, message: Execute) -> Survived {
-        self.show_busy(true);
-        let seen = Seen::begin(&self.board, &message.origin);
-        // A panic here would end this thread for good, while the arbiter still claims to be connected.
-        let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message, &seen)));
-        self.show_busy(false);
-        let revive = caught.is_err();
-        let answer = caught.unwrap_or(Err(ExecutorFailure::Panicked));
-        let crashed = answer
+    /// Runs the work and sends the result. The upkeep of the sandbox comes afterwards, in [`Executor::maintain`].
+    fn serve(&mut self, message: Execute) -> RunnerState {
+        self.record_busy(true);
+        let span = ExecutionSpan::begin(&self.stats, &message.origin);
+        // A panic here would end this thread for good, while the arbiter would still seem connected.
+        let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message, &span)));
+        self.record_busy(false);
+        let panicked = caught.is_err();
+        let result = caught.unwrap_or(Err(ExecutorFailure::Panicked));
+        let crashed = result
             .as_ref()
             .is_ok_and(|execution| execution.outcome == Outcome::Crashed);
-        let (job, trace_id) = (message.id, seen.trace_text());
-        // A network check is meant to die of its try.
+        let (job, trace_id) = (message.id, span.trace_text());
+        // The job process of a network check is meant to be killed by the attempt.
         if crashed && matches!(message.task, Task::Script(..)) {
             warn!(%job, %trace_id, "a job process crashed");
         }
-        if let Ok(execution) = &answer {
+        if let Ok(execution) = &result {
             let outcome = execution.outcome.as_str();
             debug!(%job, %trace_id, outcome, "executed");
-            let place = self.place.as_ref().map(BoardPlace::number);
-            seen.ran(&self.board, &message, execution, place);
+            let slot = self.slot.as_ref().map(ExecutorSlot::number);
+            span.ran(&self.stats, &message, execution, slot);
         }
-        // Whoever waited may be gone.
-        let _ = message.reply.send(answer);
-        if revive {
-            error!(%job, %trace_id, "an executor panicked and is brought back");
-            self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
-            self.let_go();
-            return Survived::Panicked;
+        // The receiver may have gone.
+        let _ = message.reply.send(result);
+        if panicked {
+            error!(%job, %trace_id, "an executor panicked while it ran a job: the executor is restarted");
+            self.stats.executors_revived.fetch_add(1, Ordering::Relaxed);
+            self.drop_runner();
+            return RunnerState::Panicked;
         }
-        Survived::Well
+        RunnerState::Healthy
     }
 
-    fn bring_up(&mut self) {
-        self.runner = match self.outlive("starting", || (self.factory)()) {
+    fn start_runner(&mut self) {
+        self.runner = match self.catch_panic("starting", || (self.factory)()) {
             Ok(runner) => Some(runner),
             Err(failure) => {
-                error!(error = %failure, "an executor has no sandbox");
+                error!(
+                    error = %failure,
+                    "an executor could not start its sandbox: it runs nothing, and the start is tried again"
+                );
                 None
             }
         };
         self.counted = SandboxCounters::default();
-        self.show();
+        self.record_stats();
     }
 
-    fn keep_up(&mut self, care: fn(&mut R) -> Result<(), SandboxError>) {
+    fn maintain(&mut self, care: fn(&mut R) -> Result<(), SandboxError>) {
         let Some(mut runner) = self.runner.take() else {
-            self.bring_up();
+            self.start_runner();
             return;
         };
-        let cared = self.outlive("upkeep", || care(&mut runner));
+        let cared = self.catch_panic("upkeep", || care(&mut runner));
         self.runner = Some(runner);
         if let Err(failure) = cared {
-            error!(error = %failure, "an executor lost its sandbox");
-            self.let_go();
+            error!(error = %failure, "the sandbox of an executor failed: the executor starts a new one");
+            self.drop_runner();
         }
-        self.show();
+        self.record_stats();
     }
 
-    /// Drops the runner, once what it has counted is on the board.
-    fn let_go(&mut self) {
-        self.show();
+    /// Drops the runner after its counters are in the stats.
+    fn drop_runner(&mut self) {
+        self.record_stats();
         let runner = self.runner.take();
-        if let Err(failure) = self.outlive("letting go", || {
+        if let Err(failure) = self.catch_panic("letting go", || {
             drop(runner);
             Ok(())
         }) {
-            error!(error = %failure, "an executor's sandbox did not end in order");
+            error!(error = %failure, "the sandbox of an executor did not end cleanly: some processes may be left");
         }
     }
 
-    /// A panic of the runner becomes its failure: it would end this thread for good, while the arbiter still claims to
-    /// be connected.
-    fn outlive<T>(
+    /// Runs `step` and turns a panic into an error. An uncaught panic would end this thread for good, while the arbiter
+    /// would still seem connected.
+    fn catch_panic<T>(
         &self,
         doing: &str,
         step: impl FnOnce() -> Result<T, SandboxError>,
     ) -> Result<T, SandboxError> {
         catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
-            self.board.executors_revived.fetch_add(1, Ordering::Relaxed);
+            self.stats.executors_revived.fetch_add(1, Ordering::Relaxed);
             Err(SandboxError::Zygote(format!("{doing} panicked")))
         })
     }
 
-    fn show(&mut self) {
-        let Some(place) = &self.place else { return };
-        place.show_zygote(self.runner.as_ref().and_then(Runner::zygote_pid));
+    fn record_stats(&mut self) {
+        let Some(slot) = &self.slot else { return };
+        slot.record_zygote(self.runner.as_ref().and_then(Runner::zygote_pid));
         let Some(runner) = &self.runner else { return };
         let now = runner.counters();
-        let board = place.board();
-        board.zygotes_replaced.fetch_add(
+        let stats = slot.stats();
+        stats.zygotes_replaced.fetch_add(
             now.zygotes_failed - self.counted.zygotes_failed,
             Ordering::Relaxed,
         );
-        board
+        stats
             .meters
             .zygotes_started
             .add(now.zygotes_started - self.counted.zygotes_started);
-        board
+        stats
             .executions_crashed
             .fetch_add(now.crashed - self.counted.crashed, Ordering::Relaxed);
-        board.executions_killed.fetch_add(
+        stats.executions_killed.fetch_add(
             now.killed_at_deadline - self.counted.killed_at_deadline,
             Ordering::Relaxed,
         );
         self.counted = now;
     }
 
-    fn show_busy(&self, busy: bool) {
-        if let Some(place) = &self.place {
-            place.show_busy(busy);
+    fn record_busy(&self, busy: bool) {
+        if let Some(slot) = &self.slot {
+            slot.record_busy(busy);
         }
     }
 }
@@ -329,14 +345,14 @@ impl<R: Runner> Actor for Executor<R> {
     type Context = SyncContext<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        self.place = self.board.take_place(self.crew.kind());
+        self.slot = self.stats.take_slot(self.group.kind());
         self.stay_on_its_processor();
-        if self.crew.kind() == ExecutorKind::Regular {
-            self.bring_up();
+        if self.group.kind() == ExecutorKind::Regular {
+            self.start_runner();
         }
-        // A SyncArbiter's mailbox takes everything.
+        // The mailbox of a SyncArbiter has no bound.
         if let Err(failure) = context.address().try_send(Serve) {
-            error!(error = %failure, "an executor takes no work");
+            error!(error = %failure, "an executor cannot receive messages and runs nothing: restart the service");
         }
     }
 }
@@ -345,36 +361,36 @@ impl<R: Runner> Handler<Serve> for Executor<R> {
     type Result = ();
 
     fn handle(&mut self, _: Serve, context: &mut Self::Context) {
-        let Some(tray) = self.tray() else {
-            error!("a reserve executor has no place and takes no work");
+        let Some(work_queue) = self.work_queue() else {
+            error!("a reserve executor has no slot and runs nothing: restart the service");
             return;
         };
-        while let Some(errand) = tray.take() {
-            match errand {
-                Errand::Execute(message) => match self.serve(message) {
-                    Survived::Well => self.keep_up(R::maintain),
-                    Survived::Panicked => {
+        while let Some(item) = work_queue.pop() {
+            match item {
+                WorkItem::Execute(message) => match self.serve(message) {
+                    RunnerState::Healthy => self.maintain(R::maintain),
+                    RunnerState::Panicked => {
                         // The arbiter makes a new Executor on this thread.
                         context.stop();
                         return;
                     }
                 },
-                Errand::CheckUp(CheckUp(done)) => {
-                    self.keep_up(R::check_up);
-                    // The Dispatcher may be gone.
+                WorkItem::CheckUp(CheckUp(done)) => {
+                    self.maintain(R::check_up);
+                    // The Dispatcher may have gone.
                     let _ = done.send(());
                 }
-                Errand::Rest => {
-                    self.let_go();
-                    self.show();
+                WorkItem::EndZygote => {
+                    self.drop_runner();
+                    self.record_stats();
                 }
             }
         }
     }
 }
 
-/// How an Executor came out of an execution.
-enum Survived {
-    Well,
+/// The state of the runner after an execution.
+enum RunnerState {
+    Healthy,
     Panicked,
 }

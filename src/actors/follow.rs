@@ -1,42 +1,47 @@
-//! Following a job: what it does and logs, as it comes.
+//! Following a job: its changes of state and its log entries, as they come.
 
-use super::answers::{JobNow, Lookup, News, Refusal, Told};
-use super::dispatcher::Whereabouts;
+use super::dispatcher::JobLocation;
 use super::handle::DispatcherHandle;
+use super::types::{Cursor, DispatchError, JobSnapshot, JobUpdate, Lookup};
 use sandpiper_domain::{JobId, JobState, LogSoFar};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-/// Between two looks at a job that waits, or runs in another process.
+/// Time between two looks at a job that waits, or that runs in another process.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Least time between two looks at a log that grows.
 const LOG_EVERY: Duration = Duration::from_millis(20);
 
 impl DispatcherHandle {
-    /// What is new of a job beyond what was `told`, as soon as there is something, for as long as `patience` lasts.
-    pub async fn follow(&self, id: JobId, told: Told, patience: Duration) -> Result<News, Refusal> {
+    /// Returns the first change of a job beyond `cursor`. Waits for one for at most `patience`.
+    pub async fn follow(
+        &self,
+        id: JobId,
+        cursor: Cursor,
+        patience: Duration,
+    ) -> Result<JobUpdate, DispatchError> {
         let deadline = Instant::now() + patience;
         loop {
             if self.is_drained() {
-                return Err(Refusal::Draining);
+                return Err(DispatchError::Draining);
             }
             let begun = Instant::now();
-            let running_here = match self.where_is(id).await? {
-                Some(Whereabouts::Running(handle)) => Some(handle),
+            let running_here = match self.locate(id).await? {
+                Some(JobLocation::Running(handle)) => Some(handle),
                 _ => None,
             };
             if let Some(handle) = &running_here
-                && told
-                    .stands
+                && cursor
+                    .state
                     .is_some_and(|(state, _)| state == JobState::Running)
             {
-                // Registered before the log is read, so that what comes in between is not missed.
+                // Registered before the log is read, so that an entry in between is not missed.
                 let logged = handle.logged();
                 tokio::pin!(logged);
                 logged.as_mut().enable();
-                let log = handle.log_since(told.next);
+                let log = handle.log_since(cursor.next);
                 if !log.entries.is_empty() {
-                    return Ok(News::Logged(log));
+                    return Ok(JobUpdate::Logged(log));
                 }
                 let until = deadline.min(begun + LOOK_EVERY);
                 if timeout_at(until, logged).await.is_ok() && until < deadline {
@@ -46,20 +51,20 @@ impl DispatcherHandle {
             }
             let now = match self.get(id).await? {
                 Lookup::Found(now) => now,
-                Lookup::Expired => return Ok(News::Expired),
-                Lookup::Unknown => return Ok(News::Unknown),
+                Lookup::Expired => return Ok(JobUpdate::Expired),
+                Lookup::Unknown => return Ok(JobUpdate::Unknown),
             };
-            if told.stands != Some((now.job.state, now.job.attempt)) {
-                return Ok(News::Stands(beyond(now, told)));
+            if cursor.state != Some((now.job.state, now.job.attempt)) {
+                return Ok(JobUpdate::Changed(beyond(now, cursor)));
             }
-            let log = beyond(now, told).log;
+            let log = beyond(now, cursor).log;
             if let Some(log) = log.filter(|log| !log.entries.is_empty()) {
-                return Ok(News::Logged(log));
+                return Ok(JobUpdate::Logged(log));
             }
             if Instant::now() >= deadline {
-                return Ok(News::Nothing);
+                return Ok(JobUpdate::Unchanged);
             }
-            // Woken when it ends, and looking for when it begins.
+            // The wait ends when the job ends. The start of the job is found by the next look.
             let until = deadline.min(begun + LOOK_EVERY);
             let patience = until.saturating_duration_since(Instant::now());
             self.wait(id, patience).await?;
@@ -67,10 +72,10 @@ impl DispatcherHandle {
     }
 }
 
-/// The job with what of its log was not told yet.
-fn beyond(now: JobNow, told: Told) -> JobNow {
-    let next = if now.job.attempt == told.attempt {
-        told.next
+/// Returns the job with the log entries beyond `cursor`.
+fn beyond(now: JobSnapshot, cursor: Cursor) -> JobSnapshot {
+    let next = if now.job.attempt == cursor.attempt {
+        cursor.next
     } else {
         0
     };
@@ -86,5 +91,5 @@ fn beyond(now: JobNow, told: Told) -> JobNow {
         }),
         (None, None) => None,
     };
-    JobNow { log, ..now }
+    JobSnapshot { log, ..now }
 }

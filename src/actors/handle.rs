@@ -1,15 +1,15 @@
-//! The way into the actors for everything above them.
+//! The handle through which everything above the actors talks to them.
 
-use super::answers::{
-    Accepted, Cancelled, ExecuteAnswer, JobNow, JobPage, ListQuery, Lookup, Node, Nodes, Refusal,
-    SandboxReach, ServiceStatus, StoreCounts, Submission,
-};
-use super::board::Board;
 use super::dispatcher::{
-    Cancel, CheckNetwork, Dispatcher, Drain, RunNow, StopAll, Submit, WhereIs, Whereabouts,
+    Cancel, CheckNetwork, Dispatcher, Drain, JobLocation, Locate, RunNow, StopAll, Submit,
 };
 use super::meters::Meters;
+use super::stats::Stats;
 use super::store_health::StoreHealth;
+use super::types::{
+    Accepted, Cancelled, DispatchError, ExecuteResult, JobPage, JobSnapshot, ListQuery, Lookup,
+    Node, Nodes, SandboxReach, ServiceStatus, StoreCounts, Submission,
+};
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use crate::telemetry::Telemetry;
 use actix::prelude::SendError;
@@ -23,75 +23,79 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tracing::error;
 
-/// Longest that the Dispatcher may take to answer a question. It never blocks: beyond this it is broken.
+/// Longest time until the Dispatcher responds. The Dispatcher never blocks: one that takes longer is broken.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// How long a cancel waits for the running job to be dead. A kill takes a few milliseconds.
+/// Time that a cancel waits for the running job to be dead. A kill takes a few milliseconds.
 const CANCEL_WITHIN: Duration = Duration::from_secs(2);
-/// How long a network check waits: a place in the queue, and a moment.
+/// Time that a network check waits for its turn in the queue and its result.
 const NET_CHECK_WITHIN: Duration = Duration::from_secs(40);
-/// How often draining looks whether everything is done.
+/// Time between two looks at the work that is left while the service drains.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
 
-/// Cheap to clone; every clone talks to the same Dispatcher. Every wait in here has a deadline.
+/// A handle on the Dispatcher, its store and its stats. Cheap to clone; every clone talks to the same Dispatcher. Every
+/// wait has a deadline.
 #[derive(Debug, Clone)]
-pub struct DispatcherHandle(Arc<Parts>);
+pub struct DispatcherHandle(Arc<HandleParts>);
 
-/// What the handle stands on.
+/// The parts of a handle.
 #[derive(Debug)]
-pub struct Parts {
-    /// The actor.
+pub struct HandleParts {
+    /// The address of the Dispatcher.
     pub dispatcher: Addr<Dispatcher>,
-    /// Reads go past the actor.
+    /// The store. The handle reads from it without the Dispatcher.
     pub store: Arc<dyn JobStore>,
-    /// Whether it answers.
+    /// The health of the store.
     pub store_health: Arc<StoreHealth>,
-    /// As above.
+    /// The recent synchronous executions. The handle reads from them without the Dispatcher.
     pub recent: Arc<RecentExecutions>,
-    /// Numbers.
-    pub board: Arc<Board>,
-    /// Proved at start.
+    /// The live numbers of the executors and the Dispatcher.
+    pub stats: Arc<Stats>,
+    /// The isolation level, proved at start.
     pub isolation_level: IsolationLevel,
-    /// Proved at start.
-    pub walls: Vec<WallReport>,
-    /// Longest from asking to the answer of an execution, beside the script's own time.
+    /// The isolation layers, tried at start.
+    pub isolation_layers: Vec<WallReport>,
+    /// Longest time from the request to the result of an execution, without the script's own time.
     pub execute_within: Duration,
-    /// What a network check may use.
+    /// The limits of a network check.
     pub net_check_limits: Limits,
-    /// When this process started.
+    /// The time at which this process started.
     pub started_at: Timestamp,
-    /// True once nothing runs any more and nothing will: whoever waits is let go.
+    /// True once nothing runs any more and nothing will: requests that wait for jobs end.
     pub drained: watch::Sender<bool>,
 }
 
 impl DispatcherHandle {
-    /// A handle on these parts.
+    /// Creates a handle on these parts.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(parts: HandleParts) -> Self {
         Self(Arc::new(parts))
     }
 
-    /// Runs `submission` and waits for its execution: at most for the queue's longest wait, the script's own time and
-    /// the grace. Dropping the future cancels the job: queued, it is removed; running, it is killed.
-    pub async fn execute(&self, submission: Submission) -> ExecuteAnswer {
-        let (reply, answer) = oneshot::channel();
+    /// Runs `submission` and waits for its execution. The wait is bounded by the queue's longest wait, the script's own
+    /// time limit and a grace. Dropping the future cancels the job: a queued job is removed, a running job is killed.
+    pub async fn execute(&self, submission: Submission) -> ExecuteResult {
+        let (reply, result) = oneshot::channel();
         let patience = self.0.execute_within + submission.limits.timeout();
         let mut on_drop = CancelOnDrop {
             dispatcher: self.0.dispatcher.clone(),
             id: Some(submission.id),
         };
         self.hand_over(RunNow { submission, reply }).await?;
-        // Only a broken part of the service takes this long; the job is cancelled by `on_drop`.
-        let Ok(answer) = tokio::time::timeout(patience, answer).await else {
-            error!("an execution was not answered in time");
-            return Err(Refusal::Internal);
+        // Only a broken part of the service takes this long. `on_drop` cancels the job.
+        let Ok(result) = tokio::time::timeout(patience, result).await else {
+            error!(
+                "an execution had no result in time: the client gets an error and the job is cancelled; search the log \
+                 for earlier errors"
+            );
+            return Err(DispatchError::Internal);
         };
         on_drop.id = None;
-        answer.unwrap_or(Err(Refusal::Internal))
+        result.unwrap_or(Err(DispatchError::Internal))
     }
 
-    /// Puts `message` into the Dispatcher's mailbox, and waits only while that is full: whether it was taken is told with
-    /// the answer, and to be told twice would cost each request a wake.
-    async fn hand_over(&self, message: RunNow) -> Result<(), Refusal> {
+    /// Puts `message` into the Dispatcher's mailbox, and waits only while that is full. The result of the execution
+    /// says that the message was received; a confirmation of its own would cost each request one more wake-up.
+    async fn hand_over(&self, message: RunNow) -> Result<(), DispatchError> {
         match self.0.dispatcher.try_send(message) {
             Ok(()) => Ok(()),
             Err(SendError::Full(message)) => self
@@ -105,12 +109,12 @@ impl DispatcherHandle {
         }
     }
 
-    /// Accepts `submission` to be run later.
+    /// Stores `submission`, to be run later.
     pub async fn submit(
         &self,
         submission: Submission,
         terms: JobTerms,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<Accepted, DispatchError> {
         self.0
             .dispatcher
             .send(Submit { submission, terms })
@@ -119,16 +123,16 @@ impl DispatcherHandle {
             .map_err(broken)?
     }
 
-    /// The job as it stands.
-    pub async fn get(&self, id: JobId) -> Result<Lookup, Refusal> {
+    /// Returns the job as it is now.
+    pub async fn get(&self, id: JobId) -> Result<Lookup, DispatchError> {
         let found = self.0.store.get(id).await;
         self.look_up(id, found).await
     }
 
-    /// The job as it stands once it is final, once `wait` is over, or once the service has stopped running jobs.
-    pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Lookup, Refusal> {
+    /// Returns the job once it is final, once `wait` is over, or once the service has stopped running jobs.
+    pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Lookup, DispatchError> {
         let mut drained = self.0.drained.subscribe();
-        // What it answers is a lock, which is not to be held while the store is asked.
+        // The result is a lock guard, which must not be held while the store is asked.
         let is_drained = async { drop(drained.wait_for(|is_drained| *is_drained).await) };
         let found = tokio::select! {
             found = self.0.store.wait(id, wait) => found,
@@ -137,13 +141,13 @@ impl DispatcherHandle {
         self.look_up(id, found).await
     }
 
-    /// Jobs, newest first.
-    pub async fn list(&self, query: ListQuery) -> Result<JobPage, Refusal> {
+    /// Returns a page of jobs, newest first.
+    pub async fn list(&self, query: ListQuery) -> Result<JobPage, DispatchError> {
         self.0.store.list(&query).await.map_err(unavailable)
     }
 
     /// Stops a job, and waits until it has stopped.
-    pub async fn cancel(&self, id: JobId) -> Result<Cancelled, Refusal> {
+    pub async fn cancel(&self, id: JobId) -> Result<Cancelled, DispatchError> {
         match self.get(id).await? {
             Lookup::Expired => return Ok(Cancelled::Expired),
             Lookup::Unknown => return Ok(Cancelled::Unknown),
@@ -160,7 +164,7 @@ impl DispatcherHandle {
             .await
             .map_err(broken)?;
         match self.wait(id, CANCEL_WITHIN).await? {
-            // It ended by itself in the same moment.
+            // The job ended by itself in the same moment.
             Lookup::Found(now)
                 if now.job.state.is_final() && now.job.state != JobState::Cancelled =>
             {
@@ -172,19 +176,19 @@ impl DispatcherHandle {
         }
     }
 
-    /// Who runs jobs of the store.
-    pub async fn nodes(&self) -> Result<Nodes, Refusal> {
+    /// Returns the nodes that run jobs of the store.
+    pub async fn nodes(&self) -> Result<Nodes, DispatchError> {
         if let Some(nodes) = self.0.store.nodes().await.map_err(unavailable)? {
             return Ok(nodes);
         }
-        // Memory belongs to this process alone, and its queue says how long it is.
+        // A store in memory has this process only, and the length of its queue is in the status.
         let this = "this".to_owned();
         Ok(Nodes {
             nodes: vec![Node {
                 id: this.clone(),
                 started_at: self.0.started_at,
                 seen_at: Timestamp::now(),
-                executors: self.0.board.executors(),
+                executors: self.0.stats.executors(),
             }],
             this,
             oldest_queued: None,
@@ -192,8 +196,8 @@ impl DispatcherHandle {
     }
 
     /// Tries to open a TCP connection to `host:port` from inside a job process.
-    pub async fn net_check(&self, host: IpAddr, port: u16) -> Result<SandboxReach, Refusal> {
-        let (reply, answer) = oneshot::channel();
+    pub async fn net_check(&self, host: IpAddr, port: u16) -> Result<SandboxReach, DispatchError> {
+        let (reply, result) = oneshot::channel();
         let message = CheckNetwork {
             host,
             port,
@@ -206,86 +210,89 @@ impl DispatcherHandle {
             .timeout(ANSWER_WITHIN)
             .await
             .map_err(broken)?;
-        match tokio::time::timeout(NET_CHECK_WITHIN, answer).await {
+        match tokio::time::timeout(NET_CHECK_WITHIN, result).await {
             Ok(Ok(reach)) => reach,
-            Ok(Err(_)) | Err(_) => Err(Refusal::Internal),
+            Ok(Err(_)) | Err(_) => Err(DispatchError::Internal),
         }
     }
 
-    /// How the service is. Does not wait and asks no actor.
+    /// Returns the state of the service. Does not wait and asks no actor.
     #[must_use]
     pub fn status(&self) -> ServiceStatus {
-        let Parts { board, store, .. } = &*self.0;
+        let HandleParts { stats, store, .. } = &*self.0;
         let counts = store.counts();
         ServiceStatus {
             isolation_level: self.0.isolation_level.to_string(),
-            walls: self.0.walls.clone(),
+            isolation_layers: self.0.isolation_layers.clone(),
             store: store.name().to_owned(),
             store_promise: store.promise().to_owned(),
-            draining: board.draining.load(Ordering::SeqCst),
-            executors: board.executors(),
-            executors_ready: board.executors_ready(),
-            executors_busy: board.executors_busy(),
-            reserve_executors: board.reserve_executors(),
-            reserve_executors_up: board.reserve_executors_up(),
-            reserve_executors_busy: board.reserve_executors_busy(),
-            zygotes_replaced: board.zygotes_replaced.load(Ordering::Relaxed),
-            executors_revived: board.executors_revived.load(Ordering::Relaxed),
-            executions_crashed: board.executions_crashed.load(Ordering::Relaxed),
-            executions_killed: board.executions_killed.load(Ordering::Relaxed),
-            executions: board.executions().collect(),
-            mean_wall: Duration::from_micros(board.mean_wall_micros.load(Ordering::Relaxed)),
+            draining: stats.draining.load(Ordering::SeqCst),
+            executors: stats.executors(),
+            executors_ready: stats.executors_ready(),
+            executors_busy: stats.executors_busy(),
+            reserve_executors: stats.reserve_executors(),
+            reserve_executors_up: stats.reserve_executors_up(),
+            reserve_executors_busy: stats.reserve_executors_busy(),
+            zygotes_replaced: stats.zygotes_replaced.load(Ordering::Relaxed),
+            executors_revived: stats.executors_revived.load(Ordering::Relaxed),
+            executions_crashed: stats.executions_crashed.load(Ordering::Relaxed),
+            executions_killed: stats.executions_killed.load(Ordering::Relaxed),
+            executions: stats.executions().collect(),
+            mean_wall: Duration::from_micros(stats.mean_wall_micros.load(Ordering::Relaxed)),
             jobs: StoreCounts {
-                lost: counts.lost + board.jobs_lost.load(Ordering::Relaxed),
-                stale: counts.stale + board.finishes_stale.load(Ordering::Relaxed),
-                failures: counts.failures + board.store_failures.load(Ordering::Relaxed),
+                lost: counts.lost + stats.jobs_lost.load(Ordering::Relaxed),
+                stale: counts.stale + stats.finishes_stale.load(Ordering::Relaxed),
+                failures: counts.failures + stats.store_failures.load(Ordering::Relaxed),
                 ..counts
             },
-            queued_interactive: board.queued_interactive.load(Ordering::Relaxed),
-            queued_background: board.queued_background.load(Ordering::Relaxed),
-            process_ids: board.process_ids(),
+            queued_interactive: stats.queued_interactive.load(Ordering::Relaxed),
+            queued_background: stats.queued_background.load(Ordering::Relaxed),
+            process_ids: stats.process_ids(),
         }
     }
 
-    /// Whether the store answers; waits for it no longer than a second.
+    /// Returns true if the store responds. Waits for the store for at most a second.
     pub async fn store_is_up(&self) -> bool {
         self.0.store_health.is_up().await
     }
 
-    /// When this process started.
+    /// Returns the time at which this process started.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
         self.0.started_at
     }
 
-    /// How long work waits and runs.
+    /// Returns the times of waiting and running.
     #[must_use]
     pub fn meters(&self) -> &Meters {
-        &self.0.board.meters
+        &self.0.stats.meters
     }
 
-    /// Where spans go.
+    /// Returns the exporter of spans.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
-        self.0.board.telemetry()
+        self.0.stats.telemetry()
     }
 
-    /// Takes no new work and gives what runs `patience` to end; then stops it. Afterwards nothing runs,
-    /// and what ran is recorded.
+    /// Takes no new work and gives running work `patience` to end; then stops it. Afterwards nothing runs, and the
+    /// results of everything that ran are recorded.
     pub async fn drain(&self, patience: Duration) {
         self.0.store.hold();
         let _ = self.0.dispatcher.send(Drain).timeout(ANSWER_WITHIN).await;
         if !self.is_idle_within(patience).await {
             let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;
             if !self.is_idle_within(CANCEL_WITHIN).await {
-                error!("some executions could not be stopped, or not be recorded");
+                error!(
+                    "some executions could not be stopped, or their results could not be recorded: the service stops \
+                     without them"
+                );
             }
         }
         self.0.store.close().await;
         self.0.drained.send_replace(true);
     }
 
-    /// Whether nothing runs any more and nothing will.
+    /// Returns true if nothing runs any more and nothing will.
     pub(super) fn is_drained(&self) -> bool {
         *self.0.drained.borrow()
     }
@@ -293,10 +300,10 @@ impl DispatcherHandle {
     async fn is_idle_within(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
-            let board = &self.0.board;
-            let left = board.running.load(Ordering::Acquire)
-                + board.queued_interactive.load(Ordering::Relaxed)
-                + board.unrecorded.load(Ordering::Relaxed);
+            let stats = &self.0.stats;
+            let left = stats.running.load(Ordering::Acquire)
+                + stats.queued_interactive.load(Ordering::Relaxed)
+                + stats.unrecorded.load(Ordering::Relaxed);
             if left == 0 {
                 return true;
             }
@@ -311,12 +318,12 @@ impl DispatcherHandle {
         &self,
         id: JobId,
         found: Result<Found, StoreError>,
-    ) -> Result<Lookup, Refusal> {
+    ) -> Result<Lookup, DispatchError> {
         match found.map_err(unavailable)? {
             Found::Job(job) => self.now(job).await.map(Lookup::Found),
             Found::Expired => Ok(Lookup::Expired),
             Found::Unknown => Ok(self.0.recent.get(id).map_or(Lookup::Unknown, |job| {
-                Lookup::Found(JobNow {
+                Lookup::Found(JobSnapshot {
                     job,
                     queue_position: None,
                     log: None,
@@ -325,22 +332,22 @@ impl DispatcherHandle {
         }
     }
 
-    /// What the store says of it, and what is known of it here.
-    async fn now(&self, mut job: Job) -> Result<JobNow, Refusal> {
+    /// Adds to a job of the store what only this process knows: its queue position or its log.
+    async fn now(&self, mut job: Job) -> Result<JobSnapshot, DispatchError> {
         let (mut queue_position, mut log) = (None, None);
-        let whereabouts = if job.state.is_final() {
+        let location = if job.state.is_final() {
             None
         } else {
-            self.where_is(job.id).await?
+            self.locate(job.id).await?
         };
-        match whereabouts {
-            // The store may not know it yet.
-            Some(Whereabouts::Running(handle)) if job.state == JobState::Running => {
+        match location {
+            // The store may not have recorded the start yet.
+            Some(JobLocation::Running(handle)) if job.state == JobState::Running => {
                 log = Some(handle.log_since(0));
             }
-            Some(Whereabouts::Running(_)) => {}
-            Some(Whereabouts::Waiting(position)) => {
-                // A database has handed it out, and here it waits for an executor.
+            Some(JobLocation::Running(_)) => {}
+            Some(JobLocation::Waiting(position)) => {
+                // A database has handed the job out, and the job waits here for an executor.
                 if job.state == JobState::Running {
                     job.state = JobState::Queued;
                     job.attempt = job.attempt.saturating_sub(1);
@@ -349,44 +356,47 @@ impl DispatcherHandle {
                 queue_position = Some(position);
             }
             None if job.state == JobState::Running => {
-                let brought = self.0.store.log_so_far(job.id, job.attempt).await;
-                log = brought.map_err(unavailable)?;
+                let uploaded = self.0.store.log_so_far(job.id, job.attempt).await;
+                log = uploaded.map_err(unavailable)?;
             }
             None => {}
         }
-        Ok(JobNow {
+        Ok(JobSnapshot {
             job,
             queue_position,
             log,
         })
     }
 
-    pub(super) async fn where_is(&self, id: JobId) -> Result<Option<Whereabouts>, Refusal> {
+    pub(super) async fn locate(&self, id: JobId) -> Result<Option<JobLocation>, DispatchError> {
         self.0
             .dispatcher
-            .send(WhereIs(id))
+            .send(Locate(id))
             .timeout(ANSWER_WITHIN)
             .await
             .map_err(broken)
     }
 }
 
-/// The store did not do it: why is said in the log, not to the client.
-fn unavailable(failure: StoreError) -> Refusal {
-    error!(error = %failure, "the store did not answer");
+/// Logs a failure of the store, and returns an error for the client without the cause.
+fn unavailable(failure: StoreError) -> DispatchError {
+    error!(error = %failure, "the store failed to respond: the client gets an error");
     match failure {
-        StoreError::Unreadable(_) => Refusal::Internal,
-        _ => Refusal::StoreUnavailable,
+        StoreError::Unreadable(_) => DispatchError::Internal,
+        _ => DispatchError::StoreUnavailable,
     }
 }
 
-/// The Dispatcher did not answer: said in the log, not to the client.
-fn broken(failure: MailboxError) -> Refusal {
-    error!(error = %failure, "a part of the service did not answer");
-    Refusal::Internal
+/// Logs that the Dispatcher did not respond, and returns an error for the client without the cause.
+fn broken(failure: MailboxError) -> DispatchError {
+    error!(
+        error = %failure,
+        "the Dispatcher did not respond: the client gets an error; if this repeats, restart the service"
+    );
+    DispatchError::Internal
 }
 
-/// Cancels the job if whoever waits for it goes away.
+/// Cancels the job when the caller drops its future.
 struct CancelOnDrop {
     dispatcher: Addr<Dispatcher>,
     id: Option<JobId>,

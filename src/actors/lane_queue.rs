@@ -1,15 +1,15 @@
-//! One lane of the Queue: every client in turn, each with its jobs in their order.
+//! One lane of the queue: clients take turns, and each client's jobs keep their order.
 
-use super::queue::Waiting;
+use super::queue::Queued;
 use sandpiper_domain::{ClientKey, JobId};
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-/// See the module.
+/// One lane of the queue.
 #[derive(Debug)]
 pub(super) struct LaneQueue<T> {
-    clients: HashMap<ClientKey, VecDeque<Waiting<T>>>,
-    /// Clients with something waiting, in the order of their turn.
+    clients: HashMap<ClientKey, VecDeque<Queued<T>>>,
+    /// Clients that have waiting jobs, in the order of their turns.
     turns: VecDeque<ClientKey>,
     pub(super) waiting: usize,
     pub(super) reserved: usize,
@@ -25,21 +25,21 @@ impl<T> LaneQueue<T> {
         }
     }
 
-    pub(super) fn push(&mut self, waiting: Waiting<T>) {
+    pub(super) fn push(&mut self, waiting: Queued<T>) {
         self.waiting += 1;
-        let line = self.clients.entry(waiting.client.clone()).or_default();
-        if line.is_empty() {
+        let jobs = self.clients.entry(waiting.client.clone()).or_default();
+        if jobs.is_empty() {
             self.turns.push_back(waiting.client.clone());
         }
-        line.push_back(waiting);
+        jobs.push_back(waiting);
     }
 
-    pub(super) fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Waiting<T>> {
+    pub(super) fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Queued<T>> {
         let turn = self.turns.iter().position(may_run)?;
         let client = self.turns.remove(turn)?;
-        let line = self.clients.get_mut(&client)?;
-        let waiting = line.pop_front()?;
-        if line.is_empty() {
+        let jobs = self.clients.get_mut(&client)?;
+        let waiting = jobs.pop_front()?;
+        if jobs.is_empty() {
             self.clients.remove(&client);
         } else {
             self.turns.push_back(client);
@@ -48,52 +48,53 @@ impl<T> LaneQueue<T> {
         Some(waiting)
     }
 
-    /// Jobs that have waited since before `earliest`.
+    /// Returns the ids of jobs that have waited since before `earliest`.
     pub(super) fn older(&self, earliest: Instant) -> Vec<JobId> {
-        let lines = self.clients.values();
-        lines
-            .flat_map(|line| line.iter().take_while(|one| one.since < earliest))
+        let clients = self.clients.values();
+        clients
+            .flat_map(|jobs| jobs.iter().take_while(|one| one.since < earliest))
             .map(|one| one.id)
             .collect()
     }
 
-    /// Since when the oldest waits. Inside a client's line the first is the oldest.
+    /// Returns the moment at which the oldest job began to wait. The first job of a client is its oldest.
     pub(super) fn oldest(&self) -> Option<Instant> {
-        let lines = self.clients.values();
-        lines
-            .filter_map(|line| line.front())
+        let clients = self.clients.values();
+        clients
+            .filter_map(|jobs| jobs.front())
             .map(|one| one.since)
             .min()
     }
 
-    /// True if something of this client waits.
+    /// Returns true if a job of this client waits.
     pub(super) fn has_any_of(&self, client: &ClientKey) -> bool {
         self.clients.contains_key(client)
     }
 
-    /// True if something waits of one of those clients.
+    /// Returns true if a job waits whose client `is_wanted`.
     pub(super) fn has_any_of_those(&self, is_wanted: impl Fn(&ClientKey) -> bool) -> bool {
         self.turns.iter().any(is_wanted)
     }
 
-    /// Returns the job that has waited longest among the first ones of those clients, and since when it waits.
+    /// Returns the job that has waited longest among the first jobs of the clients that are wanted, and the moment at
+    /// which it began to wait.
     pub(super) fn oldest_of(
         &self,
         is_wanted: impl Fn(&ClientKey) -> bool,
     ) -> Option<(Instant, JobId)> {
-        let lines = self.clients.iter();
-        lines
+        let clients = self.clients.iter();
+        clients
             .filter(|(client, _)| is_wanted(client))
-            .filter_map(|(_, line)| line.front())
+            .filter_map(|(_, jobs)| jobs.front())
             .map(|first| (first.since, first.id))
             .min()
     }
 
-    pub(super) fn remove(&mut self, id: JobId, client: &ClientKey) -> Option<Waiting<T>> {
-        let line = self.clients.get_mut(client)?;
-        let index = line.iter().position(|one| one.id == id)?;
-        let waiting = line.remove(index)?;
-        if line.is_empty() {
+    pub(super) fn remove(&mut self, id: JobId, client: &ClientKey) -> Option<Queued<T>> {
+        let jobs = self.clients.get_mut(client)?;
+        let index = jobs.iter().position(|one| one.id == id)?;
+        let waiting = jobs.remove(index)?;
+        if jobs.is_empty() {
             self.clients.remove(client);
             self.turns.retain(|other| other != client);
         }
@@ -113,10 +114,10 @@ impl<T> LaneQueue<T> {
             .iter()
             .enumerate()
             .map(|(turn, other)| {
-                let line = self.clients.get(other).map_or(0, VecDeque::len);
-                // A client whose turn comes before gets one more round in than those after.
+                let jobs = self.clients.get(other).map_or(0, VecDeque::len);
+                // A client whose turn is earlier gets one more job handed out than those after.
                 let rounds = if turn < own_turn { index + 1 } else { index };
-                line.min(rounds)
+                jobs.min(rounds)
             })
             .sum();
         Some(ahead + 1)

@@ -1,5 +1,5 @@
-//! How long work waits and runs, and how long the oldest of each lane has waited. Written by the Executors on their own
-//! threads, beside the Dispatcher's way.
+//! Times of waiting and running, and the age of the oldest waiting job of each lane. The Executors write them on their
+//! own threads, without the Dispatcher.
 
 use crate::meters::{Counter, Histogram};
 use sandpiper_domain::{Execution, Lane};
@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// No job waits in the lane.
-const NOBODY: u64 = u64::MAX;
+const NONE: u64 = u64::MAX;
 
-/// One of something for each lane.
+/// One value for each lane.
 #[derive(Debug, Default)]
 pub struct ByLane<T> {
     interactive: T,
@@ -17,7 +17,7 @@ pub struct ByLane<T> {
 }
 
 impl<T> ByLane<T> {
-    /// That of `lane`.
+    /// Returns the value of `lane`.
     #[must_use]
     pub fn of(&self, lane: Lane) -> &T {
         match lane {
@@ -27,24 +27,24 @@ impl<T> ByLane<T> {
     }
 }
 
-/// See the module.
+/// The counters and histograms of the actors.
 #[derive(Debug)]
 pub struct Meters {
-    /// From the place in the queue to the executor.
+    /// Time in the queue, until an executor begins.
     pub queue_wait: ByLane<Histogram>,
-    /// Wall time of executions.
+    /// Elapsed time of executions.
     pub run: Histogram,
     /// Processor time of executions, microseconds.
     pub cpu_micros: Counter,
-    /// Zygotes started, also in place of those that had served their share.
+    /// Zygotes started, replacements of worn-out zygotes included.
     pub zygotes_started: Counter,
-    /// Executions that were given to reserve executors.
+    /// Executions on reserve executors.
     pub reserve_executions: Counter,
-    /// Refusals of the queue: a lane was full, or an executor did not come free in time.
+    /// Work refused because its lane was full.
     pub queue_full: ByLane<Counter>,
-    /// As above.
+    /// Work refused because no executor came free in time.
     pub queue_wait_exceeded: Counter,
-    /// When the oldest that waits came, microseconds after `since`.
+    /// Arrival of the oldest waiting job, microseconds after `since`.
     oldest: ByLane<AtomicU64>,
     since: Instant,
 }
@@ -63,25 +63,25 @@ impl Default for Meters {
             since: Instant::now(),
         };
         for lane in Lane::ALL {
-            meters.show_oldest(lane, None);
+            meters.record_oldest(lane, None);
         }
         meters
     }
 }
 
 impl Meters {
-    /// One more that has run.
+    /// Counts one more execution.
     pub(super) fn ran(&self, execution: &Execution) {
         let usage = &execution.usage;
         self.run.observe(Duration::from_micros(usage.wall_micros));
         self.cpu_micros.add(usage.cpu_micros);
     }
 
-    /// How long the job has waited that has waited longest.
+    /// Returns the age of the job that has waited longest.
     #[must_use]
     pub fn oldest_age(&self, lane: Lane) -> Duration {
         match self.oldest.of(lane).load(Ordering::Relaxed) {
-            NOBODY => Duration::ZERO,
+            NONE => Duration::ZERO,
             micros => self
                 .since
                 .elapsed()
@@ -89,10 +89,10 @@ impl Meters {
         }
     }
 
-    pub(super) fn show_oldest(&self, lane: Lane, came: Option<Instant>) {
-        let micros = came.map_or(NOBODY, |came| {
-            let after = came.saturating_duration_since(self.since);
-            u64::try_from(after.as_micros()).unwrap_or(NOBODY)
+    pub(super) fn record_oldest(&self, lane: Lane, arrived: Option<Instant>) {
+        let micros = arrived.map_or(NONE, |arrived| {
+            let after = arrived.saturating_duration_since(self.since);
+            u64::try_from(after.as_micros()).unwrap_or(NONE)
         });
         self.oldest.of(lane).store(micros, Ordering::Relaxed);
     }

@@ -1,25 +1,25 @@
-//! The bounded waiting room inside the Dispatcher: two lanes, fair between clients, no actor in sight.
+//! The bounded queue of the Dispatcher: two lanes, fair between clients. A plain struct without actors.
 
 use super::lane_queue::LaneQueue;
 use sandpiper_domain::{ClientKey, JobId, Lane};
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// How much may wait, and how the lanes share.
+/// The bounds of the queue, and the shares of its lanes.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueBounds {
     /// Most jobs in the interactive lane.
     pub interactive_max: usize,
     /// Most jobs in the background lane.
     pub background_max: usize,
-    /// Most bytes of scripts in both; the background lane alone may hold three quarters of it.
+    /// Most bytes of scripts in both lanes. The background lane alone may hold three quarters of them.
     pub bytes_max: usize,
     /// Interactive jobs taken for each background job, while both lanes wait.
     pub interactive_weight: u32,
 }
 
 impl QueueBounds {
-    /// Most jobs in `lane`.
+    /// Returns the most jobs in `lane`.
     pub(super) fn most(&self, lane: Lane) -> usize {
         match lane {
             Lane::Interactive => self.interactive_max,
@@ -28,36 +28,36 @@ impl QueueBounds {
     }
 }
 
-/// The lane is full, or both together are too large.
+/// The lane has too many jobs, or both lanes together have too many bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// A place that is taken but not yet filled.
+/// A place in the queue that is taken but not filled yet.
 #[derive(Debug)]
-#[must_use = "a place is filled by `push` or given back by `release`"]
-pub struct Place {
+#[must_use = "a permit is filled by `push` or released by `release`"]
+pub struct QueuePermit {
     lane: Lane,
     bytes: usize,
 }
 
-/// What waits.
+/// A job that waits.
 #[derive(Debug)]
-pub struct Waiting<T> {
-    /// Its name.
+pub struct Queued<T> {
+    /// The id of the job.
     pub id: JobId,
-    /// Whose it is.
+    /// The client of the job.
     pub client: ClientKey,
-    /// Its lane.
+    /// The lane of the job.
     pub lane: Lane,
-    /// Since when.
+    /// The moment at which the job began to wait.
     pub since: Instant,
-    /// Bytes it holds.
+    /// Bytes that the job holds.
     pub bytes: usize,
     /// The work.
     pub item: T,
 }
 
-/// See the module.
+/// A bounded queue with two lanes, fair between clients.
 #[derive(Debug)]
 pub struct Queue<T> {
     bounds: QueueBounds,
@@ -65,11 +65,11 @@ pub struct Queue<T> {
     background: LaneQueue<T>,
     bytes: usize,
     interactive_in_a_row: u32,
-    whereabouts: HashMap<JobId, (Lane, ClientKey)>,
+    locations: HashMap<JobId, (Lane, ClientKey)>,
 }
 
 impl<T> Queue<T> {
-    /// An empty queue.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(bounds: QueueBounds) -> Self {
         Self {
@@ -78,16 +78,16 @@ impl<T> Queue<T> {
             background: LaneQueue::new(),
             bytes: 0,
             interactive_in_a_row: 0,
-            whereabouts: HashMap::new(),
+            locations: HashMap::new(),
         }
     }
 
-    /// Takes a place of `bytes` in `lane`, before the job is remembered anywhere.
-    pub fn reserve(&mut self, lane: Lane, bytes: usize) -> Result<Place, Full> {
+    /// Takes a place of `bytes` in `lane`, before the job is stored anywhere.
+    pub fn reserve(&mut self, lane: Lane, bytes: usize) -> Result<QueuePermit, Full> {
         let most = self.bounds.most(lane);
         let bytes_max = match lane {
             Lane::Interactive => self.bounds.bytes_max,
-            // A quarter is kept for those that somebody waits for.
+            // A quarter is kept for interactive work.
             Lane::Background => self.bounds.bytes_max / 4 * 3,
         };
         let taken = self.lane(lane).waiting + self.lane(lane).reserved;
@@ -96,33 +96,40 @@ impl<T> Queue<T> {
         }
         self.lane_mut(lane).reserved += 1;
         self.bytes += bytes;
-        Ok(Place { lane, bytes })
+        Ok(QueuePermit { lane, bytes })
     }
 
     /// Fills a place.
-    pub fn push(&mut self, place: Place, id: JobId, client: ClientKey, since: Instant, item: T) {
-        self.whereabouts.insert(id, (place.lane, client.clone()));
-        let lane = self.lane_mut(place.lane);
+    pub fn push(
+        &mut self,
+        permit: QueuePermit,
+        id: JobId,
+        client: ClientKey,
+        since: Instant,
+        item: T,
+    ) {
+        self.locations.insert(id, (permit.lane, client.clone()));
+        let lane = self.lane_mut(permit.lane);
         lane.reserved -= 1;
-        lane.push(Waiting {
+        lane.push(Queued {
             id,
             client,
-            lane: place.lane,
+            lane: permit.lane,
             since,
-            bytes: place.bytes,
+            bytes: permit.bytes,
             item,
         });
     }
 
-    /// Gives a place back unused.
-    pub fn release(&mut self, place: Place) {
-        self.lane_mut(place.lane).reserved -= 1;
-        self.bytes -= place.bytes;
+    /// Releases a place that is not filled.
+    pub fn release(&mut self, permit: QueuePermit) {
+        self.lane_mut(permit.lane).reserved -= 1;
+        self.bytes -= permit.bytes;
     }
 
-    /// The next job: lanes by weight, inside a lane every client in turn; in the background only of clients that
-    /// `may_run` one more.
-    pub fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Waiting<T>> {
+    /// Removes and returns the next job: the lanes by weight, and inside a lane every client in turn. Background jobs
+    /// only of clients that `may_run` one more.
+    pub fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Queued<T>> {
         if self.background_is_due()
             && let Some(waiting) = self.background.pop(may_run)
         {
@@ -133,8 +140,8 @@ impl<T> Queue<T> {
         self.pop_interactive()
     }
 
-    /// The next interactive job, whatever waits in the background.
-    pub fn pop_interactive(&mut self) -> Option<Waiting<T>> {
+    /// Removes and returns the next interactive job, whether or not background jobs wait.
+    pub fn pop_interactive(&mut self) -> Option<Queued<T>> {
         let waiting = self.interactive.pop(|_| true);
         self.leave(waiting)
     }
@@ -146,15 +153,15 @@ impl<T> Queue<T> {
         self.interactive.waiting == 0 || self.interactive_in_a_row >= self.bounds.interactive_weight
     }
 
-    /// Takes a job out, wherever it stands.
-    pub fn remove(&mut self, id: JobId) -> Option<Waiting<T>> {
-        let (lane, client) = self.whereabouts.get(&id).cloned()?;
+    /// Removes and returns a job, at any position.
+    pub fn remove(&mut self, id: JobId) -> Option<Queued<T>> {
+        let (lane, client) = self.locations.get(&id).cloned()?;
         let waiting = self.lane_mut(lane).remove(id, &client);
         self.leave(waiting)
     }
 
-    /// Jobs of `lane` that have waited since before `earliest`.
-    pub fn remove_older(&mut self, lane: Lane, earliest: Instant) -> Vec<Waiting<T>> {
+    /// Removes and returns the jobs of `lane` that have waited since before `earliest`.
+    pub fn remove_older(&mut self, lane: Lane, earliest: Instant) -> Vec<Queued<T>> {
         let too_old = self.lane(lane).older(earliest);
         too_old
             .into_iter()
@@ -162,38 +169,39 @@ impl<T> Queue<T> {
             .collect()
     }
 
-    /// How many turns until this job is handed out, counted inside its lane: 1 is next.
+    /// Returns the number of turns until this job is handed out, inside its lane; 1 is next.
     #[must_use]
     pub fn position(&self, id: JobId) -> Option<usize> {
-        let (lane, client) = self.whereabouts.get(&id)?;
+        let (lane, client) = self.locations.get(&id)?;
         self.lane(*lane).position(id, client)
     }
 
-    /// How many wait in `lane`.
+    /// Returns the number of jobs that wait in `lane`.
     #[must_use]
     pub fn waiting(&self, lane: Lane) -> usize {
         self.lane(lane).waiting
     }
 
-    /// Since when the job of `lane` waits that has waited longest.
+    /// Returns the moment at which the oldest waiting job of `lane` began to wait.
     #[must_use]
     pub fn oldest(&self, lane: Lane) -> Option<Instant> {
         self.lane(lane).oldest()
     }
 
-    /// True if something of this client waits.
+    /// Returns true if a job of this client waits.
     #[must_use]
     pub fn has_any_of(&self, client: &ClientKey) -> bool {
         self.interactive.has_any_of(client) || self.background.has_any_of(client)
     }
 
-    /// True if something waits in `lane` of one of those clients.
+    /// Returns true if a job waits in `lane` whose client `is_wanted`.
     #[must_use]
     pub fn has_any_of_those(&self, lane: Lane, is_wanted: impl Fn(&ClientKey) -> bool) -> bool {
         self.lane(lane).has_any_of_those(is_wanted)
     }
 
-    /// Returns the job of `lane` that has waited longest among the first ones of those clients, and since when it waits.
+    /// Returns the job of `lane` that has waited longest among the first jobs of the clients that are wanted, and the
+    /// moment at which it began to wait.
     #[must_use]
     pub fn oldest_of(
         &self,
@@ -203,10 +211,10 @@ impl<T> Queue<T> {
         self.lane(lane).oldest_of(is_wanted)
     }
 
-    fn leave(&mut self, waiting: Option<Waiting<T>>) -> Option<Waiting<T>> {
+    fn leave(&mut self, waiting: Option<Queued<T>>) -> Option<Queued<T>> {
         let waiting = waiting?;
         self.bytes -= waiting.bytes;
-        self.whereabouts.remove(&waiting.id);
+        self.locations.remove(&waiting.id);
         Some(waiting)
     }
 
@@ -244,8 +252,8 @@ mod tests {
         item: &'static str,
     ) -> JobId {
         let id = JobId::generate();
-        let place = queue.reserve(lane, 1).unwrap();
-        queue.push(place, id, ClientKey::new(client), Instant::now(), item);
+        let permit = queue.reserve(lane, 1).unwrap();
+        queue.push(permit, id, ClientKey::new(client), Instant::now(), item);
         id
     }
 
@@ -306,9 +314,9 @@ mod tests {
     #[test]
     fn scripts_together_are_bounded_in_bytes_and_a_place_given_back_is_free_again() {
         let mut queue: Queue<()> = Queue::new(BOUNDS);
-        let place = queue.reserve(Lane::Background, 600).unwrap();
+        let permit = queue.reserve(Lane::Background, 600).unwrap();
         assert!(queue.reserve(Lane::Interactive, 600).is_err());
-        queue.release(place);
+        queue.release(permit);
         assert!(queue.reserve(Lane::Interactive, 600).is_ok());
     }
 
@@ -334,7 +342,7 @@ mod tests {
         .into_iter()
         .map(|(client, item)| push(&mut queue, Lane::Background, client, item))
         .collect();
-        let told: Vec<usize> = ids.iter().map(|id| queue.position(*id).unwrap()).collect();
+        let positions: Vec<usize> = ids.iter().map(|id| queue.position(*id).unwrap()).collect();
         let order: Vec<JobId> = std::iter::from_fn(|| queue.pop(|_| true))
             .map(|waiting| waiting.id)
             .collect();
@@ -342,7 +350,7 @@ mod tests {
             .iter()
             .map(|id| order.iter().position(|other| other == id).unwrap() + 1)
             .collect();
-        assert_eq!(told, found);
+        assert_eq!(positions, found);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What runs an Executor's work: a sandbox, and in the tests of Executors something else.
+//! The runner of an Executor: a sandbox, or a fake in the tests of Executors.
 
 use sandpiper_domain::{Execution, JobId, Limits, Script};
 use sandpiper_sandbox_client::{
@@ -8,31 +8,31 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What an Executor is to run, owned so that it can cross threads.
+/// A task of an Executor, owned so that it can cross threads.
 #[derive(Debug, Clone)]
 pub enum Task {
-    /// A script.
+    /// Runs a script.
     Script(Arc<Script>, Limits),
-    /// Try the network from inside.
+    /// Tries to open a connection from inside a job process.
     NetCheck(IpAddr, u16, Limits),
 }
 
-/// Runs one thing. The service's is a [`Sandbox`]; the Executor's own tests put others here.
+/// Runs one task at a time. The service's runner is a [`Sandbox`]; the tests of Executors have others.
 pub trait Runner: fmt::Debug + Unpin + 'static {
-    /// To its end.
+    /// Runs a task to its end.
     fn run(
         &mut self,
         id: JobId,
         task: &Task,
         handle: &ExecutionHandle,
     ) -> Result<Execution, SandboxError>;
-    /// What can wait until the answer is out.
+    /// Does the upkeep that can wait until the result is sent.
     fn maintain(&mut self) -> Result<(), SandboxError>;
-    /// While nothing runs: whatever died meanwhile is brought back.
+    /// Checks an idle runner, and replaces its zygote if that died.
     fn check_up(&mut self) -> Result<(), SandboxError>;
-    /// For the board.
+    /// Returns the pid of the zygote, for the stats.
     fn zygote_pid(&self) -> Option<u32>;
-    /// For the board.
+    /// Returns the counters of the sandbox, for the stats.
     fn counters(&self) -> SandboxCounters;
 }
 
@@ -48,7 +48,8 @@ impl Runner for Sandbox {
                 let work = Work::Script {
                     script,
                     limits: *limits,
-                    // Children of one zygote inherit the same state of every generator they could have.
+                    // Children of one zygote inherit the same state of every random generator, so each gets entropy of
+                    // its own.
                     entropy: rand::random(),
                 };
                 Self::run(self, id, &work, handle)
@@ -81,10 +82,10 @@ impl Runner for Sandbox {
     }
 }
 
-/// Makes a [`Runner`], again and again.
+/// Creates a [`Runner`]; called again for each replacement.
 pub type RunnerFactory<R> = Arc<dyn Fn() -> Result<R, SandboxError> + Send + Sync>;
 
-/// The factory of real sandboxes.
+/// Returns the factory of real sandboxes.
 #[must_use]
 pub fn sandboxes(options: SandboxOptions) -> RunnerFactory<Sandbox> {
     Arc::new(move || Sandbox::start(options.clone()))

@@ -7,7 +7,7 @@ use super::problem::{Code, Problem};
 use super::request_id;
 use super::routes::RoutePlace;
 use super::trace;
-use crate::telemetry::{Fact, Span, SpanKind, Telemetry};
+use crate::telemetry::{Attribute, Span, SpanKind, Telemetry};
 use actix_web::ResponseError as _;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -29,7 +29,7 @@ pub async fn observe<B: MessageBody>(
         // The service did not start and is about to end, so no handler has its state either.
         return Ok(next.call(request).await?.map_into_left_body());
     };
-    let (open, began) = (api.meters.begin(), Instant::now());
+    let (open, started_at) = (api.meters.begin(), Instant::now());
     let telemetry = api.dispatcher.telemetry();
     let id = request_id::of(request.headers());
     let (context, parent) = trace::begin(telemetry, request.request());
@@ -54,7 +54,7 @@ pub async fn observe<B: MessageBody>(
     });
     let observed = RequestInProgress {
         open,
-        began,
+        started_at,
         context,
         parent,
     };
@@ -73,7 +73,7 @@ fn check(api: &Api, request: &ServiceRequest) -> Result<(), Problem> {
 /// The data of a request in progress.
 struct RequestInProgress<'a> {
     open: OpenRequest<'a>,
-    began: Instant,
+    started_at: Instant,
     context: TraceContext,
     parent: Option<TraceContext>,
 }
@@ -82,8 +82,8 @@ impl RequestInProgress<'_> {
     fn end<B>(self, telemetry: &Telemetry, response: &ServiceResponse<B>, id: &HeaderValue) {
         let (request, status) = (response.request(), response.status());
         let (route, method) = (RoutePlace::of(request), request.method());
-        let took = self.began.elapsed();
-        self.open.end(route, method, status, took);
+        let duration = self.started_at.elapsed();
+        self.open.end(route, method, status, duration);
         if !telemetry.records(&self.context) {
             return;
         }
@@ -94,16 +94,16 @@ impl RequestInProgress<'_> {
             parent: self.parent,
             name: format!("{method} {}", route.pattern()),
             kind: SpanKind::Server,
-            began: now.checked_sub(took).unwrap_or(now),
-            took,
-            facts: vec![
-                ("http.request.method", Fact::Text(method.to_string())),
-                ("http.route", Fact::Word(route.pattern())),
+            started_at: now.checked_sub(duration).unwrap_or(now),
+            duration,
+            attributes: vec![
+                ("http.request.method", Attribute::Text(method.to_string())),
+                ("http.route", Attribute::Word(route.pattern())),
                 (
                     "http.response.status_code",
-                    Fact::Number(status.as_u16().into()),
+                    Attribute::Number(status.as_u16().into()),
                 ),
-                ("sandpiper.request.id", Fact::Text(id)),
+                ("sandpiper.request.id", Attribute::Text(id)),
             ],
             is_failure: status.is_server_error(),
         });

@@ -2,7 +2,7 @@
 //!
 //! Use [`Problem`] for every response other than the requested one. A script's failure is data, and no problem.
 
-use crate::actors::answers::Refusal;
+use crate::actors::types::DispatchError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
@@ -296,57 +296,57 @@ impl ResponseError for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<DispatchError> for Problem {
+    fn from(refusal: DispatchError) -> Self {
         const SOON: Duration = Duration::from_secs(1);
         match refusal {
-            Refusal::QueueFull { retry_after } => Self::new(
+            DispatchError::QueueFull { retry_after } => Self::new(
                 Code::QueueFull,
                 "too many jobs wait already; try again after the time in Retry-After",
             )
             .retry_after(retry_after),
-            Refusal::ClientFull { most, retry_after } => Self::new(
+            DispatchError::ClientFull { most, retry_after } => Self::new(
                 Code::ClientQueueFull,
                 format!("this client has {most} jobs queued or running, as many as one client may; try again when some have ended"),
             )
             .with("bound", most)
             .retry_after(retry_after),
-            Refusal::ClientBytesFull { most, retry_after } => Self::new(
+            DispatchError::ClientBytesFull { most, retry_after } => Self::new(
                 Code::ClientQueueFull,
                 format!("the jobs of this client may have {most} bytes of requests, logs and results, and this one would be more; try again when some have expired"),
             )
             .with("bound", most)
             .retry_after(retry_after),
-            Refusal::StoreFull { retry_after } => Self::new(
+            DispatchError::StoreFull { retry_after } => Self::new(
                 Code::StoreFull,
                 "no more jobs can be remembered until one expires; try again after the time in Retry-After",
             )
             .retry_after(retry_after),
-            Refusal::Draining => Self::new(
+            DispatchError::Draining => Self::new(
                 Code::Draining,
                 "the service takes no new work; another instance, or this one after its restart, will",
             )
             .retry_after(SOON),
-            Refusal::IsolationLost => Self::new(
+            DispatchError::IsolationLost => Self::new(
                 Code::IsolationLost,
                 "no sandbox could be raised for this execution, and nothing runs without one",
             )
             .retry_after(SOON),
-            Refusal::StoreUnavailable => Self::new(
+            DispatchError::StoreUnavailable => Self::new(
                 Code::StoreUnavailable,
                 "the database of jobs cannot be reached or written; POST /api/execute works without it",
             )
             .retry_after(SOON),
-            Refusal::KeyReused => Self::new(
+            DispatchError::KeyReused => Self::new(
                 Code::IdempotencyKeyReused,
                 "this `Idempotency-Key` came before with another request; use a new key for a new request",
             ),
-            Refusal::KeyExpired => Self::job_expired(),
-            Refusal::NeedsDatabase => Self::new(
+            DispatchError::KeyExpired => Self::job_expired(),
+            DispatchError::NeedsDatabase => Self::new(
                 Code::Unsupported,
                 "`runAt` and `priority` need a database (--store); this service keeps jobs in memory",
             ),
-            Refusal::QueueWaitExceeded { waited } => Self::new(
+            DispatchError::QueueWaitExceeded { waited } => Self::new(
                 Code::QueueWaitExceeded,
                 format!(
                     "the job waited {} ms for an executor and was cancelled; nothing of it ran",
@@ -354,7 +354,7 @@ impl From<Refusal> for Problem {
                 ),
             )
             .retry_after(SOON),
-            Refusal::Internal => Self::new(
+            DispatchError::Internal => Self::new(
                 Code::Internal,
                 "the service failed to answer; the log has the reason under this request's X-Request-ID",
             ),

@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::form;
 use super::problem::{Code, Problem};
 use super::trace;
-use crate::actors::answers::Submission;
+use crate::actors::types::Submission;
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;

@@ -1,7 +1,7 @@
 //! The JSON views of the API. A stored job is never serialised directly: a field is public only if it is declared here.
 #![allow(unused_qualifications)] // in what utoipa derives
 
-use crate::actors::answers::JobNow;
+use crate::actors::types::JobSnapshot;
 use sandpiper_domain::{
     Execution, Job, JobId, JobState, JsonText, Limit, Limits, LogEntry, LogSoFar, Outcome,
     ScriptError, Timestamp, Usage, ValueType,
@@ -186,9 +186,9 @@ pub(super) struct JobView<'a> {
     execution: Option<ExecutionView<'a>>,
 }
 
-impl<'a> From<&'a JobNow> for JobView<'a> {
-    fn from(now: &'a JobNow) -> Self {
-        let JobNow {
+impl<'a> From<&'a JobSnapshot> for JobView<'a> {
+    fn from(now: &'a JobSnapshot) -> Self {
+        let JobSnapshot {
             job,
             queue_position,
             log,

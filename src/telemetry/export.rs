@@ -1,6 +1,6 @@
-//! A bounded queue and the thread that empties it. The only part that knows OpenTelemetry.
+//! A bounded queue of spans and the thread that sends them. The only part that knows OpenTelemetry.
 
-use super::{Fact, Span, SpanCounts, SpanKind, TelemetryOptions};
+use super::{Attribute, Span, SpanCounts, SpanKind, TelemetryOptions};
 use crate::meters::Counter;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
@@ -25,25 +25,25 @@ use tracing::{info, warn};
 
 /// Most spans of one message to the collector.
 const BATCH_MAX: usize = 512;
-/// Longest that a span waits for others to be sent with.
+/// Longest time that a span waits for others of its batch.
 const GATHER_FOR: Duration = Duration::from_millis(500);
-/// Most of what a collector may answer, bytes.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
-/// Where a collector takes spans, if the endpoint has no path.
+/// Most bytes of a collector's response.
+const RESPONSE_BYTES_MAX: u64 = 64 * 1024;
+/// The path of the collector, if the endpoint has none.
 const PATH: &str = "/v1/traces";
 
-/// Why spans cannot be sent at all.
+/// The reason why the export of spans cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The endpoint.
+    /// The endpoint is not valid.
     #[error("--otlp-endpoint: {0}")]
     Endpoint(#[from] ExporterBuildError),
-    /// The thread.
-    #[error("no thread that sends spans: {0}")]
+    /// The thread could not be started.
+    #[error("the thread that sends spans did not start: {0}")]
     Thread(#[from] io::Error),
 }
 
-/// What became of spans.
+/// The number of spans by their fate.
 #[derive(Debug, Default)]
 struct Counts {
     exported: Counter,
@@ -51,15 +51,15 @@ struct Counts {
     failed: Counter,
 }
 
-/// What waits in the queue.
+/// An item of the queue.
 #[derive(Debug)]
 enum Item {
     Span(Box<Span>),
-    /// Whoever sent this waits until everything before it is sent.
+    /// A request for a message once everything before it is sent.
     Flush(SyncSender<()>),
 }
 
-/// The near end of the queue.
+/// The sending end of the queue.
 #[derive(Debug)]
 pub(super) struct Exporter {
     queue: SyncSender<Item>,
@@ -119,12 +119,12 @@ impl Exporter {
             thread::sleep(LOOK_AGAIN_AFTER);
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        // Late or not, the process goes on with its end.
+        // The process ends, whether or not the message came in time.
         let _ = is_done.recv_timeout(left);
     }
 }
 
-/// The far end: sends batches until nobody can bring a span any more.
+/// Sends batches until every [`Exporter`] is dropped.
 fn send(sender: &opentelemetry_otlp::SpanExporter, waiting: &Receiver<Item>, counts: &Counts) {
     let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
         .with_version(env!("CARGO_PKG_VERSION"))
@@ -135,21 +135,21 @@ fn send(sender: &opentelemetry_otlp::SpanExporter, waiting: &Receiver<Item>, cou
         let spans = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         if spans > 0 {
             let batch = batch.into_iter().map(|span| data_of(span, &scope));
-            // The client blocks, so that this is never pending.
+            // The client blocks, so the future is never pending.
             let sent = sender.export(batch.collect()).now_or_never();
             let failure = match sent {
                 Some(Ok(())) => None,
                 Some(Err(cause)) => Some(cause.to_string()),
-                None => Some("it does not answer in time".to_owned()),
+                None => Some("no response in time".to_owned()),
             };
             match &failure {
                 None => counts.exported.add(spans),
                 Some(_) => counts.failed.add(spans),
             }
-            // Each change once: a collector that is away would fill the log.
+            // Only changes are logged: a collector that is away would fill the log.
             match failure {
                 Some(cause) if is_reached => {
-                    warn!(%cause, "the collector does not take spans; they are dropped and counted");
+                    warn!(%cause, "the collector does not take spans: spans are dropped and counted until it does");
                     is_reached = false;
                 }
                 None if !is_reached => {
@@ -160,13 +160,13 @@ fn send(sender: &opentelemetry_otlp::SpanExporter, waiting: &Receiver<Item>, cou
             }
         }
         if let Some(done) = flush {
-            // Whoever waited may have gone on.
+            // The receiver may have stopped waiting.
             let _ = done.try_send(());
         }
     }
 }
 
-/// `first` and what comes soon after it.
+/// Returns `first` and the items that follow within [`GATHER_FOR`].
 fn gather(first: Item, waiting: &Receiver<Item>) -> (Vec<Span>, Option<SyncSender<()>>) {
     let until = Instant::now() + GATHER_FOR;
     let mut batch = Vec::new();
@@ -188,7 +188,7 @@ fn gather(first: Item, waiting: &Receiver<Item>) -> (Vec<Span>, Option<SyncSende
 
 fn data_of(span: Span, scope: &InstrumentationScope) -> SpanData {
     let parent = span.parent.as_ref().map(TraceContext::span_id);
-    let facts = span.facts.into_iter();
+    let attributes = span.attributes.into_iter();
     SpanData {
         span_context: context_of(&span.context),
         parent_span_id: SpanId::from(parent.unwrap_or_default()),
@@ -198,10 +198,10 @@ fn data_of(span: Span, scope: &InstrumentationScope) -> SpanData {
             SpanKind::Internal => OtelKind::Internal,
         },
         name: span.name.into(),
-        start_time: span.began,
-        end_time: span.began + span.took,
-        attributes: facts
-            .map(|(name, fact)| KeyValue::new(name, value_of(fact)))
+        start_time: span.started_at,
+        end_time: span.started_at + span.duration,
+        attributes: attributes
+            .map(|(name, attribute)| KeyValue::new(name, value_of(attribute)))
             .collect(),
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
@@ -226,15 +226,15 @@ fn context_of(context: &TraceContext) -> SpanContext {
     )
 }
 
-fn value_of(fact: Fact) -> Value {
-    match fact {
-        Fact::Word(word) => word.into(),
-        Fact::Text(text) => text.into(),
-        Fact::Number(number) => number.into(),
+fn value_of(attribute: Attribute) -> Value {
+    match attribute {
+        Attribute::Word(word) => word.into(),
+        Attribute::Text(text) => text.into(),
+        Attribute::Number(number) => number.into(),
     }
 }
 
-/// A collector's own path, where the endpoint has none.
+/// Returns the endpoint with the path of OTLP, if it has no path.
 fn with_path(endpoint: &str) -> String {
     let host = endpoint.trim_end_matches('/');
     match host.split_once("://") {
@@ -243,7 +243,7 @@ fn with_path(endpoint: &str) -> String {
     }
 }
 
-/// Sends one message and waits for its answer.
+/// An HTTP client that sends one message and waits for its response.
 #[derive(Debug)]
 struct Client(ureq::Agent);
 
@@ -262,11 +262,11 @@ impl Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
-        let answer = self.0.run(Request::from_parts(head, body.to_vec()))?;
-        let (head, body) = answer.into_parts();
+        let response = self.0.run(Request::from_parts(head, body.to_vec()))?;
+        let (head, body) = response.into_parts();
         let body = body
             .into_with_config()
-            .limit(ANSWER_BYTES_MAX)
+            .limit(RESPONSE_BYTES_MAX)
             .read_to_vec()?;
         Ok(Response::from_parts(head, body.into()))
     }

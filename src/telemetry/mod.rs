@@ -1,7 +1,7 @@
-//! Spans: what was done for one request, when, and how it ended, told to a collector that speaks OTLP.
+//! Spans: the steps of one request, with their times and results, exported to an OTLP collector.
 //!
-//! Off unless `--otlp-endpoint` says where. Whoever has a span puts it into a bounded queue and goes on; a thread of its own
-//! sends them. Where the queue is full or the collector is away, spans are dropped and counted: nothing waits for them.
+//! Off unless `--otlp-endpoint` is given. A span goes into a bounded queue, which a thread of its own sends. While the
+//! queue is full or the collector is away, spans are dropped and counted: nothing waits for them.
 
 mod export;
 
@@ -13,42 +13,42 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
-/// Where spans go, and how many.
+/// The options of the export of spans.
 #[derive(Debug, Clone)]
 pub struct TelemetryOptions {
-    /// The collector, as `http://127.0.0.1:4318`; none: no spans.
+    /// The address of the collector, as `http://127.0.0.1:4318`; `None` for no spans.
     pub endpoint: Option<String>,
-    /// The share of those traces that begin here, 0 to 1.
+    /// The share of new traces that are sampled, 0 to 1.
     pub ratio: f64,
     /// Most spans that wait to be sent.
     pub queue_max: usize,
-    /// Longest that the collector may take for a batch.
+    /// Longest time that the collector may take for a batch.
     pub timeout: Duration,
 }
 
-/// What became of spans.
+/// The number of spans by their fate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpanCounts {
-    /// The collector has taken them.
+    /// Spans that the collector has taken.
     pub exported: u64,
-    /// There was no room for them in the queue.
+    /// Spans for which the queue had no room.
     pub dropped: u64,
-    /// The collector did not take them.
+    /// Spans that the collector did not take.
     pub failed: u64,
 }
 
-/// What a span is to others.
+/// The role of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanKind {
-    /// It answers somebody's request.
+    /// The span is a response to a client's request.
     Server,
-    /// It is a step of this service's own.
+    /// The span is a step inside this service.
     Internal,
 }
 
-/// What is said of a span.
+/// The value of an attribute of a span.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fact {
+pub enum Attribute {
     /// A word of a fixed list.
     Word(&'static str),
     /// Any text.
@@ -57,28 +57,28 @@ pub enum Fact {
     Number(i64),
 }
 
-/// Something that was done.
+/// A step of a request.
 #[derive(Debug)]
 pub struct Span {
-    /// Its place in its trace.
+    /// The id of the span and of its trace.
     pub context: TraceContext,
-    /// What it was done for.
+    /// The parent span.
     pub parent: Option<TraceContext>,
-    /// What it is.
+    /// The name of the span.
     pub name: String,
-    /// To whom.
+    /// The role of the span.
     pub kind: SpanKind,
-    /// When it began.
-    pub began: SystemTime,
-    /// How long it took.
-    pub took: Duration,
-    /// What is said of it.
-    pub facts: Vec<(&'static str, Fact)>,
-    /// The service failed at it.
+    /// The time of the start.
+    pub started_at: SystemTime,
+    /// The time from start to end.
+    pub duration: Duration,
+    /// The attributes of the span.
+    pub attributes: Vec<(&'static str, Attribute)>,
+    /// True if the service failed at this step.
     pub is_failure: bool,
 }
 
-/// The way to the collector. Cheap to clone.
+/// The exporter of spans. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry {
     exporter: Option<Arc<Exporter>>,
@@ -86,14 +86,14 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// No spans go anywhere.
+    /// Creates an exporter that drops every span.
     #[must_use]
     pub fn off() -> Self {
         Self::default()
     }
 
-    /// Spans go where the options say, from a thread that is started here. Whether there is a collector is found out later,
-    /// and stops nobody.
+    /// Starts the export that the options describe, on a new thread. A collector that is away is found out later, and
+    /// is no error here.
     pub fn start(options: &TelemetryOptions) -> Result<Self, TelemetryError> {
         let exporter = match &options.endpoint {
             Some(endpoint) => Some(Arc::new(Exporter::start(endpoint, options)?)),
@@ -105,13 +105,13 @@ impl Telemetry {
         })
     }
 
-    /// Whether spans go anywhere.
+    /// Returns true if spans are exported.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.exporter.is_some()
     }
 
-    /// A span of its own below `parent`, or the first of a new trace.
+    /// Returns a new span below `parent`, or the first span of a new trace.
     #[must_use]
     pub fn below(&self, parent: Option<&TraceContext>) -> TraceContext {
         match parent {
@@ -120,34 +120,34 @@ impl Telemetry {
         }
     }
 
-    /// The first span of a new trace.
+    /// Returns the first span of a new trace.
     fn begin(&self) -> TraceContext {
-        // Its last 62 bits are from the kernel, so no two nodes choose the same.
+        // The last 62 bits are from the kernel, so no two nodes choose the same.
         let trace_id = Uuid::now_v7().as_u128();
         let is_sampled = self.is_on() && fastrand::f64() < self.ratio;
         TraceContext::new(trace_id, fastrand::u64(1..), is_sampled)
     }
 
-    /// Whether a span in this place is to be recorded; whoever asks first saves itself making one.
+    /// Returns true if a span with this context is exported. Callers ask first, to save the cost of an unused span.
     #[must_use]
     pub fn records(&self, context: &TraceContext) -> bool {
         self.is_on() && context.is_sampled()
     }
 
-    /// Takes a span. Does not wait.
+    /// Queues a span. Does not wait.
     pub fn record(&self, span: Span) {
         if let Some(exporter) = &self.exporter {
             exporter.take(span);
         }
     }
 
-    /// What became of those that were taken; `None` where spans go nowhere.
+    /// Returns the counts of spans; `None` if spans are not exported.
     #[must_use]
     pub fn counts(&self) -> Option<SpanCounts> {
         self.exporter.as_ref().map(|exporter| exporter.counts())
     }
 
-    /// Sends what is left, for at most so long. Blocks.
+    /// Sends the remaining spans, for at most `within`. Blocks.
     pub fn close(&self, within: Duration) {
         if let Some(exporter) = &self.exporter {
             exporter.close(within);

@@ -1,12 +1,12 @@
-//! The shell round the plain methods: one handler a message.
+//! The message handlers of the Dispatcher: one per message, each a shell round the Dispatcher's methods.
 
 use super::messages::{
-    Cancel, CheckNetwork, Drain, RunClaimed, RunNow, StopAll, Submit, WhereIs, Whereabouts,
+    Cancel, CheckNetwork, Drain, JobLocation, Locate, RunClaimed, RunNow, StopAll, Submit,
 };
-use super::pending::{Audience, Changes, Pending, refuse};
+use super::work::{JobChanges, ReplyTo, Work, reply_error};
 use super::{Dispatcher, RETRY_AFTER_MIN};
-use crate::actors::answers::{Accepted, Refusal};
 use crate::actors::runner::Task;
+use crate::actors::types::{Accepted, DispatchError};
 use crate::store::{NewJob, NotRun, StoreError};
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use sandpiper_domain::{ClientKey, JobId, Lane, Timestamp};
@@ -20,19 +20,19 @@ impl Handler<RunNow> for Dispatcher {
     fn handle(&mut self, message: RunNow, context: &mut Self::Context) {
         let RunNow { submission, reply } = message;
         let bytes = submission.script.size_bytes();
-        let pending = Pending {
+        let work = Work {
             task: Task::Script(submission.script, submission.limits),
             trace: submission.trace,
             attempt: 0,
-            audience: Audience::Caller(reply),
-            changes: Changes::default(),
+            reply_to: ReplyTo::Caller(reply),
+            changes: JobChanges::default(),
         };
         self.admit(
             Lane::Interactive,
             submission.id,
             submission.client,
             bytes,
-            pending,
+            work,
         );
         self.hand_out(context);
     }
@@ -43,25 +43,25 @@ impl Handler<RunClaimed> for Dispatcher {
 
     fn handle(&mut self, message: RunClaimed, context: &mut Self::Context) {
         let RunClaimed { submission, reply } = message;
-        if self.whereabouts(submission.id).is_some() {
-            // An attempt that the store has given up meanwhile is here still.
+        if self.locate(submission.id).is_some() {
+            // An attempt that the store has cancelled meanwhile is still here.
             let _ = reply.send(Err(NotRun::Busy));
             return;
         }
         let bytes = submission.script.size_bytes();
-        let pending = Pending {
+        let work = Work {
             task: Task::Script(submission.script, submission.limits),
             trace: submission.trace,
             attempt: 0,
-            audience: Audience::Claimant(reply),
-            changes: Changes::default(),
+            reply_to: ReplyTo::Claim(reply),
+            changes: JobChanges::default(),
         };
         self.admit(
             Lane::Background,
             submission.id,
             submission.client,
             bytes,
-            pending,
+            work,
         );
         self.hand_out(context);
     }
@@ -71,35 +71,37 @@ impl Handler<CheckNetwork> for Dispatcher {
     type Result = ();
 
     fn handle(&mut self, message: CheckNetwork, context: &mut Self::Context) {
-        let pending = Pending {
+        let work = Work {
             task: Task::NetCheck(message.host, message.port, message.limits),
             trace: None,
             attempt: 0,
-            audience: Audience::NetCheck(message.reply),
-            changes: Changes::default(),
+            reply_to: ReplyTo::NetCheck(message.reply),
+            changes: JobChanges::default(),
         };
         let (id, client) = (JobId::generate(), ClientKey::new("netcheck"));
-        self.admit(Lane::Interactive, id, client, 0, pending);
+        self.admit(Lane::Interactive, id, client, 0, work);
         self.hand_out(context);
     }
 }
 
 impl Handler<Submit> for Dispatcher {
-    type Result = ResponseActFuture<Self, Result<Accepted, Refusal>>;
+    type Result = ResponseActFuture<Self, Result<Accepted, DispatchError>>;
 
     fn handle(&mut self, message: Submit, _: &mut Self::Context) -> Self::Result {
         let Submit { submission, terms } = message;
         if terms.needs_database() && !self.store.keeps_terms() {
-            return Box::pin(actix::fut::ready(Err(Refusal::NeedsDatabase)));
+            return Box::pin(actix::fut::ready(Err(DispatchError::NeedsDatabase)));
         }
         if self.draining {
-            return Box::pin(actix::fut::ready(Err(Refusal::Draining)));
+            return Box::pin(actix::fut::ready(Err(DispatchError::Draining)));
         }
         let bytes = submission.script.size_bytes();
-        let Ok(place) = self.queue.reserve(Lane::Background, bytes) else {
-            self.board.meters.queue_full.of(Lane::Background).count();
+        let Ok(permit) = self.queue.reserve(Lane::Background, bytes) else {
+            self.stats.meters.queue_full.of(Lane::Background).count();
             let retry_after = self.retry_after(Lane::Background);
-            return Box::pin(actix::fut::ready(Err(Refusal::QueueFull { retry_after })));
+            return Box::pin(actix::fut::ready(Err(DispatchError::QueueFull {
+                retry_after,
+            })));
         };
         let new = NewJob {
             id: submission.id,
@@ -117,53 +119,53 @@ impl Handler<Submit> for Dispatcher {
                 .into_actor(self)
                 .map(move |accepted, act, context| match accepted {
                     Ok(accepted) if accepted.is_replay || act.store.hands_out() => {
-                        // It is here already, or comes back when the store says that it is its turn.
-                        act.queue.release(place);
+                        // A replayed job is known already; a new one comes back when the store hands it out.
+                        act.queue.release(permit);
                         if !accepted.is_replay {
                             act.have_more_handed_out(&submission.client);
                         }
                         Ok(accepted)
                     }
                     Ok(accepted) => {
-                        let pending = Pending {
+                        let work = Work {
                             task: Task::Script(submission.script, submission.limits),
                             trace: submission.trace,
                             attempt: 0,
-                            audience: Audience::Store,
-                            changes: Changes::default(),
+                            reply_to: ReplyTo::Store,
+                            changes: JobChanges::default(),
                         };
                         let (id, client) = (submission.id, submission.client);
-                        act.enqueue(place, id, client, pending);
+                        act.enqueue(permit, id, client, work);
                         act.hand_out(context);
                         Ok(accepted)
                     }
                     Err(StoreError::Full { retry_after }) => {
-                        act.queue.release(place);
+                        act.queue.release(permit);
                         let retry_after = retry_after.max(RETRY_AFTER_MIN);
-                        Err(Refusal::StoreFull { retry_after })
+                        Err(DispatchError::StoreFull { retry_after })
                     }
                     Err(StoreError::ClientFull { most }) => {
-                        act.queue.release(place);
+                        act.queue.release(permit);
                         let retry_after = act.retry_after(Lane::Background);
-                        Err(Refusal::ClientFull { most, retry_after })
+                        Err(DispatchError::ClientFull { most, retry_after })
                     }
                     Err(StoreError::ClientBytesFull { most, retry_after }) => {
-                        act.queue.release(place);
+                        act.queue.release(permit);
                         let retry_after = retry_after.max(RETRY_AFTER_MIN);
-                        Err(Refusal::ClientBytesFull { most, retry_after })
+                        Err(DispatchError::ClientBytesFull { most, retry_after })
                     }
                     Err(StoreError::KeyReused) => {
-                        act.queue.release(place);
-                        Err(Refusal::KeyReused)
+                        act.queue.release(permit);
+                        Err(DispatchError::KeyReused)
                     }
                     Err(StoreError::KeyExpired) => {
-                        act.queue.release(place);
-                        Err(Refusal::KeyExpired)
+                        act.queue.release(permit);
+                        Err(DispatchError::KeyExpired)
                     }
                     Err(failure @ (StoreError::Unavailable(_) | StoreError::Unreadable(_))) => {
-                        act.queue.release(place);
+                        act.queue.release(permit);
                         act.count_failure(Some(failure));
-                        Err(Refusal::StoreUnavailable)
+                        Err(DispatchError::StoreUnavailable)
                     }
                 }),
         )
@@ -178,11 +180,11 @@ impl Handler<Cancel> for Dispatcher {
     }
 }
 
-impl Handler<WhereIs> for Dispatcher {
-    type Result = Option<Whereabouts>;
+impl Handler<Locate> for Dispatcher {
+    type Result = Option<JobLocation>;
 
-    fn handle(&mut self, message: WhereIs, _: &mut Self::Context) -> Self::Result {
-        self.whereabouts(message.0)
+    fn handle(&mut self, message: Locate, _: &mut Self::Context) -> Self::Result {
+        self.locate(message.0)
     }
 }
 
@@ -191,14 +193,14 @@ impl Handler<Drain> for Dispatcher {
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.draining = true;
-        self.board.draining.store(true, Ordering::SeqCst);
+        self.stats.draining.store(true, Ordering::SeqCst);
         if self.store.hands_out() {
-            // What waits here belongs to the store, which gives it to somebody else.
+            // Jobs that wait here belong to the store, which hands them to another node.
             for waiting in self.queue.remove_older(Lane::Background, Instant::now()) {
-                refuse(waiting.item.audience, Refusal::Draining);
+                reply_error(waiting.item.reply_to, DispatchError::Draining);
             }
         }
-        self.show();
+        self.record_stats();
     }
 }
 
@@ -207,15 +209,15 @@ impl Handler<StopAll> for Dispatcher {
 
     fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
         self.draining = true;
-        for (_, running) in self.take_back(|_| true) {
-            refuse(running.pending.audience, Refusal::Draining);
+        for (_, running) in self.retract(|_| true) {
+            reply_error(running.work.reply_to, DispatchError::Draining);
         }
         while let Some(waiting) = self.queue.pop_interactive() {
-            refuse(waiting.item.audience, Refusal::Draining);
+            reply_error(waiting.item.reply_to, DispatchError::Draining);
         }
         for running in self.running.values() {
             running.handle.cancel();
         }
-        self.show();
+        self.record_stats();
     }
 }

@@ -1,7 +1,7 @@
-//! What the Dispatcher is told. Commands only; facts come back to it as the answers of its own futures.
+//! The messages to the Dispatcher. All are commands; results come back to it through its own futures.
 
-use crate::actors::answers::{
-    Accepted, ClaimAnswer, ExecuteAnswer, Refusal, SandboxReach, Submission,
+use crate::actors::types::{
+    Accepted, ClaimResult, DispatchError, ExecuteResult, SandboxReach, Submission,
 };
 use actix::{Message, MessageResponse};
 use sandpiper_domain::{JobId, JobTerms, Limits};
@@ -9,65 +9,65 @@ use sandpiper_sandbox_client::ExecutionHandle;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 
-/// Run it now; the answer goes to `reply`, and a `reply` that is closed means nobody waits any more.
+/// Runs `submission` now and sends the result to `reply`. A closed `reply` means that the caller has gone.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RunNow {
     pub(in crate::actors) submission: Submission,
-    pub(in crate::actors) reply: oneshot::Sender<ExecuteAnswer>,
+    pub(in crate::actors) reply: oneshot::Sender<ExecuteResult>,
 }
 
-/// Run what the store hands out. As [`RunNow`], but in the background lane.
+/// Runs a job that the store hands out. Like [`RunNow`], but in the background lane.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RunClaimed {
     pub(in crate::actors) submission: Submission,
-    pub(in crate::actors) reply: oneshot::Sender<ClaimAnswer>,
+    pub(in crate::actors) reply: oneshot::Sender<ClaimResult>,
 }
 
-/// Remember it and run it later.
+/// Stores a job, to be run later.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Accepted, Refusal>")]
+#[rtype(result = "Result<Accepted, DispatchError>")]
 pub struct Submit {
     pub(in crate::actors) submission: Submission,
     pub(in crate::actors) terms: JobTerms,
 }
 
-/// Stop it.
+/// Stops a job.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Cancel(pub(in crate::actors) JobId);
 
-/// Where is it?
+/// Asks where in this process a job is; `None` if the job is not here.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<Whereabouts>")]
-pub struct WhereIs(pub(in crate::actors) JobId);
+#[rtype(result = "Option<JobLocation>")]
+pub struct Locate(pub(in crate::actors) JobId);
 
-/// Where a job is that is here.
+/// The location of a job in this process.
 #[derive(Debug, MessageResponse)]
-pub enum Whereabouts {
-    /// In its lane; 1 is next.
+pub enum JobLocation {
+    /// The job waits in its lane at this position; 1 is next.
     Waiting(usize),
-    /// An executor has it.
+    /// An executor runs the job.
     Running(ExecutionHandle),
 }
 
-/// Try the network from inside a job process.
+/// Tries to open a connection from inside a job process.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct CheckNetwork {
     pub(in crate::actors) host: IpAddr,
     pub(in crate::actors) port: u16,
     pub(in crate::actors) limits: Limits,
-    pub(in crate::actors) reply: oneshot::Sender<Result<SandboxReach, Refusal>>,
+    pub(in crate::actors) reply: oneshot::Sender<Result<SandboxReach, DispatchError>>,
 }
 
-/// Take nothing new. Jobs of the background lane stay where they are.
+/// Takes no new work. Jobs of the background lane stay where they are.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// Stop everything that still runs or waits.
+/// Stops everything that still runs or waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct StopAll;

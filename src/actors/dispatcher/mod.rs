@@ -1,29 +1,28 @@
-//! The Dispatcher: admits, orders, hands out, records. The only one who changes a job's state.
+//! The Dispatcher admits work, orders it, hands it out and records its results. Nothing else changes a job's state.
 //!
-//! It never blocks and never waits for an Executor: what takes time becomes a future of its own context, and comes back
-//! as a fact. It never has more in flight than there are Executors and reserve executors, and while executions are short as
-//! many again that lie ready for the Executors.
+//! The Dispatcher never blocks and never waits for an Executor: a step that takes time becomes a future of its own
+//! context, whose result comes back to it. There is never more in flight than there are Executors and reserve
+//! executors. While executions are short, one more per Executor is prefetched.
 
 mod handlers;
 mod messages;
-mod pending;
 mod record;
 mod reserve;
 mod upkeep;
+mod work;
 
 pub(super) use messages::{
-    Cancel, CheckNetwork, Drain, RunClaimed, RunNow, StopAll, Submit, WhereIs, Whereabouts,
+    Cancel, CheckNetwork, Drain, JobLocation, Locate, RunClaimed, RunNow, StopAll, Submit,
 };
 pub use reserve::ReserveOptions;
 
-use super::answers::Refusal;
-use super::board::Board;
-use super::executor::{Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin};
-use super::queue::{Full, Place, Queue, QueueBounds, Waiting};
+use super::executor::{Execute, ExecutorFailure, ExecutorResult, Executors, Origin};
+use super::queue::{Full, Queue, QueueBounds, QueuePermit, Queued};
+use super::stats::Stats;
+use super::types::DispatchError;
 use crate::store::{JobStore, NotRun, RecentExecutions, Settlement};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use pending::{Audience, Pending, Running, is_gone, refuse};
-use reserve::{Holders, Reserve};
+use reserve::{InFlightByClient, Reserve};
 use sandpiper_domain::{ClientKey, JobId, JobState, Lane};
 use sandpiper_sandbox_client::ExecutionHandle;
 use std::collections::{HashMap, HashSet};
@@ -31,81 +30,82 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use work::{ReplyTo, Running, Work, is_abandoned, reply_error};
 
-/// Messages that may wait for the Dispatcher; senders beyond that wait themselves.
+/// Messages that may wait for the Dispatcher. Senders beyond that wait themselves.
 const MAILBOX_CAPACITY: usize = 4096;
-/// While executions take less than this on the mean, the next ones lie ready for the Executors.
-const SHORT: Duration = Duration::from_millis(10);
-/// A job that could not be run is tried again after this long.
-const TRY_AGAIN_AFTER: Duration = Duration::from_millis(250);
-/// How much a new execution weighs in the running mean of their time.
+/// While the mean time of executions is below this, work is prefetched for the Executors.
+const PREFETCH_BELOW: Duration = Duration::from_millis(10);
+/// Time until a job that could not be run is tried again.
+const RETRY_AFTER_FAILURE: Duration = Duration::from_millis(250);
+/// Weight of a new execution in the running mean of their time.
 const MEAN_WEIGHT: f64 = 0.05;
-/// Shortest honest `Retry-After`.
+/// Shortest `Retry-After`.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
-/// What the Dispatcher is told at the start.
+/// The options of the Dispatcher.
 #[derive(Debug, Clone)]
 pub struct DispatcherOptions {
-    /// The waiting room.
+    /// The bounds of the queue.
     pub queue: QueueBounds,
-    /// Longest a synchronous request waits for an executor.
+    /// Longest time that a synchronous request waits for an executor.
     pub queue_wait_max: Duration,
-    /// Times a job is tried when the service, not the script, failed.
+    /// Attempts of a job when the service, not the script, fails.
     pub attempts_max: u32,
     /// Most jobs of one client that run here at a time.
     pub client_running_max: usize,
-    /// The use of reserve executors, of which the board tells how many there are.
+    /// The use of reserve executors. Their number is in [`Stats`].
     pub reserve: ReserveOptions,
 }
 
-/// See the module.
+/// The actor that admits, orders, hands out and records work.
 #[derive(Debug)]
 pub struct Dispatcher {
     options: DispatcherOptions,
     executors: Executors,
-    board: Arc<Board>,
+    stats: Arc<Stats>,
     store: Arc<dyn JobStore>,
     recent: Arc<RecentExecutions>,
-    queue: Queue<Pending>,
+    queue: Queue<Work>,
     running: HashMap<JobId, Running>,
-    /// No longer handed out; their unanswered replies are still to be heard of.
-    taken_back: HashSet<JobId>,
-    resting: HashMap<JobId, (ClientKey, Pending)>,
-    /// Given to the regular Executors and not yet heard of.
+    /// Work that was retracted from the Executors. The future that waits for its result has not ended yet.
+    retracted: HashSet<JobId>,
+    retrying: HashMap<JobId, (ClientKey, Work)>,
+    /// The number of executions that the regular Executors have, prefetched ones included.
     handed: usize,
-    /// Whose that is, and what reserve executors have.
-    holders: Holders,
+    /// The number of executions of each client that regular and reserve executors have.
+    in_flight: InFlightByClient,
     reserve: Reserve,
     checking_up: usize,
-    /// The store is sweeping.
+    /// True while the store sweeps.
     is_sweeping: bool,
     draining: bool,
     mean_wall: Duration,
 }
 
 impl Dispatcher {
-    /// A Dispatcher over `executors`, of which the board tells how many there are.
+    /// Creates a Dispatcher over `executors`. Their number is in `stats`.
     #[must_use]
     pub fn new(
         options: DispatcherOptions,
         executors: Executors,
-        board: Arc<Board>,
+        stats: Arc<Stats>,
         store: Arc<dyn JobStore>,
         recent: Arc<RecentExecutions>,
     ) -> Self {
         Self {
             queue: Queue::new(options.queue),
             handed: 0,
-            holders: Holders::default(),
-            reserve: Reserve::new(options.reserve, board.reserve_executors()),
+            in_flight: InFlightByClient::default(),
+            reserve: Reserve::new(options.reserve, stats.reserve_executors()),
             options,
             executors,
-            board,
+            stats,
             store,
             recent,
             running: HashMap::new(),
-            taken_back: HashSet::new(),
-            resting: HashMap::new(),
+            retracted: HashSet::new(),
+            retrying: HashMap::new(),
             checking_up: 0,
             is_sweeping: false,
             draining: false,
@@ -113,100 +113,100 @@ impl Dispatcher {
         }
     }
 
-    /// Takes work that somebody waits for. Refusals go to the audience.
-    fn admit(&mut self, lane: Lane, id: JobId, client: ClientKey, bytes: usize, pending: Pending) {
+    /// Admits work to a lane, or sends the reason why not to the work's `reply_to`.
+    fn admit(&mut self, lane: Lane, id: JobId, client: ClientKey, bytes: usize, work: Work) {
         if self.draining {
-            refuse(pending.audience, Refusal::Draining);
+            reply_error(work.reply_to, DispatchError::Draining);
             return;
         }
-        let place = if self.waiting(lane) >= self.options.queue.most(lane) {
+        let permit = if self.waiting(lane) >= self.options.queue.most(lane) {
             Err(Full)
         } else {
             self.queue.reserve(lane, bytes)
         };
-        let Ok(place) = place else {
-            self.board.meters.queue_full.of(lane).count();
+        let Ok(permit) = permit else {
+            self.stats.meters.queue_full.of(lane).count();
             let retry_after = self.retry_after(lane);
-            refuse(pending.audience, Refusal::QueueFull { retry_after });
+            reply_error(work.reply_to, DispatchError::QueueFull { retry_after });
             return;
         };
-        self.enqueue(place, id, client, pending);
+        self.enqueue(permit, id, client, work);
     }
 
-    /// Puts work in its place in the queue.
-    fn enqueue(&mut self, place: Place, id: JobId, client: ClientKey, pending: Pending) {
-        if !self.holders.has(&client) {
+    /// Puts work into the queue.
+    fn enqueue(&mut self, permit: QueuePermit, id: JobId, client: ClientKey, work: Work) {
+        if !self.in_flight.has(&client) {
             self.reserve.want();
         }
-        self.queue.push(place, id, client, Instant::now(), pending);
+        self.queue.push(permit, id, client, Instant::now(), work);
     }
 
-    fn whereabouts(&self, id: JobId) -> Option<Whereabouts> {
+    fn locate(&self, id: JobId) -> Option<JobLocation> {
         if let Some(running) = self.running.get(&id) {
-            return Some(Whereabouts::Running(running.handle.clone()));
+            return Some(JobLocation::Running(running.handle.clone()));
         }
-        self.queue.position(id).map(Whereabouts::Waiting)
+        self.queue.position(id).map(JobLocation::Waiting)
     }
 
-    /// When a place in `lane` is likely: what waits there, at the pace of late.
+    /// Returns the time until a place in `lane` is likely, from the work that waits and the mean time of executions.
     fn retry_after(&self, lane: Lane) -> Duration {
         let waiting = u32::try_from(self.waiting(lane)).unwrap_or(u32::MAX);
-        let executors = u32::try_from(self.board.executors().max(1)).unwrap_or(1);
+        let executors = u32::try_from(self.stats.executors().max(1)).unwrap_or(1);
         (self.mean_wall * waiting / executors).max(RETRY_AFTER_MIN)
     }
 
     fn hand_out(&mut self, context: &mut Context<Self>) {
-        while self.handed < self.board.executors() {
+        while self.handed < self.stats.executors() {
             let next = if self.hands_out_background() {
                 self.pop_any()
             } else {
                 self.queue.pop_interactive()
             };
             let Some(waiting) = next else { break };
-            self.reserve.turned(waiting.since);
-            self.hand_to_executor(waiting, Placed::OnTray, context);
+            self.reserve.executor_freed(waiting.since);
+            self.hand_to_executor(waiting, Target::Regular, context);
         }
-        self.lay_ready(context);
+        self.prefetch(context);
         self.mind_reserve(context);
-        self.show();
+        self.record_stats();
     }
 
-    /// What runs in the background ends in the store, so the store's room is what it waits for.
+    /// Returns true if background jobs may be handed out. Their results end in the store, so the store must have room.
     fn hands_out_background(&self) -> bool {
         !self.draining && self.store.has_room()
     }
 
-    /// Lays one more ready for each Executor, which would otherwise stand idle until this thread had heard of its last and
-    /// handed it the next. Only of what is gone through fast, and may be taken back.
-    fn lay_ready(&mut self, context: &mut Context<Self>) {
-        if self.mean_wall >= SHORT || self.queue.waiting(Lane::Background) > 0 {
+    /// Pushes one more piece of work per Executor. Without it an Executor would idle until this thread has received its
+    /// last result and handed it the next work. Only while executions are short; and the work can be retracted.
+    fn prefetch(&mut self, context: &mut Context<Self>) {
+        if self.mean_wall >= PREFETCH_BELOW || self.queue.waiting(Lane::Background) > 0 {
             return;
         }
-        while self.ahead() < self.board.executors() {
+        while self.ahead() < self.stats.executors() {
             let Some(waiting) = self.queue.pop_interactive() else {
                 return;
             };
-            self.hand_to_executor(waiting, Placed::OnTray, context);
+            self.hand_to_executor(waiting, Target::Regular, context);
         }
     }
 
-    /// How many lie ready that no Executor has begun, if each has one.
+    /// Returns the number of prefetched executions that no Executor has begun, provided that each Executor has one.
     fn ahead(&self) -> usize {
-        self.handed.saturating_sub(self.board.executors())
+        self.handed.saturating_sub(self.stats.executors())
     }
 
-    /// How many wait in `lane`, those that lie ready among them.
+    /// Returns the number of jobs that wait in `lane`, prefetched ones included.
     fn waiting(&self, lane: Lane) -> usize {
-        let ready = match lane {
+        let not_begun = match lane {
             Lane::Interactive => self.ahead(),
             Lane::Background => 0,
         };
-        self.queue.waiting(lane) + ready
+        self.queue.waiting(lane) + not_begun
     }
 
-    fn pop_any(&mut self) -> Option<Waiting<Pending>> {
+    fn pop_any(&mut self) -> Option<Queued<Work>> {
         let (most, running) = (self.options.client_running_max, &self.running);
-        if most >= self.board.executors() {
+        if most >= self.stats.executors() {
             return self.queue.pop(|_| true);
         }
         self.queue.pop(|client| {
@@ -217,79 +217,79 @@ impl Dispatcher {
 
     fn hand_to_executor(
         &mut self,
-        waiting: Waiting<Pending>,
-        placed: Placed,
+        waiting: Queued<Work>,
+        target: Target,
         context: &mut Context<Self>,
     ) {
-        let Waiting {
+        let Queued {
             id,
             client,
             lane,
             since,
-            item: mut pending,
+            item: mut work,
             ..
         } = waiting;
-        if is_gone(&pending.audience) {
+        if is_abandoned(&work.reply_to) {
             return;
         }
-        pending.attempt += 1;
-        if matches!(pending.audience, Audience::Store) {
-            self.record_start(id, &mut pending, context);
+        work.attempt += 1;
+        if matches!(work.reply_to, ReplyTo::Store) {
+            self.record_start(id, &mut work, context);
         }
         let handle = ExecutionHandle::default();
-        let (reply, answer) = oneshot::channel();
-        let work = Execute {
+        let (reply, result) = oneshot::channel();
+        let execute = Execute {
             id,
-            task: pending.task.clone(),
+            task: work.task.clone(),
             origin: Origin {
                 lane,
                 since,
-                trace: pending.trace.clone(),
+                trace: work.trace.clone(),
             },
             handle: handle.clone(),
             reply,
         };
-        self.holders.enter(&client);
-        let (tray, reserve) = match placed {
-            Placed::OnTray => {
+        self.in_flight.enter(&client);
+        let (work_queue, reserve) = match target {
+            Target::Regular => {
                 self.handed += 1;
-                (&self.executors.tray, None)
+                (&self.executors.work_queue, None)
             }
-            Placed::OnReserve(index) => {
+            Target::Reserve(index) => {
                 self.give_to_reserve(index);
-                (&self.executors.reserve_trays[index], Some(index))
+                (&self.executors.reserve_queues[index], Some(index))
             }
         };
         self.running.insert(
             id,
             Running {
                 client,
-                pending,
+                work,
                 handle,
                 reserve,
             },
         );
-        tray.lay(work);
-        let facts = answer.into_actor(self).map(move |answer, act, context| {
-            let answer = answer.unwrap_or(Err(ExecutorFailure::NoSandbox));
-            act.execution_finished(id, answer, context);
+        work_queue.push(execute);
+        let finished = result.into_actor(self).map(move |result, act, context| {
+            let result = result.unwrap_or(Err(ExecutorFailure::NoSandbox));
+            act.execution_finished(id, result, context);
         });
-        context.spawn(facts);
+        context.spawn(finished);
     }
 
     fn execution_finished(
         &mut self,
         id: JobId,
-        answer: ExecutorAnswer,
+        result: ExecutorResult,
         context: &mut Context<Self>,
     ) {
-        if self.taken_back.remove(&id) {
-            // Its reply went unanswered, as nobody has begun it.
+        if self.retracted.remove(&id) {
+            // The work was retracted before an Executor began it, so its sender was dropped without a result.
             return;
         }
         if let Some(running) = self.running.remove(&id) {
             self.leave_executor(&running);
-            match answer {
+            match result {
                 Ok(execution) => self.record(id, running, execution, context),
                 Err(failure) => self.execution_failed(id, running, failure, context),
             }
@@ -298,7 +298,7 @@ impl Dispatcher {
     }
 
     fn cancel(&mut self, id: JobId, context: &mut Context<Self>) {
-        if !self.take_back(|work| work.id == id).is_empty() {
+        if !self.retract(|work| work.id == id).is_empty() {
             self.hand_out(context);
             return;
         }
@@ -306,64 +306,65 @@ impl Dispatcher {
             running.handle.cancel();
             return;
         }
-        let pending = match self.queue.remove(id) {
+        let work = match self.queue.remove(id) {
             Some(waiting) => waiting.item,
-            None => match self.resting.remove(&id) {
-                Some((_, pending)) => pending,
+            None => match self.retrying.remove(&id) {
+                Some((_, work)) => work,
                 None => return,
             },
         };
-        match pending.audience {
-            Audience::Store => {
+        match work.reply_to {
+            ReplyTo::Store => {
                 let settlement = Settlement {
                     state: JobState::Cancelled,
                     execution: None,
                 };
-                self.settle(id, pending, settlement, context);
+                self.settle(id, work, settlement, context);
             }
-            Audience::Claimant(reply) => drop(reply.send(Err(NotRun::Cancelled))),
-            Audience::Caller(_) | Audience::NetCheck(_) => {}
+            ReplyTo::Claim(reply) => drop(reply.send(Err(NotRun::Cancelled))),
+            ReplyTo::Caller(_) | ReplyTo::NetCheck(_) => {}
         }
-        self.show();
+        self.record_stats();
     }
 
-    /// What no Executor has begun and `is_unwanted`, as if it had never been handed out.
-    fn take_back(&mut self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<(Instant, Running)> {
+    /// Removes and returns the work that no Executor has begun and for which `is_unwanted` is true, as if it had never
+    /// been handed out.
+    fn retract(&mut self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<(Instant, Running)> {
         let is_ready = |work: &Execute| work.origin.lane == Lane::Interactive && is_unwanted(work);
         let mut taken = Vec::new();
-        for work in self.executors.tray.take_back(is_ready) {
+        for work in self.executors.work_queue.retract(is_ready) {
             self.handed -= 1;
-            self.taken_back.insert(work.id);
+            self.retracted.insert(work.id);
             let running = self.running.remove(&work.id);
             if let Some(running) = &running {
-                self.holders.leave(&running.client);
+                self.in_flight.leave(&running.client);
             }
             taken.extend(running.map(|running| (work.origin.since, running)));
         }
         taken
     }
 
-    fn show(&self) {
-        let board = &self.board;
-        board
+    fn record_stats(&self) {
+        let stats = &self.stats;
+        stats
             .queued_interactive
             .store(self.waiting(Lane::Interactive), Ordering::Relaxed);
-        board
+        stats
             .queued_background
             .store(self.waiting(Lane::Background), Ordering::Relaxed);
-        // Whoever sees that nothing runs sees what is still to be recorded of it too.
+        // Stored last, with Release: a reader that sees that nothing runs also sees what is still to be recorded.
         let running = self.running.len().saturating_sub(self.ahead());
-        board.running.store(running, Ordering::Release);
+        stats.running.store(running, Ordering::Release);
     }
 }
 
-/// Where work is put for an executor.
+/// The executor that gets a piece of work.
 #[derive(Debug, Clone, Copy)]
-enum Placed {
-    /// Where the next regular Executor that is free takes it.
-    OnTray,
-    /// Where this reserve executor takes it.
-    OnReserve(usize),
+enum Target {
+    /// The next regular Executor that is free.
+    Regular,
+    /// The reserve executor with this index.
+    Reserve(usize),
 }
 
 impl Actor for Dispatcher {

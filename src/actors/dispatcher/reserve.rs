@@ -1,21 +1,21 @@
-//! Reserve executors: where somebody's work begins while others hold all Executors and none comes free.
+//! Reserve executors: they run the work of clients that have no executor while other clients hold all Executors.
 //!
-//! A client alone has all regular Executors. So that it cannot keep everybody else waiting for as long as its executions
-//! take, the work of a client that has no executor goes to a reserve executor once two things have lasted for
-//! `reserve_after`: the work has waited, and no regular Executor has come free. Who holds the regular Executors, and under
-//! how many names, makes no difference. A client has at most one execution on a reserve executor, and only while it has
-//! none elsewhere; the number of reserve executors bounds them all.
+//! A client that is alone has all regular Executors. So that its executions do not delay every other client, the work
+//! of a client that has no executor goes to a reserve executor once two conditions have lasted for `reserve_after`: the
+//! work has waited, and no regular Executor has come free. The number of clients that hold the regular Executors makes
+//! no difference. A client has at most one execution on a reserve executor, and only while it has none elsewhere. The
+//! number of reserve executors bounds them all.
 //!
-//! A reserve executor is raised when it is needed, or a little ahead: as soon as all regular Executors have been held for
-//! `reserve_after`. It gets work only once it is up, so that a failure to raise it costs nobody anything. Its zygote ends
-//! when nothing has come for `reserve_idle_max`.
+//! A reserve executor is started when it is needed, or a little earlier: as soon as all regular Executors have been
+//! held for `reserve_after`. It gets work only once it is up, so a failed start delays no work. Its zygote ends when no
+//! work has come for `reserve_idle_max`.
 //!
-//! One timer at most is set, and only while somebody waits who has no executor.
+//! At most one timer is set, and only while work waits whose client has no executor.
 
-use super::pending::{Running, refuse};
-use super::{Dispatcher, Placed};
-use crate::actors::answers::Refusal;
+use super::work::{Running, reply_error};
+use super::{Dispatcher, Target};
 use crate::actors::executor::CheckUp;
+use crate::actors::types::DispatchError;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use sandpiper_domain::{ClientKey, JobId, Lane};
 use std::collections::HashMap;
@@ -23,42 +23,42 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-/// After a reserve executor could not be raised none is tried for this long.
+/// Time without a new try after a reserve executor could not be started.
 const RAISE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// When reserve executors are used, and for how long they are kept.
+/// The options of reserve executors.
 #[derive(Debug, Clone, Copy)]
 pub struct ReserveOptions {
-    /// How long work of a client that has no executor waits, and no regular executor comes free, before it is given to a
-    /// reserve executor.
+    /// Time that work of a client without an executor waits, while no regular executor comes free, before a reserve
+    /// executor gets the work.
     pub after: Duration,
-    /// How long the zygote of a reserve executor is kept that has nothing to run.
+    /// Time that an idle reserve executor keeps its zygote.
     pub idle_max: Duration,
 }
 
-/// What one reserve executor does.
+/// The state of one reserve executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Has no zygote.
+    /// The executor has no zygote.
     Down,
-    /// Its zygote is being started.
+    /// The zygote is being started.
     Rising,
-    /// Has a zygote and nothing to run, since then.
+    /// The zygote is up and has been idle since then.
     Idle(Instant),
-    /// Runs something.
+    /// The executor runs something.
     Busy,
 }
 
-/// What the Dispatcher knows of its reserve executors.
+/// The state of all reserve executors.
 #[derive(Debug)]
 pub(super) struct Reserve {
     options: ReserveOptions,
     states: Vec<State>,
-    /// When a regular Executor came free last.
-    turned: Instant,
-    /// None is raised before that.
+    /// The moment at which a regular Executor last came free.
+    last_freed: Instant,
+    /// No reserve executor is started before this moment.
     not_before: Option<Instant>,
-    /// Somebody may wait who has no executor.
+    /// True if work may wait whose client has no executor.
     is_wanted: bool,
     timer_is_set: bool,
 }
@@ -68,24 +68,25 @@ impl Reserve {
         Self {
             options,
             states: vec![State::Down; count],
-            turned: Instant::now(),
+            last_freed: Instant::now(),
             not_before: None,
             is_wanted: false,
             timer_is_set: false,
         }
     }
 
-    /// To be called when work has come, or comes to stand first, whose client may have no executor.
+    /// Notes that work waits whose client may have no executor. Called when work arrives or comes first in its client's
+    /// queue.
     pub(super) fn want(&mut self) {
         self.is_wanted = true;
     }
 
-    /// To be called when a regular Executor comes free, or takes work that came at that moment.
-    pub(super) fn turned(&mut self, at: Instant) {
-        self.turned = self.turned.max(at);
+    /// Notes that a regular Executor came free at this moment, or took work that arrived then.
+    pub(super) fn executor_freed(&mut self, at: Instant) {
+        self.last_freed = self.last_freed.max(at);
     }
 
-    /// To be called when a reserve executor has run what it had.
+    /// Notes that a reserve executor has ended its execution.
     pub(super) fn freed(&mut self, index: usize, at: Instant) {
         if let Some(state) = self.states.get_mut(index) {
             *state = State::Idle(at);
@@ -101,7 +102,7 @@ impl Reserve {
         self.first(|state| matches!(state, State::Idle(_)))
     }
 
-    /// Returns the reserve executor that may be raised now: none while one is idle or being raised.
+    /// Returns the reserve executor that may be started now. `None` while one is idle or being started.
     fn to_raise(&self, now: Instant) -> Option<usize> {
         let is_enough = |state: &State| matches!(state, State::Idle(_) | State::Rising);
         if self.first(is_enough).is_some() || self.not_before.is_some_and(|then| now < then) {
@@ -110,22 +111,22 @@ impl Reserve {
         self.first(|state| *state == State::Down)
     }
 
-    /// False while all that there may be are busy, or are being raised, or could not be raised just now.
+    /// Returns false while all reserve executors are busy, or are being started, or could not be started just now.
     fn may_help(&self, now: Instant) -> bool {
         self.idle().is_some() || self.to_raise(now).is_some()
     }
 
-    /// When no regular Executor will have come free for `after`, if none does.
+    /// Returns the moment at which no regular Executor will have come free for `after`.
     fn stuck_at(&self) -> Instant {
-        self.turned + self.options.after
+        self.last_freed + self.options.after
     }
 }
 
-/// How much each client has that an Executor has begun or that lies ready for one.
+/// The number of executions of each client that executors have, prefetched ones included.
 #[derive(Debug, Default)]
-pub(super) struct Holders(HashMap<ClientKey, usize>);
+pub(super) struct InFlightByClient(HashMap<ClientKey, usize>);
 
-impl Holders {
+impl InFlightByClient {
     pub(super) fn enter(&mut self, client: &ClientKey) {
         match self.0.get_mut(client) {
             Some(count) => *count += 1,
@@ -133,7 +134,7 @@ impl Holders {
         }
     }
 
-    /// Returns true if the client has nothing left.
+    /// Returns true if the client has none left.
     pub(super) fn leave(&mut self, client: &ClientKey) -> bool {
         match self.0.get_mut(client) {
             Some(count) if *count > 1 => {
@@ -157,7 +158,7 @@ impl Holders {
 }
 
 impl Dispatcher {
-    /// Sets the timer if somebody waits who may have no executor.
+    /// Sets the timer if work may wait whose client has no executor.
     pub(super) fn mind_reserve(&mut self, context: &mut Context<Self>) {
         if !std::mem::take(&mut self.reserve.is_wanted)
             || self.reserve.timer_is_set
@@ -169,8 +170,8 @@ impl Dispatcher {
         self.use_reserve(context);
     }
 
-    /// As long as all regular Executors are held: gives a reserve executor what is due, and sets the timer for what will
-    /// be.
+    /// While all regular Executors are held: gives work that is due to a reserve executor, and sets the timer for work
+    /// that will be due.
     fn use_reserve(&mut self, context: &mut Context<Self>) {
         while self.all_are_held() {
             let now = Instant::now();
@@ -187,7 +188,7 @@ impl Dispatcher {
             let Some((since, id)) = self.longest_waiting_without_executor() else {
                 return;
             };
-            // Started while the work waits, it costs that less time.
+            // Started while the work waits, the zygote is up sooner.
             self.raise_reserve(now, context);
             let due = since + self.reserve.options.after;
             if now < due {
@@ -209,25 +210,26 @@ impl Dispatcher {
         context.run_later(delay, |act, context| {
             act.reserve.timer_is_set = false;
             act.use_reserve(context);
-            act.show();
+            act.record_stats();
         });
     }
 
-    /// Whether each regular Executor has something to run.
+    /// Returns true if each regular Executor has something to run.
     fn all_are_held(&self) -> bool {
-        self.handed >= self.board.executors()
+        self.handed >= self.stats.executors()
     }
 
     fn somebody_waits_without_executor(&self) -> bool {
-        let has_none = |client: &ClientKey| !self.holders.has(client);
+        let has_none = |client: &ClientKey| !self.in_flight.has(client);
         let mut lanes = self.lanes_handed_out().iter();
         lanes.any(|lane| self.queue.has_any_of_those(*lane, has_none))
             || self.longest_ready_without_executor().is_some()
     }
 
-    /// Returns the work that has waited longest among that of clients that have no executor, and since when it waits.
+    /// Returns the work that has waited longest among that of clients without an executor, and the moment at which it
+    /// began to wait.
     fn longest_waiting_without_executor(&self) -> Option<(Instant, JobId)> {
-        let has_none = |client: &ClientKey| !self.holders.has(client);
+        let has_none = |client: &ClientKey| !self.in_flight.has(client);
         let lanes = self.lanes_handed_out().iter();
         let queued = lanes.filter_map(|lane| self.queue.oldest_of(*lane, has_none));
         queued.chain(self.longest_ready_without_executor()).min()
@@ -241,41 +243,41 @@ impl Dispatcher {
         }
     }
 
-    /// The same, of what lies ready for a regular Executor that none has begun.
+    /// Returns the same of the prefetched work that no regular Executor has begun.
     fn longest_ready_without_executor(&self) -> Option<(Instant, JobId)> {
-        let ready = self.executors.tray.ready();
+        let not_begun = self.executors.work_queue.not_popped();
         let client_of = |id: &JobId| self.running.get(id).map(|running| &running.client);
         let mut ready_of: HashMap<&ClientKey, usize> = HashMap::new();
-        for client in ready.iter().filter_map(|(id, _)| client_of(id)) {
+        for client in not_begun.iter().filter_map(|(id, _)| client_of(id)) {
             *ready_of.entry(client).or_default() += 1;
         }
         let has_begun_none = |id: &JobId| {
             client_of(id)
-                .is_some_and(|client| ready_of.get(client) == Some(&self.holders.count(client)))
+                .is_some_and(|client| ready_of.get(client) == Some(&self.in_flight.count(client)))
         };
-        let waiting = ready.iter().filter(|(id, _)| has_begun_none(id));
+        let waiting = not_begun.iter().filter(|(id, _)| has_begun_none(id));
         waiting.map(|(id, since)| (*since, *id)).min()
     }
 
-    /// Gives this work, which waits in the queue or lies ready, to this reserve executor.
+    /// Gives this work, which is queued or prefetched, to this reserve executor.
     fn run_on_reserve(&mut self, index: usize, id: JobId, context: &mut Context<Self>) {
-        let taken = self.executors.tray.take_back(|work| work.id == id);
+        let taken = self.executors.work_queue.retract(|work| work.id == id);
         if let Some(work) = taken.into_iter().next() {
             self.handed -= 1;
             if let Some(running) = self.running.get_mut(&id) {
                 running.reserve = Some(index);
             }
             self.give_to_reserve(index);
-            self.executors.reserve_trays[index].lay(work);
+            self.executors.reserve_queues[index].push(work);
         } else if let Some(waiting) = self.queue.remove(id) {
-            self.hand_to_executor(waiting, Placed::OnReserve(index), context);
+            self.hand_to_executor(waiting, Target::Reserve(index), context);
         }
     }
 
-    /// Counts what is about to be given to this reserve executor.
+    /// Counts the work that this reserve executor is about to get.
     pub(super) fn give_to_reserve(&mut self, index: usize) {
         self.reserve.states[index] = State::Busy;
-        self.board.meters.reserve_executions.count();
+        self.stats.meters.reserve_executions.count();
         debug!(
             index,
             "work of a client without an executor goes to a reserve executor"
@@ -289,13 +291,13 @@ impl Dispatcher {
         };
         self.reserve.states[index] = State::Rising;
         let (done, is_done) = oneshot::channel();
-        self.executors.reserve_trays[index].ask_for_check_up(CheckUp(done));
+        self.executors.reserve_queues[index].push_check_up(CheckUp(done));
         let raised = is_done.into_actor(self).map(move |_, act, context| {
             let now = Instant::now();
-            if act.board.is_reserve_up(index) {
+            if act.stats.is_reserve_up(index) {
                 act.reserve.states[index] = State::Idle(now);
                 act.use_reserve(context);
-                act.show();
+                act.record_stats();
             } else {
                 act.reserve.states[index] = State::Down;
                 act.reserve.not_before = Some(now + RAISE_AGAIN_AFTER);
@@ -308,8 +310,8 @@ impl Dispatcher {
         context.spawn(raised);
     }
 
-    /// Raises a reserve executor ahead while all regular Executors are held, lets go of those that have been idle for long,
-    /// and gives them what waits, should a timer have been missed.
+    /// Starts a reserve executor ahead of need while all regular Executors are held, ends the zygotes of those that
+    /// have been idle for long, and hands out the work that a missed timer left behind.
     pub(super) fn look_after_reserve(&mut self, context: &mut Context<Self>) {
         if self.reserve.states.is_empty() {
             return;
@@ -320,12 +322,12 @@ impl Dispatcher {
             let State::Idle(since) = self.reserve.states[index] else {
                 continue;
             };
-            if !self.board.is_reserve_up(index) {
-                // Its zygote died, or another is being started in place of one that was worn out.
+            if !self.stats.is_reserve_up(index) {
+                // The zygote died, or a worn-out zygote is being replaced.
                 self.reserve.states[index] = State::Down;
             } else if !is_stuck && now - since >= self.reserve.options.idle_max {
                 self.reserve.states[index] = State::Down;
-                self.executors.reserve_trays[index].ask_to_rest();
+                self.executors.reserve_queues[index].push_end_zygote();
             }
         }
         if is_stuck && !self.draining {
@@ -334,39 +336,43 @@ impl Dispatcher {
         self.use_reserve(context);
     }
 
-    /// Where the store hands jobs out: has it hand out the job of a client that has no executor, although others hold all.
+    /// Asks a store that hands jobs out for the job of a client that has no executor, although other clients hold all
+    /// executors.
     pub(super) fn have_more_handed_out(&mut self, client: &ClientKey) {
         let is_helped = !self.reserve.states.is_empty() && !self.draining && self.store.hands_out();
-        if !is_helped || !self.all_are_held() || self.holders.has(client) {
+        if !is_helped || !self.all_are_held() || self.in_flight.has(client) {
             return;
         }
-        // What clients wait here for that have executors keeps the place of what could be run.
-        let oldest = (self.queue).oldest_of(Lane::Background, |client| self.holders.has(client));
+        // A job of a client that has an executor would take the place of a job that could run now.
+        let oldest = (self.queue).oldest_of(Lane::Background, |client| self.in_flight.has(client));
         let given_back = oldest.and_then(|(_, id)| self.queue.remove(id));
         if let Some(waiting) = given_back {
             let waited = waiting.since.elapsed();
-            refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
+            reply_error(
+                waiting.item.reply_to,
+                DispatchError::QueueWaitExceeded { waited },
+            );
         }
         self.store.hand_out_more();
     }
 
-    /// To be called when an execution has ended, for whatever reason.
+    /// Updates the counts when an execution has ended, for any reason.
     pub(super) fn leave_executor(&mut self, running: &Running) {
         let now = Instant::now();
         match running.reserve {
             Some(index) => self.reserve.freed(index, now),
             None => {
                 self.handed -= 1;
-                self.reserve.turned(now);
+                self.reserve.executor_freed(now);
             }
         }
-        if !self.holders.leave(&running.client) {
+        if !self.in_flight.leave(&running.client) {
             return;
         }
         if self.queue.has_any_of(&running.client) {
             self.reserve.want();
         } else if running.reserve.is_some() && running.is_background() {
-            // Its next job may wait in the store.
+            // The client's next job may wait in the store.
             self.have_more_handed_out(&running.client);
         }
     }

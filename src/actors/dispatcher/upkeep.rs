@@ -1,20 +1,20 @@
-//! What the Dispatcher does by the clock: work that has waited too long, executors that died, records that have expired.
+//! The periodic work of the Dispatcher: it refuses work that has waited too long, checks executors, and sweeps records.
 
 use super::Dispatcher;
-use super::pending::refuse;
-use crate::actors::answers::Refusal;
+use super::work::reply_error;
 use crate::actors::executor::CheckUp;
+use crate::actors::types::DispatchError;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use sandpiper_domain::{Lane, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// How often waiting jobs are looked over.
+/// Time between two looks at the waiting jobs.
 const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
-/// How often records are swept.
+/// Time between two sweeps of records.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How long a job of a database waits here for an executor before it is given back.
+/// Longest time that a job of a database waits here for an executor before it is requeued in the database.
 const AT_HAND_MAX: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
@@ -25,53 +25,59 @@ impl Dispatcher {
 
     fn look_around(&mut self, context: &mut Context<Self>) {
         if let Some(earliest) = Instant::now().checked_sub(self.options.queue_wait_max) {
-            let ready = self.take_back(|work| work.origin.since < earliest);
+            let not_begun = self.retract(|work| work.origin.since < earliest);
             let queued = self.queue.remove_older(Lane::Interactive, earliest);
-            let ready = ready
+            let not_begun = not_begun
                 .into_iter()
-                .map(|(since, running)| (since, running.pending));
+                .map(|(since, running)| (since, running.work));
             let queued = queued
                 .into_iter()
                 .map(|waiting| (waiting.since, waiting.item));
-            for (since, pending) in ready.chain(queued) {
+            for (since, work) in not_begun.chain(queued) {
                 let waited = since.elapsed();
-                self.board.meters.queue_wait_exceeded.count();
-                refuse(pending.audience, Refusal::QueueWaitExceeded { waited });
+                self.stats.meters.queue_wait_exceeded.count();
+                reply_error(work.reply_to, DispatchError::QueueWaitExceeded { waited });
             }
         }
         if let Some(earliest) = Instant::now().checked_sub(AT_HAND_MAX) {
             self.give_back_older(earliest);
         }
-        // Executors that have nothing to run would not notice that their zygote died.
-        if self.board.executors_ready() < self.board.executors() {
+        // An idle Executor would not notice that its zygote died.
+        if self.stats.executors_ready() < self.stats.executors() {
             self.send_check_ups(context);
         }
         self.hand_out(context);
         self.look_after_reserve(context);
         for lane in Lane::ALL {
-            self.board.meters.show_oldest(lane, self.queue.oldest(lane));
+            self.stats
+                .meters
+                .record_oldest(lane, self.queue.oldest(lane));
         }
     }
 
-    /// Gives the store back what it handed out and what has waited here since before `earliest`: another node may have
-    /// an executor for it.
+    /// Requeues in the store the jobs that have waited here since before `earliest`: another node may have an executor
+    /// for them.
     fn give_back_older(&mut self, earliest: Instant) {
         if !self.store.hands_out() {
             return;
         }
         for waiting in self.queue.remove_older(Lane::Background, earliest) {
             let waited = waiting.since.elapsed();
-            refuse(waiting.item.audience, Refusal::QueueWaitExceeded { waited });
+            reply_error(
+                waiting.item.reply_to,
+                DispatchError::QueueWaitExceeded { waited },
+            );
         }
     }
 
-    /// As many as there are free Executors, and no more while those are on their way: raising a zygote may take long.
+    /// Sends one check-up for each free Executor that has none. A start of a zygote may take long, so no more than
+    /// that.
     fn send_check_ups(&mut self, context: &mut Context<Self>) {
-        let free = self.board.executors().saturating_sub(self.handed);
+        let free = self.stats.executors().saturating_sub(self.handed);
         while self.checking_up < free {
             self.checking_up += 1;
             let (done, is_done) = oneshot::channel();
-            self.executors.tray.ask_for_check_up(CheckUp(done));
+            self.executors.work_queue.push_check_up(CheckUp(done));
             context.spawn(
                 is_done
                     .into_actor(self)
@@ -80,8 +86,8 @@ impl Dispatcher {
         }
     }
 
-    /// Forgets what has expired. A store that takes longer than from one sweep to the next is not asked again before it is
-    /// done, so that sweeps of a slow database do not pile up.
+    /// Removes expired records. The store gets no second sweep before the first has ended, so that sweeps of a slow
+    /// database do not pile up.
     fn sweep(&mut self, context: &mut Context<Self>) {
         let now = Timestamp::now();
         self.recent.sweep(now);

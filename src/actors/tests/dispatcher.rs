@@ -1,11 +1,13 @@
-//! Who is handed out, when, and what a place in the queue is worth.
+//! The order in which work is pushed out, and the bounds of the queue.
 
-use super::super::answers::{ClaimAnswer, Refusal, Submission};
 use super::super::dispatcher::{RunClaimed, RunNow};
 use super::super::executor::ExecutorFailure;
-use super::support::{House, PATIENCE, Plan, answer, eventually, soon, submission, succeed};
-use super::witness::Witness;
-use crate::actors::dispatcher::{WhereIs, Whereabouts};
+use super::super::types::{ClaimResult, DispatchError, Submission};
+use super::recording_store::RecordingStore;
+use super::support::{
+    Harness, HarnessOptions, PATIENCE, eventually, respond, soon, submission, succeed,
+};
+use crate::actors::dispatcher::{JobLocation, Locate};
 use crate::store::{JobStore as _, NotRun};
 use sandpiper_domain::{JobId, JobState, JobTerms, Outcome, Timestamp};
 use std::collections::{BTreeSet, VecDeque};
@@ -15,61 +17,61 @@ use tokio::sync::oneshot;
 
 #[actix::test]
 async fn never_more_are_handed_out_than_there_are_executors() {
-    let mut house = Plan::new(3).build();
+    let mut harness = HarnessOptions::new(3).build();
     let mut submitted = BTreeSet::new();
     for _ in 0..100 {
-        submitted.insert(house.submit().await);
+        submitted.insert(harness.submit().await);
     }
-    let mut in_flight = VecDeque::from(house.handed_out().await);
+    let mut in_flight = VecDeque::from(harness.handed_out().await);
     assert_eq!(in_flight.len(), 3);
     let mut run = BTreeSet::new();
     while let Some(execute) = in_flight.pop_front() {
         let id = execute.id;
-        assert!(run.insert(id), "a job was handed out twice");
+        assert!(run.insert(id), "a job was pushed out twice");
         succeed(execute);
-        // The slot is given on only once the answer is there.
+        // The executor is free only once the result has arrived.
         if run.len() + in_flight.len() < 100 {
-            in_flight.push_back(house.next().await);
+            in_flight.push_back(harness.next().await);
         }
-        assert_eq!(house.final_job(id).await.state, JobState::Finished);
-        in_flight.extend(house.handed_out().await);
+        assert_eq!(harness.final_job(id).await.state, JobState::Finished);
+        in_flight.extend(harness.handed_out().await);
         assert!(in_flight.len() <= 3, "{} in flight", in_flight.len());
     }
     assert_eq!(run, submitted);
-    let running = || house.board.running.load(Ordering::Relaxed);
-    eventually("the board shows that none runs", || running() == 0).await;
+    let running = || harness.stats.running.load(Ordering::Relaxed);
+    eventually("the stats say that none runs", || running() == 0).await;
 }
 
 #[actix::test]
-async fn an_answer_that_an_executor_drops_is_a_failure_and_frees_its_slot() {
-    let mut house = Plan::new(1).build();
-    let handle = house.handle.clone();
+async fn a_result_that_an_executor_drops_is_a_failure_and_frees_the_executor() {
+    let mut harness = HarnessOptions::new(1).build();
+    let handle = harness.handle.clone();
     let caller = tokio::spawn(async move { handle.execute(submission()).await });
-    drop(house.next().await.reply);
-    let refused = soon("the caller is told", caller).await.unwrap();
-    assert_eq!(refused, Err(Refusal::IsolationLost));
-    let id = house.submit().await;
-    succeed(house.next().await);
-    assert_eq!(house.final_job(id).await.state, JobState::Finished);
+    drop(harness.next().await.reply);
+    let refused = soon("the caller gets a result", caller).await.unwrap();
+    assert_eq!(refused, Err(DispatchError::IsolationLost));
+    let id = harness.submit().await;
+    succeed(harness.next().await);
+    assert_eq!(harness.final_job(id).await.state, JobState::Finished);
 }
 
 #[actix::test]
-async fn a_caller_whose_executor_panicked_is_told_of_an_internal_failure_and_not_run_again() {
-    let mut house = Plan::new(1).build();
-    let handle = house.handle.clone();
+async fn a_caller_whose_executor_panicked_gets_an_internal_error_and_is_not_run_again() {
+    let mut harness = HarnessOptions::new(1).build();
+    let handle = harness.handle.clone();
     let caller = tokio::spawn(async move { handle.execute(submission()).await });
-    answer(house.next().await, Err(ExecutorFailure::Panicked));
-    let refused = soon("the caller is told", caller).await.unwrap();
-    assert_eq!(refused, Err(Refusal::Internal));
-    assert!(house.handed_out().await.is_empty());
+    respond(harness.next().await, Err(ExecutorFailure::Panicked));
+    let refused = soon("the caller gets a result", caller).await.unwrap();
+    assert_eq!(refused, Err(DispatchError::Internal));
+    assert!(harness.handed_out().await.is_empty());
 }
 
 #[actix::test]
-async fn a_caller_has_the_execution_of_its_own_job() {
-    let mut house = Plan::new(2).build();
+async fn a_caller_gets_the_execution_of_its_own_job() {
+    let mut harness = HarnessOptions::new(2).build();
     let callers: Vec<_> = (0..2)
         .map(|_| {
-            let handle = house.handle.clone();
+            let handle = harness.handle.clone();
             let submission = submission();
             let id = submission.id;
             (
@@ -78,200 +80,206 @@ async fn a_caller_has_the_execution_of_its_own_job() {
             )
         })
         .collect();
-    let (first, second) = (house.next().await, house.next().await);
+    let (first, second) = (harness.next().await, harness.next().await);
     succeed(second);
     succeed(first);
     for (id, caller) in callers {
-        let execution = soon("the caller is told", caller).await.unwrap().unwrap();
+        let execution = soon("the caller gets a result", caller)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((execution.id, execution.outcome), (id, Outcome::Succeeded));
     }
 }
 
 #[actix::test]
-async fn a_caller_that_went_away_is_not_run() {
-    let mut house = Plan::new(1).build();
-    house.submit().await;
-    let busy = house.next().await;
-    let (reply, answer) = oneshot::channel();
+async fn the_work_of_a_caller_that_has_gone_is_not_run() {
+    let mut harness = HarnessOptions::new(1).build();
+    harness.submit().await;
+    let busy = harness.next().await;
+    let (reply, result) = oneshot::channel();
     let run_now = RunNow {
         submission: submission(),
         reply,
     };
-    house.dispatcher.send(run_now).await.unwrap();
-    let next = house.submit().await;
-    drop(answer);
+    harness.dispatcher.send(run_now).await.unwrap();
+    let next = harness.submit().await;
+    drop(result);
     succeed(busy);
-    assert_eq!(house.next().await.id, next);
+    assert_eq!(harness.next().await.id, next);
 }
 
 #[actix::test]
 async fn a_caller_that_goes_away_leaves_the_queue_at_once() {
-    let mut house = Plan::new(1).build();
-    house.submit().await;
-    let _busy = house.next().await;
-    let handle = house.handle.clone();
+    let mut harness = HarnessOptions::new(1).build();
+    harness.submit().await;
+    let _busy = harness.next().await;
+    let handle = harness.handle.clone();
     let caller = tokio::spawn(async move { handle.execute(submission()).await });
-    let waiting = || house.board.queued_interactive.load(Ordering::Relaxed);
+    let waiting = || harness.stats.queued_interactive.load(Ordering::Relaxed);
     eventually("it waits", || waiting() == 1).await;
     caller.abort();
     eventually("it does not wait any more", || waiting() == 0).await;
 }
 
 #[actix::test]
-async fn a_caller_that_goes_away_while_its_job_runs_has_it_stopped() {
-    let mut house = Plan::new(1).build();
-    let handle = house.handle.clone();
+async fn the_running_job_of_a_caller_that_goes_away_is_stopped() {
+    let mut harness = HarnessOptions::new(1).build();
+    let handle = harness.handle.clone();
     let caller = tokio::spawn(async move { handle.execute(submission()).await });
-    let running = house.next().await;
+    let running = harness.next().await;
     assert!(!running.handle.is_cancelled());
     caller.abort();
     eventually("it is stopped", || running.handle.is_cancelled()).await;
 }
 
 #[actix::test]
-async fn a_caller_waits_only_so_long_and_a_job_waits_on() {
-    let mut house = Plan {
+async fn a_caller_waits_for_a_limited_time_and_a_job_waits_on() {
+    let mut harness = HarnessOptions {
         queue_wait_max: Duration::from_millis(20),
-        ..Plan::new(1)
+        ..HarnessOptions::new(1)
     }
     .build();
-    house.submit().await;
-    let busy = house.next().await;
-    let job = house.submit().await;
-    let refused = soon("it is refused", house.handle.execute(submission())).await;
-    let Err(Refusal::QueueWaitExceeded { waited }) = refused else {
+    harness.submit().await;
+    let busy = harness.next().await;
+    let job = harness.submit().await;
+    let refused = soon("it is refused", harness.handle.execute(submission())).await;
+    let Err(DispatchError::QueueWaitExceeded { waited }) = refused else {
         panic!("not refused for its wait: {refused:?}");
     };
     assert!(waited >= Duration::from_millis(20));
-    let waiting = || house.board.queued_interactive.load(Ordering::Relaxed);
-    eventually("its place is free", || waiting() == 0).await;
-    assert_eq!(house.job(job).await.state, JobState::Queued);
+    let waiting = || harness.stats.queued_interactive.load(Ordering::Relaxed);
+    eventually("its place in the queue is free", || waiting() == 0).await;
+    assert_eq!(harness.job(job).await.state, JobState::Queued);
     succeed(busy);
-    assert_eq!(house.next().await.id, job);
+    assert_eq!(harness.next().await.id, job);
 }
 
 #[actix::test]
-async fn a_store_that_refuses_gives_the_place_in_the_queue_back() {
-    let mut house = Plan {
-        store: Witness::over(1),
+async fn a_store_that_refuses_a_job_frees_its_place_in_the_queue() {
+    let mut harness = HarnessOptions {
+        store: RecordingStore::over(1),
         background_max: 1,
-        ..Plan::new(1)
+        ..HarnessOptions::new(1)
     }
     .build();
-    let first = house.submit().await;
-    let running = house.next().await;
-    // The first of these would take the only place for good.
+    let first = harness.submit().await;
+    let running = harness.next().await;
+    // The first of these would keep the only place for ever.
     for _ in 0..3 {
-        let refused = house.handle.submit(submission(), JobTerms::default()).await;
-        let Err(Refusal::StoreFull { retry_after }) = refused else {
+        let refused = harness
+            .handle
+            .submit(submission(), JobTerms::default())
+            .await;
+        let Err(DispatchError::StoreFull { retry_after }) = refused else {
             panic!("not refused by the store: {refused:?}");
         };
         assert!(retry_after >= Duration::from_secs(1));
     }
     succeed(running);
-    house.final_job(first).await;
+    harness.final_job(first).await;
     let later = Timestamp::now().plus(PATIENCE * 2);
-    assert_eq!(house.store.sweep(later).await.unwrap(), 1);
-    let second = house.submit().await;
-    assert_eq!(house.next().await.id, second);
+    assert_eq!(harness.store.sweep(later).await.unwrap(), 1);
+    let second = harness.submit().await;
+    assert_eq!(harness.next().await.id, second);
 }
 
 #[actix::test]
 async fn a_full_queue_refuses_before_the_store_is_asked() {
-    let mut house = Plan {
+    let mut harness = HarnessOptions {
         background_max: 1,
-        ..Plan::new(1)
+        ..HarnessOptions::new(1)
     }
     .build();
-    house.submit().await;
-    let running = house.next().await;
-    let waiting = house.submit().await;
+    harness.submit().await;
+    let running = harness.next().await;
+    let waiting = harness.submit().await;
     let refused = submission();
     let id = refused.id;
-    let answer = house.handle.submit(refused, JobTerms::default()).await;
+    let result = harness.handle.submit(refused, JobTerms::default()).await;
     assert!(
-        matches!(answer, Err(Refusal::QueueFull { retry_after }) if retry_after >= Duration::from_secs(1)),
-        "{answer:?}"
+        matches!(result, Err(DispatchError::QueueFull { retry_after }) if retry_after >= Duration::from_secs(1)),
+        "{result:?}"
     );
-    let found = house.store.get(id).await.unwrap();
+    let found = harness.store.get(id).await.unwrap();
     assert!(matches!(found, crate::store::Found::Unknown));
     succeed(running);
-    assert_eq!(house.next().await.id, waiting);
-    house.submit().await;
+    assert_eq!(harness.next().await.id, waiting);
+    harness.submit().await;
 }
 
 #[actix::test]
-async fn a_queued_job_knows_its_place_and_a_running_one_has_none() {
-    let mut house = Plan::new(1).build();
-    let running = house.submit().await;
-    let _busy = house.next().await;
-    let waiting = [house.submit().await, house.submit().await];
-    let mut places = Vec::new();
+async fn a_queued_job_has_a_position_and_a_running_one_has_none() {
+    let mut harness = HarnessOptions::new(1).build();
+    let running = harness.submit().await;
+    let _busy = harness.next().await;
+    let waiting = [harness.submit().await, harness.submit().await];
+    let mut slots = Vec::new();
     for id in [running, waiting[0], waiting[1], JobId::generate()] {
-        places.push(match house.dispatcher.send(WhereIs(id)).await.unwrap() {
-            Some(Whereabouts::Waiting(place)) => Some(place),
-            Some(Whereabouts::Running(_)) | None => None,
+        slots.push(match harness.dispatcher.send(Locate(id)).await.unwrap() {
+            Some(JobLocation::Waiting(slot)) => Some(slot),
+            Some(JobLocation::Running(_)) | None => None,
         });
     }
-    assert_eq!(places, [None, Some(1), Some(2), None]);
+    assert_eq!(slots, [None, Some(1), Some(2), None]);
 }
 
 #[actix::test]
-async fn check_ups_that_take_long_do_not_heap_up() {
-    // No executor has taken its place on the board, so none is ready, and all are free.
-    let mut house = Plan::new(3).build();
-    let asked = async |house: &mut House, count| {
-        while house.check_ups() < count {
+async fn slow_check_ups_do_not_pile_up() {
+    // No executor has taken its slot in the stats, so none is ready, and all are free.
+    let mut harness = HarnessOptions::new(3).build();
+    let asked = async |harness: &mut Harness, count| {
+        while harness.check_ups() < count {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    soon("each executor is looked after", asked(&mut house, 3)).await;
-    // Several times of looking around, in which none of them has answered.
+    soon("each executor gets a check-up", asked(&mut harness, 3)).await;
+    // Time for several periodic checks, in which none of the check-ups has ended.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(house.check_ups(), 3, "check-ups heap up");
-    house.end_check_ups();
-    soon("they go on", asked(&mut house, 3)).await;
+    assert_eq!(harness.check_ups(), 3, "check-ups pile up");
+    harness.end_check_ups();
+    soon("check-ups go on", asked(&mut harness, 3)).await;
 }
 
 #[actix::test]
 async fn sweeps_of_a_slow_store_do_not_pile_up() {
-    let house = Plan::new(1).build();
-    house.store.let_sweep(false);
-    let begun = || house.store.sweeps_begun();
+    let harness = HarnessOptions::new(1).build();
+    harness.store.let_sweep(false);
+    let begun = || harness.store.sweeps_begun();
     eventually("a sweep begins", || begun() == 1).await;
-    // Two more are due meanwhile.
+    // Two more sweeps are due meanwhile.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(begun(), 1, "sweeps pile up");
-    house.store.let_sweep(true);
+    harness.store.let_sweep(true);
     eventually("the next one begins", || begun() > 1).await;
 }
 
-/// Brings the Dispatcher a job that the store has handed out.
-async fn claim(house: &House, id: JobId) -> oneshot::Receiver<ClaimAnswer> {
-    let (reply, answer) = oneshot::channel();
+/// Sends the Dispatcher a job that the store has pushed out.
+async fn claim(harness: &Harness, id: JobId) -> oneshot::Receiver<ClaimResult> {
+    let (reply, result) = oneshot::channel();
     let submission = Submission { id, ..submission() };
     let claimed = RunClaimed { submission, reply };
-    house.dispatcher.send(claimed).await.unwrap();
-    answer
+    harness.dispatcher.send(claimed).await.unwrap();
+    result
 }
 
 #[actix::test]
-async fn a_job_that_is_claimed_again_while_it_is_here_has_no_place_until_that_is_over() {
-    let mut house = Plan::new(1).build();
+async fn a_job_that_is_claimed_again_while_it_is_here_is_busy_until_its_end() {
+    let mut harness = HarnessOptions::new(1).build();
     let id = JobId::generate();
-    let _other = claim(&house, JobId::generate()).await;
-    let first = claim(&house, id).await;
-    let other = house.next().await;
-    let while_it_waits = claim(&house, id).await;
+    let _other = claim(&harness, JobId::generate()).await;
+    let first = claim(&harness, id).await;
+    let other = harness.next().await;
+    let while_it_waits = claim(&harness, id).await;
     succeed(other);
-    let running = house.next().await;
-    let while_it_runs = claim(&house, id).await;
+    let running = harness.next().await;
+    let while_it_runs = claim(&harness, id).await;
     for refused in [while_it_waits, while_it_runs] {
-        let told = soon("it is told", refused).await.unwrap();
+        let told = soon("the claim gets a result", refused).await.unwrap();
         assert_eq!(told.unwrap_err(), NotRun::Busy);
     }
     succeed(running);
-    assert!(soon("it has its end", first).await.unwrap().is_ok());
-    let _again = claim(&house, id).await;
-    assert_eq!(house.next().await.id, id);
+    assert!(soon("the job ends", first).await.unwrap().is_ok());
+    let _again = claim(&harness, id).await;
+    assert_eq!(harness.next().await.id, id);
 }

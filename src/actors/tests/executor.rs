@@ -1,10 +1,10 @@
-//! Executors over runners that panic, fail and lose themselves, in a real SyncArbiter.
+//! Executors whose runners panic and fail, in a real SyncArbiter.
 
-use super::super::board::{Board, ExecutorKind};
 use super::super::executor::{
-    CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin,
+    CheckUp, Execute, ExecutorFailure, ExecutorResult, Executors, Origin,
 };
 use super::super::runner::{RunnerFactory, Task};
+use super::super::stats::{ExecutorKind, Stats};
 use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
 use sandpiper_domain::{JobId, Lane, Outcome, samples};
 use sandpiper_sandbox_client::{ExecutionHandle, SandboxError};
@@ -13,9 +13,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Executors over what `make` makes; counts how often it was asked.
+/// Executors with the runners that `make` returns. Counts the calls of `make`.
 struct Rig {
-    board: Arc<Board>,
+    stats: Arc<Stats>,
     executors: Executors,
     made: Arc<AtomicUsize>,
 }
@@ -25,7 +25,7 @@ impl Rig {
         executors: usize,
         make: impl Fn() -> Result<FakeRunner, SandboxError> + Send + Sync + 'static,
     ) -> Self {
-        let board = Board::new(executors);
+        let stats = Stats::new(executors);
         let made = Arc::new(AtomicUsize::new(0));
         let factory: RunnerFactory<FakeRunner> = {
             let made = Arc::clone(&made);
@@ -34,16 +34,16 @@ impl Rig {
                 make()
             })
         };
-        let executors = Executors::start(factory, Arc::clone(&board), None);
+        let executors = Executors::start(factory, Arc::clone(&stats), None);
         Self {
-            board,
+            stats,
             executors,
             made,
         }
     }
 
-    fn send(&self) -> oneshot::Receiver<ExecutorAnswer> {
-        let (reply, answer) = oneshot::channel();
+    fn send(&self) -> oneshot::Receiver<ExecutorResult> {
+        let (reply, result) = oneshot::channel();
         let execute = Execute {
             id: JobId::generate(),
             task: Task::Script(samples::script(1), samples::limits()),
@@ -55,22 +55,22 @@ impl Rig {
             handle: ExecutionHandle::default(),
             reply,
         };
-        self.executors.tray.lay(execute);
-        answer
+        self.executors.work_queue.push(execute);
+        result
     }
 
-    async fn run(&self) -> ExecutorAnswer {
-        let answer = soon("an executor answers", self.send()).await;
-        answer.expect("an executor answers or is revived, it never drops a job")
+    async fn run(&self) -> ExecutorResult {
+        let result = soon("an executor sends a result", self.send()).await;
+        result.expect("an executor sends a result or is restarted, it never drops a job")
     }
 
     async fn is_ready(&self, executors: usize) {
-        let ready = || self.board.executors_ready() == executors;
+        let ready = || self.stats.executors_ready() == executors;
         eventually("so many executors are ready", ready).await;
     }
 
     fn revived(&self) -> u64 {
-        self.board.executors_revived.load(Ordering::SeqCst)
+        self.stats.executors_revived.load(Ordering::SeqCst)
     }
 
     fn made(&self) -> usize {
@@ -78,7 +78,7 @@ impl Rig {
     }
 }
 
-/// Lets nobody through until so many have come: only as many live threads can pass it.
+/// A barrier: only as many threads as are wanted, all alive, can pass it.
 struct Meeting {
     wanted: usize,
     come: Mutex<usize>,
@@ -94,7 +94,7 @@ impl Meeting {
         })
     }
 
-    /// True when all came.
+    /// Returns true if all have arrived in time.
     fn join(&self) -> bool {
         let mut come = self.come.lock().unwrap();
         *come += 1;
@@ -109,7 +109,7 @@ impl Meeting {
     }
 }
 
-/// Runs that all succeed only if so many threads run at the same time.
+/// Returns a runner whose runs succeed only if so many threads run at the same time.
 fn run_together(meeting: Arc<Meeting>) -> FakeRunner {
     FakeRunner::that_runs(move |id, _| {
         if meeting.join() {
@@ -120,7 +120,7 @@ fn run_together(meeting: Arc<Meeting>) -> FakeRunner {
     })
 }
 
-/// Panics as long as `panics` says so, and then meets the others.
+/// Returns a runner that panics while `panics` is true, and then meets the others.
 fn run_together_after_panics(panics: Arc<AtomicBool>, meeting: Arc<Meeting>) -> FakeRunner {
     FakeRunner::that_runs(move |id, _| {
         if panics.load(Ordering::SeqCst) {
@@ -134,10 +134,10 @@ fn run_together_after_panics(panics: Arc<AtomicBool>, meeting: Arc<Meeting>) -> 
     })
 }
 
-async fn all_succeed(answers: Vec<oneshot::Receiver<ExecutorAnswer>>) {
-    for answer in answers {
-        let answer = soon("an executor answers", answer).await.unwrap();
-        assert_eq!(answer.unwrap().outcome, Outcome::Succeeded);
+async fn all_succeed(results: Vec<oneshot::Receiver<ExecutorResult>>) {
+    for result in results {
+        let result = soon("an executor sends a result", result).await.unwrap();
+        assert_eq!(result.unwrap().outcome, Outcome::Succeeded);
     }
 }
 
@@ -149,7 +149,7 @@ async fn every_executor_works_at_the_same_time() {
 }
 
 #[actix::test]
-async fn a_panic_is_answered_and_counted_and_the_next_job_is_served() {
+async fn a_panic_is_reported_and_counted_and_the_next_job_runs() {
     let panics = Arc::new(AtomicBool::new(true));
     let meeting = Meeting::of(1);
     let rig = {
@@ -193,7 +193,7 @@ async fn a_panic_in_every_run_kills_no_thread_for_good() {
 }
 
 #[actix::test]
-async fn an_executor_without_a_sandbox_says_so_until_it_has_one_again() {
+async fn an_executor_without_a_sandbox_reports_it_until_it_has_one_again() {
     let works = Arc::new(AtomicBool::new(false));
     let rig = {
         let works = Arc::clone(&works);
@@ -206,14 +206,14 @@ async fn an_executor_without_a_sandbox_says_so_until_it_has_one_again() {
         })
     };
     assert_eq!(rig.run().await, Err(ExecutorFailure::NoSandbox));
-    assert_eq!(rig.board.executors_ready(), 0);
+    assert_eq!(rig.stats.executors_ready(), 0);
     works.store(true, Ordering::SeqCst);
     assert_eq!(rig.run().await.unwrap().outcome, Outcome::Succeeded);
     rig.is_ready(1).await;
 }
 
 #[actix::test]
-async fn a_check_up_brings_back_a_sandbox_that_could_not_be_started() {
+async fn a_check_up_starts_a_sandbox_that_could_not_be_started_before() {
     let works = Arc::new(AtomicBool::new(false));
     let rig = {
         let works = Arc::clone(&works);
@@ -226,15 +226,15 @@ async fn a_check_up_brings_back_a_sandbox_that_could_not_be_started() {
         })
     };
     eventually("its start has failed", || rig.made() == 1).await;
-    assert_eq!(rig.board.executors_ready(), 0);
+    assert_eq!(rig.stats.executors_ready(), 0);
     works.store(true, Ordering::SeqCst);
     let (done, is_done) = oneshot::channel();
-    rig.executors.tray.ask_for_check_up(CheckUp(done));
+    rig.executors.work_queue.push_check_up(CheckUp(done));
     soon("it is done", is_done).await.unwrap();
     rig.is_ready(1).await;
 }
 
-/// Executors whose first runner's upkeep does `care`, and whose next ones are well.
+/// Starts an executor whose first runner is `bad()`, and whose next ones succeed at everything.
 fn rig_of_one_bad_runner(bad: impl Fn() -> FakeRunner + Send + Sync + 'static) -> Rig {
     let is_first = AtomicBool::new(true);
     Rig::start(1, move || {
@@ -247,7 +247,7 @@ fn rig_of_one_bad_runner(bad: impl Fn() -> FakeRunner + Send + Sync + 'static) -
 }
 
 #[actix::test]
-async fn a_runner_whose_upkeep_fails_is_replaced_and_its_last_job_was_answered() {
+async fn a_runner_whose_upkeep_fails_is_replaced_after_its_last_result_was_sent() {
     let rig = rig_of_one_bad_runner(|| FakeRunner {
         care: Arc::new(|| Err(zygote_failed())),
         ..FakeRunner::new()
@@ -302,7 +302,7 @@ async fn a_runner_that_panics_even_when_it_is_dropped_costs_no_thread() {
 }
 
 #[actix::test]
-async fn a_failed_run_is_no_sandbox_to_its_job_and_the_runner_stays() {
+async fn a_failed_run_is_reported_as_no_sandbox_and_the_runner_stays() {
     let fails = Arc::new(AtomicBool::new(true));
     let rig = {
         let fails = Arc::clone(&fails);
@@ -323,8 +323,8 @@ async fn a_failed_run_is_no_sandbox_to_its_job_and_the_runner_stays() {
 }
 
 #[actix::test]
-async fn a_crash_counts_once_also_where_its_runner_is_lost_with_it() {
-    // Every runner crashes its job; every second one is then lost.
+async fn a_crash_counts_once_even_if_its_runner_is_lost() {
+    // Every runner crashes its job; every second one then fails its upkeep.
     let upkeep_fails = Arc::new(AtomicBool::new(false));
     let rig = {
         let upkeep_fails = Arc::clone(&upkeep_fails);
@@ -343,7 +343,7 @@ async fn a_crash_counts_once_also_where_its_runner_is_lost_with_it() {
     };
     for crashes in 1..=6 {
         assert_eq!(rig.run().await.unwrap().outcome, Outcome::Crashed);
-        let counted = || rig.board.executions_crashed.load(Ordering::SeqCst);
+        let counted = || rig.stats.executions_crashed.load(Ordering::SeqCst);
         eventually("each crash is counted", || counted() >= crashes).await;
         assert_eq!(counted(), crashes);
     }
@@ -351,38 +351,38 @@ async fn a_crash_counts_once_also_where_its_runner_is_lost_with_it() {
 }
 
 #[actix::test]
-async fn an_executor_shows_that_it_is_busy_while_it_runs_and_no_longer() {
+async fn an_executor_is_busy_while_it_runs_something_and_no_longer() {
     let meeting = Meeting::of(2);
     let guest = Arc::clone(&meeting);
     let rig = Rig::start(2, move || Ok(run_together(Arc::clone(&guest))));
-    let answer = rig.send();
-    eventually("one is busy", || rig.board.executors_busy() == 1).await;
+    let result = rig.send();
+    eventually("one is busy", || rig.stats.executors_busy() == 1).await;
     assert!(meeting.join());
-    all_succeed(vec![answer]).await;
-    eventually("none is busy", || rig.board.executors_busy() == 0).await;
+    all_succeed(vec![result]).await;
+    eventually("none is busy", || rig.stats.executors_busy() == 0).await;
 }
 
 #[actix::test]
-async fn places_on_the_board_are_given_back_by_a_panic_and_by_the_end() {
+async fn slots_of_the_stats_are_free_again_after_a_panic_and_after_the_end() {
     let rig = Rig::start(2, || Ok(FakeRunner::that_runs(|_, _| panic_quietly())));
     for _ in 0..10 {
         assert_eq!(rig.run().await, Err(ExecutorFailure::Panicked));
     }
     rig.is_ready(2).await;
     assert!(
-        rig.board.take_place(ExecutorKind::Regular).is_none(),
-        "a place was left behind"
+        rig.stats.take_slot(ExecutorKind::Regular).is_none(),
+        "a slot was left taken"
     );
     let Rig {
-        board, executors, ..
+        stats, executors, ..
     } = rig;
     drop(executors);
-    eventually("both have gone", || board.executors_ready() == 0).await;
-    let mut places = Vec::new();
-    let taken = std::cell::RefCell::new(&mut places);
-    eventually("both places are free", || {
+    eventually("both have ended", || stats.executors_ready() == 0).await;
+    let mut slots = Vec::new();
+    let taken = std::cell::RefCell::new(&mut slots);
+    eventually("both slots are free", || {
         let mut taken = taken.borrow_mut();
-        taken.extend(board.take_place(ExecutorKind::Regular));
+        taken.extend(stats.take_slot(ExecutorKind::Regular));
         taken.len() == 2
     })
     .await;

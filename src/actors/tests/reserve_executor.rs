@@ -1,10 +1,10 @@
-//! Reserve executors over fake runners, in a real SyncArbiter: raised when they are asked to, let go, and brought back.
+//! Reserve executors with fake runners, in a real SyncArbiter: started on demand, ended, and restarted.
 
-use super::super::board::Board;
 use super::super::executor::{
-    CheckUp, Execute, ExecutorAnswer, ExecutorFailure, Executors, Origin,
+    CheckUp, Execute, ExecutorFailure, ExecutorResult, Executors, Origin,
 };
 use super::super::runner::{RunnerFactory, Task};
+use super::super::stats::Stats;
 use super::support::{FakeRunner, eventually, panic_quietly, soon};
 use crate::telemetry::Telemetry;
 use sandpiper_domain::{JobId, Lane, Outcome, samples};
@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 use tokio::sync::oneshot;
 
-/// One executor and two reserve executors, whose runners panic as long as they are told to.
+/// One executor and two reserve executors, whose runners panic while they are told to.
 struct Rig {
-    board: Arc<Board>,
+    stats: Arc<Stats>,
     executors: Executors,
     made: Arc<AtomicUsize>,
     panics: Arc<AtomicBool>,
@@ -24,7 +24,7 @@ struct Rig {
 
 impl Rig {
     async fn start() -> Self {
-        let board = Board::with_telemetry(1, 2, Telemetry::off());
+        let stats = Stats::with_telemetry(1, 2, Telemetry::off());
         let (made, panics) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let factory: RunnerFactory<FakeRunner> = {
             let (made, panics) = (Arc::clone(&made), Arc::clone(&panics));
@@ -39,26 +39,26 @@ impl Rig {
                 }))
             })
         };
-        let executors = Executors::start(factory, Arc::clone(&board), None);
+        let executors = Executors::start(factory, Arc::clone(&stats), None);
         let rig = Self {
-            board,
+            stats,
             executors,
             made,
             panics,
         };
-        eventually("the executor is up", || rig.board.executors_ready() == 1).await;
+        eventually("the executor is up", || rig.stats.executors_ready() == 1).await;
         rig
     }
 
     async fn raise(&self, index: usize) {
         let (done, is_done) = oneshot::channel();
-        self.executors.reserve_trays[index].ask_for_check_up(CheckUp(done));
+        self.executors.reserve_queues[index].push_check_up(CheckUp(done));
         soon("it is up", is_done).await.unwrap();
     }
 
-    async fn run(&self, index: usize) -> ExecutorAnswer {
-        let (reply, answer) = oneshot::channel();
-        self.executors.reserve_trays[index].lay(Execute {
+    async fn run(&self, index: usize) -> ExecutorResult {
+        let (reply, result) = oneshot::channel();
+        self.executors.reserve_queues[index].push(Execute {
             id: JobId::generate(),
             task: Task::Script(samples::script(1), samples::limits()),
             origin: Origin {
@@ -69,7 +69,7 @@ impl Rig {
             handle: ExecutionHandle::default(),
             reply,
         });
-        soon("it answers", answer).await.unwrap()
+        soon("the executor sends a result", result).await.unwrap()
     }
 
     fn made(&self) -> usize {
@@ -78,25 +78,25 @@ impl Rig {
 }
 
 #[actix::test]
-async fn a_reserve_executor_has_a_sandbox_from_when_it_is_asked_to_come_up_until_it_is_to_rest() {
+async fn a_reserve_executor_has_a_sandbox_from_its_check_up_until_its_zygote_is_to_end() {
     let rig = Rig::start().await;
-    let up = || rig.board.reserve_executors_up();
-    assert_eq!((rig.made(), up(), rig.board.reserve_executors()), (1, 0, 2));
+    let up = || rig.stats.reserve_executors_up();
+    assert_eq!((rig.made(), up(), rig.stats.reserve_executors()), (1, 0, 2));
     rig.raise(1).await;
     assert_eq!((rig.made(), up()), (2, 1));
-    assert!(!rig.board.is_reserve_up(0) && rig.board.is_reserve_up(1));
-    // It is none of the executors.
-    assert_eq!(rig.board.executors_ready(), 1);
+    assert!(!rig.stats.is_reserve_up(0) && rig.stats.is_reserve_up(1));
+    // A reserve executor does not count as an executor.
+    assert_eq!(rig.stats.executors_ready(), 1);
     assert_eq!(rig.run(1).await.unwrap().outcome, Outcome::Succeeded);
     assert_eq!(rig.made(), 2);
-    rig.executors.reserve_trays[1].ask_to_rest();
+    rig.executors.reserve_queues[1].push_end_zygote();
     eventually("it is down", || up() == 0).await;
     rig.raise(1).await;
     assert_eq!((rig.made(), up()), (3, 1));
 }
 
 #[actix::test]
-async fn a_reserve_executor_that_panics_is_brought_back_and_takes_its_own_work_again() {
+async fn a_reserve_executor_that_panics_is_restarted_and_pops_from_its_own_queue_again() {
     let rig = Rig::start().await;
     rig.raise(0).await;
     rig.raise(1).await;
@@ -109,7 +109,7 @@ async fn a_reserve_executor_that_panics_is_brought_back_and_takes_its_own_work_a
         assert_eq!(rig.run(index).await.unwrap().outcome, Outcome::Succeeded);
     }
     eventually("each panic is counted", || {
-        rig.board.executors_revived.load(Ordering::SeqCst) == 3
+        rig.stats.executors_revived.load(Ordering::SeqCst) == 3
     })
     .await;
 }

@@ -1,15 +1,15 @@
-//! Fakes: runners that do what a test says, and executors that hand everything to the test.
+//! Fakes: runners made of functions, and executors whose work goes to the test.
 
-use super::super::answers::{ExecuteAnswer, Submission};
-use super::super::board::{Board, BoardPlace, ExecutorKind};
 use super::super::dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions, RunNow};
-use super::super::executor::{CheckUp, Execute, ExecutorAnswer, Executors};
-use super::super::handle::{DispatcherHandle, Parts};
+use super::super::executor::{CheckUp, Execute, ExecutorResult, Executors};
+use super::super::handle::{DispatcherHandle, HandleParts};
 use super::super::queue::QueueBounds;
 use super::super::runner::{Runner, Task};
+use super::super::stats::{ExecutorKind, ExecutorSlot, Stats};
 use super::super::store_health::StoreHealth;
-use super::super::tray::{Errand, Tray};
-use super::witness::Witness;
+use super::super::types::{ExecuteResult, Submission};
+use super::super::work_queue::{WorkItem, WorkQueue};
+use super::recording_store::RecordingStore;
 use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
 use crate::telemetry::Telemetry;
 use actix::{Actor, Addr};
@@ -21,17 +21,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
-/// Far more than anything here takes; a wait that gets there is a failure.
+/// Far more than anything here takes: a wait that reaches it is a failure.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What `future` comes to, within [`PATIENCE`].
+/// Returns the output of `future`, within [`PATIENCE`].
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
         .await
         .unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
 }
 
-/// Returns once `holds`, within [`PATIENCE`].
+/// Returns once `holds` returns true, within [`PATIENCE`].
 pub(super) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
@@ -40,7 +40,7 @@ pub(super) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Panics as code does, without the hook that would write it among the tests' names.
+/// Panics without the hook that would print a message among the tests' names.
 pub(super) fn panic_quietly() -> ! {
     std::panic::resume_unwind(Box::new("a panic that the test wants"))
 }
@@ -52,7 +52,7 @@ pub(super) fn zygote_failed() -> SandboxError {
 type Run = dyn Fn(JobId, &ExecutionHandle) -> Result<Execution, SandboxError> + Send + Sync;
 type Care = dyn Fn() -> Result<(), SandboxError> + Send + Sync;
 
-/// A runner made of functions. Its zygote is the test's own process, so the board believes it alive.
+/// A runner made of functions. Its zygote is the test's own process, which is alive.
 pub(super) struct FakeRunner {
     pub(super) run: Arc<Run>,
     pub(super) care: Arc<Care>,
@@ -62,7 +62,7 @@ pub(super) struct FakeRunner {
 }
 
 impl FakeRunner {
-    /// Succeeds at everything.
+    /// Returns a runner that succeeds at everything.
     pub(super) fn new() -> Self {
         Self::that_runs(|id, _| Ok(samples::success(id, 2)))
     }
@@ -85,7 +85,7 @@ impl fmt::Debug for FakeRunner {
     }
 }
 
-/// What a runner does when it is let go.
+/// A function that runs when the runner is dropped.
 pub(super) struct OnDrop(pub(super) fn());
 
 impl Drop for OnDrop {
@@ -101,10 +101,10 @@ impl Runner for FakeRunner {
         _: &Task,
         handle: &ExecutionHandle,
     ) -> Result<Execution, SandboxError> {
-        let answer = (self.run)(id, handle);
-        let crashed = matches!(&answer, Ok(execution) if execution.outcome == Outcome::Crashed);
+        let result = (self.run)(id, handle);
+        let crashed = matches!(&result, Ok(execution) if execution.outcome == Outcome::Crashed);
         self.counters.crashed += u64::from(crashed);
-        answer
+        result
     }
 
     fn maintain(&mut self) -> Result<(), SandboxError> {
@@ -124,10 +124,10 @@ impl Runner for FakeRunner {
     }
 }
 
-/// What a [`House`] is built of.
-pub(super) struct Plan {
+/// The options of a [`Harness`].
+pub(super) struct HarnessOptions {
     pub(super) executors: usize,
-    pub(super) store: Arc<Witness>,
+    pub(super) store: Arc<RecordingStore>,
     pub(super) interactive_max: usize,
     pub(super) background_max: usize,
     pub(super) queue_wait_max: Duration,
@@ -135,11 +135,11 @@ pub(super) struct Plan {
     pub(super) reserve: ReserveOptions,
 }
 
-impl Plan {
+impl HarnessOptions {
     pub(super) fn new(executors: usize) -> Self {
         Self {
             executors,
-            store: Witness::over(10_000),
+            store: RecordingStore::over(10_000),
             interactive_max: 100,
             background_max: 1_000,
             queue_wait_max: PATIENCE * 10,
@@ -151,12 +151,12 @@ impl Plan {
         }
     }
 
-    pub(super) fn build(self) -> House {
-        let board = Board::with_telemetry(self.executors, self.reserve_executors, Telemetry::off());
-        let reserve_trays: Arc<[Arc<Tray>]> = (0..self.reserve_executors)
+    pub(super) fn build(self) -> Harness {
+        let stats = Stats::with_telemetry(self.executors, self.reserve_executors, Telemetry::off());
+        let reserve_queues: Arc<[Arc<WorkQueue>]> = (0..self.reserve_executors)
             .map(|_| Arc::default())
             .collect();
-        let tray = Arc::new(Tray::default());
+        let work_queue = Arc::new(WorkQueue::default());
         let recent = Arc::new(RecentExecutions::new(RecentBounds {
             executions_max: 100,
             bytes_max: 1 << 20,
@@ -177,157 +177,157 @@ impl Plan {
         let store: Arc<dyn JobStore> = Arc::clone(&self.store) as _;
         let dispatcher = Dispatcher::new(
             options,
-            Executors::none(Arc::clone(&tray), Arc::clone(&reserve_trays)),
-            Arc::clone(&board),
+            Executors::none(Arc::clone(&work_queue), Arc::clone(&reserve_queues)),
+            Arc::clone(&stats),
             Arc::clone(&store),
             Arc::clone(&recent),
         )
         .start();
-        let handle = DispatcherHandle::new(Parts {
+        let handle = DispatcherHandle::new(HandleParts {
             started_at: Timestamp::now(),
             dispatcher: dispatcher.clone(),
             store_health: StoreHealth::new(Arc::clone(&store)),
             store,
             recent,
-            board: Arc::clone(&board),
+            stats: Arc::clone(&stats),
             isolation_level: IsolationLevel::L2,
-            walls: Vec::new(),
+            isolation_layers: Vec::new(),
             execute_within: Duration::from_secs(60),
             net_check_limits: samples::limits(),
             drained: watch::Sender::new(false),
         });
-        House {
+        Harness {
             handle,
             dispatcher,
-            board,
+            stats,
             store: self.store,
-            tray,
-            reserve_trays,
-            reserve_places: Vec::new(),
+            work_queue,
+            reserve_queues,
+            reserve_slots: Vec::new(),
             check_ups: Vec::new(),
-            handed: VecDeque::new(),
+            pushed: VecDeque::new(),
         }
     }
 }
 
 /// A Dispatcher whose executors are the test.
-pub(super) struct House {
+pub(super) struct Harness {
     pub(super) handle: DispatcherHandle,
     pub(super) dispatcher: Addr<Dispatcher>,
-    pub(super) board: Arc<Board>,
-    pub(super) store: Arc<Witness>,
-    tray: Arc<Tray>,
-    reserve_trays: Arc<[Arc<Tray>]>,
-    /// The places of reserve executors that are up, in their order.
-    reserve_places: Vec<BoardPlace>,
-    /// Check-ups that were asked for and have not ended.
+    pub(super) stats: Arc<Stats>,
+    pub(super) store: Arc<RecordingStore>,
+    work_queue: Arc<WorkQueue>,
+    reserve_queues: Arc<[Arc<WorkQueue>]>,
+    /// The slots of the reserve executors that are up, in their order.
+    reserve_slots: Vec<ExecutorSlot>,
+    /// Check-ups that were sent and have not ended.
     check_ups: Vec<CheckUp>,
-    handed: VecDeque<Execute>,
+    pushed: VecDeque<Execute>,
 }
 
-impl House {
-    /// The next thing that is handed to an executor.
+impl Harness {
+    /// Returns the next work that is pushed to an executor.
     pub(super) async fn next(&mut self) -> Execute {
         let next = async {
             loop {
                 self.take_all();
-                if let Some(next) = self.handed.pop_front() {
+                if let Some(next) = self.pushed.pop_front() {
                     return next;
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        soon("something is handed out", next).await
+        soon("work is pushed out", next).await
     }
 
-    /// All that was handed out by now and not taken by [`House::next`].
+    /// Returns the work that was pushed out so far and not returned by [`Harness::next`].
     pub(super) async fn handed_out(&mut self) -> Vec<Execute> {
-        // Whatever the Dispatcher was sent before this was handled before it.
-        let question = crate::actors::dispatcher::WhereIs(JobId::generate());
+        // Messages are handled in their order, so every earlier message has been handled once this has its reply.
+        let question = crate::actors::dispatcher::Locate(JobId::generate());
         self.dispatcher.send(question).await.unwrap();
         self.take_all();
-        self.handed.drain(..).collect()
+        self.pushed.drain(..).collect()
     }
 
-    /// Check-ups that were asked for and that have not ended.
+    /// Returns the number of check-ups that were sent and have not ended.
     pub(super) fn check_ups(&mut self) -> usize {
         self.take_all();
         self.check_ups.len()
     }
 
-    /// Ends those.
+    /// Ends all check-ups.
     pub(super) fn end_check_ups(&mut self) {
         for CheckUp(done) in self.check_ups.drain(..) {
             let _ = done.send(());
         }
     }
 
-    /// What an executor would take.
+    /// Pops the items for the regular executors.
     fn take_all(&mut self) {
-        while let Some(errand) = self.tray.try_take() {
-            match errand {
-                Errand::Execute(work) => self.handed.push_back(work),
-                Errand::CheckUp(check_up) => self.check_ups.push(check_up),
-                Errand::Rest => panic!("a regular executor is asked to rest"),
+        while let Some(item) = self.work_queue.try_pop() {
+            match item {
+                WorkItem::Execute(work) => self.pushed.push_back(work),
+                WorkItem::CheckUp(check_up) => self.check_ups.push(check_up),
+                WorkItem::EndZygote => panic!("a regular executor is asked to end its zygote"),
             }
         }
     }
 
-    /// Takes what this reserve executor is asked to do.
-    pub(super) fn try_reserve_errand(&self, index: usize) -> Option<Errand> {
-        self.reserve_trays[index].try_take()
+    /// Pops an item for this reserve executor, if there is one.
+    pub(super) fn try_reserve_item(&self, index: usize) -> Option<WorkItem> {
+        self.reserve_queues[index].try_pop()
     }
 
-    /// The next thing that this reserve executor is asked to do.
-    pub(super) async fn reserve_errand(&self, index: usize) -> Errand {
+    /// Returns the next item for this reserve executor.
+    pub(super) async fn reserve_item(&self, index: usize) -> WorkItem {
         let next = async {
             loop {
-                if let Some(errand) = self.try_reserve_errand(index) {
-                    return errand;
+                if let Some(item) = self.try_reserve_item(index) {
+                    return item;
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        soon("a reserve executor is asked to do something", next).await
+        soon("a reserve executor gets an item", next).await
     }
 
-    /// The next reserve executor, in their order, is asked to come up, and does.
+    /// Waits until the next reserve executor, in their order, is started, and brings it up.
     pub(super) async fn reserve_comes_up(&mut self) {
-        let index = self.reserve_places.len();
-        let Errand::CheckUp(CheckUp(done)) = self.reserve_errand(index).await else {
-            panic!("it is given work before it is up");
+        let index = self.reserve_slots.len();
+        let WorkItem::CheckUp(CheckUp(done)) = self.reserve_item(index).await else {
+            panic!("the reserve executor got work before it was up");
         };
-        let place = self.board.take_place(ExecutorKind::Reserve).unwrap();
-        assert_eq!(place.index(), index);
-        place.show_zygote(Some(std::process::id()));
-        self.reserve_places.push(place);
+        let slot = self.stats.take_slot(ExecutorKind::Reserve).unwrap();
+        assert_eq!(slot.index(), index);
+        slot.record_zygote(Some(std::process::id()));
+        self.reserve_slots.push(slot);
         let _ = done.send(());
     }
 
-    /// The work that this reserve executor, which is up, is given next.
+    /// Returns the next work for this reserve executor, which is up.
     pub(super) async fn next_on_reserve(&self, index: usize) -> Execute {
-        match self.reserve_errand(index).await {
-            Errand::Execute(execute) => execute,
+        match self.reserve_item(index).await {
+            WorkItem::Execute(execute) => execute,
             other => panic!("no work but {other:?}"),
         }
     }
 
-    /// Somebody of this client who waits for an execution.
-    pub(super) async fn ask_as(&self, client: &str) -> (JobId, oneshot::Receiver<ExecuteAnswer>) {
-        let (reply, answer) = oneshot::channel();
+    /// Sends a request of this client that waits for its execution.
+    pub(super) async fn ask_as(&self, client: &str) -> (JobId, oneshot::Receiver<ExecuteResult>) {
+        let (reply, result) = oneshot::channel();
         let submission = submission_of(client);
         let id = submission.id;
         let run_now = RunNow { submission, reply };
         self.dispatcher.send(run_now).await.unwrap();
-        (id, answer)
+        (id, result)
     }
 
-    /// Submits a background job that is accepted.
+    /// Submits a background job, which is accepted.
     pub(super) async fn submit(&self) -> JobId {
         self.submit_as("test").await
     }
 
-    /// The same, of this client.
+    /// Submits a background job of this client, which is accepted.
     pub(super) async fn submit_as(&self, client: &str) -> JobId {
         self.handle
             .submit(submission_of(client), JobTerms::default())
@@ -344,7 +344,7 @@ impl House {
         }
     }
 
-    /// The job once it is final.
+    /// Returns the job once it is final.
     pub(super) async fn final_job(&self, id: JobId) -> Job {
         let found = soon("the job is final", self.store.wait(id, PATIENCE * 10)).await;
         match found.unwrap() {
@@ -368,13 +368,13 @@ fn submission_of(client: &str) -> Submission {
     }
 }
 
-/// Answers as an executor does whose execution succeeded.
+/// Sends the result of an execution that succeeded.
 pub(super) fn succeed(execute: Execute) {
     let execution = samples::success(execute.id, 2);
-    answer(execute, Ok(execution));
+    respond(execute, Ok(execution));
 }
 
-pub(super) fn answer(execute: Execute, answer: ExecutorAnswer) {
-    // Whoever waited may be gone.
-    let _ = execute.reply.send(answer);
+pub(super) fn respond(execute: Execute, result: ExecutorResult) {
+    // The receiver may have gone.
+    let _ = execute.reply.send(result);
 }

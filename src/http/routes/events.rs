@@ -4,7 +4,7 @@
 //! ends. An event's id names an attempt and the last log entry sent, so that a client that reconnects with
 //! `Last-Event-ID` receives the rest.
 
-use crate::actors::answers::{JobNow, News, Told};
+use crate::actors::types::{Cursor, JobSnapshot, JobUpdate};
 use crate::http::Api;
 use crate::http::client::client_of;
 use crate::http::problem::{Code, Problem};
@@ -87,25 +87,25 @@ pub(super) async fn follow(
 }
 
 /// Parses `ATTEMPT-NUMBER` of the last log entry that the client received.
-fn cursor_of(request: &HttpRequest) -> Told {
+fn cursor_of(request: &HttpRequest) -> Cursor {
     let last = request.headers().get("last-event-id");
     let last = last.and_then(|value| value.to_str().ok()?.split_once('-'));
     let parsed = last
         .and_then(|(attempt, number)| Some((attempt.parse().ok()?, number.parse::<u64>().ok()?)));
     match parsed {
-        Some((attempt, number)) => Told {
-            stands: None,
+        Some((attempt, number)) => Cursor {
+            state: None,
             attempt,
             next: number.saturating_add(1),
         },
-        None => Told::default(),
+        None => Cursor::default(),
     }
 }
 
 struct Follower {
     api: Data<Api>,
     id: JobId,
-    cursor: Told,
+    cursor: Cursor,
     /// Events that are not sent yet.
     unsent: VecDeque<String>,
     has_ended: bool,
@@ -136,20 +136,20 @@ impl Follower {
         self.unsent.pop_front().map(Bytes::from)
     }
 
-    fn take(&mut self, update: News) -> Result<(), Problem> {
+    fn take(&mut self, update: JobUpdate) -> Result<(), Problem> {
         match update {
-            News::Stands(now) => self.push_state(&now),
-            News::Logged(log) => self.push_log(&log),
-            News::Nothing => self.push_text(": nothing new\n\n"),
-            News::Expired => return Err(Problem::job_expired()),
-            News::Unknown => return Err(Problem::job_not_found()),
+            JobUpdate::Changed(now) => self.push_state(&now),
+            JobUpdate::Logged(log) => self.push_log(&log),
+            JobUpdate::Unchanged => self.push_text(": nothing new\n\n"),
+            JobUpdate::Expired => return Err(Problem::job_expired()),
+            JobUpdate::Unknown => return Err(Problem::job_not_found()),
         }
         Ok(())
     }
 
-    fn push_state(&mut self, now: &JobNow) {
+    fn push_state(&mut self, now: &JobSnapshot) {
         let Job { state, attempt, .. } = now.job;
-        self.cursor.stands = Some((state, attempt));
+        self.cursor.state = Some((state, attempt));
         if self.cursor.attempt != attempt {
             self.cursor.attempt = attempt;
             self.cursor.next = 0;

@@ -2,7 +2,7 @@
 //! while every executor is busy. Readiness queries the store, at most once a second.
 
 use super::json;
-use crate::actors::answers::{ServiceStatus, WallReport};
+use crate::actors::types::{ServiceStatus, WallReport};
 use crate::http::Api;
 use crate::http::problem::Problem;
 use crate::http::process_stats::{self, MemoryView};
@@ -156,7 +156,7 @@ pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
         status: word,
         reasons: reasons(&status, store_is_up),
         isolation: &status.isolation_level,
-        walls: &status.walls,
+        walls: &status.isolation_layers,
         executors: ExecutorsView {
             total: status.executors,
             ready: status.executors_ready,

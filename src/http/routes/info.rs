@@ -1,7 +1,7 @@
 //! `GET /api`: version, isolation and limits of the service.
 
 use super::json;
-use crate::actors::answers::WallReport;
+use crate::actors::types::WallReport;
 use crate::http::Api;
 use crate::http::problem::Problem;
 use crate::http::view::LimitsView;
@@ -69,7 +69,7 @@ pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
         timestamp: Timestamp::now(),
         engine: sandpiper_domain::ENGINE,
         isolation: &status.isolation_level,
-        walls: &status.walls,
+        walls: &status.isolation_layers,
         store: StoreView {
             name: &status.store,
             promise: &status.store_promise,

@@ -1,7 +1,7 @@
 //! `/api/jobs`: submit, get, list and cancel jobs.
 
 use super::json_with;
-use crate::actors::answers::{Accepted, Cancelled, JobNow, ListQuery, Lookup};
+use crate::actors::types::{Accepted, Cancelled, JobSnapshot, ListQuery, Lookup};
 use crate::http::prefer;
 use crate::http::problem::Problem;
 use crate::http::view::{JobPageView, JobSummary, JobView};
@@ -53,7 +53,7 @@ pub(super) async fn submit(
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     let now = match wait {
         Some(wait) => found(api.dispatcher.wait(job.id, wait).await?)?,
-        None => JobNow {
+        None => JobSnapshot {
             job,
             queue_position: None,
             log: None,
@@ -213,7 +213,7 @@ pub(super) async fn cancel(
                 response.insert_header(prefer::MINIMAL);
                 job.execution = None;
             }
-            let now = JobNow {
+            let now = JobSnapshot {
                 job,
                 queue_position: None,
                 log: None,
@@ -230,7 +230,7 @@ pub(super) fn id_of(path: &str) -> Result<JobId, Problem> {
     path.parse().map_err(|_| Problem::job_not_found())
 }
 
-fn found(lookup: Lookup) -> Result<JobNow, Problem> {
+fn found(lookup: Lookup) -> Result<JobSnapshot, Problem> {
     match lookup {
         Lookup::Found(now) => Ok(now),
         Lookup::Expired => Err(Problem::job_expired()),
@@ -238,7 +238,7 @@ fn found(lookup: Lookup) -> Result<JobNow, Problem> {
     }
 }
 
-fn show_job(mut response: HttpResponseBuilder, now: &JobNow) -> Result<HttpResponse, Problem> {
+fn show_job(mut response: HttpResponseBuilder, now: &JobSnapshot) -> Result<HttpResponse, Problem> {
     if !now.job.state.is_final() {
         response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
@@ -246,8 +246,8 @@ fn show_job(mut response: HttpResponseBuilder, now: &JobNow) -> Result<HttpRespo
 }
 
 /// Returns a tag that changes with everything that can change in the view of a job.
-fn entity_tag(now: &JobNow) -> String {
-    let JobNow {
+fn entity_tag(now: &JobSnapshot) -> String {
+    let JobSnapshot {
         job,
         queue_position,
         log,

@@ -1,7 +1,7 @@
 //! `GET /metrics` for Prometheus, on the main port or on a separate one. The ingress does not forward it.
 
 use super::not_found;
-use crate::actors::answers::{Nodes, ServiceStatus};
+use crate::actors::types::{Nodes, ServiceStatus};
 use crate::http::Api;
 use crate::http::browser::check_host;
 use crate::http::exposition::{self, CONTENT_TYPE, Families, as_u64};

@@ -1,4 +1,4 @@
-//! What goes into the dispatcher and what it answers, in types that know neither actix nor HTTP.
+//! The requests to the Dispatcher and its responses, in types that know neither actix nor HTTP.
 
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 pub use sandpiper_sandbox_client::WallReport;
@@ -12,59 +12,59 @@ use std::time::Duration;
 /// Work that passed every check at the border.
 #[derive(Debug, Clone)]
 pub struct Submission {
-    /// Its name, given at the border.
+    /// The id of the job, chosen at the border.
     pub id: JobId,
-    /// What to run.
+    /// The script to run.
     pub script: Arc<Script>,
-    /// What it may use.
+    /// The limits of the execution.
     pub limits: Limits,
-    /// Who asks.
+    /// The client that submitted the work.
     pub client: ClientKey,
-    /// The span of the request; none for jobs that came without one.
+    /// The span of the request; `None` for jobs that came without one.
     pub trace: Option<TraceContext>,
 }
 
-/// The service could not take or run the work. Never the script's fault.
+/// The reason why the service could not accept or run the work. Never the script's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum DispatchError {
     /// The lane is full.
     #[error("the queue is full")]
     QueueFull {
-        /// When a place is likely.
+        /// Time until a place in the queue is likely.
         retry_after: Duration,
     },
     /// This client has as many jobs open as it may.
     #[error("the client has {most} jobs open")]
     ClientFull {
-        /// As many as it may.
+        /// Most open jobs of a client.
         most: usize,
-        /// When one of them is likely to have ended.
+        /// Time until one of them has probably ended.
         retry_after: Duration,
     },
     /// The jobs of this client have as many bytes as they may.
     #[error("the client's jobs may have {most} bytes")]
     ClientBytesFull {
-        /// As many as they may have.
+        /// Most bytes of a client's jobs.
         most: u64,
-        /// When the next record expires.
+        /// Time until the next record expires.
         retry_after: Duration,
     },
     /// The store can take no more jobs until some expire.
     #[error("the store is full")]
     StoreFull {
-        /// When the next record expires.
+        /// Time until the next record expires.
         retry_after: Duration,
     },
-    /// The database cannot be reached; synchronous executions go on.
+    /// The database cannot be reached. Synchronous executions go on.
     #[error("the store is not available")]
     StoreUnavailable,
-    /// The key came before with another request.
+    /// The idempotency key came before with another request.
     #[error("the key was used for another request")]
     KeyReused,
-    /// The key came before; its job's record has expired.
+    /// The idempotency key came before, and the record of its job has expired.
     #[error("the job of this key has expired")]
     KeyExpired,
-    /// What is asked for is kept by a database only, and there is none.
+    /// The job has a start time or a priority, which only a database stores, and the service has none.
     #[error("the store keeps no times and no priorities")]
     NeedsDatabase,
     /// The service is stopping.
@@ -73,71 +73,71 @@ pub enum Refusal {
     /// No executor has a working sandbox.
     #[error("no executor has a working sandbox")]
     IsolationLost,
-    /// It waited in the queue for as long as a synchronous request may.
+    /// The work waited in the queue for as long as a synchronous request may.
     #[error("no executor came free within {waited:?}")]
     QueueWaitExceeded {
-        /// How long it waited.
+        /// Time in the queue.
         waited: Duration,
     },
-    /// A part of the service did not answer in time; counted and logged where it happened.
+    /// A part of the service did not respond in time. The failure is counted and logged where it happened.
     #[error("the service could not answer")]
     Internal,
 }
 
-/// A job as it stands.
+/// A job, with the facts that only this process knows.
 #[derive(Debug, Clone)]
-pub struct JobNow {
-    /// What the store has of it.
+pub struct JobSnapshot {
+    /// The job as the store has it.
     pub job: Job,
-    /// Its place in its lane of this process, while it is queued there; 1 is next.
+    /// The position of the job in its lane of this process, while it is queued there; 1 is next.
     pub queue_position: Option<usize>,
-    /// What it has logged, while it runs.
+    /// The log so far, while the job runs.
     pub log: Option<LogSoFar>,
 }
 
-/// What is known of an id.
+/// The result of a look-up by id.
 #[derive(Debug, Clone)]
 pub enum Lookup {
-    /// The job as it stands.
-    Found(JobNow),
-    /// It was known; its time is over.
+    /// The job as it is now.
+    Found(JobSnapshot),
+    /// The job existed, and its record has expired.
     Expired,
-    /// Never seen, or forgotten for long.
+    /// The id was never seen, or its record expired long ago.
     Unknown,
 }
 
-/// What a follower of a job has been told of it.
+/// The point up to which a follower of a job has received it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Told {
-    /// Its state and attempt, if anything.
-    pub stands: Option<(JobState, u32)>,
-    /// The attempt whose log it was told of.
+pub struct Cursor {
+    /// The state and the attempt that the follower has received, if any.
+    pub state: Option<(JobState, u32)>,
+    /// The attempt whose log the follower has received.
     pub attempt: u32,
-    /// The number of the entry that comes next in that log.
+    /// The number of the next entry in that log.
     pub next: u64,
 }
 
-/// What is new of a job that is followed.
+/// A change of a job beyond a [`Cursor`].
 #[derive(Debug)]
-pub enum News {
-    /// It stands otherwise; `log` is what it has logged beyond what was told.
-    Stands(JobNow),
-    /// It has logged this since.
+pub enum JobUpdate {
+    /// The state or the attempt has changed. `log` has the entries beyond the cursor.
+    Changed(JobSnapshot),
+    /// The job has logged these entries.
     Logged(LogSoFar),
-    /// Nothing, for as long as was to be waited.
-    Nothing,
+    /// Nothing has changed until the deadline.
+    Unchanged,
     /// See [`Lookup::Expired`].
     Expired,
     /// See [`Lookup::Unknown`].
     Unknown,
 }
 
-/// What came of a cancel.
+/// The result of a cancel.
 #[derive(Debug, Clone)]
 pub enum Cancelled {
-    /// It will not run, or is being killed: the job as it stands now.
+    /// The job will not run, or is being killed: the job as it is now.
     Done(Job),
-    /// Too late: it had its final state already.
+    /// The job had this final state already.
     AlreadyFinal(JobState),
     /// See [`Lookup::Expired`].
     Expired,
@@ -145,35 +145,35 @@ pub enum Cancelled {
     Unknown,
 }
 
-/// What a job process could reach of the network when it really tried.
+/// The result of an attempt to open a connection from inside a job process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxReach {
-    /// True when a connection could be opened from inside: the walls are broken.
+    /// True when a connection could be opened from inside: the isolation is broken.
     pub reached: bool,
-    /// What stopped it.
+    /// The error that stopped the attempt.
     pub detail: String,
 }
 
-/// How the service is, for health, readiness and `/api`.
+/// The state of the service, for health, readiness and `/api`.
 #[derive(Debug, Clone)]
 pub struct ServiceStatus {
     /// `L2`, `L3` or `L4`, proved at start.
     pub isolation_level: String,
-    /// Each wall.
-    pub walls: Vec<WallReport>,
+    /// The isolation layers, each present or absent.
+    pub isolation_layers: Vec<WallReport>,
     /// The store's name, as `memory`.
     pub store: String,
-    /// What the store promises of an accepted job.
+    /// The store's promise about an accepted job, one sentence.
     pub store_promise: String,
-    /// The service takes no new work.
+    /// True while the service takes no new work.
     pub draining: bool,
-    /// How many executors there are.
+    /// The number of executors.
     pub executors: usize,
-    /// How many of them have a live zygote.
+    /// The number of executors that have a live zygote.
     pub executors_ready: usize,
-    /// How many of them run something now.
+    /// The number of executors that run something now.
     pub executors_busy: usize,
-    /// The number of reserve executors there may be.
+    /// The most reserve executors that can be up.
     pub reserve_executors: usize,
     /// The number of reserve executors that have a live zygote.
     pub reserve_executors_up: usize,
@@ -181,28 +181,28 @@ pub struct ServiceStatus {
     pub reserve_executors_busy: usize,
     /// Times an executor's zygote was replaced after it died.
     pub zygotes_replaced: u64,
-    /// Times an executor was brought back after a panic.
+    /// Times an executor was restarted after a panic.
     pub executors_revived: u64,
     /// Executions whose job process crashed.
     pub executions_crashed: u64,
-    /// Executions that the polite interrupt did not end, and SIGKILL did.
+    /// Executions that SIGKILL ended, because the polite interrupt did not.
     pub executions_killed: u64,
     /// Executions that ended, by outcome.
     pub executions: Vec<(Outcome, u64)>,
-    /// Running mean of their wall time.
+    /// The running mean of the elapsed time of executions.
     pub mean_wall: Duration,
-    /// What happened to jobs of the store.
+    /// Counts of the store.
     pub jobs: StoreCounts,
-    /// Jobs waiting, interactive lane.
+    /// Jobs that wait in the interactive lane.
     pub queued_interactive: usize,
-    /// Jobs waiting, background lane.
+    /// Jobs that wait in the background lane.
     pub queued_background: usize,
     /// Operating-system processes that belong to the service, itself included.
     pub process_ids: Vec<u32>,
 }
 
-/// The outcome of `POST /api/execute`.
-pub type ExecuteAnswer = Result<Arc<Execution>, Refusal>;
+/// The result of `POST /api/execute`.
+pub type ExecuteResult = Result<Arc<Execution>, DispatchError>;
 
-/// What became of a job that the store handed out.
-pub type ClaimAnswer = Result<Arc<Execution>, NotRun>;
+/// The result of a job that the store handed out.
+pub type ClaimResult = Result<Arc<Execution>, NotRun>;

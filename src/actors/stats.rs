@@ -1,5 +1,5 @@
-//! What the executors and the Dispatcher show of themselves: plain numbers that health and metrics read without asking
-//! an actor, so that they stay fast while every executor spins.
+//! The live numbers of the executors and the Dispatcher. Health and metrics read them without asking an actor, so both
+//! respond fast while every executor is busy.
 
 use super::meters::Meters;
 use crate::telemetry::Telemetry;
@@ -9,11 +9,11 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// One executor's place on the board.
+/// The numbers of one executor.
 #[derive(Debug, Default)]
 struct Slot {
     taken: AtomicBool,
-    /// 0: no live zygote.
+    /// 0 while there is no live zygote.
     zygote_pid: AtomicU32,
     busy: AtomicBool,
 }
@@ -24,23 +24,23 @@ impl Slot {
     }
 }
 
-/// Which executors an executor is one of.
+/// The kind of an executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExecutorKind {
-    /// The executors that are up as long as the service is.
+    /// An executor that is up as long as the service is.
     Regular,
-    /// The executors that are raised on demand.
+    /// An executor that is started on demand.
     Reserve,
 }
 
-/// See the module.
+/// The live numbers of the executors and the Dispatcher. Every field is atomic: a reader never waits.
 #[derive(Debug)]
-pub struct Board {
+pub struct Stats {
     slots: Vec<Slot>,
     reserve_slots: Vec<Slot>,
-    /// Zygotes replaced because they or a child of theirs died.
+    /// Zygotes replaced because they, or a child of theirs, died.
     pub zygotes_replaced: AtomicU64,
-    /// Executors brought back after a panic.
+    /// Executors restarted after a panic.
     pub executors_revived: AtomicU64,
     /// Executions whose job process crashed.
     pub executions_crashed: AtomicU64,
@@ -48,38 +48,38 @@ pub struct Board {
     pub executions_killed: AtomicU64,
     /// Executions that ended, by outcome, in the order of [`Outcome::ALL`].
     executions: [AtomicU64; Outcome::ALL.len()],
-    /// Running mean of the wall time of executions, microseconds.
+    /// Running mean of the elapsed time of executions, microseconds.
     pub mean_wall_micros: AtomicU64,
-    /// Jobs that were given up because the service failed to run them.
+    /// Jobs whose state became `lost`, because the service failed to run them.
     pub jobs_lost: AtomicU64,
     /// Finishes that the store refused because the job had moved on.
     pub finishes_stale: AtomicU64,
     /// Changes of a job that the store failed to record.
     pub store_failures: AtomicU64,
-    /// Waiting, interactive lane.
+    /// Jobs that wait in the interactive lane.
     pub queued_interactive: AtomicUsize,
-    /// Waiting, background lane.
+    /// Jobs that wait in the background lane.
     pub queued_background: AtomicUsize,
-    /// Handed to executors.
+    /// Executions that executors have.
     pub running: AtomicUsize,
-    /// Changes of a job that the store was asked for and has not yet made.
+    /// Changes of a job that the store has been asked for and has not made yet.
     pub unrecorded: AtomicUsize,
-    /// No new work is taken.
+    /// True once no new work is taken.
     pub draining: AtomicBool,
-    /// How long work waits and runs.
+    /// Times of waiting and running.
     pub meters: Meters,
-    /// Where spans go.
+    /// The exporter of spans.
     telemetry: Telemetry,
 }
 
-impl Board {
-    /// A board for so many executors, of which none is a reserve.
+impl Stats {
+    /// Creates the stats of a service with so many executors, none of which is a reserve executor.
     #[must_use]
     pub fn new(executors: usize) -> Arc<Self> {
         Self::with_telemetry(executors, 0, Telemetry::off())
     }
 
-    /// A board for so many executors and reserve executors, whose spans go there.
+    /// Creates the stats of a service with so many executors and reserve executors. Spans go to `telemetry`.
     #[must_use]
     pub fn with_telemetry(
         executors: usize,
@@ -109,18 +109,18 @@ impl Board {
         })
     }
 
-    /// Where spans go.
+    /// Returns the exporter of spans.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
 
-    /// One more ended so.
+    /// Counts one more execution with this outcome.
     pub(super) fn count_execution(&self, outcome: Outcome) {
         self.executions[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many executions ended, by outcome.
+    /// Returns the number of executions that ended, by outcome.
     pub fn executions(&self) -> impl Iterator<Item = (Outcome, u64)> {
         let counts = self.executions.iter();
         Outcome::ALL
@@ -128,49 +128,49 @@ impl Board {
             .zip(counts.map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// How many executors there are, reserve executors not counted.
+    /// Returns the number of executors, reserve executors not counted.
     #[must_use]
     pub fn executors(&self) -> usize {
         self.slots.len()
     }
 
-    /// How many of them have a zygote that the kernel knows to be alive.
+    /// Returns the number of executors whose zygote is alive, as the kernel says.
     #[must_use]
     pub fn executors_ready(&self) -> usize {
         count_alive(&self.slots)
     }
 
-    /// How many of them run something.
+    /// Returns the number of executors that run something.
     #[must_use]
     pub fn executors_busy(&self) -> usize {
         count_busy(&self.slots)
     }
 
-    /// How many reserve executors there may be.
+    /// Returns the most reserve executors that can be up.
     #[must_use]
     pub fn reserve_executors(&self) -> usize {
         self.reserve_slots.len()
     }
 
-    /// How many of them have a zygote that the kernel knows to be alive.
+    /// Returns the number of reserve executors whose zygote is alive, as the kernel says.
     #[must_use]
     pub fn reserve_executors_up(&self) -> usize {
         count_alive(&self.reserve_slots)
     }
 
-    /// How many of them run something.
+    /// Returns the number of reserve executors that run something.
     #[must_use]
     pub fn reserve_executors_busy(&self) -> usize {
         count_busy(&self.reserve_slots)
     }
 
-    /// True if this reserve executor has a zygote that the kernel knows to be alive.
+    /// Returns true if the zygote of this reserve executor is alive, as the kernel says.
     pub(super) fn is_reserve_up(&self, index: usize) -> bool {
         let slot = self.reserve_slots.get(index);
         slot.and_then(Slot::zygote_pid).is_some_and(is_alive)
     }
 
-    /// This process, its zygotes, and all that descends from them.
+    /// Returns the pids of this process, its zygotes, and all their descendants.
     #[must_use]
     pub fn process_ids(&self) -> Vec<u32> {
         let mut found = vec![std::process::id()];
@@ -187,14 +187,14 @@ impl Board {
         all.filter_map(Slot::zygote_pid)
     }
 
-    /// Takes a free place among executors of this kind; there are as many as those.
-    pub(super) fn take_place(self: &Arc<Self>, kind: ExecutorKind) -> Option<BoardPlace> {
+    /// Takes a free slot for an executor of this kind. There are as many slots as executors of the kind.
+    pub(super) fn take_slot(self: &Arc<Self>, kind: ExecutorKind) -> Option<ExecutorSlot> {
         let index = self
             .slots_of(kind)
             .iter()
             .position(|slot| !slot.taken.swap(true, Ordering::AcqRel))?;
-        Some(BoardPlace {
-            board: Arc::clone(self),
+        Some(ExecutorSlot {
+            stats: Arc::clone(self),
             kind,
             index,
         })
@@ -218,15 +218,15 @@ fn count_busy(slots: &[Slot]) -> usize {
     slots.iter().filter(busy).count()
 }
 
-/// An executor's own place; free again when it is dropped.
+/// The slot of one executor. The slot is free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct BoardPlace {
-    board: Arc<Board>,
+pub(super) struct ExecutorSlot {
+    stats: Arc<Stats>,
     kind: ExecutorKind,
     index: usize,
 }
 
-impl BoardPlace {
+impl ExecutorSlot {
     /// Returns the number of the executor among those of its kind, from 0.
     pub(super) fn index(&self) -> usize {
         self.index
@@ -236,40 +236,42 @@ impl BoardPlace {
     pub(super) fn number(&self) -> usize {
         match self.kind {
             ExecutorKind::Regular => self.index,
-            ExecutorKind::Reserve => self.board.executors() + self.index,
+            ExecutorKind::Reserve => self.stats.executors() + self.index,
         }
     }
 
-    pub(super) fn show_zygote(&self, pid: Option<u32>) {
+    pub(super) fn record_zygote(&self, pid: Option<u32>) {
         self.slot()
             .zygote_pid
             .store(pid.unwrap_or(0), Ordering::Relaxed);
     }
 
-    pub(super) fn show_busy(&self, busy: bool) {
+    pub(super) fn record_busy(&self, busy: bool) {
         self.slot().busy.store(busy, Ordering::Relaxed);
     }
 
-    pub(super) fn board(&self) -> &Board {
-        &self.board
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
     }
 
     fn slot(&self) -> &Slot {
-        &self.board.slots_of(self.kind)[self.index]
+        &self.stats.slots_of(self.kind)[self.index]
     }
 }
 
-impl Drop for BoardPlace {
+impl Drop for ExecutorSlot {
     fn drop(&mut self) {
-        self.show_zygote(None);
-        self.show_busy(false);
+        self.record_zygote(None);
+        self.record_busy(false);
         self.slot().taken.store(false, Ordering::Release);
     }
 }
 
-/// A zygote that was killed stays a zombie until its executor notices; the kernel says so in its status.
+/// Returns true if this process runs. A killed zygote stays a zombie until its executor reaps it, and the kernel says
+/// so in its status.
 fn is_alive(pid: u32) -> bool {
-    // The state stands near the front, so one read of a small buffer is enough; this is asked twenty times a second.
+    // The state stands near the front of the file, so one read of a small buffer is enough. The file is read twenty
+    // times a second.
     let mut buffer = [0; 128];
     let Ok(length) =
         File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer))
@@ -277,7 +279,7 @@ fn is_alive(pid: u32) -> bool {
         return false;
     };
     let stat = String::from_utf8_lossy(&buffer[..length]);
-    // `pid (name) state …`; the name may hold anything, a bracket too.
+    // The format is `pid (name) state …`. The name may hold any character, a bracket too.
     let state = stat
         .rsplit(')')
         .next()

@@ -1,4 +1,4 @@
-//! A store that tells what was done to its jobs.
+//! A store that records the changes of its jobs.
 
 use super::support::PATIENCE;
 use crate::store::{
@@ -12,20 +12,20 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// A store in memory that writes down who changed what, and can be made to take its time over a start.
+/// A store in memory that records its changes, and can be made to take its time over a start.
 #[derive(Debug)]
-pub(super) struct Witness {
+pub(super) struct RecordingStore {
     inner: MemoryStore,
     changes: Mutex<Vec<String>>,
     may_start: watch::Sender<bool>,
     may_sweep: watch::Sender<bool>,
     sweeps_begun: AtomicUsize,
-    may_answer: watch::Sender<bool>,
-    is_ill: AtomicBool,
+    may_respond: watch::Sender<bool>,
+    is_unwritable: AtomicBool,
     health_asked: AtomicUsize,
 }
 
-impl Witness {
+impl RecordingStore {
     pub(super) fn over(jobs_max: usize) -> Arc<Self> {
         Arc::new(Self {
             inner: MemoryStore::new(MemoryStoreBounds {
@@ -39,43 +39,43 @@ impl Witness {
             may_start: watch::Sender::new(true),
             may_sweep: watch::Sender::new(true),
             sweeps_begun: AtomicUsize::new(0),
-            may_answer: watch::Sender::new(true),
-            is_ill: AtomicBool::new(false),
+            may_respond: watch::Sender::new(true),
+            is_unwritable: AtomicBool::new(false),
             health_asked: AtomicUsize::new(0),
         })
     }
 
-    /// False: a start takes until it is true.
+    /// While false, starts wait.
     pub(super) fn let_start(&self, may_start: bool) {
         self.may_start.send_replace(may_start);
     }
 
-    /// False: a sweep takes until it is true.
+    /// While false, sweeps wait.
     pub(super) fn let_sweep(&self, may_sweep: bool) {
         self.may_sweep.send_replace(may_sweep);
     }
 
-    /// Counts the sweeps that were asked for.
+    /// Returns the number of sweeps that have begun.
     pub(super) fn sweeps_begun(&self) -> usize {
         self.sweeps_begun.load(Ordering::SeqCst)
     }
 
-    /// False: it does not say how it is until it is true.
-    pub(super) fn let_answer(&self, may_answer: bool) {
-        self.may_answer.send_replace(may_answer);
+    /// While false, questions for the health wait.
+    pub(super) fn let_health_respond(&self, may_respond: bool) {
+        self.may_respond.send_replace(may_respond);
     }
 
-    /// True: it says that it cannot be written.
-    pub(super) fn set_ill(&self, is_ill: bool) {
-        self.is_ill.store(is_ill, Ordering::SeqCst);
+    /// While true, the store reports that it cannot be written.
+    pub(super) fn set_unwritable(&self, is_unwritable: bool) {
+        self.is_unwritable.store(is_unwritable, Ordering::SeqCst);
     }
 
-    /// How often it was asked how it is.
+    /// Returns the number of questions for the health.
     pub(super) fn health_asked(&self) -> usize {
         self.health_asked.load(Ordering::SeqCst)
     }
 
-    /// What was done to jobs, in the order it was done.
+    /// Returns the changes of jobs, in their order.
     pub(super) fn changes(&self) -> Vec<String> {
         self.changes.lock().unwrap().clone()
     }
@@ -86,9 +86,9 @@ impl Witness {
 }
 
 #[async_trait]
-impl JobStore for Witness {
+impl JobStore for RecordingStore {
     fn name(&self) -> &'static str {
-        "witness"
+        "recording"
     }
 
     fn promise(&self) -> &'static str {
@@ -142,9 +142,9 @@ impl JobStore for Witness {
 
     async fn health(&self) -> Result<(), StoreError> {
         self.health_asked.fetch_add(1, Ordering::SeqCst);
-        let mut may_answer = self.may_answer.subscribe();
-        let _ = may_answer.wait_for(|may_answer| *may_answer).await;
-        if self.is_ill.load(Ordering::SeqCst) {
+        let mut may_respond = self.may_respond.subscribe();
+        let _ = may_respond.wait_for(|may_respond| *may_respond).await;
+        if self.is_unwritable.load(Ordering::SeqCst) {
             return Err(StoreError::Unavailable("it cannot be written".to_owned()));
         }
         Ok(())

@@ -1,0 +1,73 @@
+//! The [`JobRunner`] of the service: jobs that a store hands out go to the Dispatcher, and their results come back.
+
+use super::dispatcher::{Cancel, Dispatcher, JobLocation, Locate, RunClaimed};
+use super::types::Submission;
+use crate::store::{ClaimedJob, JobRunner, NotRun};
+use actix::Addr;
+use async_trait::async_trait;
+use sandpiper_domain::{Execution, JobId, LogSoFar};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tracing::error;
+
+/// Longest time until the Dispatcher accepts a message. The Dispatcher never blocks: one that takes longer is broken.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs claimed jobs through the Dispatcher.
+pub struct DispatcherJobRunner(Addr<Dispatcher>);
+
+impl DispatcherJobRunner {
+    /// Creates a runner that sends its jobs to `dispatcher`.
+    #[must_use]
+    pub fn new(dispatcher: Addr<Dispatcher>) -> Self {
+        Self(dispatcher)
+    }
+}
+
+impl fmt::Debug for DispatcherJobRunner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("DispatcherJobRunner")
+    }
+}
+
+#[async_trait]
+impl JobRunner for DispatcherJobRunner {
+    async fn run(&self, job: ClaimedJob) -> Result<Arc<Execution>, NotRun> {
+        let submission = Submission {
+            id: job.id,
+            script: job.script,
+            limits: job.limits,
+            client: job.client,
+            trace: job.trace,
+        };
+        let (reply, result) = oneshot::channel();
+        let sent = self.0.send(RunClaimed { submission, reply });
+        if sent.timeout(SEND_TIMEOUT).await.is_err() {
+            return Err(NotRun::Busy);
+        }
+        // A sender that is dropped without a result means that the Dispatcher has gone.
+        result.await.unwrap_or(Err(NotRun::Stopping))
+    }
+
+    async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar> {
+        let located = self.0.send(Locate(id)).timeout(SEND_TIMEOUT);
+        match located.await.ok().flatten()? {
+            JobLocation::Running(handle) => Some(handle.log_since(number)),
+            JobLocation::Waiting(_) => None,
+        }
+    }
+
+    async fn cancel(&self, id: JobId) {
+        let sent = self.0.send(Cancel(id)).timeout(SEND_TIMEOUT).await;
+        if let Err(cause) = sent {
+            error!(
+                job = %id,
+                %cause,
+                "a cancelled job could not be stopped: the Dispatcher does not respond; the job runs until its own \
+                 time limit"
+            );
+        }
+    }
+}
