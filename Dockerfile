@@ -22,7 +22,7 @@ WORKDIR /build
 # The target is named so that the flag stays away from build scripts; the Makefile does the same.
 ENV TARGET=x86_64-unknown-linux-gnu \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static" \
-    CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=debuginfo
+    CARGO_PROFILE_DIST_DEBUG=false CARGO_PROFILE_DIST_STRIP=debuginfo
 
 # Everything that is not ours first: this layer stays until a manifest or the lock changes.
 COPY .cargo .cargo
@@ -41,10 +41,11 @@ RUN for member in . crates/* ingress; do mkdir -p $member/src $member/tests && t
  && echo 'fn main() {}' | tee src/main.rs ingress/src/main.rs crates/sandbox/src/main.rs crates/sandbox-attackers/src/main.rs \
       tests/it.rs tests/deploy.rs crates/sandbox-attackers/tests/walls.rs ingress/tests/it.rs \
       benches/engine.rs benches/micro.rs benches/soak.rs \
- && cargo build $PROGRAMS --release --locked --target $TARGET \
- && cargo clean --workspace --release --target $TARGET \
+ && cargo build $PROGRAMS --profile dist --locked --target $TARGET \
+ && cargo clean --workspace --profile dist --target $TARGET \
  && for member in . crates/* ingress; do rm -r $member/src; done
 
+COPY example-scripts example-scripts
 COPY src src
 COPY crates/domain/src crates/domain/src
 COPY crates/http-kit/src crates/http-kit/src
@@ -53,11 +54,10 @@ COPY crates/sandbox-attackers/src crates/sandbox-attackers/src
 COPY crates/sandbox-client/src crates/sandbox-client/src
 COPY crates/sandbox-protocol/src crates/sandbox-protocol/src
 COPY ingress/src ingress/src
-RUN cargo build $PROGRAMS --release --locked --target $TARGET \
+RUN cargo build $PROGRAMS --profile dist --locked --target $TARGET \
  && mkdir -p /root-of-service/data /root-of-service/sources /root-of-ingress/keys /root-of-ingress/sources \
- && cp target/$TARGET/release/sandpiper target/$TARGET/release/sandpiper-sandbox /root-of-service \
- && cp target/$TARGET/release/sandpiper-ingress /root-of-ingress
-COPY example-scripts /root-of-service/example-scripts
+ && cp target/$TARGET/dist/sandpiper target/$TARGET/dist/sandpiper-sandbox /root-of-service \
+ && cp target/$TARGET/dist/sandpiper-ingress /root-of-ingress
 COPY --from=page /build/frontend/dist /root-of-ingress/page
 # Read-only for everybody but the folders that are written to.
 RUN chmod -R a+rX,go-w /root-of-service /root-of-ingress \
@@ -76,8 +76,7 @@ COPY --from=programs /root-of-service/ /
 COPY --from=programs --chown=65532:65532 /root-of-service/data/ /data/
 COPY --from=programs --chown=65532:65532 /root-of-service/sources/ /sources/
 USER 65532:65532
-ENV SANDPIPER_SCRIPTS_DIR=/example-scripts \
-    SANDPIPER_STORE=sqlite:/data/sandpiper.db
+ENV SANDPIPER_STORE=sqlite:/data/sandpiper.db
 EXPOSE 8081
 HEALTHCHECK --interval=5s --timeout=5s --start-period=10s --retries=3 CMD ["/sandpiper", "health"]
 ENTRYPOINT ["/sandpiper"]

@@ -1,4 +1,6 @@
 # make run     builds what is missing; the ingress on http://localhost:8080, the service on http://127.0.0.1:8081
+# make dev     debug builds, built and started again after every change; the page on http://localhost:5173
+# make check   before each commit: format, clippy, words, unit tests, native attackers
 # make test    every test that needs no container engine: units, HTTP, stores, attackers, the page in a browser
 # make test-all  make test, and then make test-deploy. A change lands after this one (.ci/run)
 # make lint    format, clippy, licences
@@ -16,7 +18,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run build page test test-all test-deploy lint bench fuzz crashtest soak test-asan test-gvisor audit pin-images nightly tools tools-page tools-test \
+.PHONY: run dev check build page test test-all test-deploy lint bench fuzz crashtest soak test-asan test-gvisor audit pin-images nightly tools tools-page tools-test \
   tools-deploy tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
@@ -47,13 +49,24 @@ run: build
 	trap 'exit 0' INT TERM HUP; \
 	wait -n $$service $$ingress || echo "one of the two has ended" >&2
 
+# make dev DEV_OPTIONS='--executors 1': options of the service.
+dev: tools frontend/node_modules/.package-lock.json
+	@CARGO="$(CARGO)" TRIPLE="$(TRIPLE)" DEV_OPTIONS="$(DEV_OPTIONS)" DEV_CARGO="$(DEV_CARGO)" tools/dev
+
+check: tools
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked --target $(TRIPLE) -- -D warnings
+	$(CARGO) test --workspace --locked --target $(TRIPLE) --lib --test walls
+
 # The three programs, and not the one that tests attack the sandbox with.
 PROGRAMS := -p sandpiper -p sandpiper-sandbox -p sandpiper-ingress --bins
+# Quick to build, for people; `make build DIST=1` builds what images and benchmarks run, optimised across crates.
+PROFILE = $(if $(DIST),dist,release)
 
 build: tools page
-	$(CARGO) build $(PROGRAMS) --release --locked --target $(TRIPLE)
+	$(CARGO) build $(PROGRAMS) --profile $(PROFILE) --locked --target $(TRIPLE)
 	mkdir -p bin
-	install $(addprefix target/$(TRIPLE)/release/,sandpiper sandpiper-sandbox sandpiper-ingress) bin
+	install $(addprefix target/$(TRIPLE)/$(PROFILE)/,sandpiper sandpiper-sandbox sandpiper-ingress) bin
 
 # The web page, to frontend/dist.
 page: frontend/dist/index.html
@@ -83,10 +96,11 @@ lint: tools tools-lint
 	$(CARGO) clippy --workspace --all-targets --locked --target $(TRIPLE) -- -D warnings
 	$(CARGO) deny --locked --log-level error check licenses bans sources
 
+bench: DIST = 1
 bench: build tools-bench
-	benches/micro --target $(TRIPLE)
-	$(CARGO) build --release --locked --target $(TRIPLE) -p sandpiper-sandbox --example engine-alone
-	ENGINE="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(TRIPLE)/release/examples/engine-alone" \
+	benches/micro --profile dist --target $(TRIPLE)
+	$(CARGO) build --profile dist --locked --target $(TRIPLE) -p sandpiper-sandbox --example engine-alone
+	ENGINE="$(abspath $(or $(CARGO_TARGET_DIR),target))/$(TRIPLE)/dist/examples/engine-alone" \
 	  benches/compare bin/sandpiper bin/sandpiper-ingress
 	benches/ingress bin/sandpiper bin/sandpiper-ingress
 	benches/goodput bin/sandpiper bin/sandpiper-ingress
@@ -108,8 +122,9 @@ crashtest: tools tools-test
 test-asan: tools
 	tests/asan/run
 
+soak: DIST = 1
 soak: build
-	$(CARGO) bench --locked --target $(TRIPLE) --bench soak
+	$(CARGO) bench --profile dist --locked --target $(TRIPLE) --bench soak
 
 # Exit status of the script: 1 if something was found, 3 if a database could not be asked.
 audit: tools tools-lint tools-page

@@ -119,7 +119,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let connections_max = connections_within_descriptors(options)?;
     // Connections that arrive before the service is up wait in the backlog, for milliseconds.
     let listener = listen(options)?;
-    let scripts = ScriptLibrary::load(&options.scripts_dir)?;
+    let scripts = ScriptLibrary::open(options.scripts_dir.as_deref())?;
     let proof = prove_isolation(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
     let store = MeasuredStore::new(open_store(options, defaults)?);

@@ -1,7 +1,6 @@
-//! The example scripts, read from their folder once, at the start.
+//! The example scripts: built into the program, or read once, at the start, from a folder of the operator.
 //!
-//! A client gives the name of a script and never a path: a name that is not in the library does not exist. This module knows
-//! `domain` and the file system.
+//! A client gives the name of a script and never a path: a name that is not in the library does not exist.
 
 use sandpiper_domain::{Script, Source};
 use std::collections::BTreeMap;
@@ -12,6 +11,31 @@ use std::{fs, io};
 const SCRIPTS_MAX: usize = 1_000;
 /// Start of the first line, before the expected result that a test compares.
 const EXPECT_PREFIX: &str = "// expect:";
+
+/// The scripts of `example-scripts`, by file name.
+const BUILT_IN: [(&str, &str); 12] = [
+    ("async.js", include_str!("../example-scripts/async.js")),
+    ("error.js", include_str!("../example-scripts/error.js")),
+    (
+        "fibonacci.js",
+        include_str!("../example-scripts/fibonacci.js"),
+    ),
+    ("formula.js", include_str!("../example-scripts/formula.js")),
+    ("grader.js", include_str!("../example-scripts/grader.js")),
+    (
+        "infinite.js",
+        include_str!("../example-scripts/infinite.js"),
+    ),
+    ("log.js", include_str!("../example-scripts/log.js")),
+    ("memory.js", include_str!("../example-scripts/memory.js")),
+    ("pi.js", include_str!("../example-scripts/pi.js")),
+    ("random.js", include_str!("../example-scripts/random.js")),
+    ("simple.js", include_str!("../example-scripts/simple.js")),
+    (
+        "transform.js",
+        include_str!("../example-scripts/transform.js"),
+    ),
+];
 
 /// One example script.
 #[derive(Debug, Clone)]
@@ -50,8 +74,25 @@ pub enum ScriptLibraryError {
 }
 
 impl ScriptLibrary {
+    /// Returns the scripts of `folder`, or the built-in ones.
+    pub fn open(folder: Option<&Path>) -> Result<Self, ScriptLibraryError> {
+        folder.map_or_else(Self::built_in, Self::load)
+    }
+
+    fn built_in() -> Result<Self, ScriptLibraryError> {
+        let scripts = BUILT_IN.into_iter().map(|(name, text)| {
+            let script = example(name, text.to_owned());
+            let script = script.map_err(|rule| ScriptLibraryError::Invalid {
+                path: name.into(),
+                rule,
+            })?;
+            Ok((name.to_owned(), script))
+        });
+        scripts.collect::<Result<_, _>>().map(Self)
+    }
+
     /// Reads every `*.js` of `folder`.
-    pub fn load(folder: &Path) -> Result<Self, ScriptLibraryError> {
+    fn load(folder: &Path) -> Result<Self, ScriptLibraryError> {
         let unreadable = |path: &Path| {
             let path = path.to_owned();
             move |cause| ScriptLibraryError::Unreadable { path, cause }
@@ -121,4 +162,18 @@ fn example(name: &str, text: String) -> Result<ExampleScript, String> {
         expect,
         description,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_script_of_the_folder_is_built_in() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("example-scripts");
+        let in_folder = ScriptLibrary::load(&folder).unwrap();
+        let built_in = ScriptLibrary::built_in().unwrap();
+        let names = |library: &ScriptLibrary| library.0.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&built_in), names(&in_folder));
+    }
 }

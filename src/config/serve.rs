@@ -98,14 +98,9 @@ pub struct ServeOptions {
     /// Time after which an idle reserve executor ends its sandbox, seconds
     #[arg(long, env = "SANDPIPER_RESERVE_IDLE_S", value_name = "S", default_value_t = 60, value_parser = seconds(1, 86_400))]
     pub reserve_idle_s: u64,
-    /// Folder of the example scripts
-    #[arg(
-        long,
-        env = "SANDPIPER_SCRIPTS_DIR",
-        value_name = "DIR",
-        default_value = "example-scripts"
-    )]
-    pub scripts_dir: PathBuf,
+    /// Folder of example scripts, in place of the built-in ones
+    #[arg(long, env = "SANDPIPER_SCRIPTS_DIR", value_name = "DIR")]
+    pub scripts_dir: Option<PathBuf>,
     /// Folder in which the ingress stores scripts that requests reference by URL. Set it only if nothing but that
     /// ingress can reach this port
     #[arg(long, env = "SANDPIPER_SOURCES_DIR", value_name = "DIR")]

@@ -26,9 +26,8 @@ const DISTINCT_RUNS: usize = 20;
 /// Maximum length of a script in a message, characters.
 const SHOWN_CHARS: usize = 160;
 
-/// The maximum of [`Selection::time_factor`]: the longest time limit is then that of a service with the default
-/// ceiling.
-pub const TIME_FACTOR_MAX: u32 = 6;
+/// The largest [`Selection::time_factor`]. Above six, a deployment needs a higher ceiling of `timeoutMs` than the default.
+pub const TIME_FACTOR_MAX: u32 = 24;
 
 /// The scripts to run, and the speed of the machine.
 #[derive(Debug, Clone)]

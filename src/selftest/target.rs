@@ -64,7 +64,7 @@ pub struct Local(Sandbox);
 
 impl Local {
     const DEFAULTS: Ceiling = Ceiling {
-        timeout_ms: 30_000,
+        timeout_ms: 120_000,
         memory_bytes: 32 << 20,
         output_bytes: 1 << 20,
     };

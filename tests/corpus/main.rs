@@ -10,7 +10,7 @@ fn every_script_ends_as_it_must_at(level: &str) {
     let done = Command::new(env!("CARGO_BIN_EXE_sandpiper"))
         .args(["selftest", "--max-isolation", level])
         // Other tests, builds and programs may share the machine.
-        .args(["--time-factor", "6"])
+        .args(["--time-factor", "24"])
         .output()
         .unwrap();
     let account = String::from_utf8(done.stdout).unwrap();

@@ -33,13 +33,7 @@ fn an_image_holds_its_program_what_it_reads_and_nothing_else() {
     for (image, expected) in [
         (
             SERVICE,
-            &[
-                "data",
-                "example-scripts",
-                "sandpiper",
-                "sandpiper-sandbox",
-                "sources",
-            ][..],
+            &["data", "sandpiper", "sandpiper-sandbox", "sources"][..],
         ),
         (
             INGRESS,

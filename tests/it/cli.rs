@@ -325,7 +325,7 @@ fn a_variable_that_is_set_does_not_keep_a_command_from_running() {
         ("PORT", "9000"),
         ("HOST", "0.0.0.0"),
         ("SANDPIPER_EXECUTORS", "2"),
-        ("SANDPIPER_TIMEOUT_MS", "1500"),
+        ("SANDPIPER_TIMEOUT_MS", "15000"),
         ("SANDPIPER_MIN_ISOLATION", "L2"),
     ] {
         let run = sandpiper(&["run", "example-scripts/simple.js"])
@@ -340,16 +340,16 @@ fn a_variable_that_is_set_does_not_keep_a_command_from_running() {
         assert_eq!(doctor.status.code(), Some(0), "{variable}: {doctor:?}");
     }
     let run = sandpiper(&["run", "example-scripts/simple.js"])
-        .env("SANDPIPER_TIMEOUT_MS", "1500")
+        .env("SANDPIPER_TIMEOUT_MS", "15000")
         .output()
         .unwrap();
-    assert_eq!(execution(&run)["limits"]["timeoutMs"], 1500);
+    assert_eq!(execution(&run)["limits"]["timeoutMs"], 15000);
 }
 
 #[test]
 fn a_flag_wins_over_its_variable() {
     let run = sandpiper(&["run", "example-scripts/simple.js", "--timeout-ms", "700"])
-        .env("SANDPIPER_TIMEOUT_MS", "1500")
+        .env("SANDPIPER_TIMEOUT_MS", "15000")
         .output()
         .unwrap();
     assert_eq!(execution(&run)["limits"]["timeoutMs"], 700);
