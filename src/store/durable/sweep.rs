@@ -77,7 +77,7 @@ impl Sweeper {
         let now = unix_millis(now);
         self.settle_ended(now).await?;
         let expired = self
-            .delete(
+            .run_in_batches(
                 &format!(
                     "UPDATE sandpiper_jobs SET state = 'expired', request = '', execution = NULL WHERE id IN \
                      (SELECT id FROM sandpiper_jobs WHERE expires_at <= $1 AND state <> 'expired' ORDER BY expires_at LIMIT {BATCH})"
@@ -85,7 +85,7 @@ impl Sweeper {
                 now,
             )
             .await?;
-        self.delete(
+        self.run_in_batches(
             &format!(
                 "DELETE FROM sandpiper_jobs WHERE id IN \
                  (SELECT id FROM sandpiper_jobs WHERE expires_at <= $1 AND state = 'expired' ORDER BY expires_at LIMIT {BATCH})"
@@ -93,7 +93,7 @@ impl Sweeper {
             now.saturating_sub(as_millis(REMEMBERED)),
         )
         .await?;
-        self.delete(
+        self.run_in_batches(
             &format!(
                 "DELETE FROM sandpiper_keys WHERE (client, idempotency_key) IN \
                  (SELECT client, idempotency_key FROM sandpiper_keys WHERE created_at <= $1 ORDER BY created_at LIMIT {BATCH})"
@@ -101,7 +101,7 @@ impl Sweeper {
             now.saturating_sub(as_millis(IdempotencyKey::REMEMBERED)),
         )
         .await?;
-        self.delete(
+        self.run_in_batches(
             &format!(
                 "DELETE FROM sandpiper_logs WHERE (job_id, attempt, first_number) IN \
                  (SELECT job_id, attempt, first_number FROM sandpiper_logs WHERE created_at <= $1 \
@@ -118,7 +118,7 @@ impl Sweeper {
 
     /// Repeats `statement`, which changes up to [`BATCH`] rows that are not younger than `until`, until it finds fewer rows.
     /// Returns how many rows it changed.
-    async fn delete(&self, statement: &str, until: i64) -> Result<usize, StoreError> {
+    async fn run_in_batches(&self, statement: &str, until: i64) -> Result<usize, StoreError> {
         let mut all = 0;
         for _ in 0..BATCHES_MAX {
             let mut transaction = self.database.pool.begin().await?;

@@ -44,3 +44,38 @@ impl Drop for Waiter<'_> {
             .remove_if(&self.id, |_, settled| Arc::strong_count(settled) <= 2);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_callers_that_wait_for_a_job_are_woken_and_no_other() {
+        let waiters = Waiters::default();
+        let [id, other] = [JobId::generate(), JobId::generate()];
+        let [first, second, of_other] = [
+            waiters.register(id),
+            waiters.register(id),
+            waiters.register(other),
+        ];
+        let woken = [&first, &second].map(|waiter| waiter.settled.notified());
+        let not_woken = of_other.settled.notified();
+        waiters.wake(id);
+        for notified in woken {
+            notified.await;
+        }
+        let is_woken = tokio::time::timeout(std::time::Duration::ZERO, not_woken).await;
+        assert!(is_woken.is_err());
+    }
+
+    #[test]
+    fn a_job_is_forgotten_with_its_last_waiter() {
+        let waiters = Waiters::default();
+        let id = JobId::generate();
+        let [first, second] = [waiters.register(id), waiters.register(id)];
+        drop(first);
+        assert_eq!(waiters.0.len(), 1);
+        drop(second);
+        assert!(waiters.0.is_empty());
+    }
+}

@@ -59,3 +59,23 @@ impl Orders {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_expire_in_the_order_of_their_expiry_and_are_remembered() {
+        let mut orders = Orders::default();
+        let ids: Vec<JobId> = (0..3).map(|_| JobId::generate()).collect();
+        for (id, at) in ids.iter().zip([30, 10, 20]) {
+            orders.by_age.insert(*id);
+            orders.insert_expiry(Timestamp::from_unix_millis(at), *id);
+        }
+        assert_eq!(orders.next_expiry(), Some(Timestamp::from_unix_millis(10)));
+        let expired = orders.expire(Timestamp::from_unix_millis(20));
+        assert_eq!(expired, [ids[1], ids[2]]);
+        assert_eq!(orders.by_age.len(), 1);
+        assert!(orders.has_expired(ids[1]) && !orders.has_expired(ids[0]));
+    }
+}
