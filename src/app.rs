@@ -149,7 +149,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             let (streams, metrics_apart) = (options.streams(), metrics.is_some());
             move || {
                 let dispatcher = dispatcher.start();
-                store.begin(Arc::new(DispatcherJobRunner::new(dispatcher.clone())))?;
+                store.start_dispatch(Arc::new(DispatcherJobRunner::new(dispatcher.clone())))?;
                 let dispatcher = DispatcherHandle::new(HandleParts {
                     dispatcher,
                     store_health: StoreHealth::new(Arc::clone(&store)),

@@ -277,7 +277,7 @@ impl DispatcherHandle {
     /// Takes no new work and gives running work `patience` to end; then stops it. Afterwards nothing runs, and the
     /// results of everything that ran are recorded.
     pub async fn drain(&self, patience: Duration) {
-        self.0.store.hold();
+        self.0.store.stop_dispatch();
         let _ = self.0.dispatcher.send(Drain).timeout(ANSWER_WITHIN).await;
         if !self.is_idle_within(patience).await {
             let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;

@@ -10,7 +10,7 @@ use sandpiper_domain::{JobId, LogSoFar, Timestamp};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Labels of the operations, in the order of [`Operation`].
+/// Labels of the operations in metrics, in the order of [`Operation`].
 const NAMES: &[&str] = &[
     "submit",
     "start",
@@ -30,7 +30,7 @@ const NAMES: &[&str] = &[
 enum Operation {
     Submit,
     Start,
-    HandBack,
+    Requeue,
     Finish,
     Get,
     Wait,
@@ -104,8 +104,8 @@ impl JobStore for MeasuredStore {
             .await
     }
 
-    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        self.timed(Operation::HandBack, self.store.hand_back(id, attempt))
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        self.timed(Operation::Requeue, self.store.requeue(id, attempt))
             .await
     }
 
@@ -143,20 +143,20 @@ impl JobStore for MeasuredStore {
         self.timed(Operation::Sweep, self.store.sweep(now)).await
     }
 
-    fn keeps_terms(&self) -> bool {
-        self.store.keeps_terms()
+    fn supports_terms(&self) -> bool {
+        self.store.supports_terms()
     }
 
-    fn hands_out(&self) -> bool {
-        self.store.hands_out()
+    fn dispatches_jobs(&self) -> bool {
+        self.store.dispatches_jobs()
     }
 
-    fn begin(&self, runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
-        self.store.begin(runner)
+    fn start_dispatch(&self, runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
+        self.store.start_dispatch(runner)
     }
 
-    fn hand_out_more(&self) {
-        self.store.hand_out_more();
+    fn dispatch_more(&self) {
+        self.store.dispatch_more();
     }
 
     async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
@@ -171,8 +171,8 @@ impl JobStore for MeasuredStore {
         self.store.counts()
     }
 
-    fn hold(&self) {
-        self.store.hold();
+    fn stop_dispatch(&self) {
+        self.store.stop_dispatch();
     }
 
     async fn close(&self) {

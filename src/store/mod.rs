@@ -278,7 +278,7 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
 
     /// Records that the job goes back to the queue: this attempt ran nothing.
-    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
 
     /// Records the job's final state, if `attempt` still owns the job.
     async fn finish(
@@ -306,24 +306,24 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
 
     /// Returns whether the store supports start times and priorities.
-    fn keeps_terms(&self) -> bool {
+    fn supports_terms(&self) -> bool {
         false
     }
 
     /// Returns whether the store dispatches jobs itself, in its own order, and records their results. Such a store gets no
-    /// calls of `start`, `hand_back` and `finish`.
-    fn hands_out(&self) -> bool {
+    /// calls of `start`, `requeue` and `finish`.
+    fn dispatches_jobs(&self) -> bool {
         false
     }
 
     /// Starts to dispatch jobs to this runner, if the store dispatches jobs.
-    fn begin(&self, _runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
+    fn start_dispatch(&self, _runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
         Ok(())
     }
 
     /// Dispatches a few more jobs than there are executors for a moment, if the store dispatches jobs: a client may have a job
     /// in the store for which there is a reserve executor.
-    fn hand_out_more(&self) {}
+    fn dispatch_more(&self) {}
 
     /// Cancels a job, on whichever node it runs, if the store dispatches jobs.
     async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
@@ -341,7 +341,7 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     }
 
     /// Stops dispatching jobs.
-    fn hold(&self) {}
+    fn stop_dispatch(&self) {}
 
     /// Requeues the jobs of this node, and records what is left to record.
     async fn close(&self) {}

@@ -89,7 +89,7 @@ impl Handler<Submit> for Dispatcher {
 
     fn handle(&mut self, message: Submit, _: &mut Self::Context) -> Self::Result {
         let Submit { submission, terms } = message;
-        if terms.needs_database() && !self.store.keeps_terms() {
+        if terms.needs_database() && !self.store.supports_terms() {
             return Box::pin(actix::fut::ready(Err(DispatchError::NeedsDatabase)));
         }
         if self.draining {
@@ -118,7 +118,7 @@ impl Handler<Submit> for Dispatcher {
             accepted
                 .into_actor(self)
                 .map(move |accepted, act, context| match accepted {
-                    Ok(accepted) if accepted.is_replay || act.store.hands_out() => {
+                    Ok(accepted) if accepted.is_replay || act.store.dispatches_jobs() => {
                         // A replayed job is known already; a new one comes back when the store hands it out.
                         act.queue.release(permit);
                         if !accepted.is_replay {
@@ -194,7 +194,7 @@ impl Handler<Drain> for Dispatcher {
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.draining = true;
         self.stats.draining.store(true, Ordering::SeqCst);
-        if self.store.hands_out() {
+        if self.store.dispatches_jobs() {
             // Jobs that wait here belong to the store, which hands them to another node.
             for waiting in self.queue.remove_older(Lane::Background, Instant::now()) {
                 reply_error(waiting.item.reply_to, DispatchError::Draining);

@@ -157,7 +157,7 @@ impl Dispatcher {
 
     fn hand_out(&mut self, context: &mut Context<Self>) {
         while self.handed < self.stats.executors() {
-            let next = if self.hands_out_background() {
+            let next = if self.dispatches_background() {
                 self.pop_any()
             } else {
                 self.queue.pop_interactive()
@@ -172,7 +172,7 @@ impl Dispatcher {
     }
 
     /// Returns true if background jobs may be handed out. Their results end in the store, so the store must have room.
-    fn hands_out_background(&self) -> bool {
+    fn dispatches_background(&self) -> bool {
         !self.draining && self.store.has_room()
     }
 

@@ -104,8 +104,8 @@ impl Dispatcher {
         }
         let attempt = work.attempt;
         let store = Arc::clone(&self.store);
-        let handed_back = async move { store.hand_back(id, attempt).await };
-        self.make_change(&mut work.changes, handed_back, context, |_, ()| {});
+        let requeued = async move { store.requeue(id, attempt).await };
+        self.make_change(&mut work.changes, requeued, context, |_, ()| {});
         self.rest(id, client, work, context);
     }
 

@@ -236,7 +236,7 @@ impl Dispatcher {
     }
 
     fn lanes_handed_out(&self) -> &'static [Lane] {
-        if self.hands_out_background() {
+        if self.dispatches_background() {
             &Lane::ALL
         } else {
             &[Lane::Interactive]
@@ -339,7 +339,8 @@ impl Dispatcher {
     /// Asks a store that hands jobs out for the job of a client that has no executor, although other clients hold all
     /// executors.
     pub(super) fn have_more_handed_out(&mut self, client: &ClientKey) {
-        let is_helped = !self.reserve.states.is_empty() && !self.draining && self.store.hands_out();
+        let is_helped =
+            !self.reserve.states.is_empty() && !self.draining && self.store.dispatches_jobs();
         if !is_helped || !self.all_are_held() || self.in_flight.has(client) {
             return;
         }
@@ -353,7 +354,7 @@ impl Dispatcher {
                 DispatchError::QueueWaitExceeded { waited },
             );
         }
-        self.store.hand_out_more();
+        self.store.dispatch_more();
     }
 
     /// Updates the counts when an execution has ended, for any reason.

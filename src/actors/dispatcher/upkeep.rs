@@ -58,7 +58,7 @@ impl Dispatcher {
     /// Requeues in the store the jobs that have waited here since before `earliest`: another node may have an executor
     /// for them.
     fn give_back_older(&mut self, earliest: Instant) {
-        if !self.store.hands_out() {
+        if !self.store.dispatches_jobs() {
             return;
         }
         for waiting in self.queue.remove_older(Lane::Background, earliest) {

@@ -106,9 +106,9 @@ impl JobStore for RecordingStore {
         self.inner.start(id, attempt).await
     }
 
-    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        self.note(format!("hand_back {attempt}"));
-        self.inner.hand_back(id, attempt).await
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        self.note(format!("requeue {attempt}"));
+        self.inner.requeue(id, attempt).await
     }
 
     async fn finish(

@@ -28,9 +28,9 @@ async fn a_job_that_no_executor_can_run_is_requeued_each_time_and_lost_in_the_en
     assert!(error.message.contains("3 times"), "{}", error.message);
     let expected = [
         "start 1",
-        "hand_back 1",
+        "requeue 1",
         "start 2",
-        "hand_back 2",
+        "requeue 2",
         "start 3",
         "finish 3 lost",
     ];
@@ -50,7 +50,7 @@ async fn a_retried_job_that_then_succeeds_has_attempt_2_and_one_final_state() {
     let job = harness.final_job(id).await;
     assert_eq!((job.state, job.attempt), (JobState::Finished, 2));
     assert_eq!(job.execution.unwrap().outcome, Outcome::Succeeded);
-    let expected = ["start 1", "hand_back 1", "start 2", "finish 2 finished"];
+    let expected = ["start 1", "requeue 1", "start 2", "finish 2 finished"];
     assert_eq!(harness.store.changes(), expected);
     assert_eq!(harness.stats.finishes_stale.load(Ordering::Relaxed), 0);
 }
@@ -102,8 +102,8 @@ async fn a_retried_job_that_finds_the_queue_full_waits_until_there_is_a_place() 
     let execute = harness.next().await;
     assert_eq!(execute.id, first);
     let second = harness.submit().await;
-    let handed_back = || harness.store.changes().contains(&"hand_back 1".to_owned());
-    eventually("the job is requeued", handed_back).await;
+    let requeued = || harness.store.changes().contains(&"requeue 1".to_owned());
+    eventually("the job is requeued", requeued).await;
     assert_eq!(harness.job(unlucky).await.state, JobState::Queued);
     // Longer than the time to a retry: the job finds the queue full, and must not be lost for that.
     let early = tokio::time::timeout(std::time::Duration::from_millis(400), harness.next()).await;
@@ -142,6 +142,6 @@ async fn a_job_is_not_requeued_before_its_start_is_recorded() {
     succeed(harness.next().await);
     let job = harness.final_job(id).await;
     assert_eq!((job.state, job.attempt), (JobState::Finished, 2));
-    let expected = ["start 1", "hand_back 1", "start 2", "finish 2 finished"];
+    let expected = ["start 1", "requeue 1", "start 2", "finish 2 finished"];
     assert_eq!(harness.store.changes(), expected);
 }

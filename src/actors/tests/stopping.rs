@@ -27,8 +27,8 @@ fn killed(execute: Execute) {
 }
 
 async fn is_requeued(harness: &Harness) {
-    let handed_back = || harness.store.changes().contains(&"hand_back 1".to_owned());
-    eventually("the job is requeued", handed_back).await;
+    let requeued = || harness.store.changes().contains(&"requeue 1".to_owned());
+    eventually("the job is requeued", requeued).await;
 }
 
 fn assert_cancelled(cancelled: &Cancelled) {

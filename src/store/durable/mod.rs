@@ -130,7 +130,7 @@ impl JobStore for DurableStore {
         Ok(())
     }
 
-    async fn hand_back(&self, _: JobId, _: u32) -> Result<(), StoreError> {
+    async fn requeue(&self, _: JobId, _: u32) -> Result<(), StoreError> {
         Ok(())
     }
 
@@ -176,15 +176,15 @@ impl JobStore for DurableStore {
         database.on_threads_within(SWEEP_WITHIN, swept).await
     }
 
-    fn keeps_terms(&self) -> bool {
+    fn supports_terms(&self) -> bool {
         true
     }
 
-    fn hands_out(&self) -> bool {
+    fn dispatches_jobs(&self) -> bool {
         true
     }
 
-    fn begin(&self, runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
+    fn start_dispatch(&self, runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
         let _ = self.open.runner.executors.set(runner);
         let Some(runtime) = &self.runtime else {
             return Ok(());
@@ -195,7 +195,7 @@ impl JobStore for DurableStore {
         Ok(())
     }
 
-    fn hand_out_more(&self) {
+    fn dispatch_more(&self) {
         self.open.parts.claims.claim_more();
     }
 
@@ -216,7 +216,7 @@ impl JobStore for DurableStore {
         self.open.parts.counters.read(bytes, bytes_max)
     }
 
-    fn hold(&self) {
+    fn stop_dispatch(&self) {
         self.open.runner.is_stopping.store(true, Ordering::SeqCst);
         if let Some(river) = &*lock(&self.river) {
             river.stopper().stop();
@@ -224,7 +224,7 @@ impl JobStore for DurableStore {
     }
 
     async fn close(&self) {
-        self.hold();
+        self.stop_dispatch();
         let river = lock(&self.river).take();
         let upkeep = lock(&self.upkeep).take();
         let database = self.open.parts.database.clone();

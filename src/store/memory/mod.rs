@@ -216,7 +216,7 @@ impl JobStore for MemoryStore {
         Ok(())
     }
 
-    async fn hand_back(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
         if let Some(mut entry) = self.entries.get_mut(&id)
             && entry.job.state == JobState::Running
             && entry.job.attempt == attempt

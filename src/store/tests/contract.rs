@@ -57,7 +57,7 @@ async fn a_finish_is_recorded_with_its_execution_and_its_end() {
 async fn a_finish_of_an_earlier_attempt_is_stale_and_changes_nothing() {
     over_every_store(|store| async move {
         let id = submit_and_start(&*store).await;
-        store.hand_back(id, 1).await.unwrap();
+        store.requeue(id, 1).await.unwrap();
         store.start(id, 2).await.unwrap();
         let answer = store.finish(id, 1, finished(id)).await.unwrap();
         assert_eq!(answer, Finished::Stale);
@@ -82,7 +82,7 @@ async fn a_final_job_never_changes() {
                 assert_eq!(answer, Finished::Stale);
             }
             store.start(id, 2).await.unwrap();
-            store.hand_back(id, 1).await.unwrap();
+            store.requeue(id, 1).await.unwrap();
             let after = get(&*store, id).await;
             assert_eq!(after.state, before.state);
             assert_eq!(after.attempt, before.attempt);
@@ -121,7 +121,7 @@ async fn a_finish_of_an_unknown_job_is_stale() {
 async fn a_job_that_is_handed_back_is_queued_and_keeps_count_of_its_attempts() {
     over_every_store(|store| async move {
         let id = submit_and_start(&*store).await;
-        store.hand_back(id, 1).await.unwrap();
+        store.requeue(id, 1).await.unwrap();
         let job = get(&*store, id).await;
         assert_eq!((job.state, job.attempt), (JobState::Queued, 1));
         assert!(job.started_at.is_none());
@@ -132,12 +132,12 @@ async fn a_job_that_is_handed_back_is_queued_and_keeps_count_of_its_attempts() {
 }
 
 #[tokio::test]
-async fn an_earlier_attempt_cannot_hand_back_a_later_one() {
+async fn an_earlier_attempt_cannot_requeue_a_later_one() {
     over_every_store(|store| async move {
         let id = submit_and_start(&*store).await;
-        store.hand_back(id, 1).await.unwrap();
+        store.requeue(id, 1).await.unwrap();
         store.start(id, 2).await.unwrap();
-        store.hand_back(id, 1).await.unwrap();
+        store.requeue(id, 1).await.unwrap();
         let job = get(&*store, id).await;
         assert_eq!((job.state, job.attempt), (JobState::Running, 2));
     })
