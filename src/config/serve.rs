@@ -16,9 +16,10 @@ use std::path::PathBuf;
 /// The pinning of executors to processors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PinExecutors {
-    /// Pins executors if this process may use exactly as many processors as there are executors. With fewer executors,
-    /// the choice of processors would be blind, and neighbours on the machine would make the same choice. With more,
-    /// two busy executors could share a processor while another processor idles.
+    /// Pins executors if this process may use exactly as many processors as there are executors
+    ///
+    /// With fewer executors, the choice of processors would be blind, and neighbours on the machine would make the same
+    /// choice. With more, two busy executors could share a processor while another processor idles.
     Auto,
     /// Pins no executor.
     Never,
@@ -92,7 +93,7 @@ pub struct ServeOptions {
     /// 0 disables them [default: the number of executors, from 2 to 4]
     #[arg(long, env = "SANDPIPER_RESERVE_EXECUTORS", value_name = "COUNT", value_parser = value_parser!(u16).range(0..=256))]
     pub reserve_executors: Option<u16>,
-    /// Time that such work waits for an executor before a reserve executor takes it, milliseconds
+    /// Time that work of a client without an executor waits before a reserve executor takes it, milliseconds
     #[arg(long, env = "SANDPIPER_RESERVE_AFTER_MS", value_name = "MS", default_value_t = 10, value_parser = milliseconds(1, 60_000))]
     pub reserve_after_ms: u64,
     /// Time after which an idle reserve executor ends its sandbox, seconds
@@ -166,7 +167,7 @@ pub struct ServeOptions {
     /// Maximum results of `POST /api/execute` that stay readable; the oldest is evicted first
     #[arg(long, env = "SANDPIPER_RECENT_MAX", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(0..=10_000_000))]
     pub recent_max: u32,
-    /// Maximum size of such results, bytes
+    /// Maximum size of results of `POST /api/execute` that stay readable, bytes
     #[arg(long, env = "SANDPIPER_RECENT_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes(0, 64 * GIB))]
     pub recent_bytes: u64,
     /// Maximum wait that `Prefer: wait` is granted, seconds

@@ -3,15 +3,11 @@
 //! The body is not parsed into a tree. The members of the object stay text, and so do `input` and the globals until the
 //! engine parses them.
 
+use super::field_names::{Field, LimitField};
 use super::members::Members;
 use super::problem::{Code, Problem};
 use sandpiper_domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
 use serde_json::value::RawValue;
-
-/// The names of all fields, for the message that rejects an unknown one.
-pub(super) const NAMES: &str =
-    "code, file, globals, input, kind, language, limits, priority, runAt, seed, source";
-pub(super) const LIMIT_NAMES: &str = "memoryBytes, outputBytes, timeoutMs";
 
 /// The fields of a request, before they are checked together.
 #[derive(Debug, Default)]
@@ -26,7 +22,7 @@ pub(super) struct Fields {
     pub(super) seed: Option<u64>,
     pub(super) run_at: Option<Timestamp>,
     pub(super) priority: Option<Priority>,
-    names_seen: Vec<&'static str>,
+    seen: Vec<Field>,
 }
 
 /// The value of a field, unparsed.
@@ -95,41 +91,31 @@ impl Fields {
     }
 
     /// Sets one field. An absent value changes nothing, except that `null` is a value of `input`.
-    pub(super) fn set(&mut self, name: &str, given: FieldValue<'_>) -> Result<(), Problem> {
-        let name = match name {
-            "code" => "code",
-            "file" => "file",
-            "globals" => "globals",
-            "input" => "input",
-            "kind" => "kind",
-            "language" => "language",
-            "limits" => "limits",
-            "priority" => "priority",
-            "runAt" => "runAt",
-            "seed" => "seed",
-            "source" => "source",
-            _ => return Err(unknown(name, NAMES)),
+    pub(super) fn set(&mut self, name: &str, value: FieldValue<'_>) -> Result<(), Problem> {
+        let Ok(field) = name.parse::<Field>() else {
+            return Err(unknown(name, &Field::names()));
         };
-        if self.names_seen.contains(&name) {
+        let name = field.name();
+        if self.seen.contains(&field) {
             return Err(given_twice(name));
         }
-        self.names_seen.push(name);
-        let is_null_input = name == "input" && matches!(given, FieldValue::Json(_));
-        if given.is_absent() && !is_null_input {
+        self.seen.push(field);
+        let is_null_input = field == Field::Input && matches!(value, FieldValue::Json(_));
+        if value.is_absent() && !is_null_input {
             return Ok(());
         }
-        match name {
-            "code" => self.code = Some(given.string(name)?),
-            "file" => self.file = Some(given.string(name)?),
-            "input" => self.input = Some(given.json(name)?),
-            "globals" => self.globals = globals(given)?,
-            "limits" => self.limits = limits(given)?,
-            "priority" => self.priority = Some(priority(given)?),
-            "runAt" => self.run_at = Some(run_at(&given.string(name)?)?),
-            "seed" => self.seed = Some(seed(given)?),
-            "source" => self.has_source = true,
-            "language" => one_of(name, &given.string(name)?, "javascript", "typescript")?,
-            _ => one_of(name, &given.string(name)?, "script", "module")?,
+        match field {
+            Field::Code => self.code = Some(value.string(name)?),
+            Field::File => self.file = Some(value.string(name)?),
+            Field::Globals => self.globals = globals(value)?,
+            Field::Input => self.input = Some(value.json(name)?),
+            Field::Kind => one_of(name, &value.string(name)?, "script", "module")?,
+            Field::Language => one_of(name, &value.string(name)?, "javascript", "typescript")?,
+            Field::Limits => self.limits = limits(value)?,
+            Field::Priority => self.priority = Some(priority(value)?),
+            Field::RunAt => self.run_at = Some(run_at(&value.string(name)?)?),
+            Field::Seed => self.seed = Some(seed(value)?),
+            Field::Source => self.has_source = true,
         }
         Ok(())
     }
@@ -177,8 +163,8 @@ fn one_of(field: &str, value: &str, supported: &str, planned: &str) -> Result<()
     ))
 }
 
-fn globals(given: FieldValue<'_>) -> Result<Vec<Global>, Problem> {
-    let json = given.json("globals")?;
+fn globals(value: FieldValue<'_>) -> Result<Vec<Global>, Problem> {
+    let json = value.json("globals")?;
     let members = Members::of(json.as_str())
         .map_err(|_| Problem::invalid_field("globals", "`globals` must be an object"))?;
     if members.count > Script::GLOBALS_MAX {
@@ -198,17 +184,19 @@ fn globals(given: FieldValue<'_>) -> Result<Vec<Global>, Problem> {
     Ok(globals.collect())
 }
 
-fn limits(given: FieldValue<'_>) -> Result<RequestedLimits, Problem> {
-    let json = given.json("limits")?;
+fn limits(value: FieldValue<'_>) -> Result<RequestedLimits, Problem> {
+    let json = value.json("limits")?;
     let members = Members::of(json.as_str())
         .map_err(|_| Problem::invalid_field("limits", "`limits` must be an object"))?;
     let mut limits = RequestedLimits::default();
     for (name, value) in members.entries {
-        let limit_field = match name.as_str() {
-            "timeoutMs" => &mut limits.timeout_ms,
-            "memoryBytes" => &mut limits.memory_bytes,
-            "outputBytes" => &mut limits.output_bytes,
-            _ => return Err(unknown(&format!("limits.{name}"), LIMIT_NAMES)),
+        let Ok(field) = name.parse::<LimitField>() else {
+            return Err(unknown(&format!("limits.{name}"), &LimitField::names()));
+        };
+        let limit_field = match field {
+            LimitField::MemoryBytes => &mut limits.memory_bytes,
+            LimitField::OutputBytes => &mut limits.output_bytes,
+            LimitField::TimeoutMs => &mut limits.timeout_ms,
         };
         if limit_field.is_some() {
             return Err(given_twice(&format!("limits.{name}")));
@@ -262,8 +250,8 @@ fn whole_number(text: &str) -> Option<WholeNumber> {
     positive.or_else(|| whole.parse().ok().map(WholeNumber::Negative))
 }
 
-fn seed(given: FieldValue<'_>) -> Result<u64, Problem> {
-    let json = given.json("seed")?;
+fn seed(value: FieldValue<'_>) -> Result<u64, Problem> {
+    let json = value.json("seed")?;
     match whole_number(json.as_str()) {
         Some(WholeNumber::Positive(seed)) => Ok(seed),
         Some(WholeNumber::Negative(seed)) => Ok(seed.cast_unsigned()),
@@ -274,8 +262,8 @@ fn seed(given: FieldValue<'_>) -> Result<u64, Problem> {
     }
 }
 
-fn priority(given: FieldValue<'_>) -> Result<Priority, Problem> {
-    let json = given.json("priority")?;
+fn priority(value: FieldValue<'_>) -> Result<Priority, Problem> {
+    let json = value.json("priority")?;
     let number = match whole_number(json.as_str()) {
         Some(WholeNumber::Positive(number)) => u8::try_from(number).ok(),
         _ => None,

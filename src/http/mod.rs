@@ -7,6 +7,7 @@ mod body;
 mod browser;
 mod client;
 mod exposition;
+mod field_names;
 mod fields;
 mod form;
 mod members;

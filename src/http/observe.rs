@@ -5,7 +5,7 @@ use super::browser;
 use super::meters::OpenRequest;
 use super::problem::{Code, Problem};
 use super::request_id;
-use super::routes::RoutePlace;
+use super::routes::Route;
 use super::trace;
 use crate::telemetry::{Attribute, Span, SpanKind, Telemetry};
 use actix_web::ResponseError as _;
@@ -81,7 +81,7 @@ struct RequestInProgress<'a> {
 impl RequestInProgress<'_> {
     fn end<B>(self, telemetry: &Telemetry, response: &ServiceResponse<B>, id: &HeaderValue) {
         let (request, status) = (response.request(), response.status());
-        let (route, method) = (RoutePlace::of(request), request.method());
+        let (route, method) = (Route::of(request), request.method());
         let duration = self.started_at.elapsed();
         self.open.end(route, method, status, duration);
         if !telemetry.records(&self.context) {
@@ -92,13 +92,13 @@ impl RequestInProgress<'_> {
         telemetry.record(Span {
             context: self.context,
             parent: self.parent,
-            name: format!("{method} {}", route.pattern()),
+            name: format!("{method} {}", route.path()),
             kind: SpanKind::Server,
             started_at: now.checked_sub(duration).unwrap_or(now),
             duration,
             attributes: vec![
                 ("http.request.method", Attribute::Text(method.to_string())),
-                ("http.route", Attribute::Word(route.pattern())),
+                ("http.route", Attribute::Word(route.path())),
                 (
                     "http.response.status_code",
                     Attribute::Number(status.as_u16().into()),

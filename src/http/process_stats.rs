@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 /// Megabytes, as numbers. The names after `rss` are those of the system that this service replaces.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Memory)]
 pub(super) struct MemoryView {
     /// Resident memory.
     rss: f64,

@@ -15,6 +15,7 @@ use utoipa::{PartialSchema, ToSchema};
 /// An execution. The first five fields have the names and meanings of the system that this service replaces.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Execution)]
 pub(super) struct ExecutionView<'a> {
     /// Success or error; `outcome` has the reason.
     status: StatusWord,
@@ -76,7 +77,7 @@ impl PartialSchema for ErrorView<'_> {
 
 impl ToSchema for ErrorView<'_> {
     fn name() -> Cow<'static, str> {
-        Cow::Borrowed("ErrorView")
+        Cow::Borrowed("Error")
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
@@ -97,6 +98,7 @@ impl Serialize for ErrorView<'_> {
 /// Limits of an execution, including those that are the same for all.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Limits)]
 pub(super) struct LimitsView {
     /// Maximum duration, milliseconds.
     timeout_ms: u32,
@@ -147,6 +149,7 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Job)]
 pub(super) struct JobView<'a> {
     /// Job ID (UUID).
     #[schema(value_type = String, format = Uuid)]
@@ -262,6 +265,7 @@ impl From<&Job> for JobSummary {
 /// A page of jobs, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = JobPage)]
 pub(super) struct JobPageView {
     /// The jobs.
     pub(super) jobs: Vec<JobSummary>,

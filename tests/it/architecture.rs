@@ -39,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("actix::", &["actors", "app"]),
     ("prometheus_client", &["http"]),
+    ("strum", &["http"]),
     ("utoipa", &["http"]),
     ("dashmap", &["store", "http"]),
     ("riverqueue", &["store"]),

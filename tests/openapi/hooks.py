@@ -1,25 +1,36 @@
-"""What the description cannot say, so that no request is taken for a right one that is not."""
+"""Rules that the description states in words only. Cases that break one are valid by the schemas, and rejected."""
 
 import datetime
 
 import schemathesis
 
 
-def is_given_twice(case):
-    """`file` may stand in the query or in the body, but not, differently, in both."""
+def fields_of(case):
+    return case.body if isinstance(case.body, dict) else {}
+
+
+def lacks_a_script(case):
+    """A request needs `code`, `file` or `source`. An empty part of a form counts as absent."""
+    if not isinstance(case.body, dict) or (case.query or {}).get("file") is not None:
+        return False
+    absent = (None, "") if case.media_type == "multipart/form-data" else (None,)
+    return all(case.body.get(name) in absent for name in ("code", "file", "source"))
+
+
+def names_two_files(case):
+    """`file` may be in the query or in the body, but not with two values in both."""
     in_query = (case.query or {}).get("file")
-    in_body = case.body.get("file") if isinstance(case.body, dict) else None
-    return in_query is not None and in_body is not None
+    return in_query is not None and fields_of(case).get("file") is not None
 
 
-def lies_too_far_ahead(case):
-    """`runAt` lies at most 366 days ahead."""
-    run_at = case.body.get("runAt") if isinstance(case.body, dict) else None
+def is_scheduled_too_late(case):
+    """`runAt` is at most 366 days ahead."""
+    run_at = fields_of(case).get("runAt")
     next_year = str(datetime.date.today() + datetime.timedelta(days=365))
     return isinstance(run_at, str) and run_at > next_year
 
 
-def is_used_again(case, keys=set()):
+def reuses_a_key(case, keys=set()):
     """An `Idempotency-Key` is for one request."""
     key = (case.headers or {}).get("Idempotency-Key")
     if key is None or key not in keys:
@@ -28,8 +39,9 @@ def is_used_again(case, keys=set()):
     return True
 
 
+RULES = (lacks_a_script, names_two_files, is_scheduled_too_late, reuses_a_key)
+
+
 @schemathesis.hook
 def filter_case(context, case):
-    return not (
-        is_given_twice(case) or lies_too_far_ahead(case) or is_used_again(case)
-    )
+    return not any(breaks_rule(case) for breaks_rule in RULES)

@@ -2,18 +2,24 @@
 //! problems.
 
 mod page;
-mod refusals;
+mod problems;
 mod requests;
 
 pub(super) use page::{STYLE, page};
 
-use super::routes::Described;
+use super::routes::{Described, Route};
 use sandpiper_domain::{Ceiling, Limits};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 
 /// Example responses, by the names of their schemas.
 const EXAMPLES: &str = include_str!("examples.json");
+/// Name of the security scheme.
+const API_KEY: &str = "apiKey";
+/// Schemas of responses whose values may be added to.
+const OPEN_ENUMS: [&str; 4] = ["Limit", "LogKind", "Outcome", "ValueType"];
+/// Keyword of the known values where values may be added, so that generated clients accept the others.
+const OPEN_ENUM: &str = "x-extensible-enum";
 /// Location of the schemas in the description.
 const SCHEMAS: &str = "/components/schemas";
 
@@ -21,16 +27,20 @@ const SCHEMAS: &str = "/components/schemas";
 #[must_use]
 pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Value {
     // Strings and numbers: writing them to memory cannot fail.
-    let described = serde_json::to_string(&Described::openapi()).unwrap_or_default();
-    // A view's name in the API is the type's name without `View`.
-    let described = described.replace("View\"", "\"");
-    let mut document: Value = serde_json::from_str(&described).unwrap_or_default();
+    let mut document = serde_json::to_value(Described::openapi()).unwrap_or_default();
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    document["servers"] =
+        json!([{ "url": "/", "description": "The host that serves this description" }]);
+    document["security"] = json!([{}, { API_KEY: [] }]);
+    document["components"]["securitySchemes"] = security_schemes();
     if let Some(schemas) = document.pointer_mut(SCHEMAS).and_then(Value::as_object_mut) {
         schemas.extend(requests::schemas(defaults, ceiling, with_source));
-        schemas.insert("Problem".to_owned(), refusals::problem());
+        schemas.insert("Problem".to_owned(), problems::problem());
         for schema in schemas.values_mut() {
             lift_descriptions(schema);
+        }
+        for name in OPEN_ENUMS {
+            open_enum(&mut schemas[name]);
         }
         let examples: Map<String, Value> = serde_json::from_str(EXAMPLES).unwrap_or_default();
         for (name, example) in examples {
@@ -39,11 +49,33 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
     }
     let paths = document["paths"].as_object_mut();
     for (path, methods) in paths.into_iter().flatten() {
+        let Some(route) = Route::at(path) else {
+            continue;
+        };
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
-            complete(path, method, operation);
+            complete(route, method, operation);
         }
     }
     document
+}
+
+/// Returns the API key of an ingress, which is optional: the service itself has no keys.
+fn security_schemes() -> Value {
+    json!({
+        API_KEY: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "API key of an ingress. An ingress with keys rejects a missing or unknown key with 401 `unauthorized`, a key without the scope with 403 `forbidden`, and requests beyond the quota with 429 `rate_limited`. The service itself needs no key.",
+        },
+    })
+}
+
+/// Turns the closed list of values of a schema into an open one.
+fn open_enum(schema: &mut Value) {
+    let values = schema.as_object_mut().and_then(|it| it.remove("enum"));
+    if let Some(values) = values {
+        schema[OPEN_ENUM] = values;
+    }
 }
 
 /// Moves the description of a nullable field from its first alternative to the field.
@@ -60,32 +92,27 @@ fn lift_descriptions(schema: &mut Value) {
 }
 
 /// Adds to an operation the parts that its handler does not declare.
-fn complete(path: &str, method: &str, operation: &mut Value) {
+fn complete(route: Route, method: &str, operation: &mut Value) {
     if let Some(responses) = operation["responses"].as_object_mut() {
-        for (status, response) in refusals::responses(method, path) {
+        for (status, response) in problems::responses(method, route) {
             responses.entry(status).or_insert(response);
         }
     }
-    let request = match (method, path) {
-        ("post", "/api/execute") => "ExecuteRequest",
-        ("post", _) => "JobRequest",
-        _ => "",
-    };
-    if !request.is_empty() {
-        let schema = json!({ "$ref": format!("#{SCHEMAS}/{request}") });
+    if method == "post" {
+        let name = if route == Route::Execute {
+            "Execute"
+        } else {
+            "Job"
+        };
         operation["requestBody"] = json!({
             "required": true,
-            "content": { "application/json": { "schema": schema } },
+            "content": requests::content(name),
         });
     }
-    let takes_prefer_wait = matches!(
-        (method, path),
-        ("post", "/api/jobs") | ("get", "/api/jobs/{id}")
-    );
-    if takes_prefer_wait {
+    if matches!((method, route), ("post", Route::Jobs) | ("get", Route::Job)) {
         add_parameter(operation, prefer());
     }
-    if (method, path) == ("post", "/api/jobs") {
+    if (method, route) == ("post", Route::Jobs) {
         add_parameter(operation, requests::idempotency_key());
         for status in ["200", "202"] {
             operation["responses"][status]["links"] = links();
@@ -115,4 +142,70 @@ fn prefer() -> Value {
         "description": "`wait=N` delays the response until the job has ended, for at most N seconds.",
         "schema": { "type": "string", "examples": ["wait=10"] },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandpiper_domain::samples;
+    use std::collections::BTreeSet;
+
+    fn description() -> Value {
+        let ceiling = Ceiling {
+            timeout_ms: 10_000,
+            memory_bytes: 1 << 30,
+            output_bytes: 1 << 20,
+        };
+        document(&samples::limits(), &ceiling, true)
+    }
+
+    fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+        object.as_object().unwrap().iter()
+    }
+
+    #[test]
+    fn exactly_the_routes_of_the_api_are_described_with_their_methods() {
+        let routes = Route::ALL.iter().filter(|route| route.is_described());
+        let routes: BTreeSet<(String, String)> = routes
+            .flat_map(|route| {
+                let methods = route.methods().split(", ");
+                let methods = methods.filter(|method| *method != "HEAD");
+                methods.map(|method| (route.path().to_owned(), method.to_lowercase()))
+            })
+            .collect();
+        let description = description();
+        let described: BTreeSet<(String, String)> = members(&description["paths"])
+            .flat_map(|(path, methods)| {
+                members(methods).map(|(method, _)| (path.clone(), method.clone()))
+            })
+            .collect();
+        assert_eq!(described, routes);
+    }
+
+    #[test]
+    fn requests_are_described_as_json_and_as_forms() {
+        let description = description();
+        let content = &description["paths"]["/api/jobs"]["post"]["requestBody"]["content"];
+        let form = &content["multipart/form-data"];
+        assert_eq!(form["schema"]["$ref"], "#/components/schemas/JobForm");
+        assert_eq!(form["encoding"]["input"]["contentType"], "application/json");
+        let schemas = &description["components"]["schemas"];
+        assert!(schemas["JobRequest"]["properties"]["source"].is_object());
+        assert!(schemas["JobForm"]["properties"]["source"].is_null());
+        assert_eq!(schemas["JobForm"]["properties"]["code"]["type"], "string");
+        assert!(schemas["ExecuteRequest"]["properties"]["runAt"].is_null());
+        assert!(!description.to_string().contains("\"anyOf\""));
+    }
+
+    #[test]
+    fn values_that_may_be_added_to_are_no_closed_list() {
+        let description = description();
+        let schemas = &description["components"]["schemas"];
+        for name in OPEN_ENUMS {
+            assert!(schemas[name][OPEN_ENUM].is_array(), "{name}");
+            assert!(schemas[name]["enum"].is_null(), "{name}");
+        }
+        assert!(schemas["Problem"]["properties"]["code"]["enum"].is_null());
+        assert!(schemas["JobState"]["enum"].is_array());
+    }
 }

@@ -1,5 +1,6 @@
 //! The API's description as an HTML page: text, tables and links, no script. All text from the description is escaped.
 
+use super::OPEN_ENUM;
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
 
@@ -74,18 +75,7 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
         Prose(operation["description"].as_str().unwrap_or_default()),
     )?;
     if let Some(parameters) = operation["parameters"].as_array() {
-        html.push_str("<table><thead><tr><th>parameter</th><th>in</th><th>type</th><th></th></tr></thead><tbody>");
-        for parameter in parameters {
-            write!(
-                html,
-                "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                Text(parameter["name"].as_str().unwrap_or_default()),
-                Text(parameter["in"].as_str().unwrap_or_default()),
-                Line(&parameter["schema"], 0),
-                Prose(parameter["description"].as_str().unwrap_or_default()),
-            )?;
-        }
-        html.push_str("</tbody></table>");
+        parameters_table(html, parameters)?;
     }
     for (kind, body) in members(&operation["requestBody"]["content"]) {
         write!(
@@ -127,6 +117,24 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
         html.push_str("</td></tr>");
     }
     html.push_str("</tbody></table></section>");
+    Ok(())
+}
+
+fn parameters_table(html: &mut String, parameters: &[Value]) -> fmt::Result {
+    html.push_str(
+        "<table><thead><tr><th>parameter</th><th>in</th><th>type</th><th></th></tr></thead><tbody>",
+    );
+    for parameter in parameters {
+        write!(
+            html,
+            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            Text(parameter["name"].as_str().unwrap_or_default()),
+            Text(parameter["in"].as_str().unwrap_or_default()),
+            Line(&parameter["schema"], 0),
+            Prose(parameter["description"].as_str().unwrap_or_default()),
+        )?;
+    }
+    html.push_str("</tbody></table>");
     Ok(())
 }
 
@@ -188,7 +196,8 @@ impl fmt::Display for Line<'_> {
             }
             return Ok(());
         }
-        if let Some(values) = schema["enum"].as_array() {
+        let values = schema["enum"].as_array();
+        if let Some(values) = values.or(schema[OPEN_ENUM].as_array()) {
             for (number, value) in values.iter().enumerate() {
                 out.write_str(if number == 0 { "" } else { ", " })?;
                 write!(out, "<code>{}</code>", Text(&value.to_string()))?;

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 /// Resource usage of the service.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Health)]
 struct HealthView {
     /// Always `UP`.
     status: &'static str,
@@ -45,6 +46,7 @@ pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
 
 /// Liveness of the service.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Live)]
 struct LiveView {
     /// Always `UP`.
     status: &'static str,
@@ -58,6 +60,7 @@ pub(super) async fn live() -> Result<HttpResponse, Problem> {
 
 /// Readiness of the service.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ready)]
 struct ReadyView<'a> {
     /// `UP`, `DEGRADED` (some executors have no sandbox) or `DOWN` (new work is rejected).
     status: &'static str,
@@ -90,6 +93,7 @@ struct Reason {
 
 /// The executors.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Executors)]
 struct ExecutorsView {
     /// Number of executors.
     total: usize,
@@ -106,6 +110,7 @@ struct ExecutorsView {
 
 /// Executors that are started on demand.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReserveExecutors)]
 struct ReserveExecutorsView {
     /// Maximum number of reserve executors.
     total: usize,
@@ -117,6 +122,7 @@ struct ReserveExecutorsView {
 
 /// Work that waits for an executor of this process.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Queue)]
 struct QueueView {
     /// Number of waiting `POST /api/execute` requests.
     interactive: usize,
@@ -127,6 +133,7 @@ struct QueueView {
 /// Executions since the start.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Executions)]
 struct ExecutionsView {
     /// Number of executions that ended.
     ended: u64,

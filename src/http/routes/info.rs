@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 /// Version, isolation and limits of the service.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Info)]
 struct InfoView<'a> {
     /// Always `UP`.
     status: &'static str,
@@ -41,6 +42,7 @@ struct InfoView<'a> {
 
 /// The store of jobs.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Store)]
 struct StoreView<'a> {
     /// `memory`, `sqlite` or `postgres`.
     name: &'a str,
@@ -50,6 +52,7 @@ struct StoreView<'a> {
 
 /// Limits of an execution.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LimitBounds)]
 struct LimitBoundsView<'a> {
     /// Limits of a request that names none.
     defaults: LimitsView,

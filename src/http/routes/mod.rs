@@ -9,14 +9,15 @@ mod jobs;
 mod metrics;
 mod netcheck;
 mod nodes;
+mod route;
 mod scripts;
+
+pub(in crate::http) use route::Route;
 
 use super::problem::{Code, Problem};
 use actix_web::http::StatusCode;
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{
-    FromRequest, Handler, HttpRequest, HttpResponse, HttpResponseBuilder, Responder, Route, guard,
-};
+use actix_web::{FromRequest, Handler, HttpResponse, HttpResponseBuilder, Responder, guard};
 use serde::Serialize;
 use utoipa::OpenApi;
 
@@ -49,95 +50,42 @@ use utoipa::OpenApi;
 )]
 pub(super) struct Described;
 
-/// The path of every route, which is also its label in metrics. The index of a path is its index in the metrics.
-pub(super) const PATTERNS: [&str; 17] = [
-    "/api",
-    "/api/health",
-    "/api/health/live",
-    "/api/health/ready",
-    "/api/netcheck",
-    "/api/execute",
-    "/api/jobs",
-    "/api/jobs/{id}",
-    "/api/jobs/{id}/events",
-    "/api/nodes",
-    "/api/openapi.json",
-    "/api/docs",
-    "/api/docs.css",
-    METRICS,
-    "/api/scripts",
-    "/api/scripts/{name}",
-    "other",
-];
-/// The index of requests without a route.
-pub(super) const OTHER: RoutePlace = RoutePlace(PATTERNS.len() - 1);
-const METRICS: &str = "/metrics";
-
-/// An index of [`PATTERNS`], stored at the resource that a request reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RoutePlace(usize);
-
-impl RoutePlace {
-    /// Returns the route of a request that has been handled.
-    pub(super) fn of(request: &HttpRequest) -> Self {
-        request.app_data().copied().unwrap_or(OTHER)
-    }
-
-    pub(super) fn index(self) -> usize {
-        self.0
-    }
-
-    pub(super) fn pattern(self) -> &'static str {
-        PATTERNS[self.0]
-    }
-}
-
 /// Adds every route.
 pub fn configure(config: &mut ServiceConfig) {
     config
-        .service(resource("/api", "GET, HEAD").get(info::show))
-        .service(resource("/api/health", "GET, HEAD").get(health::show))
-        .service(resource("/api/health/live", "GET, HEAD").get(health::live))
-        .service(resource("/api/health/ready", "GET, HEAD").get(health::ready))
-        .service(resource("/api/netcheck", "GET, HEAD").get(netcheck::check))
-        .service(resource("/api/execute", "POST").post(execute::execute))
-        .service(
-            resource("/api/jobs", "GET, HEAD, POST")
-                .get(jobs::list)
-                .post(jobs::submit),
-        )
-        .service(
-            resource("/api/jobs/{id}", "GET, HEAD, DELETE")
-                .get(jobs::show)
-                .delete(jobs::cancel),
-        )
-        .service(resource("/api/jobs/{id}/events", "GET, HEAD").get(events::follow))
-        .service(resource("/api/nodes", "GET, HEAD").get(nodes::list))
-        .service(resource("/api/openapi.json", "GET, HEAD").get(description::json))
-        .service(resource("/api/docs", "GET, HEAD").get(description::page))
-        .service(resource("/api/docs.css", "GET, HEAD").get(description::style))
-        .service(resource(METRICS, "GET, HEAD").get(metrics::show_beside))
-        .service(resource("/api/scripts", "GET, HEAD").get(scripts::list))
-        .service(resource("/api/scripts/{name}", "GET, HEAD").get(scripts::show))
+        .service(resource(Route::Info).get(info::show))
+        .service(resource(Route::Health).get(health::show))
+        .service(resource(Route::Live).get(health::live))
+        .service(resource(Route::Ready).get(health::ready))
+        .service(resource(Route::NetCheck).get(netcheck::check))
+        .service(resource(Route::Execute).post(execute::execute))
+        .service(resource(Route::Jobs).get(jobs::list).post(jobs::submit))
+        .service(resource(Route::Job).get(jobs::show).delete(jobs::cancel))
+        .service(resource(Route::JobEvents).get(events::follow))
+        .service(resource(Route::Nodes).get(nodes::list))
+        .service(resource(Route::OpenApi).get(description::json))
+        .service(resource(Route::Docs).get(description::page))
+        .service(resource(Route::DocsStyle).get(description::style))
+        .service(resource(Route::Metrics).get(metrics::show_beside))
+        .service(resource(Route::Scripts).get(scripts::list))
+        .service(resource(Route::Script).get(scripts::show))
         .default_service(web::to(not_found));
 }
 
 /// Adds the route of the separate metrics port.
 pub fn configure_metrics(config: &mut ServiceConfig) {
     config
-        .service(resource(METRICS, "GET, HEAD").get(metrics::show_apart))
+        .service(resource(Route::Metrics).get(metrics::show_apart))
         .default_service(web::to(not_found));
 }
 
-/// Returns the resource of a path that has `methods` and no others.
-fn resource(path: &str, methods: &'static str) -> Resource {
-    let others =
-        web::to(
-            move || async move { Err::<HttpResponse, _>(Problem::method_not_allowed(methods)) },
-        );
-    let place = PATTERNS.iter().position(|pattern| *pattern == path);
-    let place = place.map_or(OTHER, RoutePlace);
-    Resource(web::resource(path).app_data(place).default_service(others))
+/// Returns the resource of a route, which rejects other methods than the route's.
+fn resource(route: Route) -> Resource {
+    let others = web::to(move || async move {
+        Err::<HttpResponse, _>(Problem::method_not_allowed(route.methods()))
+    });
+    let resource = web::resource(route.path()).app_data(route);
+    Resource(resource.default_service(others))
 }
 
 /// An [`actix_web::Resource`] with a method for each HTTP method in use. GET includes HEAD: actix sends the same head
@@ -173,7 +121,7 @@ impl Resource {
         self.on(web::delete(), handler)
     }
 
-    fn on<F, Args>(self, route: Route, handler: F) -> Self
+    fn on<F, Args>(self, route: actix_web::Route, handler: F) -> Self
     where
         F: Handler<Args>,
         Args: FromRequest + 'static,

@@ -24,6 +24,7 @@ struct NetCheckQuery {
 
 /// Result of the network check.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NetCheck)]
 struct NetCheckView {
     /// Network access of scripts: `restricted` or `allowed`.
     status: &'static str,
@@ -39,6 +40,7 @@ struct NetCheckView {
 
 /// Result of one process.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Side)]
 struct SideView {
     /// `restricted` or `allowed`.
     status: &'static str,

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 /// The nodes that run the jobs of this service's store.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Nodes)]
 struct NodesView {
     /// The live nodes.
     nodes: Vec<NodeView>,
@@ -24,6 +25,7 @@ struct NodesView {
 /// A process that runs jobs.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Node)]
 struct NodeView {
     /// ID of the node, unique for each start of a process.
     id: String,

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 /// An example script.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Script)]
 struct ScriptView<'a> {
     /// Name of the script, to be given as `file`.
     name: &'a str,
@@ -25,6 +26,7 @@ struct ScriptView<'a> {
 
 /// The example scripts.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ScriptList)]
 struct ScriptListView<'a> {
     /// All example scripts.
     scripts: Vec<ScriptView<'a>>,

@@ -1,6 +1,8 @@
 //! The error responses of each route.
 
+use super::OPEN_ENUM;
 use crate::http::problem::Code;
+use crate::http::routes::Route;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -20,9 +22,9 @@ const SUBMIT: [Code; 11] = [
 const JOB: [Code; 3] = [Code::JobNotFound, Code::JobExpired, Code::StoreUnavailable];
 
 /// Returns the problems of a route, including those of every route.
-fn of(method: &str, path: &str) -> Vec<Code> {
-    let own: &[Code] = match (method, path) {
-        ("post", "/api/execute") => &[
+fn of(method: &str, route: Route) -> Vec<Code> {
+    let own: &[Code] = match (method, route) {
+        ("post", Route::Execute) => &[
             Code::Unsupported,
             Code::SourceMissing,
             Code::QueueFull,
@@ -30,7 +32,7 @@ fn of(method: &str, path: &str) -> Vec<Code> {
             Code::IsolationLost,
             Code::QueueWaitExceeded,
         ],
-        ("post", "/api/jobs") => &[
+        ("post", Route::Jobs) => &[
             Code::Unsupported,
             Code::SourceMissing,
             Code::JobExpired,
@@ -41,30 +43,30 @@ fn of(method: &str, path: &str) -> Vec<Code> {
             Code::StoreUnavailable,
             Code::Draining,
         ],
-        ("get", "/api/jobs") => &[Code::InvalidField, Code::StoreUnavailable],
-        ("delete", "/api/jobs/{id}") => &[Code::JobAlreadyFinal],
-        ("get", "/api/jobs/{id}/events") => &[Code::TooManyStreams, Code::Draining],
-        ("get", "/api/scripts/{name}") => &[Code::ScriptNotFound],
-        ("get", "/api/netcheck") => &[
+        ("get", Route::Jobs) => &[Code::InvalidField, Code::StoreUnavailable],
+        ("delete", Route::Job) => &[Code::JobAlreadyFinal],
+        ("get", Route::JobEvents) => &[Code::TooManyStreams, Code::Draining],
+        ("get", Route::Script) => &[Code::ScriptNotFound],
+        ("get", Route::NetCheck) => &[
             Code::InvalidField,
             Code::QueueFull,
             Code::Draining,
             Code::IsolationLost,
             Code::QueueWaitExceeded,
         ],
-        ("get", "/api/nodes") => &[Code::StoreUnavailable],
+        ("get", Route::Nodes) => &[Code::StoreUnavailable],
         _ => &[],
     };
-    let shared: &[Code] = match (method, path) {
+    let shared: &[Code] = match (method, route) {
         ("post", _) => &SUBMIT,
-        (_, "/api/jobs/{id}" | "/api/jobs/{id}/events") => &JOB,
+        (_, Route::Job | Route::JobEvents) => &JOB,
         _ => &[],
     };
     let mut all = [shared, own, &[Code::Internal, Code::HostNotAllowed]].concat();
-    if matches!(method, "post" | "delete") || path == "/api/netcheck" {
+    if matches!(method, "post" | "delete") || route == Route::NetCheck {
         all.push(Code::CrossOrigin);
     }
-    if path.contains('{') {
+    if route.path().contains('{') {
         // A slash in a path parameter makes it another path.
         all.extend([Code::NotFound, Code::InvalidPath]);
     }
@@ -72,9 +74,9 @@ fn of(method: &str, path: &str) -> Vec<Code> {
 }
 
 /// Returns the error responses of a route, by status.
-pub(super) fn responses(method: &str, path: &str) -> Map<String, Value> {
+pub(super) fn responses(method: &str, route: Route) -> Map<String, Value> {
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in of(method, path) {
+    for code in of(method, route) {
         by_status.entry(code.status()).or_default().push(code);
     }
     by_status
@@ -95,7 +97,7 @@ fn response(codes: &[Code]) -> Value {
             "application/problem+json": {
                 "schema": {
                     "allOf": [{ "$ref": "#/components/schemas/Problem" }],
-                    "properties": { "code": { "enum": names } },
+                    "properties": { "code": { OPEN_ENUM: names } },
                 },
             },
         },
@@ -122,13 +124,12 @@ pub(super) fn problem() -> Value {
             "type": { "type": "string", "description": "`urn:sandpiper:problem:` and the code." },
             "title": { "type": "string", "description": "Meaning of the code." },
             "status": { "type": "integer", "description": "Status of the response." },
-            "code": { "type": "string", "enum": names, "description": "Stable; clients may match on it." },
+            "code": { "type": "string", OPEN_ENUM: names, "description": "Stable; clients may match on it. Codes may be added, also by an ingress." },
             "detail": { "type": "string", "description": "Explanation: what is wrong with this request, and what would be right." },
             "field": { "type": "string", "description": "Invalid field, such as `limits.timeoutMs`." },
             "bound": { "type": "integer", "description": "Bound that was exceeded." },
             "ceiling": { "type": "integer", "description": "Maximum of this service." },
             "state": { "type": "string", "description": "State of a job that can no longer be cancelled." },
         },
-        "additionalProperties": false,
     })
 }

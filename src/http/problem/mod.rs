@@ -1,6 +1,10 @@
-//! Error responses as RFC 9457 `application/problem+json`: one table from code to status, and no internals in the text.
+//! Error responses as RFC 9457 `application/problem+json`, without internals in their text.
 //!
 //! Use [`Problem`] for every response other than the requested one. A script's failure is data, and no problem.
+
+mod code;
+
+pub(crate) use code::Code;
 
 use crate::actors::types::DispatchError;
 use actix_web::http::StatusCode;
@@ -11,171 +15,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
-
-/// The stable code of a problem. Clients may match on it; its meaning never changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::enum_variant_names)] // the names are the API's
-pub(crate) enum Code {
-    InvalidPath,
-    InvalidJson,
-    InvalidBody,
-    InvalidField,
-    UnknownField,
-    MissingCode,
-    CrossOrigin,
-    NotFound,
-    JobNotFound,
-    ScriptNotFound,
-    MethodNotAllowed,
-    BodyTimeout,
-    JobAlreadyFinal,
-    JobExpired,
-    BodyTooLarge,
-    CodeTooLarge,
-    UnsupportedMediaType,
-    LimitAboveCeiling,
-    HostNotAllowed,
-    Unsupported,
-    IdempotencyKeyReused,
-    ClientQueueFull,
-    TooManyStreams,
-    Internal,
-    SourceMissing,
-    QueueFull,
-    StoreFull,
-    StoreUnavailable,
-    Draining,
-    IsolationLost,
-    QueueWaitExceeded,
-}
-
-impl Code {
-    /// Every code.
-    pub(crate) const ALL: [Self; 31] = [
-        Self::InvalidPath,
-        Self::InvalidJson,
-        Self::InvalidBody,
-        Self::InvalidField,
-        Self::UnknownField,
-        Self::MissingCode,
-        Self::CrossOrigin,
-        Self::NotFound,
-        Self::JobNotFound,
-        Self::ScriptNotFound,
-        Self::MethodNotAllowed,
-        Self::BodyTimeout,
-        Self::JobAlreadyFinal,
-        Self::JobExpired,
-        Self::BodyTooLarge,
-        Self::CodeTooLarge,
-        Self::UnsupportedMediaType,
-        Self::LimitAboveCeiling,
-        Self::HostNotAllowed,
-        Self::Unsupported,
-        Self::IdempotencyKeyReused,
-        Self::ClientQueueFull,
-        Self::TooManyStreams,
-        Self::Internal,
-        Self::SourceMissing,
-        Self::QueueFull,
-        Self::StoreFull,
-        Self::StoreUnavailable,
-        Self::Draining,
-        Self::IsolationLost,
-        Self::QueueWaitExceeded,
-    ];
-
-    /// Returns the status of the response.
-    pub(crate) fn status(self) -> u16 {
-        self.row().0
-    }
-
-    /// Returns the name in the API.
-    pub(crate) fn name(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Returns the title: the meaning of the code.
-    pub(crate) fn title(self) -> &'static str {
-        self.row().2
-    }
-
-    /// Returns whether the response may have a `Retry-After`.
-    pub(crate) fn has_retry_after(self) -> bool {
-        matches!(self.status(), 429 | 503 | 504)
-    }
-
-    /// Returns the status, name and title.
-    const fn row(self) -> (u16, &'static str, &'static str) {
-        match self {
-            Self::InvalidPath => (400, "invalid_path", "The path has more than one reading"),
-            Self::InvalidJson => (400, "invalid_json", "The body is not a JSON object"),
-            Self::InvalidBody => (400, "invalid_body", "The body cannot be read"),
-            Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
-            Self::UnknownField => (400, "unknown_field", "A field is not known"),
-            Self::MissingCode => (400, "missing_code", "There is nothing to run"),
-            Self::CrossOrigin => (
-                403,
-                "cross_origin",
-                "A page of another origin sends the request",
-            ),
-            Self::NotFound => (404, "not_found", "There is nothing at this path"),
-            Self::JobNotFound => (404, "job_not_found", "There is no such job"),
-            Self::ScriptNotFound => (404, "script_not_found", "There is no such example script"),
-            Self::MethodNotAllowed => (405, "method_not_allowed", "The path has no such method"),
-            Self::BodyTimeout => (408, "body_timeout", "The body took too long to arrive"),
-            Self::JobAlreadyFinal => (409, "job_already_final", "The job has ended already"),
-            Self::JobExpired => (410, "job_expired", "The job's record has expired"),
-            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
-            Self::CodeTooLarge => (413, "code_too_large", "The code is too large"),
-            Self::UnsupportedMediaType => (
-                415,
-                "unsupported_media_type",
-                "The body has a type that is not understood",
-            ),
-            Self::HostNotAllowed => (
-                421,
-                "host_not_allowed",
-                "The request is for a host that is not answered here",
-            ),
-            Self::LimitAboveCeiling => (
-                422,
-                "limit_above_ceiling",
-                "A limit lies above what this service grants",
-            ),
-            Self::Unsupported => (422, "unsupported", "This is not supported yet"),
-            Self::IdempotencyKeyReused => (
-                422,
-                "idempotency_key_reused",
-                "The key was used for another request",
-            ),
-            Self::ClientQueueFull => (
-                429,
-                "client_queue_full",
-                "This client has too many jobs, or too many bytes of them",
-            ),
-            Self::TooManyStreams => (
-                429,
-                "too_many_streams",
-                "Too many streams of events are open",
-            ),
-            Self::Internal => (500, "internal", "The service failed"),
-            Self::SourceMissing => (500, "source_missing", "The script was not handed over"),
-            Self::QueueFull => (503, "queue_full", "The queue is full"),
-            Self::StoreFull => (503, "store_full", "The store of jobs is full"),
-            Self::StoreUnavailable => (
-                503,
-                "store_unavailable",
-                "The store of jobs is not available",
-            ),
-            Self::Draining => (503, "draining", "The service is stopping"),
-            Self::IsolationLost => (503, "isolation_lost", "No sandbox is available"),
-            Self::QueueWaitExceeded => {
-                (504, "queue_wait_exceeded", "No executor came free in time")
-            }
-        }
-    }
-}
 
 /// An error response.
 #[derive(Debug)]
@@ -238,6 +77,15 @@ impl Problem {
         )
     }
 
+    /// Returns the problem of a job for which no executor came free in time.
+    fn queue_wait_exceeded(waited: Duration) -> Self {
+        let detail = format!(
+            "the job waited {} ms for an executor and was cancelled; nothing of it ran",
+            waited.as_millis()
+        );
+        Self::new(Code::QueueWaitExceeded, detail).retry_after(SOON)
+    }
+
     /// Returns the problem of a job that can no longer be cancelled.
     pub(crate) fn job_already_final(state: JobState) -> Self {
         Self::new(
@@ -296,10 +144,12 @@ impl ResponseError for Problem {
     }
 }
 
+/// The `Retry-After` of a state that may end at any moment.
+const SOON: Duration = Duration::from_secs(1);
+
 impl From<DispatchError> for Problem {
-    fn from(refusal: DispatchError) -> Self {
-        const SOON: Duration = Duration::from_secs(1);
-        match refusal {
+    fn from(error: DispatchError) -> Self {
+        match error {
             DispatchError::QueueFull { retry_after } => Self::new(
                 Code::QueueFull,
                 "too many jobs wait already; try again after the time in Retry-After",
@@ -346,14 +196,7 @@ impl From<DispatchError> for Problem {
                 Code::Unsupported,
                 "`runAt` and `priority` need a database (--store); this service keeps jobs in memory",
             ),
-            DispatchError::QueueWaitExceeded { waited } => Self::new(
-                Code::QueueWaitExceeded,
-                format!(
-                    "the job waited {} ms for an executor and was cancelled; nothing of it ran",
-                    waited.as_millis()
-                ),
-            )
-            .retry_after(SOON),
+            DispatchError::QueueWaitExceeded { waited } => Self::queue_wait_exceeded(waited),
             DispatchError::Internal => Self::new(
                 Code::Internal,
                 "the service failed to answer; the log has the reason under this request's X-Request-ID",
@@ -385,37 +228,6 @@ impl From<ScriptRefusal> for Problem {
                 Self::new(Code::CodeTooLarge, detail).with("bound", most)
             }
             ScriptRefusal::InvalidField { field, .. } => Self::invalid_field(&field, detail),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn every_code_has_a_unique_name_and_is_documented() {
-        let source = include_str!("problem.rs");
-        let variants = source
-            .split("enum Code {")
-            .nth(1)
-            .and_then(|rest| rest.split('}').next())
-            .map(|variants| {
-                variants
-                    .split(',')
-                    .filter(|name| !name.trim().is_empty())
-                    .count()
-            });
-        assert_eq!(variants, Some(Code::ALL.len()));
-        let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
-        assert_eq!(names.len(), Code::ALL.len());
-        let documented = include_str!("../../docs/api.md");
-        for name in names {
-            assert!(
-                documented.contains(&format!("`{name}`")),
-                "{name} is not in docs/api.md"
-            );
         }
     }
 }
