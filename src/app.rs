@@ -24,16 +24,15 @@ use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use lazy_api::LazyApi;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sandpiper_domain::{Limits, Timestamp};
-use sandpiper_http_kit::ServerOptions;
-use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within};
+use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within, raise_limit};
+use sandpiper_http_kit::signals::StopSignals;
+use sandpiper_http_kit::{ListenError, ServerOptions, listen};
 use sandpiper_sandbox_client::{IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -41,16 +40,6 @@ use tracing::{info, warn};
 const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
 /// Time from the last accepted connection until idle connections are closed, once nothing runs any more.
 const CONNECTIONS_CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// Bounds of the metrics port.
-const METRICS: ServerOptions = ServerOptions {
-    workers: 1,
-    connections_max: 64,
-    backlog: 64,
-    header_timeout: Duration::from_secs(5),
-    keep_alive: Duration::from_secs(75),
-    write_timeout: Duration::from_secs(30),
-    shutdown_timeout: CONNECTIONS_CLOSE_WITHIN,
-};
 /// Time to send the remaining spans when everything else has ended.
 const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted.
@@ -72,21 +61,11 @@ pub enum ServeError {
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {cause}")]
-    Listen {
-        /// The address, as `host:port`.
-        address: String,
-        /// The error of the operating system.
-        cause: io::Error,
-    },
-    /// The address of metrics cannot be bound.
-    #[error("--metrics-port: cannot listen on {address}: {cause}")]
-    ListenForMetrics {
-        /// The address, as `host:port`.
-        address: String,
-        /// The error of the operating system.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The address of the metrics port cannot be bound.
+    #[error("--metrics-port: {0}")]
+    ListenForMetrics(ListenError),
     /// Spans cannot be exported.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -118,7 +97,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     options.check()?;
     let connections_max = connections_within_descriptors(options)?;
     // Connections that arrive before the service is up wait in the backlog, for milliseconds.
-    let listener = listen(options)?;
+    let listener = listen(SocketAddr::new(options.host, options.port))?;
     let scripts = ScriptLibrary::open(options.scripts_dir.as_deref())?;
     let proof = prove_isolation(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
@@ -178,7 +157,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
                 })
             }
         };
-        let signals = StopSignals::hold()?;
+        let signals = StopSignals::install()?;
         let (api, api_started) = LazyApi::new(api);
         let server = http_server(options, api, listener, connections_max)?;
         let server_handle = server.handle();
@@ -269,25 +248,16 @@ async fn wait_for_executors(stats: &Stats) -> Result<(), ServeError> {
     }
 }
 
-fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
-    TcpListener::bind((options.host, options.port)).map_err(|cause| ServeError::Listen {
-        address: format!("{}:{}", options.host, options.port),
-        cause,
-    })
-}
-
 /// Raises the limit of open files as far as the system allows, and reserves those that executors and the store need: a
 /// service that gives all descriptors to connections could start no zygote.
 fn connections_within_descriptors(options: &ServeOptions) -> Result<usize, ServeError> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
-    let limit = usize::try_from(most).unwrap_or(usize::MAX);
+    let limit = raise_limit()?;
     let wanted = usize::try_from(options.connections_max).unwrap_or(usize::MAX);
     let connections = connections_within(limit, descriptors_kept(options), 1, wanted)?;
     if connections < wanted {
         warn!(
             connections_max = connections,
-            descriptors = most,
+            descriptors = limit,
             "fewer connections than configured: the limit of open files (RLIMIT_NOFILE) is low"
         );
     }
@@ -310,7 +280,8 @@ fn descriptors_kept(options: &ServeOptions) -> usize {
             OF_POSTGRES_ITSELF + usize::from(options.store_connections)
         }
     };
-    let metrics = (options.telemetry.metrics_address()).map_or(0, |_| METRICS.connections_max);
+    let metrics =
+        (options.telemetry.metrics_address()).map_or(0, |_| ServerOptions::METRICS.connections_max);
     ITSELF
         + OF_AN_EXECUTOR * (options.executors() + options.reserve_executors())
         + OF_AN_HTTP_WORKER * options.http_workers()
@@ -353,10 +324,7 @@ fn listen_for_metrics(options: &ServeOptions) -> Result<Option<TcpListener>, Ser
     let Some(address) = options.telemetry.metrics_address() else {
         return Ok(None);
     };
-    let listener = TcpListener::bind(address).map_err(|cause| ServeError::ListenForMetrics {
-        address: address.to_string(),
-        cause,
-    })?;
+    let listener = listen(address).map_err(ServeError::ListenForMetrics)?;
     let address = listener.local_addr()?;
     info!(%address, "metrics on http://{address}/metrics");
     Ok(Some(listener))
@@ -370,30 +338,7 @@ fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
             .app_data(api.clone())
             .configure(http::configure_metrics)
     };
-    sandpiper_http_kit::serve(METRICS, listener, |_, _| {}, app)
-}
-
-/// The two signals that end the service. From [`StopSignals::hold`] on, they do not kill the process; so they are held
-/// before the first request is served, and a signal in that moment is a graceful shutdown too.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn hold() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
+    sandpiper_http_kit::serve(ServerOptions::METRICS, listener, |_, _| {}, app)
 }
 
 /// Waits for a signal. The first starts a graceful shutdown, a second one stops the service at once.

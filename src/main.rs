@@ -2,13 +2,13 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser as _;
-use sandpiper::config::{Command, CommandLine, LogFormat, ServeOptions};
+use sandpiper::config::{Command, CommandLine, ServeOptions};
 use sandpiper::{app, commands};
+use sandpiper_http_kit::log;
 use sandpiper_sandbox_client::return_large_blocks;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 /// The exit code of a failure that is not the verdict of a script or of the isolation.
 const EXIT_FAILURE: u8 = 2;
@@ -34,21 +34,7 @@ fn main() -> ExitCode {
 
 fn serve(options: &ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
     return_large_blocks();
-    start_log(options)?;
+    log::start(&options.log, options.log_format).map_err(|error| format!("--log: {error}"))?;
     app::serve(options)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_log(options: &ServeOptions) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&options.log).map_err(|error| format!("--log: {error}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // The report of a failed write to the log would panic, and a closed log must not end the program.
-        .log_internal_errors(false)
-        .with_writer(io::stderr);
-    match options.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }

@@ -22,33 +22,21 @@ use actix_web::middleware::from_fn;
 use actix_web::rt::{System, net::TcpStream};
 use actix_web::web::{self, Data};
 use governor::clock::DefaultClock;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{Shutdown, shutdown};
-use sandpiper_http_kit::ServerOptions;
-use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within};
+use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within, raise_limit};
+use sandpiper_http_kit::signals::StopSignals;
+use sandpiper_http_kit::{ListenError, ServerOptions, listen};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 /// Maximum connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
-
-/// The bounds of the metrics port.
-const METRICS: ServerOptions = ServerOptions {
-    workers: 1,
-    connections_max: 64,
-    backlog: 64,
-    header_timeout: Duration::from_secs(5),
-    keep_alive: Duration::from_secs(75),
-    write_timeout: Duration::from_secs(30),
-    shutdown_timeout: Duration::from_secs(1),
-};
 
 /// The ingress cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -66,21 +54,11 @@ pub enum ServeError {
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
     /// The address cannot be bound.
-    #[error("cannot listen on {address}: {cause}")]
-    Listen {
-        /// The address.
-        address: String,
-        /// The error of the operating system.
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The address of the metrics port cannot be bound.
-    #[error("--metrics-port: cannot listen on {address}: {cause}")]
-    ListenForMetrics {
-        /// The address.
-        address: String,
-        /// The error of the operating system.
-        cause: io::Error,
-    },
+    #[error("--metrics-port: {0}")]
+    ListenForMetrics(ListenError),
     /// A call of the operating system failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -101,7 +79,7 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
         let signals = StopSignals::install()?;
         let keys_seen = options.keys_file.as_deref().and_then(Stamp::of);
         let gateway = Data::new(build_gateway(options)?);
-        let listener = listen(options)?;
+        let listener = listen(SocketAddr::new(options.host, options.port))?;
         let address = listener.local_addr()?;
         let server = http_server(options, &gateway, listener)?;
         if let Some(server) = metrics_server(options, &gateway)? {
@@ -184,28 +162,21 @@ fn connections_within_descriptors(options: &ServeOptions) -> Result<NonZeroUsize
     const PER_HTTP_WORKER: usize = 8;
     // Each connection of a client may need one to the service.
     const PER_CONNECTION: usize = 2;
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(io::Error::from)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(io::Error::from)?;
-    let metrics = (options.telemetry.metrics_address()).map_or(0, |_| METRICS.connections_max);
+    let limit = raise_limit()?;
+    let metrics =
+        (options.telemetry.metrics_address()).map_or(0, |_| ServerOptions::METRICS.connections_max);
     let fetches = options.sources.fetches_max.get();
     let reserved = FIXED + PER_HTTP_WORKER * options.workers() + metrics + fetches;
     let wanted = options.connections_max;
-    let connections = connections_within(as_usize(most), reserved, PER_CONNECTION, wanted.get())?;
+    let connections = connections_within(limit, reserved, PER_CONNECTION, wanted.get())?;
     if connections < wanted.get() {
         warn!(
             connections_max = connections,
-            descriptors = most,
+            descriptors = limit,
             "the limit of open files (RLIMIT_NOFILE) allows fewer connections than --connections-max; raise it or lower --connections-max"
         );
     }
     Ok(NonZeroUsize::new(connections).unwrap_or(NonZeroUsize::MIN))
-}
-
-fn listen(options: &ServeOptions) -> Result<TcpListener, ServeError> {
-    TcpListener::bind((options.host, options.port)).map_err(|cause| ServeError::Listen {
-        address: format!("{}:{}", options.host, options.port),
-        cause,
-    })
 }
 
 fn http_server(
@@ -253,10 +224,7 @@ fn metrics_server(
     let Some(address) = options.telemetry.metrics_address() else {
         return Ok(None);
     };
-    let listener = TcpListener::bind(address).map_err(|cause| ServeError::ListenForMetrics {
-        address: address.to_string(),
-        cause,
-    })?;
+    let listener = listen(address).map_err(ServeError::ListenForMetrics)?;
     let address = listener.local_addr()?;
     info!(%address, "metrics on http://{address}/metrics");
     let gateway = gateway.clone();
@@ -265,7 +233,7 @@ fn metrics_server(
             .app_data(gateway.clone())
             .route("/metrics", web::get().to(metrics::show))
     };
-    let server = sandpiper_http_kit::serve(METRICS, listener, |_, _| {}, app)?;
+    let server = sandpiper_http_kit::serve(ServerOptions::METRICS, listener, |_, _| {}, app)?;
     Ok(Some(server))
 }
 
@@ -296,32 +264,6 @@ fn limit_connections(
                 meters.connections_rejected.count();
                 let _ = shutdown(stream.as_raw_fd(), Shutdown::Both);
             }
-        }
-    }
-}
-
-/// The two signals that stop the ingress: SIGTERM and SIGINT.
-///
-/// Once the handlers are installed, neither signal kills the process. They are installed before the first request is
-/// served, so a signal at any moment stops the ingress gracefully.
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl StopSignals {
-    fn install() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for either signal.
-    async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
         }
     }
 }

@@ -2,15 +2,15 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser as _;
+use sandpiper_http_kit::log;
 use sandpiper_ingress::config::{
-    Command, CommandLine, HealthOptions, KeyCommand, LogFormat, NewKeyOptions, ServeOptions,
+    Command, CommandLine, HealthOptions, KeyCommand, NewKeyOptions, ServeOptions,
 };
 use sandpiper_ingress::{app, health, keys};
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
-    start_log(&options)?;
+    log::start(&options.log, options.log_format).map_err(|error| format!("--log: {error}"))?;
     app::serve(options)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -57,18 +57,4 @@ fn new_key(options: &NewKeyOptions) -> Result<ExitCode, Box<dyn Error>> {
         options.keys_file.display()
     )?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn start_log(options: &ServeOptions) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_new(&options.log).map_err(|error| format!("--log: {error}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        // The report of a failed write panics if standard error is closed, so failed writes are not reported.
-        .log_internal_errors(false)
-        .with_writer(io::stderr);
-    match options.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }

@@ -13,13 +13,14 @@ mod values;
 
 pub use isolation::{IsolationOptions, SpeculationOption};
 pub use limits::{CeilingOptions, LimitOptions};
-pub use serve::{LogFormat, PinExecutors, ServeOptions};
+pub use serve::{PinExecutors, ServeOptions};
 pub use store::{StoreBoundOptions, StoreChoice};
 pub use telemetry::TelemetryArgs;
 
 use crate::selftest::TIME_FACTOR_MAX;
 use clap::{Args, Parser, Subcommand, value_parser};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use sandpiper_http_kit::local_address;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use values::{address, class, milliseconds, seed};
 
@@ -102,12 +103,7 @@ impl HealthOptions {
     /// Returns the address to connect to. A service that listens on all addresses is reached at the loopback address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        let host = match self.host {
-            IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            host => host,
-        };
-        SocketAddr::new(host, self.port)
+        local_address(self.host, self.port)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{GIB, KIB, MIB};
 use actix_web::http::header::HeaderName;
 use clap::{Args, ValueEnum, value_parser};
 use sandpiper_http_kit::hosts::AllowedHost;
-use sandpiper_http_kit::log::parse_filter;
+use sandpiper_http_kit::log::{LogFormat, parse_filter};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -23,15 +23,6 @@ pub enum PinExecutors {
     Auto,
     /// Pins no executor.
     Never,
-}
-
-/// The format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One line of text per entry.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// The options of `serve`.

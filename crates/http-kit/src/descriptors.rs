@@ -1,6 +1,7 @@
 //! The number of connections that fit into the limit of open files.
 
-use std::fmt;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::{fmt, io};
 
 /// Minimum connections, or `--connections-max` if that is less. A program with fewer does not start.
 const CONNECTIONS_LEAST: usize = 16;
@@ -24,6 +25,17 @@ impl fmt::Display for TooFewDescriptors {
 }
 
 impl std::error::Error for TooFewDescriptors {}
+
+/// Raises the limit of open files as far as the system allows, and returns the new limit.
+///
+/// # Errors
+///
+/// The operating system rejects the call.
+pub fn raise_limit() -> io::Result<usize> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    Ok(usize::try_from(most).unwrap_or(usize::MAX))
+}
 
 /// Returns how many of `wanted` connections fit into a limit of open files. `reserved` files are for other purposes,
 /// and each connection takes `per_connection`.

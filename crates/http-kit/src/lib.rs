@@ -1,4 +1,4 @@
-//! The HTTP parts that the service and the ingress share: the server, and checks of request heads.
+//! The parts that the service and the ingress share: the server, checks of request heads, metrics, log and signals.
 //!
 //! actix-http parses and writes messages. This crate adds a layer below it and a layer above it:
 //!
@@ -8,27 +8,34 @@
 //!   body.
 //! - `server` builds an actix server from both layers.
 //!
-//! `descriptors` computes how many connections fit into the limit of open files.
+//! The checks read request heads and return decisions: `path` rejects ambiguous paths; `hosts`, `site` and `authority` defend
+//! against DNS rebinding and cross-site request forgery. `request_id` and `trace_headers` read two headers.
 //!
-//! The checks read request heads and return decisions: `path` rejects ambiguous paths; `hosts`, `site` and `authority`
-//! defend against DNS rebinding and cross-site request forgery. `log` parses the log filter. Other options, problems
-//! and metrics belong to the callers. The crate knows no route and no key, and depends on no other crate of the
-//! workspace.
+//! `counters` counts, `metrics` encodes counts as OpenMetrics text, and `process` adds the kernel's statistics of the process.
+//! `log` starts the log, `signals` installs the handlers of SIGTERM and SIGINT, and `descriptors` raises the limit of open files.
+//!
+//! Routes, keys, problems and options belong to the callers. The crate depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
 pub mod authority;
 mod body;
 mod connection;
+pub mod counters;
 pub mod descriptors;
 mod framing;
 pub mod hosts;
 pub mod log;
+pub mod metrics;
 pub mod path;
+pub mod process;
+pub mod request_id;
 mod server;
 mod service;
+pub mod signals;
 pub mod site;
+pub mod trace_headers;
 
-pub use server::{ServerOptions, serve};
+pub use server::{ListenError, ServerOptions, listen, local_address, serve};
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};
 

@@ -1,6 +1,37 @@
-//! The log filter, an option of both programs.
+//! The log, which both programs write to standard error, and its options.
 
+use clap::ValueEnum;
+use std::io;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// The format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text per event
+    Text,
+    /// One JSON object per line
+    Json,
+}
+
+/// Starts the log of the process. `filter` is a value that [`parse_filter`] accepts.
+///
+/// # Errors
+///
+/// The filter is invalid.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(filter)?)
+        // The report of a failed write panics if standard error is closed, so failed writes are not reported.
+        .log_internal_errors(false)
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
 
 /// Validates a list of levels, each for all modules or for one.
 ///

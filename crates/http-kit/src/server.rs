@@ -14,7 +14,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt;
 use std::future::ready;
 use std::io;
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -38,6 +38,58 @@ pub struct ServerOptions {
     pub write_timeout: Duration,
     /// Maximum time for open requests once the server stops, rounded up to seconds.
     pub shutdown_timeout: Duration,
+}
+
+impl ServerOptions {
+    /// The bounds of a port that serves only metrics.
+    pub const METRICS: Self = Self {
+        workers: 1,
+        connections_max: 64,
+        backlog: 64,
+        header_timeout: Duration::from_secs(5),
+        keep_alive: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(30),
+        shutdown_timeout: Duration::from_secs(1),
+    };
+}
+
+/// An address cannot be bound.
+#[derive(Debug)]
+pub struct ListenError {
+    address: SocketAddr,
+    cause: io::Error,
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "cannot listen on {}: {}",
+            self.address, self.cause
+        )
+    }
+}
+
+impl std::error::Error for ListenError {}
+
+/// Binds an address.
+///
+/// # Errors
+///
+/// The operating system rejects the address, or another program uses it.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).map_err(|cause| ListenError { address, cause })
+}
+
+/// Returns the address at which a client on this machine reaches a server: loopback if the server listens on all addresses.
+#[must_use]
+pub fn local_address(listening_on: IpAddr, port: u16) -> SocketAddr {
+    let host = match listening_on {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, port)
 }
 
 /// Serves the application on the listener.

@@ -5,7 +5,8 @@ use super::values::{address, range};
 use crate::keys::{NewKey, Scope};
 use crate::limits::Quota;
 use clap::{Args, Parser, Subcommand, value_parser};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use sandpiper_http_kit::local_address;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// The command line.
@@ -57,12 +58,7 @@ impl HealthOptions {
     /// Returns the address to query: loopback for an ingress that listens on all addresses.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        let host = match self.host {
-            IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            host => host,
-        };
-        SocketAddr::new(host, self.port)
+        local_address(self.host, self.port)
     }
 }
 

@@ -17,25 +17,16 @@ use crate::proxy::UpstreamOptions;
 use actix_web::http::uri::Authority;
 use bytesize::ByteSize;
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Args, ValueEnum, value_parser};
+use clap::{ArgAction, Args, value_parser};
 use ipnet::IpNet;
 use sandpiper_http_kit::hosts::{AllowedHost, AllowedHosts};
-use sandpiper_http_kit::log::parse_filter;
+use sandpiper_http_kit::log::{LogFormat, parse_filter};
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 use values::{KIB, MIB, address, bytes, hops, network_clients, origin, range};
-
-/// The format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One line of text per event
-    Text,
-    /// One JSON object per line
-    Json,
-}
 
 /// The options of `serve`.
 #[derive(Debug, Args)]
