@@ -11,7 +11,7 @@ use crate::health::Readiness;
 use crate::in_flight::InFlight;
 use crate::keys::{self, KeyFileError, KeyRing, Stamp};
 use crate::limits::Limits;
-use crate::meters::{self, Meters};
+use crate::meters::Meters;
 use crate::principal::Principal;
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
@@ -32,7 +32,7 @@ use std::num::NonZeroUsize;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
 
 /// Maximum connections that wait to be accepted.
@@ -70,15 +70,17 @@ pub enum ServeError {
 ///
 /// The ingress could not start.
 pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
+    let started = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     options.check()?;
     // Before the runtime opens descriptors of its own.
     options.connections_max = connections_within_descriptors(&options)?;
     let options = &options;
-    meters::started();
     System::new().block_on(async {
         let signals = StopSignals::install()?;
         let keys_seen = options.keys_file.as_deref().and_then(Stamp::of);
-        let gateway = Data::new(build_gateway(options)?);
+        let gateway = Data::new(build_gateway(options, started)?);
         let listener = listen(SocketAddr::new(options.host, options.port))?;
         let address = listener.local_addr()?;
         let server = http_server(options, &gateway, listener)?;
@@ -100,7 +102,7 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
     })
 }
 
-fn build_gateway(options: &ServeOptions) -> Result<Gateway, ServeError> {
+fn build_gateway(options: &ServeOptions, started: Duration) -> Result<Gateway, ServeError> {
     let client_quotas = options.client_quotas();
     let keys = match &options.keys_file {
         None => None,
@@ -129,6 +131,7 @@ fn build_gateway(options: &ServeOptions) -> Result<Gateway, ServeError> {
         header_bytes: as_usize(options.header_bytes.as_u64()),
         is_demonstration: options.open,
         readiness: Readiness::default(),
+        started,
         stopping: AtomicBool::new(false),
         meters: Arc::default(),
         trace_ratio: options.telemetry.trace_ratio,

@@ -15,6 +15,7 @@ use actix_web::web::Data;
 use sandpiper_http_kit::hosts::AllowedHosts;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// The state that all threads share.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Gateway {
     pub is_demonstration: bool,
     /// The last health report of the service.
     pub readiness: Readiness,
+    /// Time from 1970 to the start of the process.
+    pub started: Duration,
     /// True once the ingress has begun to stop.
     pub stopping: AtomicBool,
     /// The metrics.

@@ -31,7 +31,6 @@ mod pages;
 mod principal;
 mod problem;
 mod proxy;
-mod request_id;
 pub mod sources;
 mod target;
 mod tasks;

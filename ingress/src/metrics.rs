@@ -2,12 +2,11 @@
 
 use crate::browser;
 use crate::gateway::Gateway;
-use crate::meters::{Snapshot, encode};
+use crate::meters::Snapshot;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use sandpiper_http_kit::metrics::{CONTENT_TYPE, encode};
 use std::sync::Arc;
-
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Responds with all metrics, if the request is for an allowed host.
 pub(crate) async fn show(gateway: Data<Gateway>, request: HttpRequest) -> HttpResponse {
@@ -17,6 +16,7 @@ pub(crate) async fn show(gateway: Data<Gateway>, request: HttpRequest) -> HttpRe
     let snapshot = Snapshot {
         meters: Arc::clone(&gateway.meters),
         clients: gateway.limits.clients(),
+        started: gateway.started,
         keys: gateway.keys.as_ref().map_or(0, |keys| keys.len()),
     };
     match encode(snapshot) {

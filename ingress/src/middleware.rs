@@ -10,7 +10,6 @@ use crate::limits::Class;
 use crate::pages;
 use crate::problem::{Code, Problem};
 use crate::proxy::{ForwardingContext, Upstream};
-use crate::request_id;
 use crate::target::{Target, TargetError};
 use crate::trace::Trace;
 use actix_web::body::{BoxBody, MessageBody};
@@ -21,6 +20,7 @@ use actix_web::http::header::{
 };
 use actix_web::middleware::Next;
 use actix_web::{HttpRequest, HttpResponse};
+use sandpiper_http_kit::request_id;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tracing::{Instrument as _, debug, info_span};
@@ -38,7 +38,8 @@ pub(crate) async fn handle<B: MessageBody + 'static>(
     let gateway = Gateway::of(request.request()).clone();
     let target = target_of(&request);
     let open_request = gateway.meters.begin(target);
-    let id = request_id::take(&mut request);
+    let id = request_id::of(request.headers());
+    request.headers_mut().insert(request_id::HEADER, id.clone());
     let trace = Trace::of(request.headers(), gateway.trace_ratio);
     let trace_id = trace.id.as_str();
     let span = info_span!("request", id = id.to_str().unwrap_or_default(), trace_id);

@@ -1,11 +1,10 @@
 //! The trace of a request, as W3C Trace Context. A valid `traceparent` is forwarded unchanged; otherwise a new trace
 //! starts here.
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderValue};
+use sandpiper_http_kit::trace_headers;
 use uuid::Uuid;
 
-const PARENT: HeaderName = HeaderName::from_static("traceparent");
-const STATE: HeaderName = HeaderName::from_static("tracestate");
 /// Length of a `traceparent` of version 00, bytes.
 const PARENT_BYTES: usize = 55;
 
@@ -38,21 +37,15 @@ impl Trace {
     /// Writes a trace that starts here into the headers.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         if let Some(parent) = self.started {
-            headers.remove(STATE);
-            headers.insert(PARENT, parent);
+            headers.remove(trace_headers::STATE);
+            headers.insert(trace_headers::PARENT, parent);
         }
     }
 }
 
 /// Returns the trace id of the headers, if they have one valid `traceparent`.
 fn trace_of(headers: &HeaderMap) -> Option<&str> {
-    let mut parents = headers.get_all(PARENT);
-    let parent = parents.next()?.to_str().ok()?;
-    // The standard rejects repeated `traceparent` headers.
-    if parents.next().is_some() {
-        return None;
-    }
-    trace_id_of(parent)
+    trace_id_of(trace_headers::parent(headers)?)
 }
 
 fn trace_id_of(parent: &str) -> Option<&str> {

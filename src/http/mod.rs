@@ -6,7 +6,6 @@
 mod body;
 mod browser;
 mod client;
-mod exposition;
 mod field_names;
 mod fields;
 mod form;

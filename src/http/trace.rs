@@ -3,21 +3,15 @@
 use crate::telemetry::Telemetry;
 use actix_web::HttpMessage as _;
 use actix_web::HttpRequest;
-use actix_web::http::header::{HeaderMap, HeaderName};
+use actix_web::http::header::HeaderMap;
 use sandpiper_domain::TraceContext;
-
-const PARENT: HeaderName = HeaderName::from_static("traceparent");
-const STATE: HeaderName = HeaderName::from_static("tracestate");
+use sandpiper_http_kit::trace_headers;
 
 /// Returns the parent span that the headers name, if they are valid. More than one `traceparent` is invalid.
 pub(super) fn parent_of(headers: &HeaderMap) -> Option<TraceContext> {
-    let mut parents = headers.get_all(PARENT);
-    let parent = parents.next()?.to_str().ok()?;
-    if parents.next().is_some() {
-        return None;
-    }
+    let parent = trace_headers::parent(headers)?;
     let states: Vec<&str> = headers
-        .get_all(STATE)
+        .get_all(trace_headers::STATE)
         .filter_map(|state| state.to_str().ok())
         .collect();
     let state = (!states.is_empty()).then(|| states.join(","));

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds of the buckets of every histogram, microseconds: from the wait in an empty queue to the default maximum time of a
-/// script.
+/// Upper bounds of the buckets of every histogram, microseconds: from the wait in an empty queue to the default maximum
+/// time of a script.
 const BOUNDS_MICROS: [u64; 17] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
     1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,

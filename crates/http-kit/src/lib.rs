@@ -8,11 +8,12 @@
 //!   body.
 //! - `server` builds an actix server from both layers.
 //!
-//! The checks read request heads and return decisions: `path` rejects ambiguous paths; `hosts`, `site` and `authority` defend
-//! against DNS rebinding and cross-site request forgery. `request_id` and `trace_headers` read two headers.
+//! The checks read request heads and return decisions: `path` rejects ambiguous paths; `hosts`, `site` and `authority`
+//! defend against DNS rebinding and cross-site request forgery. `request_id` and `trace_headers` read two headers.
 //!
-//! `counters` counts, `metrics` encodes counts as OpenMetrics text, and `process` adds the kernel's statistics of the process.
-//! `log` starts the log, `signals` installs the handlers of SIGTERM and SIGINT, and `descriptors` raises the limit of open files.
+//! `counters` counts, `metrics` encodes counts as OpenMetrics text, and `process` adds the kernel's statistics of the
+//! process. `log` starts the log, `signals` installs the handlers of SIGTERM and SIGINT, and `descriptors` raises the
+//! limit of open files.
 //!
 //! Routes, keys, problems and options belong to the callers. The crate depends on no other crate of the workspace.
 #![forbid(unsafe_code)]

@@ -8,8 +8,8 @@ use prometheus_client::registry::Unit;
 use std::time::Duration;
 use std::{fmt, fs};
 
-/// Writes the `process_*` metrics, whose names are the same for every program. `started` is the time from 1970 to the start of the
-/// process.
+/// Writes the `process_*` metrics, whose names are the same for every program. `started` is the time from 1970 to the
+/// start of the process.
 ///
 /// The numbers are those of this process alone, without its children.
 ///

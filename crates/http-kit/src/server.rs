@@ -81,7 +81,8 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).map_err(|cause| ListenError { address, cause })
 }
 
-/// Returns the address at which a client on this machine reaches a server: loopback if the server listens on all addresses.
+/// Returns the address at which a client on this machine reaches a server: loopback if the server listens on all
+/// addresses.
 #[must_use]
 pub fn local_address(listening_on: IpAddr, port: u16) -> SocketAddr {
     let host = match listening_on {

@@ -5,8 +5,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The handlers of SIGTERM and SIGINT.
 ///
-/// Once the handlers are installed, neither signal kills the process. A program installs them before it serves its first request,
-/// so that a signal at any moment stops the program gracefully.
+/// Once the handlers are installed, neither signal kills the process. A program installs them before it serves its
+/// first request, so that a signal at any moment stops the program gracefully.
 #[derive(Debug)]
 pub struct StopSignals {
     terminate: Signal,

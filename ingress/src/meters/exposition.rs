@@ -1,19 +1,18 @@
 //! The metrics as OpenMetrics text.
 
-use super::{BOUNDS_MICROS, FAILURES, Histogram, KINDS, LIMITS, Meters, STATUSES, process};
+use super::{FAILURES, KINDS, LIMITS, Meters, STATUSES};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet,
-};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::DescriptorEncoder;
+use sandpiper_http_kit::counters::{Counter, Distribution, Histogram};
+use sandpiper_http_kit::metrics::Families;
+use sandpiper_http_kit::process;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// The lowest bound of the exported histograms, seconds.
+const LOWEST_BOUND: f64 = 0.000_25;
 
 /// The metrics at one moment.
 #[derive(Debug)]
@@ -24,70 +23,50 @@ pub(crate) struct Snapshot {
     pub clients: usize,
     /// Valid keys.
     pub keys: usize,
-}
-
-/// Encodes a snapshot as OpenMetrics text.
-pub(crate) fn encode(snapshot: Snapshot) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(snapshot));
-    let mut text = String::new();
-    text::encode(&mut text, &registry)?;
-    Ok(text)
+    /// Time from 1970 to the start of the process.
+    pub started: Duration,
 }
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = Families(&mut encoder);
+        let mut family = Families::new(&mut encoder);
         self.requests(&mut family)?;
         self.rejections(&mut family)?;
         self.upstream(&mut family)?;
         self.sources(&mut family)?;
-        let version = ("version", env!("CARGO_PKG_VERSION").to_owned());
-        let build = Info::new(vec![version]);
-        family.one(
-            "sandpiper_ingress_build",
-            "Version of the ingress",
-            None,
-            build,
-        )?;
-        process::write(&mut family)
+        let version = [("version", env!("CARGO_PKG_VERSION").to_owned())];
+        family.info("sandpiper_ingress_build", "Version of the ingress", version)?;
+        process::write(&mut family, self.started)
     }
 }
 
 impl Snapshot {
     fn requests(&self, family: &mut Families<'_, '_>) -> fmt::Result {
         let meters = &self.meters;
-        let help = "Completed requests, by kind and status";
-        let mut requests = family.begin(
+        let statuses = STATUSES.map(|status| match status {
+            0 => "other".to_owned(),
+            status => status.to_string(),
+        });
+        let by_kind = KINDS.into_iter().zip(&meters.requests);
+        let counts = by_kind.flat_map(|(kind, counts)| {
+            let by_status = statuses.iter().zip(counts);
+            by_status.map(move |(status, count)| {
+                ([("kind", kind), ("status", status.as_str())], count.get())
+            })
+        });
+        family.counters_by(
             "sandpiper_ingress_requests",
-            help,
-            None,
-            MetricType::Counter,
+            "Completed requests, by kind and status",
+            counts.filter(|(_, count)| *count > 0),
         )?;
-        for (kind, counts) in KINDS.into_iter().zip(&meters.requests) {
-            for (status, count) in STATUSES.into_iter().zip(counts) {
-                let count = count.get();
-                if count == 0 {
-                    continue;
-                }
-                let status = match status {
-                    0 => "other".to_owned(),
-                    status => status.to_string(),
-                };
-                let labels = [("kind", kind), ("status", status.as_str())];
-                ConstCounter::new(count).encode(requests.encode_family(&labels)?)?;
-            }
-        }
-        let help = "Time from the head of a request to the head of its response";
-        let mut times = family.begin(
+        family.times(
             "sandpiper_ingress_request_duration",
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
+            "Time from the head of a request to the head of its response",
+            KINDS
+                .into_iter()
+                .zip(&meters.times)
+                .map(|(kind, times)| ([("kind", kind)], distribution(times))),
         )?;
-        for (kind, kind_times) in KINDS.into_iter().zip(&meters.times) {
-            kind_times.write(times.encode_family(&[("kind", kind)])?)?;
-        }
         let in_flight = meters.in_flight.load(Ordering::Relaxed);
         let help = "Open requests";
         family.gauge("sandpiper_ingress_requests_in_flight", help, in_flight)?;
@@ -106,7 +85,7 @@ impl Snapshot {
             "limit",
             LIMITS
                 .into_iter()
-                .zip(meters.rejected.iter().map(super::Counter::get)),
+                .zip(meters.rejected.iter().map(Counter::get)),
         )?;
         family.counter(
             "sandpiper_ingress_connections_refused",
@@ -132,21 +111,18 @@ impl Snapshot {
 
     fn upstream(&self, family: &mut Families<'_, '_>) -> fmt::Result {
         let meters = &self.meters;
-        let help = "Time from forwarding a request to the head of the service's response";
-        let times = family.begin(
+        family.time(
             "sandpiper_ingress_upstream_duration",
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
+            "Time from forwarding a request to the head of the service's response",
+            &distribution(&meters.upstream),
         )?;
-        meters.upstream.write(times)?;
         family.counters(
             "sandpiper_ingress_upstream_failures",
             "Requests that the service did not respond to, by reason",
             "reason",
             FAILURES
                 .into_iter()
-                .zip(meters.upstream_failures.iter().map(super::Counter::get)),
+                .zip(meters.upstream_failures.iter().map(Counter::get)),
         )?;
         let up = usize::from(meters.upstream_lost.load(Ordering::Relaxed) == 0);
         family.gauge(
@@ -164,81 +140,15 @@ impl Snapshot {
             "outcome",
             meters.source_outcomes.all(),
         )?;
-        let help = "Time to fetch a referenced script, or to fail";
-        let times = family.begin(
+        family.time(
             "sandpiper_ingress_source_duration",
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Histogram,
-        )?;
-        meters.source.write(times)
+            "Time to fetch a referenced script, or to fail",
+            &distribution(&meters.source),
+        )
     }
 }
 
-impl Histogram {
-    fn write(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
-        #[allow(clippy::cast_precision_loss)] // exact for 285 years
-        let seconds = |micros: u64| micros as f64 / 1e6;
-        let bounds = BOUNDS_MICROS.into_iter().map(seconds);
-        let counts = self.counts.iter();
-        let buckets: Vec<(f64, u64)> = bounds
-            .chain([f64::INFINITY])
-            .zip(counts.map(|count| count.load(Ordering::Relaxed)))
-            .collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        let sum = seconds(self.sum_micros.load(Ordering::Relaxed));
-        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
-    }
-}
-
-/// A writer of metric families. Names are given without their unit and without `_total`, which the encoder adds.
-pub(super) struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
-
-impl Families<'_, '_> {
-    fn begin<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: Option<&'s Unit>,
-        metric_type: MetricType,
-    ) -> Result<MetricEncoder<'s>, fmt::Error> {
-        self.0.encode_descriptor(name, help, unit, metric_type)
-    }
-
-    pub(super) fn one(
-        &mut self,
-        name: &str,
-        help: &str,
-        unit: Option<&Unit>,
-        number: impl EncodeMetric,
-    ) -> fmt::Result {
-        let metric_type = number.metric_type();
-        number.encode(self.begin(name, help, unit, metric_type)?)
-    }
-
-    pub(super) fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
-        self.one(name, help, None, ConstCounter::new(count))
-    }
-
-    pub(super) fn gauge(&mut self, name: &str, help: &str, number: usize) -> fmt::Result {
-        let number = u64::try_from(number).unwrap_or(u64::MAX);
-        self.one(name, help, None, ConstGauge::new(number))
-    }
-
-    fn counters<'l>(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &'l str,
-        values: impl IntoIterator<Item = (&'l str, u64)>,
-    ) -> fmt::Result
-    where
-        [(&'l str, &'l str); 1]: EncodeLabelSet,
-    {
-        let mut family = self.begin(name, help, None, MetricType::Counter)?;
-        for (value, count) in values {
-            ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
-        }
-        Ok(())
-    }
+/// Returns the exported distribution of a histogram. Shorter durations than [`LOWEST_BOUND`] share its bucket.
+fn distribution(times: &Histogram) -> Distribution {
+    times.distribution().with_lowest_bound(LOWEST_BOUND)
 }

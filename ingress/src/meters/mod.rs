@@ -3,10 +3,8 @@
 //! `exposition` writes them as text. `metrics` serves that text on a port that the public does not reach.
 
 mod exposition;
-mod process;
 
-pub(crate) use exposition::{Snapshot, encode};
-pub(crate) use process::started;
+pub(crate) use exposition::Snapshot;
 
 use crate::in_flight::InFlightExceeded;
 use crate::limits::Class;
@@ -14,15 +12,11 @@ use crate::principal::Principal;
 use crate::problem::Code;
 use crate::target::{Target, TargetError};
 use actix_web::http::StatusCode;
+use sandpiper_http_kit::counters::{Counter, Histogram};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-/// Upper bounds of the buckets of every histogram, microseconds.
-const BOUNDS_MICROS: [u64; 16] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000, 30_000_000,
-];
 /// The label values of a request's target; `none` stands for a request without a target.
 const KINDS: [&str; 6] = ["run", "read", "page", "health", "preflight", "none"];
 /// The statuses that this process or the service sends, in ascending order; 0 stands for any other.
@@ -43,36 +37,6 @@ const LIMITS: [&str; 8] = [
 ];
 /// The label values of [`UpstreamFailure`].
 const FAILURES: [&str; 3] = ["unreachable", "timeout", "broken"];
-
-/// A counter of events.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A histogram of durations.
-#[derive(Debug, Default)]
-pub(crate) struct Histogram {
-    counts: [AtomicU64; BOUNDS_MICROS.len() + 1],
-    sum_micros: AtomicU64,
-}
-
-impl Histogram {
-    pub(crate) fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
-    }
-}
 
 /// The limit that a rejected request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,9 +4,7 @@ use super::not_found;
 use crate::actors::types::{Nodes, ServiceStatus};
 use crate::http::Api;
 use crate::http::browser::check_host;
-use crate::http::exposition::{self, CONTENT_TYPE, Families, as_u64};
 use crate::http::problem::Problem;
-use crate::http::process_stats;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use prometheus_client::collector::Collector;
@@ -14,6 +12,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
 use sandpiper_domain::{ENGINE, Lane, Limit, Outcome};
+use sandpiper_http_kit::metrics::{CONTENT_TYPE, Families, as_u64, encode};
+use sandpiper_http_kit::process;
 use std::fmt;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn show(api: Data<Api>) -> HttpResponse {
         nodes: asked.ok().and_then(Result::ok),
         api,
     };
-    match exposition::text(snapshot) {
+    match encode(snapshot) {
         Ok(text) => HttpResponse::Ok().content_type(CONTENT_TYPE).body(text),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written as text; the scrape gets status 500");
@@ -65,7 +65,7 @@ struct Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut family = Families(&mut encoder);
+        let mut family = Families::new(&mut encoder);
         self.executions(&mut family)?;
         self.queue(&mut family)?;
         self.executors(&mut family)?;
@@ -385,6 +385,7 @@ impl Snapshot {
                 ("failed", spans.failed),
             ],
         )?;
-        process_stats::write(family, self.api.dispatcher.started_at())
+        let started = self.api.dispatcher.started_at().as_unix_millis();
+        process::write(family, Duration::from_millis(started))
     }
 }
