@@ -8,6 +8,7 @@ use actix_web::web::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -21,7 +22,59 @@ const FRAMING_BYTES_PER_BYTE: u64 = 8;
 ///
 /// The server reads a dropped chunked body until its end, without a deadline. While the payload is alive, the server
 /// closes the connection after the response instead.
-pub(crate) type SharedPayload = Rc<RefCell<Payload>>;
+pub(crate) type SharedPayload = Rc<RefCell<ReadAhead>>;
+
+/// A payload whose parsed chunks can be taken before its reader asks for them.
+///
+/// The parser reports an error behind the data before it. The reader gets the error first: a request with a broken body is
+/// rejected, and the server closes the connection without waiting for anything else that the reader does with the data.
+pub(crate) struct ReadAhead {
+    payload: Payload,
+    chunks: VecDeque<Bytes>,
+    error: Option<PayloadError>,
+    has_ended: bool,
+}
+
+impl ReadAhead {
+    pub(crate) fn new(payload: Payload) -> Self {
+        Self {
+            payload,
+            chunks: VecDeque::new(),
+            error: None,
+            has_ended: false,
+        }
+    }
+
+    /// Takes everything that the parser has reported. Returns true if there is anything for the reader.
+    pub(crate) fn read_ahead(&mut self, context: &mut Context<'_>) -> bool {
+        while !self.has_ended && self.error.is_none() {
+            match Pin::new(&mut self.payload).poll_next(context) {
+                Poll::Pending => break,
+                Poll::Ready(None) => self.has_ended = true,
+                Poll::Ready(Some(Ok(chunk))) => self.chunks.push_back(chunk),
+                Poll::Ready(Some(Err(error))) => self.error = Some(error),
+            }
+        }
+        self.has_ended || self.error.is_some() || !self.chunks.is_empty()
+    }
+
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        if let Some(error) = self.error.take() {
+            self.chunks.clear();
+            return Poll::Ready(Some(Err(error)));
+        }
+        if let Some(chunk) = self.chunks.pop_front() {
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.payload).poll_next(context)
+    }
+}
 
 /// The body of a request that asks for `100 Continue`, that is chunked, or whose end the parser does not find.
 pub(crate) struct WatchedBody {
@@ -40,7 +93,7 @@ impl WatchedBody {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, PayloadError>>> {
-        let polled = Pin::new(&mut *self.payload.borrow_mut()).poll_next(context);
+        let polled = self.payload.borrow_mut().poll_next(context);
         if polled.is_pending() && self.is_awaited {
             self.connection.send_continue();
         }

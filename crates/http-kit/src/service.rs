@@ -7,7 +7,7 @@
 //! - `Upgrade: websocket`, for which the parser takes all later bytes for the body.
 //! - any other `Connection: Upgrade`, which is ignored; the response would otherwise contain `connection: upgrade` too.
 
-use crate::body::{SharedPayload, WatchedBody, WatchedResponse};
+use crate::body::{ReadAhead, SharedPayload, WatchedBody, WatchedResponse};
 use crate::connection::{ConnectionState, OpenRequest};
 use actix_http::body::{BoxBody, EitherBody, MessageBody};
 use actix_http::{ConnectionType, HttpMessage as _, Payload, Request, Response};
@@ -196,7 +196,7 @@ fn watch(
     if !is_awaited && matches!(framing, Framing::Length(_) | Framing::OtherUpgrade(_)) {
         return None;
     }
-    let payload = Rc::new(RefCell::new(request.take_payload()));
+    let payload = Rc::new(RefCell::new(ReadAhead::new(request.take_payload())));
     *request.payload() = Payload::Stream {
         payload: Box::pin(WatchedBody {
             payload: Rc::clone(&payload),
@@ -225,6 +225,8 @@ pin_project! {
             // A response that waits until the server has parsed the request's body.
             early: Option<F::Output>,
             may_be_early: bool,
+            // Looks at a chunked body that are left before the application is polled.
+            reads_ahead: u8,
             open: Option<OpenRequest>,
             payload: Option<SharedPayload>,
             is_last: bool,
@@ -246,6 +248,7 @@ impl<F: Future, B> WatchedFuture<F, B> {
             future,
             early: None,
             may_be_early: matches!(framing, Framing::Length(1..)),
+            reads_ahead: if framing == Framing::Chunks { 2 } else { 0 },
             open,
             payload,
             is_last: framing.is_last(),
@@ -267,6 +270,7 @@ where
             future,
             early,
             may_be_early,
+            reads_ahead,
             open,
             payload,
             is_last,
@@ -275,6 +279,17 @@ where
         else {
             return Poll::Pending;
         };
+        if *reads_ahead > 0 {
+            *reads_ahead -= 1;
+            let read_ahead = |payload: &SharedPayload| payload.borrow_mut().read_ahead(context);
+            let has_body = payload.as_ref().is_none_or(read_ahead);
+            if !has_body && *reads_ahead > 0 {
+                // The server may have parsed the head alone. It parses the bytes behind the head before it polls again.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            *reads_ahead = 0;
+        }
         let may_be_early = std::mem::replace(may_be_early, false);
         let result = match early.take() {
             Some(result) => result,

@@ -257,3 +257,27 @@ fn chunks_that_are_mostly_framing_are_rejected() {
         assert_eq!(connection.answer().json()["result"], 3, "{name}");
     }
 }
+
+#[test]
+fn a_body_that_is_broken_in_the_write_of_its_head_gets_its_response() {
+    for (name, program, _behind) in both(&[]) {
+        let first = &CODE[..4];
+        for chunks in [
+            "x\r\n".to_owned(),
+            format!("4\r\n{first}\r\nx\r\n"),
+            format!("4\r\n{first}x"),
+            format!("e\r\n{CODE}\r\n-1\r\n"),
+            format!("1\r\n{{\r\n4\r\n{first}\r\nx\r\n{}", "y".repeat(1 << 14)),
+        ] {
+            let mut connection = program.connect();
+            let head = run("transfer-encoding: chunked\r\n\r\n");
+            connection.write(format!("{head}{chunks}")).unwrap();
+            let answer = connection.answer();
+            assert_eq!(answer.status, 400, "{name}: {chunks:?}");
+            assert_eq!(answer.code(), "invalid_body", "{name}: {chunks:?}");
+            assert_eq!(answer.header("connection"), "close", "{name}: {chunks:?}");
+            connection.rest();
+        }
+        assert_eq!(program.execute("1+2").json()["result"], 3, "{name}");
+    }
+}
