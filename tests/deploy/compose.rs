@@ -54,7 +54,7 @@ fn up_starts_both_in_order_isolated_and_serves_api_and_page() {
         assert_eq!(docker(&["diff", &container]), "");
         idle += memory_used(&container);
     }
-    println!("both take {:.1} MB when nobody asks", idle / 1e6);
+    println!("both take {:.1} MB when idle", idle / 1e6);
     assert!(idle < 60e6, "{idle}");
 }
 

@@ -105,9 +105,9 @@ fn a_client_that_expects_100_continue_gets_it() {
         &length,
     ];
     let mut stream = service.send_raw(&request(&head, b""));
-    let mut told = [0; 25];
-    std::io::Read::read_exact(&mut stream, &mut told).unwrap();
-    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut head = [0; 25];
+    std::io::Read::read_exact(&mut stream, &mut head).unwrap();
+    assert_eq!(&head, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(body).unwrap();
     assert_eq!(answer_on(stream).unwrap().json()["result"], 3);
 }

@@ -144,7 +144,7 @@ fn doctor_lists_every_isolation_layer_and_the_level() {
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
     let report = String::from_utf8(doctor.stdout).unwrap();
     let lines: Vec<&str> = report.lines().collect();
-    for wall in [
+    for layer in [
         "fork",
         "seccomp",
         "unprivileged_user",
@@ -155,14 +155,14 @@ fn doctor_lists_every_isolation_layer_and_the_level() {
     ] {
         let line = lines
             .iter()
-            .find(|line| line.split_whitespace().nth(1) == Some(wall));
-        let line = line.unwrap_or_else(|| panic!("{wall} is not in {report}"));
+            .find(|line| line.split_whitespace().nth(1) == Some(layer));
+        let line = line.unwrap_or_else(|| panic!("{layer} is not in {report}"));
         assert!(
             line.starts_with("present") || line.starts_with("absent"),
             "{line}"
         );
-        let remedy = sandpiper_sandbox_client::remedy(wall);
-        assert!(remedy.is_some_and(|remedy| remedy.len() > 20), "{wall}");
+        let remedy = sandpiper_sandbox_client::remedy(layer);
+        assert!(remedy.is_some_and(|remedy| remedy.len() > 20), "{layer}");
         // With a reason.
         assert!(line.split_whitespace().count() > 3, "{line}");
     }
@@ -176,8 +176,8 @@ fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
     let doctor = output(&["doctor", "--max-isolation", "L2"]);
     assert_eq!(doctor.status.code(), Some(0), "{doctor:?}");
     let report = String::from_utf8(doctor.stdout).unwrap();
-    for wall in ["landlock", "namespaces"] {
-        assert_eq!(lines_of(&report, wall).len(), 2, "{report}");
+    for layer in ["landlock", "namespaces"] {
+        assert_eq!(lines_of(&report, layer).len(), 2, "{report}");
     }
     assert!(report.ends_with("isolation: L2\n"), "{report}");
 
@@ -188,9 +188,9 @@ fn doctor_stops_at_the_highest_level_and_refuses_a_minimum_above_it() {
     }
 }
 
-/// Returns the line of `wall` in doctor's report, and the line on how to enable it, if it is missing.
-fn lines_of<'a>(report: &'a str, wall: &str) -> Vec<&'a str> {
-    let mut lines = report.lines().skip_while(|line| !line.contains(wall));
+/// Returns the line of `layer` in doctor's report, and the line on how to enable it, if it is missing.
+fn lines_of<'a>(report: &'a str, layer: &str) -> Vec<&'a str> {
+    let mut lines = report.lines().skip_while(|line| !line.contains(layer));
     let own = lines.next().into_iter();
     own.chain(lines.take_while(|line| line.contains("to enable it: ")))
         .collect()

@@ -136,7 +136,7 @@ fn a_client_that_reconnects_gets_the_rest_and_nothing_twice(store: &Store) {
     }));
     let mut last = None;
     let mut seen = Vec::new();
-    let ended = 'told: loop {
+    let ended = 'end: loop {
         let mut events = follow(&service, &id, last.as_deref());
         for _ in 0..9 {
             let Some(event) = events.next() else {
@@ -147,7 +147,7 @@ fn a_client_that_reconnects_gets_the_rest_and_nothing_twice(store: &Store) {
                     seen.push(event.data["data"][0].as_u64().unwrap());
                     last = event.id;
                 }
-                "end" => break 'told event,
+                "end" => break 'end event,
                 name => assert_eq!(name, "state"),
             }
         }
@@ -186,9 +186,9 @@ fn a_late_follower_of_a_long_log_gets_the_retained_entries(store: &Store) {
     let at = execution["logDroppedAt"].as_u64().unwrap();
     let dropped = execution["logDropped"].as_u64().unwrap();
     let events = follow(&service, &id, None).rest();
-    let told = logged(&events);
+    let received = logged(&events);
     let expected: Vec<u64> = (0..at).chain(at + dropped..500).collect();
-    assert_eq!(told, expected);
+    assert_eq!(received, expected);
     let last = events.iter().rev().find_map(|event| event.id.clone());
     assert_eq!(last.as_deref(), Some("1-499"));
 }

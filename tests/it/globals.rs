@@ -142,8 +142,8 @@ fn the_time_limit_is_real_time_even_under_a_seed() {
     let request = json!({"code": code, "seed": 1, "limits": {"timeoutMs": 100}});
     let execution = service.execute(&request);
     assert_eq!(execution["outcome"], "timed_out");
-    let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((100.0..100.0 + LATE_MS).contains(&wall), "{wall}");
+    let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap();
+    assert!((100.0..100.0 + LATE_MS).contains(&wall_ms), "{wall_ms}");
 }
 
 #[test]

@@ -38,19 +38,19 @@ fn the_info_says_what_this_is_and_what_it_promises() {
 fn every_isolation_layer_is_shown_with_its_status() {
     let service = Service::start();
     for path in ["/api", "/api/health/ready"] {
-        let walls = service.get(path).json()["walls"]
+        let layers = service.get(path).json()["walls"]
             .as_array()
             .unwrap()
             .clone();
-        assert!(walls.len() >= 5, "{walls:?}");
-        for wall in walls {
+        assert!(layers.len() >= 5, "{layers:?}");
+        for layer in layers {
             assert!(
-                wall["wall"].is_string() && wall["detail"].is_string(),
-                "{wall}"
+                layer["wall"].is_string() && layer["detail"].is_string(),
+                "{layer}"
             );
             // The service does not start without a required isolation layer.
-            if wall["required"] == true {
-                assert_eq!(wall["present"], true, "{wall}");
+            if layer["required"] == true {
+                assert_eq!(layer["present"], true, "{layer}");
             }
         }
     }
@@ -208,7 +208,7 @@ fn health_answers_while_sixteen_endless_loops_run_on_two_executors_and_each_ends
         let execution = service.finished(&id)["execution"].clone();
         assert_eq!(execution["outcome"], "timed_out", "{execution}");
         assert_eq!(execution["log"][0]["data"], json!(["begun"]));
-        let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-        assert!((1000.0..1000.0 + LATE_MS).contains(&wall), "{execution}");
+        let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap();
+        assert!((1000.0..1000.0 + LATE_MS).contains(&wall_ms), "{execution}");
     }
 }

@@ -73,8 +73,8 @@ fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
     assert_eq!(error["message"], "stopped at its limit of 100 ms");
     assert_eq!(error["fileName"], "code");
     assert_eq!(error["lineNumber"], 3);
-    let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((100.0..100.0 + LATE_MS).contains(&wall), "{wall}");
+    let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap();
+    assert!((100.0..100.0 + LATE_MS).contains(&wall_ms), "{wall_ms}");
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn a_script_that_has_to_be_killed_keeps_its_log_too() {
     );
     assert_eq!(execution["usage"]["outputBytes"], 8 + 5 + 2 * ENTRY_BYTES);
     assert_eq!(execution["error"].get("lineNumber"), None);
-    let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-    assert!((350.0..350.0 + LATE_MS).contains(&wall), "{wall}");
+    let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap();
+    assert!((350.0..350.0 + LATE_MS).contains(&wall_ms), "{wall_ms}");
     // Resident memory of the process, which is more than the heap of so small a script.
     let peak = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
     assert!((MIB..64 * MIB).contains(&peak), "{peak}");
@@ -363,8 +363,8 @@ fn output_that_does_not_fit_is_reported_for_log_and_result_separately() {
             "output_exceeded",
         );
         assert_eq!(execution["error"]["name"], "OutputLimitError");
-        let told = execution["error"]["message"].as_str().unwrap();
-        assert!(told.starts_with(message), "{told}");
+        let reported = execution["error"]["message"].as_str().unwrap();
+        assert!(reported.starts_with(message), "{reported}");
     }
     let execution = service.run("console.log('kept'); Array(1e6).fill('x')");
     assert_eq!(execution["log"][0]["data"], json!(["kept"]));
@@ -439,13 +439,13 @@ fn an_entry_that_cannot_fit_is_counted_and_the_script_goes_on() {
 fn usage_is_plausible() {
     let service = Service::start();
     let busy = service.run("const end = Date.now() + 200; while (Date.now() < end); 1");
-    let wall = busy["usage"]["wallMs"].as_f64().unwrap();
+    let wall_ms = busy["usage"]["wallMs"].as_f64().unwrap();
     let cpu = busy["usage"]["cpuMs"].as_f64().unwrap();
-    assert!((199.0..199.0 + LATE_MS).contains(&wall), "{wall}");
-    assert!(cpu < wall + 20.0, "{cpu} of {wall}");
+    assert!((199.0..199.0 + LATE_MS).contains(&wall_ms), "{wall_ms}");
+    assert!(cpu < wall_ms + 20.0, "{cpu} of {wall_ms}");
     let whole = busy["executionTime"].as_f64().unwrap();
     assert!(
-        whole.fract() == 0.0 && (whole - wall).abs() <= 0.5,
+        whole.fract() == 0.0 && (whole - wall_ms).abs() <= 0.5,
         "{busy}"
     );
     let asleep = service.run("new Promise((done) => setTimeout(done, 200))");
@@ -533,14 +533,14 @@ fn processor_time_is_what_the_kernel_counts() {
     assert_eq!(idle["outcome"], "succeeded");
     let (busy, busy_ms) = run_and_count("let s = 0; for (let i = 0; i < 2e7; i++) s += i; s");
     assert_eq!(busy["outcome"], "succeeded");
-    let told = busy["usage"]["cpuMs"].as_f64().unwrap();
+    let reported = busy["usage"]["cpuMs"].as_f64().unwrap();
     // The command's own time is in both figures.
     let counted = busy_ms - idle_ms;
     assert!(
-        (told - counted).abs() <= counted * 0.1 + 10.0,
-        "told {told}, counted {counted}"
+        (reported - counted).abs() <= counted * 0.1 + 10.0,
+        "reported {reported}, counted {counted}"
     );
-    assert!(told > 100.0, "{told}");
+    assert!(reported > 100.0, "{reported}");
 }
 
 #[test]
@@ -552,11 +552,11 @@ fn peak_memory_is_what_the_script_holds() {
             "const held = new Uint8Array({bytes}).fill(1); held.length"
         ));
         assert_eq!(execution["result"], bytes);
-        let told = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
+        let reported = execution["usage"]["peakMemoryBytes"].as_u64().unwrap();
         let context = 300_000;
         assert!(
-            (bytes..=bytes + bytes / 10 + context).contains(&told),
-            "{bytes}: {told}"
+            (bytes..=bytes + bytes / 10 + context).contains(&reported),
+            "{bytes}: {reported}"
         );
     }
 }

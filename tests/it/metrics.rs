@@ -125,7 +125,7 @@ fn the_oldest_that_waits_is_shown_by_its_lane_and_forgotten_when_it_runs() {
     );
     service.delete(&format!("/api/jobs/{first}"));
     service.finished(&second);
-    eventually(SOON, "nobody waits", || age() == Some(0.0));
+    eventually(SOON, "the queue is empty", || age() == Some(0.0));
     assert_eq!(service.metric("executors{state=\"dead\"}"), Some(0.0));
 }
 

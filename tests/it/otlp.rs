@@ -196,14 +196,14 @@ fn a_collector_that_is_not_there_costs_spans_and_no_request() {
     eventually(SOON, "the loss is counted", || {
         service.metric("spans_total{fate=\"failed\"}") >= Some(15.0)
     });
-    let told = || {
+    let reports = || {
         service
             .log()
             .matches("the collector does not take spans")
             .count()
     };
-    eventually(SOON, "the log says so", || told() > 0);
-    assert_eq!(told(), 1, "{}", service.log());
+    eventually(SOON, "the log says so", || reports() > 0);
+    assert_eq!(reports(), 1, "{}", service.log());
 }
 
 #[test]

@@ -86,8 +86,8 @@ fn sixteen_endless_loops_end_in_time_with_their_log_while_health_answers() {
             assert_eq!(execution["outcome"], "timed_out");
             assert_eq!(execution["limitHit"], "timeoutMs");
             assert_eq!(execution["log"][0]["data"], json!([index]));
-            let wall = execution["usage"]["wallMs"].as_f64().unwrap();
-            assert!(wall < f64::from(TIMEOUT_MS) + LATE_MS, "{wall} ms");
+            let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap();
+            assert!(wall_ms < f64::from(TIMEOUT_MS) + LATE_MS, "{wall_ms} ms");
         }
         over.store(true, Ordering::Relaxed);
         prober.join().unwrap();
@@ -234,8 +234,8 @@ fn a_script_whose_process_is_killed_while_it_computes_gets_that_as_its_error() {
         execution.join().unwrap()
     });
     assert_eq!(execution["outcome"], "crashed", "{execution}");
-    let told = execution["error"]["message"].as_str().unwrap();
-    assert!(told.contains("killed by signal 9"), "{told}");
+    let reported = execution["error"]["message"].as_str().unwrap();
+    assert!(reported.contains("killed by signal 9"), "{reported}");
 }
 
 #[test]

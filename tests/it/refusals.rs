@@ -136,7 +136,7 @@ fn a_client_that_waited_too_long_for_an_executor_learns_that_nothing_ran() {
         504,
         "queue_wait_exceeded",
     );
-    eventually(SOON, "nobody waits any more", || {
+    eventually(SOON, "the queue is empty", || {
         ready(&service)["queue"]["interactive"] == 0
     });
     // No client waits for a background job, so it may wait longer.

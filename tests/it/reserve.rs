@@ -184,7 +184,7 @@ fn a_reserve_executor_is_isolated_like_the_others_is_not_pinned_and_is_released(
         children
     };
     let [reserve_zygote] = raised()[..] else {
-        panic!("{:?} were raised beside {zygotes:?}", raised())
+        panic!("{:?} were started next to {zygotes:?}", raised())
     };
     assert_eq!(isolation_of(reserve_zygote), isolation_of(zygotes[0]));
     assert_eq!(

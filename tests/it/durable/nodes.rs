@@ -35,11 +35,20 @@ fn any_node_runs_a_job_and_any_node_responds_for_it() {
     }
     let listed = nodes[0].get("/api/jobs?limit=200").json();
     assert_eq!(listed["jobs"].as_array().unwrap().len(), 60);
-    let told = nodes[1].get("/api/nodes").json();
-    let told = told["nodes"].as_array().unwrap();
-    assert_eq!(told.len(), 3);
-    assert_eq!(told.iter().filter(|node| node["isThis"] == true).count(), 1);
-    assert!(told.iter().all(|node| node["executors"] == 2), "{told:?}");
+    let reported = nodes[1].get("/api/nodes").json();
+    let reported = reported["nodes"].as_array().unwrap();
+    assert_eq!(reported.len(), 3);
+    assert_eq!(
+        reported
+            .iter()
+            .filter(|node| node["isThis"] == true)
+            .count(),
+        1
+    );
+    assert!(
+        reported.iter().all(|node| node["executors"] == 2),
+        "{reported:?}"
+    );
     let running = nodes[0].submit(&endless());
     eventually(SOON, "it runs", || nodes[1].state(&running) == "running");
     for node in &nodes {
@@ -58,8 +67,8 @@ fn a_client_that_waits_at_one_node_learns_at_once_of_an_end_at_another() {
     let database = Database::Postgres(Postgres::start());
     let nodes = [database.serve(&[]), database.serve(&[])];
     eventually(SOON, "they know of each other", || {
-        let told = nodes[0].get("/api/nodes").json();
-        told["nodes"].as_array().unwrap().len() == 2
+        let reported = nodes[0].get("/api/nodes").json();
+        reported["nodes"].as_array().unwrap().len() == 2
     });
     // Each node reports this with its next heartbeat.
     thread::sleep(Duration::from_secs(3));
@@ -175,11 +184,11 @@ fn what_a_dead_node_ran_is_taken_up_by_another_soon_after() {
         let job = second.finished(id);
         assert_eq!(job["execution"]["result"], "done", "{job}");
     }
-    let told = second.get("/api/nodes").json();
+    let reported = second.get("/api/nodes").json();
     assert_eq!(
-        told["nodes"].as_array().unwrap().len(),
+        reported["nodes"].as_array().unwrap().len(),
         1,
-        "the dead one is not told of: {told}"
+        "the dead node is still listed: {reported}"
     );
     let recovered = dead_since.elapsed();
     assert!(recovered < SOON, "{recovered:?}");
