@@ -13,7 +13,7 @@ pub(super) struct Usage {
     pub(super) rejected: Rejected,
 }
 
-/// What one client has in the store.
+/// The open jobs and stored bytes of one client.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct ClientUsage {
     /// Jobs that are queued or running.

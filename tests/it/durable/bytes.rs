@@ -13,6 +13,11 @@ const BYTES_OF_JOBS: &str = "SELECT CAST(coalesce(sum(octet_length(request) + co
 const BYTES_OF_LOGS: &str =
     "SELECT CAST(coalesce(sum(octet_length(entries)), 0) AS BIGINT) FROM sandpiper_logs";
 const ACCOUNT: &str = "SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM sandpiper_bytes";
+/// The stored bytes that the account lacks, read in one statement: a sweep between two statements would change both.
+const UNCOUNTED: &str = "SELECT CAST( \
+    (SELECT coalesce(sum(octet_length(request) + coalesce(octet_length(execution), 0)), 0) FROM sandpiper_jobs) \
+    + (SELECT coalesce(sum(octet_length(entries)), 0) FROM sandpiper_logs) \
+    - (SELECT coalesce(sum(bytes), 0) FROM sandpiper_bytes) AS BIGINT)";
 const ACCOUNT_OF_EXPIRING: &str =
     "SELECT CAST(coalesce(sum(expiring), 0) AS BIGINT) FROM sandpiper_bytes";
 const BOUNDS: [&str; 8] = [
@@ -55,9 +60,8 @@ impl Database {
 
     /// Compares the account with the stored rows.
     fn assert_is_counted(&self, what: &str) -> i64 {
-        let stored = self.number(BYTES_OF_JOBS) + self.number(BYTES_OF_LOGS);
-        assert_eq!(self.number(ACCOUNT), stored, "{what}");
-        stored
+        assert_eq!(self.number(UNCOUNTED), 0, "{what}");
+        self.number(BYTES_OF_JOBS) + self.number(BYTES_OF_LOGS)
     }
 }
 
