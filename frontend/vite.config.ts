@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { constants, brotliCompressSync, gzipSync } from "node:zlib";
 import { type Plugin, defineConfig } from "vite";
 
-// The ingress sends what is compressed beside a file to whoever takes it.
+// The ingress serves the compressed file to clients that accept it.
 function compressed(): Plugin {
   let folder = "";
   return {

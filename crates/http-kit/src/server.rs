@@ -153,15 +153,23 @@ where
             .h1(application);
         fn_service(move |stream: TcpStream| {
             let peer = stream.peer_addr().ok();
-            // Nagle's algorithm would delay the body until the client has acknowledged the head.
-            let _ = stream.set_nodelay(true);
-            // The kernel closes the connection of a client that does not read its response.
-            let _ = setsockopt(&stream, sockopt::TcpUserTimeout, &unread_max);
+            set_options(&stream, unread_max);
             ready(Ok((Connection::new(stream, timeouts), peer)))
         })
         .and_then(http)
     };
     Ok(builder.listen("http", listener, make)?.run())
+}
+
+/// Sets the socket options of a connection. `unread_max` is the maximum time that a client may read nothing,
+/// milliseconds.
+///
+/// A connection without these options works too, so errors are ignored.
+fn set_options(stream: &TcpStream, unread_max: u32) {
+    // Nagle's algorithm would delay the body until the client has acknowledged the head.
+    let _ = stream.set_nodelay(true);
+    // The kernel closes the connection of a client that does not read its response.
+    let _ = setsockopt(stream, sockopt::TcpUserTimeout, &unread_max);
 }
 
 fn whole_seconds(duration: Duration) -> u64 {
