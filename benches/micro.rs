@@ -17,7 +17,7 @@ use sandpiper::actors::{
     Dispatcher, DispatcherHandle, Executors, HandleParts, Stats, StoreHealth, sandboxes,
 };
 use sandpiper::config::CommandLine;
-use sandpiper::store::{MemoryStore, RecentExecutions};
+use sandpiper::store::{InProcessStore, MemoryStore, RecentExecutions};
 use sandpiper_domain::{
     Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
 };
@@ -203,7 +203,8 @@ fn start_actors() -> DispatcherHandle {
     let stats = Stats::new(options.executors());
     let factory = sandboxes(options.isolation.sandbox(program()));
     let executors = Executors::start(factory, Arc::clone(&stats), None);
-    let store = Arc::new(MemoryStore::new(options.memory_store()));
+    let records = Arc::new(MemoryStore::new(options.memory_store()));
+    let store = Arc::new(InProcessStore::new(records, options.attempts_max));
     let recent = Arc::new(RecentExecutions::new(options.recent()));
     let dispatcher = Dispatcher::new(
         options.dispatcher(),

@@ -12,10 +12,11 @@ use crate::actors::{
 };
 use crate::config::{OptionConflict, ServeOptions, StoreChoice};
 use crate::http::{self, Api, HttpMeters};
+use crate::meters::Operations;
 use crate::scripts::{ScriptLibrary, ScriptLibraryError};
 use crate::store::{
-    Address, DurableStore, JobStore, MeasuredStore, MemoryStore, OpenError, RecentExecutions,
-    StoreError,
+    Address, DurableStore, InProcessStore, JobStore, MeasuredStore, MemoryStore, OpenError,
+    RecentExecutions, StoreError,
 };
 use crate::telemetry::{Telemetry, TelemetryError};
 use actix::{Actor, System};
@@ -101,8 +102,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let scripts = ScriptLibrary::open(options.scripts_dir.as_deref())?;
     let proof = prove_isolation(options)?;
     let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
-    let store = MeasuredStore::new(open_store(options, defaults)?);
-    let operations = store.operations();
+    let (store, operations) = open_store(options, defaults)?;
     let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
     let metrics = listen_for_metrics(options)?;
     let served = System::new().block_on(async {
@@ -111,7 +111,6 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
             options.reserve_executors(),
             telemetry.clone(),
         );
-        let store: Arc<dyn JobStore> = Arc::new(store);
         let executors = start_executors(options, &proof, &stats).await?;
         let recent = Arc::new(RecentExecutions::new(options.recent()));
         let dispatcher = Dispatcher::new(
@@ -209,12 +208,24 @@ fn prove_isolation(options: &ServeOptions) -> Result<Proof, SandboxError> {
     })
 }
 
-fn open_store(options: &ServeOptions, defaults: Limits) -> Result<Arc<dyn JobStore>, ServeError> {
+/// Opens the store, and returns it with the durations of its operations.
+fn open_store(
+    options: &ServeOptions,
+    defaults: Limits,
+) -> Result<(Arc<dyn JobStore>, Arc<Operations>), ServeError> {
     Ok(match &options.store {
-        StoreChoice::Memory => Arc::new(MemoryStore::new(options.memory_store())),
+        StoreChoice::Memory => {
+            let memory = MemoryStore::new(options.memory_store());
+            let records = MeasuredStore::new(Arc::new(memory));
+            let operations = records.operations();
+            let store = InProcessStore::new(Arc::new(records), options.attempts_max);
+            (Arc::new(store), operations)
+        }
         StoreChoice::Durable(address) => {
             let durable = options.durable_store(address.clone(), defaults);
-            Arc::new(DurableStore::open(durable)?)
+            let store = MeasuredStore::new(Arc::new(DurableStore::open(durable)?));
+            let operations = store.operations();
+            (Arc::new(store), operations)
         }
     })
 }

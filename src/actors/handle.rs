@@ -1,17 +1,15 @@
 //! The handle through which everything above the actors talks to them.
 
 use super::dispatcher::{
-    Cancel, CheckNetwork, Dispatcher, Drain, JobLocation, Locate, RunNow, StopAll, Submit,
+    Cancel, CheckNetwork, Dispatcher, Drain, JobLocation, Locate, Run, StopAll, Submit,
 };
-use super::meters::Meters;
 use super::stats::Stats;
 use super::store_health::StoreHealth;
 use super::types::{
     Accepted, Cancelled, DispatchError, ExecuteResult, JobPage, JobSnapshot, ListQuery, Lookup,
-    Node, Nodes, SandboxReach, ServiceStatus, StoreCounts, Submission,
+    Node, Nodes, SandboxReach, Submission,
 };
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
-use crate::telemetry::Telemetry;
 use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
 use sandpiper_domain::{Job, JobId, JobState, JobTerms, Limits, Timestamp};
@@ -24,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::error;
 
 /// Longest time until the Dispatcher responds. The Dispatcher never blocks: one that takes longer is broken.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+const RESPONSE_WITHIN: Duration = Duration::from_secs(5);
 /// Time that a cancel waits for the running job to be dead. A kill takes a few milliseconds.
 const CANCEL_WITHIN: Duration = Duration::from_secs(2);
 /// Time that a network check waits for its turn in the queue and its result.
@@ -35,7 +33,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 /// A handle on the Dispatcher, its store and its stats. Cheap to clone; every clone talks to the same Dispatcher. Every
 /// wait has a deadline.
 #[derive(Debug, Clone)]
-pub struct DispatcherHandle(Arc<HandleParts>);
+pub struct DispatcherHandle(pub(super) Arc<HandleParts>);
 
 /// The parts of a handle.
 #[derive(Debug)]
@@ -80,7 +78,7 @@ impl DispatcherHandle {
             dispatcher: self.0.dispatcher.clone(),
             id: Some(submission.id),
         };
-        self.hand_over(RunNow { submission, reply }).await?;
+        self.hand_over(Run::now(submission, reply)).await?;
         // Only a broken part of the service takes this long. `on_drop` cancels the job.
         let Ok(result) = tokio::time::timeout(patience, result).await else {
             error!(
@@ -95,14 +93,14 @@ impl DispatcherHandle {
 
     /// Puts `message` into the Dispatcher's mailbox, and waits only while that is full. The result of the execution
     /// says that the message was received; a confirmation of its own would cost each request one more wake-up.
-    async fn hand_over(&self, message: RunNow) -> Result<(), DispatchError> {
+    async fn hand_over(&self, message: Run) -> Result<(), DispatchError> {
         match self.0.dispatcher.try_send(message) {
             Ok(()) => Ok(()),
             Err(SendError::Full(message)) => self
                 .0
                 .dispatcher
                 .send(message)
-                .timeout(ANSWER_WITHIN)
+                .timeout(RESPONSE_WITHIN)
                 .await
                 .map_err(broken),
             Err(SendError::Closed(_)) => Err(broken(MailboxError::Closed)),
@@ -118,7 +116,7 @@ impl DispatcherHandle {
         self.0
             .dispatcher
             .send(Submit { submission, terms })
-            .timeout(ANSWER_WITHIN)
+            .timeout(RESPONSE_WITHIN)
             .await
             .map_err(broken)?
     }
@@ -160,7 +158,7 @@ impl DispatcherHandle {
         self.0
             .dispatcher
             .send(Cancel(id))
-            .timeout(ANSWER_WITHIN)
+            .timeout(RESPONSE_WITHIN)
             .await
             .map_err(broken)?;
         match self.wait(id, CANCEL_WITHIN).await? {
@@ -207,7 +205,7 @@ impl DispatcherHandle {
         self.0
             .dispatcher
             .send(message)
-            .timeout(ANSWER_WITHIN)
+            .timeout(RESPONSE_WITHIN)
             .await
             .map_err(broken)?;
         match tokio::time::timeout(NET_CHECK_WITHIN, result).await {
@@ -216,76 +214,20 @@ impl DispatcherHandle {
         }
     }
 
-    /// Returns the state of the service. Does not wait and asks no actor.
-    #[must_use]
-    pub fn status(&self) -> ServiceStatus {
-        let HandleParts { stats, store, .. } = &*self.0;
-        let counts = store.counts();
-        ServiceStatus {
-            isolation_level: self.0.isolation_level.to_string(),
-            isolation_layers: self.0.isolation_layers.clone(),
-            store: store.name().to_owned(),
-            store_promise: store.promise().to_owned(),
-            draining: stats.draining.load(Ordering::SeqCst),
-            executors: stats.executors(),
-            executors_ready: stats.executors_ready(),
-            executors_busy: stats.executors_busy(),
-            reserve_executors: stats.reserve_executors(),
-            reserve_executors_up: stats.reserve_executors_up(),
-            reserve_executors_busy: stats.reserve_executors_busy(),
-            zygotes_replaced: stats.zygotes_replaced.load(Ordering::Relaxed),
-            executors_revived: stats.executors_revived.load(Ordering::Relaxed),
-            executions_crashed: stats.executions_crashed.load(Ordering::Relaxed),
-            executions_killed: stats.executions_killed.load(Ordering::Relaxed),
-            executions: stats.executions().collect(),
-            mean_wall: Duration::from_micros(stats.mean_wall_micros.load(Ordering::Relaxed)),
-            jobs: StoreCounts {
-                lost: counts.lost + stats.jobs_lost.load(Ordering::Relaxed),
-                stale: counts.stale + stats.finishes_stale.load(Ordering::Relaxed),
-                failures: counts.failures + stats.store_failures.load(Ordering::Relaxed),
-                ..counts
-            },
-            queued_interactive: stats.queued_interactive.load(Ordering::Relaxed),
-            queued_background: stats.queued_background.load(Ordering::Relaxed),
-            process_ids: stats.process_ids(),
-        }
-    }
-
-    /// Returns true if the store responds. Waits for the store for at most a second.
-    pub async fn store_is_up(&self) -> bool {
-        self.0.store_health.is_up().await
-    }
-
-    /// Returns the time at which this process started.
-    #[must_use]
-    pub fn started_at(&self) -> Timestamp {
-        self.0.started_at
-    }
-
-    /// Returns the times of waiting and running.
-    #[must_use]
-    pub fn meters(&self) -> &Meters {
-        &self.0.stats.meters
-    }
-
-    /// Returns the exporter of spans.
-    #[must_use]
-    pub fn telemetry(&self) -> &Telemetry {
-        self.0.stats.telemetry()
-    }
-
     /// Takes no new work and gives running work `patience` to end; then stops it. Afterwards nothing runs, and the
     /// results of everything that ran are recorded.
     pub async fn drain(&self, patience: Duration) {
         self.0.store.stop_dispatch();
-        let _ = self.0.dispatcher.send(Drain).timeout(ANSWER_WITHIN).await;
+        let _ = self.0.dispatcher.send(Drain).timeout(RESPONSE_WITHIN).await;
         if !self.is_idle_within(patience).await {
-            let _ = self.0.dispatcher.send(StopAll).timeout(ANSWER_WITHIN).await;
+            let _ = self
+                .0
+                .dispatcher
+                .send(StopAll)
+                .timeout(RESPONSE_WITHIN)
+                .await;
             if !self.is_idle_within(CANCEL_WITHIN).await {
-                error!(
-                    "some executions could not be stopped, or their results could not be recorded: the service stops \
-                     without them"
-                );
+                error!("some executions could not be stopped: the service stops without them");
             }
         }
         self.0.store.close().await;
@@ -302,8 +244,7 @@ impl DispatcherHandle {
         loop {
             let stats = &self.0.stats;
             let left = stats.running.load(Ordering::Acquire)
-                + stats.queued_interactive.load(Ordering::Relaxed)
-                + stats.unrecorded.load(Ordering::Relaxed);
+                + stats.queued_interactive.load(Ordering::Relaxed);
             if left == 0 {
                 return true;
             }
@@ -372,7 +313,7 @@ impl DispatcherHandle {
         self.0
             .dispatcher
             .send(Locate(id))
-            .timeout(ANSWER_WITHIN)
+            .timeout(RESPONSE_WITHIN)
             .await
             .map_err(broken)
     }

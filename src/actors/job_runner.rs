@@ -1,8 +1,8 @@
 //! The [`JobRunner`] of the service: jobs that a store hands out go to the Dispatcher, and their results come back.
 
-use super::dispatcher::{Cancel, Dispatcher, JobLocation, Locate, RunClaimed};
+use super::dispatcher::{Cancel, Dispatcher, JobLocation, Locate, Run};
 use super::types::Submission;
-use crate::store::{ClaimedJob, JobRunner, NotRun};
+use crate::store::{ClaimedJob, JobRunner, NotRun, StartHook};
 use actix::Addr;
 use async_trait::async_trait;
 use sandpiper_domain::{Execution, JobId, LogSoFar};
@@ -34,7 +34,7 @@ impl fmt::Debug for DispatcherJobRunner {
 
 #[async_trait]
 impl JobRunner for DispatcherJobRunner {
-    async fn run(&self, job: ClaimedJob) -> Result<Arc<Execution>, NotRun> {
+    async fn run(&self, job: ClaimedJob, on_start: StartHook) -> Result<Arc<Execution>, NotRun> {
         let submission = Submission {
             id: job.id,
             script: job.script,
@@ -43,7 +43,8 @@ impl JobRunner for DispatcherJobRunner {
             trace: job.trace,
         };
         let (reply, result) = oneshot::channel();
-        let sent = self.0.send(RunClaimed { submission, reply });
+        let message = Run::claimed(submission, job.queue_place, on_start, reply);
+        let sent = self.0.send(message);
         if sent.timeout(SEND_TIMEOUT).await.is_err() {
             return Err(NotRun::Busy);
         }

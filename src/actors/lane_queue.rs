@@ -12,7 +12,6 @@ pub(super) struct LaneQueue<T> {
     /// Clients that have waiting jobs, in the order of their turns.
     turns: VecDeque<ClientKey>,
     pub(super) waiting: usize,
-    pub(super) reserved: usize,
 }
 
 impl<T> LaneQueue<T> {
@@ -21,7 +20,6 @@ impl<T> LaneQueue<T> {
             clients: HashMap::new(),
             turns: VecDeque::new(),
             waiting: 0,
-            reserved: 0,
         }
     }
 

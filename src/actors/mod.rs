@@ -14,6 +14,7 @@ mod queue;
 mod runner;
 mod spans;
 mod stats;
+mod status;
 mod store_health;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,8 @@
 use super::lane_queue::LaneQueue;
 use sandpiper_domain::{ClientKey, JobId, Lane};
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// The bounds of the queue, and the shares of its lanes.
@@ -32,12 +34,51 @@ impl QueueBounds {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// A place in the queue that is taken but not filled yet.
+/// A place in the queue that is taken but not filled yet. The place is free again when the permit is dropped, on any
+/// thread.
 #[derive(Debug)]
-#[must_use = "a permit is filled by `push` or released by `release`"]
+#[must_use = "a permit holds its place only until it is dropped"]
 pub struct QueuePermit {
+    reserved: Arc<Reserved>,
     lane: Lane,
     bytes: usize,
+}
+
+impl QueuePermit {
+    fn take(reserved: &Arc<Reserved>, lane: Lane, bytes: usize) -> Self {
+        reserved.jobs_of(lane).fetch_add(1, Ordering::Relaxed);
+        reserved.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Self {
+            reserved: Arc::clone(reserved),
+            lane,
+            bytes,
+        }
+    }
+}
+
+impl Drop for QueuePermit {
+    fn drop(&mut self) {
+        let jobs = self.reserved.jobs_of(self.lane);
+        jobs.fetch_sub(1, Ordering::Relaxed);
+        self.reserved.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// The places and bytes of all permits that exist.
+#[derive(Debug, Default)]
+struct Reserved {
+    interactive: AtomicUsize,
+    background: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Reserved {
+    fn jobs_of(&self, lane: Lane) -> &AtomicUsize {
+        match lane {
+            Lane::Interactive => &self.interactive,
+            Lane::Background => &self.background,
+        }
+    }
 }
 
 /// A job that waits.
@@ -63,7 +104,9 @@ pub struct Queue<T> {
     bounds: QueueBounds,
     interactive: LaneQueue<T>,
     background: LaneQueue<T>,
+    /// Bytes of the jobs that wait.
     bytes: usize,
+    reserved: Arc<Reserved>,
     interactive_in_a_row: u32,
     locations: HashMap<JobId, (Lane, ClientKey)>,
 }
@@ -77,26 +120,27 @@ impl<T> Queue<T> {
             interactive: LaneQueue::new(),
             background: LaneQueue::new(),
             bytes: 0,
+            reserved: Arc::default(),
             interactive_in_a_row: 0,
             locations: HashMap::new(),
         }
     }
 
     /// Takes a place of `bytes` in `lane`, before the job is stored anywhere.
-    pub fn reserve(&mut self, lane: Lane, bytes: usize) -> Result<QueuePermit, Full> {
+    pub fn reserve(&self, lane: Lane, bytes: usize) -> Result<QueuePermit, Full> {
         let most = self.bounds.most(lane);
         let bytes_max = match lane {
             Lane::Interactive => self.bounds.bytes_max,
             // A quarter is kept for interactive work.
             Lane::Background => self.bounds.bytes_max / 4 * 3,
         };
-        let taken = self.lane(lane).waiting + self.lane(lane).reserved;
-        if taken >= most || self.bytes + bytes > bytes_max {
+        let reserved = &self.reserved;
+        let jobs = self.lane(lane).waiting + reserved.jobs_of(lane).load(Ordering::Relaxed);
+        let all_bytes = self.bytes + reserved.bytes.load(Ordering::Relaxed);
+        if jobs >= most || all_bytes + bytes > bytes_max {
             return Err(Full);
         }
-        self.lane_mut(lane).reserved += 1;
-        self.bytes += bytes;
-        Ok(QueuePermit { lane, bytes })
+        Ok(QueuePermit::take(reserved, lane, bytes))
     }
 
     /// Fills a place.
@@ -108,23 +152,18 @@ impl<T> Queue<T> {
         since: Instant,
         item: T,
     ) {
-        self.locations.insert(id, (permit.lane, client.clone()));
-        let lane = self.lane_mut(permit.lane);
-        lane.reserved -= 1;
-        lane.push(Queued {
+        let (lane, bytes) = (permit.lane, permit.bytes);
+        drop(permit);
+        self.locations.insert(id, (lane, client.clone()));
+        self.bytes += bytes;
+        self.lane_mut(lane).push(Queued {
             id,
             client,
-            lane: permit.lane,
+            lane,
             since,
-            bytes: permit.bytes,
+            bytes,
             item,
         });
-    }
-
-    /// Releases a place that is not filled.
-    pub fn release(&mut self, permit: QueuePermit) {
-        self.lane_mut(permit.lane).reserved -= 1;
-        self.bytes -= permit.bytes;
     }
 
     /// Removes and returns the next job: the lanes by weight, and inside a lane every client in turn. Background jobs
@@ -312,17 +351,17 @@ mod tests {
     }
 
     #[test]
-    fn scripts_together_are_bounded_in_bytes_and_a_place_given_back_is_free_again() {
-        let mut queue: Queue<()> = Queue::new(BOUNDS);
+    fn scripts_together_are_bounded_in_bytes_and_a_dropped_permit_frees_its_place() {
+        let queue: Queue<()> = Queue::new(BOUNDS);
         let permit = queue.reserve(Lane::Background, 600).unwrap();
         assert!(queue.reserve(Lane::Interactive, 600).is_err());
-        queue.release(permit);
+        drop(permit);
         assert!(queue.reserve(Lane::Interactive, 600).is_ok());
     }
 
     #[test]
     fn a_flood_of_large_jobs_leaves_bytes_for_those_that_somebody_waits_for() {
-        let mut queue: Queue<()> = Queue::new(BOUNDS);
+        let queue: Queue<()> = Queue::new(BOUNDS);
         let _place = queue.reserve(Lane::Background, 700).unwrap();
         assert!(queue.reserve(Lane::Background, 100).is_err());
         assert!(queue.reserve(Lane::Interactive, 200).is_ok());

@@ -50,11 +50,7 @@ pub struct Stats {
     executions: [AtomicU64; Outcome::ALL.len()],
     /// Running mean of the elapsed time of executions, microseconds.
     pub mean_wall_micros: AtomicU64,
-    /// Jobs whose state became `lost`, because the service failed to run them.
-    pub jobs_lost: AtomicU64,
-    /// Finishes that the store refused because the job had moved on.
-    pub finishes_stale: AtomicU64,
-    /// Changes of a job that the store failed to record.
+    /// Jobs that the store failed to accept, and sweeps that failed.
     pub store_failures: AtomicU64,
     /// Jobs that wait in the interactive lane.
     pub queued_interactive: AtomicUsize,
@@ -62,8 +58,6 @@ pub struct Stats {
     pub queued_background: AtomicUsize,
     /// Executions that executors have.
     pub running: AtomicUsize,
-    /// Changes of a job that the store has been asked for and has not made yet.
-    pub unrecorded: AtomicUsize,
     /// True once no new work is taken.
     pub draining: AtomicBool,
     /// Times of waiting and running.
@@ -96,13 +90,10 @@ impl Stats {
             executions_killed: AtomicU64::new(0),
             executions: Default::default(),
             mean_wall_micros: AtomicU64::new(0),
-            jobs_lost: AtomicU64::new(0),
-            finishes_stale: AtomicU64::new(0),
             store_failures: AtomicU64::new(0),
             queued_interactive: AtomicUsize::new(0),
             queued_background: AtomicUsize::new(0),
             running: AtomicUsize::new(0),
-            unrecorded: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             meters: Meters::default(),
             telemetry,

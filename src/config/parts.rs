@@ -1,6 +1,6 @@
 //! Derives the options of each part of the service, and checks options that depend on each other.
 
-use super::{OptionConflict, PinExecutors, ServeOptions};
+use super::{OptionConflict, PinExecutors, ServeOptions, StoreChoice};
 use crate::actors::{DispatcherOptions, QueueBounds, ReserveOptions};
 use crate::http::{HttpBounds, Streams};
 use crate::sources::SourceFolder;
@@ -12,6 +12,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
+
+/// Time after which a waiting job of a database is requeued, so that another node can run it.
+const REQUEUE_AFTER: Duration = Duration::from_secs(1);
 
 impl ServeOptions {
     /// Checks options that depend on each other.
@@ -73,7 +76,10 @@ impl ServeOptions {
                 interactive_weight: self.interactive_weight,
             },
             queue_wait_max: Duration::from_millis(self.queue_wait_ms),
-            attempts_max: self.attempts_max,
+            requeue_after: match self.store {
+                StoreChoice::Memory => None,
+                StoreChoice::Durable(_) => Some(REQUEUE_AFTER),
+            },
             client_running_max: self.client_running_max.map_or(usize::MAX, usize::from),
             reserve: ReserveOptions {
                 after: Duration::from_millis(self.reserve_after_ms),

@@ -148,6 +148,7 @@ fn digest(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::QueuePlace;
     use sandpiper_domain::{
         ClientKey, Global, JobId, JobTerms, JsonText, Priority, ScriptDraft, Source, Timestamp,
         samples,
@@ -169,6 +170,7 @@ mod tests {
             client: ClientKey::new("test"),
             trace: None,
             terms,
+            queue_place: QueuePlace::default(),
         }
     }
 

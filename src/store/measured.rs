@@ -1,8 +1,8 @@
 //! A store that measures another: the duration and the failures of each operation.
 
 use super::{
-    Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
-    StoreCounts, StoreError,
+    Accepted, Finished, Found, JobPage, JobRecords, JobRunner, JobStore, ListQuery, NewJob, Nodes,
+    Settlement, StoreCounts, StoreError,
 };
 use crate::meters::Operations;
 use async_trait::async_trait;
@@ -45,15 +45,15 @@ enum Operation {
 /// A measured store. A rejected job is no failure: the client learns that the store is full, and the operator from other
 /// metrics.
 #[derive(Debug)]
-pub struct MeasuredStore {
-    store: Arc<dyn JobStore>,
+pub struct MeasuredStore<S: ?Sized> {
     operations: Arc<Operations>,
+    store: Arc<S>,
 }
 
-impl MeasuredStore {
+impl<S: JobStore + ?Sized> MeasuredStore<S> {
     /// Measures `store`.
     #[must_use]
-    pub fn new(store: Arc<dyn JobStore>) -> Self {
+    pub fn new(store: Arc<S>) -> Self {
         Self {
             store,
             operations: Arc::new(Operations::new(NAMES)),
@@ -86,7 +86,7 @@ impl MeasuredStore {
 }
 
 #[async_trait]
-impl JobStore for MeasuredStore {
+impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
     fn name(&self) -> &'static str {
         self.store.name()
     }
@@ -97,26 +97,6 @@ impl JobStore for MeasuredStore {
 
     async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError> {
         self.timed(Operation::Submit, self.store.submit(job)).await
-    }
-
-    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        self.timed(Operation::Start, self.store.start(id, attempt))
-            .await
-    }
-
-    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        self.timed(Operation::Requeue, self.store.requeue(id, attempt))
-            .await
-    }
-
-    async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError> {
-        let finished = self.store.finish(id, attempt, settlement);
-        self.timed(Operation::Finish, finished).await
     }
 
     async fn get(&self, id: JobId) -> Result<Found, StoreError> {
@@ -145,10 +125,6 @@ impl JobStore for MeasuredStore {
 
     fn supports_terms(&self) -> bool {
         self.store.supports_terms()
-    }
-
-    fn dispatches_jobs(&self) -> bool {
-        self.store.dispatches_jobs()
     }
 
     fn start_dispatch(&self, runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
@@ -185,6 +161,29 @@ impl JobStore for MeasuredStore {
 
     async fn health(&self) -> Result<(), StoreError> {
         self.timed(Operation::Health, self.store.health()).await
+    }
+}
+
+#[async_trait]
+impl<S: JobRecords + ?Sized> JobRecords for MeasuredStore<S> {
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        self.timed(Operation::Start, self.store.start(id, attempt))
+            .await
+    }
+
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        self.timed(Operation::Requeue, self.store.requeue(id, attempt))
+            .await
+    }
+
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        let finished = self.store.finish(id, attempt, settlement);
+        self.timed(Operation::Finish, finished).await
     }
 }
 

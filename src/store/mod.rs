@@ -6,6 +6,8 @@
 
 mod durable;
 mod fingerprint;
+mod handover;
+mod in_process;
 mod json_meaning;
 mod measured;
 mod memory;
@@ -15,6 +17,8 @@ mod sync;
 mod tests;
 
 pub use durable::{Address, BackupError, DurableOptions, DurableStore, OpenError, back_up};
+pub use handover::{QueuePlace, StartHook};
+pub use in_process::{InProcessStore, JobRecords};
 pub use measured::MeasuredStore;
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
@@ -45,6 +49,8 @@ pub struct NewJob {
     pub trace: Option<TraceContext>,
     /// The start time, the priority and the idempotency key.
     pub terms: JobTerms,
+    /// The place in the queue of this process that is reserved for the job.
+    pub queue_place: QueuePlace,
 }
 
 impl NewJob {
@@ -179,6 +185,8 @@ pub struct ClaimedJob {
     pub client: ClientKey,
     /// The span of the submit.
     pub trace: Option<TraceContext>,
+    /// The place in the queue of this process that is reserved for the job, if any.
+    pub queue_place: QueuePlace,
 }
 
 /// The reason for which a dispatched job did not run.
@@ -252,8 +260,8 @@ pub struct StoreCounts {
 /// Runs the jobs that a store dispatches.
 #[async_trait]
 pub trait JobRunner: fmt::Debug + Send + Sync {
-    /// Runs a job to its end.
-    async fn run(&self, job: ClaimedJob) -> Result<Arc<Execution>, NotRun>;
+    /// Runs a job to its end. Calls `on_start` in the moment in which an executor takes the job.
+    async fn run(&self, job: ClaimedJob, on_start: StartHook) -> Result<Arc<Execution>, NotRun>;
 
     /// Returns the log of a running job from the entry with this number on; `None` while the job waits for an executor.
     async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar>;
@@ -273,20 +281,6 @@ pub trait JobStore: fmt::Debug + Send + Sync {
 
     /// Stores a job as queued. Once this has returned, the job is accepted.
     async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError>;
-
-    /// Records that an executor runs the job, with this attempt.
-    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
-
-    /// Records that the job goes back to the queue: this attempt ran nothing.
-    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError>;
-
-    /// Records the job's final state, if `attempt` still owns the job.
-    async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError>;
 
     /// Finds a job.
     async fn get(&self, id: JobId) -> Result<Found, StoreError>;
@@ -310,27 +304,21 @@ pub trait JobStore: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Returns whether the store dispatches jobs itself, in its own order, and records their results. Such a store gets no
-    /// calls of `start`, `requeue` and `finish`.
-    fn dispatches_jobs(&self) -> bool {
-        false
-    }
-
-    /// Starts to dispatch jobs to this runner, if the store dispatches jobs.
+    /// Starts to dispatch jobs to this runner.
     fn start_dispatch(&self, _runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Dispatches a few more jobs than there are executors for a moment, if the store dispatches jobs: a client may have a job
-    /// in the store for which there is a reserve executor.
+    /// Dispatches a few more jobs than there are executors for a moment: a client may have a job in the store for which there
+    /// is a reserve executor. Nothing to do for a store that dispatches every job at once.
     fn dispatch_more(&self) {}
 
-    /// Cancels a job, on whichever node it runs, if the store dispatches jobs.
+    /// Cancels a job, on whichever node it runs. The runner of this process is asked after this.
     async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// Returns the nodes to which the store dispatches jobs; `None` if it does not.
+    /// Returns the nodes to which the store dispatches jobs; `None` for a store of one process.
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {
         Ok(None)
     }

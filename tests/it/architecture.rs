@@ -31,7 +31,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("commands", &["config", "http", "selftest", "store"]),
     (
         "app",
-        &["actors", "config", "http", "scripts", "store", "telemetry"],
+        &[
+            "actors",
+            "config",
+            "http",
+            "meters",
+            "scripts",
+            "store",
+            "telemetry",
+        ],
     ),
 ];
 

@@ -1,68 +1,43 @@
 //! The message handlers of the Dispatcher: one per message, each a shell round the Dispatcher's methods.
 
-use super::messages::{
-    Cancel, CheckNetwork, Drain, JobLocation, Locate, RunClaimed, RunNow, StopAll, Submit,
-};
-use super::work::{JobChanges, ReplyTo, Work, reply_error};
+use super::messages::{Cancel, CheckNetwork, Drain, JobLocation, Locate, Run, StopAll, Submit};
+use super::work::{ReplyTo, Work};
 use super::{Dispatcher, RETRY_AFTER_MIN};
 use crate::actors::runner::Task;
 use crate::actors::types::{Accepted, DispatchError};
-use crate::store::{NewJob, NotRun, StoreError};
+use crate::store::{NewJob, NotRun, QueuePlace, StoreError};
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use sandpiper_domain::{ClientKey, JobId, Lane, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-impl Handler<RunNow> for Dispatcher {
+impl Handler<Run> for Dispatcher {
     type Result = ();
 
-    fn handle(&mut self, message: RunNow, context: &mut Self::Context) {
-        let RunNow { submission, reply } = message;
+    fn handle(&mut self, message: Run, context: &mut Self::Context) {
+        let Run {
+            submission,
+            reply_to,
+            queue_place,
+        } = message;
+        // The place is free for the job itself now: nothing else is handled in between.
+        drop(queue_place);
+        let reply_to = match reply_to {
+            ReplyTo::Store(reply, _) if self.locate(submission.id).is_some() => {
+                // An attempt that the store has cancelled meanwhile is still here.
+                let _ = reply.send(Err(NotRun::Busy));
+                return;
+            }
+            reply_to => reply_to,
+        };
         let bytes = submission.script.size_bytes();
         let work = Work {
             task: Task::Script(submission.script, submission.limits),
             trace: submission.trace,
-            attempt: 0,
-            reply_to: ReplyTo::Caller(reply),
-            changes: JobChanges::default(),
+            reply_to,
         };
-        self.admit(
-            Lane::Interactive,
-            submission.id,
-            submission.client,
-            bytes,
-            work,
-        );
-        self.hand_out(context);
-    }
-}
-
-impl Handler<RunClaimed> for Dispatcher {
-    type Result = ();
-
-    fn handle(&mut self, message: RunClaimed, context: &mut Self::Context) {
-        let RunClaimed { submission, reply } = message;
-        if self.locate(submission.id).is_some() {
-            // An attempt that the store has cancelled meanwhile is still here.
-            let _ = reply.send(Err(NotRun::Busy));
-            return;
-        }
-        let bytes = submission.script.size_bytes();
-        let work = Work {
-            task: Task::Script(submission.script, submission.limits),
-            trace: submission.trace,
-            attempt: 0,
-            reply_to: ReplyTo::Claim(reply),
-            changes: JobChanges::default(),
-        };
-        self.admit(
-            Lane::Background,
-            submission.id,
-            submission.client,
-            bytes,
-            work,
-        );
+        self.admit(submission.id, submission.client, bytes, work);
         self.hand_out(context);
     }
 }
@@ -74,12 +49,10 @@ impl Handler<CheckNetwork> for Dispatcher {
         let work = Work {
             task: Task::NetCheck(message.host, message.port, message.limits),
             trace: None,
-            attempt: 0,
             reply_to: ReplyTo::NetCheck(message.reply),
-            changes: JobChanges::default(),
         };
         let (id, client) = (JobId::generate(), ClientKey::new("netcheck"));
-        self.admit(Lane::Interactive, id, client, 0, work);
+        self.admit(id, client, 0, work);
         self.hand_out(context);
     }
 }
@@ -88,87 +61,78 @@ impl Handler<Submit> for Dispatcher {
     type Result = ResponseActFuture<Self, Result<Accepted, DispatchError>>;
 
     fn handle(&mut self, message: Submit, _: &mut Self::Context) -> Self::Result {
-        let Submit { submission, terms } = message;
-        if terms.needs_database() && !self.store.supports_terms() {
-            return Box::pin(actix::fut::ready(Err(DispatchError::NeedsDatabase)));
-        }
-        if self.draining {
-            return Box::pin(actix::fut::ready(Err(DispatchError::Draining)));
-        }
-        let bytes = submission.script.size_bytes();
-        let Ok(permit) = self.queue.reserve(Lane::Background, bytes) else {
-            self.stats.meters.queue_full.of(Lane::Background).count();
-            let retry_after = self.retry_after(Lane::Background);
-            return Box::pin(actix::fut::ready(Err(DispatchError::QueueFull {
-                retry_after,
-            })));
+        let new = match self.new_job(message) {
+            Ok(new) => new,
+            Err(error) => return Box::pin(actix::fut::ready(Err(error))),
         };
-        let new = NewJob {
-            id: submission.id,
-            created_at: Timestamp::now(),
-            script: Arc::clone(&submission.script),
-            limits: submission.limits,
-            client: submission.client.clone(),
-            trace: submission.trace.clone(),
-            terms,
-        };
+        let client = new.client.clone();
         let store = Arc::clone(&self.store);
         let accepted = async move { store.submit(new).await };
         Box::pin(
             accepted
                 .into_actor(self)
-                .map(move |accepted, act, context| match accepted {
-                    Ok(accepted) if accepted.is_replay || act.store.dispatches_jobs() => {
-                        // A replayed job is known already; a new one comes back when the store hands it out.
-                        act.queue.release(permit);
+                .map(move |accepted, act, _| match accepted {
+                    Ok(accepted) => {
                         if !accepted.is_replay {
-                            act.have_more_handed_out(&submission.client);
+                            act.have_more_handed_out(&client);
                         }
                         Ok(accepted)
                     }
-                    Ok(accepted) => {
-                        let work = Work {
-                            task: Task::Script(submission.script, submission.limits),
-                            trace: submission.trace,
-                            attempt: 0,
-                            reply_to: ReplyTo::Store,
-                            changes: JobChanges::default(),
-                        };
-                        let (id, client) = (submission.id, submission.client);
-                        act.enqueue(permit, id, client, work);
-                        act.hand_out(context);
-                        Ok(accepted)
-                    }
-                    Err(StoreError::Full { retry_after }) => {
-                        act.queue.release(permit);
-                        let retry_after = retry_after.max(RETRY_AFTER_MIN);
-                        Err(DispatchError::StoreFull { retry_after })
-                    }
-                    Err(StoreError::ClientFull { most }) => {
-                        act.queue.release(permit);
-                        let retry_after = act.retry_after(Lane::Background);
-                        Err(DispatchError::ClientFull { most, retry_after })
-                    }
-                    Err(StoreError::ClientBytesFull { most, retry_after }) => {
-                        act.queue.release(permit);
-                        let retry_after = retry_after.max(RETRY_AFTER_MIN);
-                        Err(DispatchError::ClientBytesFull { most, retry_after })
-                    }
-                    Err(StoreError::KeyReused) => {
-                        act.queue.release(permit);
-                        Err(DispatchError::KeyReused)
-                    }
-                    Err(StoreError::KeyExpired) => {
-                        act.queue.release(permit);
-                        Err(DispatchError::KeyExpired)
-                    }
-                    Err(failure @ (StoreError::Unavailable(_) | StoreError::Unreadable(_))) => {
-                        act.queue.release(permit);
-                        act.count_failure(Some(failure));
-                        Err(DispatchError::StoreUnavailable)
-                    }
+                    Err(failure) => Err(act.not_accepted(failure)),
                 }),
         )
+    }
+}
+
+impl Dispatcher {
+    /// Reserves a place in the background lane for a new job, for as long as the store accepts the job.
+    fn new_job(&mut self, message: Submit) -> Result<NewJob, DispatchError> {
+        let Submit { submission, terms } = message;
+        if terms.needs_database() && !self.store.supports_terms() {
+            return Err(DispatchError::NeedsDatabase);
+        }
+        if self.draining {
+            return Err(DispatchError::Draining);
+        }
+        let bytes = submission.script.size_bytes();
+        let Ok(permit) = self.queue.reserve(Lane::Background, bytes) else {
+            self.stats.meters.queue_full.of(Lane::Background).count();
+            let retry_after = self.retry_after(Lane::Background);
+            return Err(DispatchError::QueueFull { retry_after });
+        };
+        Ok(NewJob {
+            id: submission.id,
+            created_at: Timestamp::now(),
+            script: submission.script,
+            limits: submission.limits,
+            client: submission.client,
+            trace: submission.trace,
+            terms,
+            queue_place: QueuePlace::new(permit),
+        })
+    }
+
+    /// Returns the error for a job that the store did not accept.
+    fn not_accepted(&self, failure: StoreError) -> DispatchError {
+        match failure {
+            StoreError::Full { retry_after } => DispatchError::StoreFull {
+                retry_after: retry_after.max(RETRY_AFTER_MIN),
+            },
+            StoreError::ClientFull { most } => DispatchError::ClientFull {
+                most,
+                retry_after: self.retry_after(Lane::Background),
+            },
+            StoreError::ClientBytesFull { most, retry_after } => DispatchError::ClientBytesFull {
+                most,
+                retry_after: retry_after.max(RETRY_AFTER_MIN),
+            },
+            StoreError::KeyReused => DispatchError::KeyReused,
+            StoreError::KeyExpired => DispatchError::KeyExpired,
+            StoreError::Unavailable(_) | StoreError::Unreadable(_) => {
+                self.count_failure(&failure);
+                DispatchError::StoreUnavailable
+            }
+        }
     }
 }
 
@@ -194,10 +158,10 @@ impl Handler<Drain> for Dispatcher {
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         self.draining = true;
         self.stats.draining.store(true, Ordering::SeqCst);
-        if self.store.dispatches_jobs() {
-            // Jobs that wait here belong to the store, which hands them to another node.
+        if self.options.requeue_after.is_some() {
+            // Another node can run the jobs that wait here.
             for waiting in self.queue.remove_older(Lane::Background, Instant::now()) {
-                reply_error(waiting.item.reply_to, DispatchError::Draining);
+                waiting.item.reply_to.send_error(DispatchError::Draining);
             }
         }
         self.record_stats();
@@ -210,10 +174,10 @@ impl Handler<StopAll> for Dispatcher {
     fn handle(&mut self, _: StopAll, _: &mut Self::Context) {
         self.draining = true;
         for (_, running) in self.retract(|_| true) {
-            reply_error(running.work.reply_to, DispatchError::Draining);
+            running.work.reply_to.send_error(DispatchError::Draining);
         }
         while let Some(waiting) = self.queue.pop_interactive() {
-            reply_error(waiting.item.reply_to, DispatchError::Draining);
+            waiting.item.reply_to.send_error(DispatchError::Draining);
         }
         for running in self.running.values() {
             running.handle.cancel();

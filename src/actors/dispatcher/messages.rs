@@ -1,28 +1,53 @@
 //! The messages to the Dispatcher. All are commands; results come back to it through its own futures.
 
+use super::work::ReplyTo;
 use crate::actors::types::{
     Accepted, ClaimResult, DispatchError, ExecuteResult, SandboxReach, Submission,
 };
+use crate::store::{QueuePlace, StartHook};
 use actix::{Message, MessageResponse};
 use sandpiper_domain::{JobId, JobTerms, Limits};
 use sandpiper_sandbox_client::ExecutionHandle;
 use std::net::IpAddr;
 use tokio::sync::oneshot;
 
-/// Runs `submission` now and sends the result to `reply`. A closed `reply` means that the caller has gone.
+/// Runs a script as soon as an executor is free. Work for a caller waits in the interactive lane, a job that the store
+/// hands out in the background lane. A closed receiver of the result means that the work is not wanted any more.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct RunNow {
-    pub(in crate::actors) submission: Submission,
-    pub(in crate::actors) reply: oneshot::Sender<ExecuteResult>,
+pub struct Run {
+    pub(super) submission: Submission,
+    pub(super) reply_to: ReplyTo,
+    /// The place that was reserved for a job while the store accepted it.
+    pub(super) queue_place: QueuePlace,
 }
 
-/// Runs a job that the store hands out. Like [`RunNow`], but in the background lane.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct RunClaimed {
-    pub(in crate::actors) submission: Submission,
-    pub(in crate::actors) reply: oneshot::Sender<ClaimResult>,
+impl Run {
+    /// Runs `submission` for a caller that waits for the result.
+    pub(in crate::actors) fn now(
+        submission: Submission,
+        reply: oneshot::Sender<ExecuteResult>,
+    ) -> Self {
+        Self {
+            submission,
+            reply_to: ReplyTo::Caller(reply),
+            queue_place: QueuePlace::default(),
+        }
+    }
+
+    /// Runs a job that the store hands out.
+    pub(in crate::actors) fn claimed(
+        submission: Submission,
+        queue_place: QueuePlace,
+        on_start: StartHook,
+        reply: oneshot::Sender<ClaimResult>,
+    ) -> Self {
+        Self {
+            submission,
+            reply_to: ReplyTo::Store(reply, on_start),
+            queue_place,
+        }
+    }
 }
 
 /// Stores a job, to be run later.
@@ -62,7 +87,7 @@ pub struct CheckNetwork {
     pub(in crate::actors) reply: oneshot::Sender<Result<SandboxReach, DispatchError>>,
 }
 
-/// Takes no new work. Jobs of the background lane stay where they are.
+/// Takes no new work. Waiting jobs of the background lane are not started any more.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;

@@ -11,33 +11,30 @@ mod reserve;
 mod upkeep;
 mod work;
 
-pub(super) use messages::{
-    Cancel, CheckNetwork, Drain, JobLocation, Locate, RunClaimed, RunNow, StopAll, Submit,
-};
+pub(super) use messages::{Cancel, CheckNetwork, Drain, JobLocation, Locate, Run, StopAll, Submit};
 pub use reserve::ReserveOptions;
 
 use super::executor::{Execute, ExecutorFailure, ExecutorResult, Executors, Origin};
-use super::queue::{Full, Queue, QueueBounds, QueuePermit, Queued};
+use super::queue::{Full, Queue, QueueBounds, Queued};
 use super::stats::Stats;
 use super::types::DispatchError;
-use crate::store::{JobStore, NotRun, RecentExecutions, Settlement};
+use crate::store::{JobStore, NotRun, RecentExecutions};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use record::error_of;
 use reserve::{InFlightByClient, Reserve};
-use sandpiper_domain::{ClientKey, JobId, JobState, Lane};
+use sandpiper_domain::{ClientKey, JobId, Lane};
 use sandpiper_sandbox_client::ExecutionHandle;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-use work::{ReplyTo, Running, Work, is_abandoned, reply_error};
+use work::{ReplyTo, Running, Work};
 
 /// Messages that may wait for the Dispatcher. Senders beyond that wait themselves.
 const MAILBOX_CAPACITY: usize = 4096;
 /// While the mean time of executions is below this, work is prefetched for the Executors.
 const PREFETCH_BELOW: Duration = Duration::from_millis(10);
-/// Time until a job that could not be run is tried again.
-const RETRY_AFTER_FAILURE: Duration = Duration::from_millis(250);
 /// Weight of a new execution in the running mean of their time.
 const MEAN_WEIGHT: f64 = 0.05;
 /// Shortest `Retry-After`.
@@ -50,8 +47,9 @@ pub struct DispatcherOptions {
     pub queue: QueueBounds,
     /// Longest time that a synchronous request waits for an executor.
     pub queue_wait_max: Duration,
-    /// Attempts of a job when the service, not the script, fails.
-    pub attempts_max: u32,
+    /// Longest time that a background job waits here before it is requeued in the store, so that another node can run
+    /// it. `None` for a store of this process alone: its jobs wait here until they run.
+    pub requeue_after: Option<Duration>,
     /// Most jobs of one client that run here at a time.
     pub client_running_max: usize,
     /// The use of reserve executors. Their number is in [`Stats`].
@@ -70,7 +68,6 @@ pub struct Dispatcher {
     running: HashMap<JobId, Running>,
     /// Work that was retracted from the Executors. The future that waits for its result has not ended yet.
     retracted: HashSet<JobId>,
-    retrying: HashMap<JobId, (ClientKey, Work)>,
     /// The number of executions that the regular Executors have, prefetched ones included.
     handed: usize,
     /// The number of executions of each client that regular and reserve executors have.
@@ -105,7 +102,6 @@ impl Dispatcher {
             recent,
             running: HashMap::new(),
             retracted: HashSet::new(),
-            retrying: HashMap::new(),
             checking_up: 0,
             is_sweeping: false,
             draining: false,
@@ -114,11 +110,12 @@ impl Dispatcher {
     }
 
     /// Admits work to a lane, or sends the reason why not to the work's `reply_to`.
-    fn admit(&mut self, lane: Lane, id: JobId, client: ClientKey, bytes: usize, work: Work) {
+    fn admit(&mut self, id: JobId, client: ClientKey, bytes: usize, work: Work) {
         if self.draining {
-            reply_error(work.reply_to, DispatchError::Draining);
+            work.reply_to.send_error(DispatchError::Draining);
             return;
         }
+        let lane = work.reply_to.lane();
         let permit = if self.waiting(lane) >= self.options.queue.most(lane) {
             Err(Full)
         } else {
@@ -127,14 +124,10 @@ impl Dispatcher {
         let Ok(permit) = permit else {
             self.stats.meters.queue_full.of(lane).count();
             let retry_after = self.retry_after(lane);
-            reply_error(work.reply_to, DispatchError::QueueFull { retry_after });
+            work.reply_to
+                .send_error(DispatchError::QueueFull { retry_after });
             return;
         };
-        self.enqueue(permit, id, client, work);
-    }
-
-    /// Puts work into the queue.
-    fn enqueue(&mut self, permit: QueuePermit, id: JobId, client: ClientKey, work: Work) {
         if !self.in_flight.has(&client) {
             self.reserve.want();
         }
@@ -229,12 +222,11 @@ impl Dispatcher {
             item: mut work,
             ..
         } = waiting;
-        if is_abandoned(&work.reply_to) {
+        if work.reply_to.is_abandoned() {
             return;
         }
-        work.attempt += 1;
-        if matches!(work.reply_to, ReplyTo::Store) {
-            self.record_start(id, &mut work, context);
+        if let ReplyTo::Store(_, on_start) = &mut work.reply_to {
+            on_start.call();
         }
         let handle = ExecutionHandle::default();
         let (reply, result) = oneshot::channel();
@@ -290,8 +282,8 @@ impl Dispatcher {
         if let Some(running) = self.running.remove(&id) {
             self.leave_executor(&running);
             match result {
-                Ok(execution) => self.record(id, running, execution, context),
-                Err(failure) => self.execution_failed(id, running, failure, context),
+                Ok(execution) => self.send_execution(running.work, execution),
+                Err(failure) => running.work.reply_to.send_error(error_of(failure)),
             }
         }
         self.hand_out(context);
@@ -306,23 +298,11 @@ impl Dispatcher {
             running.handle.cancel();
             return;
         }
-        let work = match self.queue.remove(id) {
-            Some(waiting) => waiting.item,
-            None => match self.retrying.remove(&id) {
-                Some((_, work)) => work,
-                None => return,
-            },
-        };
-        match work.reply_to {
-            ReplyTo::Store => {
-                let settlement = Settlement {
-                    state: JobState::Cancelled,
-                    execution: None,
-                };
-                self.settle(id, work, settlement, context);
-            }
-            ReplyTo::Claim(reply) => drop(reply.send(Err(NotRun::Cancelled))),
-            ReplyTo::Caller(_) | ReplyTo::NetCheck(_) => {}
+        if let Some(waiting) = self.queue.remove(id)
+            && let ReplyTo::Store(reply, _) = waiting.item.reply_to
+        {
+            // The store may have stopped waiting.
+            let _ = reply.send(Err(NotRun::Cancelled));
         }
         self.record_stats();
     }

@@ -12,7 +12,7 @@
 //!
 //! At most one timer is set, and only while work waits whose client has no executor.
 
-use super::work::{Running, reply_error};
+use super::work::Running;
 use super::{Dispatcher, Target};
 use crate::actors::executor::CheckUp;
 use crate::actors::types::DispatchError;
@@ -336,23 +336,22 @@ impl Dispatcher {
         self.use_reserve(context);
     }
 
-    /// Asks a store that hands jobs out for the job of a client that has no executor, although other clients hold all
-    /// executors.
+    /// Asks a store of several nodes for the job of a client that has no executor, although other clients hold all
+    /// executors. The jobs of a store of this process alone are here already.
     pub(super) fn have_more_handed_out(&mut self, client: &ClientKey) {
-        let is_helped =
-            !self.reserve.states.is_empty() && !self.draining && self.store.dispatches_jobs();
-        if !is_helped || !self.all_are_held() || self.in_flight.has(client) {
+        let may_help = !self.reserve.states.is_empty()
+            && !self.draining
+            && self.options.requeue_after.is_some();
+        if !may_help || !self.all_are_held() || self.in_flight.has(client) {
             return;
         }
         // A job of a client that has an executor would take the place of a job that could run now.
         let oldest = (self.queue).oldest_of(Lane::Background, |client| self.in_flight.has(client));
-        let given_back = oldest.and_then(|(_, id)| self.queue.remove(id));
-        if let Some(waiting) = given_back {
+        let requeued = oldest.and_then(|(_, id)| self.queue.remove(id));
+        if let Some(waiting) = requeued {
             let waited = waiting.since.elapsed();
-            reply_error(
-                waiting.item.reply_to,
-                DispatchError::QueueWaitExceeded { waited },
-            );
+            let error = DispatchError::QueueWaitExceeded { waited };
+            waiting.item.reply_to.send_error(error);
         }
         self.store.dispatch_more();
     }

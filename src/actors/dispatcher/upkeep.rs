@@ -1,7 +1,6 @@
 //! The periodic work of the Dispatcher: it refuses work that has waited too long, checks executors, and sweeps records.
 
 use super::Dispatcher;
-use super::work::reply_error;
 use crate::actors::executor::CheckUp;
 use crate::actors::types::DispatchError;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -14,8 +13,6 @@ use tokio::sync::oneshot;
 const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
 /// Time between two sweeps of records.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Longest time that a job of a database waits here for an executor before it is requeued in the database.
-const AT_HAND_MAX: Duration = Duration::from_secs(1);
 
 impl Dispatcher {
     pub(super) fn begin_upkeep(context: &mut Context<Self>) {
@@ -36,11 +33,12 @@ impl Dispatcher {
             for (since, work) in not_begun.chain(queued) {
                 let waited = since.elapsed();
                 self.stats.meters.queue_wait_exceeded.count();
-                reply_error(work.reply_to, DispatchError::QueueWaitExceeded { waited });
+                let error = DispatchError::QueueWaitExceeded { waited };
+                work.reply_to.send_error(error);
             }
         }
-        if let Some(earliest) = Instant::now().checked_sub(AT_HAND_MAX) {
-            self.give_back_older(earliest);
+        if let Some(requeue_after) = self.options.requeue_after {
+            self.requeue_older(requeue_after);
         }
         // An idle Executor would not notice that its zygote died.
         if self.stats.executors_ready() < self.stats.executors() {
@@ -55,18 +53,15 @@ impl Dispatcher {
         }
     }
 
-    /// Requeues in the store the jobs that have waited here since before `earliest`: another node may have an executor
-    /// for them.
-    fn give_back_older(&mut self, earliest: Instant) {
-        if !self.store.dispatches_jobs() {
+    /// Requeues in the store the jobs that have waited here for this long: another node may have an executor for them.
+    fn requeue_older(&mut self, requeue_after: Duration) {
+        let Some(earliest) = Instant::now().checked_sub(requeue_after) else {
             return;
-        }
+        };
         for waiting in self.queue.remove_older(Lane::Background, earliest) {
             let waited = waiting.since.elapsed();
-            reply_error(
-                waiting.item.reply_to,
-                DispatchError::QueueWaitExceeded { waited },
-            );
+            let error = DispatchError::QueueWaitExceeded { waited };
+            waiting.item.reply_to.send_error(error);
         }
     }
 
@@ -99,7 +94,9 @@ impl Dispatcher {
         let swept = async move { store.sweep(now).await };
         context.spawn(swept.into_actor(self).map(|result, act, _| {
             act.is_sweeping = false;
-            act.count_failure(result.err());
+            if let Err(failure) = result {
+                act.count_failure(&failure);
+            }
         }));
     }
 }

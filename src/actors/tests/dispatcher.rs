@@ -1,6 +1,6 @@
-//! The order in which work is pushed out, and the bounds of the queue.
+//! The order in which work is handed out, and the bounds of the queue.
 
-use super::super::dispatcher::{RunClaimed, RunNow};
+use super::super::dispatcher::Run;
 use super::super::executor::ExecutorFailure;
 use super::super::types::{ClaimResult, DispatchError, Submission};
 use super::recording_store::RecordingStore;
@@ -27,7 +27,7 @@ async fn never_more_are_handed_out_than_there_are_executors() {
     let mut run = BTreeSet::new();
     while let Some(execute) = in_flight.pop_front() {
         let id = execute.id;
-        assert!(run.insert(id), "a job was pushed out twice");
+        assert!(run.insert(id), "a job was handed out twice");
         succeed(execute);
         // The executor is free only once the result has arrived.
         if run.len() + in_flight.len() < 100 {
@@ -98,11 +98,8 @@ async fn the_work_of_a_caller_that_has_gone_is_not_run() {
     harness.submit().await;
     let busy = harness.next().await;
     let (reply, result) = oneshot::channel();
-    let run_now = RunNow {
-        submission: submission(),
-        reply,
-    };
-    harness.dispatcher.send(run_now).await.unwrap();
+    let message = Run::now(submission(), reply);
+    harness.dispatcher.send(message).await.unwrap();
     let next = harness.submit().await;
     drop(result);
     succeed(busy);
@@ -254,11 +251,12 @@ async fn sweeps_of_a_slow_store_do_not_pile_up() {
     eventually("the next one begins", || begun() > 1).await;
 }
 
-/// Sends the Dispatcher a job that the store has pushed out.
+/// Sends the Dispatcher a job that the store has handed out.
 async fn claim(harness: &Harness, id: JobId) -> oneshot::Receiver<ClaimResult> {
     let (reply, result) = oneshot::channel();
     let submission = Submission { id, ..submission() };
-    let claimed = RunClaimed { submission, reply };
+    let (queue_place, on_start) = Default::default();
+    let claimed = Run::claimed(submission, queue_place, on_start, reply);
     harness.dispatcher.send(claimed).await.unwrap();
     result
 }

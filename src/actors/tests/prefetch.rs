@@ -1,7 +1,7 @@
 //! Prefetched work: pushed for an Executor before that is free, only while executions are short, and retracted when its
 //! result is not wanted any more.
 
-use super::super::dispatcher::RunNow;
+use super::super::dispatcher::Run;
 use super::super::types::{DispatchError, ExecuteResult};
 use super::support::{Harness, HarnessOptions, eventually, soon, submission, succeed};
 use sandpiper_domain::JobId;
@@ -30,8 +30,8 @@ async fn ask(harness: &Harness) -> (JobId, oneshot::Receiver<ExecuteResult>) {
     let (reply, result) = oneshot::channel();
     let submission = submission();
     let id = submission.id;
-    let run_now = RunNow { submission, reply };
-    harness.dispatcher.send(run_now).await.unwrap();
+    let message = Run::now(submission, reply);
+    harness.dispatcher.send(message).await.unwrap();
     (id, result)
 }
 

@@ -2,8 +2,8 @@
 
 use super::support::PATIENCE;
 use crate::store::{
-    Accepted, Finished, Found, JobPage, JobStore, ListQuery, MemoryStore, MemoryStoreBounds,
-    NewJob, Settlement, StoreError,
+    Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, MemoryStore,
+    MemoryStoreBounds, NewJob, Settlement, StoreError,
 };
 use async_trait::async_trait;
 use sandpiper_domain::{JobId, Timestamp};
@@ -99,28 +99,6 @@ impl JobStore for RecordingStore {
         self.inner.submit(job).await
     }
 
-    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        let mut may_start = self.may_start.subscribe();
-        let _ = may_start.wait_for(|may_start| *may_start).await;
-        self.note(format!("start {attempt}"));
-        self.inner.start(id, attempt).await
-    }
-
-    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        self.note(format!("requeue {attempt}"));
-        self.inner.requeue(id, attempt).await
-    }
-
-    async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError> {
-        self.note(format!("finish {attempt} {}", settlement.state.as_str()));
-        self.inner.finish(id, attempt, settlement).await
-    }
-
     async fn get(&self, id: JobId) -> Result<Found, StoreError> {
         self.inner.get(id).await
     }
@@ -148,5 +126,30 @@ impl JobStore for RecordingStore {
             return Err(StoreError::Unavailable("it cannot be written".to_owned()));
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl JobRecords for RecordingStore {
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        let mut may_start = self.may_start.subscribe();
+        let _ = may_start.wait_for(|may_start| *may_start).await;
+        self.note(format!("start {attempt}"));
+        self.inner.start(id, attempt).await
+    }
+
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        self.note(format!("requeue {attempt}"));
+        self.inner.requeue(id, attempt).await
+    }
+
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        self.note(format!("finish {attempt} {}", settlement.state.as_str()));
+        self.inner.finish(id, attempt, settlement).await
     }
 }

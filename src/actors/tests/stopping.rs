@@ -98,7 +98,7 @@ async fn a_job_cancelled_before_its_retry_is_not_retried() {
     // Only the other job comes back.
     respond(execute, Err(ExecutorFailure::NoSandbox));
     assert_eq!(harness.next().await.id, other);
-    assert_eq!(harness.stats.finishes_stale.load(Ordering::Relaxed), 0);
+    assert_eq!(harness.counts().stale, 0);
 }
 
 #[actix::test]

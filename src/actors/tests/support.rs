@@ -1,8 +1,9 @@
 //! Fakes: runners made of functions, and executors whose work goes to the test.
 
-use super::super::dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions, RunNow};
+use super::super::dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions, Run};
 use super::super::executor::{CheckUp, Execute, ExecutorResult, Executors};
 use super::super::handle::{DispatcherHandle, HandleParts};
+use super::super::job_runner::DispatcherJobRunner;
 use super::super::queue::QueueBounds;
 use super::super::runner::{Runner, Task};
 use super::super::stats::{ExecutorKind, ExecutorSlot, Stats};
@@ -10,7 +11,9 @@ use super::super::store_health::StoreHealth;
 use super::super::types::{ExecuteResult, Submission};
 use super::super::work_queue::{WorkItem, WorkQueue};
 use super::recording_store::RecordingStore;
-use crate::store::{Found, JobStore, RecentBounds, RecentExecutions};
+use crate::store::{
+    Found, InProcessStore, JobRecords, JobStore, RecentBounds, RecentExecutions, StoreCounts,
+};
 use crate::telemetry::Telemetry;
 use actix::{Actor, Addr};
 use sandpiper_domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};
@@ -49,13 +52,13 @@ pub(super) fn zygote_failed() -> SandboxError {
     SandboxError::Zygote("a failure that the test wants".to_owned())
 }
 
-type Run = dyn Fn(JobId, &ExecutionHandle) -> Result<Execution, SandboxError> + Send + Sync;
-type Care = dyn Fn() -> Result<(), SandboxError> + Send + Sync;
+type RunFn = dyn Fn(JobId, &ExecutionHandle) -> Result<Execution, SandboxError> + Send + Sync;
+type CareFn = dyn Fn() -> Result<(), SandboxError> + Send + Sync;
 
 /// A runner made of functions. Its zygote is the test's own process, which is alive.
 pub(super) struct FakeRunner {
-    pub(super) run: Arc<Run>,
-    pub(super) care: Arc<Care>,
+    pub(super) run: Arc<RunFn>,
+    pub(super) care: Arc<CareFn>,
     #[expect(dead_code, reason = "it is there to be dropped")]
     pub(super) on_drop: OnDrop,
     pub(super) counters: SandboxCounters,
@@ -170,11 +173,12 @@ impl HarnessOptions {
                 interactive_weight: 4,
             },
             queue_wait_max: self.queue_wait_max,
-            attempts_max: 3,
+            requeue_after: None,
             client_running_max: usize::MAX,
             reserve: self.reserve,
         };
-        let store: Arc<dyn JobStore> = Arc::clone(&self.store) as _;
+        let records: Arc<dyn JobRecords> = Arc::clone(&self.store) as _;
+        let store: Arc<dyn JobStore> = Arc::new(InProcessStore::new(records, 3));
         let dispatcher = Dispatcher::new(
             options,
             Executors::none(Arc::clone(&work_queue), Arc::clone(&reserve_queues)),
@@ -183,6 +187,8 @@ impl HarnessOptions {
             Arc::clone(&recent),
         )
         .start();
+        let runner = Arc::new(DispatcherJobRunner::new(dispatcher.clone()));
+        store.start_dispatch(runner).unwrap();
         let handle = DispatcherHandle::new(HandleParts {
             started_at: Timestamp::now(),
             dispatcher: dispatcher.clone(),
@@ -226,7 +232,7 @@ pub(super) struct Harness {
 }
 
 impl Harness {
-    /// Returns the next work that is pushed to an executor.
+    /// Returns the next work that is handed to an executor.
     pub(super) async fn next(&mut self) -> Execute {
         let next = async {
             loop {
@@ -237,10 +243,10 @@ impl Harness {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        soon("work is pushed out", next).await
+        soon("work is handed out", next).await
     }
 
-    /// Returns the work that was pushed out so far and not returned by [`Harness::next`].
+    /// Returns the work that was handed out so far and not returned by [`Harness::next`].
     pub(super) async fn handed_out(&mut self) -> Vec<Execute> {
         // Messages are handled in their order, so every earlier message has been handled once this has its reply.
         let question = crate::actors::dispatcher::Locate(JobId::generate());
@@ -317,8 +323,10 @@ impl Harness {
         let (reply, result) = oneshot::channel();
         let submission = submission_of(client);
         let id = submission.id;
-        let run_now = RunNow { submission, reply };
-        self.dispatcher.send(run_now).await.unwrap();
+        self.dispatcher
+            .send(Run::now(submission, reply))
+            .await
+            .unwrap();
         (id, result)
     }
 
@@ -335,6 +343,11 @@ impl Harness {
             .unwrap()
             .job
             .id
+    }
+
+    /// Returns the counts of jobs, as the status shows them.
+    pub(super) fn counts(&self) -> StoreCounts {
+        self.handle.status().jobs
     }
 
     pub(super) async fn job(&self, id: JobId) -> Job {

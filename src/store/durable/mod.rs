@@ -48,8 +48,8 @@ pub use options::{Address, DurableOptions};
 
 use super::sync::lock;
 use super::{
-    Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, Settlement,
-    StoreCounts, StoreError,
+    Accepted, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, StoreCounts,
+    StoreError,
 };
 use async_trait::async_trait;
 use parts::OpenStore;
@@ -126,23 +126,6 @@ impl JobStore for DurableStore {
         self.open.changes.submit(job).await
     }
 
-    async fn start(&self, _: JobId, _: u32) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn requeue(&self, _: JobId, _: u32) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError> {
-        self.open.changes.finish(id, attempt, settlement).await
-    }
-
     async fn get(&self, id: JobId) -> Result<Found, StoreError> {
         let jobs = self.open.parts.jobs.clone();
         let found = async move { jobs.find(id).await };
@@ -177,10 +160,6 @@ impl JobStore for DurableStore {
     }
 
     fn supports_terms(&self) -> bool {
-        true
-    }
-
-    fn dispatches_jobs(&self) -> bool {
         true
     }
 

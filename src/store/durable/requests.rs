@@ -6,7 +6,7 @@ use super::numbers::unix_millis;
 use super::options::DurableOptions;
 use super::pool::on_pool;
 use super::record::{Request, request_from_text, request_to_text};
-use crate::store::{ClaimedJob, StoreError};
+use crate::store::{ClaimedJob, QueuePlace, StoreError};
 use riverqueue::Job;
 use sandpiper_domain::{Ceiling, ClientKey, JobId, Limits, Timestamp};
 use std::sync::Arc;
@@ -97,6 +97,7 @@ impl Requests {
             limits: request.limits,
             client: ClientKey::new(&client),
             trace: request.trace,
+            queue_place: QueuePlace::default(),
         }))
     }
 

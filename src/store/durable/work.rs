@@ -11,7 +11,7 @@ use super::logs::{LogUploader, Logs, UPLOAD_EVERY};
 use super::quotas::{Quotas, Room};
 use super::requests::{NoRequest, Requests};
 use super::reservations::Reservation;
-use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement};
+use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement, StartHook};
 use riverqueue::{BoxError, Job, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp};
 use sandpiper_domain::{ClientKey, Execution, JobId, JobState, Outcome, ScriptError};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -209,7 +209,7 @@ impl AttemptRunner {
         if context.cancellation_token().is_cancelled() {
             return Err(NotRun::Cancelled);
         }
-        let mut running = runner.run(claimed);
+        let mut running = runner.run(claimed, StartHook::default());
         loop {
             tokio::select! {
                 // In this order: a run that was never polled cannot be stopped.

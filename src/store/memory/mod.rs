@@ -10,8 +10,8 @@ mod usage;
 use super::fingerprint::Fingerprint;
 use super::sync::lock;
 use super::{
-    Accepted, Finished, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreCounts,
-    StoreError,
+    Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, NewJob, Settlement,
+    StoreCounts, StoreError,
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -205,52 +205,6 @@ impl JobStore for MemoryStore {
         })
     }
 
-    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        if let Some(mut entry) = self.entries.get_mut(&id)
-            && !entry.job.state.is_final()
-        {
-            entry.job.state = JobState::Running;
-            entry.job.attempt = attempt;
-            entry.job.started_at = Some(Timestamp::now());
-        }
-        Ok(())
-    }
-
-    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        if let Some(mut entry) = self.entries.get_mut(&id)
-            && entry.job.state == JobState::Running
-            && entry.job.attempt == attempt
-        {
-            entry.job.state = JobState::Queued;
-            entry.job.started_at = None;
-        }
-        Ok(())
-    }
-
-    async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError> {
-        let (now, ttl) = (Timestamp::now(), self.bounds.ttl);
-        let (settled, client, before, after) = {
-            let Some(mut entry) = self.entries.get_mut(&id) else {
-                return Ok(Finished::Stale);
-            };
-            if entry.job.state.is_final() || entry.job.attempt != attempt {
-                return Ok(Finished::Stale);
-            }
-            let before = entry.settle(settlement, now, ttl);
-            let settled = Arc::clone(&entry.settled);
-            (settled, entry.client.clone(), before, entry.bytes)
-        };
-        self.usage.finish_job(&client, before, after);
-        lock(&self.orders).insert_expiry(now.plus(ttl), id);
-        settled.notify_waiters();
-        Ok(Finished::Recorded)
-    }
-
     async fn get(&self, id: JobId) -> Result<Found, StoreError> {
         Ok(self.find(id))
     }
@@ -325,5 +279,54 @@ impl JobStore for MemoryStore {
 
     async fn health(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl JobRecords for MemoryStore {
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        if let Some(mut entry) = self.entries.get_mut(&id)
+            && !entry.job.state.is_final()
+        {
+            entry.job.state = JobState::Running;
+            entry.job.attempt = attempt;
+            entry.job.started_at = Some(Timestamp::now());
+        }
+        Ok(())
+    }
+
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        if let Some(mut entry) = self.entries.get_mut(&id)
+            && entry.job.state == JobState::Running
+            && entry.job.attempt == attempt
+        {
+            entry.job.state = JobState::Queued;
+            entry.job.started_at = None;
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        let (now, ttl) = (Timestamp::now(), self.bounds.ttl);
+        let (settled, client, before, after) = {
+            let Some(mut entry) = self.entries.get_mut(&id) else {
+                return Ok(Finished::Stale);
+            };
+            if entry.job.state.is_final() || entry.job.attempt != attempt {
+                return Ok(Finished::Stale);
+            }
+            let before = entry.settle(settlement, now, ttl);
+            let settled = Arc::clone(&entry.settled);
+            (settled, entry.client.clone(), before, entry.bytes)
+        };
+        self.usage.finish_job(&client, before, after);
+        lock(&self.orders).insert_expiry(now.plus(ttl), id);
+        settled.notify_waiters();
+        Ok(Finished::Recorded)
     }
 }

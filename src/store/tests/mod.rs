@@ -1,12 +1,13 @@
 //! The contract of every store ([`contract`]), and the bounds of the stores in memory.
 
 mod contract;
+mod in_process;
 mod memory;
 mod recent;
 
 use super::{
-    Finished, Found, JobStore, MeasuredStore, MemoryStore, MemoryStoreBounds, NewJob, Settlement,
-    StoreError,
+    Finished, Found, JobRecords, JobStore, MeasuredStore, MemoryStore, MemoryStoreBounds, NewJob,
+    QueuePlace, Settlement, StoreError,
 };
 use sandpiper_domain::{ClientKey, Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::sync::Arc;
@@ -24,13 +25,13 @@ const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
 };
 
 /// Makes an empty store of each kind, with room for the tests of the contract and a [`TTL`] of a minute.
-fn every_store() -> Vec<Arc<dyn JobStore>> {
+fn every_store() -> Vec<Arc<dyn JobRecords>> {
     let measured = MeasuredStore::new(Arc::new(MemoryStore::new(ROOMY)));
     vec![Arc::new(MemoryStore::new(ROOMY)), Arc::new(measured)]
 }
 
 /// Tests `promise` with every kind of store.
-async fn over_every_store<Held>(promise: impl Fn(Arc<dyn JobStore>) -> Held)
+async fn over_every_store<Held>(promise: impl Fn(Arc<dyn JobRecords>) -> Held)
 where
     Held: Future<Output = ()>,
 {
@@ -51,6 +52,7 @@ fn new_job(code_bytes: usize) -> NewJob {
         client: ClientKey::new("test"),
         trace: None,
         terms: JobTerms::default(),
+        queue_place: QueuePlace::default(),
     }
 }
 
@@ -58,7 +60,7 @@ async fn submit(store: &dyn JobStore) -> JobId {
     store.submit(new_job(1)).await.unwrap().job.id
 }
 
-async fn submit_and_start(store: &dyn JobStore) -> JobId {
+async fn submit_and_start(store: &dyn JobRecords) -> JobId {
     let id = submit(store).await;
     store.start(id, 1).await.unwrap();
     id
