@@ -29,7 +29,9 @@ use sandpiper_domain::{Limits, Timestamp};
 use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within, raise_limit};
 use sandpiper_http_kit::signals::StopSignals;
 use sandpiper_http_kit::{ListenError, ServerOptions, listen};
-use sandpiper_sandbox_client::{IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport};
+use sandpiper_sandbox_client::{
+    IsolationLevel, LayerReport, Sandbox, SandboxError, SandboxProgram,
+};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -183,7 +185,7 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
 struct Proof {
     program: SandboxProgram,
     level: IsolationLevel,
-    isolation_layers: Vec<WallReport>,
+    isolation_layers: Vec<LayerReport>,
 }
 
 /// Starts a sandbox once, as every executor will, before any request is served.
@@ -196,7 +198,7 @@ fn prove_isolation(options: &ServeOptions) -> Result<Proof, SandboxError> {
     info!(isolation = %level, "every isolation layer was tried");
     for layer in layers.iter().filter(|layer| !layer.present) {
         warn!(
-            layer = layer.wall,
+            layer = layer.layer,
             detail = layer.detail,
             "an isolation layer is absent: the service runs with less isolation than it could have"
         );

@@ -10,7 +10,7 @@ use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
 use crate::store::{Address, BackupError, back_up};
 use sandpiper_domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use sandpiper_sandbox_client::{
-    ExecutionHandle, IsolationLevel, Sandbox, SandboxError, SandboxProgram, WallReport, Work,
+    ExecutionHandle, IsolationLevel, LayerReport, Sandbox, SandboxError, SandboxProgram, Work,
     remedy,
 };
 use std::io::{self, IsTerminal as _, Read as _, Write};
@@ -192,8 +192,8 @@ pub fn doctor(options: &IsolationOptions) -> Result<ExitCode, CommandError> {
         Ok(sandbox) => sandbox,
         Err(failure) => {
             writeln!(out, "nothing can run here: {failure}")?;
-            if let SandboxError::WallMissing { wall, .. } = &failure {
-                write_remedy(&mut out, wall)?;
+            if let SandboxError::LayerMissing { layer, .. } = &failure {
+                write_remedy(&mut out, layer)?;
             }
             return Ok(ExitCode::FAILURE);
         }
@@ -251,17 +251,17 @@ pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
     })
 }
 
-fn write_layer(out: &mut impl Write, layer: &WallReport) -> io::Result<()> {
+fn write_layer(out: &mut impl Write, layer: &LayerReport) -> io::Result<()> {
     let mark = match (layer.present, layer.required) {
         (true, _) => "present",
         (false, true) => "MISSING",
         (false, false) => "absent",
     };
-    writeln!(out, "{mark:8} {:26} {}", layer.wall, layer.detail)?;
+    writeln!(out, "{mark:8} {:26} {}", layer.layer, layer.detail)?;
     if layer.present {
         return Ok(());
     }
-    write_remedy(out, &layer.wall)
+    write_remedy(out, &layer.layer)
 }
 
 fn write_remedy(out: &mut impl Write, layer: &str) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
 use sandpiper_domain::{Job, JobId, JobState, JobTerms, Limits, Timestamp};
-use sandpiper_sandbox_client::{IsolationLevel, WallReport};
+use sandpiper_sandbox_client::{IsolationLevel, LayerReport};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,7 +51,7 @@ pub struct HandleParts {
     /// The isolation level, proved at start.
     pub isolation_level: IsolationLevel,
     /// The isolation layers, tried at start.
-    pub isolation_layers: Vec<WallReport>,
+    pub isolation_layers: Vec<LayerReport>,
     /// Longest time from the request to the result of an execution, without the script's own time.
     pub execute_within: Duration,
     /// The limits of a network check.

@@ -1,7 +1,7 @@
 //! The requests to the Dispatcher and its responses, in types that know neither actix nor HTTP.
 
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
-pub use sandpiper_sandbox_client::WallReport;
+pub use sandpiper_sandbox_client::LayerReport;
 
 use sandpiper_domain::{
     ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Outcome, Script, TraceContext,
@@ -160,7 +160,7 @@ pub struct ServiceStatus {
     /// `L2`, `L3` or `L4`, proved at start.
     pub isolation_level: String,
     /// The isolation layers, each present or absent.
-    pub isolation_layers: Vec<WallReport>,
+    pub isolation_layers: Vec<LayerReport>,
     /// The store's name, as `memory`.
     pub store: String,
     /// The store's promise about an accepted job, one sentence.

@@ -1,28 +1,28 @@
-//! One try at a job: how it ended, what it said, what it used.
+//! One attempt at a job: its outcome, its log, its usage.
 
 use super::{JobId, JsonText, Limits, LogEntry, LogSoFar, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How an execution ended. A script's failure is data, never an error of the service.
+/// The outcome of an execution. A script's failure is data, never an error of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It ran to its end and has a result.
+    /// The script ran to its end and has a result.
     Succeeded,
-    /// It threw, was rejected, did not parse, or could never settle.
+    /// The script threw, was rejected, did not parse, or could never settle.
     Threw,
-    /// It did not end within `timeoutMs`.
+    /// The script did not end within `timeoutMs`.
     TimedOut,
-    /// It wanted more than `memoryBytes`.
+    /// The script needed more than `memoryBytes`.
     MemoryExceeded,
-    /// It recursed deeper than its stack allows.
+    /// The script recursed deeper than its stack allows.
     StackExceeded,
-    /// Its result was longer than `outputBytes`, or its log many times as long.
+    /// The result was longer than `outputBytes`, or the log many times as long.
     OutputExceeded,
-    /// Somebody stopped it.
+    /// The execution was cancelled.
     Cancelled,
-    /// Its process died, or broke the rules that hold it.
+    /// The job process died, or broke the protocol.
     Crashed,
 }
 
@@ -30,7 +30,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Limit {
-    /// Wall time.
+    /// Elapsed time.
     TimeoutMs,
     /// Heap.
     MemoryBytes,
@@ -49,7 +49,7 @@ impl Limit {
         Self::OutputBytes,
     ];
 
-    /// Its name in the API.
+    /// Returns the name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,7 +74,7 @@ impl Outcome {
         Self::Crashed,
     ];
 
-    /// Its name in the API.
+    /// Returns the name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,7 +89,7 @@ impl Outcome {
         }
     }
 
-    /// The limit that this outcome says was hit.
+    /// Returns the limit that this outcome exceeds.
     #[must_use]
     pub fn limit(self) -> Option<Limit> {
         match self {
@@ -102,15 +102,15 @@ impl Outcome {
     }
 }
 
-/// What a script threw, in the words the API uses.
+/// The exception of a script, in the form of the API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScriptError {
     /// `TypeError`, …; `NonError` when something other than an Error was thrown.
     pub name: String,
-    /// The error's message.
+    /// The message of the error.
     pub message: String,
-    /// The call stack, without the service's own frames; empty where there is none.
+    /// The call stack, without the service's own frames; empty if there is none.
     pub stack: String,
     /// `code`, or the example script's name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -139,7 +139,7 @@ pub struct ScriptError {
     pub cause: Option<JsonText>,
 }
 
-/// `throw null` throws a value: the field that says null is there, and is not the field left out.
+/// Reads a field whose value may be null: `throw null` throws a value, so `null` differs from a missing field.
 fn null_is_a_value<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<JsonText>, D::Error> {
@@ -147,7 +147,7 @@ fn null_is_a_value<'de, D: serde::Deserializer<'de>>(
 }
 
 impl ScriptError {
-    /// An error that the service itself has to report of an execution, without a place in the source.
+    /// Returns an error that the service itself reports, without a position in the source.
     #[must_use]
     pub fn of_service(name: &str, message: impl Into<String>) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl ScriptError {
         }
     }
 
-    /// Bytes on the heap. A script chooses every text here, so every one counts.
+    /// Returns the bytes on the heap. A script chooses each of these texts, so each of them counts.
     fn size_bytes(&self) -> usize {
         let json_bytes =
             |text: &Option<JsonText>| text.as_ref().map_or(0, |text| text.as_str().len());
@@ -175,7 +175,7 @@ impl ScriptError {
     }
 }
 
-/// What a result was before it became JSON.
+/// The type of a result before it became JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -200,11 +200,11 @@ pub enum ValueType {
     Promise,
 }
 
-/// What an execution used.
+/// The resources that an execution used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
-    /// From the moment the job process had its job to its last word, milliseconds; by the executor's clock.
+    /// Time from when the job process had its job to its final message, milliseconds; by the executor's clock.
     #[serde(serialize_with = "millis_from_micros", rename = "wallMs")]
     #[schema(value_type = f64)]
     pub wall_micros: u64,
@@ -212,7 +212,7 @@ pub struct Usage {
     #[serde(serialize_with = "millis_from_micros", rename = "cpuMs")]
     #[schema(value_type = f64)]
     pub cpu_micros: u64,
-    /// Most JavaScript heap at any moment; where the process was killed, its peak resident memory by the kernel.
+    /// Peak size of the JavaScript heap; if the process was killed, its peak resident memory by the kernel.
     pub peak_memory_bytes: u64,
     /// Result and log together, bytes of JSON.
     pub output_bytes: u64,
@@ -226,37 +226,37 @@ fn millis_from_micros<S: serde::Serializer>(
     serializer.serialize_f64(*micros as f64 / 1000.0)
 }
 
-/// One try at a job, complete.
+/// One attempt at a job, complete.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
-    /// The job it was a try at.
+    /// The job.
     pub id: JobId,
-    /// When the job process got its job.
+    /// The time at which the job process got the job.
     pub started_at: Timestamp,
-    /// When its last word arrived or it was killed.
+    /// The time at which the final message arrived or the job process was killed.
     pub finished_at: Timestamp,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The value, when it succeeded.
+    /// The value, if the script succeeded.
     pub result: Option<JsonText>,
-    /// What the value was before it became JSON.
+    /// The type of the value before it became JSON.
     pub result_type: Option<ValueType>,
-    /// What went wrong, when it did not succeed.
+    /// The error, if the script did not succeed.
     pub error: Option<ScriptError>,
-    /// What it logged, oldest first; of a long log, head and tail.
+    /// Log entries, oldest first; of a long log, its head and its tail.
     pub log: Vec<LogEntry>,
     /// Log entries that did not fit into `outputBytes`: the middle of the log.
     pub log_dropped: u64,
-    /// How many entries of the log came before those that were dropped.
+    /// The number of entries in the log that precede the dropped ones.
     pub log_dropped_at: usize,
-    /// What it used.
+    /// The resources used.
     pub usage: Usage,
-    /// What it was allowed.
+    /// The limits that applied.
     pub limits: Limits,
 }
 
 impl Execution {
-    /// An execution that never got to run.
+    /// Returns an execution that never ran.
     #[must_use]
     pub fn never_ran(id: JobId, limits: Limits, outcome: Outcome, error: ScriptError) -> Self {
         let now = Timestamp::now();
@@ -276,8 +276,8 @@ impl Execution {
         }
     }
 
-    /// Its log from the entry of this number on. Entries have the numbers that they had while it ran; where its job process
-    /// failed to send some, as near as can be known.
+    /// Returns the log from entry `number` on. Entries keep the numbers that they had while the execution ran. If the
+    /// job process failed to send some, the numbers are approximate.
     #[must_use]
     pub fn log_since(&self, number: u64) -> LogSoFar {
         let dropped_at = u64::try_from(self.log_dropped_at).unwrap_or(u64::MAX);

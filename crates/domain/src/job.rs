@@ -1,4 +1,4 @@
-//! What a client submits, and where it is.
+//! A job: a script that a client submits, and its state.
 
 use super::{Execution, Outcome, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -8,13 +8,13 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The name of a job: a uuid v7, so ids sort by the time they were made.
+/// The id of a job: a UUID v7, so ids sort by their creation time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(Uuid);
 
 impl JobId {
-    /// A new id, later than every id made before it by this process.
+    /// Returns a new id, later than every id that this process generated before.
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
@@ -35,19 +35,19 @@ impl FromStr for JobId {
     }
 }
 
-/// Where a job is.
+/// The phase that a job is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Accepted, waiting for an executor.
+    /// Accepted and waiting for an executor.
     Queued,
-    /// An executor has it.
+    /// Running on an executor.
     Running,
-    /// It ended; its execution says how.
+    /// Ended; its execution has the outcome.
     Finished,
-    /// It was stopped, before or while it ran.
+    /// Cancelled, before or while it ran.
     Cancelled,
-    /// The service could not run it, as often as it tried.
+    /// The service failed to run it, in every attempt.
     Lost,
 }
 
@@ -61,13 +61,13 @@ impl JobState {
         Self::Lost,
     ];
 
-    /// Nothing follows a final state.
+    /// Returns whether the state is final: no other state follows.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Finished | Self::Cancelled | Self::Lost)
     }
 
-    /// The name in the API.
+    /// Returns the name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -96,20 +96,20 @@ impl FromStr for JobState {
     }
 }
 
-/// Which waiting line a job stands in.
+/// The priority class of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
-    /// Somebody is waiting for the answer (`POST /api/execute`).
+    /// A client is waiting for the response (`POST /api/execute`).
     Interactive,
-    /// The answer will be fetched later (`POST /api/jobs`).
+    /// A client fetches the result later (`POST /api/jobs`).
     Background,
 }
 
 impl Lane {
-    /// Both.
+    /// Both lanes.
     pub const ALL: [Self; 2] = [Self::Interactive, Self::Background];
 
-    /// Its name for people.
+    /// Returns the name, for log lines and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -119,46 +119,46 @@ impl Lane {
     }
 }
 
-/// Whose job it is: fairness in the queue is between these.
+/// The client of a job. The queue is fair between clients.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientKey(Arc<str>);
 
 impl ClientKey {
-    /// A key from any text that tells clients apart.
+    /// Creates a key from any text that tells clients apart.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// That text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A job as it stands.
+/// The state of a job.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Its name.
+    /// The id of the job.
     pub id: JobId,
-    /// Where it is.
+    /// The phase that the job is in.
     pub state: JobState,
-    /// When it was accepted.
+    /// The time at which the job was accepted.
     pub created_at: Timestamp,
-    /// Not before this moment, where the client said so.
+    /// The earliest time to run, if the client gave one.
     pub run_at: Option<Timestamp>,
-    /// When an executor took it, the last time.
+    /// The time at which an executor last took the job.
     pub started_at: Option<Timestamp>,
-    /// When it reached its final state.
+    /// The time at which the job reached its final state.
     pub finished_at: Option<Timestamp>,
-    /// When its record goes away; set with the final state.
+    /// The time at which the record is deleted; set with the final state.
     pub expires_at: Option<Timestamp>,
-    /// How many executions were started for it.
+    /// The number of executions that were started for the job.
     pub attempt: u32,
-    /// How the execution that settled it ended.
+    /// The outcome of the final execution.
     pub outcome: Option<Outcome>,
-    /// That execution; left out of lists by stores that would have to read it.
+    /// The final execution. A store may leave it out of lists if it would have to read it.
     pub execution: Option<Arc<Execution>>,
 }
 

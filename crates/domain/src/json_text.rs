@@ -1,19 +1,20 @@
-//! JSON kept as text: checked once for syntax, then carried and written out without being built into a tree.
+//! JSON that is kept as text: its syntax is checked once, and it is passed on and written without being parsed into a
+//! tree.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// A piece of text that is known to be one JSON value.
+/// A text that is one valid JSON value.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonText(Box<RawValue>);
 
-/// The text was not one JSON value.
+/// The text is not one JSON value.
 #[derive(Debug, thiserror::Error)]
 #[error("not a JSON value: {0}")]
 pub struct InvalidJson(#[from] serde_json::Error);
 
-/// A value that may be left out: that it is `null` does not mean that it is not there.
+/// Deserializes an optional value in which `null` differs from a missing field.
 pub mod given_json {
     use super::JsonText;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -33,24 +34,24 @@ pub mod given_json {
 }
 
 impl JsonText {
-    /// Checks `text` for JSON syntax (one pass, no tree) and keeps it.
+    /// Checks the JSON syntax of `text` (one pass, no tree).
     pub fn parse(text: String) -> Result<Self, InvalidJson> {
         Ok(Self(RawValue::from_string(text)?))
     }
 
-    /// The JSON value `null`.
+    /// Returns the JSON value `null`.
     #[must_use]
     pub fn null() -> Self {
         Self(RawValue::NULL.to_owned())
     }
 
-    /// The text itself.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
-    /// How deeply arrays and objects nest: 0 for a primitive, 1 for `[]`, 2 for `[[]]`.
+    /// Returns how deeply arrays and objects nest: 0 for a primitive, 1 for `[]`, 2 for `[[]]`.
     #[must_use]
     pub fn depth(&self) -> usize {
         let (mut depth, mut deepest) = (0_usize, 0_usize);

@@ -1,7 +1,7 @@
-//! The words of the service, as types: what a client submits, what one execution gets, how it ended.
+//! The domain types of the service: a client's submission, the limits of an execution, its outcome.
 //!
-//! Values here are parsed at the border and trusted inside: fields that carry a rule are private, and a value that
-//! exists obeys it. This crate depends on no other crate of the workspace: no actor, no HTTP, no engine, no operating
+//! Values are parsed at the border and trusted inside: fields that carry a rule are private, and a value that exists
+//! obeys the rule. This crate depends on no other crate of the workspace: no actor, no HTTP, no engine, no operating
 //! system.
 #![forbid(unsafe_code)]
 
@@ -27,5 +27,5 @@ pub use terms::{IdempotencyKey, JobTerms, Priority};
 pub use timestamp::Timestamp;
 pub use trace::{TraceContext, TraceText};
 
-/// The JavaScript engine, for `/api`. A test holds it against the lock file.
+/// The JavaScript engine, as `/api` names it. A test compares the version with the lock file.
 pub const ENGINE: &str = "quickjs-ng (rquickjs 0.14.0)";

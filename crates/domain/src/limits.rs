@@ -1,10 +1,10 @@
-//! What one execution gets, and the most a client may ask for.
+//! The limits of an execution, and the most that a client may request.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::ToSchema;
 
-/// What one execution gets. Every value lies between its smallest sensible value and the operator's [`Ceiling`].
+/// The limits of one execution. Each value lies between its smallest sensible value and the operator's [`Ceiling`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
@@ -13,11 +13,11 @@ pub struct Limits {
     output_bytes: u32,
 }
 
-/// The most a client may ask for, set by the operator.
+/// The most that a client may request, set by the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ceiling {
-    /// Wall time of one execution, milliseconds.
+    /// Elapsed time of one execution, milliseconds.
     pub timeout_ms: u32,
     /// Memory of the JavaScript heap, bytes.
     pub memory_bytes: u64,
@@ -25,64 +25,65 @@ pub struct Ceiling {
     pub output_bytes: u32,
 }
 
-/// What a client asked for; what it left out takes the default.
+/// The limits that a client requested. A missing limit takes the default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestedLimits {
-    /// See [`Ceiling::timeout_ms`].
+    /// Requested time limit. See [`Ceiling::timeout_ms`].
     pub timeout_ms: Option<u64>,
-    /// See [`Ceiling::memory_bytes`].
+    /// Requested memory limit. See [`Ceiling::memory_bytes`].
     pub memory_bytes: Option<u64>,
-    /// See [`Ceiling::output_bytes`].
+    /// Requested output limit. See [`Ceiling::output_bytes`].
     pub output_bytes: Option<u64>,
 }
 
-/// A requested limit lies above the operator's ceiling.
+/// A requested limit exceeds the operator's ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("limits.{field} is {requested}, above this service's ceiling of {ceiling}")]
 pub struct AboveCeiling {
     /// The field's name in the API.
     pub field: &'static str,
-    /// What was asked for.
+    /// The requested value.
     pub requested: u64,
-    /// The most that may be asked for.
+    /// The largest value that may be requested.
     pub ceiling: u64,
 }
 
 /// A requested limit cannot be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// Above the ceiling.
+    /// The value exceeds the ceiling.
     #[error(transparent)]
     AboveCeiling(#[from] AboveCeiling),
-    /// Below the smallest value with which anything can run.
+    /// The value is too small for any script to run.
     #[error("limits.{field} is {requested}; the smallest is {smallest}")]
     TooSmall {
         /// The field's name in the API.
         field: &'static str,
-        /// What was asked for.
+        /// The requested value.
         requested: u64,
-        /// The least that may be asked for.
+        /// The smallest value that may be requested.
         smallest: u64,
     },
 }
 
 impl Limits {
-    /// Shortest time that may be asked for, milliseconds.
+    /// Shortest time that may be requested, milliseconds.
     pub const SMALLEST_TIMEOUT_MS: u32 = 1;
-    /// Smallest heap that may be asked for: a built context takes about a quarter of it.
+    /// Smallest heap that may be requested, bytes. A new context takes about a quarter of it.
     pub const SMALLEST_MEMORY_BYTES: u64 = 1024 * 1024;
-    /// Smallest output that may be asked for.
+    /// Smallest output that may be requested, bytes.
     pub const SMALLEST_OUTPUT_BYTES: u32 = 256;
-    /// How many times `outputBytes` a script may log before it is stopped. A talkative script loses the middle of its log
-    /// and keeps its result; one that logs without end must not keep its executor reading for all its time.
+    /// A script is stopped once its log exceeds `outputBytes` times this factor. A script that logs much loses the
+    /// middle of its log and retains its result. One that logs without end must not keep its executor busy for its
+    /// whole time.
     pub const LOG_FACTOR: u32 = 16;
 
-    /// Stack of one execution, bytes; not the client's to choose. Room for some 6,500 plain calls: at one mebibyte ordinary
-    /// recursion ended at 1,600. Far below the process's own stack, and at most the 16 MiB beyond which the engine does
-    /// not check any more.
+    /// Stack of one execution, bytes; a client cannot choose it. It has room for some 6,500 plain calls; with one
+    /// mebibyte, ordinary recursion ended at 1,600. It is far below the process's own stack, and below the 16 MiB
+    /// beyond which the engine no longer checks.
     pub const STACK_BYTES: usize = 4 * 1024 * 1024;
 
-    /// What `requested` comes to: `defaults` where it is silent, refused where it goes beyond a bound.
+    /// Returns the limits for a request: `defaults` for each missing limit. Fails if a limit is out of bounds.
     pub fn within(
         requested: &RequestedLimits,
         defaults: &Self,
@@ -116,7 +117,7 @@ impl Limits {
         })
     }
 
-    /// The operator's own defaults; they obey the operator's own ceiling.
+    /// Returns the operator's defaults, which must obey the operator's ceiling.
     pub fn defaults(
         timeout_ms: u32,
         memory_bytes: u64,
@@ -136,31 +137,31 @@ impl Limits {
         Self::within(&asked, &wanted, ceiling)
     }
 
-    /// Wall time, milliseconds.
+    /// Returns the time limit, milliseconds.
     #[must_use]
     pub fn timeout_ms(&self) -> u32 {
         self.timeout_ms
     }
 
-    /// Wall time.
+    /// Returns the time limit.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(u64::from(self.timeout_ms))
     }
 
-    /// Heap, bytes.
+    /// Returns the size of the heap, bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
-    /// Result and log together, bytes of JSON.
+    /// Returns the size of result and log together, bytes of JSON.
     #[must_use]
     pub fn output_bytes(&self) -> u32 {
         self.output_bytes
     }
 
-    /// What a script may log in all, kept or not, bytes of JSON.
+    /// Returns the most that a script may log, retained or not, bytes of JSON.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         u64::from(self.output_bytes) * u64::from(Self::LOG_FACTOR)

@@ -1,10 +1,10 @@
-//! What a script logs: its entries, and the log of one that still runs.
+//! A script's log: its entries, and the log of a running execution.
 
 use super::{JsonText, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Which console method wrote a log entry.
+/// The console method that wrote a log entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -23,16 +23,16 @@ pub enum LogKind {
     Group,
 }
 
-/// One line of a script's log.
+/// An entry of a script's log.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct LogEntry {
     /// The console method.
     #[serde(rename = "type")]
     pub kind: LogKind,
-    /// When it was written.
+    /// The time of the call.
     #[schema(value_type = String, format = DateTime)]
     pub timestamp: Timestamp,
-    /// How many `console.group` were open; left out when none was.
+    /// Number of open `console.group`; left out if there is none.
     #[serde(skip_serializing_if = "is_zero")]
     #[schema(default = 0)]
     pub depth: u32,
@@ -42,10 +42,11 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// What an entry costs of `outputBytes` beside its data: its kind, its time and its place in the answer.
+    /// Cost of an entry, out of `outputBytes`, in addition to its data: its kind, its time and its place in the
+    /// response.
     pub const OVERHEAD_BYTES: usize = 64;
 
-    /// What this entry costs of `outputBytes`.
+    /// Returns the cost of this entry, out of `outputBytes`.
     #[must_use]
     pub fn output_bytes(&self) -> usize {
         Self::OVERHEAD_BYTES + self.data.as_str().len()
@@ -56,18 +57,18 @@ fn is_zero(depth: &u32) -> bool {
     *depth == 0
 }
 
-/// What is known of the log of an execution that runs: its head and its tail. Entries are numbered from 0 as they come,
-/// and a number never passes to another entry.
+/// The log of a running execution as far as it is known: its head and its tail. Entries are numbered from 0 as they
+/// arrive, and a number always names the same entry.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogSoFar {
-    /// What is kept, with its numbers.
+    /// The retained entries, with their numbers.
     pub entries: Vec<(u64, LogEntry)>,
-    /// The number of the entry that comes next.
+    /// The number of the next entry.
     pub next: u64,
 }
 
 impl LogSoFar {
-    /// Entries that were not kept, if this is all that was.
+    /// Returns the number of entries that were not retained, if this is the whole log.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         let kept = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);

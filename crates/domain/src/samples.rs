@@ -17,7 +17,7 @@ pub fn limits() -> Limits {
     Limits::defaults(1_000, 1 << 20, 1 << 20, &ceiling).unwrap()
 }
 
-/// A script whose code has so many bytes.
+/// Returns a script whose code has so many bytes.
 pub fn script(code_bytes: usize) -> Arc<Script> {
     let draft = ScriptDraft {
         code: Some(" ".repeat(code_bytes)),
@@ -26,14 +26,14 @@ pub fn script(code_bytes: usize) -> Arc<Script> {
     Arc::new(Script::new(draft).unwrap())
 }
 
-/// An execution of `id` that ended like this, without a result.
+/// Returns an execution of `id` with this outcome and no result.
 #[must_use]
 pub fn execution(id: JobId, outcome: Outcome) -> Execution {
     let error = ScriptError::of_service("Test", "it never ran");
     Execution::never_ran(id, limits(), outcome, error)
 }
 
-/// An execution of `id` that succeeded, with a result of so many bytes.
+/// Returns a successful execution of `id` with a result of so many bytes.
 #[must_use]
 pub fn success(id: JobId, result_bytes: usize) -> Execution {
     let text = format!("\"{}\"", "r".repeat(result_bytes.saturating_sub(2)));

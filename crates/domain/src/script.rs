@@ -1,10 +1,10 @@
-//! Validated source: what will run, and with which values in reach.
+//! Validated scripts: the sources, and the values that they find as globals.
 
 use super::JsonText;
 use super::json_text::given_json;
 use serde::{Deserialize, Serialize};
 
-/// One piece of source text with the name that error positions refer to.
+/// A source text with the name that error positions refer to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// `code`, or the example script's file name.
@@ -13,16 +13,16 @@ pub struct Source {
     pub text: String,
 }
 
-/// One global that the client wants its script to find.
+/// A global that the client defines for its script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Global {
-    /// A plain identifier.
+    /// The name, a plain identifier.
     pub name: String,
-    /// Its value.
+    /// The value.
     pub value: JsonText,
 }
 
-/// What a client wants run: one or two sources in order, `input`, `globals` and a seed.
+/// A validated script: one or two sources in order, `input`, `globals` and a seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Script {
     sources: Vec<Source>,
@@ -32,45 +32,45 @@ pub struct Script {
     seed: Option<u64>,
 }
 
-/// A script as it came in, before it was checked.
+/// A script as it was received, before it is checked.
 #[derive(Debug, Default)]
 pub struct ScriptDraft {
-    /// Source that runs first.
+    /// The source that runs first.
     pub code: Option<String>,
-    /// Source from elsewhere, in the place of `code`.
+    /// A source from an external address, in place of `code`.
     pub source: Option<String>,
-    /// An example script, already found by name, that runs after `code`.
+    /// An example script, already found by its name, that runs after `code`.
     pub file: Option<Source>,
-    /// Bound to the global `input`.
+    /// The value of the global `input`.
     pub input: Option<JsonText>,
-    /// Each becomes a global.
+    /// The other globals.
     pub globals: Vec<Global>,
-    /// Makes `Math.random` and the clock repeatable.
+    /// The seed that makes `Math.random` and the clock repeatable.
     pub seed: Option<u64>,
 }
 
-/// Why a draft is not a script.
+/// The reason why a draft is no valid script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptRefusal {
-    /// Neither `code` nor `file`.
+    /// The draft has neither `code` nor `file`.
     #[error("give `code` or `source`, a `file`, or both")]
     MissingCode,
-    /// Longer than [`Script::CODE_BYTES_MAX`].
+    /// The source is longer than [`Script::CODE_BYTES_MAX`].
     #[error("`{field}` has {bytes} bytes; the most is {most}")]
     CodeTooLarge {
-        /// `code` or `source`.
+        /// The name of the field: `code` or `source`.
         field: &'static str,
-        /// Length of the code.
+        /// Length of the source, bytes.
         bytes: usize,
-        /// The bound.
+        /// The largest length, bytes.
         most: usize,
     },
-    /// A field breaks one of its own rules.
+    /// A field breaks a rule of its own.
     #[error("{detail}")]
     InvalidField {
-        /// The field's path in the request, as `globals.rate`.
+        /// The path of the field in the request, such as `globals.rate`.
         field: String,
-        /// What is wrong, and the bound.
+        /// The broken rule and its bound.
         detail: String,
     },
 }
@@ -78,20 +78,20 @@ pub enum ScriptRefusal {
 impl Script {
     /// Longest `code`, bytes of UTF-8.
     pub const CODE_BYTES_MAX: usize = 1024 * 1024;
-    /// Deepest nesting of `input`, of each global and of a result. Common JSON parsers stop at 128, and a result comes
-    /// wrapped in an answer.
+    /// Deepest nesting of `input`, of each global and of a result. Common JSON parsers stop at 128, and a result is
+    /// nested in a response.
     pub const JSON_DEPTH_MAX: usize = 100;
-    /// Most globals.
+    /// Most globals of a script.
     pub const GLOBALS_MAX: usize = 256;
     /// Longest name of a global, bytes.
     pub const GLOBAL_NAME_BYTES_MAX: usize = 128;
 
     /// The name under which error positions refer to the client's own `code`.
     pub const CODE_FILE_NAME: &'static str = "code";
-    /// The name under which they refer to what came from elsewhere.
+    /// The name under which error positions refer to a source from an external address.
     pub const SOURCE_FILE_NAME: &'static str = "source";
 
-    /// Checks a draft.
+    /// Checks a draft. Fails on the first rule that it breaks.
     pub fn new(draft: ScriptDraft) -> Result<Self, ScriptRefusal> {
         let mut sources = Vec::with_capacity(2);
         if draft.code.is_some() && draft.source.is_some() {
@@ -135,31 +135,31 @@ impl Script {
         })
     }
 
-    /// The sources, in the order they run.
+    /// Returns the sources, in the order in which they run.
     #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
-    /// The value of the global `input`; absent, `typeof input` is `"undefined"`.
+    /// Returns the value of the global `input`. If there is none, `typeof input` is `"undefined"`.
     #[must_use]
     pub fn input(&self) -> Option<&JsonText> {
         self.input.as_ref()
     }
 
-    /// The other globals.
+    /// Returns the other globals.
     #[must_use]
     pub fn globals(&self) -> &[Global] {
         &self.globals
     }
 
-    /// The seed of randomness and clock, where the client gave one.
+    /// Returns the seed of randomness and clock, if the client gave one.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         self.seed
     }
 
-    /// Bytes of memory this script holds while it waits, near enough for a bound.
+    /// Returns the bytes of memory that this script holds while it waits, approximately.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         let sources: usize = self.sources.iter().map(|source| source.text.len()).sum();

@@ -1,18 +1,18 @@
-//! What a client may say of its job beside what is to be run: when, how urgently, and which request it is.
+//! The terms of a job: when it runs, its priority, and its idempotency key.
 
 use super::{RequestedLimits, Timestamp};
 use std::time::Duration;
 
-/// When a job is to run, how urgently, and by which key it is the same job.
+/// The terms of a job, apart from the script.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobTerms {
-    /// Not before this moment.
+    /// The earliest time to run.
     pub run_at: Option<Timestamp>,
-    /// Before those of a higher number.
+    /// Jobs with a lower number run first.
     pub priority: Priority,
-    /// The limits that the request names, by which it is known again whatever the defaults are by then.
+    /// The limits that the request names. A repeated request is recognised by them, whatever the defaults have become.
     pub requested_limits: RequestedLimits,
-    /// Of the request.
+    /// The idempotency key of the request.
     pub key: Option<IdempotencyKey>,
 }
 
@@ -20,28 +20,28 @@ impl JobTerms {
     /// Furthest that `runAt` may lie ahead.
     pub const AHEAD_MAX: Duration = Duration::from_hours(24 * 366);
 
-    /// Whether there is anything in it that only a database keeps.
+    /// Returns whether any of the terms needs a database.
     #[must_use]
     pub fn needs_database(&self) -> bool {
         self.run_at.is_some() || self.priority != Priority::default()
     }
 }
 
-/// 1 to 4, of which 1 is first.
+/// A priority from 1 to 4; 1 runs first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(u8);
 
 impl Priority {
-    /// The last.
+    /// The lowest priority.
     pub const LAST: u8 = 4;
 
-    /// One of 1 to 4.
+    /// Returns a priority, if `number` is 1 to 4.
     #[must_use]
     pub fn new(number: u8) -> Option<Self> {
         (1..=Self::LAST).contains(&number).then_some(Self(number))
     }
 
-    /// Its number.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> u8 {
         self.0
@@ -54,25 +54,25 @@ impl Default for Priority {
     }
 }
 
-/// By which a request that is sent again is known to be the same.
+/// A key by which a repeated request is recognised.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     /// Longest key, bytes.
     pub const BYTES_MAX: usize = 255;
-    /// How long a key is remembered.
+    /// Time for which a key is remembered.
     pub const REMEMBERED: Duration = Duration::from_hours(24);
 
-    /// A key of visible ASCII.
+    /// Returns a key, if `text` is visible ASCII of a permitted length.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        let is_fit = (1..=Self::BYTES_MAX).contains(&text.len())
+        let is_valid = (1..=Self::BYTES_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_graphic());
-        is_fit.then(|| Self(text.to_owned()))
+        is_valid.then(|| Self(text.to_owned()))
     }
 
-    /// Its text.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

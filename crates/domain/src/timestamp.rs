@@ -1,4 +1,4 @@
-//! A moment, in whole milliseconds of UTC, written as RFC 3339.
+//! A point in time, in whole milliseconds of UTC, written as RFC 3339.
 
 use serde::{Serialize, Serializer};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,10 +15,10 @@ const RFC3339_MILLIS: &[BorrowedFormatItem<'_>] =
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The last moment that RFC 3339 can write: the end of the year 9999.
+    /// The last time that RFC 3339 can express: the end of the year 9999.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// Now, by the machine's wall clock.
+    /// Returns the current time, by the machine's clock.
     #[must_use]
     pub fn now() -> Self {
         let since_epoch = SystemTime::now()
@@ -27,26 +27,27 @@ impl Timestamp {
         Self::from_unix_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// A moment from Unix milliseconds; what lies beyond the year 9999 becomes [`Timestamp::MAX`].
+    /// Returns the time at so many Unix milliseconds. A time beyond the year 9999 becomes [`Timestamp::MAX`].
     #[must_use]
     pub fn from_unix_millis(millis: u64) -> Self {
         Self(millis.min(Self::MAX.0))
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn as_unix_millis(self) -> u64 {
         self.0
     }
 
-    /// This moment plus `duration`.
+    /// Returns this time plus `duration`.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self::from_unix_millis(self.0.saturating_add(millis))
     }
 
-    /// From RFC 3339, of any offset; what is finer than a millisecond is cut off, and what lies before 1970 is its beginning.
+    /// Parses RFC 3339 with any offset. Digits finer than a millisecond are cut off, and a time before 1970 becomes
+    /// 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -54,7 +55,7 @@ impl Timestamp {
         Some(Self::from_unix_millis(u64::try_from(millis).unwrap_or(0)))
     }
 
-    /// `2026-11-24T12:51:51.042Z`
+    /// Returns the time as `2026-11-24T12:51:51.042Z`.
     #[must_use]
     pub fn to_rfc3339(self) -> String {
         let seconds = i64::try_from(self.0 / 1000).unwrap_or_default();

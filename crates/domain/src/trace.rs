@@ -1,15 +1,15 @@
-//! Where a piece of work belongs among all that was done for one request, here and elsewhere: W3C Trace Context.
+//! W3C Trace Context: the position of a piece of work in the trace of a request, across services.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Longest `tracestate` that is passed on, bytes; the standard asks for no more.
+/// Longest `tracestate` that is forwarded, bytes. The standard requires no more.
 const STATE_BYTES_MAX: usize = 512;
-/// Most members of it, by the standard.
+/// Most members of `tracestate`, by the standard.
 const STATE_MEMBERS_MAX: usize = 32;
 const SAMPLED: u8 = 1;
 
-/// A span, or whatever stands for one: its trace, itself, and what its origin says about both.
+/// The context of a span: its trace, its own id, the sampling decision and the `tracestate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     trace_id: u128,
@@ -19,7 +19,7 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// The beginning of a trace. Neither number may be zero, which the standard keeps for "none".
+    /// Starts a new trace. Neither id may be zero, which the standard reserves for "none".
     #[must_use]
     pub fn new(trace_id: u128, span_id: u64, is_sampled: bool) -> Self {
         Self {
@@ -30,15 +30,15 @@ impl TraceContext {
         }
     }
 
-    /// What `traceparent` and `tracestate` say; `None` where the first is not as the standard has it, which is no error:
-    /// then the work begins a trace of its own. A bad `tracestate` is left out.
+    /// Parses `traceparent` and `tracestate`. Returns `None` for an invalid `traceparent`, which is no error: the work
+    /// then starts a trace of its own. An invalid `tracestate` is dropped.
     #[must_use]
     pub fn read(parent: &str, state: Option<&str>) -> Option<Self> {
         let mut parts = parent.split('-');
         let (version, trace_id) = (parts.next()?, parts.next()?);
         let (span_id, flags) = (parts.next()?, parts.next()?);
         let version = hex(version, 2)?;
-        // A later version may have more to say behind what is known.
+        // A later version may append fields.
         if version == 0xff || (version == 0 && parts.next().is_some()) {
             return None;
         }
@@ -53,7 +53,7 @@ impl TraceContext {
         })
     }
 
-    /// A span below this one.
+    /// Returns the context of a child span.
     #[must_use]
     pub fn child(&self, span_id: u64) -> Self {
         Self {
@@ -62,38 +62,38 @@ impl TraceContext {
         }
     }
 
-    /// The trace.
+    /// Returns the id of the trace.
     #[must_use]
     pub fn trace_id(&self) -> u128 {
         self.trace_id
     }
 
-    /// The span.
+    /// Returns the id of the span.
     #[must_use]
     pub fn span_id(&self) -> u64 {
         self.span_id
     }
 
-    /// Whether its origin wants the trace to be recorded.
+    /// Returns whether the caller wants the trace to be recorded.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.is_sampled
     }
 
-    /// `tracestate`.
+    /// Returns the `tracestate`.
     #[must_use]
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// The trace as the log shows it.
+    /// Returns the id of the trace in the form for log lines.
     #[must_use]
     pub fn trace_text(&self) -> TraceText {
         TraceText(self.trace_id)
     }
 }
 
-/// As `traceparent` has it.
+/// The form of `traceparent`.
 impl fmt::Display for TraceContext {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -104,7 +104,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// The id of a trace, in the 32 digits by which other programs know it.
+/// The id of a trace, as the 32 digits that other programs show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceText(u128);
 
@@ -114,7 +114,7 @@ impl fmt::Display for TraceText {
     }
 }
 
-/// Lower-case hexadecimal digits, exactly so many.
+/// Parses exactly `digits` lower-case hexadecimal digits.
 fn hex(text: &str, digits: usize) -> Option<u128> {
     let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     if text.len() != digits || !text.bytes().all(is_hex) {
@@ -123,7 +123,7 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
     u128::from_str_radix(text, 16).ok()
 }
 
-/// Printable, short, and not of too many members; what the members say is nobody's business here.
+/// Returns whether a `tracestate` is printable, short and of few members. The members are not parsed.
 fn is_state(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= STATE_BYTES_MAX

@@ -1,10 +1,10 @@
-//! What an attacker with the whole process in hand would try.
+//! Attacks by native code that controls the whole job process.
 
 use crate::{forgeries, registers};
 use sandpiper_sandbox::{Channel, JobBody, JobBytes};
 use std::ptr;
 
-/// Each must end its caller with SIGSYS.
+/// Attacks that must end their caller with SIGSYS.
 pub const FORBIDDEN: &[&str] = &[
     "open",
     "openat_for_writing",
@@ -93,7 +93,7 @@ pub const FORBIDDEN: &[&str] = &[
     "a_call_that_does_not_exist",
 ];
 
-/// Each is a call that scripts need, and must come back.
+/// Calls that scripts need, which must return.
 pub const ALLOWED: &[&str] = &[
     "nothing",
     "map_and_unmap",
@@ -103,12 +103,12 @@ pub const ALLOWED: &[&str] = &[
     "time_of_day",
 ];
 
-/// Stands where the service has its engine.
+/// The body that replaces the service's engine.
 #[derive(Debug)]
 pub struct Attacker;
 
 impl JobBody for Attacker {
-    /// A place on the zygote's stack.
+    /// An address on the zygote's stack.
     type Warm = usize;
 
     fn warm() -> Result<usize, String> {
@@ -118,11 +118,11 @@ impl JobBody for Attacker {
     }
 
     fn run(on_zygotes_stack: usize, job: JobBytes, channel: Channel) -> ! {
-        // First: whatever runs before it uses registers too.
-        let marked = registers::marked();
+        // This comes first, because all other code uses registers too.
+        let count_marks = registers::count_marks();
         let attack = std::str::from_utf8(job.texts()).unwrap_or_default();
         if attack == "the_registers_of_its_zygote" {
-            forgeries::done(channel, marked);
+            forgeries::done(channel, count_marks);
         }
         if attack == "a_look_at_the_zygotes_stack" {
             forgeries::look_at(on_zygotes_stack);
@@ -136,13 +136,13 @@ impl JobBody for Attacker {
 }
 
 const ZYGOTE_CONTROL: i64 = 0;
-/// Jobs and frames of either line: a job process has one of them.
-const LINES: [(i64, i64); 2] = [(3, 4), (5, 6)];
+/// Descriptors for jobs and frames of both slots. A job process has those of one slot.
+const SLOTS: [(i64, i64); 2] = [(3, 4), (5, 6)];
 const NOT_OPEN: i64 = 9;
-/// In the place of the zygote's secret.
+/// A guess in place of the zygote's secret.
 const A_GUESS: i64 = 0x0123_4567_89ab_cdef;
 const SOME_SIGNAL: i64 = libc::SIGTERM as i64;
-/// Any child that has ended, without letting go of it.
+/// Arguments that wait for any child that has ended, without reaping it.
 const WAITID: [i64; 4] = [
     libc::P_ALL as i64,
     0,
@@ -150,11 +150,11 @@ const WAITID: [i64; 4] = [
     (libc::WEXITED | libc::WNOWAIT) as i64,
 ];
 
-/// A raw system call. Everything in this file goes through here.
+/// Makes a raw system call. Every call in this file goes through this function.
 fn call(number: i64, arguments: [i64; 6]) -> i64 {
     let [a, b, c, d, e, f] = arguments;
-    // SAFETY: an attacker knows no safety; pointers are null, or to memory that lives for the call, and the process is
-    // thrown away.
+    // SAFETY: an attack is not meant to be safe. Pointers are null or point to memory that lives for the call, and the
+    // process is thrown away.
     unsafe { libc::syscall(number, a, b, c, d, e, f) }
 }
 
@@ -168,12 +168,12 @@ fn address<T: ?Sized>(of: &T) -> i64 {
     i64::try_from(ptr::from_ref(of).addr()).unwrap_or_default()
 }
 
-/// Makes the call that `attack` names; `None` if it names none.
+/// Makes the call that `attack` names. Returns `None` if it names none.
 #[allow(clippy::too_many_lines)] // a table
 fn act(attack: &str, channel: Channel) -> Option<i64> {
     let root = address(c"/");
     let message = [0_u8; 64];
-    // getppid is forbidden too; 1 is the zygote where it has a pid namespace, and init elsewhere.
+    // getppid is forbidden too. Pid 1 is the zygote if it has a pid namespace, and init otherwise.
     let parent = 1;
     let (job, frames) = channel.descriptors();
     let (job, frames) = (i64::from(job), i64::from(frames));
@@ -305,30 +305,30 @@ fn act(attack: &str, channel: Channel) -> Option<i64> {
         "limit_of_itself" => with(libc::SYS_prlimit64, [0, 7, 0, address(&message)]),
         "time_of_day" => with(libc::SYS_gettimeofday, [address(&message), 0]),
         "map_memory_until_refused" => Some(map_until_refused()),
-        "touch_the_other_line" => Some(touch_the_line_that_is_not(job)),
-        "say_more_after_the_last_word" => forgeries::say_more_after_the_last_word(channel),
+        "touch_the_other_slot" => Some(touch_the_slot_other_than(job)),
+        "write_after_the_final_frame" => forgeries::write_after_the_final_frame(channel),
         "log_then_spin" => forgeries::log_then_spin(channel),
         _ => None,
     }
 }
 
-/// The kernel's number for the processor clock of a process.
+/// Returns the kernel's number for the processor clock of a process.
 fn clock_of(pid: i64) -> i64 {
     (!pid << 3) | 2
 }
 
-/// Through the door that programs of 32 bits use: another table of system calls (20 is getpid).
+/// Makes a call through the entry point of 32-bit programs, which has another table of system calls (20 is getpid).
 fn a_32_bit_call() -> i64 {
-    let answer: i64;
-    // SAFETY: the call takes no pointer; the kernel leaves every register but rax alone.
-    unsafe { std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => answer) };
-    answer
+    let returned: i64;
+    // SAFETY: the call takes no pointer. The kernel preserves every register but rax.
+    unsafe { std::arch::asm!("int 0x80", inlateout("rax") 20_i64 => returned) };
+    returned
 }
 
-/// How many calls on the line came through that this process does not have.
-fn touch_the_line_that_is_not(own_job: i64) -> i64 {
+/// Returns the number of calls that succeeded on the slot that this process does not have.
+fn touch_the_slot_other_than(own_job: i64) -> i64 {
     let byte = [0_u8];
-    let others = LINES.into_iter().filter(|(job, _)| *job != own_job);
+    let others = SLOTS.into_iter().filter(|(job, _)| *job != own_job);
     let came_through = others.map(|(job, frames)| {
         i64::from(call(libc::SYS_read, [job, address(&byte), 1, 0, 0, 0]) >= 0)
             + i64::from(call(libc::SYS_write, [frames, address(&byte), 1, 0, 0, 0]) >= 0)
@@ -336,7 +336,7 @@ fn touch_the_line_that_is_not(own_job: i64) -> i64 {
     came_through.sum()
 }
 
-/// Bytes of writable memory that the kernel gives, in steps of a megabyte.
+/// Returns the bytes of writable memory that the kernel grants, in steps of a megabyte.
 fn map_until_refused() -> i64 {
     const STEP: i64 = 1 << 20;
     (0..100_000)

@@ -1,4 +1,4 @@
-//! Lies in the frame stream. What an honest job process writes stands in crates/sandbox-protocol/src/frames.rs.
+//! Forged frames. crates/sandbox-protocol/src/frames.rs describes the frames of an honest job process.
 
 use sandpiper_sandbox::Channel;
 
@@ -6,7 +6,7 @@ const LOG: u8 = 1;
 const DONE: u8 = 2;
 const DROPPED: u8 = 3;
 
-/// Each, and what the executor must say of it.
+/// The forgeries, each with a text that the executor's error must contain.
 pub const ALL: &[(&str, &str)] = &[
     ("a_frame_of_an_unknown_kind", "unknown kind"),
     ("a_frame_of_no_kind", "unknown kind"),
@@ -21,19 +21,28 @@ pub const ALL: &[(&str, &str)] = &[
     ("a_log_frame_that_is_not_json", "not JSON"),
     ("a_log_frame_that_is_not_utf8", "not JSON"),
     ("a_log_kind_that_does_not_exist", "cut short or malformed"),
-    ("an_ending_that_claims_a_crash", "not a script's to report"),
-    ("an_ending_that_claims_a_cancel", "not a script's to report"),
-    ("an_ending_longer_than_its_frame", "cut short or malformed"),
-    ("an_ending_with_a_field_too_many", "not JSON"),
+    (
+        "a_completion_that_claims_a_crash",
+        "not a script's to report",
+    ),
+    (
+        "a_completion_that_claims_a_cancel",
+        "not a script's to report",
+    ),
+    (
+        "a_completion_longer_than_its_frame",
+        "cut short or malformed",
+    ),
+    ("a_completion_with_a_field_too_many", "not JSON"),
     ("a_success_without_a_result", "cut short or malformed"),
     ("a_failure_with_a_result", "cut short or malformed"),
     ("a_result_above_the_bound", "longer than the job may send"),
     ("dropped_frames_without_end", "longer than the job may send"),
-    ("a_dropped_frame_that_says_more", "cut short or malformed"),
-    ("half_a_frame_and_an_end", "ended by itself with code 3"),
+    ("a_dropped_frame_with_a_payload", "cut short or malformed"),
+    ("half_a_frame_and_an_exit", "ended by itself with code 3"),
     ("half_a_frame_and_silence", "timed out"),
     ("silence", "timed out"),
-    ("an_end_without_a_word", "ended by itself with code 3"),
+    ("an_exit_without_a_frame", "ended by itself with code 3"),
     ("a_segmentation_fault", "killed by signal 11"),
     ("a_look_at_the_zygotes_stack", "killed by signal 11"),
     // The C library first masks signals, which is forbidden.
@@ -43,14 +52,14 @@ pub const ALL: &[(&str, &str)] = &[
 /// The job's `outputBytes` in these tests.
 const OUTPUT_BYTES: usize = 64 << 10;
 
-/// Reads a byte.
+/// Reads a byte at `address`.
 pub(crate) fn look_at(address: usize) {
-    // SAFETY: there is none, which is the point.
+    // SAFETY: the read is unsafe on purpose.
     let _ = unsafe { std::ptr::with_exposed_provenance::<u8>(address).read_volatile() };
 }
 
 pub(crate) fn act(forgery: &str, channel: Channel) {
-    let ending = |outcome: &str, rest: &str| {
+    let summary = |outcome: &str, rest: &str| {
         format!(
             r#"{{"outcome":"{outcome}","result_type":null,"error":null,"peak_memory_bytes":0{rest}}}"#
         )
@@ -74,24 +83,24 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
         "a_log_frame_that_is_not_json" => log(channel, 0, b"[1,"),
         "a_log_frame_that_is_not_utf8" => log(channel, 0, b"[\"\xff\"]"),
         "a_log_kind_that_does_not_exist" => log(channel, 200, b"[1]"),
-        "an_ending_that_claims_a_crash" => finish(channel, &ending("crashed", ""), b""),
-        "an_ending_that_claims_a_cancel" => finish(channel, &ending("cancelled", ""), b""),
-        "an_ending_longer_than_its_frame" => send(channel, DONE, &[255, 0, 0, 0, b'{', b'}']),
-        "an_ending_with_a_field_too_many" => {
+        "a_completion_that_claims_a_crash" => finish(channel, &summary("crashed", ""), b""),
+        "a_completion_that_claims_a_cancel" => finish(channel, &summary("cancelled", ""), b""),
+        "a_completion_longer_than_its_frame" => send(channel, DONE, &[255, 0, 0, 0, b'{', b'}']),
+        "a_completion_with_a_field_too_many" => {
             let foreign = r#","id":"00000000-0000-7000-8000-000000000000""#;
-            finish(channel, &ending("succeeded", foreign), b"1");
+            finish(channel, &summary("succeeded", foreign), b"1");
         }
-        "a_success_without_a_result" => finish(channel, &ending("succeeded", ""), b""),
-        "a_failure_with_a_result" => finish(channel, &ending("threw", ""), b"1"),
+        "a_success_without_a_result" => finish(channel, &summary("succeeded", ""), b""),
+        "a_failure_with_a_result" => finish(channel, &summary("threw", ""), b"1"),
         "a_result_above_the_bound" => {
             let result = format!("\"{}\"", "a".repeat(OUTPUT_BYTES + (256 << 10)));
-            finish(channel, &ending("succeeded", ""), result.as_bytes());
+            finish(channel, &summary("succeeded", ""), result.as_bytes());
         }
         "dropped_frames_without_end" => loop {
             send(channel, DROPPED, b"");
         },
-        "a_dropped_frame_that_says_more" => send(channel, DROPPED, b"1"),
-        "half_a_frame_and_an_end" => {
+        "a_dropped_frame_with_a_payload" => send(channel, DROPPED, b"1"),
+        "half_a_frame_and_an_exit" => {
             channel.write_all(&[100, 0, 0, 0, LOG, 0, 0]);
             exit();
         }
@@ -100,35 +109,35 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
             spin();
         }
         "silence" => spin(),
-        "an_end_without_a_word" => exit(),
+        "an_exit_without_a_frame" => exit(),
         "a_segmentation_fault" => {
-            // SAFETY: there is none, which is the point.
+            // SAFETY: the write is unsafe on purpose.
             unsafe { std::ptr::without_provenance_mut::<u8>(16).write_volatile(1) }
         }
         "an_abort" => std::process::abort(),
         _ => {}
     }
-    // Whoever forged does not go on honestly.
+    // A forger does not continue honestly.
     if ALL.iter().any(|(known, _)| *known == forgery) {
         spin();
     }
 }
 
-/// An honest last word, with a number for a result.
+/// Sends an honest final frame with a number as the result.
 pub(crate) fn done(channel: Channel, result: i64) -> ! {
-    let ending =
+    let summary =
         r#"{"outcome":"succeeded","result_type":"number","error":null,"peak_memory_bytes":0}"#;
-    finish(channel, ending, result.to_string().as_bytes());
+    finish(channel, summary, result.to_string().as_bytes());
     channel.wait_to_be_killed()
 }
 
-/// Goes on until it is killed: another ending and half a frame, for whoever reads this line next, and greed for its job.
-pub(crate) fn say_more_after_the_last_word(channel: Channel) -> ! {
-    let ending =
+/// Sends its final frame, and then more final frames and halves of frames for the next execution, until it is killed.
+pub(crate) fn write_after_the_final_frame(channel: Channel) -> ! {
+    let summary =
         r#"{"outcome":"succeeded","result_type":"number","error":null,"peak_memory_bytes":0}"#;
-    finish(channel, ending, b"1");
+    finish(channel, summary, b"1");
     loop {
-        finish(channel, ending, b"666");
+        finish(channel, summary, b"666");
         channel.write_all(&[100, 0, 0, 0, LOG, 0, 0]);
     }
 }
@@ -145,10 +154,10 @@ fn log(channel: Channel, kind: u8, data: &[u8]) {
     send(channel, LOG, &payload);
 }
 
-fn finish(channel: Channel, ending: &str, result: &[u8]) {
-    let length = u32::try_from(ending.len()).unwrap_or_default();
+fn finish(channel: Channel, summary: &str, result: &[u8]) {
+    let length = u32::try_from(summary.len()).unwrap_or_default();
     let mut payload = length.to_le_bytes().to_vec();
-    payload.extend_from_slice(ending.as_bytes());
+    payload.extend_from_slice(summary.as_bytes());
     payload.extend_from_slice(result);
     send(channel, DONE, &payload);
 }

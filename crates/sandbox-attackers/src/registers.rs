@@ -1,19 +1,19 @@
-//! Vector registers: a mark that the zygote leaves in its own, and a look for it from a job process.
+//! Vector registers: the zygote leaves a mark in its own, and a job process looks for it.
 //!
-//! The mark lies where compiled code does not come by: in the registers of MMX, which are those of the x87 unit, and in the
-//! last ones of SSE. What of the mark survives the zygote's own work is the kernel's to copy into every child.
+//! The mark is in registers that compiled code does not use: those of MMX, which are the registers of the x87 unit, and
+//! the last ones of SSE. The kernel copies what survives the zygote's own work into every child.
 
 use std::arch::asm;
 
 const MARK: u64 = 0x5a3c_96e1_0f78_b42d;
-/// Longer than any processor's registers.
+/// Larger than the register state of any processor.
 const AREA_BYTES: usize = 16 << 10;
 
 /// Room for all registers, as the processor stores them.
 #[repr(C, align(64))]
 struct Area([u8; AREA_BYTES]);
 
-/// Leaves the mark.
+/// Leaves the mark in the registers.
 pub fn mark() {
     // SAFETY: no compiled code of this program keeps anything in these registers across a call.
     unsafe {
@@ -29,13 +29,13 @@ pub fn mark() {
     }
 }
 
-/// How often the mark stands in the registers; -1 where the processor has no way to store them all.
-pub fn marked() -> i64 {
+/// Returns how many registers hold the mark; -1 if the processor cannot store all of them.
+pub fn count_marks() -> i64 {
     if !std::arch::is_x86_feature_detected!("xsave") {
         return -1;
     }
     let mut area = Area([0; AREA_BYTES]);
-    // SAFETY: the area is aligned as `xsave` asks, zeroed, and longer than all parts together.
+    // SAFETY: the area is aligned as `xsave` requires, zeroed, and larger than all components together.
     unsafe {
         asm!(
             "xsave64 [{area}]",

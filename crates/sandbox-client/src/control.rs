@@ -1,6 +1,6 @@
 //! The executor's end of the control socket.
 
-use crate::line::FarEnds;
+use crate::channel::SandboxEnds;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -8,17 +8,17 @@ use nix::sys::socket::{
 };
 use nix::unistd::Pid;
 use sandpiper_sandbox_protocol::{
-    CONTROL_MESSAGE_BYTES_MAX, ChildReport, Order, REPORT_BYTES_MAX, Readiness, Setup, Side,
+    CONTROL_MESSAGE_BYTES_MAX, ChildReport, Order, REPORT_BYTES_MAX, Readiness, Setup, Slot,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// A message after the handshake: from the zygote, or from a job process that is about to wait for its job.
 #[derive(Debug)]
-pub(crate) enum Word {
-    /// A job process has been forked and serves this slot. The pid belongs to this process's own pid namespace: the kernel
-    /// adds it to the message.
-    Hello(Side, Pid),
+pub(crate) enum Message {
+    /// A job process has been forked and serves this slot. The pid belongs to this process's own pid namespace: the
+    /// kernel adds it to the message.
+    Hello(Slot, Pid),
     /// A job process has ended.
     Report(ChildReport),
 }
@@ -27,10 +27,10 @@ pub(crate) enum Word {
 pub(crate) fn send_setup(
     socket: BorrowedFd<'_>,
     setup: &Setup,
-    lines: &[FarEnds; 2],
+    channels: &[SandboxEnds; 2],
 ) -> Result<(), Errno> {
     let text = serde_json::to_vec(setup).map_err(|_| Errno::EINVAL)?;
-    let [left, right] = lines;
+    let [left, right] = channels;
     let ends = [&left.job, &left.frames, &right.job, &right.frames];
     sendmsg::<()>(
         socket.as_raw_fd(),
@@ -52,9 +52,9 @@ pub(crate) fn receive_readiness(socket: BorrowedFd<'_>) -> Result<Readiness, Err
     serde_json::from_slice(&buffer[..length]).map_err(|_| Errno::EBADMSG)
 }
 
-/// Returns the next message. With `MSG_DONTWAIT` among the flags, fails with `EAGAIN` when there is none yet; fails with
-/// `EPIPE` when the zygote and its children are gone.
-pub(crate) fn next_word(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Word, Errno> {
+/// Returns the next message. Fails with `EPIPE` when the zygote and its children are gone. With `MSG_DONTWAIT` among
+/// the flags, fails with `EAGAIN` when there is no message yet.
+pub(crate) fn next_message(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Message, Errno> {
     let mut bytes = [0; REPORT_BYTES_MAX];
     let mut parts = [IoSliceMut::new(&mut bytes)];
     let mut ancillary = cmsg_space!(UnixCredentials);
@@ -74,11 +74,11 @@ pub(crate) fn next_word(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Word,
     match (&bytes[..length], sender) {
         ([], _) => Err(Errno::EPIPE),
         ([name], Some(pid)) if pid > 0 => {
-            let side = Side::of_name(*name).ok_or(Errno::EBADMSG)?;
-            Ok(Word::Hello(side, Pid::from_raw(pid)))
+            let slot = Slot::of_name(*name).ok_or(Errno::EBADMSG)?;
+            Ok(Message::Hello(slot, Pid::from_raw(pid)))
         }
         (text, _) => serde_json::from_slice(text)
-            .map(Word::Report)
+            .map(Message::Report)
             .map_err(|_| Errno::EBADMSG),
     }
 }

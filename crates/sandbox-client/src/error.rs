@@ -4,7 +4,7 @@ use crate::program::ProgramError;
 use sandpiper_sandbox_protocol::IsolationLevel;
 use std::io;
 
-/// The sandbox itself failed; the script is not to blame and may not have run at all.
+/// The sandbox itself failed. The script is not to blame and may not have run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
     /// The sandbox program cannot be used.
@@ -13,25 +13,25 @@ pub enum SandboxError {
     /// The zygote could not be started.
     #[error("a zygote cannot be started: {0}")]
     Spawn(#[from] io::Error),
-    /// The zygote said that a wall is missing.
-    #[error("wall `{wall}` is missing: {reason}")]
-    WallMissing {
-        /// Its name.
-        wall: String,
-        /// What was tried.
+    /// The zygote reported that an isolation layer is missing.
+    #[error("isolation layer `{layer}` is missing: {reason}")]
+    LayerMissing {
+        /// The name of the layer.
+        layer: String,
+        /// The error that the attempt met.
         reason: String,
     },
-    /// The zygote stands, but below the level that was asked for.
-    #[error("isolation is {reached}, below the {wanted} asked for; missing: {missing}")]
+    /// The zygote is ready, but at a lower level than required.
+    #[error("isolation level {reached} is below the required {wanted}; absent layers: {missing}")]
     BelowMinimum {
-        /// What stands.
+        /// The level that the zygote reached.
         reached: IsolationLevel,
-        /// What was asked for.
+        /// The level that the options require.
         wanted: IsolationLevel,
-        /// The walls that are absent, and why.
+        /// The absent layers, with the reason for each.
         missing: String,
     },
-    /// The zygote or its children did not do what they always do.
+    /// The zygote or one of its children misbehaved.
     #[error("the zygote failed: {0}")]
     Zygote(String),
 }

@@ -1,6 +1,6 @@
-//! What others hold of an execution: they stop it, and read its log while it runs.
+//! The handle of an execution, with which other threads cancel it and read its log while it runs.
 
-use crate::kept_log::KeptLog;
+use crate::retained_log::RetainedLog;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use sandpiper_domain::LogSoFar;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// One execution's stop button and log. Cheap to make: no system call until it is pressed.
+/// A handle to cancel one execution and to read its log. Cheap to create: it makes no system call before it cancels.
 #[derive(Debug, Clone, Default)]
 pub struct ExecutionHandle(Arc<State>);
 
@@ -17,12 +17,12 @@ pub struct ExecutionHandle(Arc<State>);
 struct State {
     cancelled: AtomicBool,
     waker: Mutex<Option<Arc<Waker>>>,
-    log: Mutex<KeptLog>,
+    log: Mutex<RetainedLog>,
     logged: Notify,
 }
 
 impl ExecutionHandle {
-    /// Stops the execution, whether it has begun or not.
+    /// Cancels the execution, whether it has started or not.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
         let waker = lock(&self.0.waker);
@@ -31,40 +31,41 @@ impl ExecutionHandle {
         }
     }
 
-    /// Whether somebody pressed it.
+    /// Returns whether the execution was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
     }
 
-    /// From now on pressing it wakes `waker`; `None` ends that.
+    /// Makes `cancel` wake `waker` from now on; `None` stops that.
     pub(crate) fn attach(&self, waker: Option<Arc<Waker>>) {
         *lock(&self.0.waker) = waker;
     }
 
-    /// What it has logged, from the entry of this number on. Nothing before it has begun, and once it has ended.
+    /// Returns the retained log, from entry `number` on. It is empty before the execution has started and after it has
+    /// ended.
     #[must_use]
     pub fn log_since(&self, number: u64) -> LogSoFar {
         lock(&self.0.log).since(number)
     }
 
-    /// Until it logs again.
+    /// Returns a future that completes when the execution logs again.
     pub fn logged(&self) -> Notified<'_> {
         self.0.logged.notified()
     }
 
-    /// Wakes whoever waits for its log.
-    pub(crate) fn tell_of_log(&self) {
+    /// Wakes all tasks that wait for a new log entry.
+    pub(crate) fn notify_of_log(&self) {
         self.0.logged.notify_waiters();
     }
 
-    /// Its log, for whoever writes it.
-    pub(crate) fn log(&self) -> MutexGuard<'_, KeptLog> {
+    /// Locks the log, to write to it.
+    pub(crate) fn log(&self) -> MutexGuard<'_, RetainedLog> {
         lock(&self.0.log)
     }
 }
 
-/// Wakes an executor that waits for its job process. One an executor, for its whole life.
+/// Wakes an executor that waits for its job process. Each executor has one for its whole life.
 #[derive(Debug)]
 pub(crate) struct Waker(EventFd);
 
@@ -79,12 +80,12 @@ impl Waker {
     }
 
     fn wake(&self) {
-        // It can only fail when the counter is full, and then the executor is awake.
+        // A write fails only when the counter is full, and then the executor is awake.
         let _ = self.0.write(1);
     }
 
-    /// Takes back every wake so far, this execution's or one that came too late for the one before.
-    pub(crate) fn settle(&self) {
+    /// Clears all wake-ups so far: this execution's, or one that came too late for the previous execution.
+    pub(crate) fn clear(&self) {
         let _ = self.0.read();
     }
 }

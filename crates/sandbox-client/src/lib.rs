@@ -1,31 +1,43 @@
-//! The service's side of the sandbox: one zygote an executor, one job process an execution.
+//! The service's side of the sandbox: one zygote per executor, one job process per execution.
 //!
-//! [`Sandbox`] runs one execution after the other. It treats everything that a job process writes as hostile bytes.
-//! `live_zygote` starts a zygote and orders job processes, `supervise` follows one execution to its end, `verdict` turns the
-//! observations into an [`Execution`](sandpiper_domain::Execution). The crate knows no actor and no HTTP.
+//! | module | content |
+//! |---|---|
+//! | `sandbox` | [`Sandbox`]: runs one execution after the other; replaces zygotes |
+//! | `zygote_process` | start, handshake and end of a zygote |
+//! | `live_zygote` | orders to a zygote; kills and watches its job processes |
+//! | `slots` | states of a zygote's two slots (with a diagram) |
+//! | `supervise` | follows one execution to its end |
+//! | `termination` | the ways in which an execution can end (with a table), and the [`Execution`] that results |
+//! | `channel`, `control` | the pipes and the control socket |
+//! | `execution_handle`, `retained_log` | cancelling an execution, and reading its log |
+//!
+//! All bytes that a job process writes are treated as hostile. The crate knows no actor and no HTTP.
+//!
+//! [`Execution`]: sandpiper_domain::Execution
 
-mod client;
+mod channel;
 mod control;
 mod error;
 mod execution_handle;
-mod heard;
-mod kept_log;
-mod line;
 mod live_zygote;
 mod processors;
 mod program;
 mod remedy;
+mod retained_log;
+mod sandbox;
+mod slots;
 mod supervise;
 mod sys;
-mod verdict;
+mod termination;
+mod zygote_process;
 
-pub use client::{Sandbox, SandboxCounters, SandboxOptions};
 pub use error::SandboxError;
 pub use execution_handle::ExecutionHandle;
 pub use processors::Processors;
 pub use program::{ProgramError, SandboxProgram};
 pub use remedy::remedy;
+pub use sandbox::{Sandbox, SandboxCounters, SandboxOptions};
 pub use sandpiper_sandbox_protocol::{
-    IsolationLevel, SpeculationControl, UnknownIsolationLevel, WallReport, Work, ZygotePlan,
+    IsolationLevel, LayerReport, SpeculationControl, UnknownIsolationLevel, Work, ZygotePlan,
 };
 pub use sys::return_large_blocks;

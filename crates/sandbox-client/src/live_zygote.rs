@@ -1,194 +1,111 @@
-//! The executor's side of one zygote: starting it, ordering job processes, and ending it.
+//! The executor's side of one zygote: it orders, kills and watches job processes.
+//!
+//! `slots` has the states of the slots and of the requested report. This module makes the system calls that change
+//! them.
 
-use crate::control::{next_word, receive_readiness, send_order, send_setup};
+use crate::channel::{Channel, wait, wait_readable};
+use crate::control::{next_message, send_order};
 use crate::error::SandboxError;
-use crate::heard::Heard;
-use crate::line::{FarEnds, Line, wait, wait_readable};
 use crate::program::SandboxProgram;
+use crate::slots::Slots;
+use crate::zygote_process::ZygoteProcess;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, setsockopt, shutdown, socketpair,
-    sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
-use nix::sys::wait::waitpid;
+use nix::sys::socket::MsgFlags;
 use nix::unistd::Pid;
 use sandpiper_sandbox_protocol::{
-    BUILD_ID, ChildReport, IsolationLevel, Order, Readiness, Setup, Sibling, Side, Spare,
-    WallReport, ZYGOTE_ARGUMENT, ZygotePlan,
+    ChildReport, IsolationLevel, LayerReport, Order, Sibling, Slot, Spare, ZygotePlan,
 };
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A zygote that is not ready by then never will be.
-const READY_WITHIN: Duration = Duration::from_secs(10);
-/// A zygote that did not end by then is killed.
-const ENDED_WITHIN: Duration = Duration::from_millis(500);
-const LOOKED_AT_EVERY: Duration = Duration::from_micros(500);
-/// A spare that did not say hello by then is given up.
+/// Time for a spare to send its hello. The zygote is discarded afterwards.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
-/// Most bytes thrown away at a time.
+/// Most bytes discarded by one read.
 const SWEPT_BYTES: usize = 4096;
 
-/// What the first zygote has learned, for all that come after it: they are the same program.
-static PLACEMENT: OnceLock<String> = OnceLock::new();
-
-/// A zygote that was ready when it was last heard of. Ends with this value.
+/// A zygote that was ready when the executor last received a message. Its process ends when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct LiveZygote {
-    process: Child,
-    control: OwnedFd,
-    /// In the order of their sides.
-    lines: Vec<Arc<Line>>,
-    heard: Heard,
-    /// The line on which the next job process is born.
-    next: Side,
-    /// Whether that has been ordered.
-    has_spare: bool,
-    pub(crate) level: IsolationLevel,
-    pub(crate) walls: Vec<WallReport>,
+    process: ZygoteProcess,
+    slots: Slots,
     /// Executions so far.
     pub(crate) served: u32,
 }
 
-/// A job process that has been ordered, and may or may not have been born. It reads its job when it has.
+/// A job process that was ordered. It may not have been forked yet: it then reads its job once it has.
 #[derive(Debug)]
 pub(crate) struct JobProcess {
-    pub(crate) line: Arc<Line>,
-    side: Side,
+    pub(crate) channel: Arc<Channel>,
+    slot: Slot,
 }
 
 impl LiveZygote {
-    /// Starts one, and waits until its walls stand.
+    /// Starts a zygote, and waits until its isolation layers are set up.
     pub(crate) fn spawn(program: &SandboxProgram, plan: &ZygotePlan) -> Result<Self, SandboxError> {
-        let (control, far_end) = socketpair(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            None,
-            SockFlag::SOCK_CLOEXEC,
-        )
-        .map_err(io::Error::from)?;
-        setsockopt(
-            &control,
-            sockopt::ReceiveTimeout,
-            &TimeVal::milliseconds(i64::try_from(READY_WITHIN.as_millis()).unwrap_or(i64::MAX)),
-        )
-        .map_err(io::Error::from)?;
-        // With every hello the kernel tells who sent it, by a pid of this process's own pid namespace.
-        setsockopt(&control, sockopt::PassCred, &true).map_err(io::Error::from)?;
-        let (left, left_end) = Line::new().map_err(io::Error::from)?;
-        let (right, right_end) = Line::new().map_err(io::Error::from)?;
-        let process = Command::new(program.path())
-            .arg0("sandpiper-zygote")
-            .arg(ZYGOTE_ARGUMENT)
-            .env_clear()
-            // A zone that needs no file.
-            .env("TZ", "UTC0")
-            // What the C library shares with the kernel for restartable sequences is a page to copy for each child.
-            .env("GLIBC_TUNABLES", "glibc.pthread.rseq=0")
-            .current_dir("/")
-            .stdin(Stdio::from(far_end))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut zygote = Self {
-            process,
-            control,
-            lines: vec![Arc::new(left), Arc::new(right)],
-            heard: Heard::new(),
-            next: Side::Left,
-            has_spare: false,
-            level: IsolationLevel::L2,
-            walls: Vec::new(),
+        Ok(Self {
+            process: ZygoteProcess::spawn(program, plan)?,
+            slots: Slots::new(),
             served: 0,
-        };
-        zygote.shake_hands(plan, &[left_end, right_end])?;
-        Ok(zygote)
+        })
     }
 
-    fn shake_hands(&mut self, plan: &ZygotePlan, lines: &[FarEnds; 2]) -> Result<(), SandboxError> {
-        let failed = |errno: Errno| SandboxError::Zygote(format!("it did not get ready: {errno}"));
-        let setup = Setup {
-            build: BUILD_ID.to_owned(),
-            plan: *plan,
-            placement: PLACEMENT.get().cloned(),
-        };
-        send_setup(self.control.as_fd(), &setup, lines).map_err(failed)?;
-        match receive_readiness(self.control.as_fd()).map_err(failed)? {
-            Readiness::Ready {
-                level,
-                walls,
-                learned,
-            } => {
-                self.level = level;
-                self.walls = walls;
-                if let Some(learned) = learned {
-                    PLACEMENT.get_or_init(|| learned);
-                }
-                Ok(())
-            }
-            Readiness::Failed { wall, reason } => Err(SandboxError::WallMissing { wall, reason }),
-        }
+    /// Returns the level that the isolation layers add up to.
+    pub(crate) fn level(&self) -> IsolationLevel {
+        self.process.level
     }
 
-    /// Its name, or where there is one its launcher's.
+    /// Returns one report for each isolation layer.
+    pub(crate) fn layers(&self) -> &[LayerReport] {
+        &self.process.layers
+    }
+
+    /// Returns the pid of the zygote, or of its launcher if it has one.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
+        self.process.pid()
     }
 
-    /// Whether its process has ended.
+    /// Returns whether the zygote has ended.
     pub(crate) fn has_died(&mut self) -> bool {
-        !matches!(self.process.try_wait(), Ok(None))
+        self.process.has_died()
     }
 
-    /// Orders the next job process, unless it has been. Whoever was there before has been killed. If that fails the zygote
-    /// is gone, which the next execution finds out.
+    /// Orders the next job process, unless it was ordered already. The previous job process was killed. If the order
+    /// fails, the zygote is gone, which the next execution finds out.
     pub(crate) fn ensure_spare(&mut self) {
-        self.order_spare_beside(Sibling::Killed);
+        self.order_spare(Sibling::Killed);
     }
 
-    fn order_spare_beside(&mut self, sibling: Sibling) {
-        if self.has_spare {
+    fn order_spare(&mut self, sibling: Sibling) {
+        let Some(slot) = self.slots.to_order() else {
             return;
-        }
-        let side = self.next;
-        self.has_spare =
-            send_order(self.control.as_fd(), Order::Spare(Spare { side, sibling })).is_ok();
-        if self.has_spare {
-            self.heard.ordered(side);
+        };
+        if send_order(self.control(), Order::Spare(Spare { slot, sibling })).is_ok() {
+            self.slots.note_order();
         }
     }
 
-    /// The job process that was ordered. Its line is clean. It may not have been born yet, so that a job can be there before
-    /// it is.
-    pub(crate) fn take_spare(&mut self) -> Result<JobProcess, NoHello> {
-        if !self.has_spare {
-            return Err(NoHello::NotOrdered);
-        }
-        let side = self.next;
+    /// Takes the spare, with a clean channel. The spare may not have been forked yet; its job can be written all the
+    /// same.
+    pub(crate) fn take_spare(&mut self) -> Result<JobProcess, SpawnError> {
+        let slot = self.slots.spare().ok_or(SpawnError::NotOrdered)?;
         let job = JobProcess {
-            line: Arc::clone(&self.lines[side as usize]),
-            side,
+            channel: Arc::clone(self.process.channel(slot)),
+            slot,
         };
-        let born = self.hear_of(&job)?;
-        // Whoever had the line before might read this one's job. That it was reaped is certain when this one has been born,
-        // and when the kernel knows it no more.
-        if born.is_none() && !self.heard.is_left(side) {
+        // The previous job process of this slot must be reaped before the job is written, or it might read the job.
+        let forked = self.receive_until_forked(&job)?;
+        if forked.is_none() && !self.slots.is_clear(slot) {
             self.wait_for_hello(&job)?;
         }
-        (job.line.sweep(&mut [0; SWEPT_BYTES])).map_err(|_| NoHello::Broken)?;
-        self.next = side.other();
-        self.has_spare = false;
+        (job.channel.sweep(&mut [0; SWEPT_BYTES])).map_err(|_| SpawnError::Unclean)?;
+        self.slots.note_taken();
         Ok(job)
     }
 
-    /// Writes all of `bytes` by `deadline`. A job process that does not take them is dead.
+    /// Writes all of `bytes` by `deadline`. Fails if the job process does not read them.
     pub(crate) fn send(
         &mut self,
         job: &JobProcess,
@@ -196,7 +113,7 @@ impl LiveZygote {
         deadline: Instant,
     ) -> Result<(), Errno> {
         loop {
-            bytes = &bytes[job.line.send(bytes)?..];
+            bytes = &bytes[job.channel.send(bytes)?..];
             if bytes.is_empty() {
                 return Ok(());
             }
@@ -204,201 +121,171 @@ impl LiveZygote {
                 .checked_duration_since(Instant::now())
                 .ok_or(Errno::ETIMEDOUT)?;
             self.watch(job);
-            let control = (self.control.as_fd(), PollFlags::POLLIN);
-            wait([(job.line.job(), PollFlags::POLLOUT), control], left)?;
-            self.hear_all().map_err(|_| Errno::EPIPE)?;
+            let control = (self.control(), PollFlags::POLLIN);
+            wait([(job.channel.job(), PollFlags::POLLOUT), control], left)?;
+            self.receive_all().map_err(|_| Errno::EPIPE)?;
             if self.has_ended() {
                 return Err(Errno::EPIPE);
             }
         }
     }
 
-    /// The operating system's name of a job process that has been born.
+    /// Returns the pid of a job process, once its hello was received.
     pub(crate) fn pid_of(&self, job: &JobProcess) -> Option<Pid> {
-        self.heard.pid(job.side)
+        self.slots.pid(job.slot)
     }
 
-    /// As [`LiveZygote::pid_of`], once what was said by now has been taken in.
-    pub(crate) fn hear_of(&mut self, job: &JobProcess) -> Result<Option<Pid>, NoHello> {
-        while self.pid_of(job).is_none() && self.hear()? {}
+    /// Receives messages that have arrived, up to the hello of `job`. Returns its pid if it has been forked.
+    pub(crate) fn receive_until_forked(
+        &mut self,
+        job: &JobProcess,
+    ) -> Result<Option<Pid>, SpawnError> {
+        while self.pid_of(job).is_none() && self.receive()? {}
         Ok(self.pid_of(job))
     }
 
-    /// As [`LiveZygote::pid_of`], once it has been. Where it is watched, its death ends the wait.
-    pub(crate) fn wait_for_hello(&mut self, job: &JobProcess) -> Result<Pid, NoHello> {
+    /// Waits for the hello of `job` and returns its pid. The death of a job process that is watched ends the wait.
+    pub(crate) fn wait_for_hello(&mut self, job: &JobProcess) -> Result<Pid, SpawnError> {
         let deadline = Instant::now() + HELLO_WITHIN;
         loop {
             if let Some(pid) = self.pid_of(job) {
                 return Ok(pid);
             }
-            if self.hear()? {
+            if self.receive()? {
                 continue;
             }
             if self.has_ended() {
-                return Err(NoHello::Died);
+                return Err(SpawnError::Died);
             }
             let left = deadline
                 .checked_duration_since(Instant::now())
-                .ok_or(NoHello::TooLate)?;
-            wait_readable([self.control.as_fd()], left).map_err(NoHello::Failed)?;
+                .ok_or(SpawnError::TooLate)?;
+            wait_readable([self.control()], left).map_err(SpawnError::Failed)?;
         }
     }
 
-    /// Kills a job process, for good. Dead or alive its pid is its own: its zygote reaps it when the next one is ordered after
-    /// this, and one that is watched when that is over.
-    pub(crate) fn kill(&mut self, job: &JobProcess) -> Result<(), NoHello> {
+    /// Kills a job process.
+    ///
+    /// The pid stays reserved until the zygote reaps the job process (before its next fork, or when the watch ends), so
+    /// this cannot kill another process that has got the same pid.
+    pub(crate) fn kill(&mut self, job: &JobProcess) -> Result<(), SpawnError> {
         let pid = self.wait_for_hello(job)?;
-        kill(pid, Signal::SIGKILL).map_err(NoHello::Failed)
+        kill(pid, Signal::SIGKILL).map_err(SpawnError::Failed)
     }
 
-    /// From now on the control socket becomes readable when `job` ends. Has the next one made, as that takes the zygote's time
-    /// only before it waits.
+    /// Watches `job`: from now on the control socket becomes readable when it ends. Orders the next job process first,
+    /// because the zygote forks nothing while it waits for `job` to end.
     pub(crate) fn watch(&mut self, job: &JobProcess) {
-        self.order_spare_beside(Sibling::Runs);
-        if !self.heard.is_asked()
-            && send_order(self.control.as_fd(), Order::Report(job.side)).is_ok()
+        self.order_spare(Sibling::Runs);
+        if !self.slots.is_report_requested()
+            && send_order(self.control(), Order::Report(job.slot)).is_ok()
         {
-            self.heard.asked();
+            self.slots.note_report_request();
         }
     }
 
-    /// Becomes readable when there is something to hear.
+    /// Returns the control socket, which becomes readable when a message has arrived.
     pub(crate) fn control(&self) -> BorrowedFd<'_> {
-        self.control.as_fd()
+        self.process.control()
     }
 
-    /// Takes in all that was said.
-    pub(crate) fn hear_all(&mut self) -> Result<(), NoHello> {
-        while self.hear()? {}
+    /// Receives all messages that have arrived.
+    pub(crate) fn receive_all(&mut self) -> Result<(), SpawnError> {
+        while self.receive()? {}
         Ok(())
     }
 
-    /// Whether the job process that is watched is known to have ended.
+    /// Returns whether the job process that is watched has ended, as far as messages were received.
     pub(crate) fn has_ended(&self) -> bool {
-        self.heard.has_ended()
+        self.slots.has_report()
     }
 
-    /// Takes in the next word. False if there is none yet.
-    fn hear(&mut self) -> Result<bool, NoHello> {
-        match next_word(self.control.as_fd(), MsgFlags::MSG_DONTWAIT) {
-            Ok(word) => {
-                self.heard.note(word);
+    /// Receives the next message. Returns false if none has arrived.
+    fn receive(&mut self) -> Result<bool, SpawnError> {
+        match next_message(self.control(), MsgFlags::MSG_DONTWAIT) {
+            Ok(message) => {
+                self.slots.note(message);
                 Ok(true)
             }
             Err(Errno::EAGAIN) => Ok(false),
             Err(Errno::EINTR) => Ok(true),
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(NoHello::Died),
-            Err(errno) => Err(NoHello::Failed(errno)),
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(SpawnError::Died),
+            Err(errno) => Err(SpawnError::Failed(errno)),
         }
     }
 
-    /// Kills its spare and asks how that ended: the limit of time stands on it. Orders another.
+    /// Proves that a job process can be killed, which the time limit depends on. Kills the spare and orders another.
     pub(crate) fn prove_that_kill_kills(&mut self) -> Result<(), SandboxError> {
-        const WALL: &str = "sigkill";
-        let missing = |reason: String| SandboxError::WallMissing {
-            wall: WALL.to_owned(),
+        const LAYER: &str = "sigkill";
+        let missing = |reason: String| SandboxError::LayerMissing {
+            layer: LAYER.to_owned(),
             reason,
         };
-        let failed = |what: &str| SandboxError::Zygote(what.to_owned());
-        let job = self
-            .take_spare()
-            .map_err(|error| failed(&error.to_string()))?;
-        self.wait_for_hello(&job)
-            .map_err(|error| failed(&error.to_string()))?;
-        // So that its zygote waits for it as for any that is watched, and lets go of it.
+        let failed = |error: SpawnError| SandboxError::Zygote(error.to_string());
+        let job = self.take_spare().map_err(failed)?;
+        self.wait_for_hello(&job).map_err(failed)?;
+        // The zygote reports and reaps a job process only if it is watched.
         self.watch(&job);
         self.kill(&job).map_err(|error| {
             missing(format!(
                 "a job process cannot be killed ({error}); started as root, the service needs CAP_KILL"
             ))
         })?;
-        let reaped = self
-            .ask_how_it_ended(&job)
-            .map_err(|errno| failed(&format!("it does not tell how its child ended: {errno}")))?;
-        if reaped.signal != Some(libc::SIGKILL) {
+        let report = self.wait_for_report(&job).map_err(|errno| {
+            SandboxError::Zygote(format!("it did not report how its child ended: {errno}"))
+        })?;
+        if report.signal != Some(libc::SIGKILL) {
             return Err(missing(format!(
-                "a job process that was killed ended as {reaped:?}"
+                "a job process that was killed ended as {report:?}"
             )));
         }
-        self.walls
-            .push(WallReport::present(WALL, "a job process was killed, and died of it").required());
+        let report = LayerReport::present(LAYER, "a job process was killed, and died of it");
+        self.process.layers.push(report.required());
         Ok(())
     }
 
-    /// How `job` ended; waits until it has. It has been killed, or has died.
-    pub(crate) fn ask_how_it_ended(&mut self, job: &JobProcess) -> Result<ChildReport, Errno> {
+    /// Waits until `job`, which was killed or has died, has ended. Returns the zygote's report of it.
+    pub(crate) fn wait_for_report(&mut self, job: &JobProcess) -> Result<ChildReport, Errno> {
         self.watch(job);
-        self.let_go(job);
+        self.order_reaping(job);
         loop {
-            if let Some(reaped) = self.heard.take_report() {
-                return Ok(reaped);
+            if let Some(report) = self.slots.take_report() {
+                return Ok(report);
             }
-            match next_word(self.control.as_fd(), MsgFlags::empty()) {
-                Ok(word) => self.heard.note(word),
+            match next_message(self.control(), MsgFlags::empty()) {
+                Ok(message) => self.slots.note(message),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
         }
     }
 
-    /// How `job`, which has been killed, ended is of no interest.
+    /// Ends the watch over `job`, which was killed. Its report is not wanted.
     pub(crate) fn stop_watching(&mut self, job: &JobProcess) {
-        if self.heard.is_asked() {
-            self.let_go(job);
+        if self.slots.is_report_requested() {
+            self.order_reaping(job);
         }
-        self.heard.forget_report();
+        self.slots.cancel_report();
     }
 
-    /// Whoever is watched stays until its zygote is told: the order of the next one came before its end. If that fails the
-    /// zygote is gone, which the next execution finds out.
-    fn let_go(&self, job: &JobProcess) {
-        let _ = send_order(self.control.as_fd(), Order::Reap(job.side));
+    /// Lets the zygote reap a job process that is watched: the next one was ordered beside it and not after it. If the
+    /// order fails, the zygote is gone, which the next execution finds out.
+    fn order_reaping(&self, job: &JobProcess) {
+        let _ = send_order(self.control(), Order::Reap(job.slot));
     }
 }
 
-/// Why there was no hello.
+/// A job process did not become ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoHello {
-    #[error("it takes no orders")]
+pub(crate) enum SpawnError {
+    #[error("it accepts no order for a job process")]
     NotOrdered,
-    #[error("its zygote or the job process itself died before it was ready")]
+    #[error("it or its job process died before the job process was ready")]
     Died,
-    #[error("it was not ready in time")]
+    #[error("its job process was not ready within {} s", HELLO_WITHIN.as_secs())]
     TooLate,
-    #[error("its line is not clean")]
-    Broken,
-    #[error("{0}")]
+    #[error("a pipe of its job process holds foreign bytes or is closed")]
+    Unclean,
+    #[error("a system call on its job process failed: {0}")]
     Failed(Errno),
-}
-
-impl Drop for LiveZygote {
-    /// In order first: the spare sees its line close and ends, the zygote reaps it and ends. Killed, it would leave
-    /// its children to process 1, which in a container is this service.
-    fn drop(&mut self) {
-        self.lines.clear();
-        let _ = shutdown(self.control.as_raw_fd(), Shutdown::Both);
-        let deadline = Instant::now() + ENDED_WITHIN;
-        while Instant::now() < deadline {
-            if self.has_died() {
-                return;
-            }
-            std::thread::sleep(LOOKED_AT_EVERY);
-        }
-        let _ = self.process.kill();
-        // Killed, it is gone at once. One that takes its time, as on a machine that has too much to do, must not hold the
-        // executor, and is reaped all the same.
-        let deadline = Instant::now() + ENDED_WITHIN;
-        while Instant::now() < deadline {
-            if self.has_died() {
-                return;
-            }
-            std::thread::sleep(LOOKED_AT_EVERY);
-        }
-        if let Ok(pid) = i32::try_from(self.process.id()) {
-            let reaper = std::thread::Builder::new().name("reaper".to_owned());
-            let _ = reaper.spawn(move || {
-                let _ = waitpid(Pid::from_raw(pid), None);
-            });
-        }
-    }
 }

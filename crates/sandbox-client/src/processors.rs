@@ -1,15 +1,15 @@
-//! Which processor an executor stands on.
+//! Pins executors to processors.
 //!
-//! Executor, zygote and job process of one execution take turns: each waits while the next works. Left to itself the
-//! scheduler moves them between processors, which costs ten switches of context and an interrupt or two for every
-//! execution; on one processor they hand it on. What is pinned cannot flee from a busy neighbour, so it can be switched
-//! off.
+//! Executor, zygote and job process of one execution take turns: each waits while the next works. Unpinned, the
+//! scheduler moves them between processors, which costs ten context switches and an interrupt or two for every
+//! execution. On one processor they hand it on to each other. A pinned executor cannot move away from a busy neighbour,
+//! so pinning can be switched off.
 
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-/// The thread that asks.
+/// The calling thread.
 const THIS_THREAD: Pid = Pid::from_raw(0);
 
 /// The processors that this process may use.
@@ -17,7 +17,7 @@ const THIS_THREAD: Pid = Pid::from_raw(0);
 pub struct Processors(Vec<usize>);
 
 impl Processors {
-    /// As the kernel tells it. Asked before any thread is pinned.
+    /// Returns the processors that the kernel allows this thread. Call it before any thread is pinned.
     pub fn of_this_process() -> Result<Self, Errno> {
         let set = sched_getaffinity(THIS_THREAD)?;
         Ok(Self(
@@ -27,14 +27,14 @@ impl Processors {
         ))
     }
 
-    /// How many.
+    /// Returns the number of processors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// Keeps the calling thread, and every process it will start, on the processor for `place`: each its own, and from the
-    /// first again when there are more places than processors.
+    /// Pins the calling thread, and every process that it starts, to the processor for `place`. Each place has a
+    /// processor of its own; with more places than processors, they are assigned round robin.
     pub fn pin_this_thread(&self, place: usize) -> Result<(), Errno> {
         let among = place.checked_rem(self.0.len()).ok_or(Errno::EINVAL)?;
         let mut set = CpuSet::new();
@@ -55,7 +55,7 @@ mod tests {
         std::thread::spawn(move || {
             all.pin_this_thread(last).unwrap();
             assert_eq!(Processors::of_this_process().unwrap().0, [all.0[last]]);
-            // More places than processors begin anew.
+            // Places beyond the number of processors start again at the first.
             all.pin_this_thread(all.0.len()).unwrap();
             assert_eq!(Processors::of_this_process().unwrap().0, [all.0[0]]);
         })

@@ -1,7 +1,7 @@
 //! The sandbox program: found once, opened once.
 //!
-//! Every zygote is executed from the open file, so that all zygotes of a service run the same code even when an upgrade has
-//! replaced the file.
+//! Every zygote is executed from the open file, so that all zygotes of a service run the same code even when an upgrade
+//! has replaced the file.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,7 @@ pub enum ProgramError {
     /// The path of the running program is unknown.
     #[error("the folder of the running program is unknown: {0}")]
     Folder(#[source] io::Error),
-    /// The file cannot be opened.
+    /// The file could not be opened.
     #[error(
         "the sandbox program {path} cannot be opened: {source}; it is installed beside `sandpiper`, from the same build"
     )]

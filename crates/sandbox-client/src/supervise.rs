@@ -1,13 +1,24 @@
-//! Watching one job process from the moment it has its job to the moment it is dead.
+//! Supervision of one job process, from the moment when it has its job to its death.
 //!
-//! All that it writes is hostile: frames are checked one by one, log and result are held to the job's own bound, and
-//! after its last word, at its deadline, on a cancel or on a broken rule it is killed, whatever it says.
+//! All bytes that a job process writes are hostile. Frames are checked one by one; log and result are held to the job's
+//! limits. The job process is killed after its final frame, at its deadline, on a cancel and when it breaks the
+//! protocol.
+//!
+//! A job process that runs for long is *watched*: its zygote reports its end, and forks the next one meanwhile.
+//!
+//! ```text
+//!              10 ms, or the deadline         the zygote reports the end
+//!   Watch::Off ─────────────────────▶ Watch::On ─────────────────▶ Watch::Ended
+//! ```
+//!
+//! Each phase can lead to a [`Termination`].
 
+use crate::channel::{Waited, wait_readable};
 use crate::execution_handle::{ExecutionHandle, Waker};
-use crate::kept_log::{FinishedLog, KeptLog};
-use crate::line::{Waited, wait_readable};
-use crate::live_zygote::{JobProcess, LiveZygote};
+use crate::live_zygote::{JobProcess, LiveZygote, SpawnError};
+use crate::retained_log::RetainedLog;
 use crate::sys;
+use crate::termination::{Observation, Termination};
 use nix::errno::Errno;
 use sandpiper_domain::Limits;
 use sandpiper_sandbox_protocol::{BrokenProtocol, Done, Frame, FrameReader};
@@ -15,68 +26,59 @@ use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes read from a line at a time.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// Bytes read from a channel at a time.
+const READ_BYTES: usize = 64 * 1024;
 
-/// An execution that takes longer than this is watched: its end would be heard of from its zygote, and meanwhile the next job
-/// process is made. A shorter one has its answer first, and wakes nobody in between. Longer than the kernel's tick: a
-/// timer that comes before the next of those has to be set in the processor's own clock, which in a virtual machine leaves the
-/// machine.
-const LONG: Duration = Duration::from_millis(10);
+/// Reads after a job process has died: a pipe holds 64 kilobytes. The bound keeps a misbehaving pipe from occupying the
+/// executor.
+const LAST_READS_MAX: usize = 64;
 
-/// Whoever logs more often than this is left to go on for a while, and what it has logged by then is read at once: woken for
-/// each line, its executor would take it off the processor that they share as often.
-const FEW_LOGS: usize = 4;
+/// An execution that takes longer than this is watched. A shorter one gets its response first and wakes no process in
+/// between. The time is longer than the kernel's tick: a timer that expires before the next tick is set in the
+/// processor's own clock, which costs an exit from a virtual machine.
+const WATCH_AFTER: Duration = Duration::from_millis(10);
 
-/// How a job process ended, as far as its executor saw it.
-#[derive(Debug)]
-pub(crate) enum Ending {
-    /// It said its last word.
-    Done(Done),
-    /// It was still running when its time and the grace were over.
-    Overran,
-    /// Somebody cancelled it.
-    Cancelled,
-    /// It died without a last word.
-    Died,
-    /// It died before it had read its job, or was not born in time: nothing of that has run that anybody will hear of.
-    DiedUnread,
-    /// It said what no job process says.
-    Broke(BrokenProtocol),
-    /// The line itself failed.
-    LineFailed(Errno),
-}
+/// Reads of log frames after which the executor yields, so that a job process that logs much can go on and its frames
+/// are read together. Without this the executor would preempt the job process, on their common processor, for every
+/// frame.
+const PROMPT_LOG_READS: usize = 4;
 
-/// All that is known of one execution's end.
-#[derive(Debug)]
-pub(crate) struct Observed {
-    pub(crate) ending: Ending,
-    pub(crate) log: FinishedLog,
-    pub(crate) wall: Duration,
-    /// By the kernel; absent when it was dead and reaped before it could be asked.
-    pub(crate) cpu: Option<Duration>,
-    /// It is dead, or about to be.
-    pub(crate) is_over: bool,
-}
-
-/// What stays from one execution to the next, so that nothing is allocated twice.
+/// Memory that is reused from one execution to the next.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    pub(crate) reader: FrameReader,
-    pub(crate) bytes: Vec<u8>,
+    reader: FrameReader,
+    bytes: Vec<u8>,
 }
 
-/// When an execution began, and what its process had used by then.
+/// The start of an execution.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
-    /// The first byte of the job was on its way: the wall time that is reported counts from here.
-    pub(crate) given: Instant,
-    /// Then it is killed: its time and the grace count from when the job process had all of its job.
+    /// The first byte of the job was written then. The reported time counts from here.
+    pub(crate) written_at: Instant,
+    /// The job process is killed then. Time limit and grace period count from when it had its whole job.
     pub(crate) kill_at: Instant,
+    /// Processor time that the process had used before.
     pub(crate) cpu_before: Duration,
 }
 
-/// Watches `job`, which has had its bytes since `start`, to its end, and kills it.
+/// The phase of the watch over a job process. See the diagram of this module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Off,
+    On,
+    Ended,
+}
+
+/// The parties to one execution.
+struct Supervision<'a> {
+    job: &'a JobProcess,
+    zygote: &'a mut LiveZygote,
+    handle: &'a ExecutionHandle,
+    waker: &'a Waker,
+    buffers: &'a mut Buffers,
+}
+
+/// Supervises `job`, which has had its bytes since `start`, until it has ended or was killed.
 pub(crate) fn supervise(
     job: &JobProcess,
     zygote: &mut LiveZygote,
@@ -85,150 +87,180 @@ pub(crate) fn supervise(
     handle: &ExecutionHandle,
     waker: &Waker,
     buffers: &mut Buffers,
-) -> Observed {
+) -> Observation {
     buffers.reader.begin(limits);
     buffers.bytes.resize(READ_BYTES, 0);
-    *handle.log() = KeptLog::new(limits);
-    let ending = follow(job, zygote, limits, &start, handle, waker, buffers);
-    let wall = start.given.elapsed();
-    let is_dead = matches!(ending, Ending::Died | Ending::DiedUnread);
-    // Whoever has said its last word has said hello before.
-    let pid = match is_dead {
-        true => zygote.pid_of(job),
-        false => zygote.wait_for_hello(job).ok(),
+    *handle.log() = RetainedLog::new(limits);
+    let mut supervision = Supervision {
+        job,
+        zygote,
+        handle,
+        waker,
+        buffers,
     };
-    let cpu = pid
-        .and_then(sys::cpu_time_of)
-        .map(|cpu| cpu.saturating_sub(start.cpu_before));
-    // Proved to work when the zygote was raised. Whoever has not been born by now is not waited for again.
-    let is_over = is_dead || pid.is_some() && zygote.kill(job).is_ok();
-    if matches!(ending, Ending::Overran | Ending::Cancelled) {
-        take_what_is_left(job, buffers, &mut handle.log());
-    }
-    let result_bytes = match &ending {
-        Ending::Done(done) => done.result_bytes(),
-        _ => 0,
-    };
-    Observed {
-        ending,
-        log: mem::take(&mut *handle.log()).finish(result_bytes),
-        wall,
-        cpu,
-        is_over,
-    }
+    let termination = supervision.follow(limits, &start);
+    supervision.conclude(termination, &start)
 }
 
-/// Takes in what `job` says until it has said its last word, has died, or has to be killed.
-fn follow(
-    job: &JobProcess,
-    zygote: &mut LiveZygote,
-    limits: &Limits,
-    start: &Start,
-    handle: &ExecutionHandle,
-    waker: &Waker,
-    buffers: &mut Buffers,
-) -> Ending {
-    let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
-    let mut kill_at = start.kill_at;
-    // At its deadline too: whoever has not been born by then has had no time.
-    let watch_at = kill_at.min(start.given + LONG);
-    let mut is_watched = false;
-    let mut has_ended = false;
-    let mut times_logged = 0_usize;
-    loop {
-        if handle.is_cancelled() {
-            return Ending::Cancelled;
-        }
-        let now = Instant::now();
-        if !is_watched && now >= watch_at {
-            zygote.watch(job);
-            is_watched = true;
-            // Its time counts from when it had all of its job, and that is not before it is born.
-            if !matches!(zygote.hear_of(job), Ok(Some(_))) {
-                if zygote.wait_for_hello(job).is_err() {
-                    return Ending::DiedUnread;
-                }
-                kill_at = Instant::now() + (start.kill_at - start.given);
+impl Supervision<'_> {
+    /// Reads frames until the job process has sent its final frame, has died or must be killed.
+    fn follow(&mut self, limits: &Limits, start: &Start) -> Termination {
+        let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
+        let mut kill_at = start.kill_at;
+        // At the deadline at the latest: a job process that was not forked by then has had no time to run.
+        let watch_at = kill_at.min(start.written_at + WATCH_AFTER);
+        let mut watch = Watch::Off;
+        let mut log_reads = 0_usize;
+        loop {
+            if self.handle.is_cancelled() {
+                return Termination::Cancelled;
             }
-            continue;
-        }
-        let Some(left) = kill_at.checked_duration_since(now) else {
-            return Ending::Overran;
-        };
-        let (frames, woken) = (job.line.frames(), waker.descriptor());
-        let waited = match (has_ended, is_watched) {
-            // All that it will ever say is there.
-            (true, _) => Ok(Waited::Woken),
-            (_, true) => wait_readable([frames, woken, zygote.control()], left),
-            (_, false) => wait_readable([frames, woken], left.min(watch_at - now)),
-        };
-        match waited {
-            Ok(Waited::Woken) => {}
-            Ok(Waited::TimeIsUp) => continue,
-            Err(errno) => return Ending::LineFailed(errno),
-        }
-        match job.line.receive(&mut buffers.bytes) {
-            Ok(0) => return death(job),
-            Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
-            Err(Errno::EAGAIN | Errno::EINTR) if has_ended => return death(job),
-            // It was the waker, the zygote, or nothing.
-            Err(Errno::EAGAIN | Errno::EINTR) => {
-                waker.settle();
-                if is_watched {
-                    has_ended = zygote.hear_all().is_err() || zygote.has_ended();
+            let now = Instant::now();
+            if watch == Watch::Off && now >= watch_at {
+                match self.watch() {
+                    Ok(Forked::Before) => {}
+                    // The time limit counts from when the job process had its whole job, which was not before its fork.
+                    Ok(Forked::JustNow) => {
+                        kill_at = Instant::now() + (start.kill_at - start.written_at);
+                    }
+                    Err(_) => return Termination::DiedUnread,
                 }
+                watch = Watch::On;
                 continue;
             }
-            Err(errno) => return Ending::LineFailed(errno),
-        }
-        match take_frames(&mut buffers.reader, &mut handle.log()) {
-            Ok(None) => {
-                handle.tell_of_log();
-                times_logged += 1;
-                if times_logged > FEW_LOGS {
-                    thread::yield_now();
-                }
+            let Some(left) = kill_at.checked_duration_since(now) else {
+                return Termination::Overran;
+            };
+            match self.wait(watch, left, watch_at.saturating_duration_since(now)) {
+                Ok(Waited::Woken) => {}
+                Ok(Waited::TimeIsUp) => continue,
+                Err(errno) => return Termination::ChannelFailed(errno),
             }
-            Ok(Some(done)) if done.result_bytes() <= output_bytes => return Ending::Done(done),
-            Ok(Some(_)) => return Ending::Broke(BrokenProtocol::TooLong),
-            Err(broken) => return Ending::Broke(broken),
+            match self.job.channel.receive(&mut self.buffers.bytes) {
+                Ok(0) => return self.death(),
+                Ok(count) => self.buffers.reader.push(&self.buffers.bytes[..count]),
+                Err(Errno::EAGAIN | Errno::EINTR) if watch == Watch::Ended => return self.death(),
+                Err(Errno::EAGAIN | Errno::EINTR) => {
+                    watch = self.note_wake_up(watch);
+                    continue;
+                }
+                Err(errno) => return Termination::ChannelFailed(errno),
+            }
+            match self.take_frames() {
+                Ok(None) => {}
+                Ok(Some(done)) if done.result_bytes() <= output_bytes => {
+                    return Termination::Done(done);
+                }
+                Ok(Some(_)) => return Termination::Broke(BrokenProtocol::TooLong),
+                Err(broken) => return Termination::Broke(broken),
+            }
+            self.handle.notify_of_log();
+            log_reads += 1;
+            if log_reads > PROMPT_LOG_READS {
+                thread::yield_now();
+            }
         }
+    }
+
+    /// Watches the job process, and waits until it is forked.
+    fn watch(&mut self) -> Result<Forked, SpawnError> {
+        self.zygote.watch(self.job);
+        if matches!(self.zygote.receive_until_forked(self.job), Ok(Some(_))) {
+            return Ok(Forked::Before);
+        }
+        self.zygote.wait_for_hello(self.job)?;
+        Ok(Forked::JustNow)
+    }
+
+    /// Waits for frames or a wake-up, and for a message of the zygote if the job process is watched.
+    fn wait(&self, watch: Watch, left: Duration, until_watch: Duration) -> Result<Waited, Errno> {
+        let (frames, woken) = (self.job.channel.frames(), self.waker.descriptor());
+        match watch {
+            Watch::Off => wait_readable([frames, woken], left.min(until_watch)),
+            Watch::On => wait_readable([frames, woken, self.zygote.control()], left),
+            // All frames of a job process that has ended are in the pipe.
+            Watch::Ended => Ok(Waited::Woken),
+        }
+    }
+
+    /// Handles a wake-up that no frame caused: one from the handle, from the zygote, or a spurious one.
+    fn note_wake_up(&mut self, watch: Watch) -> Watch {
+        self.waker.clear();
+        if watch == Watch::On && (self.zygote.receive_all().is_err() || self.zygote.has_ended()) {
+            return Watch::Ended;
+        }
+        watch
+    }
+
+    /// Returns the termination of a job process that has died and whose frames were all read.
+    fn death(&self) -> Termination {
+        if self.job.channel.has_unread() {
+            Termination::DiedUnread
+        } else {
+            Termination::Died
+        }
+    }
+
+    /// Kills the job process and collects its remaining data.
+    fn conclude(&mut self, termination: Termination, start: &Start) -> Observation {
+        let wall = start.written_at.elapsed();
+        let pid = if termination.is_death() {
+            self.zygote.pid_of(self.job)
+        } else {
+            // The hello of a job process precedes its frames.
+            self.zygote.wait_for_hello(self.job).ok()
+        };
+        let cpu = pid
+            .and_then(sys::cpu_time_of)
+            .map(|cpu| cpu.saturating_sub(start.cpu_before));
+        // A job process that has not been forked by now is not waited for again. A kill was proved to work when the
+        // zygote was started.
+        let is_over = termination.is_death() || pid.is_some() && self.zygote.kill(self.job).is_ok();
+        if matches!(termination, Termination::Overran | Termination::Cancelled) {
+            self.take_last_frames();
+        }
+        let result_bytes = match &termination {
+            Termination::Done(done) => done.result_bytes(),
+            _ => 0,
+        };
+        Observation {
+            termination,
+            log: mem::take(&mut *self.handle.log()).finish(result_bytes),
+            wall,
+            cpu,
+            is_over,
+        }
+    }
+
+    /// Takes the log frames that had arrived when the job process was killed.
+    fn take_last_frames(&mut self) {
+        for _ in 0..LAST_READS_MAX {
+            match self.job.channel.receive(&mut self.buffers.bytes) {
+                Ok(0) | Err(_) => return,
+                Ok(count) => self.buffers.reader.push(&self.buffers.bytes[..count]),
+            }
+            if !matches!(self.take_frames(), Ok(None)) {
+                return;
+            }
+        }
+    }
+
+    /// Takes complete frames, up to the final one.
+    fn take_frames(&mut self) -> Result<Option<Done>, BrokenProtocol> {
+        let mut log = self.handle.log();
+        while let Some(frame) = self.buffers.reader.next_frame()? {
+            match frame {
+                Frame::Log(entry) => log.take(entry)?,
+                Frame::Dropped => log.drop_one()?,
+                Frame::Done(done) => return Ok(Some(done)),
+            }
+        }
+        Ok(None)
     }
 }
 
-/// How `job` died, which is dead and has said nothing more.
-fn death(job: &JobProcess) -> Ending {
-    if job.line.has_unread() {
-        Ending::DiedUnread
-    } else {
-        Ending::Died
-    }
-}
-
-/// Log frames that had arrived when the job process was killed: they are its last words.
-fn take_what_is_left(job: &JobProcess, buffers: &mut Buffers, log: &mut KeptLog) {
-    // A pipe holds 64 kilobytes; the count keeps even a broken one from holding the executor.
-    for _ in 0..64 {
-        match job.line.receive(&mut buffers.bytes) {
-            Ok(0) | Err(_) => return,
-            Ok(count) => buffers.reader.push(&buffers.bytes[..count]),
-        }
-        if !matches!(take_frames(&mut buffers.reader, log), Ok(None)) {
-            return;
-        }
-    }
-}
-
-fn take_frames(
-    reader: &mut FrameReader,
-    log: &mut KeptLog,
-) -> Result<Option<Done>, BrokenProtocol> {
-    while let Some(frame) = reader.next_frame()? {
-        match frame {
-            Frame::Log(entry) => log.take(entry)?,
-            Frame::Dropped => log.drop_one()?,
-            Frame::Done(done) => return Ok(Some(done)),
-        }
-    }
-    Ok(None)
+/// The time of a job process's fork, relative to the start of the watch.
+enum Forked {
+    Before,
+    JustNow,
 }

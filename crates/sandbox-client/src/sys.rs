@@ -1,4 +1,4 @@
-//! The raw system calls of the service's side that no crate wraps.
+//! Raw system calls of the service that no crate wraps.
 #![allow(unsafe_code)] // raw system calls
 
 use nix::errno::Errno;
@@ -6,7 +6,7 @@ use nix::unistd::Pid;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// Bytes in the pipe of `descriptor` that nobody has read.
+/// Returns the number of bytes in the pipe of `descriptor` that were not read yet.
 pub(crate) fn unread_bytes(descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
     let mut count: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int, to a local that lives for the call.
@@ -15,17 +15,17 @@ pub(crate) fn unread_bytes(descriptor: BorrowedFd<'_>) -> Result<usize, Errno> {
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
-/// Processor time that process `pid` has used so far, by the kernel; `None` once it is reaped.
+/// Returns the processor time that process `pid` has used so far, from the kernel; `None` once it is reaped.
 pub(crate) fn cpu_time_of(pid: Pid) -> Option<Duration> {
     const PROCESS_SCHEDULED_TIME: i32 = 2;
-    // The kernel's own encoding of "the processor clock of process pid": (!pid << 3) | kind. The C library's function
-    // that computes it spends a system call on checking it.
+    // The kernel's encoding of "the processor clock of process pid": (!pid << 3) | kind. The C library's function that
+    // computes it makes a system call to check it.
     let clock = (!pid.as_raw() << 3) | PROCESS_SCHEDULED_TIME;
     let mut spent = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: `spent` is a local that lives for the call; an unknown clock is an error, not undefined.
+    // SAFETY: `spent` is a local that lives for the call. An unknown clock is an error and not undefined behaviour.
     let read = unsafe { libc::clock_gettime(clock, &raw mut spent) };
     if read != 0 {
         return None;
@@ -35,8 +35,9 @@ pub(crate) fn cpu_time_of(pid: Pid) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
-/// Blocks of a megabyte and more get mappings of their own, and go back to the system when they are freed. By default the
-/// C library raises that bound to the largest block it has seen, and then keeps what large answers took.
+/// Gives each block of a megabyte or more a mapping of its own, which returns to the system when the block is freed. By
+/// default the C library raises this threshold to the largest block it has seen, and then retains the memory of large
+/// responses.
 pub fn return_large_blocks() {
     #[cfg(target_env = "gnu")]
     // SAFETY: a parameter of the allocator, set before there is a second thread.

@@ -4,14 +4,14 @@
 //!   executor → zygote   Setup (JSON), with the zygote's ends of its pipes
 //!   zygote → executor   Readiness (JSON)
 //!   executor → zygote   Order, again and again (one or two bytes)
-//!   job process → executor   hello: the name of its slot (one byte), with the kernel's word on the sender's pid
-//!   zygote → executor   ChildReport (JSON), where an order asked for one
+//!   job process → executor   hello: the name of its slot (one byte); the kernel adds the sender's pid
+//!   zygote → executor   ChildReport (JSON), if an order requested one
 //! ```
-//! Both ends are trusted: a zygote never reads a job's bytes, and a job process sends its hello and closes the control socket
-//! before it reads any.
+//! Both ends are trusted. A zygote never reads a job's bytes. A job process sends its hello and closes the control
+//! socket before it reads any.
 
-use crate::level::{IsolationLevel, WallReport};
-use crate::slot::Side;
+use crate::level::{IsolationLevel, LayerReport};
+use crate::slot::Slot;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub const ORDER_BYTES_MAX: usize = 2;
 
 const ORDER_REPORT: u8 = b'r';
 const ORDER_REAP: u8 = b'x';
-/// Behind an order of a spare: its sibling is to be left alone.
+/// Follows the name of a slot in an order for a spare: the zygote does not reap the sibling.
 const SIBLING_RUNS: u8 = b'w';
 
 /// The isolation layers that a zygote sets up.
@@ -32,47 +32,49 @@ const SIBLING_RUNS: u8 = b'w';
 pub struct ZygotePlan {
     /// Layers above this level are not tried.
     pub max_isolation: IsolationLevel,
-    /// Whether job processes run without speculation that leaks.
+    /// The use of the kernel's speculation controls for job processes.
     pub speculation: SpeculationControl,
 }
 
-/// Whether the kernel is asked to switch speculation off for job processes.
+/// Use of the kernel's controls of speculative execution (Spectre variants 2 and 4) for job processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpeculationControl {
-    /// Wherever the kernel grants it.
+    /// Switched off where the kernel allows a process to do so.
     Auto,
-    /// Never.
+    /// Left as it is.
     Off,
 }
 
 /// A zygote's first message.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Setup {
-    /// [`BUILD_ID`](crate::BUILD_ID) of the executor. A zygote of another build refuses.
+    /// [`BUILD_ID`](crate::BUILD_ID) of the executor. A zygote of another build refuses to start.
     pub build: String,
     /// The layers to set up.
     pub plan: ZygotePlan,
-    /// The layout of the heap, if another zygote has learned it: JSON that only the sandbox program reads.
+    /// The layout of the heap, if another zygote has learned it. Its JSON is read by the sandbox program alone.
     pub placement: Option<String>,
 }
 
 /// A zygote's response to its set-up.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Readiness {
-    /// The layers stand, the engine is warm.
+    /// The isolation layers are set up and the engine is warm.
     Ready {
         /// The level that the layers add up to.
         level: IsolationLevel,
-        /// Each layer.
-        walls: Vec<WallReport>,
+        /// One report for each layer.
+        #[serde(rename = "walls")]
+        layers: Vec<LayerReport>,
         /// The layout of the heap, where this zygote had to learn it.
         learned: Option<String>,
     },
     /// A required layer is missing. The zygote has ended.
     Failed {
         /// The layer's name.
-        wall: String,
-        /// The error of the attempt.
+        #[serde(rename = "wall")]
+        layer: String,
+        /// The error that the attempt met.
         reason: String,
     },
 }
@@ -82,17 +84,17 @@ pub enum Readiness {
 pub enum Order {
     /// Fork a job process.
     Spare(Spare),
-    /// Report how the job process of this slot ended, once it has.
-    Report(Side),
-    /// Reap the job process of this slot, which has been killed: its pid is no longer needed.
-    Reap(Side),
+    /// Report how the job process of this slot ended. The zygote waits until it has ended.
+    Report(Slot),
+    /// Reap the job process of this slot, which has been killed. Its pid becomes free.
+    Reap(Slot),
 }
 
 /// A job process that is to be forked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spare {
     /// The slot that it serves.
-    pub side: Side,
+    pub slot: Slot,
     /// The state of the other slot's job process.
     pub sibling: Sibling,
 }
@@ -100,37 +102,37 @@ pub struct Spare {
 /// The state of the job process in the other slot when a spare is ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sibling {
-    /// It has been killed, if there was one, and is to be reaped.
+    /// Killed, or there was none. The zygote reaps it.
     Killed,
-    /// It may be running.
+    /// Possibly running. The zygote leaves it alone.
     Runs,
 }
 
 impl Order {
-    /// Returns the packet, and how many bytes of it count.
+    /// Returns the packet and its length.
     #[must_use]
     pub fn encode(self) -> ([u8; ORDER_BYTES_MAX], usize) {
-        let name = |side: Side| side.descriptors().name;
+        let name = |slot: Slot| slot.descriptors().name;
         match self {
-            Self::Spare(Spare { side, sibling }) => match sibling {
-                Sibling::Killed => ([name(side), 0], 1),
-                Sibling::Runs => ([name(side), SIBLING_RUNS], 2),
+            Self::Spare(Spare { slot, sibling }) => match sibling {
+                Sibling::Killed => ([name(slot), 0], 1),
+                Sibling::Runs => ([name(slot), SIBLING_RUNS], 2),
             },
-            Self::Report(side) => ([ORDER_REPORT, name(side)], 2),
-            Self::Reap(side) => ([ORDER_REAP, name(side)], 2),
+            Self::Report(slot) => ([ORDER_REPORT, name(slot)], 2),
+            Self::Reap(slot) => ([ORDER_REAP, name(slot)], 2),
         }
     }
 
-    /// Parses a packet.
+    /// Parses a packet. Returns `None` for a packet that is no order.
     #[must_use]
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let spare = |name: u8, sibling| {
-            let side = Side::of_name(name)?;
-            Some(Self::Spare(Spare { side, sibling }))
+            let slot = Slot::of_name(name)?;
+            Some(Self::Spare(Spare { slot, sibling }))
         };
         match *packet {
-            [ORDER_REPORT, name] => Side::of_name(name).map(Self::Report),
-            [ORDER_REAP, name] => Side::of_name(name).map(Self::Reap),
+            [ORDER_REPORT, name] => Slot::of_name(name).map(Self::Report),
+            [ORDER_REAP, name] => Slot::of_name(name).map(Self::Reap),
             [name, SIBLING_RUNS] => spare(name, Sibling::Runs),
             [name] => spare(name, Sibling::Killed),
             _ => None,
@@ -141,13 +143,13 @@ impl Order {
 /// The kernel's report of a job process that has ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildReport {
-    /// The signal that killed it, if one did.
+    /// The signal that killed the process, if one did.
     pub signal: Option<i32>,
-    /// Its exit code, if it exited.
+    /// The exit code of the process, if it exited.
     pub exit_code: Option<i32>,
-    /// Its peak resident memory, bytes.
+    /// Peak resident memory of the process, bytes.
     pub peak_resident_bytes: u64,
-    /// Processor time that it used, its fork included.
+    /// Processor time of the process, its fork included.
     pub cpu: Duration,
 }
 
@@ -157,18 +159,18 @@ mod tests {
 
     #[test]
     fn an_order_is_read_as_it_was_written() {
-        for side in Side::BOTH {
+        for slot in Slot::BOTH {
             for order in [
                 Order::Spare(Spare {
-                    side,
+                    slot,
                     sibling: Sibling::Killed,
                 }),
                 Order::Spare(Spare {
-                    side,
+                    slot,
                     sibling: Sibling::Runs,
                 }),
-                Order::Report(side),
-                Order::Reap(side),
+                Order::Report(slot),
+                Order::Reap(slot),
             ] {
                 let (packet, length) = order.encode();
                 assert_eq!(Order::decode(&packet[..length]), Some(order));

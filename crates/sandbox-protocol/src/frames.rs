@@ -1,12 +1,12 @@
-//! What a job process writes: length-prefixed frames of a closed set. To the executor they are hostile bytes.
+//! Frames that a job process writes: length-prefixed, of a closed set. For the executor they are hostile bytes.
 //!
 //! ```text
 //!   u32 payload length | u8 kind | payload
 //!   log    u8 console method | u32 depth | u64 Unix milliseconds | JSON array
 //!   dropped  (empty: one log entry was too long to be sent)
-//!   done   u32 length of the ending | ending (JSON) | result (JSON, empty unless it succeeded)
+//!   done   u32 length of the summary | summary (JSON) | result (JSON, empty unless the script succeeded)
 //! ```
-//! Little-endian. Anything else, and anything longer than the job may say, is a broken protocol.
+//! Numbers are little-endian. Any other bytes, and any frame longer than the job may send, break the protocol.
 
 use sandpiper_domain::{
     JsonText, Limits, LogEntry, LogKind, Outcome, ScriptError, Timestamp, ValueType,
@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 const HEADER_BYTES: usize = 5;
 /// Bytes before the JSON of a log payload.
 const LOG_PREFIX_BYTES: usize = 13;
-/// Bytes before the ending of a done payload.
+/// Bytes before the summary of a done payload.
 const DONE_PREFIX_BYTES: usize = 4;
-/// Most bytes of an ending: an error's message, stack and cause, each of which the engine cuts.
-const ENDING_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of a summary: an error's message, stack and cause. The engine cuts each of them.
+const SUMMARY_BYTES_MAX: usize = 256 * 1024;
 
 const LOG: u8 = 1;
 const DONE: u8 = 2;
 const DROPPED: u8 = 3;
 
-/// The order is the wire's.
+/// Kinds of log entries. The position of a kind is its number in a log frame.
 const LOG_KINDS: [LogKind; 12] = [
     LogKind::Log,
     LogKind::Info,
@@ -42,32 +42,32 @@ const LOG_KINDS: [LogKind; 12] = [
     LogKind::Group,
 ];
 
-/// How an execution ended, as the engine saw it.
+/// The end of an execution, as the engine reports it.
 #[derive(Debug)]
 pub struct Completion {
-    /// Never `Cancelled` or `Crashed`: those are for others to say.
+    /// Never `Cancelled` or `Crashed`: the executor alone reports those.
     pub outcome: Outcome,
-    /// JSON text of the value, when it succeeded.
+    /// JSON text of the value, if the script succeeded.
     pub result: Option<String>,
-    /// What the value was before it became JSON.
+    /// The type of the value before it became JSON.
     pub result_type: Option<ValueType>,
-    /// What went wrong, when it did not succeed.
+    /// The error, if the script did not succeed.
     pub error: Option<ScriptError>,
-    /// Most heap at any moment, bytes.
+    /// Peak size of the heap, bytes.
     pub peak_memory_bytes: u64,
 }
 
-/// A [`Completion`] on the wire, without its result.
+/// The part of a [`Completion`] that precedes the result in a done frame.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ending {
+struct CompletionSummary {
     outcome: Outcome,
     result_type: Option<ValueType>,
     error: Option<ScriptError>,
     peak_memory_bytes: u64,
 }
 
-/// Writes a log frame into `buffer`, replacing what was there.
+/// Writes a log frame into `buffer`, replacing its content.
 pub fn encode_log(buffer: &mut Vec<u8>, kind: LogKind, depth: u32, millis: u64, data: &str) {
     let position = LOG_KINDS.iter().position(|known| *known == kind);
     begin(buffer, LOG);
@@ -78,27 +78,27 @@ pub fn encode_log(buffer: &mut Vec<u8>, kind: LogKind, depth: u32, millis: u64, 
     end(buffer);
 }
 
-/// Writes a dropped frame into `buffer`, replacing what was there.
+/// Writes a dropped frame into `buffer`, replacing its content.
 pub fn encode_dropped(buffer: &mut Vec<u8>) {
     begin(buffer, DROPPED);
 }
 
-/// Writes a done frame into `buffer`, replacing what was there.
+/// Writes a done frame into `buffer`, replacing its content.
 pub fn encode_done(buffer: &mut Vec<u8>, completion: &Completion) {
     begin(buffer, DONE);
     buffer.extend_from_slice(&[0; DONE_PREFIX_BYTES]);
-    let ending = Ending {
+    let summary = CompletionSummary {
         outcome: completion.outcome,
         result_type: completion.result_type,
         error: completion.error.clone(),
         peak_memory_bytes: completion.peak_memory_bytes,
     };
-    // An ending is made of strings and numbers: writing it to memory cannot fail. If it did, the executor would find an
-    // empty ending and call it a broken protocol.
-    let _ = serde_json::to_writer(&mut *buffer, &ending);
-    let ending_bytes = buffer.len() - HEADER_BYTES - DONE_PREFIX_BYTES;
+    // A summary consists of strings and numbers, so writing it to memory cannot fail. If it failed, the executor
+    // would find an empty summary and report a broken protocol.
+    let _ = serde_json::to_writer(&mut *buffer, &summary);
+    let summary_bytes = buffer.len() - HEADER_BYTES - DONE_PREFIX_BYTES;
     buffer[HEADER_BYTES..HEADER_BYTES + DONE_PREFIX_BYTES].copy_from_slice(
-        &u32::try_from(ending_bytes)
+        &u32::try_from(summary_bytes)
             .unwrap_or_default()
             .to_le_bytes(),
     );
@@ -118,7 +118,7 @@ fn end(buffer: &mut [u8]) {
     buffer[..4].copy_from_slice(&payload.to_le_bytes());
 }
 
-/// A frame, checked.
+/// A parsed and checked frame.
 #[derive(Debug)]
 pub enum Frame {
     Log(LogEntry),
@@ -126,7 +126,7 @@ pub enum Frame {
     Done(Done),
 }
 
-/// The last word of a job process that ended by itself.
+/// The final message of a job process.
 #[derive(Debug)]
 pub struct Done {
     pub outcome: Outcome,
@@ -137,7 +137,7 @@ pub struct Done {
 }
 
 impl Done {
-    /// What the result costs of `outputBytes`.
+    /// Returns the part of `outputBytes` that the result takes.
     pub fn result_bytes(&self) -> usize {
         self.result
             .as_ref()
@@ -145,7 +145,7 @@ impl Done {
     }
 }
 
-/// The bytes are no frame that this job may send.
+/// A violation of the protocol: the bytes are no frame that this job may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenProtocol {
     #[error("a frame of an unknown kind")]
@@ -160,8 +160,8 @@ pub enum BrokenProtocol {
     ForeignOutcome,
 }
 
-/// Cuts a stream of hostile bytes into frames. Holds no more than one frame of the longest permitted length and what
-/// one read adds to it.
+/// Cuts a stream of hostile bytes into frames. Holds at most one frame of the longest permitted length and the bytes of
+/// one read.
 #[derive(Debug, Default)]
 pub struct FrameReader {
     bytes: Vec<u8>,
@@ -170,7 +170,7 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// Ready for the next job process; keeps its memory unless it has grown large.
+    /// Prepares the reader for the next job process. Keeps its memory, up to one mebibyte.
     pub fn begin(&mut self, limits: &Limits) {
         const KEPT_BYTES: usize = 1 << 20;
         self.bytes.clear();
@@ -178,10 +178,10 @@ impl FrameReader {
         self.read = 0;
         self.payload_max = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX)
             + DONE_PREFIX_BYTES
-            + ENDING_BYTES_MAX;
+            + SUMMARY_BYTES_MAX;
     }
 
-    /// Takes what arrived.
+    /// Appends bytes that were read from the pipe.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.read > 0 {
             self.bytes.drain(..self.read);
@@ -190,7 +190,7 @@ impl FrameReader {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if one has arrived.
+    /// Returns the next complete frame, or `None` until more bytes arrive.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, BrokenProtocol> {
         let unread = &self.bytes[self.read..];
         let Some((header, rest)) = unread.split_at_checked(HEADER_BYTES) else {
@@ -242,28 +242,29 @@ fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
     let (prefix, rest) = payload
         .split_at_checked(DONE_PREFIX_BYTES)
         .ok_or(BrokenProtocol::Malformed)?;
-    let ending_bytes = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
-    let ending_bytes = usize::try_from(ending_bytes).map_err(|_| BrokenProtocol::TooLong)?;
-    if ending_bytes > ENDING_BYTES_MAX {
+    let summary_bytes = u32::from_le_bytes([prefix[0], prefix[1], prefix[2], prefix[3]]);
+    let summary_bytes = usize::try_from(summary_bytes).map_err(|_| BrokenProtocol::TooLong)?;
+    if summary_bytes > SUMMARY_BYTES_MAX {
         return Err(BrokenProtocol::TooLong);
     }
-    let (ending, result) = rest
-        .split_at_checked(ending_bytes)
+    let (summary, result) = rest
+        .split_at_checked(summary_bytes)
         .ok_or(BrokenProtocol::Malformed)?;
-    let ending: Ending = serde_json::from_slice(ending).map_err(|_| BrokenProtocol::NotJson)?;
-    if matches!(ending.outcome, Outcome::Cancelled | Outcome::Crashed) {
+    let summary: CompletionSummary =
+        serde_json::from_slice(summary).map_err(|_| BrokenProtocol::NotJson)?;
+    if matches!(summary.outcome, Outcome::Cancelled | Outcome::Crashed) {
         return Err(BrokenProtocol::ForeignOutcome);
     }
-    let succeeded = ending.outcome == Outcome::Succeeded;
-    if succeeded == result.is_empty() || succeeded == ending.error.is_some() {
+    let succeeded = summary.outcome == Outcome::Succeeded;
+    if succeeded == result.is_empty() || succeeded == summary.error.is_some() {
         return Err(BrokenProtocol::Malformed);
     }
     Ok(Done {
-        outcome: ending.outcome,
+        outcome: summary.outcome,
         result: if succeeded { Some(json(result)?) } else { None },
-        result_type: ending.result_type,
-        error: ending.error,
-        peak_memory_bytes: ending.peak_memory_bytes,
+        result_type: summary.result_type,
+        error: summary.error,
+        peak_memory_bytes: summary.peak_memory_bytes,
     })
 }
 
@@ -289,7 +290,7 @@ mod tests {
         Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap()
     }
 
-    /// What a reader makes of `bytes` when they come `step` at a time, up to the first that is no frame.
+    /// Returns the frames of `bytes`, which arrive `step` at a time, up to the first violation.
     fn read(bytes: &[u8], step: usize) -> Vec<String> {
         let mut reader = FrameReader::default();
         reader.begin(&limits());
@@ -316,7 +317,7 @@ mod tests {
         seen
     }
 
-    /// Bytes that begin as frames do, so that more than the first check is reached.
+    /// Bytes that begin like frames, so that more than the first check is reached.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let kind = prop_oneof![Just(LOG), Just(DONE), Just(DROPPED), any::<u8>()];
         let payload = prop_oneof![

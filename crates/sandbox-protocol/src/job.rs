@@ -1,10 +1,11 @@
-//! What a job process reads: a header that says what to do and how long each text is, then the texts.
+//! The bytes of one job: a header that describes the work and gives the length of each text, then the texts.
 //!
 //! ```text
 //!   u32 header length | u32 length of the texts | u64 room | header (JSON) | texts, one after the other
 //! ```
-//! Little-endian. `room` is the address space, bytes, that the job process may take beside what it was born with.
-//! Written by the executor, which is trusted; the texts themselves are the client's.
+//! Numbers are little-endian. `room` is the address space, bytes, that the job process may take in addition to the
+//! address space that it was forked with. The executor, which is trusted, writes the header. The texts are the
+//! client's.
 
 use sandpiper_domain::{Limits, Script};
 use serde::{Deserialize, Serialize};
@@ -14,37 +15,37 @@ use std::net::IpAddr;
 /// Bytes before the header.
 pub const PREFIX_BYTES: usize = 16;
 
-/// Address space beyond the heap: the engine's C stack, source and input once as bytes and once parsed, and the
-/// allocator's own waste.
+/// Address space beyond the heap, bytes: the engine's C stack, source and input (once as bytes and once parsed), and
+/// the allocator's waste.
 const OVERHEAD_BYTES: u64 = 32 << 20;
-/// How often a job's own bytes and its output may stand in memory outside the measured heap.
+/// Copies of a job's bytes and of its output that may be in memory outside the measured heap.
 const COPIES: u64 = 4;
 
-/// What an execution is to do.
+/// The work of one execution.
 #[derive(Debug, Clone, Copy)]
 pub enum Work<'a> {
     /// Run a script.
     Script {
-        /// What to run.
+        /// The script to run.
         script: &'a Script,
-        /// What it may use.
+        /// The limits of the execution.
         limits: Limits,
         /// Randomness for this execution alone.
         entropy: u64,
     },
-    /// Try to reach the network, natively, from behind the walls.
+    /// Try to reach the network with native code, from inside the isolation layers.
     NetCheck {
-        /// Where to.
+        /// The address to connect to.
         host: IpAddr,
-        /// Where to.
+        /// The port to connect to.
         port: u16,
-        /// What it may use.
+        /// The limits of the execution.
         limits: Limits,
     },
 }
 
 impl Work<'_> {
-    /// What it may use.
+    /// Returns the limits of the execution.
     #[must_use]
     pub fn limits(&self) -> Limits {
         match self {
@@ -53,6 +54,7 @@ impl Work<'_> {
     }
 }
 
+/// The header of a job.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Header<'a> {
     Script {
@@ -73,29 +75,29 @@ pub enum Header<'a> {
     },
 }
 
-/// The bytes were not a job.
-/// What one execution is to do, borrowed from the bytes the job process read.
+/// The work of one execution, borrowed from the bytes that the job process read.
 #[derive(Debug)]
 pub struct EngineJob<'a> {
-    /// `(file name, text)`, in the order they run.
+    /// `(file name, text)` of each source, in the order in which they run.
     pub sources: Vec<(&'a str, &'a str)>,
     /// JSON for the global `input`.
     pub input: Option<&'a str>,
-    /// `(name, JSON)` of the other globals.
+    /// `(name, JSON)` of each other global.
     pub globals: Vec<(&'a str, &'a str)>,
-    /// What it may use. The time counts from the call of the engine.
+    /// The limits of the execution. Its time counts from the call of the engine.
     pub limits: Limits,
-    /// Repeatable randomness and clock, where the client asked for it.
+    /// The seed of a repeatable execution, if the client gave one.
     pub seed: Option<u64>,
-    /// Randomness for this execution alone, from the executor.
+    /// Randomness for this execution alone, chosen by the executor.
     pub entropy: u64,
 }
 
+/// The bytes are not a job.
 #[derive(Debug, thiserror::Error)]
 #[error("the job cannot be read")]
 pub struct BadJob;
 
-/// Writes `work` into `buffer`, replacing what was there.
+/// Writes `work` into `buffer`, replacing its content.
 pub fn encode(work: &Work<'_>, buffer: &mut Vec<u8>) -> Result<(), BadJob> {
     buffer.clear();
     buffer.extend_from_slice(&[0; PREFIX_BYTES]);
@@ -122,7 +124,8 @@ pub fn encode(work: &Work<'_>, buffer: &mut Vec<u8>) -> Result<(), BadJob> {
     Ok(())
 }
 
-/// The third wall round memory, behind the engine's own meter: the kernel's.
+/// Returns the address space that the job process may take, bytes. The kernel enforces this bound behind the engine's
+/// own meter.
 fn room_for(limits: &Limits, job_bytes: usize) -> u64 {
     let job_bytes = u64::try_from(job_bytes).unwrap_or(u64::MAX);
     let copied = job_bytes.saturating_add(u64::from(limits.output_bytes()));
@@ -166,7 +169,7 @@ fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
     }
 }
 
-/// What stands before the header.
+/// The numbers before the header.
 #[derive(Debug, Clone, Copy)]
 pub struct Prefix {
     pub header_bytes: usize,
@@ -174,7 +177,7 @@ pub struct Prefix {
     pub room: u64,
 }
 
-/// Reads a prefix.
+/// Parses a prefix. Returns `None` if `bytes` is too short.
 pub fn prefix(bytes: &[u8]) -> Option<Prefix> {
     let header: [u8; 4] = bytes.get(..4)?.try_into().ok()?;
     let texts: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
@@ -186,12 +189,12 @@ pub fn prefix(bytes: &[u8]) -> Option<Prefix> {
     })
 }
 
-/// Reads a header.
+/// Parses a header.
 pub fn decode_header(bytes: &[u8]) -> Result<Header<'_>, BadJob> {
     serde_json::from_slice(bytes).map_err(|_| BadJob)
 }
 
-/// Cuts `texts` into the pieces that the header of a script names.
+/// Cuts `texts` into the pieces that the header of a script describes.
 pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJob<'a>, BadJob> {
     let Header::Script {
         sources,
@@ -205,7 +208,7 @@ pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJ
         return Err(BadJob);
     };
     let mut texts = Texts(std::str::from_utf8(texts).map_err(|_| BadJob)?);
-    // The order here is the order of `encode`.
+    // The order of the texts is the order in `encode`.
     let sources = texts.take_named(sources)?;
     let input = input.map(|length| texts.take(length)).transpose()?;
     let globals = texts.take_named(globals)?;

@@ -1,22 +1,22 @@
-//! Which walls stand, and what they add up to.
+//! Isolation layers, and the levels that they add up to.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use utoipa::ToSchema;
 
-/// What the walls that stand add up to. There is nothing below [`IsolationLevel::L2`]: the service does not start.
+/// The level of isolation that the present layers add up to. The service does not start below [`IsolationLevel::L2`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum IsolationLevel {
-    /// A process an execution, the seccomp filter, rlimits, an unprivileged user. What gVisor allows.
+    /// A process per execution, the seccomp filter, rlimits, an unprivileged user. The level inside gVisor.
     L2,
-    /// L2 and landlock. What a plain container allows.
+    /// L2 and landlock. The level inside a plain container.
     L3,
-    /// L3 and user, pid, network, ipc, uts and mount namespaces. Bare metal and some virtual machines.
+    /// L3 and user, pid, network, ipc, uts and mount namespaces. The level on bare metal and on some virtual machines.
     L4,
 }
 
-/// The text names no [`IsolationLevel`].
+/// The text is no [`IsolationLevel`].
 #[derive(Debug, thiserror::Error)]
 #[error("an isolation level is one of L2, L3, L4")]
 pub struct UnknownIsolationLevel;
@@ -40,38 +40,46 @@ impl fmt::Display for IsolationLevel {
     }
 }
 
-/// One wall, as it was found by trying it.
+/// The state of one isolation layer, found by trying it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct WallReport {
-    /// `seccomp`, `landlock`, …
-    pub wall: String,
-    /// It stands.
+#[schema(as = WallReport)] // words: allow (the schema's name in the description of the API)
+pub struct LayerReport {
+    /// The name of the layer: `seccomp`, `landlock`, …
+    #[serde(rename = "wall")]
+    pub layer: String,
+    /// True if the layer is active.
     pub present: bool,
-    /// Without it the service does not start.
+    /// True if the service does not start without this layer.
     pub required: bool,
-    /// What was tried, or why it is absent.
+    /// The attempt that was made, or the reason why the layer is absent.
     pub detail: String,
 }
 
-impl WallReport {
-    pub fn present(wall: &str, detail: impl Into<String>) -> Self {
+impl LayerReport {
+    /// Returns the report of a layer that is active.
+    #[must_use]
+    pub fn present(layer: &str, detail: impl Into<String>) -> Self {
         Self {
-            wall: wall.to_owned(),
+            layer: layer.to_owned(),
             present: true,
             required: false,
             detail: detail.into(),
         }
     }
 
-    pub fn absent(wall: &str, detail: impl Into<String>) -> Self {
+    /// Returns the report of a layer that is absent.
+    #[must_use]
+    pub fn absent(layer: &str, detail: impl Into<String>) -> Self {
         Self {
-            wall: wall.to_owned(),
+            layer: layer.to_owned(),
             present: false,
             required: false,
             detail: detail.into(),
         }
     }
 
+    /// Marks the layer as one that the service does not start without.
+    #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;
         self

@@ -29,8 +29,8 @@ pub use job::{
     BadJob, EngineJob, Header, PREFIX_BYTES, Prefix, Work, decode_header, encode, engine_job,
     prefix,
 };
-pub use level::{IsolationLevel, UnknownIsolationLevel, WallReport};
-pub use slot::{Descriptors, Side};
+pub use level::{IsolationLevel, LayerReport, UnknownIsolationLevel};
+pub use slot::{Descriptors, Slot};
 
 /// Identifies the sources that both programs were built from. A zygote of another build refuses to start.
 pub const BUILD_ID: &str = env!("SANDPIPER_SANDBOX_BUILD_ID");

@@ -1,8 +1,8 @@
 //! The two slots of a zygote: each is a pair of pipes, one for jobs and one for frames.
 //!
-//! A zygote has two slots for its whole life, and its job processes use them in turn: while one runs in the first, the next
-//! is forked into the second and closes the first. An executor discards what a job process left in its slot before it writes
-//! the next job there. The zygote has reaped the job process by then.
+//! A zygote has two slots for its whole life, and its job processes use them in turn: while one runs in the first, the
+//! next is forked into the second and closes the first. An executor discards what a job process left in its slot before
+//! it writes the next job there. The zygote has reaped the job process by then.
 //!
 //! Pipes, not sockets: one end of a socket wakes when the other has read, which costs each job process two wake-ups.
 
@@ -10,14 +10,14 @@ use std::os::fd::RawFd;
 
 /// One of a zygote's two slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum Slot {
     /// The first slot.
     Left,
     /// The second slot.
     Right,
 }
 
-impl Side {
+impl Slot {
     /// Both slots, in the order of their [`Descriptors`].
     pub const BOTH: [Self; 2] = [Self::Left, Self::Right];
 
@@ -40,7 +40,7 @@ impl Side {
     #[must_use]
     pub fn of_name(name: u8) -> Option<Self> {
         let mut both = Self::BOTH.into_iter();
-        both.find(|side| side.descriptors().name == name)
+        both.find(|slot| slot.descriptors().name == name)
     }
 }
 

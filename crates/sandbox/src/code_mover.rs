@@ -1,25 +1,26 @@
-//! One `mremap` that may replace the code that calls it.
+//! A `mremap` that can replace the code that calls it.
 //!
-//! The kernel unmaps the target of a fixed `mremap` before it moves anything there. Where the move then fails, the code of
-//! this process is gone, and not even an error can be returned. So the call is made by instructions on a page of their own:
-//! after a failure they write a message to standard error and end the process.
+//! The kernel unmaps the target of a fixed `mremap` before it moves anything there. If the move then fails, the code of
+//! this process is gone, and no error can be returned. Instructions on a page of their own therefore make the call.
+//! After a failure they write a message to standard error and end the process.
 
 use std::arch::global_asm;
 use std::ffi::c_void;
 use std::ptr;
 
-/// The message of a process whose code is gone.
+/// The message of a process that has lost its code.
 macro_rules! lost_code {
     () => {
         "sandpiper: mremap failed while code was moved to huge pages; this process has lost its code and ends"
     };
 }
-/// The exit code of a process whose code is gone.
+/// The exit code of a process that has lost its code.
 const EXIT_CODE_LOST: i32 = 79;
 
 const PAGE_BYTES: usize = 4096;
 
-// An `extern "C" fn(copy, bytes, place)` that can run anywhere. It calls nothing, and reads no memory but its message.
+// An `extern "C" fn(copy, bytes, place)` that can run at any address. It calls nothing and reads no memory but its
+// message.
 global_asm!(
     ".pushsection .text.sandpiper_code_mover, \"ax\", @progbits",
     ".globl sandpiper_code_mover_start",
@@ -70,7 +71,7 @@ pub(super) struct CodeMover {
 }
 
 impl CodeMover {
-    /// Copies the instructions to a new page. Returns `None` where the kernel grants no such page.
+    /// Copies the instructions to a new page. Returns `None` if the kernel grants no such page.
     pub(super) fn new() -> Option<Self> {
         let start = &raw const sandpiper_code_mover_start;
         let bytes = (&raw const sandpiper_code_mover_end).addr() - start.addr();
@@ -85,7 +86,8 @@ impl CodeMover {
             return None;
         }
         let mover = Self { page };
-        // SAFETY: the instructions lie between the two symbols, and the page has room for them. The page is this value's.
+        // SAFETY: the instructions lie between the two symbols, and the page has room for them. This value owns the
+        // page.
         let protected = unsafe {
             ptr::copy_nonoverlapping(start, page.cast(), bytes);
             libc::mprotect(page, PAGE_BYTES, libc::PROT_READ | libc::PROT_EXEC)
@@ -93,13 +95,18 @@ impl CodeMover {
         (protected == 0).then_some(mover)
     }
 
-    /// Moves the mapping of `bytes` bytes at `copy` to `place`. Ends this process if the kernel fails at that.
+    /// Moves the mapping of `bytes` bytes at `copy` to `place`. Ends this process if the kernel fails to move it.
     ///
     /// # Safety
-    /// The mapping at `copy` is the caller's, and holds what is at `place` in as many bytes.
-    pub(super) unsafe fn put_in_place(&self, copy: *mut c_void, bytes: usize, place: *mut c_void) {
-        // SAFETY: the page holds a function of this type, which is position-independent and calls nothing. The caller says
-        // that the same bytes come to lie at `place`.
+    /// The caller owns the mapping at `copy`. That mapping holds a copy of the `bytes` bytes at `place`.
+    pub(super) unsafe fn move_into_place(
+        &self,
+        copy: *mut c_void,
+        bytes: usize,
+        place: *mut c_void,
+    ) {
+        // SAFETY: the page holds a function of this type, which is position-independent and calls nothing. The caller
+        // guarantees that the same bytes come to lie at `place`.
         unsafe {
             let run: unsafe extern "C" fn(*mut c_void, usize, *mut c_void) =
                 std::mem::transmute(self.page);
@@ -110,7 +117,7 @@ impl CodeMover {
 
 impl Drop for CodeMover {
     fn drop(&mut self) {
-        // SAFETY: the page is this value's, and nothing runs on it now.
+        // SAFETY: this value owns the page, and no thread runs on it now.
         unsafe {
             libc::munmap(self.page, PAGE_BYTES);
         }
@@ -130,11 +137,11 @@ mod tests {
         let (here, there) = nix::unistd::pipe().unwrap();
         let Forked::Parent(child) = fork().unwrap() else {
             let mover = CodeMover::new().unwrap();
-            // SAFETY: standard error of a process that ends with the next call. The address is none that a mapping can have,
-            // so the kernel refuses and moves nothing.
+            // SAFETY: the process ends with the next call, so nobody misses its standard error. No mapping can have
+            // this address, so the kernel refuses and moves nothing.
             unsafe {
                 libc::dup2(there.as_raw_fd(), libc::STDERR_FILENO);
-                mover.put_in_place(
+                mover.move_into_place(
                     ptr::without_provenance_mut(4096),
                     4096,
                     ptr::without_provenance_mut(1),
@@ -163,7 +170,7 @@ mod tests {
             let [from, to] =
                 [(); 2].map(|()| libc::mmap(ptr::null_mut(), PAGE_BYTES, rights, private, -1, 0));
             from.cast::<u8>().write(7);
-            mover.put_in_place(from, PAGE_BYTES, to);
+            mover.move_into_place(from, PAGE_BYTES, to);
             assert_eq!(to.cast::<u8>().read(), 7);
             libc::munmap(to, PAGE_BYTES);
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-/// Sends a message before the zygote's filter stands.
+/// Sends a message. For the time before the zygote's filter is installed.
 pub(crate) fn send_message(socket: BorrowedFd<'_>, message: &impl Serialize) -> Result<(), Errno> {
     let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
     send(socket.as_raw_fd(), &text, MsgFlags::MSG_NOSIGNAL).map(drop)
@@ -35,7 +35,7 @@ pub(crate) fn receive_setup(socket: BorrowedFd<'_>) -> Result<(Setup, Vec<RawFd>
     Ok((setup, ends))
 }
 
-/// Waits for the next order. Returns `None` when the executor is gone, or sent no order.
+/// Waits for the next order. Returns `None` when the executor is gone or has sent no valid order.
 pub(crate) fn next_order(privilege: &Privilege) -> Option<Order> {
     let mut packet = [0; ORDER_BYTES_MAX];
     loop {
@@ -47,15 +47,18 @@ pub(crate) fn next_order(privilege: &Privilege) -> Option<Order> {
     }
 }
 
-/// Sends a message once the zygote's filter stands.
-pub(crate) fn tell(privilege: &Privilege, message: &impl Serialize) -> Result<(), Errno> {
+/// Sends a message. For the time after the zygote's filter is installed.
+pub(crate) fn send_privileged(
+    privilege: &Privilege,
+    message: &impl Serialize,
+) -> Result<(), Errno> {
     let text = serde_json::to_vec(message).map_err(|_| Errno::EINVAL)?;
     privilege.send(&text)
 }
 
-/// Reports how a child ended. The message is built on the stack, of which children have no copy: on the heap they could
-/// read how others ended.
-pub(crate) fn tell_end(privilege: &Privilege, ended: &ChildReport) -> Result<(), Errno> {
+/// Reports how a child ended. The message is built on the stack, which a fork does not copy. On the heap, later
+/// children could read how earlier ones ended.
+pub(crate) fn send_report(privilege: &Privilege, ended: &ChildReport) -> Result<(), Errno> {
     let mut text = [0; REPORT_BYTES_MAX];
     let mut rest = &mut text[..];
     serde_json::to_writer(&mut rest, ended).map_err(|_| Errno::EINVAL)?;

@@ -1,12 +1,12 @@
-//! Which system calls each process may make. Anything else kills it.
+//! The system calls that each process may make. Any other call kills the process.
 //!
-//! Allow-lists: a call that is not named here, a call of another architecture and the x32 numbers all end the process with
-//! SIGSYS. A zygote and its job processes stand behind one and the same filter, which the kernel hands on with a fork: what
-//! is the zygote's alone passes only with the zygote's secret (`privilege`), so a job process may read its job, compute,
-//! write frames and end.
+//! The filters are allow-lists. A call that is not named here, a call of another architecture and the x32 numbers all
+//! end the process with SIGSYS. A zygote and its job processes have the same filter: the kernel copies it in a fork.
+//! Calls that only the zygote may make pass with the zygote's secret alone (`privilege`). A job process may therefore
+//! read its job, compute, write frames and end.
 
 use super::privilege::{self, PLACEHOLDER, Privilege};
-use sandpiper_sandbox_protocol::Side;
+use sandpiper_sandbox_protocol::Slot;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as ArgLen, SeccompCmpOp as Op, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch,
@@ -14,20 +14,21 @@ use seccompiler::{
 use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
-/// A filter did not compile: a fault of this file, found at start.
+/// The filter could not be built. This is a bug in this file, found when the service starts.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FilterError {
     #[error("a seccomp filter does not compile: {0}")]
     Compiler(#[from] seccompiler::BackendError),
-    /// The compiler of filters has written a comparison as nobody expects it.
+    /// The filter compiler emitted an unexpected comparison.
     #[error("a seccomp filter asks for the zygote's secret {found} times instead of {expected}")]
     Secret { found: usize, expected: usize },
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// What only the zygote does: take orders, fork, reap, report; and what a job process does while it is born.
-const ZYGOTE_ALONE: [libc::c_long; 9] = [
+/// Calls that only the zygote makes: to take orders, fork, reap and report, and to set up a job process while it is
+/// forked.
+const ZYGOTE_ONLY: [libc::c_long; 9] = [
     libc::SYS_recvmsg,
     libc::SYS_sendto,
     libc::SYS_close,
@@ -39,22 +40,23 @@ const ZYGOTE_ALONE: [libc::c_long; 9] = [
     libc::SYS_madvise,
 ];
 
-/// Where a call of the zygote's alone has the secret: none of them uses its sixth argument. (`sendto` does, for the length
-/// of an address; without an address the kernel does not look at it.)
+/// The argument in which the zygote's calls carry the secret. None of them uses its sixth argument. (`sendto` uses it
+/// for the length of an address, which the kernel ignores when there is no address.)
 const SECRET_ARGUMENT: u8 = 5;
 
-/// What a zygote and its job processes may do. Whoever installs it wipes it then: it holds the secret.
+/// Builds the filter of a zygote and its job processes. The program contains the secret: the caller wipes it after
+/// installing it.
 pub(super) fn zygote(privilege: &Privilege) -> Result<BpfProgram, FilterError> {
     let mut rules = memory_and_time()?;
-    for call in ZYGOTE_ALONE {
+    for call in ZYGOTE_ONLY {
         let mut conditions = vec![(SECRET_ARGUMENT, ArgLen::Qword, Op::Eq, PLACEHOLDER)];
-        conditions.extend(beside_the_secret(call));
+        conditions.extend(other_conditions(call));
         rules.entry(call).or_default().push(rule(&conditions)?);
     }
     limit_self(&mut rules)?;
     read_and_write(&mut rules)?;
     let mut program = compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)?;
-    let (found, expected) = (privilege.fill_in(&mut program), ZYGOTE_ALONE.len());
+    let (found, expected) = (privilege.insert_secret(&mut program), ZYGOTE_ONLY.len());
     if found == expected {
         return Ok(program);
     }
@@ -62,17 +64,17 @@ pub(super) fn zygote(privilege: &Privilege) -> Result<BpfProgram, FilterError> {
     Err(FilterError::Secret { found, expected })
 }
 
-/// What else must hold of a call that is the zygote's alone.
-fn beside_the_secret(call: libc::c_long) -> Vec<(u8, ArgLen, Op, u64)> {
+/// Returns the other conditions on a call that only the zygote may make.
+fn other_conditions(call: libc::c_long) -> Vec<(u8, ArgLen, Op, u64)> {
     let number = |number: libc::c_int| u64::try_from(number).unwrap_or_default();
     match call {
-        // fork and nothing more: no thread, no shared memory, no namespace.
+        // A fork and nothing more: no thread, no shared memory, no namespace.
         libc::SYS_clone => vec![(0, ArgLen::Qword, Op::Eq, number(libc::SIGCHLD))],
         libc::SYS_prctl => vec![
             (0, ArgLen::Dword, Op::Eq, number(libc::PR_SET_PDEATHSIG)),
             (1, ArgLen::Dword, Op::Eq, number(libc::SIGKILL)),
         ],
-        // Keeping memory from its children.
+        // Leaves memory out of forks.
         libc::SYS_madvise => vec![(2, ArgLen::Dword, Op::Eq, number(libc::MADV_DONTFORK))],
         libc::SYS_sendto | libc::SYS_recvmsg => {
             vec![(0, ArgLen::Dword, Op::Eq, number(libc::STDIN_FILENO))]
@@ -81,7 +83,7 @@ fn beside_the_secret(call: libc::c_long) -> Vec<(u8, ArgLen, Op, u64)> {
     }
 }
 
-/// What a launcher may do: wait for its zygote and end.
+/// Builds the filter of a launcher, which waits for its zygote and ends.
 pub(super) fn launcher() -> Result<BpfProgram, FilterError> {
     let mut rules = Rules::new();
     allow(
@@ -107,23 +109,23 @@ fn memory_and_time() -> Result<Rules, FilterError> {
             libc::SYS_munmap,
             libc::SYS_mremap,
             libc::SYS_getrandom,
-            // Where user space cannot read the clock, the C library asks the kernel.
+            // The C library asks the kernel where user space cannot read the clock.
             libc::SYS_gettimeofday,
             libc::SYS_time,
         ],
     );
-    // Giving memory back, and no other advice.
+    // Memory may be returned to the kernel. No other advice is allowed.
     let advice = u64::try_from(libc::MADV_DONTNEED).unwrap_or_default();
     rules.insert(
         libc::SYS_madvise,
         vec![rule(&[(2, ArgLen::Dword, Op::Eq, advice)])?],
     );
-    // The clocks of the machine and of oneself. A clock's number can also name another process, any other.
+    // The clocks of the machine and of the calling process. The number of a clock can also name any other process.
     for call in [libc::SYS_clock_gettime, libc::SYS_clock_nanosleep] {
         let last = u64::try_from(libc::CLOCK_TAI).unwrap_or_default();
         rules.insert(call, vec![rule(&[(0, ArgLen::Dword, Op::Le, last)])?]);
     }
-    // New memory, but never executable, and never of the pool of huge pages that the machine keeps for others.
+    // New memory is allowed. Executable memory and the machine's reserved pool of huge pages are not.
     let executable = u64::try_from(libc::PROT_EXEC).unwrap_or_default();
     let reserved = u64::try_from(libc::MAP_HUGETLB).unwrap_or_default();
     rules.insert(
@@ -136,7 +138,7 @@ fn memory_and_time() -> Result<Rules, FilterError> {
     Ok(rules)
 }
 
-/// `prlimit` of oneself: without privilege a hard limit can only be lowered.
+/// Allows `prlimit` on the calling process. An unprivileged process can only lower a hard limit.
 fn limit_self(rules: &mut Rules) -> Result<(), FilterError> {
     rules.insert(
         libc::SYS_prlimit64,
@@ -145,10 +147,10 @@ fn limit_self(rules: &mut Rules) -> Result<(), FilterError> {
     Ok(())
 }
 
-/// Reading jobs; writing frames, and to the standard two, which lead nowhere. A job process has one line, and the numbers
-/// of the other lead nowhere either.
+/// Allows reading jobs, writing frames, and writing to standard output and standard error, which lead nowhere. A job
+/// process has one slot's descriptors; those of the other slot are closed.
 fn read_and_write(rules: &mut Rules) -> Result<(), FilterError> {
-    let [left, right] = Side::BOTH.map(Side::descriptors);
+    let [left, right] = Slot::BOTH.map(Slot::descriptors);
     let on = |descriptors: &[RawFd]| -> Result<Vec<_>, FilterError> {
         descriptors.iter().copied().map(on_descriptor).collect()
     };

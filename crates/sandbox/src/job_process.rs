@@ -1,8 +1,9 @@
 //! The forked child that runs exactly one execution.
 //!
-//! It is born behind its zygote's filter, without the secret that lets calls of the zygote's pass, tied to its zygote's life,
-//! without the control socket and without the line that is not its own (`privilege`). It lowers its own address space to the job's measure, reads its job, runs,
-//! writes its last frame and waits to be killed. It never returns and runs no destructor.
+//! A job process is forked behind its zygote's filter and without the secret that the zygote's calls need. It dies with
+//! its zygote. It has neither the control socket nor the descriptors of the other slot (`privilege`). It lowers its own
+//! address space to the job's limit, reads the job, runs it, writes its final frame and waits to be killed. It never
+//! returns and runs no destructor.
 
 use super::sys;
 use crate::engine::{self, Completion, Output, Sample, WarmEngine, Written};
@@ -21,16 +22,17 @@ use std::time::Duration;
 const EXIT_ORDERLY: i32 = 0;
 const EXIT_BROKEN: i32 = 71;
 
-/// What a zygote prepares and a job process does. The service's is [`EngineBody`]; the tests put attackers here.
+/// The code that a zygote prepares and a job process runs. [`EngineBody`] is the service's; the tests put attackers in
+/// its place.
 pub trait JobBody {
-    /// What is prepared once and inherited by every job process.
+    /// The prepared state, which every job process inherits.
     type Warm;
-    /// Prepares it, before the walls stand.
+    /// Prepares the state, before the isolation layers are set up.
     fn warm() -> Result<Self::Warm, String>;
-    /// Does the job.
+    /// Runs the job.
     fn run(warm: Self::Warm, job: JobBytes, channel: Channel) -> !;
-    /// Prepares it once more, does `sample` with it, and tells `report` to which blocks of the heap that wrote. Returns if it
-    /// has nothing to tell.
+    /// Prepares the state once more, runs `sample` with it, and passes to `report` the blocks of the heap that the run
+    /// wrote to. Returns if it has nothing to report.
     fn rehearse(_sample: Sample, _report: Box<dyn Fn(&Written) -> Infallible>) {}
 }
 
@@ -42,7 +44,7 @@ pub struct JobBytes {
 }
 
 impl JobBytes {
-    /// The text that follows the header: all sources, input and globals in one.
+    /// Returns the texts that follow the header: all sources, the input and the globals.
     #[must_use]
     pub fn texts(&self) -> &[u8] {
         &self.bytes[PREFIX_BYTES + self.header_bytes..]
@@ -53,18 +55,18 @@ impl JobBytes {
     }
 }
 
-/// The job process's end of its line.
+/// The job process's end of its slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Channel(&'static Descriptors);
 
 impl Channel {
-    /// Its numbers: jobs are read from the first, frames written to the second. For attackers.
+    /// Returns the descriptors: jobs are read from the first, frames are written to the second. For attackers.
     #[must_use]
     pub fn descriptors(self) -> (i32, i32) {
         (self.0.job, self.0.frames)
     }
 
-    /// Writes all of `bytes`; if nobody reads any more, there is nothing left to do.
+    /// Writes all of `bytes`. Ends this process if the executor has closed its end.
     pub fn write_all(self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match sys::write_fd(self.0.frames, bytes) {
@@ -75,8 +77,8 @@ impl Channel {
         }
     }
 
-    /// Waits to be killed. Staying until then lets the executor read this process's clock, and keeps its pid from being
-    /// given to another process before the kill.
+    /// Waits to be killed. Until then the executor can read this process's processor clock, and its pid cannot pass to
+    /// another process.
     pub fn wait_to_be_killed(self) -> ! {
         let mut nothing = [0; 64];
         loop {
@@ -91,7 +93,7 @@ impl Channel {
     fn fill(self, buffer: &mut [u8], mut filled: usize) {
         while filled < buffer.len() {
             match sys::read_fd(self.0.job, &mut buffer[filled..]) {
-                // A spare that is not needed sees its line close.
+                // The slot closes when the spare is not needed.
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
                 Ok(count) => filled += count,
                 Err(Errno::EINTR) => {}
@@ -100,9 +102,10 @@ impl Channel {
         }
     }
 
-    /// Reads all of the job. Takes no more memory than the job says before the kernel has been told its bound.
-    fn read_job(self, born_with_bytes: u64) -> JobBytes {
-        // One read takes all of a small job. On the stack, of which a page or two are this process's own already.
+    /// Reads the whole job. Allocates no more than the job needs before the address space is bounded.
+    fn read_job(self, forked_with_bytes: u64) -> JobBytes {
+        // One read takes all of a small job. The buffer is on the stack, of which a page or two already belong to this
+        // process.
         let mut first = [0; 1024];
         let mut filled = 0;
         while filled < PREFIX_BYTES {
@@ -116,7 +119,7 @@ impl Channel {
         let Some(prefix) = protocol::prefix(&first) else {
             sys::exit_now(EXIT_BROKEN)
         };
-        let most = born_with_bytes.saturating_add(prefix.room);
+        let most = forked_with_bytes.saturating_add(prefix.room);
         if setrlimit(Resource::RLIMIT_AS, most, most).is_err() {
             sys::exit_now(EXIT_BROKEN);
         }
@@ -134,33 +137,35 @@ impl Channel {
     }
 }
 
-/// What a zygote prepares for its children, each of which takes its copy.
+/// The state that a zygote prepares for its children. Each child takes its own copy.
 pub(super) struct Inheritance<B: JobBody> {
     pub(super) warm: B::Warm,
-    /// Address space that a child is born with.
-    pub(super) born_with_bytes: u64,
+    /// Address space that a child is forked with, bytes.
+    pub(super) forked_with_bytes: u64,
 }
 
-/// Where a job process begins, on its own stack.
+/// The entry point of a job process, on its own stack.
 ///
 /// # Safety
-/// `inheritance` is an [`Inheritance`] of the same body, and this process is a child that nobody else shares it with.
+/// `inheritance` points to an [`Inheritance`] of the same body. This process is a child that shares it with no other
+/// process.
 pub(super) unsafe extern "C" fn begin<B: JobBody>(
     inheritance: *const c_void,
-    line: &'static Descriptors,
+    slot: &'static Descriptors,
 ) -> ! {
-    // SAFETY: as the caller says; it is this process's own copy, and never dropped here or by the zygote.
+    // SAFETY: guaranteed by the caller. This is the process's own copy, and neither this process nor the zygote drops
+    // it.
     let inheritance = unsafe { inheritance.cast::<Inheritance<B>>().read() };
-    // The filter allows no fork; without privilege the kernel would allow none either.
+    // The filter allows no fork. Without privilege this limit makes the kernel refuse one as well.
     if setrlimit(Resource::RLIMIT_NPROC, 0, 0).is_err() {
         sys::exit_now(EXIT_BROKEN);
     }
-    let channel = Channel(line);
-    let job = channel.read_job(inheritance.born_with_bytes);
+    let channel = Channel(slot);
+    let job = channel.read_job(inheritance.forked_with_bytes);
     B::run(inheritance.warm, job, channel)
 }
 
-/// What the service's job processes do: run a script, or try the network.
+/// The body of the service's job processes: runs a script, or tries the network.
 #[derive(Debug)]
 pub struct EngineBody;
 
@@ -194,7 +199,7 @@ impl JobBody for EngineBody {
     }
 }
 
-/// Opens a connection as native code would. Behind the walls the first call ends this process.
+/// Opens a connection with native code. Inside the isolation layers the first call ends this process.
 fn try_network(target: SocketAddr) -> &'static str {
     match TcpStream::connect_timeout(&target, Duration::from_secs(1)) {
         Ok(_) => "reached",
@@ -231,7 +236,7 @@ impl Output for ChannelOutput {
     }
 
     fn finish(&self, completion: &Completion) -> ! {
-        // Not the log's buffer: the engine may call this from inside a log call.
+        // A buffer of its own: the engine may call this from inside a log call, which holds the other buffer.
         let mut buffer = Vec::new();
         protocol::encode_done(&mut buffer, completion);
         self.channel.write_all(&buffer);

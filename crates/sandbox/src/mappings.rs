@@ -1,4 +1,4 @@
-//! What this process has mapped, as the kernel tells it.
+//! The memory mappings of this process, as the kernel reports them.
 
 use std::fs;
 use std::ops::Range;
@@ -11,14 +11,14 @@ pub(super) struct Mapping {
     pub(super) path: String,
 }
 
-/// All of them, by address; none where the kernel does not tell.
+/// Returns all mappings, sorted by address. Returns none where the kernel does not list them.
 pub(super) fn of_this_process() -> Vec<Mapping> {
     let text = fs::read_to_string("/proc/self/maps").unwrap_or_default();
     text.lines().filter_map(parse).collect()
 }
 
-/// Returns the path of this program among its own mappings: that of the mapping which holds this function. (A path that
-/// `/proc/self/exe` gives differs once the file has been replaced.)
+/// Returns the path of this program among its own mappings: the path of the mapping that holds this function.
+/// (`/proc/self/exe` gives another path once the file has been replaced.)
 pub(super) fn program(mappings: &[Mapping]) -> Option<String> {
     let here = (program as *const ()).addr();
     let own = mappings

@@ -1,19 +1,21 @@
-//! What tells a zygote's system calls from those of its job processes: a secret that a fork does not copy.
+//! The secret that distinguishes a zygote's system calls from those of its job processes. A fork does not copy it.
 //!
-//! One filter serves both. The calls that are the zygote's alone (fork, take orders, reap, report) pass it only with 64
-//! secret bits in their sixth argument, which none of them uses. The secret lies in a page that the kernel leaves out of
-//! every fork (`MADV_DONTFORK`), and outside it only in the kernel's copy of the filter, which nobody can read back, and in
-//! one register for the length of one call. A job process is born inside such a call: it makes the few that belong to its
-//! birth there, in [`fork`](Privilege::fork), and forgets the register before it runs anything else.
+//! One filter serves both. The calls that only the zygote may make (fork, take orders, reap, report) pass the filter
+//! only with 64 secret bits in their sixth argument, which none of them uses. The secret is in a page that the kernel
+//! leaves out of every fork (`MADV_DONTFORK`). Elsewhere it exists only in the kernel's copy of the filter, which
+//! cannot be read back, and in one register for the length of one call. A job process is forked inside such a call. In
+//! [`fork`](Privilege::fork) it makes the few privileged calls that set it up, and clears the register before it runs
+//! anything else.
 //!
-//! A filter of its own for every job process would need no secret. The kernel would check, compile and free one for every
-//! execution; some twenty microseconds each, and at several thousand a second Linux 6.18 locked up for good.
+//! A separate filter for every job process would need no secret. The kernel would then check, compile and free one
+//! filter for every execution. Each takes some twenty microseconds, and at several thousand a second Linux 6.18 locked
+//! up for good.
 
 use super::sys::{self, Forked};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use sandpiper_sandbox_protocol::ChildReport;
-use sandpiper_sandbox_protocol::{Descriptors, Side};
+use sandpiper_sandbox_protocol::{Descriptors, Slot};
 use seccompiler::sock_filter;
 use std::arch::asm;
 use std::ffi::{c_long, c_void};
@@ -27,31 +29,31 @@ const PAGE_BYTES: usize = 4096;
 /// The descriptor of the control socket.
 const CONTROL: usize = 0;
 
-/// Stands in a filter where the secret will: it is written over a finished program, so that no compiler of filters
-/// leaves copies of it behind.
+/// The value in a filter that the secret replaces. The secret is written into the finished program, so that the filter
+/// compiler leaves no copies of it behind.
 pub(super) const PLACEHOLDER: u64 = 0x9d5c_02f7_6e1b_a843;
 
-/// What a job process exits with when its birth fails.
+/// The exit code of a job process whose set-up fails.
 const EXIT_BROKEN: i32 = 71;
 
-/// The way to the calls that only a zygote may make. One a zygote.
+/// Access to the calls that only a zygote may make. A zygote has one.
 #[derive(Debug)]
 pub(super) struct Privilege {
-    /// 64 random bits, in a page that no child has.
+    /// The secret: 64 random bits, in a page that no child has.
     page: NonNull<u64>,
-    /// The parts of a child's registers that can be reset at once.
+    /// The components of a child's registers that one instruction can reset.
     registers: usize,
 }
 
-/// The parts of a process's registers that a job process is born without: x87, SSE, AVX and AVX-512. Numbers of bits in
-/// `XCR0`.
+/// The register components that a job process starts without: x87, SSE, AVX and AVX-512. Bits of `XCR0`.
 const REGISTERS: usize = 0b1110_0111;
 
-/// An area for `xrstor` in which every part is in its initial state: a part that its header does not list is zeroed.
+/// An area for `xrstor` that puts every component into its initial state: a component that the header does not list is
+/// zeroed.
 #[repr(C, align(64))]
 struct InitialRegisters {
     before_control: [u8; 24],
-    /// The only register that comes from here: the rounding mode and masks that processes begin with.
+    /// The only register that is loaded from this area: the rounding mode and exception masks of a new process.
     mxcsr: u32,
     rest: [u8; 576 - 28],
 }
@@ -62,25 +64,25 @@ static INITIAL_REGISTERS: InitialRegisters = InitialRegisters {
     rest: [0; 576 - 28],
 };
 
-/// The parts of [`REGISTERS`] that `xrstor` can reset here; none where the kernel has not enabled it.
+/// Returns the components of [`REGISTERS`] that `xrstor` can reset here; none if the kernel has not enabled it.
 fn resettable_registers() -> usize {
-    // The macro asks the kernel's word (OSXSAVE) as well as the processor's.
+    // The macro checks both the processor and the kernel (OSXSAVE).
     if !std::arch::is_x86_feature_detected!("xsave") {
         return 0;
     }
     let enabled: u32;
-    // SAFETY: `xgetbv` is there wherever the kernel has enabled `xsave`; register 0 always exists.
+    // SAFETY: `xgetbv` exists wherever the kernel has enabled `xsave`. Register 0 always exists.
     unsafe {
         asm!("xgetbv", in("ecx") 0, out("eax") enabled, out("edx") _, options(nomem, nostack));
     }
     usize::try_from(enabled).unwrap_or_default() & REGISTERS
 }
 
-/// Where a job process begins. Never returns: its stack has nothing to return to.
-pub(super) type Beginning = unsafe extern "C" fn(*const c_void, &'static Descriptors) -> !;
+/// The entry point of a job process. It never returns: its stack holds no return address.
+pub(super) type EntryPoint = unsafe extern "C" fn(*const c_void, &'static Descriptors) -> !;
 
 impl Privilege {
-    /// A new secret, from the kernel, in a page of its own.
+    /// Creates a secret from the kernel's random numbers, in a page of its own.
     pub(super) fn new() -> Result<Self, Errno> {
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -89,15 +91,16 @@ impl Privilege {
         if page == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        // SAFETY: the page is ours, and as long as is said.
+        // SAFETY: this function owns the page, which is that long.
         Errno::result(unsafe { libc::madvise(page, PAGE_BYTES, libc::MADV_DONTFORK) })?;
         // SAFETY: the kernel writes eight bytes to the page.
         let filled = unsafe { libc::getrandom(page, size_of::<u64>(), 0) };
         if Errno::result(filled)? != 8 {
             return Err(Errno::EIO);
         }
-        // Neither a core file nor swap may have it. Comfort: a zygote has no core file, and may have no locked memory.
-        // SAFETY: as above; neither changes what is in the page.
+        // Keeps the secret out of core files and swap. Failures are ignored: a zygote writes no core file, and may be
+        // allowed no locked memory.
+        // SAFETY: as above. Neither call changes the content of the page.
         unsafe {
             libc::madvise(page, PAGE_BYTES, libc::MADV_DONTDUMP);
             libc::mlock(page, PAGE_BYTES);
@@ -109,9 +112,9 @@ impl Privilege {
         })
     }
 
-    /// Writes the secret over each [`PLACEHOLDER`] of `program`, and says how many there were. Once the kernel has the
-    /// program, [`wipe`] it.
-    pub(super) fn fill_in(&self, program: &mut [sock_filter]) -> usize {
+    /// Writes the secret over each [`PLACEHOLDER`] of `program` and returns how many there were. [`wipe`] the program
+    /// once the kernel has it.
+    pub(super) fn insert_secret(&self, program: &mut [sock_filter]) -> usize {
         let halves = |word: u64| [(word >> 32) as u32, (word & 0xffff_ffff) as u32];
         // SAFETY: the page holds the secret for as long as there is a `Privilege`.
         let secret = halves(unsafe { self.page.read_volatile() });
@@ -131,50 +134,54 @@ impl Privilege {
     /// Makes system call `number`. Its sixth argument is the secret.
     ///
     /// # Safety
-    /// As that call says.
+    /// The call must be sound with these arguments.
     pub(super) unsafe fn call(
         &self,
         number: c_long,
         arguments: [usize; 5],
     ) -> Result<usize, Errno> {
         let [a, b, c, d, e] = arguments;
-        let answer: i64;
-        // SAFETY: the caller says that the call is sound with these arguments. The kernel keeps every register but three,
-        // and the one that held the secret is emptied.
+        let returned: i64;
+        // SAFETY: the caller guarantees that the call is sound with these arguments. The kernel preserves every
+        // register but three, and the register that held the secret is cleared.
         unsafe {
             asm!(
                 "mov r9, [r11]",
                 "syscall",
                 "xor r9d, r9d",
-                inlateout("rax") number => answer,
+                inlateout("rax") number => returned,
                 in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
                 out("r9") _, lateout("rcx") _, inlateout("r11") self.page.as_ptr() => _,
                 options(nostack),
             );
         }
-        usize::try_from(answer).map_err(|_| Errno::from_raw(i32::try_from(-answer).unwrap_or(0)))
+        usize::try_from(returned)
+            .map_err(|_| Errno::from_raw(i32::try_from(-returned).unwrap_or(0)))
     }
 
-    /// Forks. The child zeroes its vector registers, closes the line that is not its own, ties its life to `zygote`, which is this process, says hello on
-    /// descriptor 0, closes that, and goes on in `beginning` with `argument`, on the empty stack that ends at `stack_end`. The
-    /// parent gets its pid.
+    /// Forks. Returns the child's pid in the parent.
+    ///
+    /// The child zeroes its vector registers, closes the descriptors of the other slot, asks to die with `zygote` (this
+    /// process), sends its hello on descriptor 0 and closes that descriptor. It then enters `entry_point` with
+    /// `argument`, on the empty stack that ends at `stack_end`.
     ///
     /// # Safety
     /// This process has one thread. `stack_end` is the end of writable memory that a fork copies, large enough for
-    /// `beginning`, and aligned to 16 bytes. `argument` is what `beginning` wants, and does not lie on this stack.
+    /// `entry_point` and aligned to 16 bytes. `argument` has the type that `entry_point` expects, and does not lie on
+    /// this stack.
     pub(super) unsafe fn fork(
         &self,
         zygote: Pid,
-        side: Side,
+        slot: Slot,
         stack_end: *mut c_void,
-        beginning: Beginning,
+        entry_point: EntryPoint,
         argument: *const c_void,
     ) -> Result<Pid, Errno> {
-        let answer: i64;
-        let (own, others) = (side.descriptors(), side.other().descriptors());
-        // SAFETY: no memory is shared with the child. It touches nothing of this stack, runs on its own, and never comes
-        // back; what it inherits else is what this process has at the moment of the call. Of all that only the parent
-        // returns from here, with its registers as the kernel keeps them.
+        let returned: i64;
+        let (own, others) = (slot.descriptors(), slot.other().descriptors());
+        // SAFETY: no memory is shared with the child. The child touches nothing of this stack, runs on its own stack
+        // and never returns. It inherits the state that this process has at the moment of the call. Only the parent
+        // returns from here, with its registers as the kernel preserves them.
         unsafe {
             asm!(
                 "mov r9, [r11]",
@@ -182,8 +189,9 @@ impl Privilege {
                 "test rax, rax",
                 "jnz 3f",
 
-                // What the zygote last computed with is none of a job's business, least of all halves of the secret. Of the
-                // registers that come next the first two are free, and the kernel keeps the third, which came with the fork.
+                // Registers may hold remains of the zygote's work, halves of the secret among them. A job must not see
+                // them. Of the registers used next, the first two are free, and the kernel preserves the third since
+                // the fork.
                 "mov esi, edx",
                 "xorps xmm0, xmm0", "xorps xmm1, xmm1", "xorps xmm2, xmm2", "xorps xmm3, xmm3",
                 "xorps xmm4, xmm4", "xorps xmm5, xmm5", "xorps xmm6, xmm6", "xorps xmm7, xmm7",
@@ -198,7 +206,7 @@ impl Privilege {
                 "4:",
                 "mov edx, esi",
 
-                // The kernel keeps what it does not use: these two came with the fork.
+                // The kernel preserves registers that it does not use: these two were set before the fork.
                 "mov eax, {close}",
                 "mov edi, edx",
                 "syscall",
@@ -218,7 +226,7 @@ impl Privilege {
                 "test eax, eax",
                 "jnz 2f",
 
-                // Its zygote may have died before that.
+                // The zygote may have died before the death signal was set.
                 "mov eax, {getppid}",
                 "syscall",
                 "cmp eax, r14d",
@@ -263,12 +271,12 @@ impl Privilege {
                 close = const libc::SYS_close,
                 exit_group = const libc::SYS_exit_group,
                 broken = const EXIT_BROKEN,
-                inlateout("rax") libc::SYS_clone => answer,
+                inlateout("rax") libc::SYS_clone => returned,
                 in("rdi") libc::SIGCHLD as isize,
                 in("rsi") stack_end,
                 in("rdx") others.job as isize, in("r8") others.frames as isize,
                 in("r10") self.registers, // a thread's place, had one been asked for
-                in("r12") beginning,
+                in("r12") entry_point,
                 in("r13") argument,
                 in("r14") zygote.as_raw() as isize,
                 in("r15") ptr::from_ref(own), // its first byte is the hello
@@ -276,13 +284,14 @@ impl Privilege {
                 options(nostack),
             );
         }
-        match i32::try_from(answer).map_err(|_| Errno::EOVERFLOW)? {
+        match i32::try_from(returned).map_err(|_| Errno::EOVERFLOW)? {
             pid if pid > 0 => Ok(Pid::from_raw(pid)),
             errno => Err(Errno::from_raw(-errno)),
         }
     }
 
-    /// Forks, and both go on from here, the child with a copy of this stack. For the proof: a job process has its own.
+    /// Forks. Both processes continue from here, the child with a copy of this stack. For the proof alone: a job
+    /// process has its own stack.
     pub(super) fn fork_copy(&self) -> Result<Forked, Errno> {
         let flags = usize::try_from(libc::SIGCHLD).unwrap_or_default();
         // SAFETY: a zygote has one thread, so the child inherits no lock that another holds; no memory is shared.
@@ -297,7 +306,7 @@ impl Privilege {
     pub(super) fn reap(&self, pid: Pid) -> Result<(), Errno> {
         let pid = usize::try_from(pid.as_raw()).map_err(|_| Errno::ECHILD)?;
         loop {
-            // SAFETY: nothing is asked for that would have to be written.
+            // SAFETY: all pointers are null, so the kernel writes nothing.
             match unsafe { self.call(libc::SYS_wait4, [pid, 0, 0, 0, 0]) } {
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno),
@@ -306,9 +315,9 @@ impl Privilege {
         }
     }
 
-    /// Waits for the child `pid` to end, and leaves it to be reaped.
+    /// Waits for the child `pid` to end, and returns how it ended. The child is not reaped.
     pub(super) fn wait_for(&self, pid: Pid) -> Result<ChildReport, Errno> {
-        // SAFETY: both are plain numbers, for which all zeroes is a value.
+        // SAFETY: both are plain numbers, for which all zeroes are a valid value.
         let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
         let options = libc::WEXITED | libc::WNOWAIT;
         let arguments = [
@@ -342,40 +351,41 @@ impl Privilege {
         unsafe { self.call(libc::SYS_sendto, arguments) }.map(drop)
     }
 
-    /// Receives one packet; an empty one when the executor is gone. Allocates nothing: what a zygote writes to its heap
-    /// between two forks is a page to copy. (Not by `recvfrom`: gVisor looks at its sixth argument even without an address.)
+    /// Receives one packet. Returns 0 when the executor is gone. Allocates nothing: every page of the heap that a
+    /// zygote writes between two forks must be copied. (`recvfrom` is no alternative: gVisor checks its sixth argument
+    /// even without an address.)
     pub(super) fn receive(&self, packet: &mut [u8]) -> Result<usize, Errno> {
         let mut part = libc::iovec {
             iov_base: packet.as_mut_ptr().cast(),
             iov_len: packet.len(),
         };
-        // SAFETY: `msghdr` is pointers and numbers, for which all zeroes is a value.
+        // SAFETY: `msghdr` consists of pointers and numbers, for which all zeroes are a valid value.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         message.msg_iov = &raw mut part;
         message.msg_iovlen = 1;
         let message = (&raw mut message).expose_provenance();
-        // SAFETY: everything that `message` points at lives for the call, with its true length.
+        // SAFETY: every pointer in `message` is to memory that lives for the call and has the given length.
         unsafe { self.call(libc::SYS_recvmsg, [CONTROL, message, 0, 0, 0]) }
     }
 
-    /// Leaves `range` out of every fork to come.
-    pub(super) fn keep_from_children(&self, range: Range<usize>) -> Result<(), Errno> {
+    /// Leaves `range` out of every later fork.
+    pub(super) fn exclude_from_forks(&self, range: Range<usize>) -> Result<(), Errno> {
         let advice = usize::try_from(libc::MADV_DONTFORK).unwrap_or_default();
         // SAFETY: the advice changes nothing in this process.
         unsafe { self.call(libc::SYS_madvise, [range.start, range.len(), advice, 0, 0]) }.map(drop)
     }
 
-    /// Reads the secret: what a child must die of.
-    pub(super) fn touch(&self) {
-        // SAFETY: in a zygote the page is there. In its child it is not, and the kernel ends the child.
+    /// Reads the secret. A child that does so must die.
+    pub(super) fn read_secret(&self) {
+        // SAFETY: a zygote has the page. Its child lacks the page, and the kernel ends the child.
         let _ = std::hint::black_box(unsafe { self.page.read_volatile() });
     }
 }
 
-/// Overwrites a filter that has had the secret in it.
+/// Overwrites a filter that contained the secret.
 pub(super) fn wipe(program: &mut [sock_filter]) {
     for instruction in program {
-        // SAFETY: a reference is valid for a write. Volatile: nobody reads what is written, which is its purpose.
+        // SAFETY: a reference is valid for a write. The write is volatile because nothing reads the result.
         unsafe { ptr::from_mut(&mut instruction.k).write_volatile(0) };
     }
 }
@@ -398,7 +408,7 @@ mod tests {
             instruction(7),
             instruction(0x6e1b_a843),
         ];
-        assert_eq!(privilege.fill_in(&mut program), 1);
+        assert_eq!(privilege.insert_secret(&mut program), 1);
         // SAFETY: the page lives as long as the process.
         let secret = unsafe { privilege.page.read() };
         let word = (u64::from(program[0].k) << 32) | u64::from(program[2].k);

@@ -1,14 +1,14 @@
-//! Believing a wall only after running into it: children that do what the filter forbids, and must die of it.
+//! Proof that the filter works: children make forbidden calls and must be killed for them.
 
+use super::layers::{LayerMissing, missing};
 use super::privilege::Privilege;
 use super::sys::{self, Forked};
-use super::walls::{WallMissing, missing};
-use sandpiper_sandbox_protocol::WallReport;
+use sandpiper_sandbox_protocol::LayerReport;
 
-/// What a child exits with when a forbidden call came back.
+/// The exit code of a child whose forbidden call returned.
 const EXIT_CAME_BACK: i32 = 1;
 
-/// What a child tries, and what it must die of.
+/// A forbidden action of a child, and the signal that must kill the child.
 struct Trial {
     what: &'static str,
     attempt: fn(&Privilege),
@@ -32,13 +32,13 @@ const TRIALS: [Trial; 3] = [
     },
     Trial {
         what: "reading the zygote's secret",
-        attempt: Privilege::touch,
+        attempt: Privilege::read_secret,
         dies_of: libc::SIGSEGV,
     },
 ];
 
-/// Tries the filter from where a job process stands.
-pub(super) fn of_the_filter(privilege: &Privilege) -> Result<WallReport, WallMissing> {
+/// Tries the filter from the position of a job process.
+pub(super) fn prove_filter(privilege: &Privilege) -> Result<LayerReport, LayerMissing> {
     for trial in &TRIALS {
         let forked = privilege
             .fork_copy()
@@ -58,7 +58,7 @@ pub(super) fn of_the_filter(privilege: &Privilege) -> Result<WallReport, WallMis
             ));
         }
     }
-    Ok(WallReport::present(
+    Ok(LayerReport::present(
         "seccomp",
         "tried as a job process: forbidden calls killed it, and its zygote's secret is not its own",
     )

@@ -1,5 +1,5 @@
-//! Learning how a zygote's heap is best laid out, in children that are thrown away. Before the walls stand; nothing of a job
-//! is near.
+//! Learns the best layout of a zygote's heap, in children that are thrown away. Runs before the isolation layers are
+//! set up, when no job is near.
 
 use super::job_process::JobBody;
 use super::sys::{self, Forked};
@@ -13,7 +13,8 @@ use std::io::{Read as _, Write as _};
 const EXIT_DONE: i32 = 0;
 const EXIT_NOTHING: i32 = 1;
 
-/// What rehearsals tell. Nothing where one did not work: then blocks lie as they come, and the next zygote tries again.
+/// Runs the rehearsals and returns the layout that they suggest. Returns `None` if one fails: the heap then keeps its
+/// default layout, and the next zygote tries again.
 pub(super) fn learn<B: JobBody>() -> Option<Placement> {
     let mut placement = Placement::default();
     for sample in Sample::ALL {

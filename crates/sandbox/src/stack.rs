@@ -1,7 +1,7 @@
-//! The stack that job processes run on.
+//! The stack of a job process.
 //!
-//! Not the zygote's: that stays out of every fork, so that a child inherits nothing of it, neither pages to copy nor what
-//! lies on it from the zygote's own work. Every child begins on an empty one, at the same address.
+//! The zygote's own stack is left out of every fork. A child inherits neither its pages, which would have to be copied,
+//! nor the remains of the zygote's work on it. Every child starts on an empty stack, at the same address.
 
 use super::mappings;
 use nix::errno::Errno;
@@ -9,7 +9,7 @@ use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr;
 
-/// Room of a job process's stack. The engine's own bound lies far below.
+/// Size of a job process's stack, bytes. The engine's own limit is far below.
 pub(super) const STACK_BYTES: usize = 8 << 20;
 
 /// An empty stack, of which every child gets a copy.
@@ -19,7 +19,7 @@ pub(super) struct JobStack {
 }
 
 impl JobStack {
-    /// A new one. The kernel keeps a gap below it in which it puts nothing, as with every stack.
+    /// Maps a new stack. The kernel keeps a gap below it, as with every stack.
     pub(super) fn new() -> Result<Self, Errno> {
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_PRIVATE
@@ -32,27 +32,28 @@ impl JobStack {
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        // A huge page for a few kilobytes would be two megabytes to clear for every child. Without such pages: no matter.
-        // SAFETY: the mapping is ours, and as long as is said.
+        // A huge page for a few kilobytes would be two megabytes to clear for every child. Where there are no huge
+        // pages, nothing changes.
+        // SAFETY: this value owns the mapping, which is that long.
         let _ = unsafe { libc::madvise(start, STACK_BYTES, libc::MADV_NOHUGEPAGE) };
         Ok(Self {
             end: start.wrapping_byte_add(STACK_BYTES),
         })
     }
 
-    /// Where it begins, from above; aligned to a page.
+    /// Returns the upper end, where the stack starts; aligned to a page.
     pub(super) fn end(&self) -> *mut c_void {
         self.end
     }
 }
 
-/// Where the stack lies that this runs on, grown to more than a zygote ever uses: for
-/// [`Privilege::keep_from_children`](super::privilege::Privilege::keep_from_children).
+/// Returns the range of the stack that this function runs on, grow_stack beyond what a zygote ever uses: for
+/// [`Privilege::exclude_from_forks`](super::privilege::Privilege::exclude_from_forks).
 ///
-/// The environment lies there as well, as the kernel laid it out; what children may look up of it is kept elsewhere.
+/// The kernel puts the environment there as well. The variable that children may look up is moved to the heap.
 pub(super) fn own() -> Option<Range<usize>> {
-    keep_time_zone();
-    let deepest = grown();
+    move_time_zone_to_heap();
+    let deepest = grow_stack();
     mappings::of_this_process()
         .into_iter()
         .map(|mapping| mapping.range)
@@ -60,15 +61,15 @@ pub(super) fn own() -> Option<Range<usize>> {
 }
 
 #[inline(never)]
-fn grown() -> usize {
+fn grow_stack() -> usize {
     const OF_A_ZYGOTE: usize = 256 << 10;
     let room = std::hint::black_box([0_u8; OF_A_ZYGOTE]);
     std::hint::black_box(&room).as_ptr().addr()
 }
 
-/// The one variable that the C library asks for later, and the list it stands in, on the heap.
-fn keep_time_zone() {
-    // SAFETY: there is one thread, and nobody holds a variable of the environment.
+/// Moves the one variable that the C library reads later, and the list that contains it, to the heap.
+fn move_time_zone_to_heap() {
+    // SAFETY: there is one thread, and no code holds a variable of the environment.
     unsafe {
         libc::clearenv();
         libc::setenv(c"TZ".as_ptr(), c"UTC0".as_ptr(), 1);

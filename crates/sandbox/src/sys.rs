@@ -1,6 +1,6 @@
-//! The raw system calls that no crate wraps, or wraps with an allocation the job process must not make.
+//! Raw system calls that no crate wraps, or that a crate wraps with an allocation that the job process must not make.
 //!
-//! Nothing here decides anything. What only a zygote may call is in `privilege`.
+//! No function here makes a decision. The calls that only a zygote may make are in `privilege`.
 
 use super::code_mover::CodeMover;
 use nix::errno::Errno;
@@ -13,24 +13,25 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::time::Duration;
 
-/// Which side of a fork this is.
+/// The two sides on which a fork returns.
 #[derive(Debug)]
 pub(super) enum Forked {
-    /// The new process.
+    /// This is the new process.
     Child,
-    /// The old one, with the new one's pid.
+    /// This is the old process. The pid is the child's.
     Parent(Pid),
 }
 
 /// Forks. The caller has one thread.
 ///
-/// By the system call alone: what the C library's function does besides (locks of other threads, `atfork` handlers, its
-/// own note of the thread's number) has no use here, and every page it writes is a page copied into each child.
+/// Makes the system call directly. The C library's function also handles locks of other threads and `atfork` handlers
+/// and records the thread's number. None of that is needed here, and every page that it writes would be copied into
+/// each child.
 pub(super) fn fork() -> Result<Forked, Errno> {
     const NOTHING: libc::c_ulong = 0;
-    // SAFETY: every caller is a zygote, its launcher or its proof, each entered from the top of `main` with one thread
-    // (asserted by `walls::assert_one_thread`), so the child inherits no lock that another thread holds. No memory is
-    // shared, and the child goes on with its copy of this stack.
+    // SAFETY: every caller is a zygote, its launcher or its proof. Each is entered from the top of `main` with one
+    // thread (asserted by `layers::assert_one_thread`), so the child inherits no lock that another thread holds. No
+    // memory is shared, and the child continues on its copy of this stack.
     let pid = unsafe {
         libc::syscall(
             libc::SYS_clone,
@@ -55,7 +56,8 @@ pub(super) fn exit_now(code: i32) -> ! {
 
 /// Closes a descriptor by number.
 pub(super) fn close_fd(descriptor: RawFd) {
-    // SAFETY: the callers own the descriptor by number (0 in a process that was just forked) and use it no more.
+    // SAFETY: the callers own the descriptor by its number (0 in a process that was just forked) and do not use it
+    // again.
     unsafe {
         libc::close(descriptor);
     }
@@ -97,7 +99,7 @@ pub(super) fn install_filter(program: &[sock_filter]) -> Result<(), Errno> {
     Errno::result(installed).map(drop)
 }
 
-/// Gives up every capability of this process.
+/// Drops every capability of this process.
 pub(super) fn drop_capabilities() -> Result<(), Errno> {
     #[repr(C)]
     struct Header {
@@ -127,7 +129,7 @@ pub(super) fn drop_capabilities() -> Result<(), Errno> {
     Errno::result(dropped).map(drop)
 }
 
-/// Sets signal `number` back to what the kernel does without a handler.
+/// Restores the kernel's default action for signal `number`.
 pub(super) fn reset_signal(number: i32) {
     // SAFETY: SIG_DFL installs no code of ours.
     unsafe {
@@ -142,7 +144,7 @@ pub(super) fn set_niceness(niceness: i32) -> Result<(), Errno> {
     Errno::result(set).map(drop)
 }
 
-/// Refuses every later wish for memory that is both written and executed (kernel 6.3; EINVAL elsewhere).
+/// Makes the kernel refuse memory that is both written and executed, from now on (kernel 6.3; EINVAL elsewhere).
 pub(super) fn refuse_executable_gain() -> Result<(), Errno> {
     const PR_SET_MDWE: libc::c_int = 65;
     const PR_MDWE_REFUSE_EXEC_GAIN: libc::c_ulong = 1;
@@ -151,7 +153,7 @@ pub(super) fn refuse_executable_gain() -> Result<(), Errno> {
     Errno::result(set).map(drop)
 }
 
-/// Returns the report of a child that `waitid` told of.
+/// Returns the report of a child for which `waitid` has returned.
 pub(super) fn child_report(info: &libc::siginfo_t, usage: &libc::rusage) -> ChildReport {
     // SAFETY: `waitid` fills this part of the union in.
     let status = unsafe { info.si_status() };
@@ -176,7 +178,7 @@ fn peak_resident_bytes(usage: &libc::rusage) -> u64 {
 
 /// Waits for the child `pid` to end.
 pub(super) fn wait_for(pid: Pid) {
-    // SAFETY: nothing is asked for, so nothing is written.
+    // SAFETY: both pointers are null, so the kernel writes nothing.
     while Errno::result(unsafe { libc::wait4(pid.as_raw(), ptr::null_mut(), 0, ptr::null_mut()) })
         == Err(Errno::EINTR)
     {}
@@ -196,8 +198,9 @@ pub(super) fn write_fd(descriptor: RawFd, bytes: &[u8]) -> Result<usize, Errno> 
     Errno::result(written).map(|count| usize::try_from(count).unwrap_or_default())
 }
 
-/// Copies the memory at `range` to pages of `huge` bytes and puts them in its place, over the whole of `whole`: the range
-/// extended to huge boundaries, where nothing else is mapped. Leaves everything as it was if `is_huge` denies the copy.
+/// Copies the memory at `range` to pages of `huge` bytes and moves them to its place, over all of `whole`: the range
+/// extended to huge boundaries, where nothing else is mapped. Leaves everything as it was if `is_huge` rejects the
+/// copy.
 pub(super) fn replace_by_huge_pages(
     mover: &CodeMover,
     range: &Range<usize>,
@@ -217,11 +220,11 @@ pub(super) fn replace_by_huge_pages(
     }
     let start = room.addr().next_multiple_of(huge);
     let copy = room.with_addr(start);
-    // SAFETY: `copy` and `whole.len()` bytes after it lie inside the new mapping, which nothing else uses; the source is
-    // mapped readable by the caller's word. The last step puts the same bytes, with the rights they had, where they were
-    // before, in one system call, and covers beside them only what the caller says is unmapped: code that runs from
-    // there, this function too, does not notice. Where that call fails, the range may be unmapped already, and the process
-    // ends before anything runs or reads there.
+    // SAFETY: `copy` and the `whole.len()` bytes after it lie inside the new mapping, which nothing else uses. The
+    // caller guarantees that the source is mapped readable. The last step puts the same bytes, with the same rights,
+    // back in their place in one system call. It covers nothing else but memory that the caller guarantees to be
+    // unmapped. Code that runs from there, this function included, does not notice. If that call fails, the range may
+    // be unmapped already, and the process ends before anything runs or reads there.
     unsafe {
         libc::madvise(copy, whole.len(), libc::MADV_HUGEPAGE);
         let target = copy.byte_add(range.start - whole.start);
@@ -238,12 +241,12 @@ pub(super) fn replace_by_huge_pages(
             return;
         }
         let place = ptr::with_exposed_provenance_mut::<c_void>(whole.start);
-        mover.put_in_place(copy, whole.len(), place);
+        mover.move_into_place(copy, whole.len(), place);
     }
 }
 
-/// Force-disables one kind of speculation for this process and its children, where the kernel lets a process decide.
-/// Returns the state of it then, in words, and whether that is a safe one.
+/// Disables one kind of speculation for this process and its children for good, where the kernel lets a process decide.
+/// Returns the resulting state in words, and true if that state is safe.
 pub(super) fn disable_speculation(kind: Speculation) -> (&'static str, bool) {
     const PR_GET_SPECULATION_CTRL: libc::c_int = 52;
     const PR_SET_SPECULATION_CTRL: libc::c_int = 53;
@@ -274,7 +277,7 @@ pub(super) fn disable_speculation(kind: Speculation) -> (&'static str, bool) {
 /// A kind of speculation, by the kernel's number.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Speculation {
-    /// Loads that pass older stores.
+    /// Loads that are executed before older stores.
     StoreBypass = 0,
     /// Predicted targets of indirect branches.
     IndirectBranch = 1,

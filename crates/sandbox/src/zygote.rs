@@ -1,35 +1,36 @@
-//! A warm, single-threaded, walled-in process that only forks.
+//! A warm, single-threaded, isolated process that only forks.
 //!
-//! The same binary executed again with an empty environment and one descriptor, its control socket. It raises the
-//! walls, warms the engine, proves the filter, says how it stands, and then serves orders: fork a spare, tell how a job
-//! process ended, reap it. It never touches a job's bytes.
+//! A zygote is the sandbox program, executed with an empty environment and one descriptor, its control socket. It sets
+//! up the isolation layers, warms the engine, proves the filter and reports that it is ready. Then it serves orders:
+//! fork a spare, report how a job process ended, reap it. It never touches a job's bytes.
 
-use super::control::{next_order, receive_setup, send_message, tell, tell_end};
+use super::control::{next_order, receive_setup, send_message, send_privileged, send_report};
 use super::job_process::{self, Inheritance, JobBody};
+use super::layers::{self, LayerMissing, missing};
 use super::privilege::{self, Privilege};
 use super::stack::{self, JobStack};
 use super::sys::{self, Forked};
-use super::walls::{self, WallMissing, missing};
-use super::{filters, proof, rehearsal, text};
-use crate::engine::heap;
+use super::{filters, huge_pages, proof, rehearsal};
+use crate::engine::{Placement, heap};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 use sandpiper_sandbox_protocol::{
-    BUILD_ID, ChildReport, Descriptors, IsolationLevel, Order, Readiness, Setup, Sibling, Side,
-    Spare, WallReport, ZYGOTE_ARGUMENT,
+    BUILD_ID, ChildReport, Descriptors, IsolationLevel, LayerReport, Order, Readiness, Setup,
+    Sibling, Slot, Spare, ZYGOTE_ARGUMENT,
 };
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, RawFd};
 
 /// The control socket comes as standard input.
 pub(super) const CONTROL: RawFd = libc::STDIN_FILENO;
 
 const EXIT_ORDERLY: i32 = 0;
-const EXIT_WALL_MISSING: i32 = 78;
+const EXIT_LAYER_MISSING: i32 = 78;
 const EXIT_PANICKED: i32 = 70;
 
 /// Becomes a zygote and does not return, if this process was started as one. Call it first in `main`.
-pub fn enter_if_asked<B: JobBody>() {
-    // Behind the program's own name.
+pub fn enter_if_requested<B: JobBody>() {
+    // The first argument follows the program's name.
     let mut arguments = std::env::args_os().skip(1);
     if arguments
         .next()
@@ -40,50 +41,51 @@ pub fn enter_if_asked<B: JobBody>() {
 }
 
 fn enter<B: JobBody>() -> ! {
-    // A panic prints nothing and opens nothing: it ends the process, and the executor starts another.
+    // A panic prints nothing and opens nothing. It ends the process, and the executor starts another.
     std::panic::set_hook(Box::new(|_| sys::exit_now(EXIT_PANICKED)));
     sys::close_from(Descriptors::FIRST);
-    // SAFETY: descriptor 0 is this process's control socket by construction, open until it ends, and nothing else uses
-    // standard input.
+    // SAFETY: descriptor 0 is this process's control socket by construction. It stays open until the process ends, and
+    // nothing else uses standard input.
     let control = unsafe { BorrowedFd::borrow_raw(CONTROL) };
-    let Ok((setup, lines)) = receive_setup(control) else {
+    let Ok((setup, pipes)) = receive_setup(control) else {
         sys::exit_now(EXIT_ORDERLY)
     };
-    if !lines.into_iter().eq(Descriptors::FIRST..Descriptors::END) {
-        // Another descriptor is open that should not be.
-        sys::exit_now(EXIT_WALL_MISSING);
+    if !pipes.into_iter().eq(Descriptors::FIRST..Descriptors::END) {
+        // A descriptor is open that should not be.
+        sys::exit_now(EXIT_LAYER_MISSING);
     }
-    match raise_walls::<B>(setup) {
+    match set_up_layers::<B>(setup) {
         Ok(ready) => serve(ready),
-        Err(Failure { wall, privilege }) => {
+        Err(Failure { missing, privilege }) => {
             let readiness = Readiness::Failed {
-                wall: wall.wall.to_owned(),
-                reason: wall.reason,
+                layer: missing.layer.to_owned(),
+                reason: missing.reason,
             };
             let _ = match privilege {
-                Some(privilege) => tell(&privilege, &readiness),
+                Some(privilege) => send_privileged(&privilege, &readiness),
                 None => send_message(control, &readiness),
             };
-            sys::exit_now(EXIT_WALL_MISSING)
+            sys::exit_now(EXIT_LAYER_MISSING)
         }
     }
 }
 
-/// A wall that is missing, and what lets this be said once the filter stands.
+/// A missing layer, and the privilege that is needed to report it once the filter is installed.
 struct Failure {
-    wall: WallMissing,
+    missing: LayerMissing,
     privilege: Option<Privilege>,
 }
 
-impl From<WallMissing> for Failure {
-    fn from(wall: WallMissing) -> Self {
+impl From<LayerMissing> for Failure {
+    fn from(missing: LayerMissing) -> Self {
         Self {
-            wall,
+            missing,
             privilege: None,
         }
     }
 }
 
+/// A zygote that is ready to serve orders.
 struct Ready<B: JobBody> {
     privilege: Privilege,
     zygote: Pid,
@@ -92,34 +94,88 @@ struct Ready<B: JobBody> {
     readiness: Readiness,
 }
 
-fn raise_walls<B: JobBody>(setup: Setup) -> Result<Ready<B>, Failure> {
+/// Sets up the isolation layers in their order, and warms the engine before files are out of reach.
+fn set_up_layers<B: JobBody>(setup: Setup) -> Result<Ready<B>, Failure> {
     let Setup {
         build,
         plan,
         placement,
     } = setup;
-    if build != BUILD_ID {
-        return Err(missing(
-            "build",
-            format!("this sandbox program is of build {BUILD_ID}, the service of build {build}; install both from one build"),
-        )
-        .into());
-    }
-    let placement = placement.and_then(|text| serde_json::from_str(&text).ok());
-    walls::assert_one_thread()?;
-    walls::step_behind();
-    let unprivileged = walls::become_unprivileged()?;
-    let namespaces = walls::enter_namespaces(plan.max_isolation);
+    check_build(&build)?;
+    layers::assert_one_thread()?;
+    layers::lower_priority();
+    let unprivileged = layers::become_unprivileged()?;
+    let namespaces = layers::enter_namespaces(plan.max_isolation);
     if namespaces.present {
-        // The new pid namespace is for children: go on as its first process.
+        // The new pid namespace applies to children only, so its first process continues the set-up.
         continue_in_child()?;
     }
-    let tied_down = walls::tie_down()?;
-    // Handlers that Rust's runtime installed would only turn one death into another.
+    let restricted = layers::restrict_process()?;
+    // The handlers that Rust's runtime installed would only turn one death into another.
     sys::reset_signal(libc::SIGSEGV);
     sys::reset_signal(libc::SIGBUS);
-    // The engine is warmed before files are out of reach: it looks once at the time zone.
-    // SAFETY: a zygote has one thread, as was asserted above.
+    let (warm, learned) = warm_engine::<B>(placement)?;
+    // The engine comes first. The memory that this function allocates and frees would leave holes in the heap and
+    // spread the engine's objects over more pages.
+    huge_pages::move_to_huge_pages();
+    let own_stack =
+        stack::own().ok_or_else(|| missing("fork", "/proc/self/maps cannot be read"))?;
+    let stack = JobStack::new().map_err(|errno| missing("fork", errno))?;
+    let privilege = Privilege::new().map_err(|errno| missing("seccomp", errno))?;
+    let forked_with_bytes = layers::address_space_bytes()?;
+    let zygote = nix::unistd::getpid();
+    let rlimits = layers::limit_resources()?;
+    let memory = layers::refuse_executable_memory();
+    let speculation = layers::restrict_speculation(plan.speculation);
+    let landlock = layers::deny_files_and_network(plan.max_isolation);
+    let (privilege, seccomp) = install_and_prove_filter(privilege, own_stack)?;
+    let fork = LayerReport::present("fork", "a process of its own for every execution").required();
+    Ok(Ready {
+        privilege,
+        zygote,
+        stack,
+        inheritance: Inheritance {
+            warm,
+            forked_with_bytes,
+        },
+        readiness: Readiness::Ready {
+            level: level_reached(&landlock, &namespaces),
+            layers: vec![
+                fork,
+                seccomp,
+                unprivileged,
+                restricted,
+                rlimits,
+                landlock,
+                namespaces,
+                memory,
+                speculation,
+            ],
+            learned: learned.and_then(|learned| serde_json::to_string(&learned).ok()),
+        },
+    })
+}
+
+fn check_build(build: &str) -> Result<(), LayerMissing> {
+    if build == BUILD_ID {
+        return Ok(());
+    }
+    Err(missing(
+        "build",
+        format!(
+            "this sandbox program is of build {BUILD_ID}, the service of build {build}; install both from one build"
+        ),
+    ))
+}
+
+/// Warms the engine on a heap with the layout `placement`. Without one, learns a layout and returns it.
+///
+/// The engine is warmed while files can still be opened: it reads the time zone once.
+fn warm_engine<B: JobBody>(
+    placement: Option<String>,
+) -> Result<(B::Warm, Option<Placement>), LayerMissing> {
+    let placement = placement.and_then(|text| serde_json::from_str(&text).ok());
+    // SAFETY: a zygote has one thread, as was asserted before.
     unsafe { heap::begin() };
     let learned = match placement {
         Some(_) => None,
@@ -130,81 +186,52 @@ fn raise_walls<B: JobBody>(setup: Setup) -> Result<Ready<B>, Failure> {
     }
     let warm = B::warm().map_err(|reason| missing("engine", reason))?;
     heap::end_placing();
-    // After it: what this allocates and frees would leave holes in the heap, and the engine's objects on more pages.
-    text::move_to_huge_pages();
-    let own_stack =
-        stack::own().ok_or_else(|| missing("fork", "/proc/self/maps cannot be read"))?;
-    let stack = JobStack::new().map_err(|errno| missing("fork", errno))?;
-    let privilege = Privilege::new().map_err(|errno| missing("seccomp", errno))?;
-    let born_with_bytes = walls::address_space_bytes()?;
-    let zygote = nix::unistd::getpid();
-    let rlimits = walls::limit_resources()?;
-    let memory = walls::refuse_executable_memory();
-    let speculation = walls::restrict_speculation(plan.speculation);
-    let landlock = walls::deny_files_and_network(plan.max_isolation);
+    Ok((warm, learned))
+}
 
+/// Installs and proves the filter, then leaves the zygote's stack out of forks: the children of the proof use a copy of
+/// it.
+fn install_and_prove_filter(
+    privilege: Privilege,
+    own_stack: Range<usize>,
+) -> Result<(Privilege, LayerReport), Failure> {
     let mut filter = filters::zygote(&privilege).map_err(|error| missing("seccomp", error))?;
     let installed = sys::install_filter(&filter);
     privilege::wipe(&mut filter);
     installed.map_err(|errno| missing("seccomp", format!("the filter is refused: {errno}")))?;
-    let proved = proof::of_the_filter(&privilege).and_then(|seccomp| {
-        // Not before: children of the proof go on with a copy of this stack.
-        (privilege.keep_from_children(own_stack)).map_err(|errno| missing("fork", errno))?;
+    let proved = proof::prove_filter(&privilege).and_then(|seccomp| {
+        (privilege.exclude_from_forks(own_stack)).map_err(|errno| missing("fork", errno))?;
         Ok(seccomp)
     });
-    let seccomp = match proved {
-        Ok(seccomp) => seccomp,
-        Err(wall) => {
-            let privilege = Some(privilege);
-            return Err(Failure { wall, privilege });
-        }
-    };
-    let fork = WallReport::present("fork", "a process of its own for every execution").required();
+    match proved {
+        Ok(seccomp) => Ok((privilege, seccomp)),
+        Err(missing) => Err(Failure {
+            missing,
+            privilege: Some(privilege),
+        }),
+    }
+}
 
-    let level = match (landlock.present, namespaces.present) {
+fn level_reached(landlock: &LayerReport, namespaces: &LayerReport) -> IsolationLevel {
+    match (landlock.present, namespaces.present) {
         (true, true) => IsolationLevel::L4,
         (true, false) => IsolationLevel::L3,
         (false, _) => IsolationLevel::L2,
-    };
-    let walls = vec![
-        fork,
-        seccomp,
-        unprivileged,
-        tied_down,
-        rlimits,
-        landlock,
-        namespaces,
-        memory,
-        speculation,
-    ];
-    Ok(Ready {
-        privilege,
-        zygote,
-        stack,
-        inheritance: Inheritance {
-            warm,
-            born_with_bytes,
-        },
-        readiness: Readiness::Ready {
-            level,
-            walls,
-            learned: learned.and_then(|learned| serde_json::to_string(&learned).ok()),
-        },
-    })
+    }
 }
 
-/// Forks; the child returns from here, the parent waits for it and ends with it.
-fn continue_in_child() -> Result<(), WallMissing> {
+/// Forks. The child returns from this function. The parent waits for the child and ends with it.
+fn continue_in_child() -> Result<(), LayerMissing> {
     let forked = sys::fork().map_err(|errno| missing("fork", errno))?;
     let Forked::Parent(zygote) = forked else {
         return Ok(());
     };
-    // Only the zygote may hold the control socket and the lines, or the executor would never see them close.
+    // Only the zygote may hold the control socket and the pipes. Otherwise the executor would never see them close.
     sys::close_fd(CONTROL);
     for descriptor in Descriptors::FIRST..Descriptors::END {
         sys::close_fd(descriptor);
     }
-    let _ = walls::tie_down();
+    let _ = layers::restrict_process();
     if let Ok(filter) = filters::launcher() {
         let _ = sys::install_filter(&filter);
     }
@@ -212,6 +239,7 @@ fn continue_in_child() -> Result<(), WallMissing> {
     sys::exit_now(EXIT_ORDERLY)
 }
 
+/// Reports readiness, then forks job processes until the executor is gone.
 fn serve<B: JobBody>(ready: Ready<B>) -> ! {
     let Ready {
         privilege,
@@ -220,76 +248,80 @@ fn serve<B: JobBody>(ready: Ready<B>) -> ! {
         inheritance,
         readiness,
     } = ready;
-    if tell(&privilege, &readiness).is_err() {
+    if send_privileged(&privilege, &readiness).is_err() {
         sys::exit_now(EXIT_ORDERLY);
     }
     drop(readiness);
-    // On the heap: a child has nothing of this stack.
+    // On the heap, because a child has no copy of this stack.
     let inheritance: *const Inheritance<B> = Box::into_raw(Box::new(inheritance));
     heap::close();
     let mut children = Children::default();
     loop {
-        let Spare { side, sibling } = match next_order(&privilege) {
-            Some(Order::Spare(spare)) => spare,
-            Some(Order::Report(side)) => {
-                let Ok(ended) = children.wait_for(&privilege, side) else {
-                    // Whoever lives would be taken for dead.
-                    sys::exit_now(EXIT_WALL_MISSING)
-                };
-                let _ = tell_end(&privilege, &ended);
-                continue;
-            }
-            Some(Order::Reap(side)) => {
-                children.reap(&privilege, side);
-                continue;
-            }
-            None => {
-                // The lines have closed as well, or it has been killed: it ends, and is not left to process 1.
-                for side in Side::BOTH {
-                    children.reap(&privilege, side);
-                }
-                sys::exit_now(EXIT_ORDERLY)
-            }
-        };
-        // It has been by now; no line may have two.
-        children.reap(&privilege, side);
-        // SAFETY: a zygote has one thread. The stack is for this, and a child's copy of it is empty; `inheritance` is on
-        // the heap, and what `begin` of the same body wants.
+        let Spare { slot, sibling } = next_spare(&privilege, &mut children);
+        // The executor has killed the previous job process of this slot. A slot has at most one.
+        children.reap(&privilege, slot);
+        // SAFETY: a zygote has one thread. A child's copy of the stack is empty and used for nothing else.
+        // `inheritance` is on the heap and has the type that `begin` of the same body expects.
         let forked = unsafe {
             privilege.fork(
                 zygote,
-                side,
+                slot,
                 stack.end(),
                 job_process::begin::<B>,
                 inheritance.cast(),
             )
         };
         let Ok(spare) = forked else {
-            // The executor sees the lines close at once, and starts another zygote.
-            sys::exit_now(EXIT_WALL_MISSING)
+            // The executor sees the pipes close at once and starts another zygote.
+            sys::exit_now(EXIT_LAYER_MISSING)
         };
-        children.0[side as usize] = Some(spare);
+        children.0[slot as usize] = Some(spare);
         if sibling == Sibling::Killed {
-            children.reap(&privilege, side.other());
+            children.reap(&privilege, slot.other());
         }
     }
 }
 
-/// A zygote's children that it has not let go of, by the line they serve.
+/// Serves orders until one asks for a spare. Ends this process when the executor is gone.
+fn next_spare(privilege: &Privilege, children: &mut Children) -> Spare {
+    loop {
+        match next_order(privilege) {
+            Some(Order::Spare(spare)) => return spare,
+            Some(Order::Report(slot)) => {
+                let Ok(ended) = children.wait_for(privilege, slot) else {
+                    // A job process that still runs would be reported as dead.
+                    sys::exit_now(EXIT_LAYER_MISSING)
+                };
+                let _ = send_report(privilege, &ended);
+            }
+            Some(Order::Reap(slot)) => children.reap(privilege, slot),
+            None => {
+                // The executor is gone and the pipes have closed as well, so every child ends. It is reaped here and
+                // not left to process 1.
+                for slot in Slot::BOTH {
+                    children.reap(privilege, slot);
+                }
+                sys::exit_now(EXIT_ORDERLY)
+            }
+        }
+    }
+}
+
+/// Children that the zygote has not reaped yet, by slot.
 #[derive(Default)]
 struct Children([Option<Pid>; 2]);
 
 impl Children {
-    /// How the child of `side` ended; waits until it has. It keeps its pid until it is reaped, so that an executor that has not
-    /// heard of its end cannot kill another by it.
-    fn wait_for(&self, privilege: &Privilege, side: Side) -> Result<ChildReport, Errno> {
-        let child = self.0[side as usize].ok_or(Errno::ECHILD)?;
+    /// Waits until the child of `slot` has ended, and returns how it ended. The child keeps its pid until it is reaped,
+    /// so an executor that does not know yet cannot kill another process by that pid.
+    fn wait_for(&self, privilege: &Privilege, slot: Slot) -> Result<ChildReport, Errno> {
+        let child = self.0[slot as usize].ok_or(Errno::ECHILD)?;
         privilege.wait_for(child)
     }
 
-    /// Waits until the child of `side` has ended, if there is one, and lets go of it.
-    fn reap(&mut self, privilege: &Privilege, side: Side) {
-        if let Some(child) = self.0[side as usize].take() {
+    /// Waits until the child of `slot` has ended, if there is one, and reaps it.
+    fn reap(&mut self, privilege: &Privilege, slot: Slot) {
+        if let Some(child) = self.0[slot as usize].take() {
             let _ = privilege.reap(child);
         }
     }

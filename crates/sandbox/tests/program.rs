@@ -60,13 +60,13 @@ fn a_zygote_refuses_a_service_of_another_build() {
         None,
     )
     .unwrap();
-    let mut answer = vec![0; 4096];
-    let length = recv(control.as_raw_fd(), &mut answer, MsgFlags::empty()).unwrap();
-    let answer: Readiness = serde_json::from_slice(&answer[..length]).unwrap();
-    let Readiness::Failed { wall, reason } = answer else {
-        panic!("{answer:?}");
+    let mut response = vec![0; 4096];
+    let length = recv(control.as_raw_fd(), &mut response, MsgFlags::empty()).unwrap();
+    let response: Readiness = serde_json::from_slice(&response[..length]).unwrap();
+    let Readiness::Failed { layer, reason } = response else {
+        panic!("{response:?}");
     };
-    assert_eq!(wall, "build");
+    assert_eq!(layer, "build");
     assert!(reason.contains("service of build another"), "{reason}");
     assert_eq!(zygote.wait().unwrap().code(), Some(78));
 }

@@ -2,7 +2,7 @@
 //! while every executor is busy. Readiness queries the store, at most once a second.
 
 use super::json;
-use crate::actors::types::{ServiceStatus, WallReport};
+use crate::actors::types::{LayerReport, ServiceStatus};
 use crate::http::Api;
 use crate::http::problem::Problem;
 use crate::http::process_stats::{self, MemoryView};
@@ -69,8 +69,8 @@ struct ReadyView<'a> {
     /// Isolation level proved at start: `L2`, `L3` or `L4`.
     isolation: &'a str,
     /// The isolation layers, each as tested at start.
-    #[schema(value_type = Vec<WallReport>)]
-    walls: &'a [WallReport],
+    #[schema(value_type = Vec<LayerReport>)]
+    walls: &'a [LayerReport],
     /// The executors.
     executors: ExecutorsView,
     /// The reserve executors, which run work of clients that hold no executor while other clients hold all of them.

@@ -1,7 +1,7 @@
 //! `GET /api`: version, isolation and limits of the service.
 
 use super::json;
-use crate::actors::types::WallReport;
+use crate::actors::types::LayerReport;
 use crate::http::Api;
 use crate::http::problem::Problem;
 use crate::http::view::LimitsView;
@@ -30,8 +30,8 @@ struct InfoView<'a> {
     /// Isolation level proved at start: `L2`, `L3` or `L4`.
     isolation: &'a str,
     /// The isolation layers, each as tested at start.
-    #[schema(value_type = Vec<WallReport>)]
-    walls: &'a [WallReport],
+    #[schema(value_type = Vec<LayerReport>)]
+    walls: &'a [LayerReport],
     /// The store of jobs.
     store: StoreView<'a>,
     /// Limits of an execution.

@@ -3,7 +3,7 @@
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use sandpiper_domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
-use sandpiper_sandbox_attackers::{ALLOWED, FORBIDDEN, FORGERIES, mark, marked};
+use sandpiper_sandbox_attackers::{ALLOWED, FORBIDDEN, FORGERIES, count_marks, mark};
 use sandpiper_sandbox_client::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram, SpeculationControl,
     Work, ZygotePlan,
@@ -12,17 +12,17 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// What every attack gets; it has nothing to wait for.
+/// Time limit of an attack, milliseconds. An attack has nothing to wait for.
 const TIMEOUT_MS: u32 = 2_000;
-/// What a flood gets that must meet a bound before its deadline, also where a system call takes long.
+/// Time limit of a flood, milliseconds. It must reach a bound before its deadline, even where system calls are slow.
 const TIMEOUT_OF_FLOODS_MS: u32 = 20_000;
 const KILL_GRACE: Duration = Duration::from_millis(250);
-/// What a busy machine may add.
+/// Extra time for a busy machine.
 const SLACK: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let mut trials = Vec::new();
-    // A row is named by a level only if that is what it runs at.
+    // Only levels that this machine reaches are tried, so that each name is true.
     let highest = sandbox(IsolationLevel::L4).isolation().unwrap().0;
     let levels = [IsolationLevel::L2, IsolationLevel::L3, IsolationLevel::L4];
     for level in levels.into_iter().filter(|level| *level <= highest) {
@@ -44,16 +44,16 @@ fn main() -> ExitCode {
             "the_table_in_security_names_every_attack",
             the_table_in_security_names_every_attack,
         ),
-        Trial::test("what_is_allowed_comes_back", what_is_allowed_comes_back),
+        Trial::test("allowed_calls_return", allowed_calls_return),
         Trial::test("a_killed_job_leaves_its_log", a_killed_job_leaves_its_log),
-        Trial::test("a_job_process_has_one_line", a_job_process_has_one_line),
+        Trial::test("a_job_process_has_one_slot", a_job_process_has_one_slot),
         Trial::test(
-            "what_is_cancelled_before_it_begins_costs_no_zygote",
-            what_is_cancelled_before_it_begins_costs_no_zygote,
+            "a_job_cancelled_before_it_starts_costs_no_zygote",
+            a_job_cancelled_before_it_starts_costs_no_zygote,
         ),
         Trial::test(
-            "what_is_said_after_the_last_word_reaches_nobody",
-            what_is_said_after_the_last_word_reaches_nobody,
+            "bytes_after_the_final_frame_reach_no_other_job",
+            bytes_after_the_final_frame_reach_no_other_job,
         ),
         Trial::test(
             "an_attack_costs_only_its_own_zygote",
@@ -151,18 +151,18 @@ fn is_killed_for_a_forbidden_call(level: IsolationLevel, attack: &str) -> Result
 fn is_a_crash(forgery: &str, expected: &str) -> Result<(), Failed> {
     let mut sandbox = sandbox(IsolationLevel::L4);
     let execution = run(&mut sandbox, forgery);
-    let as_told = match execution.outcome {
+    let is_expected = match execution.outcome {
         Outcome::Crashed => message_of(&execution).contains(expected),
         Outcome::TimedOut => expected == "timed out",
         _ => false,
     };
-    check(as_told, &execution)?;
+    check(is_expected, &execution)?;
     let next = run(&mut sandbox, "nothing");
     check(next.outcome == Outcome::Succeeded, &next)
 }
 
-/// The control: if the harness itself killed everything, the tests above would pass for nothing.
-fn what_is_allowed_comes_back() -> Result<(), Failed> {
+/// The control: if the harness itself killed everything, the tests above would prove nothing.
+fn allowed_calls_return() -> Result<(), Failed> {
     for harmless in ALLOWED {
         let execution = run(&mut sandbox(IsolationLevel::L4), harmless);
         check(execution.outcome == Outcome::Succeeded, &execution)?;
@@ -188,7 +188,7 @@ fn a_killed_job_leaves_its_log() -> Result<(), Failed> {
     check(kept, &execution)
 }
 
-fn what_is_cancelled_before_it_begins_costs_no_zygote() -> Result<(), Failed> {
+fn a_job_cancelled_before_it_starts_costs_no_zygote() -> Result<(), Failed> {
     let mut sandbox = sandbox(IsolationLevel::L4);
     let handle = ExecutionHandle::default();
     handle.cancel();
@@ -205,26 +205,26 @@ fn what_is_cancelled_before_it_begins_costs_no_zygote() -> Result<(), Failed> {
     Err(format!("{counters:?}").into())
 }
 
-/// Job processes of a zygote take turns on two lines, so both are tried.
-fn a_job_process_has_one_line() -> Result<(), Failed> {
+/// Job processes of a zygote use two slots in turn, so both are tried.
+fn a_job_process_has_one_slot() -> Result<(), Failed> {
     let mut sandbox = sandbox(IsolationLevel::L4);
     for _ in 0..4 {
-        let execution = run(&mut sandbox, "touch_the_other_line");
+        let execution = run(&mut sandbox, "touch_the_other_slot");
         check(result_of(&execution) == "0", &execution)?;
     }
     Ok(())
 }
 
-/// Whether the next job process has been born by the time its job comes, or not.
-fn what_is_said_after_the_last_word_reaches_nobody() -> Result<(), Failed> {
+/// The next job process has been forked by the time its job comes, or not: both are tried.
+fn bytes_after_the_final_frame_reach_no_other_job() -> Result<(), Failed> {
     let mut sandbox = sandbox(IsolationLevel::L4);
     for turn in 0..200 {
-        let execution = run(&mut sandbox, "say_more_after_the_last_word");
+        let execution = run(&mut sandbox, "write_after_the_final_frame");
         check(result_of(&execution) == "1", &execution)?;
         if turn % 2 == 0 {
             sandbox.maintain().unwrap();
         }
-        // Two, so that each line is used after it.
+        // Two, so that each slot is used after the attack.
         for _ in 0..2 {
             let execution = run(&mut sandbox, "nothing");
             check(
@@ -233,10 +233,10 @@ fn what_is_said_after_the_last_word_reaches_nobody() -> Result<(), Failed> {
             )?;
         }
     }
-    // Nobody who comes after a talker pays for a zygote.
+    // The executions after the attack cost no zygote.
     let failed = sandbox.counters().zygotes_failed;
     if failed > 0 {
-        return Err(format!("{failed} zygotes were given up").into());
+        return Err(format!("{failed} zygotes were discarded").into());
     }
     Ok(())
 }
@@ -256,10 +256,10 @@ fn an_attack_costs_only_its_own_zygote() -> Result<(), Failed> {
     Err(format!("{counters:?}").into())
 }
 
-/// The control first: without it a mark that nobody can find would be one that is not there.
+/// The control comes first: without it, a mark that cannot be found would be no proof.
 fn the_registers_of_its_zygote_are_not_a_jobs() -> Result<(), Failed> {
     mark();
-    assert!(marked() >= 2, "{}", marked());
+    assert!(count_marks() >= 2, "{}", count_marks());
     let mut sandbox = sandbox(IsolationLevel::L4);
     for _ in 0..4 {
         let execution = run(&mut sandbox, "the_registers_of_its_zygote");
@@ -275,6 +275,6 @@ fn memory_ends_at_the_jobs_own_bound() -> Result<(), Failed> {
         .as_ref()
         .and_then(|result| result.as_str().parse().ok())
         .ok_or_else(|| Failed::from(format!("{execution:?}")))?;
-    // The heap's 8 MiB and the overhead that crates/sandbox/src/job_process.rs grants beside it.
+    // The heap's 8 MiB, and the overhead that crates/sandbox-protocol/src/job.rs grants in addition.
     check(mapped <= 64 << 20, &execution)
 }

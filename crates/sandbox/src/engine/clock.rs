@@ -1,20 +1,20 @@
-//! The clock that a script sees: the real one, or one that stands still until a timer fires.
+//! The clock that a script sees: the real one, or a virtual one that advances only when a timer fires.
 //!
-//! Its own: what `performance`, `Date` under a seed and the timers take for the present. Not its own: the deadline, which
-//! is always real time (`host`). Called by `host`, `timers` and `globals`.
+//! In scope: the current time for `performance`, for `Date` under a seed and for the timers. Out of scope: the
+//! deadline, which is always real time (`host`). Called by `host`, `timers` and `globals`.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Where the clock of a seeded execution stands at its start: 2020-01-01T00:00:00.000Z, milliseconds since 1970.
+/// The start of the virtual clock: 2020-01-01T00:00:00.000Z, milliseconds since 1970.
 pub(super) const SEEDED_EPOCH_MILLIS: u64 = 1_577_836_800_000;
 
-/// Time since the execution started, as the script sees it.
+/// The time since the start of the execution, as the script sees it.
 #[derive(Debug)]
 pub(super) struct Clock {
     started: Cell<Instant>,
     started_unix_millis: Cell<f64>,
-    /// Under a seed: how far the timers have moved it.
+    /// Under a seed: the time to which the timers have advanced the clock.
     virtual_elapsed: Cell<Option<Duration>>,
 }
 
@@ -27,7 +27,7 @@ impl Clock {
         }
     }
 
-    /// Starts it for one execution; `stands_still` under a seed.
+    /// Starts the clock for one execution. `stands_still` is set under a seed.
     pub(super) fn start(&self, started: Instant, stands_still: bool) {
         self.started.set(started);
         self.virtual_elapsed
@@ -39,7 +39,7 @@ impl Clock {
         });
     }
 
-    /// Since the start.
+    /// Returns the time since the start.
     pub(super) fn elapsed(&self) -> Duration {
         self.virtual_elapsed
             .get()
@@ -50,25 +50,25 @@ impl Clock {
         self.virtual_elapsed.get().is_some()
     }
 
-    /// Moves a virtual clock on to `elapsed`; a real clock moves by itself.
+    /// Advances a virtual clock to `elapsed`. A real clock is unaffected.
     pub(super) fn advance_to(&self, elapsed: Duration) {
         if let Some(before) = self.virtual_elapsed.get() {
             self.virtual_elapsed.set(Some(before.max(elapsed)));
         }
     }
 
-    /// `performance.timeOrigin`: the start, milliseconds since 1970.
+    /// Returns `performance.timeOrigin`: the start, milliseconds since 1970.
     pub(super) fn origin_unix_millis(&self) -> f64 {
         self.started_unix_millis.get()
     }
 
-    /// `Date.now()` of a virtual clock, whole milliseconds since 1970.
+    /// Returns `Date.now()` of a virtual clock, whole milliseconds since 1970.
     pub(super) fn virtual_unix_millis(&self) -> f64 {
         (self.origin_unix_millis() + self.elapsed().as_secs_f64() * 1000.0).floor()
     }
 }
 
-/// Now by the real clock, whole milliseconds since 1970.
+/// Returns the real time, whole milliseconds since 1970.
 pub(super) fn real_unix_millis() -> u64 {
     u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,8 @@
-//! `console`: what a script says, sent out at once as structured values.
+//! `console`: the script's log entries, sent at once as structured values.
 //!
-//! Its own: the console's methods, its counters and stopwatches. Not its own: the form of values (`convert`) and the
-//! budget (`host`). No format strings: every argument is data. An entry that does not fit is counted and left out.
+//! In scope: the methods of the console, its counters and stopwatches. Out of scope: the form of values (`convert`) and
+//! the budget (`host`). There are no format strings: every argument is data. An entry that does not fit is counted and
+//! dropped.
 
 use super::convert::{Converter, Stop};
 use super::failure;
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a counter or a stopwatch costs of the execution's memory, beside its label.
+/// Cost of a counter or a stopwatch, bytes of the execution's memory, in addition to its label.
 const LABEL_BYTES: usize = 64;
 
 /// Counters and stopwatches by label.
@@ -29,7 +30,7 @@ struct Labels {
 
 type Arguments<'js> = Rest<Value<'js>>;
 
-/// Puts `console` on the global object.
+/// Defines `console` on the global object.
 pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     let console = Object::new(scene.ctx.clone())?;
     for (name, kind) in [
@@ -45,7 +46,7 @@ pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
         })?;
     }
     method(scene, &console, "dir", |scene, mut values| {
-        // Its second argument is options, for which there is no use here.
+        // The second argument is options, which have no use here.
         values.truncate(1);
         write_entry(scene, LogKind::Dir, &values, &[])
     })?;
@@ -179,7 +180,7 @@ fn log_time<'js>(
     })
 }
 
-/// Milliseconds with three digits after the point at most.
+/// Returns milliseconds with at most three decimals.
 fn rounded_millis(elapsed: Duration) -> f64 {
     (elapsed.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
@@ -188,7 +189,7 @@ fn warn(scene: &Scene<'_>, text: &str) -> rquickjs::Result<()> {
     write_entry(scene, LogKind::Warn, &[], &[text])
 }
 
-/// The first argument as a label; `default` when there is none.
+/// Returns the first argument as a label; `default` if there is none.
 fn label_of<'js>(scene: &Scene<'js>, values: &[Value<'js>]) -> rquickjs::Result<String> {
     let Some(label) = values.first().filter(|label| !label.is_undefined()) else {
         return Ok("default".to_owned());
@@ -201,7 +202,7 @@ fn charge_label(scene: &Scene<'_>, label: &str) {
     scene.host.memory.charge(LABEL_BYTES + label.len());
 }
 
-/// The call stack of whoever called the console.
+/// Returns the call stack of the console's caller.
 fn stack_here(scene: &Scene<'_>) -> String {
     // Only an error that is thrown gets a stack.
     drop(Exception::throw_message(&scene.ctx, "trace"));
@@ -262,8 +263,8 @@ fn write<'scene, 'js: 'scene>(
     }
 }
 
-/// One argument. Logging never throws because of what it logs: where guest code throws while the argument is read, the
-/// entry says so in its place.
+/// Writes one argument. Logging never throws because of an argument. If guest code throws while the argument is read,
+/// the entry says so in its place.
 fn argument<'js>(
     scene: &Scene<'js>,
     converter: &mut Converter<'_, 'js>,

@@ -1,7 +1,7 @@
 //! One execution: the sources in their order, the loop of microtasks and timers, and the end.
 //!
-//! Its own: when a source is complete and when the execution is over (docs/values.md has the rule). Not its own: what a
-//! failure means (`failure`) and what a value looks like (`convert`). Called by `warm` after the fork.
+//! In scope: when a source is complete, and when the execution is over (docs/values.md has the rule). Out of scope: the
+//! meaning of a failure (`failure`) and the form of a value (`convert`). Called by `warm` after the fork.
 
 use super::convert::{self, Stop};
 use super::host::Success;
@@ -14,17 +14,17 @@ use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
 use std::rc::Rc;
 
-/// One execution under way.
+/// A running execution.
 pub(super) struct Execution<'js> {
     scene: Scene<'js>,
     timers: Rc<Timers>,
     rejections: Rc<Rejections>,
 }
 
-/// What a source came to.
+/// The result of a source.
 struct Completed<'js> {
     value: Value<'js>,
-    /// Whether it really waited at its top level.
+    /// True if the source waited at its top level.
     awaited: bool,
 }
 
@@ -37,7 +37,7 @@ impl<'js> Execution<'js> {
         }
     }
 
-    /// Runs everything to its end.
+    /// Runs the execution to its end.
     pub(super) fn run(&self, job: &EngineJob<'_>) -> ! {
         let mut last = Completed {
             value: Value::new_undefined(self.scene.ctx.clone()),
@@ -61,8 +61,8 @@ impl<'js> Execution<'js> {
         let promise: Value<'js> = match self.evaluate(name, text, true) {
             Ok(promise) => promise,
             Err(error) => {
-                // `await` is an ordinary name in a script that does not use it to wait. Nothing of a source has run when
-                // it does not parse.
+                // `await` is an ordinary name in a script that does not use it to wait. A source that does not parse
+                // has run nothing.
                 let thrown = self.scene.ctx.catch();
                 if !self.is_syntax_error(&thrown) {
                     self.scene.ctx.throw(thrown);
@@ -75,12 +75,12 @@ impl<'js> Execution<'js> {
                     },
                     Err(_) => {
                         let second = self.scene.ctx.catch();
-                        // Of two ways to read a text, the one that gets further is the one that was meant.
-                        let first_tells_more = self.is_syntax_error(&second)
+                        // Of two ways to parse a text, the one that gets further was meant.
+                        let first_got_further = self.is_syntax_error(&second)
                             && self.place_of(&thrown) >= self.place_of(&second);
                         failure::fail(
                             &self.scene,
-                            if first_tells_more { &thrown } else { &second },
+                            if first_got_further { &thrown } else { &second },
                         )
                     }
                 };
@@ -95,7 +95,7 @@ impl<'js> Execution<'js> {
         } else {
             self.value_of(&promise)
         };
-        // An asynchronous script answers with its value in a wrapper, so that a promise in there is not awaited.
+        // An asynchronous script returns its value in a wrapper, so that a promise in the wrapper is not awaited.
         let inside = wrapped.as_object().map(|wrapper| wrapper.get("value"));
         match inside {
             Some(Ok(value)) => Completed { value, awaited },
@@ -125,7 +125,8 @@ impl<'js> Execution<'js> {
         self.scene.ctx.eval_with_options(text, options)
     }
 
-    /// Line and column of a syntax error. One without a place comes from inside a literal that itself was understood.
+    /// Returns line and column of a syntax error. An error without a position comes from inside a literal that was
+    /// itself parsed.
     fn place_of(&self, thrown: &Value<'js>) -> (u32, u32) {
         let error = failure::describe(&self.scene, thrown);
         let furthest = |position: Option<u32>| position.unwrap_or(u32::MAX);
@@ -136,8 +137,8 @@ impl<'js> Execution<'js> {
         thrown.is_error() && failure::describe(&self.scene, thrown).name == "SyntaxError"
     }
 
-    /// The end rule: a promise, or a last source that waited at its top level, ends the execution by settling; otherwise
-    /// it goes on until nothing is left to do.
+    /// Applies the end rule. A promise, or a last source that waited at its top level, ends the execution by settling.
+    /// Otherwise the execution ends when no work is left.
     fn settle(&self, last: Completed<'js>) -> Value<'js> {
         if let Ok(promise) = Promise::from_value(last.value.clone()) {
             return self.drive(&promise);
@@ -151,7 +152,7 @@ impl<'js> Execution<'js> {
         last.value
     }
 
-    /// Runs microtasks and timers until `promise` is settled, and gives its value.
+    /// Runs microtasks and timers until `promise` is settled. Returns its value.
     fn drive(&self, promise: &Promise<'js>) -> Value<'js> {
         loop {
             self.run_microtasks();
@@ -172,7 +173,7 @@ impl<'js> Execution<'js> {
         }
     }
 
-    /// Empties the microtask queue, never beyond the deadline, then looks for rejections that nobody handled.
+    /// Empties the microtask queue, until the deadline at most, then looks for unhandled rejections.
     fn run_microtasks(&self) {
         let scene = &self.scene;
         loop {
@@ -191,7 +192,7 @@ impl<'js> Execution<'js> {
         }
     }
 
-    /// Ends the execution at its deadline, with the place where it was interrupted if the engine told.
+    /// Ends the execution at its deadline, with the position of the interrupt if the engine reported it.
     fn time_out(&self) -> ! {
         let interrupt = self.rejections.interrupt();
         match interrupt.and_then(|error| error.restore(&self.scene.ctx).ok()) {

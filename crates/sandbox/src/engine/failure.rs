@@ -1,8 +1,8 @@
-//! What an exception means: which outcome it is, and how it reads in the API.
+//! Classification of exceptions: the outcome that an exception means, and its form in the API.
 //!
-//! Its own: classifying thrown values, reading errors without trusting them, clipping. Not its own: when an execution
-//! fails (`execution`, `timers` and `console` say that). Guest getters may run while an error is read; what they throw is
-//! left aside, and the deadline and the memory limit stay armed.
+//! In scope: classifying thrown values, reading errors without trusting them, clipping. Out of scope: deciding that an
+//! execution fails (`execution`, `timers` and `console` do). Guest getters may run while an error is read. Exceptions
+//! that they throw are ignored, and the deadline and the memory limit stay armed.
 
 use super::allocator::MEMORY_MESSAGE;
 use super::convert::{self, Stop};
@@ -14,7 +14,7 @@ use sandpiper_domain::{JsonText, Outcome, ScriptError};
 
 /// Longest message and longest stack that are reported, bytes each.
 pub(super) const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
-/// What stands at the end of a clipped text.
+/// The end of a clipped text.
 const CLIPPED: &str = "… [truncated]";
 /// Largest JSON of a thrown value or of a cause, bytes.
 const ERROR_VALUE_BYTES_MAX: usize = 16 * 1024;
@@ -32,7 +32,7 @@ pub(super) fn fail_pending(scene: &Scene<'_>, error: &rquickjs::Error) -> ! {
     fail(scene, &thrown)
 }
 
-/// Ends the execution because `thrown` was thrown and nobody caught it.
+/// Ends the execution because `thrown` was thrown and not caught.
 pub(super) fn fail<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ! {
     let outcome = outcome_of(scene, thrown);
     let error = match outcome {
@@ -60,8 +60,8 @@ pub(super) fn fail_unsettled(scene: &Scene<'_>) -> ! {
     )
 }
 
-/// Whether an exception ends the execution even where it would otherwise be reported in passing: the engine's own word
-/// that time or memory is up.
+/// Returns whether an exception must end the execution even where exceptions are otherwise only reported: the engine
+/// raised it because time or memory has run out.
 pub(super) fn must_propagate<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> bool {
     outcome_of(scene, thrown) != Outcome::Threw
 }
@@ -70,7 +70,7 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
     if thrown.is_uncatchable_error() {
         return Outcome::TimedOut;
     }
-    // Refused a large block, the engine sometimes fails without an exception.
+    // After a refused large block the engine sometimes fails without an exception.
     let has_failed_silently = thrown.type_of() == rquickjs::Type::Uninitialized;
     if has_failed_silently && scene.host.memory.was_refused() {
         return Outcome::MemoryExceeded;
@@ -79,7 +79,7 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
         return Outcome::Threw;
     };
     let message = read_text(scene, error, PredefinedAtom::Message).unwrap_or_default();
-    // The engine's error for a large block that it was refused; a script that never was may throw one like it.
+    // The engine's error for a refused large block. A script that was refused no block may throw a similar error.
     if message.starts_with("out of memory") && scene.host.memory.was_refused() {
         return Outcome::MemoryExceeded;
     }
@@ -93,12 +93,12 @@ fn outcome_of<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> Outcome {
     }
 }
 
-/// Returns whether `value` is what stands for an exception where none is pending.
+/// Returns whether `value` is the placeholder for a missing exception.
 fn is_nothing(value: &Value<'_>) -> bool {
     value.is_null() || value.type_of() == rquickjs::Type::Uninitialized
 }
 
-/// A failure in the host's words, with the place in the user's text that `thrown` knows.
+/// Returns a failure with the host's message and the position in the user's text that `thrown` knows.
 fn placed<'js>(
     scene: &Scene<'js>,
     thrown: &Value<'js>,
@@ -112,7 +112,7 @@ fn placed<'js>(
     error
 }
 
-/// An exception in the user's words.
+/// Returns an exception as the API reports it.
 pub(super) fn describe<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptError {
     let error = thrown.as_object();
     let Some(object) = error.filter(|object| scene.realm.is_error(object)) else {
@@ -160,7 +160,7 @@ fn add_stack<'js>(scene: &Scene<'js>, object: &Object<'js>, error: &mut ScriptEr
     }
 }
 
-/// A property as text, clipped; `None` when it is not there, is no primitive, or guest code threw.
+/// Returns a property as clipped text; `None` if it is missing or no primitive, or if guest code threw.
 fn read_text<'js, K: IntoAtom<'js>>(
     scene: &Scene<'js>,
     object: &Object<'js>,
@@ -180,7 +180,7 @@ fn read_text<'js, K: IntoAtom<'js>>(
     Some(serde_json::from_str(json.as_str()).unwrap_or_else(|_| json.as_str().to_owned()))
 }
 
-/// A value that belongs to an error, as JSON; a text that says why where there is none.
+/// Returns a value that belongs to an error as JSON. If it cannot be converted, the JSON is a text with the reason.
 fn json_of<'js>(scene: &Scene<'js>, value: &Value<'js>) -> Option<JsonText> {
     let text = match convert::to_json(scene, value, ERROR_VALUE_BYTES_MAX) {
         Ok(text) => text,
@@ -193,7 +193,8 @@ fn json_of<'js>(scene: &Scene<'js>, value: &Value<'js>) -> Option<JsonText> {
     JsonText::parse(text).ok()
 }
 
-/// A string value as text, clipped to [`ERROR_TEXT_BYTES_MAX`]. Copies no more than that. Empty for anything else.
+/// Returns a string value as text, clipped to [`ERROR_TEXT_BYTES_MAX`]. Copies no more than that. Returns an empty text
+/// for any other value.
 pub(super) fn clipped_text(value: &Value<'_>) -> String {
     let Some(string) = value.as_string() else {
         return String::new();
@@ -220,11 +221,11 @@ fn clipped(text: &str) -> String {
     text[..text.floor_char_boundary(ERROR_TEXT_BYTES_MAX)].to_owned() + CLIPPED
 }
 
-/// A number from guest code as a count: never negative, never more than 2^53.
+/// Returns a number from guest code as a count: never negative, never more than 2^53.
 pub(super) fn as_count(value: &Value<'_>) -> usize {
     const MOST: f64 = 9_007_199_254_740_992.0;
     let number = value.as_number().unwrap_or(0.0).clamp(0.0, MOST);
-    // In range by the clamp; NaN becomes 0.
+    // The clamp keeps it in range; NaN becomes 0.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let count = number as usize;
     count

@@ -1,7 +1,7 @@
-//! What one execution finds on its global object beside JavaScript itself.
+//! The global object of an execution, apart from JavaScript's own properties.
 //!
-//! Its own: `Math.random`, `performance`, the seeded `Date`, `input` and the client's globals. Not its own: `console` and
-//! the timers. [`install`] is called once in the zygote; [`prepare`] and [`define_data`] for each execution.
+//! In scope: `Math.random`, `performance`, the seeded `Date`, `input` and the client's globals. Out of scope: `console`
+//! and the timers. [`install`] is called once in the zygote; [`prepare`] and [`define_data`] for each execution.
 
 use super::realm::{self, Scene};
 use super::{EngineJob, failure};
@@ -10,7 +10,8 @@ use rquickjs::{Array, Function, Object, Value};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Replaces what the engine would carry from the zygote into every execution: its random state and its age.
+/// Replaces the state that every execution would otherwise inherit from the zygote: the engine's random state and its
+/// age.
 pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     let globals = scene.ctx.globals();
     let host = Rc::clone(&scene.host);
@@ -30,8 +31,8 @@ pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     globals.set("performance", performance)
 }
 
-/// Sets what depends on the start of the execution: under a seed, the clock of `Date`. For any other there is nothing to
-/// do, so nothing is written to pages that are shared with the zygote.
+/// Sets the state that depends on the start of the execution: under a seed, the clock of `Date`. Without a seed nothing
+/// is written to pages that are shared with the zygote.
 pub(super) fn prepare(scene: &Scene<'_>) -> rquickjs::Result<()> {
     if !scene.host.clock.is_virtual() {
         return Ok(());
@@ -44,13 +45,13 @@ pub(super) fn prepare(scene: &Scene<'_>) -> rquickjs::Result<()> {
     realm::call(&scene.ctx, install, (now, construct))
 }
 
-/// What `new Date` does under a seed: without arguments it takes the virtual present.
+/// Returns the constructor of `Date` under a seed. Without arguments it takes the virtual time.
 fn virtual_date_constructor<'js>(scene: &Scene<'js>) -> rquickjs::Result<Function<'js>> {
     let scene_of_calls = scene.clone();
     let construct = move |target: Value<'js>, arguments: Array<'js>, new_target: Value<'js>| {
         if arguments.is_empty() {
             let now = scene_of_calls.host.clock.virtual_unix_millis();
-            // Defined, not set: a setter on `Array.prototype` would take it.
+            // Defined and not set: a setter on `Array.prototype` would intercept it.
             arguments.prop("0", Property::from(now).enumerable())?;
         }
         let construct = &scene_of_calls.realm.construct;
@@ -64,8 +65,8 @@ fn virtual_date_constructor<'js>(scene: &Scene<'js>) -> rquickjs::Result<Functio
     Function::new(scene.ctx.clone(), construct)?.with_name("Date")
 }
 
-/// Defines `input` and the client's globals, each parsed by the engine, as a script's own `var` would be: writable and
-/// open to be declared again with `let` or `const`.
+/// Defines `input` and the client's globals, each parsed by the engine. They behave like a script's `var`: writable,
+/// and open to redeclaration with `let` or `const`.
 pub(super) fn define_data(scene: &Scene<'_>, job: &EngineJob<'_>) {
     let input = job.input.map(|json| ("input", json));
     for (name, json) in job.globals.iter().copied().chain(input) {
@@ -81,7 +82,7 @@ fn define_json<'js>(scene: &Scene<'js>, name: &str, json: &str) -> rquickjs::Res
     scene.ctx.globals().prop(name, property)
 }
 
-/// No finer than a microsecond: what is finer helps to time the neighbours, and little else.
+/// Returns milliseconds, in whole microseconds. A finer clock would mainly help to time other processes.
 #[allow(clippy::cast_precision_loss)] // exact for 285 years
 fn whole_micros_as_millis(elapsed: Duration) -> f64 {
     elapsed.as_micros() as f64 / 1000.0

@@ -1,7 +1,8 @@
-//! The state of the one execution this process runs: its limits, its deadline, what it has used, and its last word.
+//! The state of the one execution of this process: its limits, deadline, usage and final message.
 //!
-//! Its own: the counters and the two ways an execution ends from below (deadline, output budget). Not its own: JavaScript
-//! values; nothing here touches the engine, so every part of the engine may hold it. Called by all of `engine`.
+//! In scope: the counters, and the two ways in which the host ends an execution (deadline, output budget). Out of
+//! scope: JavaScript values. Nothing here calls the engine, so every part of the engine may hold it. Called by all of
+//! `engine`.
 
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
@@ -11,18 +12,18 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What a successful execution hands over.
+/// The result of a successful execution.
 pub(super) struct Success {
     pub(super) json: String,
     pub(super) value_type: ValueType,
 }
 
-/// One execution, as the host keeps it.
+/// The host's state of one execution.
 pub(super) struct Host {
     pub(super) memory: Rc<MemoryAccount>,
     pub(super) clock: Clock,
     pub(super) random: RefCell<fastrand::Rng>,
-    /// How many `console.group` are open.
+    /// Number of open `console.group`.
     pub(super) group_depth: Cell<u32>,
     output: OnceCell<Rc<dyn Output>>,
     /// Name and text of each of the user's sources.
@@ -32,7 +33,7 @@ pub(super) struct Host {
     interrupted: Cell<bool>,
     output_bytes: Cell<usize>,
     log_bytes_max: Cell<u64>,
-    /// What the log came to so far, whether kept or not.
+    /// Cost of the log so far, retained or not.
     log_bytes: Cell<u64>,
 }
 
@@ -54,7 +55,7 @@ impl Host {
         }
     }
 
-    /// Starts the one execution: from here on its limits hold.
+    /// Starts the execution: its limits apply from here on.
     pub(super) fn start(&self, job: &EngineJob<'_>, output: Rc<dyn Output>) {
         let now = Instant::now();
         self.timeout.set(job.limits.timeout());
@@ -74,13 +75,13 @@ impl Host {
         let _ = self.output.set(output);
     }
 
-    /// The text of the user's own source of this name.
+    /// Returns the text of the user's source of this name.
     pub(super) fn source(&self, name: &str) -> Option<&str> {
         let (_, text) = self.sources.get()?.iter().find(|(own, _)| own == name)?;
         Some(text)
     }
 
-    /// Until the deadline; `None` when it has passed.
+    /// Returns the time until the deadline; `None` after it.
     pub(super) fn time_left(&self) -> Option<Duration> {
         let left = self
             .deadline
@@ -89,9 +90,9 @@ impl Host {
         (!left.is_zero()).then_some(left)
     }
 
-    /// What the engine asks every few thousand steps. The first yes becomes an error that a script cannot catch and that
-    /// knows its line; if the engine is still running when it asks again (each interrupt ends one job of the promise
-    /// queue only), the execution ends on the spot.
+    /// Returns whether the engine must interrupt the script. The engine asks every few thousand steps. The first "yes"
+    /// becomes an error that a script cannot catch and that has a position. An interrupt ends only one job of the
+    /// promise queue. If the engine is still running when it asks again, the execution ends at once.
     pub(super) fn should_interrupt(&self) -> bool {
         if self.time_left().is_some() {
             return false;
@@ -102,7 +103,8 @@ impl Host {
         true
     }
 
-    /// What a timed-out execution says; `waiting` is a clause about what it was doing, or empty.
+    /// Returns the message of a timed-out execution. `waiting` is a clause that says what the script waited for, or
+    /// empty.
     pub(super) fn timeout_message(&self, waiting: &str) -> String {
         format!(
             "stopped at its limit of {} ms{waiting}",
@@ -118,19 +120,19 @@ impl Host {
         )
     }
 
-    /// Bytes of JSON that data of one log entry may have.
+    /// Returns the bytes of JSON that the data of one log entry may have.
     pub(super) fn room_for_log_data(&self) -> usize {
         self.output_bytes
             .get()
             .saturating_sub(LogEntry::OVERHEAD_BYTES)
     }
 
-    /// Bytes of JSON that the result may have.
+    /// Returns the bytes of JSON that the result may have.
     pub(super) fn room_for_result(&self) -> usize {
         self.output_bytes.get()
     }
 
-    /// Sends one log entry, which the caller has made to fit. Which entries are kept is the executor's to say.
+    /// Sends one log entry, which the caller has made to fit. The executor decides which entries are retained.
     pub(super) fn log(&self, kind: LogKind, depth: u32, data: &str) {
         self.charge_log(data.len());
         if let Some(output) = self.output.get() {
@@ -138,7 +140,7 @@ impl Host {
         }
     }
 
-    /// Says that a log entry was too long to be sent.
+    /// Reports that a log entry was too long to be sent.
     pub(super) fn drop_log_entry(&self) {
         self.charge_log(0);
         if let Some(output) = self.output.get() {
@@ -146,7 +148,7 @@ impl Host {
         }
     }
 
-    /// Counts an entry; ends an execution that logs without end.
+    /// Charges a log entry. Ends an execution that exceeds its log budget.
     fn charge_log(&self, data_bytes: usize) {
         let bytes = self.log_bytes.get() + as_u64(data_bytes + LogEntry::OVERHEAD_BYTES);
         if bytes > self.log_bytes_max.get() {
@@ -181,7 +183,7 @@ impl Host {
         })
     }
 
-    /// Ends an execution that has no memory to go on.
+    /// Ends an execution that has no memory left.
     pub(super) fn finish_without_memory(&self) -> ! {
         self.memory.end();
         unreachable!("an execution ended before it started")
@@ -208,7 +210,7 @@ impl Host {
     fn finish(&self, completion: Completion) -> ! {
         match self.output.get() {
             Some(output) => output.finish(&completion),
-            // Before `start` no guest code has run and no limit holds, so nothing can end.
+            // Before `start` no guest code has run and no limit applies, so nothing can end.
             None => unreachable!("an execution ended before it started"),
         }
     }

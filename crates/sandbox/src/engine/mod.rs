@@ -1,15 +1,15 @@
-//! What happens inside one job process: a QuickJS context, its console, its timers, and values as JSON.
+//! The JavaScript engine inside a job process: a QuickJS context, its console and timers, and values as JSON.
 //!
-//! The only module that knows rquickjs. It knows no actor, no async runtime and no wall: it is handed sources, limits
-//! and an [`Output`], and says what came of them. Called by `sandbox::job_process`, after the fork.
+//! This is the only module that uses rquickjs. It knows no actor, no async runtime and no isolation layer. It takes
+//! sources, limits and an [`Output`], and reports the result there. Called by `job_process`, after the fork.
 
-/// How that is laid out, learned from executions that are rehearsed.
+/// The layout of the heap, learned from rehearsed executions.
 pub(crate) use allocator::placement::Placement;
-/// What an execution has written to.
+/// The blocks that an execution has written to.
 pub use allocator::placement::Written;
 /// The heap of a zygote, of which every job process inherits a copy.
 pub(crate) use allocator::process as heap;
-/// What `make test-asan` chooses to refuse.
+/// The allocations that `make test-asan` refuses.
 #[cfg(sandpiper_asan)]
 pub(crate) use allocator::sanitized::{Refusals, refuse_by_choice, was_refused_by_choice};
 
@@ -36,13 +36,13 @@ pub use warm::{EngineError, WarmEngine};
 use sandpiper_domain::LogKind;
 pub use sandpiper_sandbox_protocol::{Completion, EngineJob};
 
-/// Where an execution's words go.
+/// The receiver of an execution's log and result.
 pub trait Output {
-    /// One log entry, at once. `data` is a JSON array.
+    /// Sends a log entry at once. `data` is a JSON array.
     fn log(&self, kind: LogKind, depth: u32, timestamp_millis: u64, data: &str);
-    /// One log entry was too long to be kept at all.
+    /// Reports that a log entry was too long to be sent.
     fn log_dropped(&self);
-    /// The last word. Does not return: the engine may call it from inside the script's own call stack.
+    /// Sends the final message. Does not return: the engine may call it from inside the script's own call stack.
     fn finish(&self, completion: &Completion) -> !;
 }
 
@@ -50,7 +50,8 @@ pub trait Output {
 mod tests {
     use rquickjs::qjs;
 
-    /// `.cargo/config.toml` says so. Whoever sets `CFLAGS` of his own loses it, and how fast a script is becomes chance.
+    /// `.cargo/config.toml` sets this. A `CFLAGS` variable in the environment overrides it, and the speed of scripts
+    /// then depends on chance.
     #[test]
     fn the_engines_functions_begin_at_lines_of_the_processor() {
         const LINE_BYTES: usize = 64;

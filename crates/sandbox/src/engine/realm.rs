@@ -1,7 +1,7 @@
-//! The handles the host keeps into the JavaScript world: primordials and helpers that guest code cannot change.
+//! The host's handles into the JavaScript world: primordials and helpers that guest code cannot change.
 //!
-//! Its own: evaluating the prelude and finding what it gave. Not its own: what is done with it (`convert`, `failure`,
-//! `globals`). Called by `warm` once for the host functions and by `execution` once for the run.
+//! In scope: evaluating the prelude and loading its results. Out of scope: their use (`convert`, `failure`, `globals`).
+//! Called by `warm` once for the host functions and by `execution` once for the run.
 
 use super::host::Host;
 use rquickjs::context::EvalOptions;
@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 const PRELUDE: &str = include_str!("prelude.js");
 
-/// The file name of the prelude in stack traces, from which `failure` knows the frames to leave out.
+/// The file name of the prelude in stack traces. `failure` removes its frames.
 pub(super) const PRELUDE_FILE_NAME: &str = "sandpiper:prelude";
 
 /// A built-in class whose instances have a form of their own in JSON.
@@ -29,7 +29,7 @@ pub(super) enum Brand {
     DomException,
 }
 
-/// In the order of `brands` in prelude.js.
+/// The brands, in the order of `brands` in prelude.js.
 const BRANDS: [Brand; 17] = [
     Brand::Date,
     Brand::Map,
@@ -50,14 +50,15 @@ const BRANDS: [Brand; 17] = [
     Brand::DomException,
 ];
 
-/// How far up a prototype chain a brand is looked for. Real chains have a handful of links; a hostile one has no end.
+/// Longest prototype chain that is searched for a brand. Real chains have a handful of links; a hostile chain has no
+/// end.
 const PROTOTYPE_CHAIN_MAX: usize = 64;
 
-/// A function of the prelude. Kept without a reference from the context, and taken up only where it is used: a count
-/// raised on an object is a write to its page, and after a fork a page copied.
+/// A function of the prelude. It is kept without a reference from the context and restored only where it is used:
+/// raising a reference count writes to the object's page, which costs a page copy after a fork.
 pub(super) type Helper = Persistent<Function<'static>>;
 
-/// Primordials and helpers, as the prelude took them.
+/// Primordials and helpers, as the prelude captured them.
 pub(super) struct Realm {
     object_prototype: Persistent<Object<'static>>,
     branded: Vec<Persistent<Object<'static>>>,
@@ -75,7 +76,7 @@ pub(super) struct Realm {
     open: Helper,
 }
 
-/// A context, the host behind it and the handles into it: what every part of the engine needs at hand.
+/// A context, the host behind it and the handles into it: the common arguments of all parts of the engine.
 #[derive(Clone)]
 pub(super) struct Scene<'js> {
     pub(super) ctx: Ctx<'js>,
@@ -83,7 +84,7 @@ pub(super) struct Scene<'js> {
     pub(super) realm: Rc<Realm>,
 }
 
-/// Evaluates the prelude. Its answer is what [`Realm::load`] reads.
+/// Evaluates the prelude. [`Realm::load`] reads the result.
 pub(super) fn evaluate_prelude<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Object<'js>> {
     let mut options = EvalOptions::default();
     options.filename = Some(PRELUDE_FILE_NAME.to_owned());
@@ -92,7 +93,7 @@ pub(super) fn evaluate_prelude<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Object<'
 }
 
 impl Realm {
-    /// Reads what the prelude gave.
+    /// Loads the results of the prelude.
     pub(super) fn load<'js>(ctx: &Ctx<'js>, helpers: &Object<'js>) -> rquickjs::Result<Self> {
         let helper = |name: &str| -> rquickjs::Result<Helper> {
             Ok(Persistent::save(
@@ -124,8 +125,8 @@ impl Realm {
         })
     }
 
-    /// What built-in class `object` belongs to and what stands inside it. Runs no guest code: a class is recognised by
-    /// the prototype chain and then proved by the engine, and the search stops at a proxy.
+    /// Returns the built-in class of `object` and the value inside it. Runs no guest code: the prototype chain names a
+    /// candidate, the engine proves it, and the search stops at a proxy.
     pub(super) fn brand_of<'js>(
         &self,
         object: &Object<'js>,
@@ -154,8 +155,8 @@ impl Realm {
         Ok(None)
     }
 
-    /// Whether `object` is an error: an Error, or the DOMException that `atob` throws, which is a class of its own here.
-    /// Runs no guest code; a proxy is not one.
+    /// Returns whether `object` is an Error, or the DOMException that `atob` throws, which is a class of its own here.
+    /// Runs no guest code; a proxy is no error.
     pub(super) fn is_error(&self, object: &Object<'_>) -> bool {
         if object.is_error() {
             return true;
@@ -163,13 +164,13 @@ impl Realm {
         !object.is_proxy() && matches!(self.brand_of(object), Ok(Some((Brand::DomException, _))))
     }
 
-    /// Whether `function` is the `toJSON` that dates are born with.
+    /// Returns whether `function` is the original `toJSON` of dates.
     pub(super) fn is_date_to_json<'js>(&self, function: &Value<'js>) -> bool {
         Persistent::save(function.ctx(), function.clone()) == self.date_to_json
     }
 
-    /// Calls one of the helpers that take one value.
-    pub(super) fn ask<'js, R: FromJs<'js>>(
+    /// Calls a helper that takes one value.
+    pub(super) fn call_with<'js, R: FromJs<'js>>(
         &self,
         helper: &Helper,
         value: &Value<'js>,

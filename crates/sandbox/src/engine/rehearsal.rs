@@ -1,4 +1,4 @@
-//! An execution of a sample, to learn which blocks of a warm engine executions write to. In a process that is thrown away.
+//! Runs a sample script to learn which blocks of a warm engine executions write to. The process is thrown away.
 
 use super::heap;
 use super::{Completion, EngineJob, Output, WarmEngine, Written};
@@ -6,17 +6,17 @@ use sandpiper_domain::{Ceiling, Limits, LogKind};
 use std::convert::Infallible;
 use std::rc::Rc;
 
-/// What is rehearsed.
+/// A script to rehearse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
-    /// As little as there can be: what it writes to, every execution does.
+    /// The shortest script. Every execution writes to the blocks that it writes to.
     Shortest,
-    /// What scripts often have in them.
+    /// A script with common features.
     Ordinary,
 }
 
 impl Sample {
-    /// All, those that are shorter first.
+    /// All samples, shorter ones first.
     pub const ALL: [Self; 2] = [Self::Shortest, Self::Ordinary];
 
     fn text(self) -> &'static str {
@@ -27,7 +27,7 @@ impl Sample {
     }
 }
 
-/// Builds an engine, runs `sample`, and tells `report`, which ends the process. Returns if there is nothing to tell.
+/// Builds an engine, runs `sample`, and calls `report`, which ends the process. Returns if there is nothing to report.
 pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallible>) {
     const CEILING: Ceiling = Ceiling {
         timeout_ms: 1_000,
@@ -54,14 +54,14 @@ pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallibl
         seed: None,
         entropy: 1,
     };
-    engine.run(&job, Rc::new(Audience { report }))
+    engine.run(&job, Rc::new(Reporter { report }))
 }
 
-struct Audience {
+struct Reporter {
     report: Box<dyn Fn(&Written) -> Infallible>,
 }
 
-impl Output for Audience {
+impl Output for Reporter {
     fn log(&self, _: LogKind, _: u32, _: u64, _: &str) {}
 
     fn log_dropped(&self) {}

@@ -1,38 +1,38 @@
-//! Promises that were rejected while nobody listened.
+//! Promises that were rejected and have no handler.
 //!
-//! Its own: the set of them, in order, with constant time to take one out again. Not its own: when the set is looked at
-//! (`execution`, whenever the microtask queue is empty) and what then happens. The engine reports to it.
+//! In scope: the set of them, ordered by age, with removal in constant time. Out of scope: the moment of the check
+//! (`execution`, whenever the microtask queue is empty) and its consequences. The engine reports to it.
 
 use rquickjs::{Persistent, Value};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 
-type Kept = Persistent<Value<'static>>;
+type Handle = Persistent<Value<'static>>;
 
-/// What one of them costs of the execution's memory, beside the promise itself, which the engine counts.
+/// Cost of one rejection, bytes of the execution's memory, in addition to the promise, which the engine counts.
 pub(super) const REJECTION_BYTES: usize = 256;
 
 /// Rejected promises without a handler, by identity and by age. Held outside the engine's heap; the tracker charges for
 /// them.
 #[derive(Default)]
 pub(super) struct Rejections {
-    ages: RefCell<HashMap<Kept, u64>>,
-    reasons: RefCell<BTreeMap<u64, Kept>>,
+    ages: RefCell<HashMap<Handle, u64>>,
+    reasons: RefCell<BTreeMap<u64, Handle>>,
     next_age: Cell<u64>,
-    interrupted: RefCell<Option<Kept>>,
+    interrupted: RefCell<Option<Handle>>,
 }
 
 impl Rejections {
-    /// A promise was rejected and has no handler.
-    pub(super) fn add(&self, promise: Kept, reason: Kept) {
+    /// Adds a promise that was rejected and has no handler.
+    pub(super) fn add(&self, promise: Handle, reason: Handle) {
         let age = self.next_age.get();
         self.next_age.set(age + 1);
         self.ages.borrow_mut().insert(promise, age);
         self.reasons.borrow_mut().insert(age, reason);
     }
 
-    /// A rejected promise got its handler after all. False: it was not one of these.
-    pub(super) fn remove(&self, promise: &Kept) -> bool {
+    /// Removes a promise that has got a handler after all. Returns false if it was not in the set.
+    pub(super) fn remove(&self, promise: &Handle) -> bool {
         let Some(age) = self.ages.borrow_mut().remove(promise) else {
             return false;
         };
@@ -40,18 +40,18 @@ impl Rejections {
         true
     }
 
-    /// A job of the promise queue was interrupted at the deadline, which rejected its promise with the engine's error.
-    pub(super) fn note_interrupt(&self, error: Kept) {
+    /// Notes the engine's error with which the deadline has interrupted a job of the promise queue.
+    pub(super) fn note_interrupt(&self, error: Handle) {
         self.interrupted.replace(Some(error));
     }
 
-    /// The error of that interrupt: it knows the line.
-    pub(super) fn interrupt(&self) -> Option<Kept> {
+    /// Returns the error of the interrupt. It has a position.
+    pub(super) fn interrupt(&self) -> Option<Handle> {
         self.interrupted.borrow().clone()
     }
 
-    /// Why the oldest of them was rejected.
-    pub(super) fn first_reason(&self) -> Option<Kept> {
+    /// Returns the reason of the oldest rejection.
+    pub(super) fn first_reason(&self) -> Option<Handle> {
         self.reasons.borrow().values().next().cloned()
     }
 }

@@ -1,27 +1,27 @@
-//! Call stacks as the user is shown them: without the service's own frames, and with columns as editors count them.
+//! Call stacks as they are shown to the user: without the service's frames, and with columns as editors count them.
 //!
-//! Its own: reading the engine's frames and translating their columns. Not its own: where a stack comes from. Guest code
+//! In scope: parsing the engine's frames and translating their columns. Out of scope: the source of a stack. Guest code
 //! can put any text into an error's `stack`, so nothing here trusts it, and the work is bounded. Called by `failure`,
 //! `console` and `convert`.
 
 use super::host::Host;
 use super::realm::PRELUDE_FILE_NAME;
 
-/// Frames whose columns are translated. The engine writes ten unless the script asks for more; a forged stack may have
-/// thousands, each of which would cost a look at its line.
+/// Most frames whose columns are translated. The engine writes ten unless the script asks for more. A forged stack may
+/// have thousands, and each frame costs a search for its line.
 const FRAMES_TRANSLATED_MAX: usize = 64;
 
-/// A place in the user's own text.
+/// A position in the user's text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) file_name: String,
-    /// From 1.
+    /// Line, from 1.
     pub(super) line: u32,
-    /// From 1, in UTF-16 units, as JavaScript and editors count.
+    /// Column, from 1, in UTF-16 units as in JavaScript and editors.
     pub(super) column: Option<u32>,
 }
 
-/// A stack without the host's own frames.
+/// Returns a stack without the host's frames.
 pub(super) fn for_the_user(host: &Host, stack: &str) -> String {
     let mut shown = String::with_capacity(stack.len());
     let guest_frames = stack
@@ -46,7 +46,7 @@ pub(super) fn for_the_user(host: &Host, stack: &str) -> String {
     shown
 }
 
-/// The first frame that lies in one of the user's sources; of a stack that [`for_the_user`] gave.
+/// Returns the first frame in one of the user's sources. `stack` comes from [`for_the_user`].
 pub(super) fn first_place(host: &Host, stack: &str) -> Option<Place> {
     stack.lines().find_map(|frame| {
         let position = Position::of(frame)?;
@@ -59,7 +59,7 @@ pub(super) fn first_place(host: &Host, stack: &str) -> Option<Place> {
     })
 }
 
-/// A frame's position. Frames read `    at name (file:line:column)`, and those of a SyntaxError `    at
+/// The position of a frame. Frames read `    at name (file:line:column)`, and those of a SyntaxError `    at
 /// file:line:column`.
 struct Position<'a> {
     file_name: &'a str,
@@ -89,7 +89,8 @@ impl<'a> Position<'a> {
         })
     }
 
-    /// With the column in UTF-16 units; `None` where the engine's count of bytes is the same, or is not of our text.
+    /// Returns the position with its column in UTF-16 units; `None` if the engine's count of bytes is the same, or if
+    /// the position is not in the user's text.
     fn translated(&self, host: &Host) -> Option<(&'a str, usize, &'a str)> {
         let source = host.source(self.file_name)?;
         if source.is_ascii() {
@@ -102,7 +103,7 @@ impl<'a> Position<'a> {
     }
 }
 
-/// What counts from 1, counted from 0.
+/// Converts a number from 1 to an index from 0.
 fn index_of(number: u32) -> Option<usize> {
     usize::try_from(number).ok()?.checked_sub(1)
 }

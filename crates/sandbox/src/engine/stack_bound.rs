@@ -1,13 +1,14 @@
-//! From where the engine measures its stack.
+//! The start of the engine's stack measurement.
 //!
-//! It remembers where its runtime was made: on the zygote's stack. A job process has a stack of its own, somewhere else.
+//! The engine measures from where its runtime was created: on the zygote's stack. A job process has a stack of its own,
+//! elsewhere.
 #![allow(unsafe_code)] // the one call of the engine's that its crate keeps to itself
 
 use rquickjs::{Ctx, qjs};
 
-/// The engine's bound on its stack counts from the caller of this.
+/// Makes the engine measure its stack from the caller of this function.
 pub(super) fn count_from_here(ctx: &Ctx<'_>) {
     let context = ctx.as_raw().as_ptr();
-    // SAFETY: the context is live while `ctx` is, and so is its runtime; the call stores the address of its own frame.
+    // SAFETY: the context and its runtime live as long as `ctx`. The call stores the address of its own frame.
     unsafe { qjs::JS_UpdateStackTop(qjs::JS_GetRuntime(context)) };
 }

@@ -1,7 +1,7 @@
 //! `setTimeout`, `setInterval`, their clearing, and `queueMicrotask`.
 //!
-//! Its own: which timer is next and what it runs. Not its own: when the loop turns (`execution`). All of it is kept in
-//! Rust, so that no guest code can see or change it; what it keeps is charged to the execution's memory.
+//! In scope: the choice of the next timer and the call of its function. Out of scope: the event loop (`execution`). All
+//! state is in Rust, so that guest code can neither see nor change it. It is charged to the execution's memory.
 
 use super::failure;
 use super::realm::Scene;
@@ -15,20 +15,20 @@ use std::time::Duration;
 
 /// Longest delay, milliseconds: the largest 32-bit integer, as in browsers and Node.
 const DELAY_MILLIS_MAX: f64 = 2_147_483_647.0;
-/// What one timer costs of the execution's memory, beside its arguments.
+/// Cost of a timer, bytes of the execution's memory, in addition to its arguments.
 const TIMER_BYTES: usize = 256;
-/// What one argument of a timer costs.
+/// Cost of one argument of a timer, bytes.
 const TIMER_ARGUMENT_BYTES: usize = 32;
 
-/// When a timer fires, then in which order it was set.
-type Turn = (Duration, u64);
+/// The due time of a timer, then the order in which it was set.
+type Due = (Duration, u64);
 
 struct Timer {
     callback: Persistent<Function<'static>>,
     arguments: Vec<Persistent<Value<'static>>>,
-    /// Set again after each time, by this much.
+    /// The interval after which the timer fires again, if it repeats.
     interval: Option<Duration>,
-    turn: Turn,
+    due: Due,
 }
 
 impl Timer {
@@ -41,52 +41,52 @@ impl Timer {
 #[derive(Default)]
 pub(super) struct Timers {
     by_id: RefCell<HashMap<u32, Timer>>,
-    order: RefCell<BTreeMap<Turn, u32>>,
+    order: RefCell<BTreeMap<Due, u32>>,
     last_id: Cell<u32>,
-    last_turn: Cell<u64>,
+    last_number: Cell<u64>,
 }
 
 impl Timers {
-    /// How many are waiting.
+    /// Returns the number of waiting timers.
     pub(super) fn len(&self) -> usize {
         self.by_id.borrow().len()
     }
 
-    fn next(&self) -> Option<(Turn, u32)> {
+    fn next(&self) -> Option<(Due, u32)> {
         let order = self.order.borrow();
-        order.first_key_value().map(|(turn, id)| (*turn, *id))
+        order.first_key_value().map(|(due, id)| (*due, *id))
     }
 
-    fn next_turn(&self, due: Duration) -> Turn {
-        let number = self.last_turn.get() + 1;
-        self.last_turn.set(number);
+    fn next_due(&self, due: Duration) -> Due {
+        let number = self.last_number.get() + 1;
+        self.last_number.set(number);
         (due, number)
     }
 
     fn add(&self, timer: Timer) -> u32 {
         let id = self.last_id.get() + 1;
         self.last_id.set(id);
-        self.order.borrow_mut().insert(timer.turn, id);
+        self.order.borrow_mut().insert(timer.due, id);
         self.by_id.borrow_mut().insert(id, timer);
         id
     }
 
-    /// Takes a timer out, which gives its memory back.
+    /// Removes a timer and releases its memory.
     fn remove(&self, scene: &Scene<'_>, id: u32) {
         let removed = self.by_id.borrow_mut().remove(&id);
         if let Some(timer) = removed {
-            self.order.borrow_mut().remove(&timer.turn);
+            self.order.borrow_mut().remove(&timer.due);
             scene.host.memory.discharge(timer.bytes());
         }
     }
 
-    /// Waits for the next timer, within the deadline, and runs it. False: there is none.
+    /// Waits for the next timer, until the deadline at most, and runs it. Returns false if there is no timer.
     pub(super) fn run_next(&self, scene: &Scene<'_>) -> bool {
-        let Some((turn, id)) = self.next() else {
+        let Some((due, id)) = self.next() else {
             return false;
         };
-        self.wait_until(scene, turn.0);
-        self.order.borrow_mut().remove(&turn);
+        self.wait_until(scene, due.0);
+        self.order.borrow_mut().remove(&due);
         let called = self.call(scene, id);
         self.set_again_or_drop(scene, id);
         if let Err(error) = called {
@@ -95,7 +95,7 @@ impl Timers {
         true
     }
 
-    /// Sleeps until `due`, or moves a virtual clock there. Ends the execution at its deadline.
+    /// Sleeps until `due`, or advances a virtual clock. Ends the execution at its deadline.
     fn wait_until(&self, scene: &Scene<'_>, due: Duration) {
         scene.host.clock.advance_to(due);
         loop {
@@ -129,25 +129,25 @@ impl Timers {
         callback.restore(&scene.ctx)?.call_arg(values)
     }
 
-    /// After its call, so that an interval that is cleared by its own callback stays cleared, and so that timers the
-    /// callback set for the same moment come first.
+    /// Sets the timer again if it repeats. Called after the callback: an interval that its own callback clears stays
+    /// cleared, and timers that the callback set for the same time come first.
     fn set_again_or_drop(&self, scene: &Scene<'_>, id: u32) {
         let again = {
             let mut by_id = self.by_id.borrow_mut();
             by_id.get_mut(&id).and_then(|timer| {
                 let interval = timer.interval?;
-                timer.turn = self.next_turn(scene.host.clock.elapsed() + interval);
-                Some(timer.turn)
+                timer.due = self.next_due(scene.host.clock.elapsed() + interval);
+                Some(timer.due)
             })
         };
         match again {
-            Some(turn) => drop(self.order.borrow_mut().insert(turn, id)),
+            Some(due) => drop(self.order.borrow_mut().insert(due, id)),
             None => self.remove(scene, id),
         }
     }
 }
 
-/// Puts the timer functions on the global object.
+/// Defines the timer functions on the global object.
 pub(super) fn install<'js>(scene: &Scene<'js>, timers: &Rc<Timers>) -> rquickjs::Result<()> {
     let globals = scene.ctx.globals();
     for (name, repeats) in [("setTimeout", false), ("setInterval", true)] {
@@ -181,9 +181,9 @@ fn setter<'js>(
                 .into_iter()
                 .map(|argument| Persistent::save(&ctx, argument))
                 .collect(),
-            // A virtual clock would never move on with an interval of nothing.
+            // A virtual clock would never advance with an interval of zero.
             interval: repeats.then_some(delay.max(Duration::from_millis(1))),
-            turn: timers.next_turn(host.clock.elapsed() + delay),
+            due: timers.next_due(host.clock.elapsed() + delay),
         };
         host.memory.charge(timer.bytes());
         Ok(timers.add(timer))
@@ -207,7 +207,8 @@ fn clearer<'js>(
     Function::new(scene.ctx.clone(), clear)?.with_name(name)
 }
 
-/// The engine's own `queueMicrotask` would lose what the callback throws; this one ends the execution with it.
+/// Returns `queueMicrotask`. The engine's own would lose an exception of the callback; this one ends the execution with
+/// it.
 fn microtask_queuer<'js>(scene: &Scene<'js>) -> rquickjs::Result<Function<'js>> {
     const NAME: &str = "queueMicrotask";
     let scene_of_calls = scene.clone();

@@ -1,7 +1,7 @@
 //! The engine, built in advance and used once.
 //!
-//! Its own: building the runtime and the context, everything that can be done before the job is known, and handing over
-//! to `execution` after the fork. Called by the zygote ([`WarmEngine::warm`]) and by the job process
+//! In scope: building the runtime and the context, all work that does not depend on the job, and the hand-over to
+//! `execution` after the fork. Called by the zygote ([`WarmEngine::warm`]) and by the job process
 //! ([`WarmEngine::run`]).
 
 use super::allocator::{CountingAllocator, MemoryAccount};
@@ -18,19 +18,19 @@ use std::convert::Infallible;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-/// Garbage that may pile up before the first collection, bytes: most executions end before it. A collection touches every
-/// object of the warm heap, and after a fork each page touched is a page copied.
+/// Garbage before the first collection, bytes: most executions end before it. A collection touches every object of the
+/// warm heap, and each page that it touches is copied after a fork.
 const FIRST_COLLECTION_AFTER_BYTES: usize = 4 * 1024 * 1024;
 
-/// Why the engine could not be built.
+/// The engine could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("could not build the JavaScript context: {0}")]
 pub struct EngineError(String);
 
-/// A QuickJS context with everything in it that every execution needs. Forked, then used for exactly one of them.
+/// A QuickJS context with everything that every execution needs. It is forked and then used for exactly one execution.
 pub struct WarmEngine {
-    // Neither is ever dropped: the process ends with them, and freeing a heap that guest code has shaped is work for
-    // nothing and a chance for it.
+    // Neither is ever dropped: the process ends with them. Freeing a heap that guest code has shaped would be useless
+    // work and an opportunity for guest code.
     runtime: ManuallyDrop<Runtime>,
     context: ManuallyDrop<Context>,
     realm: ManuallyDrop<Rc<Realm>>,
@@ -46,18 +46,18 @@ impl std::fmt::Debug for WarmEngine {
 }
 
 impl WarmEngine {
-    /// Builds it. Opens the time zone's file if the environment does not say `TZ=UTC`; nothing is opened after this.
+    /// Builds the engine. Opens the time zone's file unless the environment has `TZ=UTC`; nothing is opened later.
     pub fn warm() -> Result<Self, EngineError> {
         let memory = Rc::new(MemoryAccount::without_limit());
         let host = Rc::new(Host::new(Rc::clone(&memory)));
-        // Every execution counts itself among their owners: they lie together, before the engine's own.
+        // Every execution raises their reference counts, so they lie together, before the engine's own blocks.
         let (timers, rejections) = <(Rc<Timers>, Rc<Rejections>)>::default();
         let allocator = CountingAllocator::new(Rc::clone(&memory));
         let runtime = Runtime::new_with_alloc(allocator).map_err(no_context)?;
         runtime.set_max_stack_size(Limits::STACK_BYTES);
         let context = Context::full(&runtime).map_err(no_context)?;
         let realm = context.with(|ctx| {
-            furnish(&ctx, &host, &timers).map_err(|error| {
+            install_host_functions(&ctx, &host, &timers).map_err(|error| {
                 let thrown = ctx.catch();
                 EngineError(format!("{error}: {thrown:?}"))
             })
@@ -66,7 +66,7 @@ impl WarmEngine {
         let asked = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || asked.should_interrupt())));
         runtime.set_host_promise_rejection_tracker(Some(tracker(&host, &rejections)));
-        heap::ends_by(&memory);
+        heap::set_account(&memory);
         Ok(Self {
             runtime: ManuallyDrop::new(runtime),
             context: ManuallyDrop::new(context),
@@ -77,7 +77,7 @@ impl WarmEngine {
         })
     }
 
-    /// Runs one job; its time counts from here. Ends through [`Output::finish`].
+    /// Runs one job. Its time counts from here. Ends through [`Output::finish`].
     pub fn run(self, job: &EngineJob<'_>, output: Rc<dyn Output>) -> ! {
         self.host.start(job, output);
         let held = self.host.memory.current();
@@ -98,7 +98,7 @@ impl WarmEngine {
                 let timers = Rc::clone(&self.timers);
                 Execution::new(scene, timers, Rc::clone(&self.rejections)).run(job)
             }
-            // Everything was there in the zygote, so what is missing now is memory.
+            // Everything existed in the zygote, so memory is missing now.
             Err(_) => self.host.finish_without_memory(),
         }
     }
@@ -114,8 +114,8 @@ impl WarmEngine {
     }
 }
 
-/// Puts the host's functions into a fresh context, and touches what the engine would set up at its first use.
-fn furnish<'js>(
+/// Installs the host's functions in a new context, and triggers the engine's lazy initialisation.
+fn install_host_functions<'js>(
     ctx: &Ctx<'js>,
     host: &Rc<Host>,
     timers: &Rc<Timers>,

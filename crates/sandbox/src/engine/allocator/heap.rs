@@ -1,17 +1,17 @@
-//! Blocks for one engine, laid out for a process that is warmed, forked, and used once.
+//! The heap of one engine, laid out for a process that is warmed, forked and used once.
 //!
-//! After a fork each page that a child writes to is copied, so what counts is how few pages an execution writes to. A heap
-//! that looks for the best place would put each new object into a hole of its own between warm ones. This one has three
-//! places:
+//! After a fork each page that a child writes to is copied, so the cost of an execution is the number of pages that it
+//! writes to. A best-fit heap would put new objects into holes between warm ones, each on a page of its own. This heap
+//! has three parts:
 //!
-//! 1. *The room*: one block behind the other, of up to four kilobytes. While the engine is built, that packs it; then the
-//!    room is closed, its holes are given up, and every child goes on behind it on pages that nobody has touched. An
-//!    ordinary execution ends before it has used these up.
-//! 2. *Slabs*: 16 kilobytes of blocks of one size, up to a kilobyte. A slab that is empty again serves any size.
-//! 3. *The C library*, for longer blocks: it merges what is free, and can grow a block in place.
+//! 1. *The room*: consecutive blocks of up to four kilobytes. While the engine is built, they are packed. Then the room
+//!    is closed: its holes are abandoned, and every child allocates behind it, on untouched pages. An ordinary
+//!    execution ends before it has used these up.
+//! 2. *Slabs*: 16 kilobytes of blocks of one size, up to a kilobyte. An empty slab can serve any size.
+//! 3. *The C library*, for longer blocks: it merges free blocks, and can grow a block in place.
 //!
-//! How long a block is, a slab says for all of its own. Every other block has a header of eight bytes before it. Which of the
-//! two it is shows in its address: blocks of slabs begin at a multiple of sixteen, the others eight bytes behind one.
+//! A slab records the size of its blocks once for all of them. Every other block has a header of eight bytes before it.
+//! The address tells the two apart: blocks of slabs begin at a multiple of sixteen, the others eight bytes after one.
 
 use super::pages::{PAGE_BYTES, Pages, map};
 use super::placement::Warming;
@@ -19,53 +19,54 @@ use super::slabs::{self, Slabs, is_of_slab};
 use super::{MemoryAccount, process};
 use std::ptr::{self, NonNull};
 
-/// Before each block that is not a slab's: its class, or [`LARGE`]. Keeps blocks aligned to eight bytes, which is what the
-/// engine asks for.
+/// Size of the header of each block that is in no slab. It holds the block's class, or [`LARGE`]. It keeps blocks
+/// aligned to eight bytes, which the engine requires.
 pub(super) const HEADER_BYTES: usize = size_of::<u64>();
-/// Blocks grow by this.
+/// Block sizes are multiples of this.
 pub(super) const STEP_BYTES: usize = 16;
-/// The last class that the room has.
+/// The largest class in the room.
 const ROOM_CLASS_MAX: usize = 256;
 const CLASSES: usize = ROOM_CLASS_MAX + 1;
 const ROOM_BYTES_MAX: usize = ROOM_CLASS_MAX * STEP_BYTES - HEADER_BYTES;
-/// In the place of a class: a block of the C library's.
+/// In place of a class: the block is the C library's.
 const LARGE: u64 = u64::MAX;
 
-/// A warm engine takes half of this. What finds no room goes to slabs.
+/// Room for a warm engine, which takes half of it. Blocks that do not fit go to slabs.
 const WARM_BYTES: usize = 704 << 10;
-/// What a child has behind it.
+/// Room for a child.
 const CHILD_BYTES: usize = 64 << 10;
 /// The end of the room, for the final message of an execution that ran out of memory.
 const RESERVE_BYTES: usize = 16 << 10;
 
-/// A block that is free: the next one of its list.
+/// A free block: a link to the next one of its list.
 #[repr(transparent)]
 pub(super) struct Free(pub(super) *mut Free);
 
-/// The three places. One thread; blocks stay where they are until they are freed.
+/// The three parts of the heap. One thread uses it; blocks stay in place until they are freed.
 pub(super) struct Heap {
     next: usize,
     end: usize,
     room: *mut u8,
     room_bytes: usize,
-    /// Blocks of the room that are free again, by class.
+    /// Free blocks of the room, by class.
     free: [*mut Free; CLASSES],
     slabs: Slabs,
-    /// While an engine is built.
+    /// Present while an engine is built.
     warming: Option<Box<Warming>>,
 }
 
 impl Heap {
-    /// What every block is aligned to.
+    /// Alignment of every block.
     pub(super) const ALIGNMENT: usize = HEADER_BYTES;
 
-    /// A heap that itself lies at the beginning of its room: what is allocated first is written to as often.
+    /// Returns a heap that lies at the beginning of its own room: its fields are written as often as the first
+    /// allocations.
     pub(super) fn boxed() -> NonNull<Self> {
         let mut heap = Self::new();
         let place = heap.alloc_in_room(size_of::<Self>());
         match NonNull::new(place.cast::<Self>()) {
             Some(place) => {
-                // SAFETY: the block is as long and as aligned, and nobody else has it.
+                // SAFETY: the block has the size and alignment of a heap, and nothing else uses it.
                 unsafe { place.write(heap) };
                 place
             }
@@ -73,7 +74,8 @@ impl Heap {
         }
     }
 
-    /// The heap of this process, or, where it has none, one that stays until the process ends, as engines do.
+    /// Returns the heap of this process. If there is none, returns a new heap that is never freed, as engines never
+    /// are.
     pub(super) fn of_this_process_or_boxed() -> NonNull<Self> {
         process::of_this_process().unwrap_or_else(Self::boxed)
     }
@@ -93,29 +95,29 @@ impl Heap {
         }
     }
 
-    /// Until it is told otherwise, blocks of the room are counted, and laid and noted as `warming` says.
+    /// Lets `warming` count, place and note blocks of the room until [`Heap::end_warming`].
     pub(super) fn warm_with(&mut self, mut warming: Box<Warming>) {
         debug_assert!(self.warming.is_none(), "to drop it would call back");
-        self.next = warming.settle_in(self.next..self.end);
+        self.next = warming.place_areas(self.next..self.end);
         self.warming = Some(warming);
     }
 
-    /// Ends that.
+    /// Ends the warming.
     pub(super) fn end_warming(&mut self) -> Option<Box<Warming>> {
         self.warming.take()
     }
 
-    /// Bytes of the room.
+    /// Returns the size of the room, bytes.
     pub(super) fn capacity(&self) -> usize {
         self.room_bytes
     }
 
-    /// Where the room begins, and how much of it has been handed out. Others may be writing to what is in it.
+    /// Returns the start of the room and the number of bytes handed out. Other code may be writing to them.
     pub(super) fn room(&self) -> (*const u8, usize) {
         (self.room, self.next)
     }
 
-    /// What is free stays so: whatever comes now lies on pages of its own.
+    /// Abandons the free blocks: later blocks are on pages of their own.
     pub(super) fn close_warm(&mut self) {
         self.free = [ptr::null_mut(); CLASSES];
         self.next = self.next.next_multiple_of(PAGE_BYTES);
@@ -123,13 +125,13 @@ impl Heap {
         self.end = most.min(self.next + CHILD_BYTES);
     }
 
-    /// Adds the reserve to what the room hands out.
+    /// Adds the reserve to the room.
     #[cold]
     pub(super) fn open_reserve(&mut self) {
         self.end = self.room_bytes;
     }
 
-    /// A block of at least `size` bytes; null when there is none.
+    /// Returns a block of at least `size` bytes; null if there is none.
     #[inline]
     pub(super) fn alloc(&mut self, size: usize) -> *mut u8 {
         let block = self.alloc_in_room(size);
@@ -139,7 +141,7 @@ impl Heap {
         block
     }
 
-    /// As [`Heap::alloc`], from the room alone.
+    /// Returns a block of the room, as [`Heap::alloc`] does.
     #[inline]
     pub(super) fn alloc_in_room(&mut self, size: usize) -> *mut u8 {
         if size > ROOM_BYTES_MAX {
@@ -157,7 +159,7 @@ impl Heap {
         self.look();
         let warming = self.warming.as_mut();
         let block = match warming.and_then(|warming| warming.place(class * STEP_BYTES)) {
-            // SAFETY: the areas lie in the room, in a part of it that is handed out by them alone.
+            // SAFETY: the areas lie in the room, in a part that only they hand out.
             Some(start) => unsafe { begin(self.room.add(start), class) },
             None => self.alloc_of_class(class),
         };
@@ -172,7 +174,7 @@ impl Heap {
         if let Some(mut warming) = self.warming.take() {
             let (room, bytes) = self.room();
             // SAFETY: as many bytes of the room have been handed out, and anonymous memory is initialised.
-            unsafe { warming.look_now_and_then(room, bytes) };
+            unsafe { warming.look_sometimes(room, bytes) };
             self.warming = Some(warming);
         }
     }
@@ -180,7 +182,7 @@ impl Heap {
     #[inline]
     fn alloc_of_class(&mut self, class: usize) -> *mut u8 {
         if let Some(block) = NonNull::new(self.free[class]) {
-            // SAFETY: what is in a list of free blocks was put there by `dealloc`, and is used by nobody else.
+            // SAFETY: `dealloc` has put the block into the list, and nothing else uses it.
             self.free[class] = unsafe { block.as_ref().0 };
             return block.as_ptr().cast();
         }
@@ -194,16 +196,16 @@ impl Heap {
         block
     }
 
-    /// Whether `block` lies in the room.
+    /// Returns whether `block` lies in the room.
     #[inline]
     pub(super) fn is_of_room(&self, block: *mut u8) -> bool {
         block.addr().wrapping_sub(self.room.addr()) < self.room_bytes
     }
 
-    /// As [`Heap::alloc`], and all zeroes.
+    /// Returns a zeroed block, as [`Heap::alloc`] does.
     pub(super) fn calloc(&mut self, size: usize) -> *mut u8 {
         if size > ROOM_BYTES_MAX {
-            // SAFETY: calloc takes any size and answers null when it has none.
+            // SAFETY: calloc takes any size, and returns null if there is no memory.
             return large(unsafe { libc::calloc(1, with_header(size)) });
         }
         let block = self.alloc(size);
@@ -214,7 +216,7 @@ impl Heap {
         block
     }
 
-    /// Takes a block back.
+    /// Frees a block.
     ///
     /// # Safety
     /// `block` came from this heap and is still live.
@@ -224,37 +226,38 @@ impl Heap {
             self.look();
         }
         if is_of_slab(block) {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             return unsafe { self.slabs.dealloc(block) };
         }
-        // SAFETY: as the caller says, so its header is before it.
+        // SAFETY: guaranteed by the caller, so the header is before the block.
         let class = unsafe { header(block) };
         if class == LARGE {
-            // SAFETY: a large block is the C library's, and begins with the header.
+            // SAFETY: a large block is the C library's and begins with the header.
             unsafe { libc::free(block.as_ptr().sub(HEADER_BYTES).cast()) };
             return;
         }
         let class = usize::try_from(class).unwrap_or_default() % CLASSES;
         let free: *mut Free = block.as_ptr().cast();
-        // SAFETY: the block is the room's, at least eight bytes long, and nobody uses it any more.
+        // SAFETY: the block is the room's, has at least eight bytes, and is no longer used.
         unsafe { free.write(Free(self.free[class])) };
         self.free[class] = free;
     }
 
-    /// A block of at least `size` bytes with what `block` had in it; null when there is none, and then `block` stays.
+    /// Returns a block of at least `size` bytes with the content of `block`. Returns null if there is none; `block`
+    /// then stays live.
     ///
     /// # Safety
     /// `block` came from this heap and is still live.
     pub(super) unsafe fn realloc(&mut self, block: NonNull<u8>, size: usize) -> *mut u8 {
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         let (had, is_large) = unsafe {
             let is_large = !is_of_slab(block) && header(block) == LARGE;
             (usable_size(block), is_large)
         };
         if is_large && size > ROOM_BYTES_MAX {
-            // SAFETY: a large block is the C library's, and begins with the header.
+            // SAFETY: a large block is the C library's and begins with the header.
             let start = unsafe { block.as_ptr().sub(HEADER_BYTES) };
-            // SAFETY: as above; when realloc answers null the old block stays.
+            // SAFETY: as above. If realloc returns null, the old block stays live.
             return large(unsafe { libc::realloc(start.cast(), with_header(size)) });
         }
         if !is_large && size <= had && had - size < STEP_BYTES {
@@ -262,7 +265,8 @@ impl Heap {
         }
         let moved = self.alloc(size);
         if !moved.is_null() {
-            // SAFETY: both are live, apart, and have at least so many bytes; the old one is given back once.
+            // SAFETY: both blocks are live, do not overlap and have at least so many bytes. The old block is freed
+            // once.
             unsafe {
                 ptr::copy_nonoverlapping(block.as_ptr(), moved, had.min(size));
                 self.dealloc(block);
@@ -276,20 +280,20 @@ impl Heap {
         if !block.is_null() {
             return block;
         }
-        // SAFETY: malloc takes any size and answers null when it has none. Near the bound on its address space a process may
-        // have room in the C library's heap, and none for more slabs.
+        // SAFETY: malloc takes any size, and returns null if there is no memory. Near its bound on address space, a
+        // process may have room in the C library's heap and none for more slabs.
         large(unsafe { libc::malloc(with_header(size)) })
     }
 }
 
-/// Bytes that `block` really has.
+/// Returns the usable size of `block`, bytes.
 ///
 /// # Safety
 /// `block` came from a [`Heap`] and is still live.
 #[inline]
 pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
-    // SAFETY: as the caller says, so it lies in a slab or its header is before it; a large block is the C library's, and
-    // begins with the header.
+    // SAFETY: guaranteed by the caller, so the block lies in a slab or has a header before it. A large block is the C
+    // library's and begins with the header.
     unsafe {
         if is_of_slab(block) {
             return slabs::size_of_block(block);
@@ -303,24 +307,24 @@ pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
     }
 }
 
-/// Bytes that `block` takes, its header among them.
+/// Returns the size of `block` with its header, bytes.
 ///
 /// # Safety
 /// As for [`usable_size`].
 #[inline]
 pub(super) unsafe fn held_bytes(block: NonNull<u8>) -> usize {
     let header = if is_of_slab(block) { 0 } else { HEADER_BYTES };
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { usable_size(block) + header }
 }
 
-/// Whether a test chose this request to be refused: no heap but that of `make test-asan` lets one choose.
+/// Returns whether a test has chosen to refuse this request. Only the heap of `make test-asan` has such a choice.
 #[inline]
 pub(super) const fn is_chosen(_: &MemoryAccount, _: usize) -> bool {
     false
 }
 
-/// Whether the engine goes on after a refusal, whatever it was of: as above.
+/// Returns whether the engine goes on after any refusal. Only the heap of `make test-asan` does.
 pub(super) const fn is_ignored() -> bool {
     false
 }
@@ -334,36 +338,36 @@ fn with_header(size: usize) -> usize {
     size.saturating_add(HEADER_BYTES)
 }
 
-/// Writes the header of a block that begins at `start`, and points behind it.
+/// Writes the header of a block that begins at `start`. Returns the address after it.
 ///
 /// # Safety
-/// `start` is writable for `class` steps, and aligned to eight bytes.
+/// `start` is writable for `class` steps and aligned to eight bytes.
 #[inline]
 unsafe fn begin(start: *mut u8, class: usize) -> *mut u8 {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         start.cast::<u64>().write(class as u64);
         start.add(HEADER_BYTES)
     }
 }
 
-/// The header of a block.
+/// Returns the header of a block.
 ///
 /// # Safety
-/// `block` has one before it.
+/// `block` has a header before it.
 #[inline]
 unsafe fn header(block: NonNull<u8>) -> u64 {
-    // SAFETY: as the caller says; blocks are aligned to eight bytes.
+    // SAFETY: guaranteed by the caller. Blocks are aligned to eight bytes.
     unsafe { block.as_ptr().sub(HEADER_BYTES).cast::<u64>().read() }
 }
 
-/// A block of the C library's, with its header; null stays null.
+/// Turns a block of the C library into one with a header. Null stays null.
 fn large(start: *mut libc::c_void) -> *mut u8 {
     if start.is_null() {
         return ptr::null_mut();
     }
     let start: *mut u8 = start.cast();
-    // SAFETY: it was asked for with the header's bytes, and the C library aligns to sixteen.
+    // SAFETY: the block was requested with room for the header, and the C library aligns to sixteen.
     unsafe {
         start.cast::<u64>().write(LARGE);
         start.add(HEADER_BYTES)
@@ -386,7 +390,7 @@ mod tests {
         fn fill(&mut self, block: *mut u8, size: usize) {
             self.mark = self.mark.wrapping_add(1);
             let block = NonNull::new(block).unwrap();
-            // SAFETY: the heap says that the block is as long, and nobody else has it.
+            // SAFETY: the heap guarantees the block's size, and nothing else uses it.
             unsafe {
                 assert!(usable_size(block) >= size);
                 block.as_ptr().write_bytes(self.mark, size);
@@ -395,7 +399,7 @@ mod tests {
         }
 
         fn check(&self, (block, size, mark): (NonNull<u8>, usize, u8)) {
-            // SAFETY: it is live and as long as that.
+            // SAFETY: the block is live and has that size.
             let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), size) };
             assert!(bytes.iter().all(|byte| *byte == mark));
         }
@@ -422,7 +426,7 @@ mod tests {
                 let index = which.index(held.blocks.len());
                 let old = held.blocks.swap_remove(index);
                 held.check(old);
-                // SAFETY: it is live, and out of the list now.
+                // SAFETY: the block is live and no longer in the list.
                 unsafe {
                     if step == 3 {
                         let moved = held.heap.realloc(old.0, size);
@@ -444,7 +448,7 @@ mod tests {
         let mut heap = Heap::new();
         let warm = NonNull::new(heap.alloc(40)).unwrap();
         let hole = NonNull::new(heap.alloc(40)).unwrap();
-        // SAFETY: it is live.
+        // SAFETY: the block is live.
         unsafe { heap.dealloc(hole) };
         heap.close_warm();
         let first = heap.alloc(40);
@@ -467,7 +471,7 @@ mod tests {
         let mut heap = Heap::new();
         for size in [8, 300, 5_000] {
             let used = NonNull::new(heap.alloc(size)).unwrap();
-            // SAFETY: it is live and as long.
+            // SAFETY: the block is live and has that size.
             unsafe {
                 used.as_ptr().write_bytes(7, size);
                 heap.dealloc(used);

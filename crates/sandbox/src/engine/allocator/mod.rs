@@ -1,13 +1,13 @@
 //! The heap of one JavaScript runtime: an allocator ([`heap`]) behind a counter and a limit.
 //!
-//! A refusal is final. QuickJS goes on after one as if nothing had happened in too many places, and corrupts its heap, so the
-//! account ends the execution from inside the allocator: [`Output::finish`] never returns. A single fresh block of
-//! [`CATCHABLE_BYTES`] or more is the exception: the engine hears of it and throws an error that a script can catch. The
-//! second such refusal of an execution is final too. So is each growth of a block, however long: the buffers of QuickJS's
-//! compiler grow, and nothing there looks at how that went.
+//! A refusal is final. In too many places QuickJS goes on after a refusal as if nothing had happened, and corrupts its
+//! heap. The account therefore ends the execution from inside the allocator: [`Output::finish`] never returns. The
+//! exception is one fresh block of [`CATCHABLE_BYTES`] or more: the engine gets the refusal and throws an error that a
+//! script can catch. The second such refusal of an execution is final too. So is each refused growth of a block of any
+//! size: the buffers of QuickJS's compiler grow, and it does not check the result.
 //!
-//! The account also ends an execution for the host: [`MemoryAccount::charge`] for what timers and counters keep outside
-//! the engine's heap, [`MemoryAccount::end`] for a block that Rust itself did not get (`process`).
+//! The account also ends an execution for the host: [`MemoryAccount::charge`] for memory that timers and counters hold
+//! outside the engine's heap, [`MemoryAccount::end`] for a block that was refused to Rust itself (`process`).
 #![allow(unsafe_code)] // the allocator interface deals in raw pointers; nothing else in this module does
 
 mod heap;
@@ -31,8 +31,8 @@ use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
-/// The shortest fresh block whose refusal a script may hear of, bytes. The engine asks for as much at once only for a
-/// string, a buffer or an array of the script's own.
+/// The smallest fresh block whose refusal reaches the script, bytes. The engine requests so much at once only for a
+/// string, a buffer or an array of the script.
 const CATCHABLE_BYTES: usize = if cfg!(sandpiper_asan) {
     64 << 10
 } else {
@@ -46,17 +46,17 @@ pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its 
 enum Request {
     /// A new block.
     Block,
-    /// More room for a block that is there.
+    /// More room for an existing block.
     Growth,
 }
 
-/// Bytes held, most ever held, and the limit. Shared by the allocator and the host; one thread.
+/// Bytes held, their peak, and the limit. The allocator and the host share it; one thread.
 pub(super) struct MemoryAccount {
     current: Cell<usize>,
     peak: Cell<usize>,
     limit: Cell<usize>,
     refused: Cell<bool>,
-    ending: Cell<bool>,
+    has_ended: Cell<bool>,
     /// Receives the final message. Absent until the execution starts.
     output: OnceCell<Rc<dyn Output>>,
 }
@@ -76,13 +76,13 @@ impl MemoryAccount {
             peak: Cell::new(0),
             limit: Cell::new(usize::MAX),
             refused: Cell::new(false),
-            ending: Cell::new(false),
+            has_ended: Cell::new(false),
             output: OnceCell::new(),
         }
     }
 
-    /// Starts the account of one execution: what is held already counts, the peak starts from it. `output` gets the final
-    /// message if memory runs out.
+    /// Starts the account of one execution. Memory that is held already counts, and the peak starts from it. `output`
+    /// gets the final message if memory runs out.
     pub(super) fn start(&self, limit: usize, output: Rc<dyn Output>) {
         self.limit.set(limit);
         self.peak.set(self.current.get());
@@ -98,21 +98,21 @@ impl MemoryAccount {
         self.peak.get()
     }
 
-    /// Returns whether the engine was refused a large block, and went on.
+    /// Returns whether the engine was refused a large block and went on.
     pub(super) fn was_refused(&self) -> bool {
         self.refused.get()
     }
 
-    /// Ends the execution as one that ran out of memory. Returns before an execution has started, and where the final
-    /// message itself has no memory.
+    /// Ends the execution as one that ran out of memory. Returns if no execution has started, and if the final message
+    /// itself gets no memory.
     ///
-    /// May be called from anywhere, also from inside an allocation: the message lies in a reserve of the heap.
+    /// May be called from anywhere, also from inside an allocation: the message uses a reserve of the heap.
     #[cold]
     pub(super) fn end(&self) {
         let Some(output) = self.output.get() else {
             return;
         };
-        if self.ending.replace(true) {
+        if self.has_ended.replace(true) {
             return;
         }
         process::open_reserve();
@@ -125,7 +125,7 @@ impl MemoryAccount {
         })
     }
 
-    /// Returns if the engine may hear of this refusal; else the execution ends here.
+    /// Returns if the refusal may reach the engine. Ends the execution otherwise.
     #[cold]
     fn refuse(&self, bytes: usize, request: Request) {
         let is_catchable = request == Request::Block && bytes >= CATCHABLE_BYTES;
@@ -135,7 +135,8 @@ impl MemoryAccount {
         self.end();
     }
 
-    /// Makes an attempt of the host's own: a large block that it is refused does not count as one that the script was.
+    /// Runs an attempt of the host. A large block that is refused to the attempt does not count as refused to the
+    /// script.
     pub(super) fn attempt<T>(&self, attempt: impl FnOnce() -> T) -> T {
         let refused_before = self.refused.replace(false);
         let done = attempt();
@@ -143,8 +144,8 @@ impl MemoryAccount {
         done
     }
 
-    /// Charges `bytes` that the host keeps for the script outside the engine's heap. Ends the execution if the limit forbids
-    /// it.
+    /// Charges `bytes` that the host holds for the script outside the engine's heap. Ends the execution if that exceeds
+    /// the limit.
     pub(super) fn charge(&self, bytes: usize) {
         if !self.has_room_for(bytes) {
             self.end();
@@ -152,7 +153,7 @@ impl MemoryAccount {
         self.add(bytes);
     }
 
-    /// Gives back what [`MemoryAccount::charge`] took.
+    /// Releases bytes that [`MemoryAccount::charge`] charged.
     pub(super) fn discharge(&self, bytes: usize) {
         self.current.set(self.current.get().saturating_sub(bytes));
     }
@@ -174,14 +175,14 @@ impl MemoryAccount {
     }
 }
 
-/// The heap, counted. Sizes are what was really handed out, so a free needs no bookkeeping of ours.
+/// The heap with its account. It counts the sizes that were really handed out, so freeing needs no bookkeeping.
 pub(super) struct CountingAllocator {
     account: Rc<MemoryAccount>,
     heap: NonNull<Heap>,
 }
 
 impl CountingAllocator {
-    /// On the heap of this process, or, where it has none, on one that stays until the process ends, as engines do.
+    /// Uses the heap of this process. If there is none, uses a new heap that is never freed, as engines never are.
     pub(super) fn new(account: Rc<MemoryAccount>) -> Self {
         let heap = Heap::of_this_process_or_boxed();
         Self { account, heap }
@@ -189,7 +190,8 @@ impl CountingAllocator {
 
     #[inline]
     fn heap(&mut self) -> &mut Heap {
-        // SAFETY: an engine and its heap have one thread, and no call into the heap is under way: none of them calls back.
+        // SAFETY: an engine and its heap have one thread, and no call into the heap is under way: none of them calls
+        // back.
         unsafe { self.heap.as_mut() }
     }
 
@@ -198,7 +200,7 @@ impl CountingAllocator {
         let Some(block) = NonNull::new(pointer) else {
             return self.refuse(size, request);
         };
-        // SAFETY: the heap has just handed it out.
+        // SAFETY: the heap has just handed out the block.
         self.account.add(unsafe { blocks::held_bytes(block) });
         pointer
     }
@@ -210,8 +212,8 @@ impl CountingAllocator {
     }
 }
 
-// SAFETY: every pointer is a block of the heap's: aligned to eight bytes, as the engine's own small blocks are, and with at
-// least the size asked for; the usable size is the heap's answer for the same pointer.
+// SAFETY: every pointer is a block of the heap. It is aligned to eight bytes, as the engine's own small blocks are, and
+// has at least the requested size. The usable size is the heap's for the same pointer.
 unsafe impl Allocator for CountingAllocator {
     fn alloc(&mut self, size: usize) -> *mut u8 {
         if !self.account.has_room_for(size) || blocks::is_chosen(&self.account, size) {
@@ -234,7 +236,7 @@ unsafe impl Allocator for CountingAllocator {
         let Some(block) = NonNull::new(pointer) else {
             return;
         };
-        // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
+        // SAFETY: the caller guarantees that this allocator handed out `pointer`, and that it is still live.
         unsafe {
             self.account.discharge(blocks::held_bytes(block));
             self.heap().dealloc(block);
@@ -246,11 +248,11 @@ unsafe impl Allocator for CountingAllocator {
             return self.alloc(new_size);
         };
         if new_size == 0 {
-            // SAFETY: as the caller of this function says.
+            // SAFETY: guaranteed by the caller of this function.
             unsafe { self.dealloc(pointer) };
             return ptr::null_mut();
         }
-        // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
+        // SAFETY: the caller guarantees that this allocator handed out `pointer`, and that it is still live.
         let held = unsafe { blocks::held_bytes(block) };
         let grows = new_size > held;
         if grows
@@ -259,7 +261,7 @@ unsafe impl Allocator for CountingAllocator {
         {
             return self.refuse(new_size, Request::Growth);
         }
-        // SAFETY: as above. When the heap answers null the old block stays, and stays counted.
+        // SAFETY: as above. If the heap returns null, the old block stays live, and stays counted.
         let moved = unsafe { self.heap().realloc(block, new_size) };
         if !moved.is_null() {
             self.account.discharge(held);
@@ -268,7 +270,7 @@ unsafe impl Allocator for CountingAllocator {
     }
 
     unsafe fn usable_size(pointer: *mut u8) -> usize {
-        // SAFETY: the caller says that this allocator handed out `pointer`, and that it is still live.
+        // SAFETY: the caller guarantees that this allocator handed out `pointer`, and that it is still live.
         NonNull::new(pointer).map_or(0, |block| unsafe { blocks::usable_size(block) })
     }
 }
@@ -279,7 +281,7 @@ mod tests {
     use sandpiper_domain::LogKind;
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-    /// Ends by unwinding, with the outcome.
+    /// Ends an execution by unwinding, with the outcome.
     struct Unwinding;
 
     impl Output for Unwinding {
@@ -301,7 +303,7 @@ mod tests {
         (account, allocator)
     }
 
-    /// Whether `act` ends the execution as one that ran out of memory.
+    /// Returns whether `act` ends the execution as one that ran out of memory.
     fn ends<T>(act: impl FnOnce() -> T) -> bool {
         match catch_unwind(AssertUnwindSafe(act)) {
             Ok(_) => false,

@@ -1,20 +1,20 @@
-//! Memory from the kernel, by pages. Knows nobody.
+//! Pages of memory from the kernel. This module uses no other module of the allocator.
 
 use std::ptr;
 
 /// Bytes of a page.
 pub(super) const PAGE_BYTES: usize = 4096;
 
-/// When the kernel is to find the pages of a mapping.
+/// The time at which the kernel allocates the pages of a mapping.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pages {
-    /// Each when it is touched first.
+    /// Each page at its first access.
     WhenTouched,
-    /// All of them in one call.
+    /// All pages in one call.
     AtOnce,
 }
 
-/// As many bytes, all zeroes; `None` when there is no memory.
+/// Maps `bytes` of zeroed memory. Returns `None` if there is no memory.
 pub(super) fn map(bytes: usize, pages: Pages) -> Option<*mut u8> {
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;

@@ -1,12 +1,12 @@
-//! Which blocks of a warm heap executions write to, learned by looking at some.
+//! Placement of the blocks that executions write to, learned by observing some executions.
 //!
-//! An engine that was just built has thousands of blocks, and an execution writes to a few dozen: counts of references, heads of
-//! lists. They lie all over, and each may be a page to copy for every child. So before the first engine is built for good, one
-//! is built in a process that is thrown away, a script is run in it, and the blocks that have changed are noted. A heap hands
-//! out blocks in the same order whenever an engine is built, so a block is known by its number; from then on those that were
-//! written to are laid next to each other.
+//! An engine that was just built has thousands of blocks. An execution writes to a few dozen of them: reference counts
+//! and heads of lists. They are scattered, and each may cost every child a page copy. Therefore, before the first
+//! engine is built for good, an engine is built in a process that is thrown away, a script runs in it, and the blocks
+//! that have changed are noted. A heap hands out blocks in the same order whenever an engine is built, so the number of
+//! a block identifies it. Later heaps place the noted blocks next to each other.
 //!
-//! Were the order another after all, blocks would lie where they lay before, and that is all.
+//! If the order did differ, blocks would merely stay scattered.
 
 use super::heap::{HEADER_BYTES, STEP_BYTES};
 use super::pages::PAGE_BYTES;
@@ -14,23 +14,23 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::ptr;
 
-/// Of so many calls to look each is heeded, and later one of so many: a look takes some ten microseconds.
+/// The first calls to look are all heeded, and later one in so many: a look takes some ten microseconds.
 const LOOKED_AT_FIRST: usize = 200;
 const LOOKED_AT_EACH: usize = 32;
 
-/// A block: its number in the order in which they are handed out, and what it takes, in steps.
+/// A block: its number in the order of allocation, and its size in steps.
 type Block = (u32, u32);
 
 /// Blocks that an execution has written to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written(Vec<Block>);
 
-/// Where blocks are to lie: those of the first area before those of the second, and all others behind.
+/// The order of blocks: those of the first area, then those of the second, then all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Placement(Vec<Written>);
 
 impl Placement {
-    /// Adds an area for what was `written` and has none yet.
+    /// Adds an area for the blocks of `written` that are in no area yet.
     pub(crate) fn add(&mut self, written: Written) {
         let is_new = |block: &Block| !self.0.iter().any(|area| area.0.contains(block));
         let new = written.0.into_iter().filter(is_new).collect();
@@ -38,25 +38,26 @@ impl Placement {
     }
 }
 
-/// What a heap keeps beside itself while an engine is built on it.
+/// State beside a heap while an engine is built on it.
 #[derive(Debug, Default)]
 pub(super) struct Warming {
-    /// Blocks so far.
+    /// Blocks allocated so far.
     count: usize,
-    /// By number: one more than the area of a block, and none for most.
+    /// By the number of a block: one more than its area; 0 for most blocks.
     area_of: Vec<u8>,
     areas: Vec<Room>,
-    /// By steps from the room's beginning: one more than the number of the block that begins there. Empty where nobody asks.
+    /// By steps from the start of the room: one more than the number of the block that begins there. Empty unless
+    /// blocks are noted.
     noted: Vec<u32>,
-    /// How often it was to look.
+    /// Number of calls to look.
     calls: usize,
-    /// What the room was when the engine had been built; empty before.
+    /// Content of the room when the engine had been built; empty before.
     was: Vec<u8>,
-    /// By steps from the room's beginning: whether the block that begins there was seen to have changed.
+    /// By steps from the start of the room: true if the block that begins there has changed.
     changed: Vec<bool>,
 }
 
-/// Part of a room, bytes from its beginning.
+/// Part of a room, bytes from its start.
 #[derive(Debug, Clone, Copy)]
 struct Room {
     next: usize,
@@ -64,8 +65,8 @@ struct Room {
 }
 
 impl Warming {
-    /// Notes which block lies where, in a room of so many bytes.
-    pub(super) fn that_notes(room_bytes: usize) -> Self {
+    /// Returns a state that notes the position of each block in a room of so many bytes.
+    pub(super) fn noting(room_bytes: usize) -> Self {
         Self {
             noted: vec![0; room_bytes / STEP_BYTES],
             changed: vec![false; room_bytes / STEP_BYTES],
@@ -73,8 +74,8 @@ impl Warming {
         }
     }
 
-    /// Lays blocks as `placement` says.
-    pub(super) fn that_places(placement: &Placement) -> Self {
+    /// Returns a state that places blocks by `placement`.
+    pub(super) fn placing(placement: &Placement) -> Self {
         let mut warming = Self::default();
         for (area, number) in placement.0.iter().zip(1..) {
             let mut bytes = 0;
@@ -94,9 +95,9 @@ impl Warming {
         warming
     }
 
-    /// Puts the areas at the beginning of `free`, bytes from the room's beginning, and says where they end. What does not
-    /// fit is not placed.
-    pub(super) fn settle_in(&mut self, free: Range<usize>) -> usize {
+    /// Puts the areas at the start of `free` (bytes from the start of the room) and returns their end. Blocks that do
+    /// not fit are not placed.
+    pub(super) fn place_areas(&mut self, free: Range<usize>) -> usize {
         let mut next = free.start;
         for area in &mut self.areas {
             let bytes = area.end.min(free.end.saturating_sub(next));
@@ -109,7 +110,7 @@ impl Warming {
         next
     }
 
-    /// Counts the next block, and says where it is to begin, if it has a place.
+    /// Counts the next block. Returns its position if it is placed.
     pub(super) fn place(&mut self, bytes: usize) -> Option<usize> {
         let number = self.count;
         self.count += 1;
@@ -123,7 +124,8 @@ impl Warming {
         Some(start)
     }
 
-    /// The block that was counted last begins there. What comes once the engine has been built is not its.
+    /// Notes that the block that was counted last begins at `start`. Blocks after the engine has been built are not
+    /// noted.
     pub(super) fn note(&mut self, start: usize) {
         if !self.was.is_empty() {
             return;
@@ -133,29 +135,29 @@ impl Warming {
         }
     }
 
-    /// The engine has been built, and `was` so: from now on what changes is looked for.
+    /// Starts to look for changes. The engine has been built, and the room's content is `was`.
     pub(super) fn look_for_changes(&mut self, was: Vec<u8>) {
         self.was = was;
     }
 
-    /// As [`Warming::look`], not at every call. Counts of references go up and come down again, so this is to be called
-    /// whenever a block comes or goes.
+    /// Looks as [`Warming::look`] does, but not at every call. Reference counts go up and down again, so this must be
+    /// called at every allocation and release.
     ///
     /// # Safety
-    /// As there.
-    pub(super) unsafe fn look_now_and_then(&mut self, room: *const u8, bytes: usize) {
+    /// As for [`Warming::look`].
+    pub(super) unsafe fn look_sometimes(&mut self, room: *const u8, bytes: usize) {
         if self.was.is_empty() {
             return;
         }
         self.calls += 1;
         if self.calls < LOOKED_AT_FIRST || self.calls.is_multiple_of(LOOKED_AT_EACH) {
-            // SAFETY: as the caller says.
+            // SAFETY: guaranteed by the caller.
             unsafe { self.look(room, bytes) };
         }
     }
 
-    /// Takes note of blocks that are no longer as they were. A page is copied before it is looked at: what lies in the room
-    /// belongs to others, this itself among it.
+    /// Notes the blocks that have changed. Each page is copied before it is compared: other code owns the content of
+    /// the room, this state included.
     ///
     /// # Safety
     /// `room` has so many bytes.
@@ -164,7 +166,7 @@ impl Warming {
         for (number, was) in self.was.chunks(PAGE_BYTES).enumerate() {
             let start = number * PAGE_BYTES;
             let length = was.len().min(bytes.saturating_sub(start));
-            // SAFETY: the caller says that the room is as long, and the copy is as long as a page.
+            // SAFETY: the caller guarantees the length of the room, and the copy has the length of a page.
             unsafe { ptr::copy_nonoverlapping(room.add(start), page.as_mut_ptr(), length) };
             if was[..length] == page[..length] {
                 continue;
@@ -174,7 +176,7 @@ impl Warming {
                 .zip(page[..length].chunks(STEP_BYTES));
             for ((was, is), step) in steps.zip(start / STEP_BYTES..) {
                 if was != is {
-                    // Blocks may be longer than a step: it is that of the last one that begins here or before.
+                    // A block may be longer than a step: the last block that begins here or before has changed.
                     let block = (0..=step).rev().find(|step| self.noted[*step] > 0);
                     block
                         .into_iter()
@@ -184,7 +186,7 @@ impl Warming {
         }
     }
 
-    /// All that was seen to have changed.
+    /// Returns the blocks that have changed.
     pub(super) fn written(&self) -> Written {
         let mut written = Vec::new();
         for (step, changed) in self.changed.iter().enumerate() {
@@ -207,13 +209,13 @@ mod tests {
     use super::*;
     use std::ptr::NonNull;
 
-    /// Builds what stands for an engine: a thousand blocks, some of them freed on the way. Answers every tenth.
+    /// Builds a stand-in for an engine: a thousand blocks, some of them freed on the way. Returns every tenth.
     fn build(heap: &mut Heap) -> Vec<*mut u8> {
         let mut kept = Vec::new();
         for number in 0..1_000 {
             let block = heap.alloc(number % 90 + 1);
             if number % 7 == 3 {
-                // SAFETY: it is live.
+                // SAFETY: the block is live.
                 unsafe { heap.dealloc(NonNull::new(block).unwrap()) };
             } else if number % 10 == 0 {
                 kept.push(block);
@@ -235,14 +237,14 @@ mod tests {
     #[test]
     fn what_was_written_to_lies_together_the_next_time() {
         let mut first = Heap::new();
-        first.warm_with(Box::new(Warming::that_notes(first.capacity())));
+        first.warm_with(Box::new(Warming::noting(first.capacity())));
         let kept = build(&mut first);
         let mut noted = first.end_warming().unwrap();
         let (room, bytes) = first.room();
-        // SAFETY: as many bytes have been handed out, and nobody writes to them now.
+        // SAFETY: as many bytes have been handed out, and nothing writes to them now.
         noted.look_for_changes(unsafe { std::slice::from_raw_parts(room, bytes) }.to_vec());
         for block in &kept {
-            // SAFETY: it is live and has a byte.
+            // SAFETY: the block is live and has a byte.
             unsafe { block.write(0xee) };
         }
         // SAFETY: as above.
@@ -255,7 +257,7 @@ mod tests {
         assert_eq!(placement.0[1].0.len(), kept.len() - 20);
 
         let mut second = Heap::new();
-        second.warm_with(Box::new(Warming::that_places(&placement)));
+        second.warm_with(Box::new(Warming::placing(&placement)));
         let again = build(&mut second);
         assert!(pages(&kept) > 8, "{} pages", pages(&kept));
         assert_eq!(pages(&again[..20]), 1);

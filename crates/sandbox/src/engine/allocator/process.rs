@@ -1,7 +1,8 @@
-//! The allocator of the whole program: the C library's; in a zygote, and so in its job processes, the engine's heap first.
+//! The allocator of the whole program: the C library's. A zygote, and so its job processes, use the room of the
+//! engine's heap first.
 //!
-//! What Rust allocates in a zygote is written to by every execution as well: counts of references, the host's state. On
-//! pages of their own, and in a heap with lists of its own, that would be ten pages more to copy for each.
+//! Every execution also writes to Rust's own allocations in a zygote: reference counts and the host's state. On pages
+//! of their own, in a heap with its own lists, they would cost ten more page copies per execution.
 
 use super::MemoryAccount;
 use super::heap::Heap;
@@ -11,7 +12,7 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// See the module.
+/// The global allocator of the sandbox program.
 #[derive(Debug)]
 struct ProcessAllocator;
 
@@ -24,17 +25,17 @@ static HEAP: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
 /// The account of a zygote's engine; null in every other process.
 static ACCOUNT: AtomicPtr<MemoryAccount> = AtomicPtr::new(ptr::null_mut());
 
-/// Makes `account` the one that ends an execution when Rust is refused memory. Only a zygote's: elsewhere a process goes on
+/// Makes `account` end the execution when Rust is refused memory. Applies to a zygote alone: another process goes on
 /// after its engines.
-pub(in crate::engine) fn ends_by(account: &Rc<MemoryAccount>) {
+pub(in crate::engine) fn set_account(account: &Rc<MemoryAccount>) {
     if of_this_process().is_some() {
-        // Never given back, so that the pointer stays valid.
+        // Never freed, so that the pointer stays valid.
         let account = Rc::into_raw(Rc::clone(account));
         ACCOUNT.store(account.cast_mut(), Ordering::Relaxed);
     }
 }
 
-/// Lets the room of this process's heap hand out its reserve.
+/// Adds the reserve to the room of this process's heap.
 #[cold]
 pub(super) fn open_reserve() {
     if let Some(mut heap) = of_this_process() {
@@ -43,16 +44,17 @@ pub(super) fn open_reserve() {
     }
 }
 
-/// Ends the execution of this process, if one is under way: Rust was refused memory, and would only abort.
+/// Ends the execution of this process, if one is running. Rust was refused memory and would otherwise abort.
 #[cold]
 fn end_execution() {
-    // SAFETY: it is null, or what `ends_by` never gives back; a zygote and its children have one thread.
+    // SAFETY: the pointer is null, or the one that `set_account` never frees. A zygote and its children have one
+    // thread.
     if let Some(account) = unsafe { ACCOUNT.load(Ordering::Relaxed).as_ref() } {
         account.end();
     }
 }
 
-/// From now on this process allocates from a heap that forks well.
+/// Makes this process allocate from a heap that is cheap to fork.
 ///
 /// # Safety
 /// The process has one thread, and so have the children that it will fork.
@@ -62,19 +64,19 @@ pub(crate) unsafe fn begin() {
     }
 }
 
-/// The engine that is built next is one to learn from.
+/// Notes the blocks of the engine that is built next, to learn from them.
 pub(crate) fn note_blocks() {
     let Some(mut heap) = of_this_process() else {
         return;
     };
     // SAFETY: as in `close`.
     let room_bytes = unsafe { heap.as_ref() }.capacity();
-    let warming = Box::new(Warming::that_notes(room_bytes));
+    let warming = Box::new(Warming::noting(room_bytes));
     // SAFETY: as in `close`.
     unsafe { heap.as_mut() }.warm_with(warming);
 }
 
-/// It is built: what comes from now on is an execution, and what that writes to is looked for.
+/// Starts to look for changes: the engine is built, and an execution follows.
 pub(crate) fn look_for_changes() {
     let Some(mut heap) = of_this_process() else {
         return;
@@ -90,7 +92,7 @@ pub(crate) fn look_for_changes() {
     }
 }
 
-/// What the execution has written to.
+/// Returns the blocks that the execution has written to.
 pub(crate) fn written() -> Written {
     let Some(mut heap) = of_this_process() else {
         return Written::default();
@@ -98,7 +100,7 @@ pub(crate) fn written() -> Written {
     // SAFETY: as in `close`.
     let warming = unsafe { heap.as_mut() }.end_warming();
     warming.map_or_else(Written::default, |mut warming| {
-        // SAFETY: as in `close`; of the room as much has been handed out.
+        // SAFETY: as in `close`. The room has handed out that many bytes.
         unsafe {
             let (room, bytes) = heap.as_ref().room();
             warming.look(room, bytes);
@@ -109,8 +111,8 @@ pub(crate) fn written() -> Written {
 
 fn copy_of_room() -> Option<Vec<u8>> {
     let heap = of_this_process()?;
-    // SAFETY: as in `close`. The copy has its memory before the room is looked at, and what the room has handed out by then
-    // is as long as is said.
+    // SAFETY: as in `close`. The copy has its memory before the room is read, and the room has handed out that many
+    // bytes by then.
     unsafe {
         let mut copy = Vec::with_capacity(heap.as_ref().room().1);
         let (room, bytes) = heap.as_ref().room();
@@ -121,24 +123,24 @@ fn copy_of_room() -> Option<Vec<u8>> {
     }
 }
 
-/// The engine that is built until [`end_placing`] has its blocks laid so.
+/// Places the blocks of the engine that is built until [`end_placing`].
 pub(crate) fn place(placement: &Placement) {
     let Some(mut heap) = of_this_process() else {
         return;
     };
-    let warming = Box::new(Warming::that_places(placement));
+    let warming = Box::new(Warming::placing(placement));
     // SAFETY: as in `close`.
     unsafe { heap.as_mut() }.warm_with(warming);
 }
 
-/// The engine is built.
+/// Ends the placing: the engine is built.
 pub(crate) fn end_placing() {
-    // SAFETY: as in `close`. What is dropped is dropped when the heap is nobody's again.
+    // SAFETY: as in `close`. The state is dropped after the reference to the heap.
     let warming = of_this_process().and_then(|mut heap| unsafe { heap.as_mut() }.end_warming());
     drop(warming);
 }
 
-/// All that children inherit is there: what comes from now on lies apart from it.
+/// Closes the room: children inherit its content, and later blocks are apart from it.
 pub(crate) fn close() {
     if let Some(mut heap) = of_this_process() {
         // SAFETY: there is one thread, and no call into the heap is under way: none of them calls back.
@@ -146,22 +148,22 @@ pub(crate) fn close() {
     }
 }
 
-/// A zygote's heap.
+/// Returns the heap of a zygote.
 #[inline]
 pub(super) fn of_this_process() -> Option<NonNull<Heap>> {
     NonNull::new(HEAP.load(Ordering::Relaxed))
 }
 
 #[inline]
-fn or_end(block: *mut u8) -> *mut u8 {
+fn or_end_execution(block: *mut u8) -> *mut u8 {
     if block.is_null() {
         end_execution();
     }
     block
 }
 
-// SAFETY: a block is the heap's or the system allocator's, each asked for what the caller asks for; the heap knows its own
-// by their addresses, and aligns to eight bytes.
+// SAFETY: a block comes from the heap or from the system allocator, which are asked for the caller's layout. The heap
+// recognises its own blocks by their addresses, and aligns to eight bytes.
 unsafe impl GlobalAlloc for ProcessAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -174,14 +176,14 @@ unsafe impl GlobalAlloc for ProcessAllocator {
                 return block;
             }
         }
-        // SAFETY: as the caller says.
-        or_end(unsafe { System.alloc(layout) })
+        // SAFETY: guaranteed by the caller.
+        or_end_execution(unsafe { System.alloc(layout) })
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if let Some(mut heap) = of_this_process() {
-            // SAFETY: as in `close`; a block of the room is live, as the caller says.
+            // SAFETY: as in `close`. The caller guarantees that a block of the room is live.
             unsafe {
                 let heap = heap.as_mut();
                 if heap.is_of_room(block) {
@@ -189,7 +191,7 @@ unsafe impl GlobalAlloc for ProcessAllocator {
                 }
             }
         }
-        // SAFETY: as the caller says; it is none of the heap's.
+        // SAFETY: guaranteed by the caller. The block is none of the heap's.
         unsafe { System.dealloc(block, layout) }
     }
 
@@ -199,10 +201,10 @@ unsafe impl GlobalAlloc for ProcessAllocator {
         let is_of_room =
             of_this_process().is_some_and(|heap| unsafe { heap.as_ref() }.is_of_room(block));
         if !is_of_room {
-            // SAFETY: as the caller says; it is none of the heap's.
-            return or_end(unsafe { System.realloc(block, layout, size) });
+            // SAFETY: guaranteed by the caller. The block is none of the heap's.
+            return or_end_execution(unsafe { System.realloc(block, layout, size) });
         }
-        // SAFETY: as the caller says; the blocks are apart, and each as long as its layout.
+        // SAFETY: guaranteed by the caller. The blocks do not overlap, and each has the size of its layout.
         unsafe {
             let moved = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !moved.is_null() {

@@ -1,24 +1,24 @@
-//! The heap of `make test-asan`: every block is the C library's own, so that AddressSanitizer sees where it ends, and a test
+//! The heap of `make test-asan`. Every block is the C library's, so that AddressSanitizer knows its bounds, and a test
 //! chooses which requests are refused. Compiled with `--cfg sandpiper_asan` only.
 
 use super::{CATCHABLE_BYTES, MemoryAccount};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The requests of an execution that are refused, numbered from 1.
+/// The requests of an execution that are refused, in addition to those beyond the limit. Numbered from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusals {
-    /// Those that the limit forbids.
+    /// No request.
     None,
-    /// This one too.
+    /// One request.
     One(u64),
-    /// This one and all that follow.
+    /// A request and all that follow.
     AllFrom(u64),
-    /// This one and all that follow, and the engine goes on: the control, which must lead to reports.
+    /// A request and all that follow, and the engine goes on. This is the control, which must lead to reports.
     Ignored(u64),
-    /// Of the blocks that a script may be refused, this one.
+    /// One request, counting only those that may be refused to a script.
     OneLarge(u64),
-    /// Of those, this one and all that follow.
+    /// A request and all that follow, counting only those that may be refused to a script.
     AllLargeFrom(u64),
 }
 
@@ -28,7 +28,7 @@ static ONLY_LARGE: AtomicBool = AtomicBool::new(false);
 static IS_IGNORED: AtomicBool = AtomicBool::new(false);
 static SEEN: AtomicU64 = AtomicU64::new(0);
 
-/// Sets what is refused to the execution that this process begins next.
+/// Chooses the refusals for the execution that this process starts next.
 pub fn refuse_by_choice(refusals: Refusals) {
     let (first, is_lasting, only_large) = match refusals {
         Refusals::None => (0, false, false),
@@ -43,13 +43,13 @@ pub fn refuse_by_choice(refusals: Refusals) {
     ONLY_LARGE.store(only_large, Ordering::Relaxed);
 }
 
-/// Returns whether the execution came as far as the chosen request.
+/// Returns whether the execution got as far as the chosen request.
 pub fn was_refused_by_choice() -> bool {
     let first = FIRST.load(Ordering::Relaxed);
     first > 0 && SEEN.load(Ordering::Relaxed) >= first
 }
 
-/// Returns whether the engine goes on after this refusal, whatever it was of.
+/// Returns whether the engine goes on after any refusal.
 pub(super) fn is_ignored() -> bool {
     IS_IGNORED.load(Ordering::Relaxed)
 }
@@ -85,14 +85,14 @@ impl Heap {
     /// # Safety
     /// `block` came from this heap and is still live.
     pub(super) unsafe fn dealloc(&mut self, block: NonNull<u8>) {
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         unsafe { libc::free(block.as_ptr().cast()) };
     }
 
     /// # Safety
     /// `block` came from this heap and is still live.
     pub(super) unsafe fn realloc(&mut self, block: NonNull<u8>, size: usize) -> *mut u8 {
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         unsafe { libc::realloc(block.as_ptr().cast(), size).cast() }
     }
 }
@@ -100,13 +100,13 @@ impl Heap {
 /// # Safety
 /// `block` came from a [`Heap`] and is still live.
 pub(super) unsafe fn usable_size(block: NonNull<u8>) -> usize {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { libc::malloc_usable_size(block.as_ptr().cast()) }
 }
 
 /// # Safety
 /// As for [`usable_size`].
 pub(super) unsafe fn held_bytes(block: NonNull<u8>) -> usize {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { usable_size(block) }
 }

@@ -1,21 +1,22 @@
-//! Slabs: sixteen kilobytes of blocks of one size each. A slab that is empty again serves any size.
+//! Slabs: sixteen kilobytes of blocks of one size each. An empty slab can serve any size.
 //!
-//! How long its blocks are a slab says for all of them, so they have no headers, and begin at multiples of sixteen.
+//! A slab records the size of its blocks once for all of them, so they have no headers and begin at multiples of
+//! sixteen.
 
 use super::heap::{Free, STEP_BYTES};
 use super::pages::{Pages, map};
 use std::ptr::{self, NonNull};
 
-/// The last class that slabs have.
+/// The largest class in slabs.
 const CLASS_MAX: usize = 64;
 const SLAB_BYTES: usize = 16 << 10;
-/// Slabs that the kernel is asked for at a time.
+/// Slabs mapped by one call.
 const SLABS_AT_ONCE: usize = 16;
-/// Who has used up so many of these mappings will have use for all of the next: a fault for each of its pages takes longer than
-/// finding all of them in one call.
+/// Mappings that are paged in on demand. An execution that has used up so many will use all of the next one: a page
+/// fault for each of its pages takes longer than one call for all of them.
 const MAPPED_PAGE_BY_PAGE: u32 = 2;
 
-/// At the beginning of each slab.
+/// The head of each slab.
 #[repr(C)]
 struct Slab {
     next: *mut Slab,
@@ -23,7 +24,7 @@ struct Slab {
     free: *mut Free,
     class: usize,
     live: usize,
-    /// Bytes from the slab's beginning that have never been a block.
+    /// Bytes from the slab's start to the first that was never part of a block.
     fresh: usize,
 }
 
@@ -31,11 +32,11 @@ const SLAB_HEAD_BYTES: usize = size_of::<Slab>().next_multiple_of(STEP_BYTES);
 
 /// All slabs of a heap.
 pub(super) struct Slabs {
-    /// Those of each class that have a block left.
+    /// Slabs with a free block, by class.
     open: [*mut Slab; CLASS_MAX + 1],
-    /// Those without a block.
+    /// Slabs without a live block.
     empty: *mut Slab,
-    /// How often the kernel was asked for some.
+    /// Number of mappings.
     mapped: u32,
 }
 
@@ -48,7 +49,8 @@ impl Slabs {
         }
     }
 
-    /// A block of at least `size` bytes; null when it is longer than slabs have any, or there is no memory.
+    /// Returns a block of at least `size` bytes. Returns null if slabs have no block of this size, or there is no
+    /// memory.
     pub(super) fn alloc(&mut self, size: usize) -> *mut u8 {
         let class = size.div_ceil(STEP_BYTES).max(1);
         if class > CLASS_MAX {
@@ -80,13 +82,13 @@ impl Slabs {
         }
     }
 
-    /// Takes a block back.
+    /// Frees a block.
     ///
     /// # Safety
-    /// `block` is a slab's, and still live.
+    /// `block` is in a slab of this heap and still live.
     pub(super) unsafe fn dealloc(&mut self, block: NonNull<u8>) {
         let free: *mut Free = block.as_ptr().cast();
-        // SAFETY: as the caller says; a slab's blocks are at least sixteen bytes long.
+        // SAFETY: guaranteed by the caller. A slab's blocks have at least sixteen bytes.
         unsafe {
             let slab = slab_of(block);
             let was_full = (*slab).free.is_null() && !has_fresh(slab);
@@ -105,14 +107,14 @@ impl Slabs {
         }
     }
 
-    /// An open slab for blocks of `class`; null when there is no memory for one.
+    /// Returns an open slab for blocks of `class`; null if there is no memory.
     fn new_slab(&mut self, class: usize) -> *mut Slab {
         if self.empty.is_null() {
             self.map_slabs();
         }
         let slab = self.empty;
         if !slab.is_null() {
-            // SAFETY: an empty slab is of these, and nobody has a block of it.
+            // SAFETY: an empty slab is one of this heap, and none of its blocks is live.
             unsafe {
                 self.empty = (*slab).next;
                 slab.write(Slab {
@@ -138,7 +140,7 @@ impl Slabs {
             return;
         };
         self.mapped = self.mapped.saturating_add(1);
-        // A mapping begins at a page. Mostly it follows the one before it, which ended at a slab's end.
+        // A mapping begins at a page. It mostly follows the previous mapping, which ended at the end of a slab.
         let skipped = start.align_offset(SLAB_BYTES);
         let count = (SLABS_AT_ONCE * SLAB_BYTES - skipped) / SLAB_BYTES;
         for number in (0..count).rev() {
@@ -151,10 +153,12 @@ impl Slabs {
         }
     }
 
+    /// Adds a slab to the list of open slabs of its class.
+    ///
     /// # Safety
-    /// `slab` is this heap's, has a block left, and is in no list.
+    /// `slab` is this heap's, has a free block, and is in no list.
     unsafe fn link(&mut self, slab: *mut Slab) {
-        // SAFETY: as the caller says; what is in the list is a slab of this heap.
+        // SAFETY: guaranteed by the caller. The list contains slabs of this heap.
         unsafe {
             let class = (*slab).class;
             (*slab).previous = ptr::null_mut();
@@ -166,10 +170,12 @@ impl Slabs {
         }
     }
 
+    /// Removes a slab from the list of open slabs of its class.
+    ///
     /// # Safety
-    /// `slab` is in the list of the open ones of its class.
+    /// `slab` is in that list.
     unsafe fn unlink(&mut self, slab: *mut Slab) {
-        // SAFETY: as the caller says; its neighbours are slabs of this heap.
+        // SAFETY: guaranteed by the caller. The neighbours are slabs of this heap.
         unsafe {
             let (next, previous) = ((*slab).next, (*slab).previous);
             if !next.is_null() {
@@ -184,13 +190,13 @@ impl Slabs {
     }
 }
 
-/// Blocks of slabs begin at a multiple of sixteen, others between two.
+/// Returns whether a block is in a slab: such blocks begin at a multiple of sixteen, others between two.
 #[inline]
 pub(super) fn is_of_slab(block: NonNull<u8>) -> bool {
     block.addr().get().is_multiple_of(STEP_BYTES)
 }
 
-/// The slab of a block, which begins at a multiple of its length.
+/// Returns the slab of a block. A slab begins at a multiple of its length.
 #[inline]
 fn slab_of(block: NonNull<u8>) -> *mut Slab {
     block
@@ -199,20 +205,22 @@ fn slab_of(block: NonNull<u8>) -> *mut Slab {
         .cast()
 }
 
-/// Bytes that `block` really has.
+/// Returns the size of `block`, bytes.
 ///
 /// # Safety
-/// `block` is a slab's, and still live.
+/// `block` is in a slab and still live.
 #[inline]
 pub(super) unsafe fn size_of_block(block: NonNull<u8>) -> usize {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { (*slab_of(block)).class * STEP_BYTES }
 }
 
+/// Returns whether part of the slab was never used for a block.
+///
 /// # Safety
 /// `slab` is a slab.
 unsafe fn has_fresh(slab: *mut Slab) -> bool {
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { (*slab).fresh + (*slab).class * STEP_BYTES <= SLAB_BYTES }
 }
 
@@ -226,14 +234,14 @@ mod tests {
         let count = 20_000;
         let small: Vec<_> = (0..count).map(|_| slabs.alloc(40)).collect();
         for block in small {
-            // SAFETY: each is live.
+            // SAFETY: each block is live.
             unsafe { slabs.dealloc(NonNull::new(block).unwrap()) };
         }
         let mut mapped = 0;
         let mut slab = slabs.empty;
         while !slab.is_null() {
             mapped += 1;
-            // SAFETY: an empty slab is one of these.
+            // SAFETY: an empty slab is a slab of this heap.
             slab = unsafe { (*slab).next };
         }
         assert!(mapped * SLAB_BYTES >= count * 40);

@@ -1,8 +1,9 @@
 //! JavaScript values as JSON.
 //!
-//! Its own: the form of every kind of value (docs/values.md has the table). Not its own: what happens when the text does
-//! not fit or guest code throws while it is read; that is the caller's, who learns it as a [`Stop`]. Called by `console`,
-//! `failure` and `execution`. Guest code may run in here (getters, `toJSON`, proxy traps), always inside the limits.
+//! In scope: the form of every kind of value (docs/values.md has the table). Out of scope: the reaction to a text that
+//! does not fit, or to guest code that throws while a value is read. The caller gets a [`Stop`] and decides. Called by
+//! `console`, `failure` and `execution`. Guest code may run in here (getters, `toJSON`, proxy traps), always inside the
+//! limits.
 
 mod objects;
 mod writer;
@@ -13,15 +14,15 @@ use sandpiper_domain::{Script, ValueType};
 pub(super) use writer::well_formed;
 use writer::{JsonWriter, OverBudget};
 
-/// How deeply arrays and objects are followed: as deep as an input may be, so that what comes in can go out.
+/// Deepest nesting of arrays and objects that is written: the same as for an input, so that any input can be a result.
 const DEPTH_MAX: usize = Script::JSON_DEPTH_MAX;
 
-/// Why a conversion did not come to its end.
+/// The reason why a conversion stopped.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The text would be longer than its budget.
+    /// The text would exceed its budget.
     OverBudget,
-    /// Guest code threw, or the engine did; the exception is pending in the context.
+    /// Guest code or the engine threw. The exception is pending in the context.
     Thrown,
 }
 
@@ -37,15 +38,15 @@ impl From<rquickjs::Error> for Stop {
     }
 }
 
-/// One conversion.
+/// A conversion.
 pub(super) struct Converter<'scene, 'js> {
     scene: &'scene Scene<'js>,
     writer: JsonWriter,
-    /// The objects being written, outermost first.
+    /// The objects that are being written, outermost first.
     ancestors: Vec<Object<'js>>,
 }
 
-/// `value` as JSON of at most `budget` bytes.
+/// Returns `value` as JSON of at most `budget` bytes.
 pub(super) fn to_json<'js>(
     scene: &Scene<'js>,
     value: &Value<'js>,
@@ -56,7 +57,7 @@ pub(super) fn to_json<'js>(
     Ok(converter.into_text())
 }
 
-/// What `value` is, before it becomes JSON.
+/// Returns the type of `value` before it becomes JSON.
 pub(super) fn type_of<'js>(scene: &Scene<'js>, value: &Value<'js>) -> ValueType {
     if let Some(object) = value.as_object() {
         return type_of_object(scene, object);
@@ -92,7 +93,7 @@ fn type_of_object<'js>(scene: &Scene<'js>, object: &Object<'js>) -> ValueType {
         return ValueType::Error;
     }
     if object.is_proxy() {
-        let is_array = scene.realm.ask(&scene.realm.is_array, object);
+        let is_array = scene.realm.call_with(&scene.realm.is_array, object);
         return match is_array {
             Ok(true) => ValueType::Array,
             _ => ValueType::Object,
@@ -131,12 +132,12 @@ impl<'scene, 'js> Converter<'scene, 'js> {
         Ok(self.writer.string(text)?)
     }
 
-    /// How far the text has come, for [`Converter::rewind`].
+    /// Returns the length of the text so far, for [`Converter::rewind`].
     pub(super) fn mark(&self) -> usize {
         self.writer.len()
     }
 
-    /// Forgets what was written after `mark`, and the objects that were being written.
+    /// Removes the text after `mark`, and forgets the objects that were being written.
     pub(super) fn rewind(&mut self, mark: usize) {
         self.writer.truncate(mark);
         self.ancestors.clear();
@@ -161,10 +162,10 @@ impl<'scene, 'js> Converter<'scene, 'js> {
         } else if let Some(truth) = value.as_bool() {
             self.writer.raw(if truth { "true" } else { "false" })?;
         } else if value.is_big_int() {
-            let text: Value<'js> = realm.ask(&realm.bigint_text, value)?;
+            let text: Value<'js> = realm.call_with(&realm.bigint_text, value)?;
             self.string(&text)?;
         } else if value.is_symbol() {
-            let text: Value<'js> = realm.ask(&realm.symbol_text, value)?;
+            let text: Value<'js> = realm.call_with(&realm.symbol_text, value)?;
             self.string(&text)?;
         } else {
             self.writer.raw("null")?;
@@ -181,11 +182,11 @@ impl<'scene, 'js> Converter<'scene, 'js> {
         if let Ok(text) = copied {
             return Ok(self.writer.string_from_engine(text.as_ref())?);
         }
-        // There was no memory for a copy. A string that would not have fitted anyway is over the budget, which is the truer
-        // answer; asking first would cost every string a call.
+        // There was no memory for a copy. A string that would not have fitted anyway exceeds the budget, which is the
+        // better description. A check beforehand would cost one call for every string.
         self.scene.ctx.catch();
         let realm = &self.scene.realm;
-        let length: usize = realm.ask(&realm.string_length, value)?;
+        let length: usize = realm.call_with(&realm.string_length, value)?;
         if length <= self.writer.room() {
             host.finish_without_memory();
         }
@@ -193,7 +194,7 @@ impl<'scene, 'js> Converter<'scene, 'js> {
     }
 
     fn label(&mut self, helper: &Helper, value: &Value<'js>) -> Result<(), Stop> {
-        let text: Value<'js> = self.scene.realm.ask(helper, value)?;
+        let text: Value<'js> = self.scene.realm.call_with(helper, value)?;
         self.string(&text)
     }
 }

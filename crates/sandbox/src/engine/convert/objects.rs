@@ -1,4 +1,4 @@
-//! The form of objects: plain ones and arrays straight from here, built-in classes with the prelude's help.
+//! The form of objects: plain objects and arrays are written here, built-in classes with the prelude's help.
 
 use super::{Converter, DEPTH_MAX, Stop};
 use crate::engine::failure;
@@ -8,7 +8,7 @@ use rquickjs::atom::PredefinedAtom;
 use rquickjs::{Array, Atom, CString, Function, Object, Value};
 use std::rc::Rc;
 
-/// The parts of an Error that are written first, whether enumerable or not.
+/// The properties of an Error that are written first, enumerable or not.
 const ERROR_PARTS: [&str; 3] = ["name", "message", "stack"];
 
 impl<'js> Converter<'_, 'js> {
@@ -16,12 +16,12 @@ impl<'js> Converter<'_, 'js> {
         self.object_once(object, true)
     }
 
-    /// `ask_to_json` is false for what a `toJSON` gave: it is not asked again.
-    fn object_once(&mut self, object: &Object<'js>, ask_to_json: bool) -> Result<(), Stop> {
+    /// Writes an object. `calls_to_json` is false for the result of a `toJSON`, whose own `toJSON` is not called.
+    fn object_once(&mut self, object: &Object<'js>, calls_to_json: bool) -> Result<(), Stop> {
         let is_proxy = object.is_proxy();
         if object.is_function() {
             if is_proxy {
-                // Its name would have to be asked of a trap.
+                // Reading the name of a proxy would call a trap.
                 return self.text("[Function (anonymous)]");
             }
             let realm = Rc::clone(&self.scene.realm);
@@ -36,10 +36,10 @@ impl<'js> Converter<'_, 'js> {
         if self.ancestors.len() >= DEPTH_MAX {
             return self.text("[Too deep]");
         }
-        if ask_to_json && let Some(replacement) = self.asked_to_json(object)? {
+        if calls_to_json && let Some(replacement) = self.own_to_json(object)? {
             self.ancestors.push(object.clone());
             let written = match replacement.as_object() {
-                // `return this` is allowed, and is not a cycle.
+                // `return this` is allowed and is no cycle.
                 Some(same) if same == object => {
                     self.ancestors.pop();
                     return self.object_once(object, false);
@@ -56,9 +56,9 @@ impl<'js> Converter<'_, 'js> {
         Ok(())
     }
 
-    /// What the object's own `toJSON` makes of it, where it has one. A Date's built-in one is left aside: it calls
-    /// `toISOString` by name and has no answer for an invalid date.
-    fn asked_to_json(&self, object: &Object<'js>) -> Result<Option<Value<'js>>, Stop> {
+    /// Returns the result of the object's `toJSON`, if it has one. The built-in `toJSON` of dates is ignored: it calls
+    /// `toISOString` by name and has no result for an invalid date.
+    fn own_to_json(&self, object: &Object<'js>) -> Result<Option<Value<'js>>, Stop> {
         let to_json: Value<'js> = object.get(PredefinedAtom::ToJSON)?;
         if self.scene.realm.is_date_to_json(&to_json) {
             return Ok(None);
@@ -77,7 +77,7 @@ impl<'js> Converter<'_, 'js> {
             return self.array(array);
         }
         if is_proxy {
-            return if realm.ask(&realm.is_array, object)? {
+            return if realm.call_with(&realm.is_array, object)? {
                 let length: Value<'js> = object.get(PredefinedAtom::Length)?;
                 self.indexed(object, failure::as_count(&length))
             } else {
@@ -96,7 +96,7 @@ impl<'js> Converter<'_, 'js> {
             Brand::Map => self.entries(&inside, &realm.map_chunk, true),
             Brand::Set => self.entries(&inside, &realm.set_chunk, false),
             Brand::TypedArray | Brand::ArrayBuffer | Brand::DataView => {
-                let length: usize = realm.ask(&realm.typed_array_length, &inside)?;
+                let length: usize = realm.call_with(&realm.typed_array_length, &inside)?;
                 match inside.as_object() {
                     Some(numbers) => self.indexed(numbers, length),
                     None => self.plain(object),
@@ -119,7 +119,7 @@ impl<'js> Converter<'_, 'js> {
         self.raw("]")
     }
 
-    /// An array-like object that is not an Array of this engine.
+    /// Writes an array-like object that is no Array of this engine.
     fn indexed(&mut self, object: &Object<'js>, length: usize) -> Result<(), Stop> {
         self.raw("[")?;
         for index in 0..length {
@@ -145,7 +145,7 @@ impl<'js> Converter<'_, 'js> {
         self.raw("[")?;
         let mut is_first = true;
         loop {
-            let chunk: Array<'js> = self.scene.realm.ask(next_chunk, iterator)?;
+            let chunk: Array<'js> = self.scene.realm.call_with(next_chunk, iterator)?;
             if chunk.is_empty() {
                 return self.raw("]");
             }
@@ -177,7 +177,7 @@ impl<'js> Converter<'_, 'js> {
         self.raw("}")
     }
 
-    /// The own enumerable properties with a string for a key, except `left_out`.
+    /// Writes the own enumerable properties with string keys, except `left_out`.
     fn properties(
         &mut self,
         object: &Object<'js>,

@@ -1,15 +1,15 @@
-//! JSON text under a byte budget.
+//! JSON text with a byte budget.
 //!
-//! Its own: escaping, numbers, and stopping at the budget. Not its own: what a value looks like (`convert`). Called by
+//! In scope: escaping, numbers, and stopping at the budget. Out of scope: the form of a value (`convert`). Called by
 //! `convert` only.
 
 use std::fmt::Write as _;
 
-/// The text would be longer than its budget.
+/// The text would exceed its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OverBudget;
 
-/// JSON text that never grows beyond `budget` bytes.
+/// JSON text that never exceeds `budget` bytes.
 #[derive(Debug)]
 pub(crate) struct JsonWriter {
     text: String,
@@ -32,7 +32,7 @@ impl JsonWriter {
         self.text.len()
     }
 
-    /// Takes back everything after `length`, which an earlier [`JsonWriter::len`] gave.
+    /// Removes all text after `length`, a value that an earlier [`JsonWriter::len`] returned.
     pub(crate) fn truncate(&mut self, length: usize) {
         self.text.truncate(length);
     }
@@ -49,7 +49,8 @@ impl JsonWriter {
         Ok(())
     }
 
-    /// A number as JavaScript would print it, except `-0`; what JSON has no number for becomes a string.
+    /// Writes a number as JavaScript prints it, except `-0`. A value that JSON cannot express as a number becomes a
+    /// string.
     pub(crate) fn number(&mut self, number: f64) -> Result<(), OverBudget> {
         if !number.is_finite() {
             let text = if number.is_nan() {
@@ -63,7 +64,7 @@ impl JsonWriter {
         }
         let magnitude = number.abs();
         let mut text = String::new();
-        // Rust prints the same shortest digits as JavaScript; only the choice of notation differs.
+        // Rust prints the same shortest digits as JavaScript. Only the choice of notation differs.
         let written = if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
             write!(text, "{number:e}")
         } else {
@@ -80,8 +81,8 @@ impl JsonWriter {
         self.raw(&text)
     }
 
-    /// A string from the engine's bytes: UTF-8, except that a lone surrogate stands there as three bytes of its own.
-    /// Each of those becomes U+FFFD.
+    /// Writes a string from the engine's bytes: UTF-8, except that a lone surrogate is encoded as three bytes. Each of
+    /// these becomes U+FFFD.
     pub(crate) fn string_from_engine(&mut self, bytes: &[u8]) -> Result<(), OverBudget> {
         if bytes.len() > self.room() {
             return Err(OverBudget);
@@ -92,7 +93,7 @@ impl JsonWriter {
         }
     }
 
-    /// A JSON string.
+    /// Writes a JSON string.
     pub(crate) fn string(&mut self, text: &str) -> Result<(), OverBudget> {
         self.raw("\"")?;
         let mut clean_from = 0;
@@ -116,7 +117,7 @@ impl JsonWriter {
     }
 }
 
-/// The engine's bytes as UTF-8, with U+FFFD for each lone surrogate.
+/// Returns the engine's bytes as UTF-8, with U+FFFD for each lone surrogate.
 pub(crate) fn well_formed(mut bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     loop {

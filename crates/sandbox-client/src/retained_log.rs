@@ -1,50 +1,52 @@
-//! What is kept of a log that may be longer than its answer: its head, its tail, and how much is missing between them.
+//! The retained part of a log that may be longer than its response: the head, the tail, and the number of entries
+//! missing between them.
 //!
-//! The head takes up to half of `outputBytes`; the newest entries take the rest. What a result needs, it takes from the
-//! log, the oldest of the tail first. An entry's cost is [`LogEntry::output_bytes`].
+//! The head takes up to half of `outputBytes`, and the newest entries take the rest. A result that needs the room
+//! displaces log entries, the oldest of the tail first. The cost of an entry is [`LogEntry::output_bytes`].
 
 use sandpiper_domain::{Limits, LogEntry, LogSoFar};
 use sandpiper_sandbox_protocol::BrokenProtocol;
 use std::collections::VecDeque;
 
-/// The log as it comes in, held to the job's bound. The engine keeps to that; whoever took the engine over does not.
+/// The log of a running execution, bounded by the job's limits. The engine observes the limits; an attacker who has
+/// taken over the engine does not.
 #[derive(Debug, Default)]
-pub(crate) struct KeptLog {
+pub(crate) struct RetainedLog {
     head: Vec<(u64, LogEntry)>,
     tail: VecDeque<(u64, LogEntry)>,
-    /// Entries that came, kept or not; an entry's number is how many came before it.
+    /// Entries received, retained or not. The number of an entry is the count of entries before it.
     came: u64,
-    /// The head takes no more: order would be lost.
+    /// True once the head takes no more entries: a later entry there would be out of order.
     head_is_full: bool,
     head_bytes: usize,
     tail_bytes: usize,
     dropped: u64,
     output_bytes: usize,
-    /// What the log came to, whether kept or not.
+    /// Cost of all entries, retained or not.
     logged: u64,
     logged_max: u64,
 }
 
-/// A log at its end.
+/// The log of a finished execution.
 #[derive(Debug)]
 pub(crate) struct FinishedLog {
     pub(crate) entries: Vec<LogEntry>,
-    /// Entries that were not kept.
+    /// Entries that were not retained.
     pub(crate) dropped: u64,
-    /// How many of the kept ones came before those.
+    /// The number of retained entries that came before the dropped ones.
     pub(crate) dropped_at: usize,
-    /// What the kept entries cost of `outputBytes`.
+    /// Cost of the retained entries, out of `outputBytes`.
     pub(crate) bytes: usize,
 }
 
 impl FinishedLog {
-    /// Whether nothing was logged.
+    /// Returns whether nothing was logged.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.dropped == 0
     }
 }
 
-impl KeptLog {
+impl RetainedLog {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             output_bytes: usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX),
@@ -53,7 +55,7 @@ impl KeptLog {
         }
     }
 
-    /// Takes the next entry; drops older ones where there is no room for it.
+    /// Adds the next entry. Drops older entries if there is no room for it.
     pub(crate) fn take(&mut self, entry: LogEntry) -> Result<(), BrokenProtocol> {
         let cost = entry.output_bytes();
         self.charge(cost)?;
@@ -74,7 +76,7 @@ impl KeptLog {
         Ok(())
     }
 
-    /// Counts an entry that its job process could not send.
+    /// Counts an entry that the job process could not send.
     pub(crate) fn drop_one(&mut self) -> Result<(), BrokenProtocol> {
         self.charge(LogEntry::OVERHEAD_BYTES)?;
         self.came += 1;
@@ -82,7 +84,7 @@ impl KeptLog {
         Ok(())
     }
 
-    /// What is kept of the entries from this number on.
+    /// Returns the retained entries from number `number` on.
     pub(crate) fn since(&self, number: u64) -> LogSoFar {
         let kept = self.head.iter().chain(&self.tail);
         LogSoFar {
@@ -94,7 +96,7 @@ impl KeptLog {
         }
     }
 
-    /// The log beside a result of so many bytes.
+    /// Returns the log that fits next to a result of `result_bytes`.
     pub(crate) fn finish(mut self, result_bytes: usize) -> FinishedLog {
         let room = self.output_bytes.saturating_sub(result_bytes);
         self.trim_tail(room.saturating_sub(self.head_bytes));
@@ -149,13 +151,13 @@ mod tests {
 
     const OUTPUT_BYTES: u32 = 1000;
 
-    fn kept() -> KeptLog {
+    fn kept() -> RetainedLog {
         let ceiling = Ceiling {
             timeout_ms: 1_000,
             memory_bytes: 1 << 20,
             output_bytes: OUTPUT_BYTES,
         };
-        KeptLog::new(&Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap())
+        RetainedLog::new(&Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap())
     }
 
     fn entry(number: usize, bytes: usize) -> LogEntry {

@@ -9,41 +9,41 @@ use nix::unistd::{pipe2, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// The executor's ends, which never block.
+/// The executor's ends of both pipes. They never block.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Channel {
     job: OwnedFd,
     frames: OwnedFd,
 }
 
-/// The zygote's and its children's ends, which do. Once the zygote has them, they must be closed here: its end must close
-/// the line.
+/// The ends of the zygote and its children, which do block. They must be closed here once the zygote has them:
+/// otherwise the channel would not close when the zygote ends.
 #[derive(Debug)]
-pub(crate) struct FarEnds {
+pub(crate) struct SandboxEnds {
     pub(crate) job: OwnedFd,
     pub(crate) frames: OwnedFd,
 }
 
-/// Something is on a line that should not be.
+/// The channel holds bytes that should not be there, or is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Unclean;
+pub(crate) struct UncleanChannel;
 
-impl Line {
-    /// A new one.
-    pub(crate) fn new() -> Result<(Self, FarEnds), Errno> {
+impl Channel {
+    /// Creates a channel. Returns both sides.
+    pub(crate) fn new() -> Result<(Self, SandboxEnds), Errno> {
         let (far_job, job) = pipe2(OFlag::O_CLOEXEC)?;
         let (frames, far_frames) = pipe2(OFlag::O_CLOEXEC)?;
         for near in [&job, &frames] {
             fcntl(near, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
-        let far = FarEnds {
+        let far = SandboxEnds {
             job: far_job,
             frames: far_frames,
         };
         Ok((Self { job, frames }, far))
     }
 
-    /// Writes as much of `bytes` as there is room for, and says how much that was.
+    /// Writes as much of `bytes` as the pipe has room for. Returns the number of bytes written.
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let mut sent = 0;
         while sent < bytes.len() {
@@ -57,43 +57,44 @@ impl Line {
         Ok(sent)
     }
 
-    /// Reads what is there: `Ok(0)` when zygote and job process are gone, `EAGAIN` when there is nothing yet.
+    /// Reads bytes that have arrived. Returns `Ok(0)` when zygote and job process are gone, and `EAGAIN` when no byte
+    /// has arrived.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         read(&self.frames, buffer)
     }
 
-    /// Whether something of the job was never read. Once the job process is gone that means that none of it has run: all
-    /// is read before anything is.
+    /// Returns whether part of the job was never read. If so, and the job process is gone, nothing of the job has run:
+    /// a job process reads all of its job before it runs any of it.
     pub(crate) fn has_unread(&self) -> bool {
         sys::unread_bytes(self.job.as_fd()).is_ok_and(|count| count > 0)
     }
 
-    /// Throws away what a job process that is dead has left behind.
-    pub(crate) fn sweep(&self, buffer: &mut [u8]) -> Result<(), Unclean> {
-        // A pipe holds 64 kilobytes; the count keeps even a broken one from holding the executor.
+    /// Discards what a dead job process has left in the pipe.
+    pub(crate) fn sweep(&self, buffer: &mut [u8]) -> Result<(), UncleanChannel> {
+        // A pipe holds 64 kilobytes. The bound keeps a misbehaving pipe from occupying the executor.
         for _ in 0..64 {
             match self.receive(buffer) {
-                Ok(0) => return Err(Unclean),
+                Ok(0) => return Err(UncleanChannel),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(()),
-                Err(_) => return Err(Unclean),
+                Err(_) => return Err(UncleanChannel),
             }
         }
-        Err(Unclean)
+        Err(UncleanChannel)
     }
 
-    /// Becomes readable when the job process writes, and when it and its zygote are gone.
+    /// Returns the descriptor that becomes readable when the job process writes, and when it and its zygote are gone.
     pub(crate) fn frames(&self) -> BorrowedFd<'_> {
         self.frames.as_fd()
     }
 
-    /// Becomes writable when the job process has read.
+    /// Returns the descriptor that becomes writable when the job process has read.
     pub(crate) fn job(&self) -> BorrowedFd<'_> {
         self.job.as_fd()
     }
 }
 
-/// Waits until one of `polled` is as it is wanted or has closed, or a signal came, or time is up.
+/// Waits until one of `polled` has the wanted event or has closed, a signal arrives, or `patience` is over.
 pub(crate) fn wait<const COUNT: usize>(
     polled: [(BorrowedFd<'_>, PollFlags); COUNT],
     patience: Duration,
@@ -106,7 +107,7 @@ pub(crate) fn wait<const COUNT: usize>(
     }
 }
 
-/// As [`wait`], until one of `descriptors` can be read.
+/// Waits as [`wait`] does, until one of `descriptors` is readable.
 pub(crate) fn wait_readable<const COUNT: usize>(
     descriptors: [BorrowedFd<'_>; COUNT],
     patience: Duration,
@@ -115,7 +116,7 @@ pub(crate) fn wait_readable<const COUNT: usize>(
     wait(polled, patience)
 }
 
-/// How a wait ended.
+/// The reason why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
     Woken,

@@ -1,10 +1,12 @@
-//! The zygote's own code on huge pages, so that a fork is cheap.
+//! Moves the zygote's code to huge pages, so that a fork is cheap.
 //!
-//! A fork copies no page table of a mapped file: every child would take a page fault for each few pages of code that it
-//! runs, some forty of them for `1 + 2`, and all processes would quarrel over the same page counts. Copied to anonymous
-//! huge pages the code costs a fork one entry for two megabytes, and the child nothing. Same bytes, same addresses, same
-//! protection; memory that may run is never writable. Comfort, not a wall: where the kernel gives no huge pages,
-//! everything stays as it was. Small pages would be worse than the file, so nothing is half done.
+//! A fork does not copy the page tables of a mapped file. Each child would take a page fault for every few pages of
+//! code that it runs (some forty faults for `1 + 2`), and all processes would contend for the same page counts. With
+//! the code in anonymous huge pages, a fork copies one entry for two megabytes and the child takes no fault. Bytes,
+//! addresses and protection stay the same, and executable memory is never writable.
+//!
+//! This is an optimisation and no isolation layer. Where the kernel grants no huge pages, everything stays as it was.
+//! Small anonymous pages would cost more than the file, so a move is either complete or not made.
 
 use super::code_mover::CodeMover;
 use super::mappings::{self, Mapping};
@@ -12,10 +14,10 @@ use super::sys;
 use std::fs;
 use std::ops::Range;
 
-/// What the kernel calls huge on every machine this is built for.
+/// Size of a huge page, bytes, on every machine that this program is built for.
 const HUGE: usize = 2 << 20;
 
-/// Moves the read-only mappings of this program to huge pages, as far as the kernel has them.
+/// Moves the read-only mappings of this program to huge pages, as far as the kernel grants them.
 pub(super) fn move_to_huge_pages() {
     let mappings = mappings::of_this_process();
     let Some(program) = mappings::program(&mappings) else {
@@ -31,7 +33,7 @@ pub(super) fn move_to_huge_pages() {
             _ => continue,
         };
         let whole = huge_range(&mapping.range);
-        if is_alone_in(&whole, mapping, &mappings) {
+        if covers_only(&whole, mapping, &mappings) {
             let range = &mapping.range;
             sys::replace_by_huge_pages(&mover, range, &whole, HUGE, is_executable, is_huge);
         }
@@ -42,14 +44,14 @@ fn huge_range(range: &Range<usize>) -> Range<usize> {
     range.start / HUGE * HUGE..range.end.div_ceil(HUGE) * HUGE
 }
 
-/// Whether nothing but holes would be covered beside `own`.
-fn is_alone_in(whole: &Range<usize>, own: &Mapping, all: &[Mapping]) -> bool {
+/// Returns whether `whole` covers nothing but `own` and holes.
+fn covers_only(whole: &Range<usize>, own: &Mapping, all: &[Mapping]) -> bool {
     all.iter()
         .filter(|other| *other != own && other.rights != "---p")
         .all(|other| other.range.end <= whole.start || other.range.start >= whole.end)
 }
 
-/// Whether all of `range`, which is one mapping, really lies on huge pages.
+/// Returns whether all of `range`, which is one mapping, lies on huge pages.
 fn is_huge(range: &Range<usize>) -> bool {
     let head = format!("{:x}-{:x} ", range.start, range.end);
     let smaps = fs::read_to_string("/proc/self/smaps").unwrap_or_default();
@@ -76,8 +78,8 @@ mod tests {
         let whole = huge_range(&own.range);
         assert_eq!(whole, HUGE..2 * HUGE);
         let hole = mapping(0, HUGE + 4096, "---p");
-        assert!(is_alone_in(&whole, &own, &[hole.clone(), own.clone()]));
+        assert!(covers_only(&whole, &own, &[hole.clone(), own.clone()]));
         let data = mapping(0, HUGE + 4096, "rw-p");
-        assert!(!is_alone_in(&whole, &own, &[data, own.clone()]));
+        assert!(!covers_only(&whole, &own, &[data, own.clone()]));
     }
 }

@@ -1,4 +1,4 @@
-//! The walls round a zygote, raised in the order they stand in this file. Each is tried, and says whether it stands.
+//! The isolation layers of a zygote, in the order in which it sets them up. Each layer is tried and reports its state.
 
 use super::sys::{self, Speculation};
 use landlock::{
@@ -10,38 +10,38 @@ use nix::sched::CloneFlags;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid};
 use sandpiper_sandbox_protocol::SpeculationControl;
-use sandpiper_sandbox_protocol::{IsolationLevel, WallReport};
+use sandpiper_sandbox_protocol::{IsolationLevel, LayerReport};
 use std::fs;
 
-/// Who a zygote becomes when the service was started as root: `nobody`, by the number every system gives it.
+/// The user and group of a zygote when the service was started as root: `nobody`, by its conventional number.
 const UNPRIVILEGED_ID: u32 = 65_534;
-/// Zygotes and job processes stand behind the service's own threads, so health and refusals stay fast. Not further back
-/// than that takes: at 10 a script beside other busy programs got so little that its time ran out.
+/// Nice value of zygotes and job processes. The service's own threads run first, so that health checks and error
+/// responses stay fast. At 10 a script beside other busy programs got so little processor time that it timed out.
 const NICENESS: i32 = 5;
-/// The kernel's out-of-memory killer takes a job process before anything else.
+/// The kernel's out-of-memory killer takes a job process before any other process.
 const OUT_OF_MEMORY_SCORE: &str = "1000";
-/// Stack of a job process; the engine's own bound lies far below.
+/// Stack of a job process, bytes. The engine's own limit is far below.
 const STACK_BYTES: u64 = 8 << 20;
-/// Descriptors a zygote may hold: the control socket, the standard two, two lines, and room for none to pass unseen.
+/// Descriptors that a zygote may hold: the control socket, standard output and error, two slots, and one more.
 const DESCRIPTORS: u64 = 8;
 
-/// A wall that must stand does not.
+/// A required layer is missing.
 #[derive(Debug, thiserror::Error)]
-#[error("wall `{wall}` is missing: {reason}")]
-pub(super) struct WallMissing {
-    pub(super) wall: &'static str,
+#[error("isolation layer `{layer}` is missing: {reason}")]
+pub(super) struct LayerMissing {
+    pub(super) layer: &'static str,
     pub(super) reason: String,
 }
 
-pub(super) fn missing(wall: &'static str, reason: impl ToString) -> WallMissing {
-    WallMissing {
-        wall,
+pub(super) fn missing(layer: &'static str, reason: impl ToString) -> LayerMissing {
+    LayerMissing {
+        layer,
         reason: reason.to_string(),
     }
 }
 
-/// Fork is safe only while there is one thread.
-pub(super) fn assert_one_thread() -> Result<(), WallMissing> {
+/// Checks that this process has one thread. A fork is safe only then.
+pub(super) fn assert_one_thread() -> Result<(), LayerMissing> {
     let threads = fs::read_dir("/proc/self/task")
         .map_err(|error| missing("fork", format!("/proc/self/task cannot be read: {error}")))?
         .count();
@@ -54,18 +54,18 @@ pub(super) fn assert_one_thread() -> Result<(), WallMissing> {
     ))
 }
 
-/// Nice value and out-of-memory score. Comfort of the machine, not walls: a refusal is no reason to stop.
-pub(super) fn step_behind() {
+/// Sets the nice value and the out-of-memory score. Neither is an isolation layer, so a failure is ignored.
+pub(super) fn lower_priority() {
     let _ = sys::set_niceness(NICENESS);
     let _ = fs::write("/proc/self/oom_score_adj", OUT_OF_MEMORY_SCORE);
 }
 
-/// From root to nobody; anybody else stays who he is.
-pub(super) fn become_unprivileged() -> Result<WallReport, WallMissing> {
-    const WALL: &str = "unprivileged_user";
+/// Changes from root to nobody. A process of another user keeps its user.
+pub(super) fn become_unprivileged() -> Result<LayerReport, LayerMissing> {
+    const LAYER: &str = "unprivileged_user";
     let refused = |errno: Errno| {
         missing(
-            WALL,
+            LAYER,
             format!(
                 "started as root but cannot become uid {UNPRIVILEGED_ID} ({errno}); run as another user, or with CAP_SETUID, CAP_SETGID and CAP_KILL"
             ),
@@ -80,21 +80,21 @@ pub(super) fn become_unprivileged() -> Result<WallReport, WallMissing> {
         nix::unistd::setresgid(group, group, group).map_err(refused)?;
         nix::unistd::setresuid(user, user, user).map_err(refused)?;
         if nix::unistd::setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).is_ok() {
-            return Err(missing(WALL, "root could be taken back"));
+            return Err(missing(LAYER, "root could be taken back"));
         }
     }
     sys::drop_capabilities()
-        .map_err(|errno| missing(WALL, format!("capabilities cannot be dropped: {errno}")))?;
+        .map_err(|errno| missing(LAYER, format!("capabilities cannot be dropped: {errno}")))?;
     let user = nix::unistd::getuid();
-    Ok(WallReport::present(WALL, format!("uid {user}, no capability")).required())
+    Ok(LayerReport::present(LAYER, format!("uid {user}, no capability")).required())
 }
 
-/// User, pid, network, ipc, uts and mount namespaces, all or none.
-pub(super) fn enter_namespaces(wanted: IsolationLevel) -> WallReport {
-    const WALL: &str = "namespaces";
+/// Enters new user, pid, network, ipc, uts and mount namespaces: all of them or none.
+pub(super) fn enter_namespaces(wanted: IsolationLevel) -> LayerReport {
+    const LAYER: &str = "namespaces";
     if wanted < IsolationLevel::L4 {
-        return WallReport::absent(
-            WALL,
+        return LayerReport::absent(
+            LAYER,
             format!("not tried: the highest level asked for is {wanted}"),
         );
     }
@@ -105,29 +105,30 @@ pub(super) fn enter_namespaces(wanted: IsolationLevel) -> WallReport {
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWNS;
     match nix::sched::unshare(all) {
-        Ok(()) => WallReport::present(WALL, "user, pid, net, ipc, uts, mnt"),
-        Err(errno) => WallReport::absent(WALL, format!("unshare: {errno}")),
+        Ok(()) => LayerReport::present(LAYER, "user, pid, net, ipc, uts, mnt"),
+        Err(errno) => LayerReport::absent(LAYER, format!("unshare: {errno}")),
     }
 }
 
-/// Dies with its parent, gains nothing by exec, cannot be traced or dumped by another process of its user.
-pub(super) fn tie_down() -> Result<WallReport, WallMissing> {
-    const WALL: &str = "no_new_privileges";
-    let refused = |what: &'static str| move |errno| missing(WALL, format!("{what}: {errno}"));
+/// Makes the process die with its parent, gain no privilege by exec, and be neither traceable nor dumpable by other
+/// processes of its user.
+pub(super) fn restrict_process() -> Result<LayerReport, LayerMissing> {
+    const LAYER: &str = "no_new_privileges";
+    let refused = |what: &'static str| move |errno| missing(LAYER, format!("{what}: {errno}"));
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
         .map_err(refused("PR_SET_PDEATHSIG"))?;
     nix::sys::prctl::set_no_new_privs().map_err(refused("PR_SET_NO_NEW_PRIVS"))?;
     nix::sys::prctl::set_dumpable(false).map_err(refused("PR_SET_DUMPABLE"))?;
     sys::drop_capabilities().map_err(refused("capset"))?;
-    Ok(WallReport::present(
-        WALL,
+    Ok(LayerReport::present(
+        LAYER,
         "no new privileges, not dumpable, dies with its parent",
     )
     .required())
 }
 
-/// Address space of this process as it stands: what every job process is born with.
-pub(super) fn address_space_bytes() -> Result<u64, WallMissing> {
+/// Returns the current address space of this process, bytes. Every job process is forked with it.
+pub(super) fn address_space_bytes() -> Result<u64, LayerMissing> {
     let pages = fs::read_to_string("/proc/self/statm")
         .ok()
         .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
@@ -140,8 +141,8 @@ pub(super) fn address_space_bytes() -> Result<u64, WallMissing> {
     Ok(pages * page_bytes)
 }
 
-/// Bounds that the kernel keeps. Address space is bounded later, by each job process for its own job.
-pub(super) fn limit_resources() -> Result<WallReport, WallMissing> {
+/// Sets the kernel's resource limits. Each job process bounds its address space later, for its own job.
+pub(super) fn limit_resources() -> Result<LayerReport, LayerMissing> {
     let bounds = [
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_FSIZE, 0),
@@ -151,63 +152,64 @@ pub(super) fn limit_resources() -> Result<WallReport, WallMissing> {
         setrlimit(resource, most, most)
             .map_err(|errno| missing("rlimits", format!("{resource:?}: {errno}")))?;
     }
-    // gVisor does not have these; the calls they bound are forbidden anyway.
+    // gVisor lacks these limits. The filter forbids the calls that they bound.
     let _ = setrlimit(Resource::RLIMIT_MEMLOCK, 0, 0);
     let _ = setrlimit(Resource::RLIMIT_MSGQUEUE, 0, 0);
-    // The hard limit may already lie lower, which is as good.
+    // The hard limit may already be lower, which is as good.
     let _ = setrlimit(Resource::RLIMIT_STACK, STACK_BYTES, STACK_BYTES);
-    Ok(WallReport::present(
+    Ok(LayerReport::present(
         "rlimits",
         "no core, no file growth, few descriptors; no process and bounded address space per job",
     )
     .required())
 }
 
-/// Asks for processors that do not speculate past stores or indirect branches in this process and its children. Says how
-/// that went; no level depends on it.
-pub(super) fn restrict_speculation(wanted: SpeculationControl) -> WallReport {
-    const WALL: &str = "speculation_control";
+/// Asks the kernel to stop this process and its children from speculating past stores and indirect branches. Returns
+/// the result; no isolation level depends on it.
+pub(super) fn restrict_speculation(wanted: SpeculationControl) -> LayerReport {
+    const LAYER: &str = "speculation_control";
     if wanted == SpeculationControl::Off {
-        return WallReport::absent(WALL, "not tried: --speculation-control is off");
+        return LayerReport::absent(LAYER, "not tried: --speculation-control is off");
     }
     let (stores, stores_are_safe) = sys::disable_speculation(Speculation::StoreBypass);
     let (branches, branches_are_safe) = sys::disable_speculation(Speculation::IndirectBranch);
     let detail = format!("store bypass: {stores}; indirect branches: {branches}");
     if stores_are_safe && branches_are_safe {
-        WallReport::present(WALL, detail)
+        LayerReport::present(LAYER, detail)
     } else {
-        WallReport::absent(WALL, detail)
+        LayerReport::absent(LAYER, detail)
     }
 }
 
-/// No memory that is written and then executed.
-pub(super) fn refuse_executable_memory() -> WallReport {
-    const WALL: &str = "memory_deny_write_execute";
+/// Refuses memory that is first written and then executed.
+pub(super) fn refuse_executable_memory() -> LayerReport {
+    const LAYER: &str = "memory_deny_write_execute";
     match sys::refuse_executable_gain() {
-        Ok(()) => WallReport::present(WALL, "kept by the kernel as well as by seccomp"),
-        Err(errno) => WallReport::absent(WALL, format!("kept by seccomp alone (prctl: {errno})")),
+        Ok(()) => LayerReport::present(LAYER, "kept by the kernel as well as by seccomp"),
+        Err(errno) => LayerReport::absent(LAYER, format!("kept by seccomp alone (prctl: {errno})")),
     }
 }
 
-/// No file, no TCP, no abstract socket or signal beyond this process and its children. Tried by opening `/`.
-pub(super) fn deny_files_and_network(wanted: IsolationLevel) -> WallReport {
-    const WALL: &str = "landlock";
+/// Denies files, TCP, and abstract sockets and signals outside this process and its children. Tries the layer by
+/// opening `/`.
+pub(super) fn deny_files_and_network(wanted: IsolationLevel) -> LayerReport {
+    const LAYER: &str = "landlock";
     if wanted < IsolationLevel::L3 {
-        return WallReport::absent(
-            WALL,
+        return LayerReport::absent(
+            LAYER,
             format!("not tried: the highest level asked for is {wanted}"),
         );
     }
     let enforced = match restrict_with_landlock() {
         Ok(status) => status,
-        Err(error) => return WallReport::absent(WALL, error.to_string()),
+        Err(error) => return LayerReport::absent(LAYER, error.to_string()),
     };
     if enforced == RulesetStatus::NotEnforced {
-        return WallReport::absent(WALL, "this kernel does not enforce it");
+        return LayerReport::absent(LAYER, "this kernel does not enforce it");
     }
     match fs::read_dir("/") {
-        Ok(_) => WallReport::absent(WALL, "it claims to be enforced, yet / can be read"),
-        Err(_) => WallReport::present(WALL, format!("{enforced:?}; opening / was refused")),
+        Ok(_) => LayerReport::absent(LAYER, "it claims to be enforced, yet / can be read"),
+        Err(_) => LayerReport::present(LAYER, format!("{enforced:?}; opening / was refused")),
     }
 }
 
