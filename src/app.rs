@@ -4,34 +4,34 @@
 //! the Dispatcher; only then are requests served. Stop, in order: take no new work, give running work time to end, kill
 //! the rest, close the port.
 
+mod error;
+mod isolation;
 mod lazy_api;
 
+pub use error::ServeError;
+
 use crate::actors::{
-    Dispatcher, DispatcherHandle, DispatcherJobRunner, Executors, HandleParts, Stats, StoreHealth,
-    sandboxes,
+    Dispatcher, DispatcherHandle, DispatcherJobRunner, HandleParts, Stats, StoreHealth,
 };
-use crate::config::{OptionConflict, ServeOptions, StoreChoice};
+use crate::config::{ServeOptions, StoreChoice};
 use crate::http::{self, Api, HttpMeters};
 use crate::meters::Operations;
-use crate::scripts::{ScriptLibrary, ScriptLibraryError};
+use crate::scripts::ScriptLibrary;
 use crate::store::{
-    Address, DurableStore, InProcessStore, JobStore, MeasuredStore, MemoryStore, OpenError,
-    RecentExecutions, StoreError,
+    Address, DurableStore, InProcessStore, JobStore, MeasuredStore, MemoryStore, RecentExecutions,
 };
-use crate::telemetry::{Telemetry, TelemetryError};
+use crate::telemetry::Telemetry;
 use actix::{Actor, System};
 use actix_web::App;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
+use isolation::{Proof, prove_isolation, start_executors};
 use lazy_api::LazyApi;
 use sandpiper_domain::{Limits, Timestamp};
-use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within, raise_limit};
+use sandpiper_http_kit::descriptors::{connections_within, raise_limit};
 use sandpiper_http_kit::signals::StopSignals;
-use sandpiper_http_kit::{ListenError, ServerOptions, listen};
-use sandpiper_sandbox_client::{
-    IsolationLevel, LayerReport, Sandbox, SandboxError, SandboxProgram,
-};
+use sandpiper_http_kit::{ServerOptions, listen};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -48,52 +48,6 @@ const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
-/// The reason why the service does not start, or stopped on its own.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Two options conflict.
-    #[error(transparent)]
-    OptionConflict(#[from] OptionConflict),
-    /// An isolation layer is missing.
-    #[error("{0}; `sandpiper doctor` tries every isolation layer and prints the state of each")]
-    Isolation(#[from] SandboxError),
-    /// The example scripts cannot be loaded.
-    #[error("--scripts-dir: {0}")]
-    Scripts(#[from] ScriptLibraryError),
-    /// The limit of open files is too low.
-    #[error(transparent)]
-    Descriptors(#[from] TooFewDescriptors),
-    /// The address cannot be bound.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The address of the metrics port cannot be bound.
-    #[error("--metrics-port: {0}")]
-    ListenForMetrics(ListenError),
-    /// Spans cannot be exported.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-    /// An executor has no sandbox, although a sandbox could be started before.
-    #[error("only {ready} of {total} executors came up; the log has the reason")]
-    Executors {
-        /// Executors that are up.
-        ready: usize,
-        /// Executors that were to start.
-        total: usize,
-    },
-    /// The database of jobs cannot be opened.
-    #[error("--store: {0}")]
-    Store(#[from] OpenError),
-    /// The database of jobs was opened and then failed.
-    #[error("--store: {0}")]
-    StoreLost(#[from] StoreError),
-    /// No HTTP worker thread started.
-    #[error("no HTTP worker started; the log has the reason")]
-    NoWorker,
-    /// An error of the operating system.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
 /// Serves until a signal stops the service.
 pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let started = Instant::now();
@@ -101,113 +55,131 @@ pub fn serve(options: &ServeOptions) -> Result<(), ServeError> {
     let connections_max = connections_within_descriptors(options)?;
     // Connections that arrive before the service is up wait in the backlog, for milliseconds.
     let listener = listen(SocketAddr::new(options.host, options.port))?;
-    let scripts = ScriptLibrary::open(options.scripts_dir.as_deref())?;
-    let proof = prove_isolation(options)?;
-    let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
-    let (store, operations) = open_store(options, defaults)?;
-    let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
+    let parts = Parts::prepare(options, started)?;
     let metrics = listen_for_metrics(options)?;
-    let served = System::new().block_on(async {
-        let stats = Stats::with_telemetry(
-            options.executors(),
-            options.reserve_executors(),
-            telemetry.clone(),
-        );
-        let executors = start_executors(options, &proof, &stats).await?;
-        let recent = Arc::new(RecentExecutions::new(options.recent()));
-        let dispatcher = Dispatcher::new(
-            options.dispatcher(),
-            executors,
-            Arc::clone(&stats),
-            Arc::clone(&store),
-            Arc::clone(&recent),
-        );
-        let address = listener.local_addr()?;
-        let api = {
-            let (execute_within, sources) = (options.execute_within(), options.sources());
-            let (ceiling, bounds) = (options.ceilings.ceiling(), options.http());
-            let (streams, metrics_apart) = (options.streams(), metrics.is_some());
-            move || {
-                let dispatcher = dispatcher.start();
-                store.start_dispatch(Arc::new(DispatcherJobRunner::new(dispatcher.clone())))?;
-                let dispatcher = DispatcherHandle::new(HandleParts {
-                    dispatcher,
-                    store_health: StoreHealth::new(Arc::clone(&store)),
-                    store,
-                    recent,
-                    stats,
-                    isolation_level: proof.level,
-                    isolation_layers: proof.isolation_layers,
-                    execute_within,
-                    net_check_limits: defaults,
-                    started_at: Timestamp::now(),
-                    drained: watch::Sender::new(false),
-                });
-                Ok(Api {
-                    dispatcher,
-                    scripts,
-                    sources,
-                    defaults,
-                    ceiling,
-                    bounds,
-                    streams,
-                    started,
-                    meters: HttpMeters::default(),
-                    store: operations,
-                    metrics_apart,
-                })
-            }
-        };
-        let signals = StopSignals::install()?;
-        let (api, api_started) = LazyApi::new(api);
-        let server = http_server(options, api, listener, connections_max)?;
-        let server_handle = server.handle();
-        let server = actix::spawn(server);
-        let api = api_started.await.map_err(|_| ServeError::NoWorker)??;
-        if let Some(listener) = metrics {
-            actix::spawn(metrics_server(api.clone(), listener)?);
-        }
-        info!(
-            %address,
-            executors = options.executors(),
-            startup_ms = started.elapsed().as_millis(),
-            "listening on http://{address}"
-        );
-        let dispatcher = api.dispatcher.clone();
-        run_until_stopped(signals, &server_handle, &dispatcher, options).await;
-        server.abort();
-        Ok(())
-    });
+    let ports = Ports {
+        listener,
+        connections_max,
+        metrics,
+    };
+    let telemetry = parts.telemetry.clone();
+    let served = System::new().block_on(run(options, parts, ports));
     telemetry.close(SPANS_SENT_WITHIN);
     served
 }
 
-struct Proof {
-    program: SandboxProgram,
-    level: IsolationLevel,
-    isolation_layers: Vec<LayerReport>,
+/// The ports of the service, bound before it is up.
+struct Ports {
+    listener: TcpListener,
+    connections_max: usize,
+    metrics: Option<TcpListener>,
 }
 
-/// Starts a sandbox once, as every executor will, before any request is served.
-fn prove_isolation(options: &ServeOptions) -> Result<Proof, SandboxError> {
-    let program = SandboxProgram::beside_this_program()?;
-    let sandbox = Sandbox::start(options.isolation.sandbox(program.clone()))?;
-    let (level, layers) = sandbox.isolation().ok_or_else(|| {
-        SandboxError::Zygote("the zygote ended before it reported its isolation".to_owned())
-    })?;
-    info!(isolation = %level, "every isolation layer was tried");
-    for layer in layers.iter().filter(|layer| !layer.present) {
-        warn!(
-            layer = layer.layer,
-            detail = layer.detail,
-            "an isolation layer is absent: the service runs with less isolation than it could have"
-        );
+/// The parts of the service that exist before its actors.
+struct Parts {
+    started: Instant,
+    scripts: ScriptLibrary,
+    proof: Proof,
+    defaults: Limits,
+    store: Arc<dyn JobStore>,
+    operations: Arc<Operations>,
+    telemetry: Telemetry,
+}
+
+impl Parts {
+    fn prepare(options: &ServeOptions, started: Instant) -> Result<Self, ServeError> {
+        let scripts = ScriptLibrary::open(options.scripts_dir.as_deref())?;
+        let proof = prove_isolation(options)?;
+        let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
+        let (store, operations) = open_store(options, defaults)?;
+        let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
+        Ok(Self {
+            started,
+            scripts,
+            proof,
+            defaults,
+            store,
+            operations,
+            telemetry,
+        })
     }
-    Ok(Proof {
-        program,
-        level,
-        isolation_layers: layers.to_vec(),
-    })
+}
+
+/// Starts the actors and the servers, and serves until a signal comes.
+async fn run(options: &ServeOptions, parts: Parts, ports: Ports) -> Result<(), ServeError> {
+    let address = ports.listener.local_addr()?;
+    let started = parts.started;
+    let (executors, reserve) = (options.executors(), options.reserve_executors());
+    let stats = Stats::with_telemetry(executors, reserve, parts.telemetry.clone());
+    let recent = Arc::new(RecentExecutions::new(options.recent()));
+    let dispatcher = Dispatcher::new(
+        options.dispatcher(),
+        start_executors(options, &parts.proof, &stats).await?,
+        Arc::clone(&stats),
+        Arc::clone(&parts.store),
+        Arc::clone(&recent),
+    );
+    let signals = StopSignals::install()?;
+    let metrics_apart = ports.metrics.is_some();
+    let api = api_start(options, parts, stats, recent, dispatcher, metrics_apart);
+    let (api, api_started) = LazyApi::new(api);
+    let server = http_server(options, api, ports.listener, ports.connections_max)?;
+    let server_handle = server.handle();
+    let server = actix::spawn(server);
+    let api = api_started.await.map_err(|_| ServeError::NoWorker)??;
+    if let Some(listener) = ports.metrics {
+        actix::spawn(metrics_server(api.clone(), listener)?);
+    }
+    let startup_ms = started.elapsed().as_millis();
+    info!(%address, executors, startup_ms, "listening on http://{address}");
+    run_until_stopped(signals, &server_handle, &api.dispatcher, options).await;
+    server.abort();
+    Ok(())
+}
+
+/// Returns a function that starts the Dispatcher on the thread that calls it.
+fn api_start(
+    options: &ServeOptions,
+    parts: Parts,
+    stats: Arc<Stats>,
+    recent: Arc<RecentExecutions>,
+    dispatcher: Dispatcher,
+    metrics_apart: bool,
+) -> impl FnOnce() -> Result<Api, ServeError> + Send + 'static {
+    let (execute_within, sources) = (options.execute_within(), options.sources());
+    let (ceiling, bounds) = (options.ceilings.ceiling(), options.http());
+    let streams = options.streams();
+    move || {
+        let dispatcher = dispatcher.start();
+        let runner = DispatcherJobRunner::new(dispatcher.clone());
+        parts.store.start_dispatch(Arc::new(runner))?;
+        let dispatcher = DispatcherHandle::new(HandleParts {
+            dispatcher,
+            store_health: StoreHealth::new(Arc::clone(&parts.store)),
+            store: parts.store,
+            recent,
+            stats,
+            isolation_level: parts.proof.level,
+            isolation_layers: parts.proof.isolation_layers,
+            execute_within,
+            net_check_limits: parts.defaults,
+            started_at: Timestamp::now(),
+            drained: watch::Sender::new(false),
+        });
+        Ok(Api {
+            dispatcher,
+            scripts: parts.scripts,
+            sources,
+            defaults: parts.defaults,
+            ceiling,
+            bounds,
+            streams,
+            started: parts.started,
+            meters: HttpMeters::default(),
+            store: parts.operations,
+            metrics_apart,
+        })
+    }
 }
 
 /// Opens the store, and returns it with the durations of its operations.
@@ -230,35 +202,6 @@ fn open_store(
             (Arc::new(store), operations)
         }
     })
-}
-
-async fn start_executors(
-    options: &ServeOptions,
-    proof: &Proof,
-    stats: &Arc<Stats>,
-) -> Result<Executors, ServeError> {
-    // No later zygote may have less isolation than was proved.
-    let mut as_proved = options.isolation.sandbox(proof.program.clone());
-    as_proved.min_isolation = proof.level;
-    let factory = sandboxes(as_proved);
-    let processors = options.processors()?;
-    let executors = Executors::start(factory, Arc::clone(stats), processors);
-    wait_for_executors(stats).await?;
-    Ok(executors)
-}
-
-async fn wait_for_executors(stats: &Stats) -> Result<(), ServeError> {
-    let deadline = Instant::now() + EXECUTORS_UP_WITHIN;
-    loop {
-        let (ready, total) = (stats.executors_ready(), stats.executors());
-        if ready == total {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            return Err(ServeError::Executors { ready, total });
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 /// Raises the limit of open files as far as the system allows, and reserves those that executors and the store need: a
