@@ -48,7 +48,7 @@ fn the_selftest_says_what_did_not_end_as_it_must() {
     let account = String::from_utf8(done.stdout).unwrap();
     assert_eq!(done.status.code(), Some(1), "{account}");
     assert!(
-        account.contains("FAILED (endless): expected timed_out, seen \"succeeded\" 3"),
+        account.contains("FAILED (endless): expected timed_out, got \"succeeded\" 3"),
         "{account}"
     );
     assert!(account.ends_with("0 as expected, 12 not\n"), "{account}");
