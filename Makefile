@@ -3,7 +3,7 @@
 # make check   before each commit: format, clippy, words, unit tests, native attackers
 # make test    every test that needs no container engine: units, HTTP, stores, attackers, the page in a browser
 # make test-all  make test, and then make test-deploy. A change lands after this one (.ci/run)
-# make lint    format, clippy, licences
+# make lint    format, words, clippy, licences
 # make bench   what it costs on this machine, beside others; nothing fails by it. Takes half an hour; docs/performance.md
 # make test-deploy  images, compose, Postgres with several services, Cloud Run: built, started, killed, stopped
 # make test-gvisor  doctor, the selftest and the attackers under gVisor
@@ -55,6 +55,7 @@ dev: tools frontend/node_modules/.package-lock.json
 
 check: tools
 	$(CARGO) fmt --all --check
+	.ci/words
 	$(CARGO) clippy --workspace --all-targets --locked --target $(TRIPLE) -- -D warnings
 	$(CARGO) test --workspace --locked --target $(TRIPLE) --lib --test walls
 
@@ -93,6 +94,7 @@ test-deploy: tools tools-deploy page
 
 lint: tools tools-lint
 	$(CARGO) fmt --all --check
+	.ci/words
 	$(CARGO) clippy --workspace --all-targets --locked --target $(TRIPLE) -- -D warnings
 	$(CARGO) deny --locked --log-level error check licenses bans sources
 
