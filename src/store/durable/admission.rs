@@ -70,6 +70,11 @@ impl AdmissionControl {
         }
     }
 
+    /// Notes that the writer begins or ends a batch.
+    pub(super) fn note_batch_change(&self) {
+        self.quotas.note_batch_change();
+    }
+
     /// Returns the submits that are within the bounds, with their callers. The others are rejected here; a submit that
     /// repeats an accepted one gets the job of that one.
     pub(super) async fn admit(

@@ -82,6 +82,7 @@ impl JobWriter {
                 }
             }
             let (finishes, finish_replies) = finishes.into_iter().unzip();
+            self.admission.note_batch_change();
             let (submits, submit_replies) = self.admission.admit(jobs).await;
             let batch = Batch {
                 submits,
@@ -90,6 +91,7 @@ impl JobWriter {
                 finish_replies,
             };
             self.write_batch(batch).await;
+            self.admission.note_batch_change();
         }
     }
 

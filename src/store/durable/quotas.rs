@@ -190,19 +190,45 @@ impl Quotas {
         Ok(())
     }
 
-    /// Counts the bytes of all clients, unless the last count is valid.
+    /// Counts the bytes of all clients, unless the last count is valid. Only the writer calls this, before it adds a batch.
     async fn refresh_total(
         &self,
         would_reject: impl Fn(&StoredBytes) -> bool,
     ) -> Result<(), StoreError> {
         if self.total.is_old(would_reject) {
-            self.count_total().await?;
+            let (stored, next_expiry) = self.read_total().await?;
+            self.total.set(stored, next_expiry);
         }
         Ok(())
     }
 
-    /// Counts the bytes of all clients.
-    pub(super) async fn count_total(&self) -> Result<(), StoreError> {
+    /// Notes that the writer begins or ends a batch of submits.
+    pub(super) fn note_batch_change(&self) {
+        self.total.note_batch_change();
+    }
+
+    /// As [`Quotas::count_between_batches`], unless the last count is valid.
+    async fn refresh_between_batches(
+        &self,
+        would_reject: impl Fn(&StoredBytes) -> bool,
+    ) -> Result<(), StoreError> {
+        if self.total.is_old(would_reject) {
+            self.count_between_batches().await?;
+        }
+        Ok(())
+    }
+
+    /// Counts the bytes of all clients for a sweep. While a batch of submits is being written the last count stays, as the
+    /// writer counts for itself.
+    pub(super) async fn count_between_batches(&self) -> Result<(), StoreError> {
+        if let Some(mark) = self.total.mark() {
+            let (stored, next_expiry) = self.read_total().await?;
+            self.total.set_since(mark, stored, next_expiry);
+        }
+        Ok(())
+    }
+
+    async fn read_total(&self) -> Result<(StoredBytes, Option<i64>), StoreError> {
         let now = unix_millis(Timestamp::now());
         let (bytes, expiring, next_expiry): (i64, i64, Option<i64>) = on_pool!(&self.database.readers, pool => {
             sqlx::query_as(
@@ -215,9 +241,7 @@ impl Quotas {
             .fetch_one(pool)
             .await?
         });
-        let stored = StoredBytes::of_row(bytes, expiring);
-        self.total.set(stored, next_expiry);
-        Ok(())
+        Ok((StoredBytes::of_row(bytes, expiring), next_expiry))
     }
 
     /// Returns the time to the expiry of the next record, which may make room.
@@ -243,7 +267,7 @@ impl Quotas {
         {
             self.count_clients(&HashSet::from([client])).await?;
         }
-        self.refresh_total(|stored| stored.expiring >= all_max)
+        self.refresh_between_batches(|stored| stored.expiring >= all_max)
             .await?;
         let usage = self.clients.usage(client);
         let of_client = Bound {

@@ -50,9 +50,30 @@ struct Count {
     /// Expiry of the next record, milliseconds since 1970.
     next_expiry: Option<i64>,
     counted_at: Option<Instant>,
+    /// Batches of submits that have begun and that have ended, counted together: odd while one is being written.
+    batch_changes: u64,
 }
 
 impl TotalBytes {
+    /// Notes that a batch of submits begins or ends. A count that overlaps a batch may miss what the batch adds.
+    pub(super) fn note_batch_change(&self) {
+        lock(&self.0).batch_changes += 1;
+    }
+
+    /// Returns a mark for [`TotalBytes::set_since`], unless a batch is being written.
+    pub(super) fn mark(&self) -> Option<u64> {
+        let batch_changes = lock(&self.0).batch_changes;
+        batch_changes.is_multiple_of(2).then_some(batch_changes)
+    }
+
+    /// Replaces the count by one that was begun at `mark`, unless a batch has begun since.
+    pub(super) fn set_since(&self, mark: u64, stored: StoredBytes, next_expiry: Option<i64>) {
+        let mut count = lock(&self.0);
+        if count.batch_changes == mark {
+            count.replace(stored, next_expiry);
+        }
+    }
+
     /// Returns the stored bytes.
     pub(super) fn stored(&self) -> StoredBytes {
         lock(&self.0).stored
@@ -60,11 +81,7 @@ impl TotalBytes {
 
     /// Replaces the count by a new one.
     pub(super) fn set(&self, stored: StoredBytes, next_expiry: Option<i64>) {
-        *lock(&self.0) = Count {
-            stored,
-            next_expiry,
-            counted_at: Some(Instant::now()),
-        };
+        lock(&self.0).replace(stored, next_expiry);
     }
 
     /// Adds a job that this node has accepted.
@@ -91,6 +108,14 @@ impl TotalBytes {
     /// Returns the expiry of the next record, milliseconds since 1970.
     pub(super) fn next_expiry(&self) -> Option<i64> {
         lock(&self.0).next_expiry
+    }
+}
+
+impl Count {
+    fn replace(&mut self, stored: StoredBytes, next_expiry: Option<i64>) {
+        self.stored = stored;
+        self.next_expiry = next_expiry;
+        self.counted_at = Some(Instant::now());
     }
 }
 
@@ -125,5 +150,20 @@ mod tests {
         assert_eq!(total.stored(), stored);
         // A wrong account is never less than nothing.
         assert_eq!(StoredBytes::of_row(-1, -1), StoredBytes::default());
+    }
+
+    #[test]
+    fn a_count_that_overlaps_a_batch_is_not_used() {
+        let total = TotalBytes::default();
+        let mark = total.mark().unwrap();
+        total.note_batch_change();
+        total.add_request(10);
+        assert_eq!(total.mark(), None, "a batch is being written");
+        total.set_since(mark, StoredBytes::default(), None);
+        assert_eq!(total.stored().bytes, 10);
+        total.note_batch_change();
+        let mark = total.mark().unwrap();
+        total.set_since(mark, StoredBytes::default(), None);
+        assert_eq!(total.stored().bytes, 0);
     }
 }

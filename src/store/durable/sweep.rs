@@ -112,7 +112,7 @@ impl Sweeper {
         .await?;
         self.quotas.fold().await?;
         self.return_pages().await?;
-        self.quotas.count_total().await?;
+        self.quotas.count_between_batches().await?;
         Ok(expired)
     }
 
