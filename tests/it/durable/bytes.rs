@@ -167,7 +167,23 @@ fn results_and_logs_count_until_they_are_swept() {
 #[test]
 fn what_was_accepted_waits_for_room_and_is_run_in_the_end() {
     over_each(|database| {
-        let service = database.serve(&[&BOUNDS[..], &["--result-ttl-s", "3"]].concat());
+        let service = database.serve(
+            &[
+                &BOUNDS[..],
+                &["--result-ttl-s", "3", "--reserve-executors", "0"],
+            ]
+            .concat(),
+        );
+        // Nothing runs, and so no result takes room, before all are submitted.
+        let endless = json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } });
+        let blockers: Vec<String> = (0..2)
+            .map(|_| {
+                post_as(&service, "z", &endless).json()["id"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
         let ids: Vec<String> = (0..8)
             .map(|_| {
                 let answer = post_as(&service, "a", &talkative(900_000));
@@ -175,6 +191,9 @@ fn what_was_accepted_waits_for_room_and_is_run_in_the_end() {
                 answer.json()["id"].as_str().unwrap().to_owned()
             })
             .collect();
+        for blocker in blockers {
+            service.delete(&format!("/api/jobs/{blocker}"));
+        }
         let mut finished = std::collections::BTreeSet::new();
         let mut most = 0;
         // The results of some have expired when others get theirs.
