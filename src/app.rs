@@ -41,7 +41,7 @@ use tracing::{info, warn};
 
 /// Longest time until all executors are up. A start that takes longer has failed.
 const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
-/// Time from the last accepted connection until idle connections are closed, once nothing runs any more.
+/// Maximum time for open requests once the server stops. Nothing runs any more by then.
 const CONNECTIONS_CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Time to send the remaining spans when everything else has ended.
 const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);

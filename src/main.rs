@@ -5,7 +5,7 @@ use clap::Parser as _;
 use sandpiper::config::{Command, CommandLine, ServeOptions};
 use sandpiper::{app, commands};
 use sandpiper_http_kit::log;
-use sandpiper_sandbox_client::return_large_blocks;
+use sandpiper_sandbox_client::map_large_blocks_separately;
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(options: &ServeOptions) -> Result<ExitCode, Box<dyn Error>> {
-    return_large_blocks();
+    map_large_blocks_separately();
     log::start(&options.log, options.log_format).map_err(|error| format!("--log: {error}"))?;
     app::serve(options)?;
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Interval between two checks of the keys file.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 
-/// Removes clients whose quota is full again, and scripts that no request uses.
+/// Removes clients whose quota is full again, and scripts that no request has used for the retention time.
 pub(crate) fn sweep(gateway: Data<Gateway>) -> JoinHandle<()> {
     rt::spawn(async move {
         loop {

@@ -50,7 +50,7 @@ pub struct HandleParts {
     pub stats: Arc<Stats>,
     /// The isolation level, proved at start.
     pub isolation_level: IsolationLevel,
-    /// The isolation layers, tried at start.
+    /// The state of each isolation layer, found at start.
     pub isolation_layers: Vec<LayerReport>,
     /// Longest time from the request to the result of an execution, without the script's own time.
     pub execute_within: Duration,
@@ -91,7 +91,7 @@ impl DispatcherHandle {
         result.unwrap_or(Err(DispatchError::Internal))
     }
 
-    /// Puts `message` into the Dispatcher's mailbox, and waits only while that is full. The result of the execution
+    /// Puts `message` into the Dispatcher's mailbox, and waits only if that is full, and then until the Dispatcher has handled the message. The result of the execution
     /// says that the message was received; a confirmation of its own would cost each request one more wake-up.
     async fn hand_over(&self, message: Run) -> Result<(), DispatchError> {
         match self.0.dispatcher.try_send(message) {

@@ -1,5 +1,5 @@
-//! Times of waiting and running, and the age of the oldest waiting job of each lane. The Executors write them on their
-//! own threads, without the Dispatcher.
+//! Times of waiting and running, and the age of the oldest waiting job of each lane. The Executors write times and
+//! zygotes on their own threads; the Dispatcher writes the rest.
 
 use crate::meters::{Counter, Histogram};
 use sandpiper_domain::{Execution, Lane};

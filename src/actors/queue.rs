@@ -143,7 +143,7 @@ impl<T> Queue<T> {
         Ok(QueuePermit::take(reserved, lane, bytes))
     }
 
-    /// Fills a place.
+    /// Puts the job into the place that `permit` holds.
     pub fn push(
         &mut self,
         permit: QueuePermit,

@@ -44,7 +44,7 @@ pub struct Stats {
     pub executors_revived: AtomicU64,
     /// Executions whose job process crashed.
     pub executions_crashed: AtomicU64,
-    /// Executions killed at their deadline because the polite interrupt did not end them.
+    /// Executions that SIGKILL ended after `timeoutMs` and the grace period, because the engine's interrupt had not.
     pub executions_killed: AtomicU64,
     /// Executions that ended, by outcome, in the order of [`Outcome::ALL`].
     executions: [AtomicU64; Outcome::ALL.len()],
@@ -56,7 +56,7 @@ pub struct Stats {
     pub queued_interactive: AtomicUsize,
     /// Jobs that wait in the background lane.
     pub queued_background: AtomicUsize,
-    /// Executions that executors have.
+    /// Executions that executors have, without those that are prefetched.
     pub running: AtomicUsize,
     /// True once no new work is taken.
     pub draining: AtomicBool,

@@ -55,7 +55,7 @@ pub enum DispatchError {
         /// Time until the next record expires.
         retry_after: Duration,
     },
-    /// The database cannot be reached. Synchronous executions go on.
+    /// The store cannot be reached, or could not record the job. Synchronous executions go on.
     #[error("the store is not available")]
     StoreUnavailable,
     /// The idempotency key came before with another request.
@@ -181,11 +181,11 @@ pub struct ServiceStatus {
     pub reserve_executors_busy: usize,
     /// Times an executor's zygote was replaced after it died.
     pub zygotes_replaced: u64,
-    /// Times an executor was restarted after a panic.
+    /// Panics in executors, after each of which the executor or its sandbox was replaced.
     pub executors_revived: u64,
     /// Executions whose job process crashed.
     pub executions_crashed: u64,
-    /// Executions that SIGKILL ended, because the polite interrupt did not.
+    /// Executions that SIGKILL ended after `timeoutMs` and the grace period, because the engine's interrupt had not ended them.
     pub executions_killed: u64,
     /// Executions that ended, by outcome.
     pub executions: Vec<(Outcome, u64)>,

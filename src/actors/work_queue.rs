@@ -99,7 +99,7 @@ impl WorkQueue {
         }
     }
 
-    /// Removes and returns the next item if there is one now. For tests, which have no other Executor.
+    /// Removes and returns the next item if there is one now. For tests, which pop in place of an Executor.
     #[cfg(test)]
     pub(super) fn try_pop(&self) -> Option<WorkItem> {
         self.items().pop()

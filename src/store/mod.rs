@@ -1,7 +1,7 @@
 //! Stores of jobs: in memory, or in a database.
 //!
 //! [`JobStore`] is shaped for stores that several machines share: every call may wait for a network, every finish is fenced
-//! by its attempt, and only the Dispatcher calls the methods that change a job's state. This module knows no actor and no
+//! by its attempt, and each store changes a job's state itself, from the results of its [`JobRunner`]. This module knows no actor and no
 //! HTTP.
 
 mod durable;
@@ -241,7 +241,7 @@ pub struct StoreCounts {
     pub stale: u64,
     /// Jobs that were requeued before they ran.
     pub requeued: u64,
-    /// Calls to the database that failed and were repeated.
+    /// Calls to the store that failed, repeated or not.
     pub failures: u64,
     /// Jobs rejected because the store had as many jobs or bytes as it may.
     pub refused_full: u64,

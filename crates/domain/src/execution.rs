@@ -231,7 +231,7 @@ fn millis_from_micros<S: serde::Serializer>(
 pub struct Execution {
     /// The job.
     pub id: JobId,
-    /// The time at which the job process got the job.
+    /// The time at which the executor began to send the job to the job process.
     pub started_at: Timestamp,
     /// The time at which the final message arrived or the job process was killed.
     pub finished_at: Timestamp,

@@ -96,7 +96,7 @@ impl FromStr for JobState {
     }
 }
 
-/// The priority class of a job.
+/// The class of work in the queue: whether a client waits for the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
     /// A client is waiting for the response (`POST /api/execute`).
@@ -137,7 +137,7 @@ impl ClientKey {
     }
 }
 
-/// The state of a job.
+/// A job as its store has it: state, times, and final execution.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The id of the job.

@@ -94,9 +94,9 @@ impl ConnectionState {
         }
     }
 
-    fn wait(&self, phase: Phase, timeouts: Duration) {
+    fn wait(&self, phase: Phase, timeout: Duration) {
         self.phase.set(phase);
-        self.deadline.set(Instant::now() + timeouts);
+        self.deadline.set(Instant::now() + timeout);
     }
 
     /// Records bytes from the client.

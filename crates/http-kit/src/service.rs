@@ -225,7 +225,7 @@ pin_project! {
             // A response that waits until the server has parsed the request's body.
             early: Option<F::Output>,
             may_be_early: bool,
-            // Looks at a chunked body that are left before the application is polled.
+            // How many more times a chunked body is read ahead before the application is polled.
             reads_ahead: u8,
             open: Option<OpenRequest>,
             payload: Option<SharedPayload>,

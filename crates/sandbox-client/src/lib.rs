@@ -40,4 +40,4 @@ pub use sandbox::{Sandbox, SandboxCounters, SandboxOptions};
 pub use sandpiper_sandbox_protocol::{
     IsolationLevel, LayerReport, SpeculationControl, UnknownIsolationLevel, Work, ZygotePlan,
 };
-pub use sys::return_large_blocks;
+pub use sys::map_large_blocks_separately;

@@ -15,7 +15,7 @@ pub(crate) struct RetainedLog {
     head: Vec<(u64, LogEntry)>,
     tail: VecDeque<(u64, LogEntry)>,
     /// Entries received, retained or not. The number of an entry is the count of entries before it.
-    came: u64,
+    received: u64,
     /// True once the head takes no more entries: a later entry there would be out of order.
     head_is_full: bool,
     head_bytes: usize,
@@ -33,7 +33,7 @@ pub(crate) struct FinishedLog {
     pub(crate) entries: Vec<LogEntry>,
     /// Entries that were not retained.
     pub(crate) dropped: u64,
-    /// The number of retained entries that came before the dropped ones.
+    /// The number of retained entries that received before the dropped ones.
     pub(crate) dropped_at: usize,
     /// Cost of the retained entries, out of `outputBytes`.
     pub(crate) bytes: usize,
@@ -62,8 +62,8 @@ impl RetainedLog {
         if cost > self.output_bytes {
             return Err(BrokenProtocol::TooLong);
         }
-        let number = self.came;
-        self.came += 1;
+        let number = self.received;
+        self.received += 1;
         if !self.head_is_full && self.head_bytes + cost <= self.output_bytes / 2 {
             self.head_bytes += cost;
             self.head.push((number, entry));
@@ -79,7 +79,7 @@ impl RetainedLog {
     /// Counts an entry that the job process could not send.
     pub(crate) fn drop_one(&mut self) -> Result<(), BrokenProtocol> {
         self.charge(LogEntry::OVERHEAD_BYTES)?;
-        self.came += 1;
+        self.received += 1;
         self.dropped += 1;
         Ok(())
     }
@@ -92,7 +92,7 @@ impl RetainedLog {
                 .skip_while(|(its_number, _)| *its_number < number)
                 .cloned()
                 .collect(),
-            next: self.came,
+            next: self.received,
         }
     }
 

@@ -107,8 +107,8 @@ impl Sandbox {
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
         let limits = work.limits();
         if handle.is_cancelled() {
-            // A job that is written and then killed unread would cost the zygote, because its bytes stay in the
-            // channel.
+            // Do not write the job. If its job process were killed before it read the job, the bytes would stay in the
+            // channel, and the zygote would have to be discarded.
             return Ok(never_started(id, limits));
         }
         let mut was_rerun = false;

@@ -29,7 +29,8 @@ use std::time::{Duration, Instant};
 /// Bytes read from a channel at a time.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Reads after a job process has died: a pipe holds 64 kilobytes. The bound keeps a misbehaving pipe from occupying the
+/// Most reads after a job process was killed at its deadline or on a cancel: a pipe holds 64 kilobytes. The bound keeps a
+/// misbehaving pipe from occupying the
 /// executor.
 const LAST_READS_MAX: usize = 64;
 

@@ -38,7 +38,7 @@ pub(crate) fn cpu_time_of(pid: Pid) -> Option<Duration> {
 /// Gives each block of a megabyte or more a mapping of its own, which returns to the system when the block is freed. By
 /// default the C library raises this threshold to the largest block it has seen, and then retains the memory of large
 /// responses.
-pub fn return_large_blocks() {
+pub fn map_large_blocks_separately() {
     #[cfg(target_env = "gnu")]
     // SAFETY: a parameter of the allocator, set before there is a second thread.
     unsafe {

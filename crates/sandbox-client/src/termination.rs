@@ -49,7 +49,7 @@ impl Termination {
         matches!(self, Self::Died | Self::DiedUnread)
     }
 
-    /// Returns whether the job process misbehaved.
+    /// Returns whether the execution counts as crashed.
     pub(crate) fn is_crash(&self) -> bool {
         !matches!(self, Self::Done(_) | Self::Overran | Self::Cancelled)
     }

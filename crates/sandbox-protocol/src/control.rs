@@ -45,7 +45,7 @@ pub enum SpeculationControl {
     Off,
 }
 
-/// A zygote's first message.
+/// The first message to a zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Setup {
     /// [`BUILD_ID`](crate::BUILD_ID) of the executor. A zygote of another build refuses to start.
@@ -69,7 +69,7 @@ pub enum Readiness {
         /// The layout of the heap, where this zygote had to learn it.
         learned: Option<String>,
     },
-    /// A required layer is missing. The zygote has ended.
+    /// A required layer is missing. The zygote ends after it has sent this.
     Failed {
         /// The layer's name.
         #[serde(rename = "wall")]

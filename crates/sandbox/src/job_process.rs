@@ -27,7 +27,7 @@ const EXIT_BROKEN: i32 = 71;
 pub trait JobBody {
     /// The prepared state, which every job process inherits.
     type Warm;
-    /// Prepares the state, before the isolation layers are set up.
+    /// Prepares the state, while files can still be opened: before resource limits, landlock and the filter.
     fn warm() -> Result<Self::Warm, String>;
     /// Runs the job.
     fn run(warm: Self::Warm, job: JobBytes, channel: Channel) -> !;
@@ -102,7 +102,8 @@ impl Channel {
         }
     }
 
-    /// Reads the whole job. Allocates no more than the job needs before the address space is bounded.
+    /// Reads the whole job. Bounds the address space before it allocates anything, and then allocates no more than the job
+    /// needs.
     fn read_job(self, forked_with_bytes: u64) -> JobBytes {
         // One read takes all of a small job. The buffer is on the stack, of which a page or two already belong to this
         // process.

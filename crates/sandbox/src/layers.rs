@@ -1,4 +1,5 @@
-//! The isolation layers of a zygote, in the order in which it sets them up. Each layer is tried and reports its state.
+//! The isolation layers of a zygote, except the seccomp filter (`filters`, `proof`). `zygote` sets them up in its order; each
+//! reports its state.
 
 use super::sys::{self, Speculation};
 use landlock::{

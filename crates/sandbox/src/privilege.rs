@@ -78,7 +78,7 @@ fn resettable_registers() -> usize {
     usize::try_from(enabled).unwrap_or_default() & REGISTERS
 }
 
-/// The entry point of a job process. It never returns: its stack holds no return address.
+/// The entry point of a job process. It never returns; its return address leads to an invalid instruction.
 pub(super) type EntryPoint = unsafe extern "C" fn(*const c_void, &'static Descriptors) -> !;
 
 impl Privilege {
@@ -275,7 +275,8 @@ impl Privilege {
                 in("rdi") libc::SIGCHLD as isize,
                 in("rsi") stack_end,
                 in("rdx") others.job as isize, in("r8") others.frames as isize,
-                in("r10") self.registers, // a thread's place, had one been asked for
+                // clone's child_tid argument, which the kernel ignores without a flag for it; kept for xrstor
+                in("r10") self.registers,
                 in("r12") entry_point,
                 in("r13") argument,
                 in("r14") zygote.as_raw() as isize,

@@ -1,5 +1,5 @@
-//! Learns the best layout of a zygote's heap, in children that are thrown away. Runs before the isolation layers are
-//! set up, when no job is near.
+//! Learns the best layout of a zygote's heap, in children that are thrown away. Runs before resource
+//! limits, landlock and the filter are set up, and before any job exists.
 
 use super::job_process::JobBody;
 use super::sys::{self, Forked};

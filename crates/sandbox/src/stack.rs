@@ -47,7 +47,7 @@ impl JobStack {
     }
 }
 
-/// Returns the range of the stack that this function runs on, grow_stack beyond what a zygote ever uses: for
+/// Returns the range of the stack that this function runs on, grown beyond what a zygote ever uses: for
 /// [`Privilege::exclude_from_forks`](super::privilege::Privilege::exclude_from_forks).
 ///
 /// The kernel puts the environment there as well. The variable that children may look up is moved to the heap.

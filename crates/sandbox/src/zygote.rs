@@ -115,7 +115,7 @@ fn set_up_layers<B: JobBody>(setup: Setup) -> Result<Ready<B>, Failure> {
     sys::reset_signal(libc::SIGSEGV);
     sys::reset_signal(libc::SIGBUS);
     let (warm, learned) = warm_engine::<B>(placement)?;
-    // The engine comes first. The memory that this function allocates and frees would leave holes in the heap and
+    // The engine comes first. The memory that `move_to_huge_pages` allocates and frees would leave holes in the heap and
     // spread the engine's objects over more pages.
     huge_pages::move_to_huge_pages();
     let own_stack =

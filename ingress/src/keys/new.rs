@@ -22,7 +22,7 @@ pub struct NewKey {
     pub requests_max: Option<u32>,
 }
 
-/// Adds a new key to the file and returns the key, which is stored nowhere. Creates a missing file.
+/// Adds the hash of a new key to the file and returns the key itself, which is stored nowhere. Creates a missing file.
 ///
 /// Concurrent processes wait for each other.
 ///

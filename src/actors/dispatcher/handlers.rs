@@ -85,7 +85,8 @@ impl Handler<Submit> for Dispatcher {
 }
 
 impl Dispatcher {
-    /// Reserves a place in the background lane for a new job, for as long as the store accepts the job.
+    /// Reserves a place in the background lane, held until the store has accepted or rejected the job. Fails if the service
+    /// drains, if the terms need a database, or if the lane is full.
     fn new_job(&mut self, message: Submit) -> Result<NewJob, DispatchError> {
         let Submit { submission, terms } = message;
         if terms.needs_database() && !self.store.supports_terms() {

@@ -1,4 +1,5 @@
-//! The messages to the Dispatcher. All are commands; results come back to it through its own futures.
+//! The messages to the Dispatcher. `Locate` is a query, the others are commands; results of
+//! executions come back through futures of the Dispatcher.
 
 use super::work::ReplyTo;
 use crate::actors::types::{

@@ -1,4 +1,5 @@
-//! The Dispatcher admits work, orders it, hands it out and records its results. Nothing else changes a job's state.
+//! The Dispatcher admits work, orders it, hands it out, and sends each result to the caller or the store that waits for it.
+//! A job's state is changed by its store.
 //!
 //! The Dispatcher never blocks and never waits for an Executor: a step that takes time becomes a future of its own
 //! context, whose result comes back to it. There is never more in flight than there are Executors and reserve

@@ -81,7 +81,7 @@ impl Reserve {
         self.is_wanted = true;
     }
 
-    /// Notes that a regular Executor came free at this moment, or took work that arrived then.
+    /// Notes that a regular Executor was available at `at`: it came free then, or has just taken work that arrived at `at`.
     pub(super) fn executor_freed(&mut self, at: Instant) {
         self.last_freed = self.last_freed.max(at);
     }
@@ -188,7 +188,7 @@ impl Dispatcher {
             let Some((since, id)) = self.longest_waiting_without_executor() else {
                 return;
             };
-            // Started while the work waits, the zygote is up sooner.
+            // The zygote is started while the work still waits, so that it is up when the work is due.
             self.raise_reserve(now, context);
             let due = since + self.reserve.options.after;
             if now < due {
@@ -243,7 +243,8 @@ impl Dispatcher {
         }
     }
 
-    /// Returns the same of the prefetched work that no regular Executor has begun.
+    /// Returns, of the prefetched work that no regular Executor has begun, the work that has waited longest for a client
+    /// none of whose executions has begun, and since when.
     fn longest_ready_without_executor(&self) -> Option<(Instant, JobId)> {
         let not_begun = self.executors.work_queue.not_popped();
         let client_of = |id: &JobId| self.running.get(id).map(|running| &running.client);

@@ -77,7 +77,7 @@ pub(super) struct AttemptRunner {
     pub(super) counters: Arc<Counters>,
     /// Most attempts at a job that the service fails to run.
     pub(super) attempts_max: u32,
-    /// The executors of this node, once they are ready.
+    /// The runner of this node's jobs, once dispatch has started.
     pub(super) executors: OnceLock<Arc<dyn JobRunner>>,
     pub(super) is_stopping: AtomicBool,
 }
@@ -114,7 +114,7 @@ impl AttemptRunner {
         running.is_recorded = report.is_recorded;
         // River records an outcome even if another attempt owns the job by now.
         if !report.is_recorded {
-            self.wait_for_ownership(job.id(), attempt).await;
+            self.wait_until_reportable(job.id(), attempt).await;
         }
         report.outcome
     }
@@ -303,7 +303,7 @@ impl AttemptRunner {
 
     /// Waits until River may record the outcome of this attempt: at once if the attempt still owns the job; and if another
     /// attempt owns it by now, once the job has its final state, so that the job is not taken from that attempt.
-    async fn wait_for_ownership(&self, river_id: i64, attempt: u32) {
+    async fn wait_until_reportable(&self, river_id: i64, attempt: u32) {
         let mut superseded = None;
         loop {
             let may_report = if superseded.is_some() {

@@ -46,7 +46,7 @@ impl std::fmt::Debug for WarmEngine {
 }
 
 impl WarmEngine {
-    /// Builds the engine. Opens the time zone's file unless the environment has `TZ=UTC`; nothing is opened later.
+    /// Builds the engine. Opens the time zone's file unless the environment has `TZ=UTC0`; nothing is opened later.
     pub fn warm() -> Result<Self, EngineError> {
         let memory = Rc::new(MemoryAccount::without_limit());
         let host = Rc::new(Host::new(Rc::clone(&memory)));

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use std::ptr;
 
-/// The first calls to look are all heeded, and later one in so many: a look takes some ten microseconds.
+/// Each of the first calls of [`Warming::look_sometimes`] compares the room; of the later calls only one in
+/// [`LOOKED_AT_EACH`] does, because a comparison takes some ten microseconds.
 const LOOKED_AT_FIRST: usize = 200;
 const LOOKED_AT_EACH: usize = 32;
 
