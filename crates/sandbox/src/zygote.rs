@@ -18,11 +18,15 @@ use sandpiper_sandbox_protocol::{
     BUILD_ID, ChildReport, Descriptors, IsolationLevel, LayerReport, Order, Readiness, Setup,
     Sibling, Slot, Spare, ZYGOTE_ARGUMENT,
 };
+use std::ffi::CStr;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, RawFd};
 
 /// The control socket comes as standard input.
 pub(super) const CONTROL: RawFd = libc::STDIN_FILENO;
+
+/// The name of zygotes and job processes in the lists and logs of the system, at most 15 bytes.
+const PROCESS_NAME: &CStr = c"sandpiper-job";
 
 const EXIT_ORDERLY: i32 = 0;
 const EXIT_LAYER_MISSING: i32 = 78;
@@ -44,6 +48,8 @@ fn enter<B: JobBody>() -> ! {
     // A panic prints nothing and opens nothing. It ends the process, and the executor starts another.
     std::panic::set_hook(Box::new(|_| sys::exit_now(EXIT_PANICKED)));
     sys::close_from(Descriptors::FIRST);
+    // Job processes inherit the name. Without it the kernel names them by the number of the executed descriptor.
+    let _ = nix::sys::prctl::set_name(PROCESS_NAME);
     // SAFETY: descriptor 0 is this process's control socket by construction. It stays open until the process ends, and
     // nothing else uses standard input.
     let control = unsafe { BorrowedFd::borrow_raw(CONTROL) };
