@@ -60,7 +60,7 @@ fn a_pair_that_stops_under_load_responds_correctly_and_ends_in_time() {
     for runtime in Runtime::all() {
         let pair = Pair::start(&Built::once().filled_for_memory, runtime, None);
         let load = Load::start(&pair.client, 16);
-        thread::sleep(Duration::from_secs(3));
+        load.wait_for_more_than(20);
         pair.stop(STOP_WITHIN);
         let seen = load.stop();
         println!(
@@ -80,14 +80,14 @@ fn jobs_in_cloud_sql_survive_the_end_of_their_instance() {
         let first = Pair::start(filled, runtime, Some(&postgres));
         assert_eq!(first.client.get("/api").json()["store"]["name"], "postgres");
         let load = Load::start(&first.client, 16);
-        thread::sleep(Duration::from_secs(3));
+        load.wait_for_more_than(20);
         first.stop(STOP_WITHIN);
         let stopped = load.stop();
         stopped.assert_honest();
 
         let second = Pair::start(filled, runtime, Some(&postgres));
         let load = Load::start(&second.client, 16);
-        thread::sleep(Duration::from_secs(2));
+        load.wait_for_more_than(20);
         second.signal("KILL");
         let killed = load.stop();
         killed.assert_honest();
