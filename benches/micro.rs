@@ -12,14 +12,13 @@
 use actix::{Actor as _, System};
 use clap::Parser as _;
 use criterion::{BatchSize, Criterion, Throughput};
-use sandpiper::actors::types::Submission;
 use sandpiper::actors::{
     Dispatcher, DispatcherHandle, Executors, HandleParts, Stats, StoreHealth, sandboxes,
 };
 use sandpiper::config::CommandLine;
 use sandpiper::store::{InProcessStore, MemoryStore, RecentExecutions};
 use sandpiper_domain::{
-    Ceiling, ClientKey, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
+    Ceiling, ClientKey, Job, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
 };
 use sandpiper_sandbox_client::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram, SpeculationControl,
@@ -172,21 +171,21 @@ fn one_execution(sandbox: &mut Sandbox, script: &Script, entropy: u64) -> Durati
 fn dispatch(criterion: &mut Criterion) {
     let system = System::new();
     let handle = system.block_on(async { start_actors() });
-    let script = Arc::new(script("1+2"));
+    let script = script("1+2");
     let mut group = criterion.benchmark_group("dispatch");
     group.bench_function("1+2 through the actors, L4", |bencher| {
         bencher.iter_custom(|count| {
             system.block_on(async {
                 let start = Instant::now();
                 for _ in 0..count {
-                    let submission = Submission {
+                    let job = Job {
                         id: JobId::generate(),
-                        script: Arc::clone(&script),
+                        script: script.clone(),
                         limits: limits(),
                         client: ClientKey::new("bench"),
                         trace: None,
                     };
-                    let execution = handle.execute(submission).await.unwrap();
+                    let execution = handle.execute(Arc::new(job)).await.unwrap();
                     assert_eq!(execution.outcome, Outcome::Succeeded);
                 }
                 start.elapsed()

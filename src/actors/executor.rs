@@ -8,7 +8,7 @@ use super::spans::ExecutionSpan;
 use super::stats::{ExecutorKind, ExecutorSlot, Stats};
 use super::work_queue::{WorkItem, WorkQueue};
 use actix::{Actor, ActorContext, Handler, Message, Recipient, SyncArbiter, SyncContext};
-use sandpiper_domain::{Execution, JobId, Lane, Outcome, TraceContext};
+use sandpiper_domain::{Execution, JobId, Lane, Outcome};
 use sandpiper_sandbox_client::{ExecutionHandle, Processors, SandboxCounters, SandboxError};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,30 +30,26 @@ pub(super) enum ExecutorFailure {
 /// The result of one piece of work.
 pub(super) type ExecutorResult = Result<Execution, ExecutorFailure>;
 
-/// The origin of an execution, for meters and spans.
-#[derive(Debug, Clone)]
-pub(super) struct Origin {
+/// A request to run `task` and to send the execution to `reply`.
+#[derive(Debug)]
+pub(super) struct Execute {
+    /// The task to run.
+    pub task: Task,
     /// The lane in which the work waited.
     pub lane: Lane,
     /// The moment at which the work began to wait.
     pub since: Instant,
-    /// The span of the request.
-    pub trace: Option<TraceContext>,
-}
-
-/// A request to run `task` and to send the execution to `reply`.
-#[derive(Debug)]
-pub(super) struct Execute {
-    /// The id of the job.
-    pub id: JobId,
-    /// The task to run.
-    pub task: Task,
-    /// The lane, the time and the span of the request.
-    pub origin: Origin,
     /// The handle that stops the execution and reads its log.
     pub handle: ExecutionHandle,
     /// The receiver of the execution. Dropped without a result if the Executor has gone, or if the work was retracted.
     pub reply: oneshot::Sender<ExecutorResult>,
+}
+
+impl Execute {
+    /// Returns the id of the execution.
+    pub(super) fn id(&self) -> JobId {
+        self.task.id()
+    }
 }
 
 /// A request to check the zygote of an idle Executor, and to replace a dead one. The sender gets a message when that is
@@ -208,11 +204,11 @@ impl<R: Runner> Executor<R> {
         }
         let runner = self.runner.as_mut().ok_or(ExecutorFailure::NoSandbox)?;
         runner
-            .run(message.id, &message.task, &message.handle)
+            .run(&message.task, &message.handle)
             .map_err(|failure| {
                 let trace_id = span.trace_text();
                 error!(
-                    job = %message.id,
+                    job = %message.id(),
                     %trace_id,
                     error = %failure,
                     "the sandbox of an executor failed to run a job: a client gets an error, a background job is tried \
@@ -225,7 +221,7 @@ impl<R: Runner> Executor<R> {
     /// Runs the work and sends the result. The upkeep of the sandbox comes afterwards, in [`Executor::maintain`].
     fn serve(&mut self, message: Execute) -> RunnerState {
         self.record_busy(true);
-        let span = ExecutionSpan::begin(&self.stats, &message.origin);
+        let span = ExecutionSpan::begin(&self.stats, &message);
         // A panic here would end this thread for good, while the arbiter would still seem connected.
         let caught = catch_unwind(AssertUnwindSafe(|| self.execute(&message, &span)));
         self.record_busy(false);
@@ -234,7 +230,7 @@ impl<R: Runner> Executor<R> {
         let crashed = result
             .as_ref()
             .is_ok_and(|execution| execution.outcome == Outcome::Crashed);
-        let (job, trace_id) = (message.id, span.trace_text());
+        let (job, trace_id) = (message.id(), span.trace_text());
         // The job process of a network check is meant to be killed by the attempt.
         if crashed && matches!(message.task, Task::Script(..)) {
             warn!(%job, %trace_id, "a job process crashed");

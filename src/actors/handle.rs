@@ -7,12 +7,12 @@ use super::stats::Stats;
 use super::store_health::StoreHealth;
 use super::types::{
     Accepted, Cancelled, DispatchError, ExecuteResult, JobPage, JobSnapshot, ListQuery, Lookup,
-    Node, Nodes, SandboxReach, Submission,
+    Node, Nodes, SandboxReach,
 };
 use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
-use sandpiper_domain::{Job, JobId, JobState, JobTerms, Limits, Timestamp};
+use sandpiper_domain::{Job, JobId, JobRecord, JobState, JobTerms, Limits, Timestamp};
 use sandpiper_sandbox_client::{IsolationLevel, LayerReport};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -69,16 +69,16 @@ impl DispatcherHandle {
         Self(Arc::new(parts))
     }
 
-    /// Runs `submission` and waits for its execution. The wait is bounded by the queue's longest wait, the script's own
+    /// Runs `job` and waits for its execution. The wait is bounded by the queue's longest wait, the script's own
     /// time limit and a grace. Dropping the future cancels the job: a queued job is removed, a running job is killed.
-    pub async fn execute(&self, submission: Submission) -> ExecuteResult {
+    pub async fn execute(&self, job: Arc<Job>) -> ExecuteResult {
         let (reply, result) = oneshot::channel();
-        let patience = self.0.execute_within + submission.limits.timeout();
+        let patience = self.0.execute_within + job.limits.timeout();
         let mut on_drop = CancelOnDrop {
             dispatcher: self.0.dispatcher.clone(),
-            id: Some(submission.id),
+            id: Some(job.id),
         };
-        self.hand_over(Run::now(submission, reply)).await?;
+        self.hand_over(Run::now(job, reply)).await?;
         // Only a broken part of the service takes this long. `on_drop` cancels the job.
         let Ok(result) = tokio::time::timeout(patience, result).await else {
             error!(
@@ -107,15 +107,11 @@ impl DispatcherHandle {
         }
     }
 
-    /// Stores `submission`, to be run later.
-    pub async fn submit(
-        &self,
-        submission: Submission,
-        terms: JobTerms,
-    ) -> Result<Accepted, DispatchError> {
+    /// Stores `job`, to be run later.
+    pub async fn submit(&self, job: Arc<Job>, terms: JobTerms) -> Result<Accepted, DispatchError> {
         self.0
             .dispatcher
-            .send(Submit { submission, terms })
+            .send(Submit { job, terms })
             .timeout(RESPONSE_WITHIN)
             .await
             .map_err(broken)?
@@ -274,7 +270,7 @@ impl DispatcherHandle {
     }
 
     /// Adds to a job of the store what only this process knows: its queue position or its log.
-    async fn now(&self, mut job: Job) -> Result<JobSnapshot, DispatchError> {
+    async fn now(&self, mut job: JobRecord) -> Result<JobSnapshot, DispatchError> {
         let (mut queue_position, mut log) = (None, None);
         let location = if job.state.is_final() {
             None

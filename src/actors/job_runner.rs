@@ -1,11 +1,10 @@
 //! The [`JobRunner`] of the service: jobs that a store hands out go to the Dispatcher, and their results come back.
 
 use super::dispatcher::{Cancel, Dispatcher, JobLocation, Locate, Run};
-use super::types::Submission;
-use crate::store::{ClaimedJob, JobRunner, NotRun, StartHook};
+use crate::store::{JobRunner, NotRun, QueuePlace, StartHook};
 use actix::Addr;
 use async_trait::async_trait;
-use sandpiper_domain::{Execution, JobId, LogSoFar};
+use sandpiper_domain::{Execution, Job, JobId, LogSoFar};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,16 +33,14 @@ impl fmt::Debug for DispatcherJobRunner {
 
 #[async_trait]
 impl JobRunner for DispatcherJobRunner {
-    async fn run(&self, job: ClaimedJob, on_start: StartHook) -> Result<Arc<Execution>, NotRun> {
-        let submission = Submission {
-            id: job.id,
-            script: job.script,
-            limits: job.limits,
-            client: job.client,
-            trace: job.trace,
-        };
+    async fn run(
+        &self,
+        job: Arc<Job>,
+        place: QueuePlace,
+        on_start: StartHook,
+    ) -> Result<Arc<Execution>, NotRun> {
         let (reply, result) = oneshot::channel();
-        let message = Run::claimed(submission, job.queue_place, on_start, reply);
+        let message = Run::claimed(job, place, on_start, reply);
         let sent = self.0.send(message);
         if sent.timeout(SEND_TIMEOUT).await.is_err() {
             return Err(NotRun::Busy);

@@ -1,6 +1,6 @@
 //! The runner of an Executor: a sandbox, or a fake in the tests of Executors.
 
-use sandpiper_domain::{Execution, JobId, Limits, Script};
+use sandpiper_domain::{Execution, Job, JobId, Limits, TraceContext};
 use sandpiper_sandbox_client::{
     ExecutionHandle, Sandbox, SandboxCounters, SandboxError, SandboxOptions, Work,
 };
@@ -11,21 +11,45 @@ use std::sync::Arc;
 /// A task of an Executor, owned so that it can cross threads.
 #[derive(Debug, Clone)]
 pub enum Task {
-    /// Runs a script.
-    Script(Arc<Script>, Limits),
+    /// Runs the script of a job.
+    Script(Arc<Job>),
     /// Tries to open a connection from inside a job process.
-    NetCheck(IpAddr, u16, Limits),
+    NetCheck {
+        /// The id of the execution.
+        id: JobId,
+        /// The address to connect to.
+        host: IpAddr,
+        /// The port to connect to.
+        port: u16,
+        /// The limits of the execution.
+        limits: Limits,
+    },
+}
+
+impl Task {
+    /// Returns the id of the execution.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        match self {
+            Self::Script(job) => job.id,
+            Self::NetCheck { id, .. } => *id,
+        }
+    }
+
+    /// Returns the span of the request.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        match self {
+            Self::Script(job) => job.trace.as_ref(),
+            Self::NetCheck { .. } => None,
+        }
+    }
 }
 
 /// Runs one task at a time. The service's runner is a [`Sandbox`]; the tests of Executors have others.
 pub trait Runner: fmt::Debug + Unpin + 'static {
     /// Runs a task to its end.
-    fn run(
-        &mut self,
-        id: JobId,
-        task: &Task,
-        handle: &ExecutionHandle,
-    ) -> Result<Execution, SandboxError>;
+    fn run(&mut self, task: &Task, handle: &ExecutionHandle) -> Result<Execution, SandboxError>;
     /// Does the upkeep that can wait until the result is sent.
     fn maintain(&mut self) -> Result<(), SandboxError>;
     /// Checks an idle runner, and replaces its zygote if that died.
@@ -37,32 +61,20 @@ pub trait Runner: fmt::Debug + Unpin + 'static {
 }
 
 impl Runner for Sandbox {
-    fn run(
-        &mut self,
-        id: JobId,
-        task: &Task,
-        handle: &ExecutionHandle,
-    ) -> Result<Execution, SandboxError> {
-        match task {
-            Task::Script(script, limits) => {
-                let work = Work::Script {
-                    script,
-                    limits: *limits,
-                    // Children of one zygote inherit the same state of every random generator, so each gets entropy of
-                    // its own.
-                    entropy: rand::random(),
-                };
-                Self::run(self, id, &work, handle)
-            }
-            Task::NetCheck(host, port, limits) => {
-                let work = Work::NetCheck {
-                    host: *host,
-                    port: *port,
-                    limits: *limits,
-                };
-                Self::run(self, id, &work, handle)
-            }
-        }
+    fn run(&mut self, task: &Task, handle: &ExecutionHandle) -> Result<Execution, SandboxError> {
+        let work = match task {
+            Task::Script(job) => Work::Script {
+                script: &job.script,
+                limits: job.limits,
+                // Children of one zygote inherit the same state of every random generator, so each gets entropy of its
+                // own.
+                entropy: rand::random(),
+            },
+            &Task::NetCheck {
+                host, port, limits, ..
+            } => Work::NetCheck { host, port, limits },
+        };
+        Self::run(self, task.id(), &work, handle)
     }
 
     fn maintain(&mut self) -> Result<(), SandboxError> {

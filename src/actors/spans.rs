@@ -1,7 +1,7 @@
 //! The meters and the spans of one execution: time in the queue, time of the run, and outcome. Called on the Executor's
 //! thread.
 
-use super::executor::{Execute, Origin};
+use super::executor::Execute;
 use super::stats::Stats;
 use crate::telemetry::{Attribute, Span, SpanKind};
 use sandpiper_domain::{Execution, TraceContext, TraceText};
@@ -17,12 +17,13 @@ pub(super) struct ExecutionSpan {
 }
 
 impl ExecutionSpan {
-    pub(super) fn begin(stats: &Stats, origin: &Origin) -> Self {
-        let waited = origin.since.elapsed();
-        stats.meters.queue_wait.of(origin.lane).observe(waited);
+    pub(super) fn begin(stats: &Stats, message: &Execute) -> Self {
+        let waited = message.since.elapsed();
+        stats.meters.queue_wait.of(message.lane).observe(waited);
+        let parent = message.task.trace();
         Self {
-            parent: origin.trace.clone(),
-            context: stats.telemetry().below(origin.trace.as_ref()),
+            parent: parent.cloned(),
+            context: stats.telemetry().below(parent),
             waited,
         }
     }
@@ -48,11 +49,13 @@ impl ExecutionSpan {
         let ran = Duration::from_micros(execution.usage.wall_micros);
         let now = SystemTime::now();
         let started_at = now.checked_sub(ran).unwrap_or(now);
-        let job = || ("sandpiper.job.id", Attribute::Text(message.id.to_string()));
-        let lane = (
-            "sandpiper.lane",
-            Attribute::Word(message.origin.lane.as_str()),
-        );
+        let job = || {
+            (
+                "sandpiper.job.id",
+                Attribute::Text(message.id().to_string()),
+            )
+        };
+        let lane = ("sandpiper.lane", Attribute::Word(message.lane.as_str()));
         telemetry.record(Span {
             context: telemetry.below(Some(&self.context)),
             parent: self.parent.clone(),

@@ -3,26 +3,9 @@
 pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 pub use sandpiper_sandbox_client::LayerReport;
 
-use sandpiper_domain::{
-    ClientKey, Execution, Job, JobId, JobState, Limits, LogSoFar, Outcome, Script, TraceContext,
-};
+use sandpiper_domain::{Execution, JobRecord, JobState, LogSoFar, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Work that passed every check at the border.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    /// The id of the job, chosen at the border.
-    pub id: JobId,
-    /// The script to run.
-    pub script: Arc<Script>,
-    /// The limits of the execution.
-    pub limits: Limits,
-    /// The client that submitted the work.
-    pub client: ClientKey,
-    /// The span of the request; `None` for jobs that came without one.
-    pub trace: Option<TraceContext>,
-}
 
 /// The reason why the service could not accept or run the work. Never the script's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +71,7 @@ pub enum DispatchError {
 #[derive(Debug, Clone)]
 pub struct JobSnapshot {
     /// The job as the store has it.
-    pub job: Job,
+    pub job: JobRecord,
     /// The position of the job in its lane of this process, while it is queued there; 1 is next.
     pub queue_position: Option<usize>,
     /// The log so far, while the job runs.
@@ -136,7 +119,7 @@ pub enum JobUpdate {
 #[derive(Debug, Clone)]
 pub enum Cancelled {
     /// The job will not run, or is being killed: the job as it is now.
-    Done(Job),
+    Done(JobRecord),
     /// The job had this final state already.
     AlreadyFinal(JobState),
     /// See [`Lookup::Expired`].

@@ -70,7 +70,7 @@ impl WorkQueue {
     pub(super) fn not_popped(&self) -> Vec<(JobId, Instant)> {
         let items = self.items();
         let work = items.work.iter();
-        work.map(|work| (work.id, work.origin.since)).collect()
+        work.map(|work| (work.id(), work.since)).collect()
     }
 
     /// Removes and returns the work that no Executor has popped and for which `is_unwanted` is true.

@@ -1,4 +1,4 @@
-//! Turns an HTTP request into a [`Submission`]. Everything that a client sends is checked here.
+//! Turns an HTTP request into a [`Job`]. Everything that a client sends is checked here.
 
 use super::Api;
 use super::body::{self, BodyType};
@@ -7,12 +7,13 @@ use super::fields::Fields;
 use super::form;
 use super::problem::{Code, Problem};
 use super::trace;
-use crate::actors::types::Submission;
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{self, Payload, Query};
-use sandpiper_domain::{IdempotencyKey, JobId, JobTerms, Limits, Priority, Script, ScriptDraft};
+use sandpiper_domain::{
+    IdempotencyKey, Job, JobId, JobTerms, Limits, Priority, Script, ScriptDraft,
+};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -32,13 +33,13 @@ pub(super) async fn read_now(
     api: &Api,
     request: &HttpRequest,
     payload: Payload,
-) -> Result<Submission, Problem> {
+) -> Result<Arc<Job>, Problem> {
     if request.headers().contains_key(KEY_HEADER) {
         let detail =
             "`Idempotency-Key` is for POST /api/jobs; an execution sent again would run again";
         return Err(Problem::invalid_field("Idempotency-Key", detail));
     }
-    let (submission, terms) = read(api, request, payload).await?;
+    let (job, terms) = read(api, request, payload).await?;
     for (field, is_given) in [
         ("runAt", terms.run_at.is_some()),
         ("priority", terms.priority != Priority::default()),
@@ -48,7 +49,7 @@ pub(super) async fn read_now(
             return Err(Problem::invalid_field(field, detail));
         }
     }
-    Ok(submission)
+    Ok(job)
 }
 
 /// Reads and checks a request to run a script later.
@@ -56,7 +57,7 @@ pub(super) async fn read_later(
     api: &Api,
     request: &HttpRequest,
     payload: Payload,
-) -> Result<(Submission, JobTerms), Problem> {
+) -> Result<(Arc<Job>, JobTerms), Problem> {
     let mut values = request.headers().get_all(KEY_HEADER);
     let key = match values.next() {
         None => None,
@@ -72,15 +73,15 @@ pub(super) async fn read_later(
             })?)
         }
     };
-    let (submission, terms) = read(api, request, payload).await?;
-    Ok((submission, JobTerms { key, ..terms }))
+    let (job, terms) = read(api, request, payload).await?;
+    Ok((job, JobTerms { key, ..terms }))
 }
 
 async fn read(
     api: &Api,
     request: &HttpRequest,
     payload: Payload,
-) -> Result<(Submission, JobTerms), Problem> {
+) -> Result<(Arc<Job>, JobTerms), Problem> {
     let query = Query::<SubmitQuery>::from_query(request.query_string())
         .map_err(|error| Problem::invalid_field("query", format!("the query: {error}")))?;
     let mut fields = match body::type_of(request.headers()) {
@@ -112,15 +113,14 @@ async fn read(
         requested_limits: fields.limits,
         key: None,
     };
-    let script = Script::new(draft(api, fields, source)?)?;
-    let submission = Submission {
+    let job = Job {
         id: JobId::generate(),
-        script: Arc::new(script),
+        script: Script::new(draft(api, fields, source)?)?,
         limits,
         client: client_of(api, request),
         trace: trace::of(request),
     };
-    Ok((submission, terms))
+    Ok((Arc::new(job), terms))
 }
 
 /// Returns the script that the ingress fetched, named by the request's header.

@@ -3,7 +3,7 @@
 
 use crate::actors::types::JobSnapshot;
 use sandpiper_domain::{
-    Execution, Job, JobId, JobState, JsonText, Limit, Limits, LogEntry, LogSoFar, Outcome,
+    Execution, JobId, JobRecord, JobState, JsonText, Limit, Limits, LogEntry, LogSoFar, Outcome,
     ScriptError, Timestamp, Usage, ValueType,
 };
 use serde::{Serialize, Serializer};
@@ -246,8 +246,8 @@ pub(super) struct JobSummary {
     outcome: Option<Outcome>,
 }
 
-impl From<&Job> for JobSummary {
-    fn from(job: &Job) -> Self {
+impl From<&JobRecord> for JobSummary {
+    fn from(job: &JobRecord) -> Self {
         Self {
             id: job.id,
             state: job.state,

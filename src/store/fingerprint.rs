@@ -32,19 +32,19 @@ impl Meaning {
 const SEPARATOR: char = '.';
 
 impl Fingerprint {
-    /// Computes the fingerprint of the request for `job`.
-    pub(crate) fn of(job: &NewJob) -> Self {
+    /// Computes the fingerprint of the request for `new`.
+    pub(crate) fn of(new: &NewJob) -> Self {
         let exact = (
-            &*job.script,
-            &job.limits,
-            job.terms.run_at,
-            job.terms.priority.get(),
+            &new.job.script,
+            &new.job.limits,
+            new.terms.run_at,
+            new.terms.priority.get(),
         );
         // Strings and numbers can be serialized to memory without failure.
         let exact = serde_json::to_vec(&exact).unwrap_or_default();
         Self {
             exact: digest(&exact),
-            meaning: meaning_of(job),
+            meaning: meaning_of(new),
         }
     }
 
@@ -73,11 +73,11 @@ impl Fingerprint {
     }
 }
 
-fn meaning_of(job: &NewJob) -> Meaning {
+fn meaning_of(new: &NewJob) -> Meaning {
     let mut bytes = Vec::new();
-    write_script(&job.script, &mut bytes);
-    write_number(job.terms.run_at.map(|at| at.as_unix_millis()), &mut bytes);
-    write_number(Some(u64::from(job.terms.priority.get())), &mut bytes);
+    write_script(&new.job.script, &mut bytes);
+    write_number(new.terms.run_at.map(|at| at.as_unix_millis()), &mut bytes);
+    write_number(Some(u64::from(new.terms.priority.get())), &mut bytes);
     let with_limits = |limits: RequestedLimits| {
         let mut bytes = bytes.clone();
         for limit in [limits.timeout_ms, limits.memory_bytes, limits.output_bytes] {
@@ -87,11 +87,11 @@ fn meaning_of(job: &NewJob) -> Meaning {
     };
     Meaning {
         granted: with_limits(RequestedLimits {
-            timeout_ms: Some(u64::from(job.limits.timeout_ms())),
-            memory_bytes: Some(job.limits.memory_bytes()),
-            output_bytes: Some(u64::from(job.limits.output_bytes())),
+            timeout_ms: Some(u64::from(new.job.limits.timeout_ms())),
+            memory_bytes: Some(new.job.limits.memory_bytes()),
+            output_bytes: Some(u64::from(new.job.limits.output_bytes())),
         }),
-        requested: with_limits(job.terms.requested_limits),
+        requested: with_limits(new.terms.requested_limits),
     }
 }
 
@@ -150,8 +150,7 @@ mod tests {
     use super::*;
     use crate::store::QueuePlace;
     use sandpiper_domain::{
-        ClientKey, Global, JobId, JobTerms, JsonText, Priority, ScriptDraft, Source, Timestamp,
-        samples,
+        Global, Job, JobTerms, JsonText, Priority, ScriptDraft, Source, Timestamp, samples,
     };
     use std::sync::Arc;
 
@@ -162,13 +161,13 @@ mod tests {
         };
         let mut terms = JobTerms::default();
         change(&mut draft, &mut terms);
+        let job = Job {
+            script: Script::new(draft).unwrap(),
+            ..samples::job("test", 1)
+        };
         NewJob {
-            id: JobId::generate(),
+            job: Arc::new(job),
             created_at: Timestamp::now(),
-            script: Arc::new(Script::new(draft).unwrap()),
-            limits: samples::limits(),
-            client: ClientKey::new("test"),
-            trace: None,
             terms,
             queue_place: QueuePlace::default(),
         }
@@ -270,7 +269,7 @@ mod tests {
             output_bytes: 1 << 30,
         };
         let defaults = sandpiper_domain::Limits::defaults(9_000, 1 << 30, 1 << 30, &ceiling);
-        after.limits = defaults.unwrap();
+        Arc::get_mut(&mut after.job).unwrap().limits = defaults.unwrap();
         let after = Fingerprint::of(&after);
         assert!(silent.is_same(&after));
         assert!(!explicit.is_same(&after));

@@ -5,12 +5,14 @@
 //! all changes of the job's record, so the changes are made in order, however slow the store of the records is.
 
 use super::{
-    Accepted, ClaimedJob, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes,
-    NotRun, Settlement, StartHook, StoreCounts, StoreError,
+    Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, NotRun,
+    QueuePlace, Settlement, StartHook, StoreCounts, StoreError,
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
-use sandpiper_domain::{Execution, JobId, JobState, LogSoFar, Outcome, ScriptError, Timestamp};
+use sandpiper_domain::{
+    Execution, Job, JobId, JobState, LogSoFar, Outcome, ScriptError, Timestamp,
+};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -99,7 +101,9 @@ impl Drop for Unrecorded {
 struct OpenJob {
     shared: Arc<Shared>,
     runner: Arc<dyn JobRunner>,
-    job: ClaimedJob,
+    job: Arc<Job>,
+    /// The place that is reserved for the first attempt.
+    place: QueuePlace,
     cancelled: watch::Receiver<bool>,
     /// The number of attempts that have started.
     attempts: u32,
@@ -159,14 +163,9 @@ impl OpenJob {
         on_start: StartHook,
         started: oneshot::Receiver<Unrecorded>,
     ) -> (Result<Arc<Execution>, NotRun>, Option<Unrecorded>) {
-        // Only the first attempt has a place that was reserved for it.
-        let queue_place = std::mem::take(&mut self.job.queue_place);
-        let job = ClaimedJob {
-            queue_place,
-            ..self.job.clone()
-        };
+        let (job, place) = (Arc::clone(&self.job), std::mem::take(&mut self.place));
         let runner = Arc::clone(&self.runner);
-        let mut run = runner.run(job, on_start);
+        let mut run = runner.run(job, place, on_start);
         let unrecorded = tokio::select! {
             // A result that is there already comes after its start.
             biased;
@@ -238,7 +237,7 @@ impl OpenJob {
 impl Shared {
     /// Hands an accepted job to the runner, and starts the task that runs the job to its end. The job is with the
     /// runner when this returns, so that a stop of the service that comes after an accepted job finds the job there.
-    async fn hand_out(self: &Arc<Self>, job: ClaimedJob) {
+    async fn hand_out(self: &Arc<Self>, job: Arc<Job>, place: QueuePlace) {
         let Some(runner) = self.runner.get() else {
             return;
         };
@@ -248,6 +247,7 @@ impl Shared {
             shared: Arc::clone(self),
             runner: Arc::clone(runner),
             job,
+            place,
             cancelled,
             attempts: 0,
         };
@@ -281,17 +281,10 @@ impl JobStore for InProcessStore {
     }
 
     async fn submit(&self, new: NewJob) -> Result<Accepted, StoreError> {
-        let job = ClaimedJob {
-            id: new.id,
-            script: Arc::clone(&new.script),
-            limits: new.limits,
-            client: new.client.clone(),
-            trace: new.trace.clone(),
-            queue_place: new.queue_place.clone(),
-        };
+        let (job, place) = (Arc::clone(&new.job), new.queue_place.clone());
         let accepted = self.0.records.submit(new).await?;
         if !accepted.is_replay {
-            self.0.hand_out(job).await;
+            self.0.hand_out(job, place).await;
         }
         Ok(accepted)
     }

@@ -25,8 +25,7 @@ pub use recent::{RecentBounds, RecentExecutions};
 
 use async_trait::async_trait;
 use sandpiper_domain::{
-    ClientKey, Execution, Job, JobId, JobState, JobTerms, Limits, LogSoFar, Outcome, Script,
-    Timestamp, TraceContext,
+    Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome, Timestamp,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -35,18 +34,11 @@ use std::time::Duration;
 /// A job to be stored and run later.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// The id of the job.
-    pub id: JobId,
+    /// The job. A durable store stores it; the memory store only counts its bytes, because the queue holds it anyway.
+    /// Two requests that differ only in their spans are the same.
+    pub job: Arc<Job>,
     /// The moment at which the job was accepted.
     pub created_at: Timestamp,
-    /// The script. A durable store stores it; the memory store only counts its bytes, because the queue holds it anyway.
-    pub script: Arc<Script>,
-    /// The limits of the execution.
-    pub limits: Limits,
-    /// The client that submitted the job.
-    pub client: ClientKey,
-    /// The span of the submit. A durable store stores it with the job; two requests that differ only in it are the same.
-    pub trace: Option<TraceContext>,
     /// The start time, the priority and the idempotency key.
     pub terms: JobTerms,
     /// The place in the queue of this process that is reserved for the job.
@@ -55,9 +47,9 @@ pub struct NewJob {
 
 impl NewJob {
     /// Returns the job in its first state.
-    pub(crate) fn queued(&self) -> Job {
-        Job {
-            id: self.id,
+    pub(crate) fn queued(&self) -> JobRecord {
+        JobRecord {
+            id: self.job.id,
             state: JobState::Queued,
             created_at: self.created_at,
             run_at: self.terms.run_at,
@@ -74,8 +66,8 @@ impl NewJob {
 /// A job that was accepted, by this submit or by an earlier one with the same key.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// The job.
-    pub job: Job,
+    /// The record of the job.
+    pub job: JobRecord,
     /// True if an earlier submit was accepted.
     pub is_replay: bool,
 }
@@ -84,7 +76,7 @@ pub struct Accepted {
 #[derive(Debug, Clone)]
 pub enum Found {
     /// The job.
-    Job(Job),
+    Job(JobRecord),
     /// The record of the job has expired.
     Expired,
     /// There was no such job, or it has expired long ago.
@@ -130,7 +122,7 @@ pub struct ListQuery {
 #[derive(Debug, Clone)]
 pub struct JobPage {
     /// The jobs.
-    pub jobs: Vec<Job>,
+    pub jobs: Vec<JobRecord>,
     /// The `before` of the next page; `None` on the last page.
     pub next: Option<JobId>,
 }
@@ -170,23 +162,6 @@ pub enum StoreError {
     /// A row cannot be read: another version or another program wrote the row.
     #[error("{0}")]
     Unreadable(String),
-}
-
-/// A job that a store dispatches to a node.
-#[derive(Debug, Clone)]
-pub struct ClaimedJob {
-    /// The id of the job.
-    pub id: JobId,
-    /// The script.
-    pub script: Arc<Script>,
-    /// The limits of the execution.
-    pub limits: Limits,
-    /// The client that submitted the job.
-    pub client: ClientKey,
-    /// The span of the submit.
-    pub trace: Option<TraceContext>,
-    /// The place in the queue of this process that is reserved for the job, if any.
-    pub queue_place: QueuePlace,
 }
 
 /// The reason for which a dispatched job did not run.
@@ -260,8 +235,14 @@ pub struct StoreCounts {
 /// Runs the jobs that a store dispatches.
 #[async_trait]
 pub trait JobRunner: fmt::Debug + Send + Sync {
-    /// Runs a job to its end. Calls `on_start` in the moment in which an executor takes the job.
-    async fn run(&self, job: ClaimedJob, on_start: StartHook) -> Result<Arc<Execution>, NotRun>;
+    /// Runs a job to its end. `place` is the place in the queue of this process that is reserved for the job, if any.
+    /// Calls `on_start` in the moment in which an executor takes the job.
+    async fn run(
+        &self,
+        job: Arc<Job>,
+        place: QueuePlace,
+        on_start: StartHook,
+    ) -> Result<Arc<Execution>, NotRun>;
 
     /// Returns the log of a running job from the entry with this number on; `None` while the job waits for an executor.
     async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar>;

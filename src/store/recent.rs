@@ -5,7 +5,7 @@
 
 use super::sync::lock;
 use dashmap::DashMap;
-use sandpiper_domain::{Execution, Job, JobId, JobState, Outcome, Timestamp};
+use sandpiper_domain::{Execution, JobId, JobRecord, JobState, Outcome, Timestamp};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -68,13 +68,13 @@ impl RecentExecutions {
 
     /// Returns an execution as a finished job.
     #[must_use]
-    pub fn get(&self, id: JobId) -> Option<Job> {
+    pub fn get(&self, id: JobId) -> Option<JobRecord> {
         let execution = Arc::clone(self.executions.get(&id)?.value());
         let state = match execution.outcome {
             Outcome::Cancelled => JobState::Cancelled,
             _ => JobState::Finished,
         };
-        Some(Job {
+        Some(JobRecord {
             outcome: Some(execution.outcome),
             run_at: None,
             id,

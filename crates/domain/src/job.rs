@@ -1,6 +1,6 @@
-//! A job: a script that a client submits, and its state.
+//! A job: what a client submits, and its record.
 
-use super::{Execution, Outcome, Timestamp};
+use super::{Execution, Limits, Outcome, Script, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -137,9 +137,24 @@ impl ClientKey {
     }
 }
 
-/// A job as its store has it: state, times, and final execution.
-#[derive(Debug, Clone)]
+/// A job as its client submitted it. It is made once, from the request, and shared up to the sandbox that runs it.
+#[derive(Debug)]
 pub struct Job {
+    /// The id of the job, chosen when the request was read.
+    pub id: JobId,
+    /// The script to run.
+    pub script: Script,
+    /// The limits of each execution.
+    pub limits: Limits,
+    /// The client that submitted the job.
+    pub client: ClientKey,
+    /// The span of the request; `None` for jobs that came without one.
+    pub trace: Option<TraceContext>,
+}
+
+/// The record of a job: state, times, and final execution.
+#[derive(Debug, Clone)]
+pub struct JobRecord {
     /// The id of the job.
     pub id: JobId,
     /// The phase that the job is in.

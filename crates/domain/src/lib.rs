@@ -17,7 +17,7 @@ mod timestamp;
 mod trace;
 
 pub use execution::{Execution, Limit, Outcome, ScriptError, Usage, ValueType};
-pub use job::{ClientKey, Job, JobId, JobState, Lane, UnknownJobState};
+pub use job::{ClientKey, Job, JobId, JobRecord, JobState, Lane, UnknownJobState};
 pub use json_text::given_json;
 pub use json_text::{InvalidJson, JsonText};
 pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // for tests
 
 use super::{
-    Ceiling, Execution, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, ScriptError,
+    Ceiling, ClientKey, Execution, Job, JobId, JsonText, Limits, Outcome, Script, ScriptDraft,
+    ScriptError,
 };
-use std::sync::Arc;
 
 /// Returns limits of one second and one mebibyte.
 #[must_use]
@@ -17,13 +17,26 @@ pub fn limits() -> Limits {
     Limits::defaults(1_000, 1 << 20, 1 << 20, &ceiling).unwrap()
 }
 
+/// Returns a job of `client` whose code has so many bytes.
+#[must_use]
+pub fn job(client: &str, code_bytes: usize) -> Job {
+    Job {
+        id: JobId::generate(),
+        script: script(code_bytes),
+        limits: limits(),
+        client: ClientKey::new(client),
+        trace: None,
+    }
+}
+
 /// Returns a script whose code has so many bytes.
-pub fn script(code_bytes: usize) -> Arc<Script> {
+#[must_use]
+pub fn script(code_bytes: usize) -> Script {
     let draft = ScriptDraft {
         code: Some(" ".repeat(code_bytes)),
         ..ScriptDraft::default()
     };
-    Arc::new(Script::new(draft).unwrap())
+    Script::new(draft).unwrap()
 }
 
 /// Returns an execution of `id` with this outcome and no result.

@@ -17,27 +17,23 @@ impl Handler<Run> for Dispatcher {
 
     fn handle(&mut self, message: Run, context: &mut Self::Context) {
         let Run {
-            submission,
+            job,
             reply_to,
             queue_place,
         } = message;
         // The place is free for the job itself now: nothing else is handled in between.
         drop(queue_place);
         let reply_to = match reply_to {
-            ReplyTo::Store(reply, _) if self.locate(submission.id).is_some() => {
+            ReplyTo::Store(reply, _) if self.locate(job.id).is_some() => {
                 // An attempt that the store has cancelled meanwhile is still here.
                 let _ = reply.send(Err(NotRun::Busy));
                 return;
             }
             reply_to => reply_to,
         };
-        let bytes = submission.script.size_bytes();
-        let work = Work {
-            task: Task::Script(submission.script, submission.limits),
-            trace: submission.trace,
-            reply_to,
-        };
-        self.admit(submission.id, submission.client, bytes, work);
+        let (client, bytes) = (job.client.clone(), job.script.size_bytes());
+        let task = Task::Script(job);
+        self.admit(client, bytes, Work { task, reply_to });
         self.hand_out(context);
     }
 }
@@ -47,12 +43,15 @@ impl Handler<CheckNetwork> for Dispatcher {
 
     fn handle(&mut self, message: CheckNetwork, context: &mut Self::Context) {
         let work = Work {
-            task: Task::NetCheck(message.host, message.port, message.limits),
-            trace: None,
+            task: Task::NetCheck {
+                id: JobId::generate(),
+                host: message.host,
+                port: message.port,
+                limits: message.limits,
+            },
             reply_to: ReplyTo::NetCheck(message.reply),
         };
-        let (id, client) = (JobId::generate(), ClientKey::new("netcheck"));
-        self.admit(id, client, 0, work);
+        self.admit(ClientKey::new("netcheck"), 0, work);
         self.hand_out(context);
     }
 }
@@ -65,7 +64,7 @@ impl Handler<Submit> for Dispatcher {
             Ok(new) => new,
             Err(error) => return Box::pin(actix::fut::ready(Err(error))),
         };
-        let client = new.client.clone();
+        let client = new.job.client.clone();
         let store = Arc::clone(&self.store);
         let accepted = async move { store.submit(new).await };
         Box::pin(
@@ -88,26 +87,22 @@ impl Dispatcher {
     /// Reserves a place in the background lane, held until the store has accepted or rejected the job. Fails if the service
     /// drains, if the terms need a database, or if the lane is full.
     fn new_job(&mut self, message: Submit) -> Result<NewJob, DispatchError> {
-        let Submit { submission, terms } = message;
+        let Submit { job, terms } = message;
         if terms.needs_database() && !self.store.supports_terms() {
             return Err(DispatchError::NeedsDatabase);
         }
         if self.draining {
             return Err(DispatchError::Draining);
         }
-        let bytes = submission.script.size_bytes();
+        let bytes = job.script.size_bytes();
         let Ok(permit) = self.queue.reserve(Lane::Background, bytes) else {
             self.stats.meters.queue_full.of(Lane::Background).count();
             let retry_after = self.retry_after(Lane::Background);
             return Err(DispatchError::QueueFull { retry_after });
         };
         Ok(NewJob {
-            id: submission.id,
+            job,
             created_at: Timestamp::now(),
-            script: submission.script,
-            limits: submission.limits,
-            client: submission.client,
-            trace: submission.trace,
             terms,
             queue_place: QueuePlace::new(permit),
         })

@@ -2,14 +2,13 @@
 //! executions come back through futures of the Dispatcher.
 
 use super::work::ReplyTo;
-use crate::actors::types::{
-    Accepted, ClaimResult, DispatchError, ExecuteResult, SandboxReach, Submission,
-};
+use crate::actors::types::{Accepted, ClaimResult, DispatchError, ExecuteResult, SandboxReach};
 use crate::store::{QueuePlace, StartHook};
 use actix::{Message, MessageResponse};
-use sandpiper_domain::{JobId, JobTerms, Limits};
+use sandpiper_domain::{Job, JobId, JobTerms, Limits};
 use sandpiper_sandbox_client::ExecutionHandle;
 use std::net::IpAddr;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Runs a script as soon as an executor is free. Work for a caller waits in the interactive lane, a job that the store
@@ -17,20 +16,17 @@ use tokio::sync::oneshot;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Run {
-    pub(super) submission: Submission,
+    pub(super) job: Arc<Job>,
     pub(super) reply_to: ReplyTo,
     /// The place that was reserved for a job while the store accepted it.
     pub(super) queue_place: QueuePlace,
 }
 
 impl Run {
-    /// Runs `submission` for a caller that waits for the result.
-    pub(in crate::actors) fn now(
-        submission: Submission,
-        reply: oneshot::Sender<ExecuteResult>,
-    ) -> Self {
+    /// Runs `job` for a caller that waits for the result.
+    pub(in crate::actors) fn now(job: Arc<Job>, reply: oneshot::Sender<ExecuteResult>) -> Self {
         Self {
-            submission,
+            job,
             reply_to: ReplyTo::Caller(reply),
             queue_place: QueuePlace::default(),
         }
@@ -38,13 +34,13 @@ impl Run {
 
     /// Runs a job that the store hands out.
     pub(in crate::actors) fn claimed(
-        submission: Submission,
+        job: Arc<Job>,
         queue_place: QueuePlace,
         on_start: StartHook,
         reply: oneshot::Sender<ClaimResult>,
     ) -> Self {
         Self {
-            submission,
+            job,
             reply_to: ReplyTo::Store(reply, on_start),
             queue_place,
         }
@@ -55,7 +51,7 @@ impl Run {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Accepted, DispatchError>")]
 pub struct Submit {
-    pub(in crate::actors) submission: Submission,
+    pub(in crate::actors) job: Arc<Job>,
     pub(in crate::actors) terms: JobTerms,
 }
 

@@ -15,7 +15,7 @@ mod work;
 pub(super) use messages::{Cancel, CheckNetwork, Drain, JobLocation, Locate, Run, StopAll, Submit};
 pub use reserve::ReserveOptions;
 
-use super::executor::{Execute, ExecutorFailure, ExecutorResult, Executors, Origin};
+use super::executor::{Execute, ExecutorFailure, ExecutorResult, Executors};
 use super::queue::{Full, Queue, QueueBounds, Queued};
 use super::stats::Stats;
 use super::types::DispatchError;
@@ -111,7 +111,7 @@ impl Dispatcher {
     }
 
     /// Admits work to a lane, or sends the reason why not to the work's `reply_to`.
-    fn admit(&mut self, id: JobId, client: ClientKey, bytes: usize, work: Work) {
+    fn admit(&mut self, client: ClientKey, bytes: usize, work: Work) {
         if self.draining {
             work.reply_to.send_error(DispatchError::Draining);
             return;
@@ -132,6 +132,7 @@ impl Dispatcher {
         if !self.in_flight.has(&client) {
             self.reserve.want();
         }
+        let id = work.task.id();
         self.queue.push(permit, id, client, Instant::now(), work);
     }
 
@@ -232,13 +233,9 @@ impl Dispatcher {
         let handle = ExecutionHandle::default();
         let (reply, result) = oneshot::channel();
         let execute = Execute {
-            id,
             task: work.task.clone(),
-            origin: Origin {
-                lane,
-                since,
-                trace: work.trace.clone(),
-            },
+            lane,
+            since,
             handle: handle.clone(),
             reply,
         };
@@ -291,7 +288,7 @@ impl Dispatcher {
     }
 
     fn cancel(&mut self, id: JobId, context: &mut Context<Self>) {
-        if !self.retract(|work| work.id == id).is_empty() {
+        if !self.retract(|work| work.id() == id).is_empty() {
             self.hand_out(context);
             return;
         }
@@ -311,16 +308,17 @@ impl Dispatcher {
     /// Removes and returns the work that no Executor has begun and for which `is_unwanted` is true, as if it had never
     /// been handed out.
     fn retract(&mut self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<(Instant, Running)> {
-        let is_ready = |work: &Execute| work.origin.lane == Lane::Interactive && is_unwanted(work);
+        let is_ready = |work: &Execute| work.lane == Lane::Interactive && is_unwanted(work);
         let mut taken = Vec::new();
         for work in self.executors.work_queue.retract(is_ready) {
             self.handed -= 1;
-            self.retracted.insert(work.id);
-            let running = self.running.remove(&work.id);
+            let id = work.task.id();
+            self.retracted.insert(id);
+            let running = self.running.remove(&id);
             if let Some(running) = &running {
                 self.in_flight.leave(&running.client);
             }
-            taken.extend(running.map(|running| (work.origin.since, running)));
+            taken.extend(running.map(|running| (work.since, running)));
         }
         taken
     }

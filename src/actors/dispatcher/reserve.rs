@@ -262,7 +262,7 @@ impl Dispatcher {
 
     /// Gives this work, which is queued or prefetched, to this reserve executor.
     fn run_on_reserve(&mut self, index: usize, id: JobId, context: &mut Context<Self>) {
-        let taken = self.executors.work_queue.retract(|work| work.id == id);
+        let taken = self.executors.work_queue.retract(|work| work.id() == id);
         if let Some(work) = taken.into_iter().next() {
             self.handed -= 1;
             if let Some(running) = self.running.get_mut(&id) {

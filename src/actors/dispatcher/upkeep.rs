@@ -22,7 +22,7 @@ impl Dispatcher {
 
     fn look_around(&mut self, context: &mut Context<Self>) {
         if let Some(earliest) = Instant::now().checked_sub(self.options.queue_wait_max) {
-            let not_begun = self.retract(|work| work.origin.since < earliest);
+            let not_begun = self.retract(|work| work.since < earliest);
             let queued = self.queue.remove_older(Lane::Interactive, earliest);
             let not_begun = not_begun
                 .into_iter()

@@ -3,7 +3,7 @@
 use crate::actors::runner::Task;
 use crate::actors::types::{ClaimResult, DispatchError, ExecuteResult, SandboxReach};
 use crate::store::{NotRun, StartHook};
-use sandpiper_domain::{ClientKey, Lane, TraceContext};
+use sandpiper_domain::{ClientKey, Lane};
 use sandpiper_sandbox_client::ExecutionHandle;
 use tokio::sync::oneshot;
 
@@ -59,8 +59,6 @@ fn not_run(error: &DispatchError) -> NotRun {
 pub(super) struct Work {
     pub(super) task: Task,
     pub(super) reply_to: ReplyTo,
-    /// The span of the request.
-    pub(super) trace: Option<TraceContext>,
 }
 
 /// Work that an Executor has.

@@ -2,15 +2,16 @@
 
 use super::super::dispatcher::Run;
 use super::super::executor::ExecutorFailure;
-use super::super::types::{ClaimResult, DispatchError, Submission};
+use super::super::types::{ClaimResult, DispatchError};
 use super::recording_store::RecordingStore;
 use super::support::{
-    Harness, HarnessOptions, PATIENCE, eventually, respond, soon, submission, succeed,
+    Harness, HarnessOptions, PATIENCE, eventually, new_job, respond, soon, succeed,
 };
 use crate::actors::dispatcher::{JobLocation, Locate};
 use crate::store::{JobStore as _, NotRun};
-use sandpiper_domain::{JobId, JobState, JobTerms, Outcome, Timestamp};
+use sandpiper_domain::{Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -26,7 +27,7 @@ async fn never_more_are_handed_out_than_there_are_executors() {
     assert_eq!(in_flight.len(), 3);
     let mut run = BTreeSet::new();
     while let Some(execute) = in_flight.pop_front() {
-        let id = execute.id;
+        let id = execute.id();
         assert!(run.insert(id), "a job was handed out twice");
         succeed(execute);
         // The executor is free only once the result has arrived.
@@ -46,7 +47,7 @@ async fn never_more_are_handed_out_than_there_are_executors() {
 async fn a_result_that_an_executor_drops_is_a_failure_and_frees_the_executor() {
     let mut harness = HarnessOptions::new(1).build();
     let handle = harness.handle.clone();
-    let caller = tokio::spawn(async move { handle.execute(submission()).await });
+    let caller = tokio::spawn(async move { handle.execute(new_job()).await });
     drop(harness.next().await.reply);
     let refused = soon("the caller gets a result", caller).await.unwrap();
     assert_eq!(refused, Err(DispatchError::IsolationLost));
@@ -59,7 +60,7 @@ async fn a_result_that_an_executor_drops_is_a_failure_and_frees_the_executor() {
 async fn a_caller_whose_executor_panicked_gets_an_internal_error_and_is_not_run_again() {
     let mut harness = HarnessOptions::new(1).build();
     let handle = harness.handle.clone();
-    let caller = tokio::spawn(async move { handle.execute(submission()).await });
+    let caller = tokio::spawn(async move { handle.execute(new_job()).await });
     respond(harness.next().await, Err(ExecutorFailure::Panicked));
     let refused = soon("the caller gets a result", caller).await.unwrap();
     assert_eq!(refused, Err(DispatchError::Internal));
@@ -72,12 +73,9 @@ async fn a_caller_gets_the_execution_of_its_own_job() {
     let callers: Vec<_> = (0..2)
         .map(|_| {
             let handle = harness.handle.clone();
-            let submission = submission();
-            let id = submission.id;
-            (
-                id,
-                tokio::spawn(async move { handle.execute(submission).await }),
-            )
+            let job = new_job();
+            let id = job.id;
+            (id, tokio::spawn(async move { handle.execute(job).await }))
         })
         .collect();
     let (first, second) = (harness.next().await, harness.next().await);
@@ -98,12 +96,12 @@ async fn the_work_of_a_caller_that_has_gone_is_not_run() {
     harness.submit().await;
     let busy = harness.next().await;
     let (reply, result) = oneshot::channel();
-    let message = Run::now(submission(), reply);
+    let message = Run::now(new_job(), reply);
     harness.dispatcher.send(message).await.unwrap();
     let next = harness.submit().await;
     drop(result);
     succeed(busy);
-    assert_eq!(harness.next().await.id, next);
+    assert_eq!(harness.next().await.id(), next);
 }
 
 #[actix::test]
@@ -112,7 +110,7 @@ async fn a_caller_that_goes_away_leaves_the_queue_at_once() {
     harness.submit().await;
     let _busy = harness.next().await;
     let handle = harness.handle.clone();
-    let caller = tokio::spawn(async move { handle.execute(submission()).await });
+    let caller = tokio::spawn(async move { handle.execute(new_job()).await });
     let waiting = || harness.stats.queued_interactive.load(Ordering::Relaxed);
     eventually("it waits", || waiting() == 1).await;
     caller.abort();
@@ -123,7 +121,7 @@ async fn a_caller_that_goes_away_leaves_the_queue_at_once() {
 async fn the_running_job_of_a_caller_that_goes_away_is_stopped() {
     let mut harness = HarnessOptions::new(1).build();
     let handle = harness.handle.clone();
-    let caller = tokio::spawn(async move { handle.execute(submission()).await });
+    let caller = tokio::spawn(async move { handle.execute(new_job()).await });
     let running = harness.next().await;
     assert!(!running.handle.is_cancelled());
     caller.abort();
@@ -140,7 +138,7 @@ async fn a_caller_waits_for_a_limited_time_and_a_job_waits_on() {
     harness.submit().await;
     let busy = harness.next().await;
     let job = harness.submit().await;
-    let refused = soon("it is refused", harness.handle.execute(submission())).await;
+    let refused = soon("it is refused", harness.handle.execute(new_job())).await;
     let Err(DispatchError::QueueWaitExceeded { waited }) = refused else {
         panic!("not refused for its wait: {refused:?}");
     };
@@ -149,7 +147,7 @@ async fn a_caller_waits_for_a_limited_time_and_a_job_waits_on() {
     eventually("its place in the queue is free", || waiting() == 0).await;
     assert_eq!(harness.job(job).await.state, JobState::Queued);
     succeed(busy);
-    assert_eq!(harness.next().await.id, job);
+    assert_eq!(harness.next().await.id(), job);
 }
 
 #[actix::test]
@@ -164,10 +162,7 @@ async fn a_store_that_refuses_a_job_frees_its_place_in_the_queue() {
     let running = harness.next().await;
     // The first of these would keep the only place for ever.
     for _ in 0..3 {
-        let refused = harness
-            .handle
-            .submit(submission(), JobTerms::default())
-            .await;
+        let refused = harness.handle.submit(new_job(), JobTerms::default()).await;
         let Err(DispatchError::StoreFull { retry_after }) = refused else {
             panic!("not refused by the store: {refused:?}");
         };
@@ -178,7 +173,7 @@ async fn a_store_that_refuses_a_job_frees_its_place_in_the_queue() {
     let later = Timestamp::now().plus(PATIENCE * 2);
     assert_eq!(harness.store.sweep(later).await.unwrap(), 1);
     let second = harness.submit().await;
-    assert_eq!(harness.next().await.id, second);
+    assert_eq!(harness.next().await.id(), second);
 }
 
 #[actix::test]
@@ -191,7 +186,7 @@ async fn a_full_queue_refuses_before_the_store_is_asked() {
     harness.submit().await;
     let running = harness.next().await;
     let waiting = harness.submit().await;
-    let refused = submission();
+    let refused = new_job();
     let id = refused.id;
     let result = harness.handle.submit(refused, JobTerms::default()).await;
     assert!(
@@ -201,7 +196,7 @@ async fn a_full_queue_refuses_before_the_store_is_asked() {
     let found = harness.store.get(id).await.unwrap();
     assert!(matches!(found, crate::store::Found::Unknown));
     succeed(running);
-    assert_eq!(harness.next().await.id, waiting);
+    assert_eq!(harness.next().await.id(), waiting);
     harness.submit().await;
 }
 
@@ -254,9 +249,12 @@ async fn sweeps_of_a_slow_store_do_not_pile_up() {
 /// Sends the Dispatcher a job that the store has handed out.
 async fn claim(harness: &Harness, id: JobId) -> oneshot::Receiver<ClaimResult> {
     let (reply, result) = oneshot::channel();
-    let submission = Submission { id, ..submission() };
+    let job = Arc::new(Job {
+        id,
+        ..samples::job("test", 1)
+    });
     let (queue_place, on_start) = Default::default();
-    let claimed = Run::claimed(submission, queue_place, on_start, reply);
+    let claimed = Run::claimed(job, queue_place, on_start, reply);
     harness.dispatcher.send(claimed).await.unwrap();
     result
 }
@@ -279,5 +277,5 @@ async fn a_job_that_is_claimed_again_while_it_is_here_is_busy_until_its_end() {
     succeed(running);
     assert!(soon("the job ends", first).await.unwrap().is_ok());
     let _again = claim(&harness, id).await;
-    assert_eq!(harness.next().await.id, id);
+    assert_eq!(harness.next().await.id(), id);
 }

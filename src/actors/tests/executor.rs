@@ -1,16 +1,16 @@
 //! Executors whose runners panic and fail, in a real SyncArbiter.
 
-use super::super::executor::{
-    CheckUp, Execute, ExecutorFailure, ExecutorResult, Executors, Origin,
-};
-use super::super::runner::{RunnerFactory, Task};
+use super::super::executor::{CheckUp, ExecutorFailure, ExecutorResult, Executors};
+use super::super::runner::RunnerFactory;
 use super::super::stats::{ExecutorKind, Stats};
-use super::support::{FakeRunner, OnDrop, eventually, panic_quietly, soon, zygote_failed};
-use sandpiper_domain::{JobId, Lane, Outcome, samples};
-use sandpiper_sandbox_client::{ExecutionHandle, SandboxError};
+use super::support::{
+    FakeRunner, OnDrop, eventually, execute_message, panic_quietly, soon, zygote_failed,
+};
+use sandpiper_domain::{Outcome, samples};
+use sandpiper_sandbox_client::SandboxError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Executors with the runners that `make` returns. Counts the calls of `make`.
@@ -43,19 +43,8 @@ impl Rig {
     }
 
     fn send(&self) -> oneshot::Receiver<ExecutorResult> {
-        let (reply, result) = oneshot::channel();
-        let execute = Execute {
-            id: JobId::generate(),
-            task: Task::Script(samples::script(1), samples::limits()),
-            origin: Origin {
-                lane: Lane::Interactive,
-                since: Instant::now(),
-                trace: None,
-            },
-            handle: ExecutionHandle::default(),
-            reply,
-        };
-        self.executors.work_queue.push(execute);
+        let (message, result) = execute_message();
+        self.executors.work_queue.push(message);
         result
     }
 

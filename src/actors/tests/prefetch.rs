@@ -3,7 +3,7 @@
 
 use super::super::dispatcher::Run;
 use super::super::types::{DispatchError, ExecuteResult};
-use super::support::{Harness, HarnessOptions, eventually, soon, submission, succeed};
+use super::support::{Harness, HarnessOptions, eventually, new_job, soon, succeed};
 use sandpiper_domain::JobId;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,9 +28,9 @@ async fn prefetching_harness(options: HarnessOptions) -> Harness {
 /// Sends a request that waits for its execution.
 async fn ask(harness: &Harness) -> (JobId, oneshot::Receiver<ExecuteResult>) {
     let (reply, result) = oneshot::channel();
-    let submission = submission();
-    let id = submission.id;
-    let message = Run::now(submission, reply);
+    let job = new_job();
+    let id = job.id;
+    let message = Run::now(job, reply);
     harness.dispatcher.send(message).await.unwrap();
     (id, result)
 }
@@ -48,7 +48,7 @@ async fn while_executions_are_short_one_more_is_prefetched_and_counts_as_waiting
         ask(&harness).await,
     ];
     let pushed: Vec<_> = harness.handed_out().await;
-    let ids: Vec<_> = pushed.iter().map(|execute| execute.id).collect();
+    let ids: Vec<_> = pushed.iter().map(|execute| execute.id()).collect();
     assert_eq!(ids, [asked[0].0, asked[1].0]);
     assert_eq!(waiting(&harness), 2);
     assert_eq!(harness.stats.running.load(Ordering::Relaxed), 1);
@@ -79,14 +79,14 @@ async fn prefetched_work_is_not_run_for_a_caller_that_has_gone() {
     let (_, _busy) = ask(&harness).await;
     let running = harness.next().await;
     let handle = harness.handle.clone();
-    let caller = tokio::spawn(async move { handle.execute(submission()).await });
+    let caller = tokio::spawn(async move { handle.execute(new_job()).await });
     eventually("the work is prefetched", || waiting(&harness) == 1).await;
     caller.abort();
     eventually("the work is retracted", || waiting(&harness) == 0).await;
     assert!(harness.handed_out().await.is_empty());
     let (next, _answer) = ask(&harness).await;
     succeed(running);
-    assert_eq!(harness.next().await.id, next);
+    assert_eq!(harness.next().await.id(), next);
 }
 
 #[actix::test]
@@ -108,7 +108,7 @@ async fn prefetched_work_is_refused_when_it_has_waited_too_long() {
     // The retracted work is not counted any more.
     let (next, _answer) = ask(&harness).await;
     succeed(running);
-    assert_eq!(harness.next().await.id, next);
+    assert_eq!(harness.next().await.id(), next);
 }
 
 #[actix::test]

@@ -46,8 +46,8 @@ async fn work_of_another_client_runs_on_a_reserve_executor_while_one_client_hold
     let (id, result) = harness.ask_as("other").await;
     harness.reserve_comes_up().await;
     let execute = harness.next_on_reserve(0).await;
-    assert_eq!(execute.id, id);
-    assert!(execute.origin.since.elapsed() >= after, "it did not wait");
+    assert_eq!(execute.id(), id);
+    assert!(execute.since.elapsed() >= after, "it did not wait");
     let running = || harness.stats.running.load(Ordering::Relaxed);
     assert_eq!(running(), 3);
     succeed(execute);
@@ -83,14 +83,14 @@ async fn a_client_has_one_execution_on_a_reserve_executor_and_only_while_it_has_
     let (first, _answer) = harness.ask_as("other").await;
     let (second, _answer) = harness.ask_as("other").await;
     let execute = harness.next_on_reserve(0).await;
-    assert_eq!(execute.id, first);
+    assert_eq!(execute.id(), first);
     // Another reserve executor is started ahead of need.
     harness.reserve_comes_up().await;
     tokio::time::sleep(A_WHILE).await;
     let none = harness.try_reserve_item(1);
     assert!(none.is_none(), "it has an executor: {none:?}");
     succeed(execute);
-    assert_eq!(harness.next_on_reserve(0).await.id, second);
+    assert_eq!(harness.next_on_reserve(0).await.id(), second);
     drop(held);
 }
 
@@ -103,7 +103,7 @@ async fn several_clients_that_hold_all_executors_are_treated_like_one() {
     let _held = harness.handed_out().await;
     let (id, _answer) = harness.ask_as("other").await;
     harness.reserve_comes_up().await;
-    assert_eq!(harness.next_on_reserve(0).await.id, id);
+    assert_eq!(harness.next_on_reserve(0).await.id(), id);
 }
 
 #[actix::test]
@@ -121,8 +121,8 @@ async fn never_more_are_handed_out_than_there_are_executors_and_reserve_executor
     assert_eq!(running(), 4);
     // The requests that have waited longest come first.
     let begun: BTreeSet<_> = [
-        harness.next_on_reserve(0).await.id,
-        harness.next_on_reserve(1).await.id,
+        harness.next_on_reserve(0).await.id(),
+        harness.next_on_reserve(1).await.id(),
     ]
     .into();
     assert_eq!(begun, results[..2].iter().map(|(id, _)| *id).collect());
@@ -152,7 +152,7 @@ async fn prefetched_work_of_an_executor_that_does_not_come_free_goes_to_a_reserv
     assert_eq!(ready(), 1);
     harness.reserve_comes_up().await;
     let execute = harness.next_on_reserve(0).await;
-    assert_eq!(execute.id, id);
+    assert_eq!(execute.id(), id);
     eventually("it does not wait any more", || ready() == 0).await;
     assert!(harness.handed_out().await.is_empty());
     succeed(execute);
@@ -164,7 +164,7 @@ async fn prefetched_work_of_an_executor_that_does_not_come_free_goes_to_a_reserv
     );
     succeed(held);
     let (next, _answer) = harness.ask_as("holder").await;
-    assert_eq!(harness.next().await.id, next);
+    assert_eq!(harness.next().await.id(), next);
 }
 
 #[actix::test]
@@ -203,7 +203,7 @@ async fn a_reserve_executor_that_cannot_be_started_costs_no_client_its_work() {
     assert!(none.is_none(), "it is tried again at once: {none:?}");
     held.into_iter().for_each(succeed);
     let execute = harness.next().await;
-    assert_eq!(execute.id, id);
+    assert_eq!(execute.id(), id);
     succeed(execute);
     assert!(
         soon("the caller gets a result", result)

@@ -1,17 +1,13 @@
 //! Reserve executors with fake runners, in a real SyncArbiter: started on demand, ended, and restarted.
 
-use super::super::executor::{
-    CheckUp, Execute, ExecutorFailure, ExecutorResult, Executors, Origin,
-};
-use super::super::runner::{RunnerFactory, Task};
+use super::super::executor::{CheckUp, ExecutorFailure, ExecutorResult, Executors};
+use super::super::runner::RunnerFactory;
 use super::super::stats::Stats;
-use super::support::{FakeRunner, eventually, panic_quietly, soon};
+use super::support::{FakeRunner, eventually, execute_message, panic_quietly, soon};
 use crate::telemetry::Telemetry;
-use sandpiper_domain::{JobId, Lane, Outcome, samples};
-use sandpiper_sandbox_client::ExecutionHandle;
+use sandpiper_domain::{Outcome, samples};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// One executor and two reserve executors, whose runners panic while they are told to.
@@ -57,18 +53,8 @@ impl Rig {
     }
 
     async fn run(&self, index: usize) -> ExecutorResult {
-        let (reply, result) = oneshot::channel();
-        self.executors.reserve_queues[index].push(Execute {
-            id: JobId::generate(),
-            task: Task::Script(samples::script(1), samples::limits()),
-            origin: Origin {
-                lane: Lane::Interactive,
-                since: Instant::now(),
-                trace: None,
-            },
-            handle: ExecutionHandle::default(),
-            reply,
-        });
+        let (message, result) = execute_message();
+        self.executors.reserve_queues[index].push(message);
         soon("the executor sends a result", result).await.unwrap()
     }
 

@@ -14,7 +14,7 @@ async fn a_job_that_no_executor_can_run_is_requeued_each_time_and_lost_in_the_en
         ExecutorFailure::NoSandbox,
     ] {
         let execute = harness.next().await;
-        assert_eq!(execute.id, id);
+        assert_eq!(execute.id(), id);
         respond(execute, Err(failure));
     }
     let job = harness.final_job(id).await;
@@ -36,7 +36,7 @@ async fn a_job_that_no_executor_can_run_is_requeued_each_time_and_lost_in_the_en
     assert_eq!(harness.store.changes(), expected);
     // Its executor is free again.
     let next = harness.submit().await;
-    assert_eq!(harness.next().await.id, next);
+    assert_eq!(harness.next().await.id(), next);
 }
 
 #[actix::test]
@@ -61,9 +61,9 @@ async fn a_job_that_waits_for_its_retry_delays_no_other() {
     let next = harness.submit().await;
     respond(harness.next().await, Err(ExecutorFailure::NoSandbox));
     let execute = harness.next().await;
-    assert_eq!(execute.id, next);
+    assert_eq!(execute.id(), next);
     succeed(execute);
-    assert_eq!(harness.next().await.id, retrying);
+    assert_eq!(harness.next().await.id(), retrying);
 }
 
 #[actix::test]
@@ -99,7 +99,7 @@ async fn a_retried_job_that_finds_the_queue_full_waits_until_there_is_a_place() 
     // The first job takes the executor, and the second the only place in the queue before the unlucky one comes back.
     respond(execute, Err(ExecutorFailure::NoSandbox));
     let execute = harness.next().await;
-    assert_eq!(execute.id, first);
+    assert_eq!(execute.id(), first);
     let second = harness.submit().await;
     let requeued = || harness.store.changes().contains(&"requeue 1".to_owned());
     eventually("the job is requeued", requeued).await;
@@ -109,9 +109,9 @@ async fn a_retried_job_that_finds_the_queue_full_waits_until_there_is_a_place() 
     assert!(early.is_err(), "there was no executor for it");
     succeed(execute);
     let execute = harness.next().await;
-    assert_eq!(execute.id, second);
+    assert_eq!(execute.id(), second);
     succeed(execute);
-    assert_eq!(harness.next().await.id, unlucky);
+    assert_eq!(harness.next().await.id(), unlucky);
 }
 
 #[actix::test]

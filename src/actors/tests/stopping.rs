@@ -4,7 +4,7 @@ use super::super::dispatcher::{Drain, StopAll};
 use super::super::executor::{Execute, ExecutorFailure};
 use super::super::types::{Cancelled, DispatchError, Lookup};
 use super::support::{
-    Harness, HarnessOptions, PATIENCE, eventually, respond, soon, submission, succeed,
+    Harness, HarnessOptions, PATIENCE, eventually, new_job, respond, soon, succeed,
 };
 use sandpiper_domain::{JobId, JobState, JobTerms, Outcome, samples};
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Cancels a job, while its executor does its part.
 async fn cancel_running(harness: &Harness, execute: Execute, then: fn(Execute)) -> Cancelled {
-    let id = execute.id;
+    let id = execute.id();
     let executor = async {
         eventually("it is stopped", || execute.handle.is_cancelled()).await;
         then(execute);
@@ -22,7 +22,7 @@ async fn cancel_running(harness: &Harness, execute: Execute, then: fn(Execute)) 
 }
 
 fn killed(execute: Execute) {
-    let execution = samples::execution(execute.id, Outcome::Cancelled);
+    let execution = samples::execution(execute.id(), Outcome::Cancelled);
     respond(execute, Ok(execution));
 }
 
@@ -49,7 +49,7 @@ async fn a_queued_job_that_is_cancelled_is_never_handed_out() {
     let job = harness.final_job(cancelled).await;
     assert!(job.execution.is_none() && job.started_at.is_none());
     succeed(busy);
-    assert_eq!(harness.next().await.id, stays);
+    assert_eq!(harness.next().await.id(), stays);
 }
 
 #[actix::test]
@@ -97,7 +97,7 @@ async fn a_job_cancelled_before_its_retry_is_not_retried() {
     assert_cancelled(&harness.handle.cancel(cancelled).await.unwrap());
     // Only the other job comes back.
     respond(execute, Err(ExecutorFailure::NoSandbox));
-    assert_eq!(harness.next().await.id, other);
+    assert_eq!(harness.next().await.id(), other);
     assert_eq!(harness.counts().stale, 0);
 }
 
@@ -123,23 +123,20 @@ async fn a_draining_service_refuses_new_work_and_lets_running_work_end() {
     let execute = harness.next().await;
     let queued = harness.submit().await;
     let handle = harness.handle.clone();
-    let caller = tokio::spawn(async move { handle.execute(submission()).await });
+    let caller = tokio::spawn(async move { handle.execute(new_job()).await });
     let waiting = || harness.stats.queued_interactive.load(Ordering::Relaxed);
     eventually("the caller waits", || waiting() == 1).await;
     harness.dispatcher.send(Drain).await.unwrap();
     assert!(harness.handle.status().draining);
-    let refused = harness.handle.execute(submission()).await;
+    let refused = harness.handle.execute(new_job()).await;
     assert_eq!(refused, Err(DispatchError::Draining));
-    let refused = harness
-        .handle
-        .submit(submission(), JobTerms::default())
-        .await;
+    let refused = harness.handle.submit(new_job(), JobTerms::default()).await;
     assert_eq!(refused.unwrap_err(), DispatchError::Draining);
     succeed(execute);
     assert_eq!(harness.final_job(running).await.state, JobState::Finished);
     // A caller waits for that work; the job can wait for the next start.
     let execute = harness.next().await;
-    assert_ne!(execute.id, queued);
+    assert_ne!(execute.id(), queued);
     succeed(execute);
     let result = soon("the caller gets a result", caller).await.unwrap();
     assert_eq!(result.unwrap().outcome, Outcome::Succeeded);
@@ -153,7 +150,7 @@ async fn stopping_all_kills_running_work_and_refuses_waiting_work() {
     let jobs = [harness.submit().await, harness.submit().await];
     let running = [harness.next().await, harness.next().await];
     let handle = harness.handle.clone();
-    let caller = tokio::spawn(async move { handle.execute(submission()).await });
+    let caller = tokio::spawn(async move { handle.execute(new_job()).await });
     let waiting = || harness.stats.queued_interactive.load(Ordering::Relaxed);
     eventually("the caller waits", || waiting() == 1).await;
     harness.dispatcher.send(StopAll).await.unwrap();

@@ -8,7 +8,7 @@ use super::super::queue::QueueBounds;
 use super::super::runner::{Runner, Task};
 use super::super::stats::{ExecutorKind, ExecutorSlot, Stats};
 use super::super::store_health::StoreHealth;
-use super::super::types::{ExecuteResult, Submission};
+use super::super::types::ExecuteResult;
 use super::super::work_queue::{WorkItem, WorkQueue};
 use super::recording_store::RecordingStore;
 use crate::store::{
@@ -16,7 +16,9 @@ use crate::store::{
 };
 use crate::telemetry::Telemetry;
 use actix::{Actor, Addr};
-use sandpiper_domain::{ClientKey, Execution, Job, JobId, JobTerms, Outcome, Timestamp, samples};
+use sandpiper_domain::{
+    Execution, Job, JobId, JobRecord, JobTerms, Lane, Outcome, Timestamp, samples,
+};
 use sandpiper_sandbox_client::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
 use std::collections::VecDeque;
 use std::fmt;
@@ -98,13 +100,8 @@ impl Drop for OnDrop {
 }
 
 impl Runner for FakeRunner {
-    fn run(
-        &mut self,
-        id: JobId,
-        _: &Task,
-        handle: &ExecutionHandle,
-    ) -> Result<Execution, SandboxError> {
-        let result = (self.run)(id, handle);
+    fn run(&mut self, task: &Task, handle: &ExecutionHandle) -> Result<Execution, SandboxError> {
+        let result = (self.run)(task.id(), handle);
         let crashed = matches!(&result, Ok(execution) if execution.outcome == Outcome::Crashed);
         self.counters.crashed += u64::from(crashed);
         result
@@ -321,12 +318,9 @@ impl Harness {
     /// Sends a request of this client that waits for its execution.
     pub(super) async fn ask_as(&self, client: &str) -> (JobId, oneshot::Receiver<ExecuteResult>) {
         let (reply, result) = oneshot::channel();
-        let submission = submission_of(client);
-        let id = submission.id;
-        self.dispatcher
-            .send(Run::now(submission, reply))
-            .await
-            .unwrap();
+        let job = Arc::new(samples::job(client, 1));
+        let id = job.id;
+        self.dispatcher.send(Run::now(job, reply)).await.unwrap();
         (id, result)
     }
 
@@ -338,7 +332,7 @@ impl Harness {
     /// Submits a background job of this client, which is accepted.
     pub(super) async fn submit_as(&self, client: &str) -> JobId {
         self.handle
-            .submit(submission_of(client), JobTerms::default())
+            .submit(Arc::new(samples::job(client, 1)), JobTerms::default())
             .await
             .unwrap()
             .job
@@ -350,7 +344,7 @@ impl Harness {
         self.handle.status().jobs
     }
 
-    pub(super) async fn job(&self, id: JobId) -> Job {
+    pub(super) async fn job(&self, id: JobId) -> JobRecord {
         match self.store.get(id).await.unwrap() {
             Found::Job(job) => job,
             other => panic!("no job but {other:?}"),
@@ -358,7 +352,7 @@ impl Harness {
     }
 
     /// Returns the job once it is final.
-    pub(super) async fn final_job(&self, id: JobId) -> Job {
+    pub(super) async fn final_job(&self, id: JobId) -> JobRecord {
         let found = soon("the job is final", self.store.wait(id, PATIENCE * 10)).await;
         match found.unwrap() {
             Found::Job(job) => job,
@@ -367,23 +361,26 @@ impl Harness {
     }
 }
 
-pub(super) fn submission() -> Submission {
-    submission_of("test")
+/// Returns a message to an Executor, and the receiver of its result.
+pub(super) fn execute_message() -> (Execute, oneshot::Receiver<ExecutorResult>) {
+    let (reply, result) = oneshot::channel();
+    let message = Execute {
+        task: Task::Script(new_job()),
+        lane: Lane::Interactive,
+        since: Instant::now(),
+        handle: ExecutionHandle::default(),
+        reply,
+    };
+    (message, result)
 }
 
-fn submission_of(client: &str) -> Submission {
-    Submission {
-        id: JobId::generate(),
-        script: samples::script(1),
-        limits: samples::limits(),
-        client: ClientKey::new(client),
-        trace: None,
-    }
+pub(super) fn new_job() -> Arc<Job> {
+    Arc::new(samples::job("test", 1))
 }
 
 /// Sends the result of an execution that succeeded.
 pub(super) fn succeed(execute: Execute) {
-    let execution = samples::success(execute.id, 2);
+    let execution = samples::success(execute.id(), 2);
     respond(execute, Ok(execution));
 }
 

@@ -14,7 +14,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
-use sandpiper_domain::{Job, JobId, LogSoFar};
+use sandpiper_domain::{JobId, JobRecord, LogSoFar};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -148,7 +148,7 @@ impl Follower {
     }
 
     fn push_state(&mut self, now: &JobSnapshot) {
-        let Job { state, attempt, .. } = now.job;
+        let JobRecord { state, attempt, .. } = now.job;
         self.cursor.state = Some((state, attempt));
         if self.cursor.attempt != attempt {
             self.cursor.attempt = attempt;

@@ -28,8 +28,8 @@ pub(super) async fn execute(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let submission = submission::read_now(&api, &request, payload).await?;
-    let execution = api.dispatcher.execute(submission).await?;
+    let job = submission::read_now(&api, &request, payload).await?;
+    let execution = api.dispatcher.execute(job).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((LOCATION, format!("/api/jobs/{}", execution.id)));
     json_with(response, &ExecutionView::from(&*execution))

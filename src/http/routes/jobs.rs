@@ -48,8 +48,8 @@ pub(super) async fn submit(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (submission, terms) = submission::read_later(&api, &request, payload).await?;
-    let Accepted { job, is_replay } = api.dispatcher.submit(submission, terms).await?;
+    let (job, terms) = submission::read_later(&api, &request, payload).await?;
+    let Accepted { job, is_replay } = api.dispatcher.submit(job, terms).await?;
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     let now = match wait {
         Some(wait) => found(api.dispatcher.wait(job.id, wait).await?)?,

@@ -7,7 +7,7 @@ use super::database::Database;
 use super::deadline::late;
 use super::keys::Keys;
 use super::quotas::{Candidate, Quotas};
-use super::record::{Request, Unreadable, request_to_text};
+use super::record::{Unreadable, request_to_text};
 use crate::store::{Accepted, NewJob, StoreError};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -24,7 +24,7 @@ pub(super) struct AdmissionControl {
 /// A submit, and its request as it is stored.
 #[derive(Debug)]
 pub(super) struct Submit {
-    pub(super) job: NewJob,
+    pub(super) new: NewJob,
     pub(super) request: String,
 }
 
@@ -36,20 +36,15 @@ pub(super) struct Admitted {
 }
 
 impl Submit {
-    fn new(job: NewJob) -> Result<Self, Unreadable> {
-        let request = Request {
-            script: (*job.script).clone(),
-            limits: job.limits,
-            trace: job.trace.clone(),
-        };
-        let request = request_to_text(&request)?;
-        Ok(Self { job, request })
+    fn new(new: NewJob) -> Result<Self, Unreadable> {
+        let request = request_to_text(&new.job)?;
+        Ok(Self { new, request })
     }
 
     fn candidate(&self) -> Candidate<'_> {
         Candidate {
-            client: &self.job.client,
-            created_at: self.job.created_at,
+            client: &self.new.job.client,
+            created_at: self.new.created_at,
             bytes: u64::try_from(self.request.len()).unwrap_or(u64::MAX),
         }
     }
@@ -112,7 +107,7 @@ impl AdmissionControl {
                 }
                 Err(rejection) => {
                     // One deadline for all of them: together they wait no longer than one would.
-                    let earlier = timeout_at(deadline, self.keys.find(&submit.job)).await;
+                    let earlier = timeout_at(deadline, self.keys.find(&submit.new)).await;
                     let earlier = earlier.unwrap_or_else(|_| Some(Err(late())));
                     let _ = reply.send(earlier.unwrap_or_else(|| Err(self.counted(rejection))));
                 }

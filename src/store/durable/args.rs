@@ -1,9 +1,9 @@
 //! Arguments of a River job that runs a script, and the requests that other River clients may make with them.
 
-use super::record::Request;
 use riverqueue::JobArgs;
 use sandpiper_domain::{
-    Ceiling, JobId, JsonText, Limits, RequestedLimits, Script, ScriptDraft, given_json,
+    Ceiling, ClientKey, Job, JobId, JsonText, Limits, RequestedLimits, Script, ScriptDraft,
+    given_json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,8 +48,14 @@ impl RunScript {
         }
     }
 
-    /// Returns the request of another River client, or the rule that the request breaks. The rules are those of HTTP.
-    pub(super) fn request(&self, defaults: &Limits, ceiling: &Ceiling) -> Result<Request, String> {
+    /// Returns the job of another River client, or the rule that it breaks. The rules are those of HTTP.
+    pub(super) fn job(
+        &self,
+        id: JobId,
+        client: ClientKey,
+        defaults: &Limits,
+        ceiling: &Ceiling,
+    ) -> Result<Job, String> {
         let script = Script::new(ScriptDraft {
             code: self.code.clone(),
             input: self.input.clone(),
@@ -62,10 +68,12 @@ impl RunScript {
             memory_bytes: wanted.memory_bytes,
             output_bytes: wanted.output_bytes,
         };
-        Ok(Request {
+        Ok(Job {
+            id,
             script: script.map_err(|refusal| refusal.to_string())?,
             limits: Limits::within(&wanted, defaults, ceiling)
                 .map_err(|error| error.to_string())?,
+            client,
             trace: None,
         })
     }

@@ -170,7 +170,7 @@ impl JobWriter {
         for (admitted, submitted) in submits.iter().zip(submitted) {
             accepted.push(match submitted {
                 Submitted::New => Ok(Accepted {
-                    job: admitted.submit.job.queued(),
+                    job: admitted.submit.new.queued(),
                     is_replay: false,
                 }),
                 Submitted::Replay(id) => self.keys.replay(&id).await,
@@ -189,7 +189,7 @@ impl JobWriter {
         let mut submitted = Vec::with_capacity(submits.len());
         let mut new = Vec::with_capacity(submits.len());
         for admitted in submits {
-            let result = Keys::insert(transaction, &admitted.submit.job).await?;
+            let result = Keys::insert(transaction, &admitted.submit.new).await?;
             if matches!(result, Submitted::New) {
                 new.push(admitted);
             }
@@ -212,15 +212,15 @@ impl JobWriter {
             let inserted = self.river.insert_many(items).tx(&mut *connection).await?;
             let mut insert = QueryBuilder::new(INSERT);
             insert.push_values(new.iter().zip(&inserted), |mut row, (admitted, inserted)| {
-                let job = &admitted.submit.job;
-                row.push_bind(job.id.to_string())
+                let new = &admitted.submit.new;
+                row.push_bind(new.job.id.to_string())
                     .push_bind(inserted.id())
-                    .push_bind(job.client.as_str())
+                    .push_bind(new.job.client.as_str())
                     .push_bind(admitted.submit.request.as_str())
                     .push("'open'")
                     .push("0")
-                    .push_bind(unix_millis(job.created_at))
-                    .push_bind(job.terms.run_at.map(unix_millis));
+                    .push_bind(unix_millis(new.created_at))
+                    .push_bind(new.terms.run_at.map(unix_millis));
             });
             insert.build().execute(&mut **connection).await?;
         });
@@ -229,19 +229,19 @@ impl JobWriter {
 
     /// Makes the job of River for a submit.
     fn river_job(&self, admitted: &Admitted) -> InsertManyItem<RunScript> {
-        let job: &NewJob = &admitted.submit.job;
+        let new: &NewJob = &admitted.submit.new;
         let attempts = i32::try_from(self.attempts_max).unwrap_or(i32::MAX);
         let options = InsertOpts::default()
             .with_queue(QUEUE)
             .with_max_attempts(attempts)
-            .with_priority(i16::from(job.terms.priority.get()));
-        let run_at = job.terms.run_at.map(unix_millis);
+            .with_priority(i16::from(new.terms.priority.get()));
+        let run_at = new.terms.run_at.map(unix_millis);
         let at = run_at.or(admitted.position.scheduled_at);
         let options = match at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok()) {
             Some(at) => options.with_scheduled_at(at),
             None => options,
         };
-        InsertManyItem::new(RunScript::by_id(job.id), options)
+        InsertManyItem::new(RunScript::by_id(new.job.id), options)
     }
 
     /// Records final states, each of them if the attempt that reports it still owns the job.

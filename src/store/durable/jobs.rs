@@ -6,7 +6,7 @@ use super::pool::on_pool;
 use super::record::execution_from_text;
 use super::waiters::Waiters;
 use crate::store::{Found, JobPage, ListQuery, StoreError};
-use sandpiper_domain::{Job, JobId, JobState};
+use sandpiper_domain::{JobId, JobRecord, JobState};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,7 +146,7 @@ impl Jobs {
 }
 
 /// Reads a job from its row.
-fn job(row: Row) -> Result<Job, StoreError> {
+fn job(row: Row) -> Result<JobRecord, StoreError> {
     let (
         id,
         state,
@@ -175,7 +175,7 @@ fn job(row: Row) -> Result<Job, StoreError> {
         let state = state.parse().map_err(|_| unreadable("state"))?;
         (state, attempt, started_at)
     };
-    Ok(Job {
+    Ok(JobRecord {
         id,
         state,
         created_at: timestamp(created_at),

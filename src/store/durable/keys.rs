@@ -37,23 +37,23 @@ impl Keys {
         Self { database, jobs }
     }
 
-    /// Inserts the key of `job`, or compares the request with the one that has the key.
+    /// Inserts the key of `new`, or compares the request with the one that has the key.
     pub(super) async fn insert(
         transaction: &mut Transaction,
-        job: &NewJob,
+        new: &NewJob,
     ) -> Result<Submitted, sqlx::Error> {
-        let Some(key) = &job.terms.key else {
+        let Some(key) = &new.terms.key else {
             return Ok(Submitted::New);
         };
-        let fingerprint = Fingerprint::of(job);
+        let fingerprint = Fingerprint::of(new);
         let inserted = on_transaction!(transaction, connection => {
             sqlx::query(INSERT_KEY)
-                .bind(job.client.as_str())
+                .bind(new.job.client.as_str())
                 .bind(key.as_str())
                 .bind(fingerprint.exact())
                 .bind(fingerprint.meaning())
-                .bind(job.id.to_string())
-                .bind(unix_millis(job.created_at))
+                .bind(new.job.id.to_string())
+                .bind(unix_millis(new.created_at))
                 .execute(&mut **connection)
                 .await?
                 .rows_affected()
@@ -63,7 +63,7 @@ impl Keys {
         }
         let (exact, meaning, id): StoredKey = on_transaction!(transaction, connection => {
             sqlx::query_as(SELECT_KEY)
-                .bind(job.client.as_str())
+                .bind(new.job.client.as_str())
                 .bind(key.as_str())
                 .fetch_one(&mut **connection)
                 .await?
@@ -87,13 +87,13 @@ impl Keys {
         }
     }
 
-    /// Returns the result of the first submit with the key of `job`; `None` if there was none, or `job` has no key.
-    pub(super) async fn find(&self, job: &NewJob) -> Option<Result<Accepted, StoreError>> {
-        let key = job.terms.key.as_ref()?;
+    /// Returns the result of the first submit with the key of `new`; `None` if there was none, or `new` has no key.
+    pub(super) async fn find(&self, new: &NewJob) -> Option<Result<Accepted, StoreError>> {
+        let key = new.terms.key.as_ref()?;
         let found = async {
             let row: Option<StoredKey> = on_pool!(&self.database.readers, pool => {
                 sqlx::query_as(SELECT_KEY)
-                    .bind(job.client.as_str())
+                    .bind(new.job.client.as_str())
                     .bind(key.as_str())
                     .fetch_optional(pool)
                     .await?
@@ -101,7 +101,7 @@ impl Keys {
             let Some((exact, meaning, id)) = row else {
                 return Ok(None);
             };
-            if !Fingerprint::of(job).is_stored_as(&exact, meaning.as_deref()) {
+            if !Fingerprint::of(new).is_stored_as(&exact, meaning.as_deref()) {
                 return Err(StoreError::KeyReused);
             }
             self.replay(&id).await.map(Some)

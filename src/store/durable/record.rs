@@ -4,30 +4,30 @@
 
 use crate::store::StoreError;
 use sandpiper_domain::{
-    Execution, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Script, ScriptError, Timestamp,
-    TraceContext, Usage, ValueType, given_json,
+    ClientKey, Execution, Job, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Script,
+    ScriptError, Timestamp, TraceContext, Usage, ValueType, given_json,
 };
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
-/// The script of a job and the limits it runs under.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
-    pub(super) script: Script,
-    pub(super) limits: Limits,
+/// The stored part of a job: the script, the limits and the span.
+#[derive(Serialize, Deserialize)]
+struct StoredRequest<'a> {
+    script: Cow<'a, Script>,
+    limits: Limits,
     /// The span of the submit. Absent in rows of earlier versions, and in rows of other River clients.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         with = "stored_trace"
     )]
-    pub(super) trace: Option<TraceContext>,
+    trace: Option<TraceContext>,
 }
 
 /// Stores a trace context as its two headers.
 mod stored_trace {
-    use super::TraceContext;
+    use super::{Cow, TraceContext};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use std::borrow::Cow;
 
     #[derive(Serialize, Deserialize)]
     struct Stored<'a> {
@@ -122,17 +122,31 @@ impl From<Unreadable> for StoreError {
     }
 }
 
-pub(super) fn request_to_text(request: &Request) -> Result<String, Unreadable> {
-    serde_json::to_string(request).map_err(|cause| Unreadable {
+/// Writes what a job runs.
+pub(super) fn request_to_text(job: &Job) -> Result<String, Unreadable> {
+    let stored = StoredRequest {
+        script: Cow::Borrowed(&job.script),
+        limits: job.limits,
+        trace: job.trace.clone(),
+    };
+    serde_json::to_string(&stored).map_err(|cause| Unreadable {
         what: "request",
         cause,
     })
 }
 
-pub(super) fn request_from_text(text: &str) -> Result<Request, Unreadable> {
-    serde_json::from_str(text).map_err(|cause| Unreadable {
+/// Reads a job. Its id and its client have columns of their own.
+pub(super) fn job_from_text(id: JobId, client: ClientKey, text: &str) -> Result<Job, Unreadable> {
+    let stored: StoredRequest<'_> = serde_json::from_str(text).map_err(|cause| Unreadable {
         what: "request",
         cause,
+    })?;
+    Ok(Job {
+        id,
+        script: stored.script.into_owned(),
+        limits: stored.limits,
+        client,
+        trace: stored.trace,
     })
 }
 
@@ -220,18 +234,14 @@ mod tests {
         execution.error = Some(ScriptError::of_service("Error", "x"));
         let text = execution_to_text(&execution).unwrap();
         assert_eq!(execution_from_text(id, &text).unwrap(), execution);
-        let request = Request {
-            script: (*samples::script(3)).clone(),
-            limits: samples::limits(),
-            trace: TraceContext::read(
-                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-                Some("a=1"),
-            ),
-        };
-        let read = request_from_text(&request_to_text(&request).unwrap()).unwrap();
-        assert_eq!(read.script, request.script);
-        assert_eq!(read.limits, request.limits);
-        assert_eq!(read.trace, request.trace);
+        let mut job = samples::job("a", 3);
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        job.trace = TraceContext::read(parent, Some("a=1"));
+        let text = request_to_text(&job).unwrap();
+        let read = job_from_text(job.id, job.client.clone(), &text).unwrap();
+        assert_eq!(read.script, job.script);
+        assert_eq!(read.limits, job.limits);
+        assert_eq!(read.trace, job.trace);
     }
 
     #[test]

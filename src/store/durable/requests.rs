@@ -5,10 +5,10 @@ use super::database::Database;
 use super::numbers::unix_millis;
 use super::options::DurableOptions;
 use super::pool::on_pool;
-use super::record::{Request, request_from_text, request_to_text};
-use crate::store::{ClaimedJob, QueuePlace, StoreError};
-use riverqueue::Job;
-use sandpiper_domain::{Ceiling, ClientKey, JobId, Limits, Timestamp};
+use super::record::{job_from_text, request_to_text};
+use crate::store::StoreError;
+use riverqueue::Job as RiverJob;
+use sandpiper_domain::{Ceiling, ClientKey, Job, JobId, Limits, Timestamp};
 use std::sync::Arc;
 
 /// The client of jobs that other River clients insert.
@@ -16,8 +16,8 @@ const ADOPTED_CLIENT: &str = "river";
 
 /// The row of a job that River hands out.
 pub(super) enum StoredJob {
-    /// The job is open: its client and its request.
-    Open(String, Request),
+    /// The job is open.
+    Open(Job),
     /// The job has its final state.
     Final,
     /// The id belongs to another job.
@@ -66,39 +66,34 @@ impl Requests {
     /// Returns what is to be run of a job that River hands out; `None` if the job needs no run.
     pub(super) async fn claimed_job(
         &self,
-        job: &Job<RunScript>,
-    ) -> Result<Option<ClaimedJob>, NoRequest> {
+        river_job: &RiverJob<RunScript>,
+    ) -> Result<Option<Arc<Job>>, NoRequest> {
         // A job that another client inserted without an id got one when it was first claimed.
-        let id = match job.args.id {
+        let id = match river_job.args.id {
             Some(id) => id,
             None => self
-                .id_of_river_job(job.id())
+                .id_of_river_job(river_job.id())
                 .await?
                 .unwrap_or_else(JobId::generate),
         };
-        let (client, request) = match self.read(id, job.id()).await? {
-            StoredJob::Open(client, request) => (client, request),
+        let job = match self.read(id, river_job.id()).await? {
+            StoredJob::Open(job) => job,
             StoredJob::Final => return Ok(None),
             StoredJob::IdTaken => {
                 return Err(NoRequest::Invalid(format!("`id` {id} is another job's")));
             }
             StoredJob::Unknown => {
-                let request = job.args.request(&self.default_limits, &self.ceiling);
-                let request = request.map_err(NoRequest::Invalid)?;
-                if !self.adopt(id, job.id(), &request).await? {
+                let client = ClientKey::new(ADOPTED_CLIENT);
+                let (defaults, ceiling) = (&self.default_limits, &self.ceiling);
+                let job = river_job.args.job(id, client, defaults, ceiling);
+                let job = job.map_err(NoRequest::Invalid)?;
+                if !self.adopt(river_job.id(), &job).await? {
                     return Err(NoRequest::JustInserted);
                 }
-                (ADOPTED_CLIENT.to_owned(), request)
+                job
             }
         };
-        Ok(Some(ClaimedJob {
-            id,
-            script: Arc::new(request.script),
-            limits: request.limits,
-            client: ClientKey::new(&client),
-            trace: request.trace,
-            queue_place: QueuePlace::default(),
-        }))
+        Ok(Some(Arc::new(job)))
     }
 
     /// Reads the row of a job that is this one in River.
@@ -113,7 +108,7 @@ impl Requests {
             None => StoredJob::Unknown,
             Some((.., stored_river_id)) if stored_river_id != river_id => StoredJob::IdTaken,
             Some((client, request, state, _)) if state == "open" => {
-                StoredJob::Open(client, request_from_text(&request)?)
+                StoredJob::Open(job_from_text(id, ClientKey::new(&client), &request)?)
             }
             Some(_) => StoredJob::Final,
         })
@@ -131,16 +126,16 @@ impl Requests {
     }
 
     /// Inserts the row of a job that another River client inserted. Returns false if there is a row already.
-    async fn adopt(&self, id: JobId, river_id: i64, request: &Request) -> Result<bool, StoreError> {
-        let request = request_to_text(request)?;
+    async fn adopt(&self, river_id: i64, job: &Job) -> Result<bool, StoreError> {
+        let request = request_to_text(job)?;
         let inserted = on_pool!(&self.database.pool, pool => {
             sqlx::query(
                 "INSERT INTO sandpiper_jobs (id, river_id, client, request, state, attempt, created_at) \
                  VALUES ($1, $2, $3, $4, 'open', 0, $5) ON CONFLICT DO NOTHING",
             )
-            .bind(id.to_string())
+            .bind(job.id.to_string())
             .bind(river_id)
-            .bind(ADOPTED_CLIENT)
+            .bind(job.client.as_str())
             .bind(request)
             .bind(unix_millis(Timestamp::now()))
             .execute(pool)

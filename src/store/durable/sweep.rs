@@ -190,8 +190,8 @@ impl Sweeper {
             return Ok(());
         };
         let (limits, reason) = match self.requests.read(id, river_id).await {
-            Ok(StoredJob::Open(_, request)) => (
-                request.limits,
+            Ok(StoredJob::Open(job)) => (
+                job.limits,
                 format!("the nodes that ran this job died, {attempt} times"),
             ),
             Ok(StoredJob::Final | StoredJob::IdTaken | StoredJob::Unknown) => return Ok(()),

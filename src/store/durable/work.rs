@@ -11,9 +11,11 @@ use super::logs::{LogUploader, Logs, UPLOAD_EVERY};
 use super::quotas::{Quotas, Room};
 use super::requests::{NoRequest, Requests};
 use super::reservations::Reservation;
-use crate::store::{ClaimedJob, Finished, JobRunner, NotRun, Settlement, StartHook};
-use riverqueue::{BoxError, Job, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp};
-use sandpiper_domain::{ClientKey, Execution, JobId, JobState, Outcome, ScriptError};
+use crate::store::{Finished, JobRunner, NotRun, QueuePlace, Settlement, StartHook};
+use riverqueue::{
+    BoxError, Job as RiverJob, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp,
+};
+use sandpiper_domain::{ClientKey, Execution, Job, JobId, JobState, Outcome, ScriptError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -44,14 +46,14 @@ impl RunWorker {
 impl Worker<RunScript> for RunWorker {
     type Error = BoxError;
 
-    fn next_retry(&self, _: &Job<RunScript>, _: &WorkError, _: Timestamp) -> Option<Duration> {
+    fn next_retry(&self, _: &RiverJob<RunScript>, _: &WorkError, _: Timestamp) -> Option<Duration> {
         Some(TRY_AGAIN_AFTER)
     }
 
     async fn work(
         &self,
         context: WorkContext,
-        job: Job<RunScript>,
+        job: RiverJob<RunScript>,
     ) -> Result<WorkOutcome, BoxError> {
         let attached = self.0.get().and_then(Weak::upgrade);
         let Some(attempts) = attached else {
@@ -103,7 +105,7 @@ impl AttemptRunner {
         &self,
         runner: &dyn JobRunner,
         context: &WorkContext,
-        job: &Job<RunScript>,
+        job: &RiverJob<RunScript>,
     ) -> Result<WorkOutcome, BoxError> {
         let attempt = attempt_of(job);
         let mut running = self.attempts.begin(job.id(), attempt);
@@ -124,15 +126,15 @@ impl AttemptRunner {
         &self,
         runner: &dyn JobRunner,
         context: &WorkContext,
-        job: &Job<RunScript>,
+        job: &RiverJob<RunScript>,
     ) -> Result<Report, Report> {
         let claimed = self.claimed_job(job).await?;
         let _reservation = self.reserve_room(job, &claimed).await?;
-        let ClaimedJob { id, limits, .. } = claimed;
-        let attempt = attempt_of(job);
-        let mut uploader = self.logs.uploader(id, attempt, limits.output_bytes());
+        let (id, attempt) = (claimed.id, attempt_of(job));
+        let output_bytes = claimed.limits.output_bytes();
+        let mut uploader = self.logs.uploader(id, attempt, output_bytes);
         let ran = self
-            .run(runner, claimed.clone(), context, &mut uploader)
+            .run(runner, Arc::clone(&claimed), context, &mut uploader)
             .await;
         self.record_duration(&ran);
         let settlement = self.settlement(job, &claimed, ran)?;
@@ -149,7 +151,7 @@ impl AttemptRunner {
     }
 
     /// Reads what is to be run, within the timeout.
-    async fn claimed_job(&self, job: &Job<RunScript>) -> Result<ClaimedJob, Report> {
+    async fn claimed_job(&self, job: &RiverJob<RunScript>) -> Result<Arc<Job>, Report> {
         let read = self.requests.claimed_job(job);
         let found = tokio::time::timeout(self.database.timeout(), read).await;
         match found.unwrap_or_else(|_| Err(NoRequest::Store(late()))) {
@@ -178,8 +180,8 @@ impl AttemptRunner {
     /// Reserves room in the database for the output of a job.
     async fn reserve_room(
         &self,
-        job: &Job<RunScript>,
-        claimed: &ClaimedJob,
+        job: &RiverJob<RunScript>,
+        claimed: &Job,
     ) -> Result<Reservation<'_>, Report> {
         let output_bytes = claimed.limits.output_bytes();
         let room = self.quotas.reserve(&claimed.client, output_bytes);
@@ -201,7 +203,7 @@ impl AttemptRunner {
     async fn run(
         &self,
         runner: &dyn JobRunner,
-        claimed: ClaimedJob,
+        claimed: Arc<Job>,
         context: &WorkContext,
         uploader: &mut LogUploader<'_>,
     ) -> Result<Arc<Execution>, NotRun> {
@@ -209,7 +211,7 @@ impl AttemptRunner {
         if context.cancellation_token().is_cancelled() {
             return Err(NotRun::Cancelled);
         }
-        let mut running = runner.run(claimed, StartHook::default());
+        let mut running = runner.run(claimed, QueuePlace::default(), StartHook::default());
         loop {
             tokio::select! {
                 // In this order: a run that was never polled cannot be stopped.
@@ -249,8 +251,8 @@ impl AttemptRunner {
     /// Returns the final state of a job that ran, or the report of an attempt after which the job goes on.
     fn settlement(
         &self,
-        job: &Job<RunScript>,
-        claimed: &ClaimedJob,
+        job: &RiverJob<RunScript>,
+        claimed: &Job,
         ran: Result<Arc<Execution>, NotRun>,
     ) -> Result<Settlement, Report> {
         let is_stopping = self.is_stopping.load(Ordering::SeqCst);
@@ -282,7 +284,7 @@ impl AttemptRunner {
     }
 
     /// Returns the final state of a job that the service failed to run in all attempts.
-    fn lost(&self, claimed: &ClaimedJob, attempt: u32) -> Settlement {
+    fn lost(&self, claimed: &Job, attempt: u32) -> Settlement {
         let trace = claimed.trace.as_ref();
         let trace_id = trace.map(|trace| display(trace.trace_text()));
         warn!(
@@ -331,7 +333,7 @@ impl AttemptRunner {
     }
 
     /// Requeues a job for another node, or for a later moment. The attempt does not count, and the job keeps its slot.
-    fn requeue(&self, job: &Job<RunScript>, pause: Duration) -> Report {
+    fn requeue(&self, job: &RiverJob<RunScript>, pause: Duration) -> Report {
         self.attempts.reserve_slot(job);
         Report::unrecorded(Ok(WorkOutcome::Snooze(pause)))
     }
@@ -372,6 +374,6 @@ impl AttemptRunner {
 }
 
 /// Returns the number of the attempt that River hands out.
-fn attempt_of(job: &Job<RunScript>) -> u32 {
+fn attempt_of(job: &RiverJob<RunScript>) -> u32 {
     u32::try_from(job.row.attempt).unwrap_or_default()
 }

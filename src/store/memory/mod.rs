@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use keys::{Key, KeyedRequest, Keys};
 use orders::Orders;
-use sandpiper_domain::{ClientKey, Job, JobId, JobState, Timestamp};
+use sandpiper_domain::{ClientKey, JobId, JobRecord, JobState, Timestamp};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -56,7 +56,7 @@ pub struct MemoryStore {
 /// A job, and its place in the bounds.
 #[derive(Debug)]
 struct Entry {
-    job: Job,
+    job: JobRecord,
     client: ClientKey,
     bytes: usize,
     /// Notified when the job has its final state.
@@ -158,12 +158,12 @@ impl MemoryStore {
     }
 
     /// Inserts a job that is within the bounds.
-    fn insert(&self, new: NewJob, bytes: usize) -> Job {
-        let (id, job) = (new.id, new.queued());
-        self.usage.add_job(&new.client, bytes);
+    fn insert(&self, new: NewJob, bytes: usize) -> JobRecord {
+        let (id, job) = (new.job.id, new.queued());
+        self.usage.add_job(&new.job.client, bytes);
         let entry = Entry {
             job: job.clone(),
-            client: new.client,
+            client: new.job.client.clone(),
             bytes,
             settled: Arc::new(Notify::new()),
         };
@@ -186,14 +186,14 @@ impl JobStore for MemoryStore {
     async fn submit(&self, new: NewJob) -> Result<Accepted, StoreError> {
         let mut keys = lock(&self.keys);
         let key = new.terms.key.as_ref();
-        let key = key.map(|key| ((new.client.clone(), key.clone()), Fingerprint::of(&new)));
+        let key = key.map(|key| ((new.job.client.clone(), key.clone()), Fingerprint::of(&new)));
         if let Some((key, fingerprint)) = &key
             && let Some(replayed) = self.replay(&keys, key, fingerprint)
         {
             return replayed;
         }
-        let bytes = size_of::<Entry>() + new.script.size_bytes();
-        self.check_bounds(&new.client, bytes)?;
+        let bytes = size_of::<Entry>() + new.job.script.size_bytes();
+        self.check_bounds(&new.job.client, bytes)?;
         let job = self.insert(new, bytes);
         if let Some((key, fingerprint)) = key {
             let id = job.id;
@@ -232,7 +232,7 @@ impl JobStore for MemoryStore {
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         let mut last_scanned = None;
         let upper = query.before.map_or(Unbounded, Excluded);
-        let mut jobs: Vec<Job> = Vec::with_capacity(query.limit);
+        let mut jobs: Vec<JobRecord> = Vec::with_capacity(query.limit);
         let orders = lock(&self.orders);
         for (scanned, id) in orders.by_age.range((Unbounded, upper)).rev().enumerate() {
             if scanned == SCANNED_MAX {

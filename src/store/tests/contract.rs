@@ -9,11 +9,11 @@ use tokio::runtime::Handle;
 #[tokio::test]
 async fn a_submitted_job_is_queued_and_is_found() {
     over_every_store(|store| async move {
-        let new = new_job(1);
+        let new = new_job("test", 1);
         let accepted = store.submit(new.clone()).await.unwrap().job;
-        let found = get(&*store, new.id).await;
+        let found = get(&*store, new.job.id).await;
         for job in [accepted, found] {
-            assert_eq!(job.id, new.id);
+            assert_eq!(job.id, new.job.id);
             assert_eq!(job.state, JobState::Queued);
             assert_eq!(job.created_at, new.created_at);
             assert_eq!(job.attempt, 0);
@@ -206,7 +206,7 @@ async fn page(store: &dyn JobStore, state: Option<JobState>, before: Option<JobI
 }
 
 /// Reads all pages of the jobs in this state.
-async fn pages(store: &dyn JobStore, state: Option<JobState>) -> Vec<Job> {
+async fn pages(store: &dyn JobStore, state: Option<JobState>) -> Vec<JobRecord> {
     let mut all = Vec::new();
     let mut before = None;
     loop {

@@ -1,9 +1,9 @@
 //! The jobs of a store of one process, on their way to the runner.
 
 use super::*;
-use crate::store::{ClaimedJob, InProcessStore, JobRunner, NotRun, StartHook};
+use crate::store::{InProcessStore, JobRunner, NotRun, StartHook};
 use async_trait::async_trait;
-use sandpiper_domain::{Execution, LogSoFar};
+use sandpiper_domain::{Execution, Job, LogSoFar};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A runner whose jobs never end.
@@ -12,7 +12,12 @@ struct CountingRunner(AtomicUsize);
 
 #[async_trait]
 impl JobRunner for CountingRunner {
-    async fn run(&self, _: ClaimedJob, _: StartHook) -> Result<Arc<Execution>, NotRun> {
+    async fn run(
+        &self,
+        _: Arc<Job>,
+        _: QueuePlace,
+        _: StartHook,
+    ) -> Result<Arc<Execution>, NotRun> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }

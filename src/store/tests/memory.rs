@@ -17,7 +17,7 @@ async fn fill(store: &MemoryStore, code_bytes: usize) -> (Vec<JobId>, Duration) 
     let mut ids = Vec::new();
     loop {
         assert!(ids.len() < 10_000, "the store rejects nothing");
-        match store.submit(new_job(code_bytes)).await {
+        match store.submit(new_job("test", code_bytes)).await {
             Ok(accepted) => ids.push(accepted.job.id),
             Err(StoreError::Full { retry_after }) => return (ids, retry_after),
             Err(other) => panic!("{other}"),
@@ -45,7 +45,7 @@ async fn a_job_beyond_the_bound_of_bytes_is_rejected() {
     let (ids, _) = fill(&store, 90_000).await;
     assert!((8..=11).contains(&ids.len()), "{} jobs", ids.len());
     // A smaller job may still find room.
-    store.submit(new_job(1)).await.unwrap();
+    store.submit(new_job("test", 1)).await.unwrap();
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn a_full_store_evicts_no_job_that_has_not_expired() {
     let (ids, _) = fill(&store, 1).await;
     finish_all(&store, &ids[..5]).await;
     store.sweep(Timestamp::now()).await.unwrap();
-    assert!(store.submit(new_job(1)).await.is_err());
+    assert!(store.submit(new_job("test", 1)).await.is_err());
     for (index, id) in ids.iter().enumerate() {
         let is_final = get(&store, *id).await.state.is_final();
         assert_eq!(is_final, index < 5);
@@ -81,7 +81,7 @@ async fn a_rejection_has_the_time_until_there_is_room() {
     );
     // After that time there is room.
     store.sweep(after.plus(retry_after)).await.unwrap();
-    assert!(store.submit(new_job(1)).await.is_ok());
+    assert!(store.submit(new_job("test", 1)).await.is_ok());
 }
 
 #[tokio::test]
@@ -124,10 +124,7 @@ async fn the_jobs_of_a_client_are_bounded_in_bytes_until_they_expire() {
         client_bytes: 300_000,
         ..ROOMY
     });
-    let of = |client: &str| NewJob {
-        client: ClientKey::new(client),
-        ..new_job(90_000)
-    };
+    let of = |client: &str| new_job(client, 90_000);
     let mut ids = Vec::new();
     let rejected = loop {
         assert!(ids.len() < 10, "the store rejects nothing");

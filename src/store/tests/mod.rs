@@ -9,7 +9,7 @@ use super::{
     Finished, Found, JobRecords, JobStore, MeasuredStore, MemoryStore, MemoryStoreBounds, NewJob,
     QueuePlace, Settlement, StoreError,
 };
-use sandpiper_domain::{ClientKey, Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
+use sandpiper_domain::{JobId, JobRecord, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,21 +43,17 @@ where
     }
 }
 
-fn new_job(code_bytes: usize) -> NewJob {
+fn new_job(client: &str, code_bytes: usize) -> NewJob {
     NewJob {
-        id: JobId::generate(),
+        job: Arc::new(samples::job(client, code_bytes)),
         created_at: Timestamp::now(),
-        script: samples::script(code_bytes),
-        limits: samples::limits(),
-        client: ClientKey::new("test"),
-        trace: None,
         terms: JobTerms::default(),
         queue_place: QueuePlace::default(),
     }
 }
 
 async fn submit(store: &dyn JobStore) -> JobId {
-    store.submit(new_job(1)).await.unwrap().job.id
+    store.submit(new_job("test", 1)).await.unwrap().job.id
 }
 
 async fn submit_and_start(store: &dyn JobRecords) -> JobId {
@@ -87,11 +83,11 @@ fn lost(id: JobId) -> Settlement {
     }
 }
 
-async fn get(store: &dyn JobStore, id: JobId) -> Job {
+async fn get(store: &dyn JobStore, id: JobId) -> JobRecord {
     job(store.get(id).await.unwrap())
 }
 
-fn job(found: Found) -> Job {
+fn job(found: Found) -> JobRecord {
     match found {
         Found::Job(job) => job,
         other => panic!("no job but {other:?}"),
