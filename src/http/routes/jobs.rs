@@ -7,7 +7,7 @@ use crate::http::problem::Problem;
 use crate::http::view::{JobPageView, JobSummary, JobView};
 use crate::http::{Api, submission};
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
+use actix_web::http::header::{ETag, EntityTag, Header as _, IfNoneMatch, LOCATION, RETRY_AFTER};
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use sandpiper_domain::{JobId, JobState};
@@ -114,9 +114,8 @@ pub(super) async fn show(
         response.insert_header(prefer::applied(wait));
     }
     let tag = entity_tag(&now);
-    response.insert_header((ETAG, tag.clone()));
-    let client_tags = request.headers().get(IF_NONE_MATCH);
-    if client_tags.is_some_and(|tags| matches_tag(tags.to_str().unwrap_or_default(), &tag)) {
+    response.insert_header(ETag(tag.clone()));
+    if has_tag(&request, &tag) {
         return Ok(response.status(StatusCode::NOT_MODIFIED).finish());
     }
     show_job(response, &now)
@@ -246,7 +245,7 @@ fn show_job(mut response: HttpResponseBuilder, now: &JobSnapshot) -> Result<Http
 }
 
 /// Returns a tag that changes with everything that can change in the view of a job.
-fn entity_tag(now: &JobSnapshot) -> String {
+fn entity_tag(now: &JobSnapshot) -> EntityTag {
     let JobSnapshot {
         job,
         queue_position,
@@ -260,19 +259,23 @@ fn entity_tag(now: &JobSnapshot) -> String {
     hasher.write_u64(logged);
     hasher.write_u64(job.started_at.map_or(0, |at| at.as_unix_millis()));
     hasher.write_u64(job.finished_at.map_or(0, |at| at.as_unix_millis()));
-    format!("\"{:016x}\"", hasher.finish())
+    EntityTag::new_strong(format!("{:016x}", hasher.finish()))
 }
 
-fn matches_tag(client_tags: &str, tag: &str) -> bool {
-    client_tags
-        .split(',')
-        .map(|one| one.trim().trim_start_matches("W/"))
-        .any(|one| one == "*" || one == tag)
+/// Returns true if the client has the version of a job that `tag` names.
+fn has_tag(request: &HttpRequest, tag: &EntityTag) -> bool {
+    match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(items)) => items.iter().any(|item| item.weak_eq(tag)),
+        Err(_) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_web::http::header::IF_NONE_MATCH;
+    use actix_web::test::TestRequest;
 
     #[test]
     fn an_invalid_query_names_its_parameter() {
@@ -291,9 +294,21 @@ mod tests {
 
     #[test]
     fn a_tag_is_matched_alone_in_a_list_and_weakly() {
-        assert!(matches_tag("\"a\"", "\"a\""));
-        assert!(matches_tag("\"b\", W/\"a\"", "\"a\""));
-        assert!(matches_tag("*", "\"a\""));
-        assert!(!matches_tag("\"b\"", "\"a\""));
+        let tag = EntityTag::new_strong("a".to_owned());
+        for (client_tags, expected) in [
+            ("\"a\"", true),
+            ("\"b\", W/\"a\"", true),
+            ("*", true),
+            ("\"b\"", false),
+            ("a", false),
+        ] {
+            let request = TestRequest::get().insert_header((IF_NONE_MATCH, client_tags));
+            assert_eq!(
+                has_tag(&request.to_http_request(), &tag),
+                expected,
+                "{client_tags}"
+            );
+        }
+        assert!(!has_tag(&TestRequest::get().to_http_request(), &tag));
     }
 }
