@@ -3,9 +3,8 @@
 
 use super::meters::Meters;
 use crate::telemetry::Telemetry;
+use procfs::process::Process;
 use sandpiper_domain::Outcome;
-use std::fs::File;
-use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -258,30 +257,17 @@ impl Drop for ExecutorSlot {
     }
 }
 
-/// Returns true if this process runs. A killed zygote stays a zombie until its executor reaps it, and the kernel says
-/// so in its status.
+fn process(pid: u32) -> Option<Process> {
+    Process::new(i32::try_from(pid).ok()?).ok()
+}
+
+/// Returns true if this process runs. A killed zygote stays a zombie until its executor reaps it, which does not run.
 fn is_alive(pid: u32) -> bool {
-    // The state stands near the front of the file, so one read of a small buffer is enough. The file is read twenty
-    // times a second.
-    let mut buffer = [0; 128];
-    let Ok(length) =
-        File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer))
-    else {
-        return false;
-    };
-    let stat = String::from_utf8_lossy(&buffer[..length]);
-    // The format is `pid (name) state …`. The name may hold any character, a bracket too.
-    let state = stat
-        .rsplit(')')
-        .next()
-        .and_then(|rest| rest.trim_start().chars().next());
-    !matches!(state, None | Some('Z' | 'X'))
+    process(pid).is_some_and(|process| process.is_alive())
 }
 
 fn children_of(pid: u32) -> Vec<u32> {
-    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter_map(|child| child.parse().ok())
-        .collect()
+    let children =
+        process(pid).and_then(|process| process.task_main_thread().ok()?.children().ok());
+    children.unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The memory of this process, for `GET /api/health`.
 
-use sandpiper_http_kit::process::ProcessStatus;
+use procfs::process::{Process, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -25,16 +25,20 @@ pub(super) struct MemoryView {
 
 /// Reads `/proc/self/status`. Every number is zero if the file cannot be read.
 pub(super) fn memory() -> MemoryView {
-    let status = ProcessStatus::read();
+    let status = Process::myself().and_then(|process| process.status()).ok();
     #[allow(clippy::cast_precision_loss)] // exact for eight exabytes
-    let kibibytes = |key: &str| status.number(key) as f64;
+    let kibibytes = |number: fn(&Status) -> Option<u64>| {
+        status.as_ref().and_then(number).unwrap_or_default() as f64
+    };
     let megabytes = |kibibytes: f64| (kibibytes * 1024.0 / 10_000.0).round() / 100.0;
     MemoryView {
-        rss: megabytes(kibibytes("VmRSS")),
-        peak_rss: megabytes(kibibytes("VmHWM")),
-        heap_total: megabytes(kibibytes("VmData")),
-        heap_used: megabytes(kibibytes("RssAnon")),
-        external: megabytes(kibibytes("RssFile") + kibibytes("RssShmem")),
+        rss: megabytes(kibibytes(|status| status.vmrss)),
+        peak_rss: megabytes(kibibytes(|status| status.vmhwm)),
+        heap_total: megabytes(kibibytes(|status| status.vmdata)),
+        heap_used: megabytes(kibibytes(|status| status.rssanon)),
+        external: megabytes(
+            kibibytes(|status| status.rssfile) + kibibytes(|status| status.rssshmem),
+        ),
         units: "MB",
     }
 }
