@@ -2,7 +2,8 @@
 //! waits for at most a second.
 
 use crate::store::JobStore;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tracing::{info, warn};
@@ -46,7 +47,7 @@ impl StoreHealth {
         // Registered before the store is asked, so that its response is not missed.
         responded.as_mut().enable();
         let since = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             match (state.last, state.asked_at) {
                 (Some((at, is_up)), _) if at.elapsed() < VALID_FOR => return is_up,
                 (_, Some(since)) => since,
@@ -62,13 +63,13 @@ impl StoreHealth {
         if tokio::time::timeout_at(deadline, responded).await.is_err() {
             return false;
         }
-        self.state().last.is_some_and(|(_, is_up)| is_up)
+        self.state.lock().last.is_some_and(|(_, is_up)| is_up)
     }
 
     async fn ask(self: Arc<Self>) {
         let response = self.store.health().await;
         let was_up = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.asked_at = None;
             let before = state.last.replace((Instant::now(), response.is_ok()));
             before.is_none_or(|(_, was_up)| was_up)
@@ -81,9 +82,5 @@ impl StoreHealth {
             Ok(()) | Err(_) => {}
         }
         self.responded.notify_waiters();
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

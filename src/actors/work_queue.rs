@@ -4,9 +4,9 @@
 //! of its messages, so every execution would wake one thread more. And a message in that mailbox cannot be retracted.
 
 use super::executor::{CheckUp, Execute};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use sandpiper_domain::JobId;
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// The next thing that an Executor is to do.
@@ -47,35 +47,35 @@ impl Items {
 impl WorkQueue {
     /// Appends work. A sleeping Executor pops the work at once.
     pub(super) fn push(&self, work: Execute) {
-        let mut items = self.items();
+        let mut items = self.items.lock();
         items.work.push_back(work);
         self.wake_one(items);
     }
 
     /// Asks the next free Executor to check its zygote.
     pub(super) fn push_check_up(&self, check_up: CheckUp) {
-        let mut items = self.items();
+        let mut items = self.items.lock();
         items.check_ups.push_back(check_up);
         self.wake_one(items);
     }
 
     /// Asks the Executor to end its zygote once the queue is empty. Only for a queue that has one Executor.
     pub(super) fn push_end_zygote(&self) {
-        let mut items = self.items();
+        let mut items = self.items.lock();
         items.end_zygote = true;
         self.wake_one(items);
     }
 
     /// Returns the id of each execution that no Executor has popped, and the moment at which it began to wait.
     pub(super) fn not_popped(&self) -> Vec<(JobId, Instant)> {
-        let items = self.items();
+        let items = self.items.lock();
         let work = items.work.iter();
         work.map(|work| (work.id(), work.since)).collect()
     }
 
     /// Removes and returns the work that no Executor has popped and for which `is_unwanted` is true.
     pub(super) fn retract(&self, is_unwanted: impl Fn(&Execute) -> bool) -> Vec<Execute> {
-        let mut items = self.items();
+        let mut items = self.items.lock();
         let (unwanted, wanted) = (items.work.drain(..)).partition(|work| is_unwanted(work));
         items.work = wanted;
         Vec::from(unwanted)
@@ -84,7 +84,7 @@ impl WorkQueue {
     /// Removes and returns the next item, work before check-ups. Blocks until there is one. Returns `None` once the
     /// queue is closed and empty.
     pub(super) fn pop(&self) -> Option<WorkItem> {
-        let mut items = self.items();
+        let mut items = self.items.lock();
         loop {
             if let Some(item) = items.pop() {
                 return Some(item);
@@ -93,8 +93,7 @@ impl WorkQueue {
                 return None;
             }
             items.sleeping += 1;
-            let woken = self.pushed.wait(items);
-            items = woken.unwrap_or_else(PoisonError::into_inner);
+            self.pushed.wait(&mut items);
             items.sleeping -= 1;
         }
     }
@@ -102,12 +101,12 @@ impl WorkQueue {
     /// Removes and returns the next item if there is one now. For tests, which pop in place of an Executor.
     #[cfg(test)]
     pub(super) fn try_pop(&self) -> Option<WorkItem> {
-        self.items().pop()
+        self.items.lock().pop()
     }
 
     /// Closes the queue: nothing will be pushed any more.
     pub(super) fn close(&self) {
-        self.items().is_closed = true;
+        self.items.lock().is_closed = true;
         self.pushed.notify_all();
     }
 
@@ -118,9 +117,5 @@ impl WorkQueue {
         if has_sleepers {
             self.pushed.notify_one();
         }
-    }
-
-    fn items(&self) -> MutexGuard<'_, Items> {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

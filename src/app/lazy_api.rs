@@ -6,7 +6,8 @@
 use super::ServeError;
 use crate::http::Api;
 use actix_web::web::Data;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use parking_lot::Mutex;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::oneshot;
 
 type Started = Result<Data<Api>, ServeError>;
@@ -38,8 +39,7 @@ impl LazyApi {
     /// Returns the API for an HTTP worker. The first worker that calls this starts the API on its thread; the others
     /// wait until it is started. Returns `None` if the start failed: the service is about to end.
     pub(super) fn get_or_start(&self) -> Option<Data<Api>> {
-        let start = self.0.start.lock();
-        let start = start.unwrap_or_else(PoisonError::into_inner).take();
+        let start = self.0.start.lock().take();
         let Some((start, sender)) = start else {
             return self.0.api.wait().clone();
         };

@@ -12,7 +12,6 @@ mod json_meaning;
 mod measured;
 mod memory;
 mod recent;
-mod sync;
 #[cfg(test)]
 mod tests;
 

@@ -3,11 +3,11 @@
 //! The cache is a convenience and no promise: it is bounded in entries and bytes, and evicts the oldest first. The callers
 //! have had their response; the cache is for reading it again.
 
-use super::sync::lock;
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use sandpiper_domain::{Execution, JobId, JobRecord, JobState, Outcome, Timestamp};
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The bounds of the cache.
@@ -54,7 +54,7 @@ impl RecentExecutions {
             return;
         }
         self.executions.insert(execution.id, Arc::clone(execution));
-        let mut order = lock(&self.order);
+        let mut order = self.order.lock();
         order
             .oldest_first
             .push_back((execution.finished_at, execution.id, bytes));
@@ -90,7 +90,7 @@ impl RecentExecutions {
 
     /// Removes the executions that have expired by `now`.
     pub fn sweep(&self, now: Timestamp) {
-        let mut order = lock(&self.order);
+        let mut order = self.order.lock();
         while let Some((finished_at, ..)) = order.oldest_first.front() {
             if finished_at.plus(self.bounds.ttl) > now {
                 return;

@@ -2,10 +2,11 @@
 
 use crate::retained_log::RetainedLog;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use parking_lot::{Mutex, MutexGuard};
 use sandpiper_domain::LogSoFar;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -25,7 +26,7 @@ impl ExecutionHandle {
     /// Cancels the execution, whether it has started or not.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::SeqCst);
-        let waker = lock(&self.0.waker);
+        let waker = self.0.waker.lock();
         if let Some(waker) = &*waker {
             waker.wake();
         }
@@ -39,14 +40,14 @@ impl ExecutionHandle {
 
     /// Makes `cancel` wake `waker` from now on; `None` stops that.
     pub(crate) fn attach(&self, waker: Option<Arc<Waker>>) {
-        *lock(&self.0.waker) = waker;
+        *self.0.waker.lock() = waker;
     }
 
     /// Returns the retained log, from entry `number` on. It is empty before the execution has started and after it has
     /// ended.
     #[must_use]
     pub fn log_since(&self, number: u64) -> LogSoFar {
-        lock(&self.0.log).since(number)
+        self.0.log.lock().since(number)
     }
 
     /// Returns a future that completes when the execution logs again.
@@ -61,7 +62,7 @@ impl ExecutionHandle {
 
     /// Locks the log, to write to it.
     pub(crate) fn log(&self) -> MutexGuard<'_, RetainedLog> {
-        lock(&self.0.log)
+        self.0.log.lock()
     }
 }
 
@@ -88,8 +89,4 @@ impl Waker {
     pub(crate) fn clear(&self) {
         let _ = self.0.read();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,9 +5,10 @@ use super::{KeyId, Presented, Scope};
 use crate::hex::Digest;
 use crate::limits::{KeyBuckets, Quotas};
 use governor::clock::DefaultClock;
+use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
@@ -95,7 +96,7 @@ impl KeyRing {
     /// A key with unchanged quotas retains its buckets. Requests that are open with a removed key, or with a key that
     /// lost a scope, are ended.
     pub fn replace(&self, file: &KeyFile) {
-        let old = self.read().clone();
+        let old = self.keys.read().clone();
         let keys = file
             .keys
             .iter()
@@ -106,7 +107,7 @@ impl KeyRing {
                 .is_some_and(|key: &Arc<Key>| Arc::ptr_eq(&key.revocation, &old.revocation))
         };
         let revoked: Vec<_> = old.values().filter(|key| !is_retained(key)).collect();
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.keys.write() = keys;
         for key in revoked {
             key.revocation.send_replace(true);
         }
@@ -119,7 +120,12 @@ impl KeyRing {
     /// The text is not a key, or the id or the secret is unknown.
     pub fn find(&self, presented: &str) -> Result<Arc<Key>, UnknownKey> {
         let presented = Presented::parse(presented).ok_or(UnknownKey)?;
-        let key = self.read().get(&presented.id).cloned().ok_or(UnknownKey)?;
+        let key = self
+            .keys
+            .read()
+            .get(&presented.id)
+            .cloned()
+            .ok_or(UnknownKey)?;
         let digest: Digest = Sha256::digest(presented.secret).into();
         // Constant time: the duration must not reveal how much of a hash matches.
         if bool::from(digest.ct_eq(&key.sha256)) {
@@ -131,17 +137,13 @@ impl KeyRing {
     /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.read().len()
+        self.keys.read().len()
     }
 
     /// Returns true if there is no key, so that every request that needs one is rejected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.read().is_empty()
-    }
-
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<KeyId, Arc<Key>>> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+        self.keys.read().is_empty()
     }
 
     fn key(&self, entry: &Entry, old: &HashMap<KeyId, Arc<Key>>) -> Key {

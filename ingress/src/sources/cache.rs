@@ -5,13 +5,14 @@
 //! its own.
 
 use crate::hex::{Digest, from_hex, to_hex};
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// File mode: the service may run as another user.
@@ -60,7 +61,7 @@ impl CacheGuard {
 
 impl Drop for CacheGuard {
     fn drop(&mut self) {
-        if let Some(script) = self.cache.scripts().get_mut(&self.digest) {
+        if let Some(script) = self.cache.scripts.lock().get_mut(&self.digest) {
             script.users -= 1;
             script.last_used = Instant::now();
         }
@@ -105,7 +106,7 @@ impl ScriptCache {
 
     /// Returns a guard for the script with this digest, if it is cached.
     pub(super) fn get(self: &Arc<Self>, digest: &Digest) -> Option<CacheGuard> {
-        let mut scripts = self.scripts();
+        let mut scripts = self.scripts.lock();
         scripts.get_mut(digest)?.users += 1;
         Some(CacheGuard {
             digest: *digest,
@@ -138,7 +139,7 @@ impl ScriptCache {
         digest: Digest,
         bytes: u64,
     ) -> Result<CacheGuard, CacheError> {
-        let mut scripts = self.scripts();
+        let mut scripts = self.scripts.lock();
         let room = self.bytes_max.checked_sub(bytes).ok_or(CacheError::Full)?;
         while scripts.values().map(|script| script.bytes).sum::<u64>() > room {
             let unused = scripts.iter().filter(|(_, script)| script.users == 0);
@@ -161,7 +162,7 @@ impl ScriptCache {
 
     /// Removes scripts that were not used for the retention time. Blocks on the file system.
     pub(super) fn sweep(&self) {
-        let mut scripts = self.scripts();
+        let mut scripts = self.scripts.lock();
         let is_old =
             |script: &Script| script.users == 0 && script.last_used.elapsed() >= self.retention;
         let old: Vec<Digest> = scripts
@@ -194,11 +195,6 @@ impl ScriptCache {
 
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder.join(to_hex(digest))
-    }
-
-    fn scripts(&self) -> MutexGuard<'_, HashMap<Digest, Script>> {
-        // A panic under the lock leaves the map consistent.
-        self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

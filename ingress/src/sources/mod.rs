@@ -26,10 +26,11 @@ use https::Https;
 use ipnet::IpNet;
 use location::Location;
 use member::RequestedSource;
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tracing::error;
@@ -294,7 +295,7 @@ impl Sources {
     }
 
     fn record(&self, location: String, digest: Digest, validator: Validator) {
-        let mut last_contents = self.last_contents();
+        let mut last_contents = self.last_contents.lock();
         if last_contents.len() >= LOCATIONS_MAX {
             // Clearing costs one more query for each location.
             last_contents.clear();
@@ -303,19 +304,12 @@ impl Sources {
     }
 
     fn cached(&self, location: &str) -> Option<CachedVersion> {
-        let last_contents = self.last_contents();
+        let last_contents = self.last_contents.lock();
         let LastContent { digest, validator } = last_contents.get(location)?;
         Some(CachedVersion {
             script: self.cache.get(digest)?,
             validator: validator.clone(),
         })
-    }
-
-    fn last_contents(&self) -> MutexGuard<'_, HashMap<String, LastContent>> {
-        // A panic under the lock leaves the map consistent.
-        self.last_contents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,11 +5,11 @@ use super::counters::Counters;
 use super::database::Database;
 use super::pool::on_pool;
 use crate::store::StoreError;
-use crate::store::sync::lock;
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use riverqueue::Job;
 use sqlx::{AssertSqlSafe, QueryBuilder};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Age of a claim whose job never arrived: far longer than the way from the database takes.
@@ -76,7 +76,7 @@ impl Attempts {
     /// Reserves the slot of a job that is requeued before it ran.
     pub(super) fn reserve_slot(&self, job: &Job<RunScript>) {
         Counters::increment(&self.counters.requeued);
-        lock(&self.reserved_slots).push(ReservedSlot {
+        self.reserved_slots.lock().push(ReservedSlot {
             river_id: job.id(),
             scheduled_at: job.row.scheduled_at.as_millisecond(),
             requeued_at: Instant::now(),
@@ -156,13 +156,15 @@ impl Attempts {
 
     /// Restores the slots of jobs that were requeued at least `age` ago.
     pub(super) async fn restore_slots(&self, age: Duration) -> Result<(), StoreError> {
-        let slots: Vec<ReservedSlot> = lock(&self.reserved_slots)
+        let slots: Vec<ReservedSlot> = self
+            .reserved_slots
+            .lock()
             .extract_if(.., |slot| slot.requeued_at.elapsed() >= age)
             .collect();
         for chunk in slots.chunks(RESTORED_AT_A_TIME) {
             if let Err(cause) = self.restore(chunk).await {
                 // The next call tries all of them again.
-                lock(&self.reserved_slots).extend(slots);
+                self.reserved_slots.lock().extend(slots);
                 return Err(cause);
             }
         }

@@ -3,9 +3,8 @@
 use super::args::QUEUE;
 use super::options::DurableOptions;
 use super::prefetch::PrefetchController;
-use crate::store::sync::lock;
+use parking_lot::Mutex;
 use riverqueue::{Client, QueueConfig};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -69,7 +68,7 @@ impl Claims {
     pub(super) fn adjust(&self) {
         let per_executor = self.prefetch.per_executor();
         let claimed_more = {
-            let mut until = lock(&self.claim_more_until);
+            let mut until = self.claim_more_until.lock();
             until.take_if(|until| *until <= Instant::now()).is_some()
         };
         if claimed_more || self.per_executor.load(Ordering::Relaxed) != per_executor {
@@ -79,7 +78,7 @@ impl Claims {
 
     /// Has River look for jobs now, also for the reserve executors.
     pub(super) fn claim_more(&self) {
-        *lock(&self.claim_more_until) = Some(Instant::now() + CLAIM_MORE_FOR);
+        *self.claim_more_until.lock() = Some(Instant::now() + CLAIM_MORE_FOR);
         self.configure(self.prefetch.per_executor());
     }
 
@@ -96,7 +95,7 @@ impl Claims {
         let odd = self.configurations.fetch_add(1, Ordering::Relaxed) % 2;
         let poll_every = POLL_EVERY + Duration::from_millis(odd);
         let superseded = self.superseded_workers.load(Ordering::Relaxed);
-        let more = match *lock(&self.claim_more_until) {
+        let more = match *self.claim_more_until.lock() {
             Some(until) if Instant::now() < until => self.reserve_executors,
             _ => 0,
         };

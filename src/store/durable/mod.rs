@@ -46,17 +46,17 @@ pub use backup::{BackupError, back_up};
 pub use connect::OpenError;
 pub use options::{Address, DurableOptions};
 
-use super::sync::lock;
 use super::{
     Accepted, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, StoreCounts,
     StoreError,
 };
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use parts::OpenStore;
 use riverqueue::RunHandle;
 use sandpiper_domain::{JobId, LogSoFar, Timestamp};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -169,8 +169,8 @@ impl JobStore for DurableStore {
             return Ok(());
         };
         let _entered = runtime.enter();
-        *lock(&self.upkeep) = Some(runtime.spawn(self.open.parts.upkeep().run()));
-        *lock(&self.river) = Some(self.open.parts.river.start()?);
+        *self.upkeep.lock() = Some(runtime.spawn(self.open.parts.upkeep().run()));
+        *self.river.lock() = Some(self.open.parts.river.start()?);
         Ok(())
     }
 
@@ -197,15 +197,15 @@ impl JobStore for DurableStore {
 
     fn stop_dispatch(&self) {
         self.open.runner.is_stopping.store(true, Ordering::SeqCst);
-        if let Some(river) = &*lock(&self.river) {
+        if let Some(river) = &*self.river.lock() {
             river.stopper().stop();
         }
     }
 
     async fn close(&self) {
         self.stop_dispatch();
-        let river = lock(&self.river).take();
-        let upkeep = lock(&self.upkeep).take();
+        let river = self.river.lock().take();
+        let upkeep = self.upkeep.lock().take();
         let database = self.open.parts.database.clone();
         let (attempts, nodes) = (
             Arc::clone(&self.open.parts.attempts),

@@ -9,11 +9,11 @@ use super::counters::Counters;
 use super::database::Database;
 use super::numbers::timestamp;
 use super::pool::{Pool, on_pool};
-use crate::store::sync::lock;
 use crate::store::{Node, Nodes, StoreError};
+use parking_lot::Mutex;
 use sqlx::AssertSqlSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tracing::{error, info};
 
@@ -87,24 +87,24 @@ impl NodeRegistry {
 
     /// Returns whether the other nodes must take this node for dead, because it could not write its heartbeats.
     pub(super) fn seems_dead(&self) -> bool {
-        lock(&self.heartbeats).last.elapsed() > DEAD_AFTER
+        self.heartbeats.lock().last.elapsed() > DEAD_AFTER
     }
 
     /// Returns whether this node may take jobs from nodes that seem dead. After the database was away, or this node stood
     /// still, the other nodes first get the time to send their heartbeats.
     pub(super) fn may_rescue(&self) -> bool {
-        let heartbeats = *lock(&self.heartbeats);
+        let heartbeats = *self.heartbeats.lock();
         let is_steady = |since: Instant| since.elapsed() > DEAD_AFTER;
         !heartbeats.is_gap() && heartbeats.steady_since.is_none_or(is_steady)
     }
 
     /// Sends heartbeats for ever.
     pub(super) async fn send_heartbeats(&self) {
-        *lock(&self.heartbeats) = Heartbeats::new();
+        *self.heartbeats.lock() = Heartbeats::new();
         loop {
             match self.database.in_time(self.send_heartbeat()).await {
                 Ok(()) => {
-                    let mut heartbeats = lock(&self.heartbeats);
+                    let mut heartbeats = self.heartbeats.lock();
                     if heartbeats.is_gap() {
                         heartbeats.steady_since = Some(Instant::now());
                     }

@@ -3,8 +3,7 @@
 //! Short jobs are claimed many at a time, because a claim takes longer than they do. Long jobs are claimed one for each
 //! executor, because another node may have an executor that is idle.
 
-use crate::store::sync::lock;
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::time::Duration;
 
 /// Time of work that is prefetched for an executor.
@@ -30,7 +29,7 @@ impl PrefetchController {
 
     /// Returns how many jobs to claim for each executor.
     pub(super) fn per_executor(&self) -> usize {
-        let mean = lock(&self.mean).as_secs_f64().max(1e-6);
+        let mean = self.mean.lock().as_secs_f64().max(1e-6);
         // Between 1 and 100,000.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let prefetched = (PREFETCHED_WORK.as_secs_f64() / mean) as usize;
@@ -39,7 +38,7 @@ impl PrefetchController {
 
     /// Records the time that an execution took.
     pub(super) fn record(&self, duration: Duration) {
-        let mut mean = lock(&self.mean);
+        let mut mean = self.mean.lock();
         // The cap keeps one long execution from making all of them seem long.
         let capped = duration.min(PREFETCHED_WORK * 2);
         *mean = mean.mul_f64(1.0 - WEIGHT) + capped.mul_f64(WEIGHT);
@@ -47,7 +46,7 @@ impl PrefetchController {
 
     /// Records that a claimed job found no free executor: claims go back to one for each executor.
     pub(super) fn record_no_executor(&self) {
-        *lock(&self.mean) = PREFETCHED_WORK;
+        *self.mean.lock() = PREFETCHED_WORK;
     }
 }
 

@@ -1,7 +1,6 @@
 //! Counts of stored bytes, and how long a count is valid.
 
-use crate::store::sync::lock;
-use std::sync::Mutex;
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// Time for which a count is valid.
@@ -57,18 +56,18 @@ struct Count {
 impl TotalBytes {
     /// Notes that a batch of submits begins or ends. A count that overlaps a batch may miss what the batch adds.
     pub(super) fn note_batch_change(&self) {
-        lock(&self.0).batch_changes += 1;
+        self.0.lock().batch_changes += 1;
     }
 
     /// Returns a mark for [`TotalBytes::set_since`], unless a batch is being written.
     pub(super) fn mark(&self) -> Option<u64> {
-        let batch_changes = lock(&self.0).batch_changes;
+        let batch_changes = self.0.lock().batch_changes;
         batch_changes.is_multiple_of(2).then_some(batch_changes)
     }
 
     /// Replaces the count by one that was begun at `mark`, unless a batch has begun since.
     pub(super) fn set_since(&self, mark: u64, stored: StoredBytes, next_expiry: Option<i64>) {
-        let mut count = lock(&self.0);
+        let mut count = self.0.lock();
         if count.batch_changes == mark {
             count.replace(stored, next_expiry);
         }
@@ -76,27 +75,27 @@ impl TotalBytes {
 
     /// Returns the stored bytes.
     pub(super) fn stored(&self) -> StoredBytes {
-        lock(&self.0).stored
+        self.0.lock().stored
     }
 
     /// Replaces the count by a new one.
     pub(super) fn set(&self, stored: StoredBytes, next_expiry: Option<i64>) {
-        lock(&self.0).replace(stored, next_expiry);
+        self.0.lock().replace(stored, next_expiry);
     }
 
     /// Adds a job that this node has accepted.
     pub(super) fn add_request(&self, request_bytes: u64) {
-        lock(&self.0).stored.add_request(request_bytes);
+        self.0.lock().stored.add_request(request_bytes);
     }
 
     /// Adds the execution of a job that has ended on this node.
     pub(super) fn add_execution(&self, execution_bytes: u64) {
-        lock(&self.0).stored.add_execution(execution_bytes);
+        self.0.lock().stored.add_execution(execution_bytes);
     }
 
     /// Returns whether the count is too old. A count that would reject a job is valid for less long.
     pub(super) fn is_old(&self, would_reject: impl Fn(&StoredBytes) -> bool) -> bool {
-        let count = *lock(&self.0);
+        let count = *self.0.lock();
         let valid_for = if would_reject(&count.stored) {
             REJECTING_COUNT_VALID_FOR
         } else {
@@ -107,7 +106,7 @@ impl TotalBytes {
 
     /// Returns the expiry of the next record, milliseconds since 1970.
     pub(super) fn next_expiry(&self) -> Option<i64> {
-        lock(&self.0).next_expiry
+        self.0.lock().next_expiry
     }
 }
 
@@ -129,7 +128,7 @@ mod tests {
         assert!(total.is_old(|_| false), "nothing was counted yet");
         let counted_ago = |ago: Duration| {
             let at = Instant::now().checked_sub(ago);
-            lock(&total.0).counted_at = at;
+            total.0.lock().counted_at = at;
         };
         counted_ago(REJECTING_COUNT_VALID_FOR * 2);
         assert!(!total.is_old(|_| false));

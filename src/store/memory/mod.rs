@@ -8,7 +8,6 @@ mod orders;
 mod usage;
 
 use super::fingerprint::Fingerprint;
-use super::sync::lock;
 use super::{
     Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, NewJob, Settlement,
     StoreCounts, StoreError,
@@ -17,10 +16,11 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use keys::{Key, KeyedRequest, Keys};
 use orders::Orders;
+use parking_lot::Mutex;
 use sandpiper_domain::{ClientKey, JobId, JobRecord, JobState, Timestamp};
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 use usage::Usage;
@@ -96,7 +96,7 @@ impl MemoryStore {
         if let Some(entry) = self.entries.get(&id) {
             return Found::Job(entry.job.clone());
         }
-        if lock(&self.orders).has_expired(id) {
+        if self.orders.lock().has_expired(id) {
             return Found::Expired;
         }
         Found::Unknown
@@ -104,7 +104,7 @@ impl MemoryStore {
 
     fn time_to_next_expiry(&self) -> Duration {
         let now = Timestamp::now();
-        let next = lock(&self.orders).next_expiry();
+        let next = self.orders.lock().next_expiry();
         next.map_or(self.bounds.ttl, |at| {
             Duration::from_millis(at.as_unix_millis().saturating_sub(now.as_unix_millis()))
         })
@@ -168,7 +168,7 @@ impl MemoryStore {
             settled: Arc::new(Notify::new()),
         };
         self.entries.insert(id, entry);
-        lock(&self.orders).by_age.insert(id);
+        self.orders.lock().by_age.insert(id);
         job
     }
 }
@@ -184,7 +184,7 @@ impl JobStore for MemoryStore {
     }
 
     async fn submit(&self, new: NewJob) -> Result<Accepted, StoreError> {
-        let mut keys = lock(&self.keys);
+        let mut keys = self.keys.lock();
         let key = new.terms.key.as_ref();
         let key = key.map(|key| ((new.job.client.clone(), key.clone()), Fingerprint::of(&new)));
         if let Some((key, fingerprint)) = &key
@@ -233,7 +233,7 @@ impl JobStore for MemoryStore {
         let mut last_scanned = None;
         let upper = query.before.map_or(Unbounded, Excluded);
         let mut jobs: Vec<JobRecord> = Vec::with_capacity(query.limit);
-        let orders = lock(&self.orders);
+        let orders = self.orders.lock();
         for (scanned, id) in orders.by_age.range((Unbounded, upper)).rev().enumerate() {
             if scanned == SCANNED_MAX {
                 // A page may be short or empty: the search for a rare state must not hold the lock for long.
@@ -259,8 +259,8 @@ impl JobStore for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
-        lock(&self.keys).sweep(now);
-        let expired = lock(&self.orders).expire(now);
+        self.keys.lock().sweep(now);
+        let expired = self.orders.lock().expire(now);
         for id in &expired {
             if let Some((_, entry)) = self.entries.remove(id) {
                 self.usage.remove_job(&entry.client, entry.bytes);
@@ -325,7 +325,7 @@ impl JobRecords for MemoryStore {
             (settled, entry.client.clone(), before, entry.bytes)
         };
         self.usage.finish_job(&client, before, after);
-        lock(&self.orders).insert_expiry(now.plus(ttl), id);
+        self.orders.lock().insert_expiry(now.plus(ttl), id);
         settled.notify_waiters();
         Ok(Finished::Recorded)
     }

@@ -2,12 +2,13 @@
 
 use super::Folder;
 use crate::support::descendants_of;
+use parking_lot::Mutex;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ impl Postgres {
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::SeqCst));
         // Two databases cannot be created at the same time.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = ONE_AT_A_TIME.lock();
         postgres.ask(&format!("CREATE DATABASE {name}")).unwrap();
         postgres.url_of(&name)
     }
