@@ -33,6 +33,7 @@ COPY crates/sandbox/Cargo.toml crates/sandbox/build.rs crates/sandbox/
 COPY crates/sandbox-attackers/Cargo.toml crates/sandbox-attackers/
 COPY crates/sandbox-client/Cargo.toml crates/sandbox-client/
 COPY crates/sandbox-protocol/Cargo.toml crates/sandbox-protocol/build.rs crates/sandbox-protocol/
+COPY crates/store/Cargo.toml crates/store/
 COPY ingress/Cargo.toml ingress/
 # Cargo wants the files of tests and benchmarks that the manifests name, and builds none of them.
 ENV PROGRAMS="-p sandpiper -p sandpiper-sandbox -p sandpiper-ingress --bins"
@@ -53,6 +54,7 @@ COPY crates/sandbox/src crates/sandbox/src
 COPY crates/sandbox-attackers/src crates/sandbox-attackers/src
 COPY crates/sandbox-client/src crates/sandbox-client/src
 COPY crates/sandbox-protocol/src crates/sandbox-protocol/src
+COPY crates/store/src crates/store/src
 COPY ingress/src ingress/src
 RUN cargo build $PROGRAMS --profile dist --locked --target $TARGET \
  && mkdir -p /root-of-service/data /root-of-service/sources /root-of-ingress/keys /root-of-ingress/sources \

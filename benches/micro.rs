@@ -16,7 +16,6 @@ use sandpiper::actors::{
     Dispatcher, DispatcherHandle, Executors, HandleParts, Stats, StoreHealth, sandboxes,
 };
 use sandpiper::config::CommandLine;
-use sandpiper::store::{InProcessStore, MemoryStore, RecentExecutions};
 use sandpiper_domain::{
     Ceiling, ClientKey, Job, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
 };
@@ -24,6 +23,7 @@ use sandpiper_sandbox_client::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram, SpeculationControl,
     Work, ZygotePlan,
 };
+use sandpiper_store::{InProcessStore, MemoryStore, RecentExecutions};
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;

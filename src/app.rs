@@ -15,11 +15,8 @@ use crate::actors::{
 };
 use crate::config::{ServeOptions, StoreChoice};
 use crate::http::{self, Api, HttpMeters};
-use crate::meters::Operations;
+use crate::measured_store::{MeasuredStore, Operations};
 use crate::scripts::ScriptLibrary;
-use crate::store::{
-    Address, DurableStore, InProcessStore, JobStore, MeasuredStore, MemoryStore, RecentExecutions,
-};
 use crate::telemetry::Telemetry;
 use actix::{Actor, System};
 use actix_web::App;
@@ -32,6 +29,9 @@ use sandpiper_domain::{Limits, Timestamp};
 use sandpiper_http_kit::descriptors::{connections_within, raise_limit};
 use sandpiper_http_kit::signals::StopSignals;
 use sandpiper_http_kit::{ServerOptions, listen};
+use sandpiper_store::{
+    Address, DurableStore, InProcessStore, JobStore, MemoryStore, RecentExecutions,
+};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

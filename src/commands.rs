@@ -7,12 +7,12 @@ use crate::config::{
 };
 use crate::http::{self, execution_json};
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
-use crate::store::{Address, BackupError, back_up};
 use sandpiper_domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
 use sandpiper_sandbox_client::{
     ExecutionHandle, IsolationLevel, LayerReport, Sandbox, SandboxError, SandboxProgram, Work,
     remedy,
 };
+use sandpiper_store::{Address, BackupError, back_up};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 use std::time::Duration;

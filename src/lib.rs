@@ -2,9 +2,8 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`meters`] | counters and histograms, each update a few additions |
 //! | [`telemetry`] | spans and their export |
-//! | [`store`] | the store of jobs |
+//! | [`measured_store`] | a store that measures another |
 //! | [`actors`] | Dispatcher, Executors, and the handle through which they are reached |
 //! | [`scripts`] | the example scripts |
 //! | [`http`] | routes, bodies, problems |
@@ -13,8 +12,7 @@
 //! | [`commands`] | `sandpiper run`, `sandpiper doctor` and `sandpiper selftest` |
 //! | [`app`] | start and stop of the service |
 //!
-//! Imports point one way: `app → http → actors → {sandbox, store} → domain`, and `sandbox → engine → domain`. A test
-//! reads the `use` lines and fails when an arrow turns back.
+//! Imports point one way: `app → http → actors`.
 #![forbid(unsafe_code)]
 
 pub mod actors;
@@ -22,9 +20,8 @@ pub mod app;
 pub mod commands;
 pub mod config;
 pub mod http;
-pub mod meters;
+pub mod measured_store;
 pub mod scripts;
 pub mod selftest;
 pub mod sources;
-pub mod store;
 pub mod telemetry;

@@ -9,11 +9,11 @@ use super::types::{
     Accepted, Cancelled, DispatchError, ExecuteResult, JobPage, JobSnapshot, ListQuery, Lookup,
     Node, Nodes, SandboxReach,
 };
-use crate::store::{Found, JobStore, RecentExecutions, StoreError};
 use actix::prelude::SendError;
 use actix::{Addr, MailboxError};
 use sandpiper_domain::{Job, JobId, JobRecord, JobState, JobTerms, Limits, Timestamp};
 use sandpiper_sandbox_client::{IsolationLevel, LayerReport};
+use sandpiper_store::{Found, JobStore, RecentExecutions, StoreError};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,10 +1,10 @@
 //! The [`JobRunner`] of the service: jobs that a store hands out go to the Dispatcher, and their results come back.
 
 use super::dispatcher::{Cancel, Dispatcher, JobLocation, Locate, Run};
-use crate::store::{JobRunner, NotRun, QueuePlace, StartHook};
 use actix::Addr;
 use async_trait::async_trait;
 use sandpiper_domain::{Execution, Job, JobId, LogSoFar};
+use sandpiper_store::{JobRunner, NotRun, QueuePlace, StartHook};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

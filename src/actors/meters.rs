@@ -1,8 +1,8 @@
 //! Times of waiting and running, and the age of the oldest waiting job of each lane. The Executors write times and
 //! zygotes on their own threads; the Dispatcher writes the rest.
 
-use crate::meters::{Counter, Histogram};
 use sandpiper_domain::{Execution, Lane};
+use sandpiper_http_kit::counters::{Counter, Histogram};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 

@@ -3,9 +3,9 @@
 use super::handle::{DispatcherHandle, HandleParts};
 use super::meters::Meters;
 use super::types::ServiceStatus;
-use crate::store::StoreCounts;
 use crate::telemetry::Telemetry;
 use sandpiper_domain::Timestamp;
+use sandpiper_store::StoreCounts;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

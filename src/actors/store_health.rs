@@ -1,8 +1,8 @@
 //! The health of the store, for probes. The store is asked at most once a second, for any number of probes, and a probe
 //! waits for at most a second.
 
-use crate::store::JobStore;
 use parking_lot::Mutex;
+use sandpiper_store::JobStore;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;

@@ -1,7 +1,7 @@
 //! The requests to the Dispatcher and its responses, in types that know neither actix nor HTTP.
 
-pub use crate::store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 pub use sandpiper_sandbox_client::LayerReport;
+pub use sandpiper_store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
 use sandpiper_domain::{Execution, JobRecord, JobState, LogSoFar, Outcome};
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 
 use crate::config::OptionConflict;
 use crate::scripts::ScriptLibraryError;
-use crate::store::{OpenError, StoreError};
 use crate::telemetry::TelemetryError;
 use sandpiper_http_kit::ListenError;
 use sandpiper_http_kit::descriptors::TooFewDescriptors;
 use sandpiper_sandbox_client::SandboxError;
+use sandpiper_store::{OpenError, StoreError};
 use std::io;
 
 /// The reason why the service does not start, or stopped on its own.

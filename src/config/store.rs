@@ -2,8 +2,8 @@
 
 use super::values::{bytes, milliseconds};
 use super::{GIB, MIB, OptionConflict};
-use crate::store::Address;
 use clap::Args;
+use sandpiper_store::Address;
 use std::str::FromStr;
 
 /// The store of jobs.

@@ -2,8 +2,8 @@
 //! cannot create new series.
 
 use super::routes::Route;
-use crate::meters::{Counter, Histogram};
 use actix_web::http::{Method, StatusCode};
+use sandpiper_http_kit::counters::{Counter, Histogram};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

@@ -31,7 +31,7 @@ pub use streams::Streams;
 pub use view::execution_json;
 
 use crate::actors::DispatcherHandle;
-use crate::meters::Operations;
+use crate::measured_store::Operations;
 use crate::scripts::ScriptLibrary;
 use crate::sources::SourceFolder;
 use actix_web::http::header::HeaderName;

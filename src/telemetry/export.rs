@@ -1,7 +1,6 @@
 //! A bounded queue of spans and the thread that sends them. The only part that knows OpenTelemetry.
 
 use super::{Attribute, Span, SpanCounts, SpanKind, TelemetryOptions};
-use crate::meters::Counter;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use opentelemetry::trace::{
@@ -15,6 +14,7 @@ use opentelemetry_otlp::{
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLinks};
 use sandpiper_domain::TraceContext;
+use sandpiper_http_kit::counters::Counter;
 use std::io;
 use std::str::FromStr as _;
 use std::sync::Arc;

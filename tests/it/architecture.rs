@@ -1,137 +1,9 @@
-//! Imports point in one direction. These tests read the `use` lines and manifests.
+//! Crates depend on each other in one direction, and documents name what there is. These tests read manifests, the
+//! Dockerfile and documents.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-/// Each module of the service, and the modules that it may use.
-const ARROWS: &[(&str, &[&str])] = &[
-    ("meters", &[]),
-    ("telemetry", &["meters"]),
-    ("store", &["meters"]),
-    ("actors", &["meters", "store", "telemetry"]),
-    ("scripts", &[]),
-    ("sources", &[]),
-    (
-        "http",
-        &["actors", "meters", "scripts", "sources", "telemetry"],
-    ),
-    (
-        "config",
-        &[
-            "actors",
-            "http",
-            "selftest",
-            "sources",
-            "store",
-            "telemetry",
-        ],
-    ),
-    ("selftest", &["http"]),
-    ("commands", &["config", "http", "selftest", "store"]),
-    (
-        "app",
-        &[
-            "actors",
-            "config",
-            "http",
-            "meters",
-            "scripts",
-            "store",
-            "telemetry",
-        ],
-    ),
-];
-
-/// A crate, and the only modules that may use it.
-const HOMES: &[(&str, &[&str])] = &[
-    ("actix::", &["actors", "app"]),
-    ("prometheus_client", &["http"]),
-    ("strum", &["http"]),
-    ("utoipa", &["http"]),
-    ("dashmap", &["store", "http"]),
-    ("riverqueue", &["store"]),
-    ("sqlx", &["store"]),
-    ("opentelemetry", &["telemetry"]),
-    ("clap", &["config", "main"]),
-];
-
-fn sources() -> Vec<(String, PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut unread = vec![root.clone()];
-    let mut found = Vec::new();
-    while let Some(path) = unread.pop() {
-        if path.is_dir() {
-            unread.extend(
-                fs::read_dir(&path)
-                    .unwrap()
-                    .map(|entry| entry.unwrap().path()),
-            );
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let inside = path.strip_prefix(&root).unwrap();
-            let part = inside.components().next().unwrap().as_os_str();
-            let part = part.to_str().unwrap().trim_end_matches(".rs").to_owned();
-            let text = fs::read_to_string(&path).unwrap();
-            found.push((part, path, text));
-        }
-    }
-    assert!(
-        found.len() > 40,
-        "only {} source files were found",
-        found.len()
-    );
-    found
-}
-
-fn code_lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-}
-
-#[test]
-fn no_part_names_one_above_it() {
-    for (part, path, text) in sources() {
-        let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == part) else {
-            assert!(
-                matches!(part.as_str(), "main" | "lib"),
-                "{part} has no place in the house"
-            );
-            continue;
-        };
-        for (other, _) in ARROWS.iter().filter(|(other, _)| *other != part) {
-            let named = code_lines(&text).any(|line| line.contains(&format!("crate::{other}")));
-            assert!(
-                !named || allowed.contains(other),
-                "{} names crate::{other}",
-                path.display()
-            );
-        }
-    }
-}
-
-#[test]
-fn each_foreign_crate_has_one_home() {
-    for (part, path, text) in sources() {
-        for (foreign, homes) in HOMES {
-            let named = code_lines(&text).any(|line| {
-                line.trim_start().starts_with("use ") && line.contains(&format!("use {foreign}"))
-            });
-            assert!(
-                !named || homes.contains(&part.as_str()),
-                "{} uses {foreign}",
-                path.display()
-            );
-        }
-    }
-}
-
-#[test]
-fn http_names_no_address_of_an_actor() {
-    for (part, path, text) in sources() {
-        let named = code_lines(&text).any(|line| line.contains("Addr<"));
-        assert!(!named || part != "http", "{} names an Addr", path.display());
-    }
-}
 
 /// Returns the manifest of each workspace member, by its folder.
 fn members() -> Vec<(String, String)> {
@@ -155,11 +27,11 @@ fn crates_depend_on_each_other_in_one_direction() {
     let allowed = |member: &str| -> &[&str] {
         match member {
             "crates/domain" | "crates/http-kit" => &[],
-            "crates/sandbox-protocol" => &["domain"],
+            "crates/sandbox-protocol" | "crates/store" => &["domain"],
             "crates/sandbox" | "crates/sandbox-client" => &["domain", "sandbox-protocol"],
             "crates/sandbox-attackers" => &["sandbox"],
             "ingress" => &["http-kit"],
-            "." => &["domain", "http-kit", "sandbox-client"],
+            "." => &["domain", "http-kit", "sandbox-client", "store"],
             unknown => panic!("{unknown} has no place in the house"),
         }
     };

@@ -3,10 +3,10 @@
 
 use super::work::ReplyTo;
 use crate::actors::types::{Accepted, ClaimResult, DispatchError, ExecuteResult, SandboxReach};
-use crate::store::{QueuePlace, StartHook};
 use actix::{Message, MessageResponse};
 use sandpiper_domain::{Job, JobId, JobTerms, Limits};
 use sandpiper_sandbox_client::ExecutionHandle;
+use sandpiper_store::{QueuePlace, StartHook};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::oneshot;

@@ -2,9 +2,9 @@
 
 use crate::actors::runner::Task;
 use crate::actors::types::{ClaimResult, DispatchError, ExecuteResult, SandboxReach};
-use crate::store::{NotRun, StartHook};
 use sandpiper_domain::{ClientKey, Lane};
 use sandpiper_sandbox_client::ExecutionHandle;
+use sandpiper_store::{NotRun, StartHook};
 use tokio::sync::oneshot;
 
 /// The receiver of the result.

@@ -8,8 +8,8 @@ use super::support::{
     Harness, HarnessOptions, PATIENCE, eventually, new_job, respond, soon, succeed,
 };
 use crate::actors::dispatcher::{JobLocation, Locate};
-use crate::store::{JobStore as _, NotRun};
 use sandpiper_domain::{Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
+use sandpiper_store::{JobStore as _, NotRun};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -194,7 +194,7 @@ async fn a_full_queue_refuses_before_the_store_is_asked() {
         "{result:?}"
     );
     let found = harness.store.get(id).await.unwrap();
-    assert!(matches!(found, crate::store::Found::Unknown));
+    assert!(matches!(found, sandpiper_store::Found::Unknown));
     succeed(running);
     assert_eq!(harness.next().await.id(), waiting);
     harness.submit().await;

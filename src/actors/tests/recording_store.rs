@@ -1,12 +1,12 @@
 //! A store that records the changes of its jobs.
 
 use super::support::PATIENCE;
-use crate::store::{
+use async_trait::async_trait;
+use sandpiper_domain::{JobId, Timestamp};
+use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, MemoryStore,
     MemoryStoreBounds, NewJob, Settlement, StoreError,
 };
-use async_trait::async_trait;
-use sandpiper_domain::{JobId, Timestamp};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

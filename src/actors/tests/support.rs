@@ -11,15 +11,15 @@ use super::super::store_health::StoreHealth;
 use super::super::types::ExecuteResult;
 use super::super::work_queue::{WorkItem, WorkQueue};
 use super::recording_store::RecordingStore;
-use crate::store::{
-    Found, InProcessStore, JobRecords, JobStore, RecentBounds, RecentExecutions, StoreCounts,
-};
 use crate::telemetry::Telemetry;
 use actix::{Actor, Addr};
 use sandpiper_domain::{
     Execution, Job, JobId, JobRecord, JobTerms, Lane, Outcome, Timestamp, samples,
 };
 use sandpiper_sandbox_client::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
+use sandpiper_store::{
+    Found, InProcessStore, JobRecords, JobStore, RecentBounds, RecentExecutions, StoreCounts,
+};
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;

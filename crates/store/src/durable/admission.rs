@@ -1,0 +1,130 @@
+//! Admission control: submits within the bounds of their client and of the store, and repeated submits.
+
+use super::change_queue::{Reply, repeated, reply_all};
+use super::clients::QueuePosition;
+use super::counters::Counters;
+use super::database::Database;
+use super::deadline::late;
+use super::keys::Keys;
+use super::quotas::{Candidate, Quotas};
+use super::record::{Unreadable, request_to_text};
+use crate::{Accepted, NewJob, StoreError};
+use std::sync::Arc;
+use tokio::time::{Instant, timeout_at};
+
+/// Decides which submits are written.
+#[derive(Debug)]
+pub(super) struct AdmissionControl {
+    database: Database,
+    quotas: Arc<Quotas>,
+    keys: Keys,
+    counters: Arc<Counters>,
+}
+
+/// A submit, and its request as it is stored.
+#[derive(Debug)]
+pub(super) struct Submit {
+    pub(super) new: NewJob,
+    pub(super) request: String,
+}
+
+/// A submit that is within the bounds.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) submit: Submit,
+    pub(super) position: QueuePosition,
+}
+
+impl Submit {
+    fn new(new: NewJob) -> Result<Self, Unreadable> {
+        let request = request_to_text(&new.job)?;
+        Ok(Self { new, request })
+    }
+
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            client: &self.new.job.client,
+            created_at: self.new.created_at,
+            bytes: u64::try_from(self.request.len()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl AdmissionControl {
+    pub(super) fn new(
+        database: Database,
+        quotas: Arc<Quotas>,
+        keys: Keys,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            database,
+            quotas,
+            keys,
+            counters,
+        }
+    }
+
+    /// Notes that the writer begins or ends a batch.
+    pub(super) fn note_batch_change(&self) {
+        self.quotas.note_batch_change();
+    }
+
+    /// Returns the submits that are within the bounds, with their callers. The others are rejected here; a submit that
+    /// repeats an accepted one gets the job of that one.
+    pub(super) async fn admit(
+        &self,
+        jobs: Vec<(NewJob, Reply<Accepted>)>,
+    ) -> (Vec<Admitted>, Vec<Reply<Accepted>>) {
+        let mut submits = Vec::with_capacity(jobs.len());
+        let mut replies = Vec::with_capacity(jobs.len());
+        for (job, reply) in jobs {
+            match Submit::new(job) {
+                Ok(submit) => {
+                    submits.push(submit);
+                    replies.push(reply);
+                }
+                Err(cause) => drop(reply.send(Err(cause.into()))),
+            }
+        }
+        let deadline = Instant::now() + self.database.timeout();
+        let candidates: Vec<Candidate<'_>> = submits.iter().map(Submit::candidate).collect();
+        let positions = self.quotas.add_jobs(&candidates);
+        let positions = match self.database.in_time(positions).await {
+            Ok(positions) => positions,
+            Err(cause) => {
+                reply_all(replies, std::iter::repeat_with(|| Err(repeated(&cause))));
+                return Default::default();
+            }
+        };
+        let mut admitted = Vec::with_capacity(submits.len());
+        let mut waiting = Vec::with_capacity(submits.len());
+        for ((submit, reply), position) in submits.into_iter().zip(replies).zip(positions) {
+            match position {
+                Ok(position) => {
+                    admitted.push(Admitted { submit, position });
+                    waiting.push(reply);
+                }
+                Err(rejection) => {
+                    // One deadline for all of them: together they wait no longer than one would.
+                    let earlier = timeout_at(deadline, self.keys.find(&submit.new)).await;
+                    let earlier = earlier.unwrap_or_else(|_| Some(Err(late())));
+                    let _ = reply.send(earlier.unwrap_or_else(|| Err(self.counted(rejection))));
+                }
+            }
+        }
+        (admitted, waiting)
+    }
+
+    /// Counts a rejection.
+    fn counted(&self, rejection: StoreError) -> StoreError {
+        let counter = match &rejection {
+            StoreError::Full { .. } => &self.counters.refused_full,
+            StoreError::ClientFull { .. } => &self.counters.refused_client_jobs,
+            StoreError::ClientBytesFull { .. } => &self.counters.refused_client_bytes,
+            _ => return rejection,
+        };
+        Counters::increment(counter);
+        rejection
+    }
+}

@@ -1,0 +1,48 @@
+//! Counters of one node since its start.
+
+use crate::StoreCounts;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The counters that [`StoreCounts`] reports.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) rescued: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) stale: AtomicU64,
+    pub(super) requeued: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) refused_full: AtomicU64,
+    pub(super) refused_client_jobs: AtomicU64,
+    pub(super) refused_client_bytes: AtomicU64,
+    pub(super) postponed: AtomicU64,
+}
+
+impl Counters {
+    /// Adds one to `counter`.
+    pub(super) fn increment(counter: &AtomicU64) {
+        Self::add(counter, 1);
+    }
+
+    /// Adds `count` to `counter`.
+    pub(super) fn add(counter: &AtomicU64, count: u64) {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Reads all counters, with the stored bytes and their bound.
+    pub(super) fn read(&self, bytes: u64, bytes_max: u64) -> StoreCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        StoreCounts {
+            rescued: read(&self.rescued),
+            lost: read(&self.lost),
+            stale: read(&self.stale),
+            requeued: read(&self.requeued),
+            failures: read(&self.failures),
+            refused_full: read(&self.refused_full),
+            refused_client_jobs: read(&self.refused_client_jobs),
+            refused_client_bytes: read(&self.refused_client_bytes),
+            postponed: read(&self.postponed),
+            bytes,
+            bytes_max,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Queries of jobs: one, a page, and one that is waited for.
+
+use super::database::Database;
+use super::numbers::timestamp;
+use super::pool::on_pool;
+use super::record::execution_from_text;
+use super::waiters::Waiters;
+use crate::{Found, JobPage, ListQuery, StoreError};
+use sandpiper_domain::{JobId, JobRecord, JobState};
+use sqlx::AssertSqlSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Time between two queries for a job that another node may have settled without a notice.
+const WAIT_POLL: Duration = Duration::from_secs(1);
+/// A text above every id.
+const LAST_ID: &str = "~";
+
+/// The jobs in the database, and the callers of this node that wait for them.
+#[derive(Debug, Clone)]
+pub(super) struct Jobs {
+    database: Database,
+    waiters: Arc<Waiters>,
+}
+
+/// The columns of a job: id, state, outcome, attempt, `created_at`, `run_at`, `started_at`, `finished_at`, `expires_at` and
+/// execution; then River's state, attempt and `attempted_at`.
+type Row = (
+    String,
+    String,
+    Option<String>,
+    i64,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+);
+
+impl Jobs {
+    pub(super) fn new(database: Database, waiters: Arc<Waiters>) -> Self {
+        Self { database, waiters }
+    }
+
+    /// Returns the columns of a [`Row`]; a list leaves executions out.
+    fn columns(&self, execution: &str) -> String {
+        format!(
+            "s.id, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
+             CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {}",
+            self.database.pool.millis("r.attempted_at")
+        )
+    }
+
+    /// Finds a job by its id.
+    pub(super) async fn find(&self, id: JobId) -> Result<Found, StoreError> {
+        let select = format!(
+            "SELECT {} FROM sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id WHERE s.id = $1",
+            self.columns("s.execution")
+        );
+        let row: Option<Row> = on_pool!(&self.database.readers, pool => {
+            sqlx::query_as(AssertSqlSafe(select))
+                .bind(id.to_string())
+                .fetch_optional(pool)
+                .await?
+        });
+        match row {
+            None => Ok(Found::Unknown),
+            Some(row) if row.1 == "expired" => Ok(Found::Expired),
+            Some(row) => Ok(Found::Job(job(row)?)),
+        }
+    }
+
+    /// Finds a job once it has its final state, or when `patience` is over. A finish on this node and a notice of another
+    /// wake the caller at once; a finish on another node without a notice is found within [`WAIT_POLL`].
+    pub(super) async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let waiter = self.waiters.register(id);
+            // Registered before the query, so that no finish in between is missed.
+            let notified = waiter.settled.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            let found = self.database.in_time(self.find(id)).await;
+            let is_open = matches!(&found, Ok(Found::Job(job)) if !job.state.is_final());
+            if !is_open || Instant::now() >= deadline {
+                return found;
+            }
+            let next_query = (Instant::now() + WAIT_POLL).min(deadline);
+            let _ = tokio::time::timeout_at(next_query, notified).await;
+        }
+    }
+
+    /// Lists jobs, newest first.
+    pub(super) async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
+        let columns = self.columns("NULL");
+        let left = "sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id";
+        let (tables, condition) = match query.state {
+            None => (left, "s.state <> 'expired'".to_owned()),
+            Some(JobState::Queued) => (
+                left,
+                "s.state = 'open' AND CAST(r.state AS TEXT) IN ('available', 'pending', 'retryable', 'scheduled')"
+                    .to_owned(),
+            ),
+            // Few jobs run while many may wait: River's index of states finds the few.
+            Some(JobState::Running) => (
+                "river_job r JOIN sandpiper_jobs s ON s.river_id = r.id",
+                "r.state = 'running' AND s.state = 'open'".to_owned(),
+            ),
+            Some(state) => (left, format!("s.state = '{}'", state.as_str())),
+        };
+        let select = format!(
+            "SELECT {columns} FROM {tables} WHERE {condition} AND s.id < $1 ORDER BY s.id DESC LIMIT $2"
+        );
+        let before = query.before.map_or(LAST_ID.to_owned(), |id| id.to_string());
+        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
+        let rows: Vec<Row> = on_pool!(&self.database.readers, pool => {
+            sqlx::query_as(AssertSqlSafe(select))
+                .bind(before)
+                // One row more tells whether there is another page.
+                .bind(limit.saturating_add(1))
+                .fetch_all(pool)
+                .await?
+        });
+        let mut jobs = rows.into_iter().map(job).collect::<Result<Vec<_>, _>>()?;
+        let next = if jobs.len() > query.limit {
+            jobs.truncate(query.limit);
+            jobs.last().map(|job| job.id)
+        } else {
+            None
+        };
+        Ok(JobPage { jobs, next })
+    }
+
+    /// Checks that jobs can be read.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        on_pool!(&self.database.readers, pool => {
+            sqlx::query("SELECT 1 FROM sandpiper_jobs LIMIT 1").execute(pool).await?;
+        });
+        Ok(())
+    }
+}
+
+/// Reads a job from its row.
+fn job(row: Row) -> Result<JobRecord, StoreError> {
+    let (
+        id,
+        state,
+        outcome,
+        attempt,
+        created_at,
+        run_at,
+        started_at,
+        finished_at,
+        expires_at,
+        execution,
+        river_state,
+        river_attempt,
+        attempted_at,
+    ) = row;
+    let unreadable = |what: &str| StoreError::Unreadable(format!("a stored {what} cannot be read"));
+    let id: JobId = id.parse().map_err(|_| unreadable("id"))?;
+    let execution = execution
+        .map(|text| execution_from_text(id, &text).map(Arc::new))
+        .transpose()?;
+    let (state, attempt, started_at) = if state == "open" {
+        let state = open_state(river_state.as_deref());
+        let started_at = attempted_at.filter(|_| state == JobState::Running);
+        (state, river_attempt.unwrap_or(attempt), started_at)
+    } else {
+        let state = state.parse().map_err(|_| unreadable("state"))?;
+        (state, attempt, started_at)
+    };
+    Ok(JobRecord {
+        id,
+        state,
+        created_at: timestamp(created_at),
+        run_at: run_at.map(timestamp),
+        started_at: started_at.map(timestamp),
+        finished_at: finished_at.map(timestamp),
+        expires_at: expires_at.map(timestamp),
+        attempt: u32::try_from(attempt).unwrap_or_default(),
+        outcome: outcome.and_then(|text| serde_json::from_str(&text).ok()),
+        execution,
+    })
+}
+
+/// Returns the state of a job whose row says only that the job is open: River's row says the rest.
+fn open_state(river_state: Option<&str>) -> JobState {
+    match river_state {
+        // A job that River discarded is reported as lost once its row says why (`sweep.rs`).
+        Some("running" | "discarded") => JobState::Running,
+        Some("cancelled") => JobState::Cancelled,
+        Some("completed") => JobState::Lost,
+        _ => JobState::Queued,
+    }
+}

@@ -1,0 +1,147 @@
+//! The requests of jobs that River hands to a node.
+
+use super::args::RunScript;
+use super::database::Database;
+use super::numbers::unix_millis;
+use super::options::DurableOptions;
+use super::pool::on_pool;
+use super::record::{job_from_text, request_to_text};
+use crate::StoreError;
+use riverqueue::Job as RiverJob;
+use sandpiper_domain::{Ceiling, ClientKey, Job, JobId, Limits, Timestamp};
+use std::sync::Arc;
+
+/// The client of jobs that other River clients insert.
+const ADOPTED_CLIENT: &str = "river";
+
+/// The row of a job that River hands out.
+pub(super) enum StoredJob {
+    /// The job is open.
+    Open(Job),
+    /// The job has its final state.
+    Final,
+    /// The id belongs to another job.
+    IdTaken,
+    /// There is no row: the job is new, or was swept.
+    Unknown,
+}
+
+/// The reason for which the request of a job is not available.
+pub(super) enum NoRequest {
+    /// The request breaks a rule, or cannot be read.
+    Invalid(String),
+    /// Another attempt, or another job with the same id, has inserted the row just now: the job is tried again.
+    JustInserted,
+    Store(StoreError),
+}
+
+impl From<StoreError> for NoRequest {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unreadable(cause) => Self::Invalid(cause),
+            error => Self::Store(error),
+        }
+    }
+}
+
+/// The requests in the database.
+#[derive(Debug, Clone)]
+pub(super) struct Requests {
+    database: Database,
+    /// Limits of a job of another River client that requests none.
+    default_limits: Limits,
+    /// Highest limits that a job of another River client may request.
+    ceiling: Ceiling,
+}
+
+impl Requests {
+    pub(super) fn new(database: Database, options: &DurableOptions) -> Self {
+        Self {
+            database,
+            default_limits: options.defaults,
+            ceiling: options.ceiling,
+        }
+    }
+
+    /// Returns what is to be run of a job that River hands out; `None` if the job needs no run.
+    pub(super) async fn claimed_job(
+        &self,
+        river_job: &RiverJob<RunScript>,
+    ) -> Result<Option<Arc<Job>>, NoRequest> {
+        // A job that another client inserted without an id got one when it was first claimed.
+        let id = match river_job.args.id {
+            Some(id) => id,
+            None => self
+                .id_of_river_job(river_job.id())
+                .await?
+                .unwrap_or_else(JobId::generate),
+        };
+        let job = match self.read(id, river_job.id()).await? {
+            StoredJob::Open(job) => job,
+            StoredJob::Final => return Ok(None),
+            StoredJob::IdTaken => {
+                return Err(NoRequest::Invalid(format!("`id` {id} is another job's")));
+            }
+            StoredJob::Unknown => {
+                let client = ClientKey::new(ADOPTED_CLIENT);
+                let (defaults, ceiling) = (&self.default_limits, &self.ceiling);
+                let job = river_job.args.job(id, client, defaults, ceiling);
+                let job = job.map_err(NoRequest::Invalid)?;
+                if !self.adopt(river_job.id(), &job).await? {
+                    return Err(NoRequest::JustInserted);
+                }
+                job
+            }
+        };
+        Ok(Some(Arc::new(job)))
+    }
+
+    /// Reads the row of a job that is this one in River.
+    pub(super) async fn read(&self, id: JobId, river_id: i64) -> Result<StoredJob, StoreError> {
+        let row: Option<(String, String, String, i64)> = on_pool!(&self.database.readers, pool => {
+            sqlx::query_as("SELECT client, request, state, river_id FROM sandpiper_jobs WHERE id = $1")
+                .bind(id.to_string())
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(match row {
+            None => StoredJob::Unknown,
+            Some((.., stored_river_id)) if stored_river_id != river_id => StoredJob::IdTaken,
+            Some((client, request, state, _)) if state == "open" => {
+                StoredJob::Open(job_from_text(id, ClientKey::new(&client), &request)?)
+            }
+            Some(_) => StoredJob::Final,
+        })
+    }
+
+    /// Returns the id of a job that another River client inserted, once the job was adopted.
+    async fn id_of_river_job(&self, river_id: i64) -> Result<Option<JobId>, StoreError> {
+        let row: Option<(String,)> = on_pool!(&self.database.readers, pool => {
+            sqlx::query_as("SELECT id FROM sandpiper_jobs WHERE river_id = $1")
+                .bind(river_id)
+                .fetch_optional(pool)
+                .await?
+        });
+        Ok(row.and_then(|(id,)| id.parse().ok()))
+    }
+
+    /// Inserts the row of a job that another River client inserted. Returns false if there is a row already.
+    async fn adopt(&self, river_id: i64, job: &Job) -> Result<bool, StoreError> {
+        let request = request_to_text(job)?;
+        let inserted = on_pool!(&self.database.pool, pool => {
+            sqlx::query(
+                "INSERT INTO sandpiper_jobs (id, river_id, client, request, state, attempt, created_at) \
+                 VALUES ($1, $2, $3, $4, 'open', 0, $5) ON CONFLICT DO NOTHING",
+            )
+            .bind(job.id.to_string())
+            .bind(river_id)
+            .bind(job.client.as_str())
+            .bind(request)
+            .bind(unix_millis(Timestamp::now()))
+            .execute(pool)
+            .await?
+            .rows_affected()
+        });
+        Ok(inserted == 1)
+    }
+}

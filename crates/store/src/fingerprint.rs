@@ -1,0 +1,277 @@
+//! The fingerprint of a request, by which a repeated request is recognized: it covers the values of the request, and not
+//! their spelling.
+
+use super::{NewJob, json_meaning};
+use sandpiper_domain::{RequestedLimits, Script};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// The digests of a request for a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    exact: String,
+    meaning: Meaning,
+}
+
+/// The digests of the values of a request. Two requests are the same if one of the two digests is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Meaning {
+    /// With the granted limits: a request that names the defaults is the same as one without limits.
+    granted: String,
+    /// With the requested limits: the operator may change the defaults between a request and its repetition.
+    requested: String,
+}
+
+impl Meaning {
+    fn is_same(&self, granted: &str, requested: &str) -> bool {
+        self.granted == granted || self.requested == requested
+    }
+}
+
+/// Separates the two digests of a stored meaning.
+const SEPARATOR: char = '.';
+
+impl Fingerprint {
+    /// Computes the fingerprint of the request for `new`.
+    pub(crate) fn of(new: &NewJob) -> Self {
+        let exact = (
+            &new.job.script,
+            &new.job.limits,
+            new.terms.run_at,
+            new.terms.priority.get(),
+        );
+        // Strings and numbers can be serialized to memory without failure.
+        let exact = serde_json::to_vec(&exact).unwrap_or_default();
+        Self {
+            exact: digest(&exact),
+            meaning: meaning_of(new),
+        }
+    }
+
+    /// Returns the digest that earlier versions compare: that of the request's text.
+    pub(crate) fn exact(&self) -> &str {
+        &self.exact
+    }
+
+    /// Returns the digests of the values, as they are stored.
+    pub(crate) fn meaning(&self) -> String {
+        let Meaning { granted, requested } = &self.meaning;
+        format!("{granted}{SEPARATOR}{requested}")
+    }
+
+    /// Returns whether a stored request is the same. An earlier version stored no meaning, and its exact digest is compared.
+    pub(crate) fn is_stored_as(&self, exact: &str, meaning: Option<&str>) -> bool {
+        let meant = meaning.and_then(|meaning| meaning.split_once(SEPARATOR));
+        self.exact == exact
+            || meant.is_some_and(|(granted, requested)| self.meaning.is_same(granted, requested))
+    }
+
+    /// Returns whether another request is the same.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Meaning { granted, requested } = &other.meaning;
+        self.meaning.is_same(granted, requested)
+    }
+}
+
+fn meaning_of(new: &NewJob) -> Meaning {
+    let mut bytes = Vec::new();
+    write_script(&new.job.script, &mut bytes);
+    write_number(new.terms.run_at.map(|at| at.as_unix_millis()), &mut bytes);
+    write_number(Some(u64::from(new.terms.priority.get())), &mut bytes);
+    let with_limits = |limits: RequestedLimits| {
+        let mut bytes = bytes.clone();
+        for limit in [limits.timeout_ms, limits.memory_bytes, limits.output_bytes] {
+            write_number(limit, &mut bytes);
+        }
+        digest(&bytes)
+    };
+    Meaning {
+        granted: with_limits(RequestedLimits {
+            timeout_ms: Some(u64::from(new.job.limits.timeout_ms())),
+            memory_bytes: Some(new.job.limits.memory_bytes()),
+            output_bytes: Some(u64::from(new.job.limits.output_bytes())),
+        }),
+        requested: with_limits(new.terms.requested_limits),
+    }
+}
+
+fn write_script(script: &Script, to: &mut Vec<u8>) {
+    write_count(script.sources().len(), to);
+    for source in script.sources() {
+        write_text(&source.file_name, to);
+        let is_clients = [Script::CODE_FILE_NAME, Script::SOURCE_FILE_NAME];
+        // The name of an example script decides: another version of the service may have another text under it.
+        if is_clients.contains(&source.file_name.as_str()) {
+            write_text(&source.text, to);
+        }
+    }
+    match script.input() {
+        Some(input) => json_meaning::write(input.as_str(), to),
+        None => to.push(b'-'),
+    }
+    // Of several globals with one name the script sees the last.
+    let globals = script.globals().iter();
+    let globals: BTreeMap<&str, &str> = globals
+        .map(|global| (global.name.as_str(), global.value.as_str()))
+        .collect();
+    write_count(globals.len(), to);
+    for (name, value) in globals {
+        write_text(name, to);
+        json_meaning::write(value, to);
+    }
+    write_number(script.seed(), to);
+}
+
+fn write_text(text: &str, to: &mut Vec<u8>) {
+    write_count(text.len(), to);
+    to.extend_from_slice(text.as_bytes());
+}
+
+fn write_count(count: usize, to: &mut Vec<u8>) {
+    to.extend((count as u64).to_be_bytes());
+}
+
+fn write_number(number: Option<u64>, to: &mut Vec<u8>) {
+    match number {
+        Some(number) => {
+            to.push(b'+');
+            to.extend(number.to_be_bytes());
+        }
+        None => to.push(b'-'),
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::QueuePlace;
+    use sandpiper_domain::{
+        Global, Job, JobTerms, JsonText, Priority, ScriptDraft, Source, Timestamp, samples,
+    };
+    use std::sync::Arc;
+
+    fn job(change: impl FnOnce(&mut ScriptDraft, &mut JobTerms)) -> NewJob {
+        let mut draft = ScriptDraft {
+            code: Some("1".to_owned()),
+            ..ScriptDraft::default()
+        };
+        let mut terms = JobTerms::default();
+        change(&mut draft, &mut terms);
+        let job = Job {
+            script: Script::new(draft).unwrap(),
+            ..samples::job("test", 1)
+        };
+        NewJob {
+            job: Arc::new(job),
+            created_at: Timestamp::now(),
+            terms,
+            queue_place: QueuePlace::default(),
+        }
+    }
+
+    fn of(change: impl FnOnce(&mut ScriptDraft, &mut JobTerms)) -> Fingerprint {
+        Fingerprint::of(&job(change))
+    }
+
+    fn json(text: &str) -> JsonText {
+        JsonText::parse(text.to_owned()).unwrap()
+    }
+
+    fn global(name: &str, value: &str) -> Global {
+        Global {
+            name: name.to_owned(),
+            value: json(value),
+        }
+    }
+
+    fn example(text: &str) -> Option<Source> {
+        Some(Source {
+            file_name: "pi.js".to_owned(),
+            text: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn a_request_that_an_earlier_version_stored_is_compared_by_its_exact_digest() {
+        // The digest of a version that stored no meaning.
+        let stored = "73a1a3080db7b298d588fb813be8cea65a48beca01a628cf99b36af96bab46e3";
+        let again = of(|draft, _| draft.input = Some(json(r#"{"b":1.0, "a":2}"#)));
+        assert_eq!(again.exact(), stored);
+        assert!(again.is_stored_as(stored, None));
+        let reordered = of(|draft, _| draft.input = Some(json(r#"{"a":2, "b":1.0}"#)));
+        assert!(!reordered.is_stored_as(stored, None));
+        // A request that this version stores is recognized in any spelling.
+        assert!(reordered.is_stored_as(stored, Some(&again.meaning())));
+        assert!(again.is_same(&reordered));
+    }
+
+    #[test]
+    fn requests_that_differ_in_one_value_are_different() {
+        let all = [
+            of(|_, _| {}),
+            of(|draft, _| draft.code = Some("2".to_owned())),
+            of(|draft, _| {
+                draft.source = draft.code.take();
+            }),
+            of(|draft, _| draft.file = example("x")),
+            of(|draft, _| draft.input = Some(json("null"))),
+            of(|draft, _| draft.input = Some(json("1"))),
+            of(|draft, _| draft.globals = vec![global("a", "1")]),
+            of(|draft, _| draft.globals = vec![global("b", "1")]),
+            of(|draft, _| draft.seed = Some(1)),
+            of(|_, terms| terms.run_at = Some(Timestamp::from_unix_millis(1))),
+            of(|_, terms| terms.priority = Priority::new(1).unwrap()),
+        ];
+        for (place, one) in all.iter().enumerate() {
+            for (other_place, other) in all.iter().enumerate() {
+                let is_same = one.is_same(other);
+                assert_eq!(is_same, place == other_place, "{place} {other_place}");
+                let is_stored = one.is_stored_as(other.exact(), Some(&other.meaning()));
+                assert_eq!(is_stored, place == other_place, "{place} {other_place}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_of_globals_and_the_text_of_an_example_make_no_difference() {
+        let one = of(|draft, _| {
+            draft.globals = vec![global("a", "1.0"), global("b", r#"{"x":1,"y":2}"#)];
+            draft.file = example("before the upgrade");
+        });
+        let other = of(|draft, _| {
+            draft.globals = vec![
+                global("b", "7"),
+                global("b", r#"{"y":2,"x":1e0}"#),
+                global("a", "1"),
+            ];
+            draft.file = example("after it");
+        });
+        assert!(one.is_same(&other));
+    }
+
+    #[test]
+    fn limits_are_the_same_if_the_granted_or_the_requested_ones_are() {
+        let granted = samples::limits();
+        let silent = of(|_, _| {});
+        let explicit = of(|_, terms| {
+            terms.requested_limits.timeout_ms = Some(u64::from(granted.timeout_ms()));
+        });
+        assert!(silent.is_same(&explicit));
+        // The operator has changed the defaults meanwhile.
+        let mut after = job(|_, _| {});
+        let ceiling = sandpiper_domain::Ceiling {
+            timeout_ms: 9_000,
+            memory_bytes: 1 << 30,
+            output_bytes: 1 << 30,
+        };
+        let defaults = sandpiper_domain::Limits::defaults(9_000, 1 << 30, 1 << 30, &ceiling);
+        Arc::get_mut(&mut after.job).unwrap().limits = defaults.unwrap();
+        let after = Fingerprint::of(&after);
+        assert!(silent.is_same(&after));
+        assert!(!explicit.is_same(&after));
+    }
+}

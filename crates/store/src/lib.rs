@@ -1,0 +1,323 @@
+//! Stores of jobs: in memory, or in a database.
+//!
+//! [`JobStore`] is shaped for stores that several machines share: every call may wait for a network, every finish is fenced
+//! by its attempt, and each store changes a job's state itself, from the results of its [`JobRunner`]. This
+//! crate knows no actor and no HTTP.
+#![forbid(unsafe_code)]
+
+mod durable;
+mod fingerprint;
+mod handover;
+mod in_process;
+mod json_meaning;
+mod memory;
+mod recent;
+#[cfg(test)]
+mod tests;
+
+pub use durable::{Address, BackupError, DurableOptions, DurableStore, OpenError, back_up};
+pub use handover::{QueuePlace, StartHook};
+pub use in_process::{InProcessStore, JobRecords};
+pub use memory::{MemoryStore, MemoryStoreBounds};
+pub use recent::{RecentBounds, RecentExecutions};
+
+use async_trait::async_trait;
+use sandpiper_domain::{
+    Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome, Timestamp,
+};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A job to be stored and run later.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// The job. A durable store stores it; the memory store only counts its bytes, because the queue holds it anyway.
+    /// Two requests that differ only in their spans are the same.
+    pub job: Arc<Job>,
+    /// The moment at which the job was accepted.
+    pub created_at: Timestamp,
+    /// The start time, the priority and the idempotency key.
+    pub terms: JobTerms,
+    /// The place in the queue of this process that is reserved for the job.
+    pub queue_place: QueuePlace,
+}
+
+impl NewJob {
+    /// Returns the job in its first state.
+    pub(crate) fn queued(&self) -> JobRecord {
+        JobRecord {
+            id: self.job.id,
+            state: JobState::Queued,
+            created_at: self.created_at,
+            run_at: self.terms.run_at,
+            started_at: None,
+            finished_at: None,
+            expires_at: None,
+            attempt: 0,
+            outcome: None,
+            execution: None,
+        }
+    }
+}
+
+/// A job that was accepted, by this submit or by an earlier one with the same key.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The record of the job.
+    pub job: JobRecord,
+    /// True if an earlier submit was accepted.
+    pub is_replay: bool,
+}
+
+/// The result of a query for an id.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// The job.
+    Job(JobRecord),
+    /// The record of the job has expired.
+    Expired,
+    /// There was no such job, or it has expired long ago.
+    Unknown,
+}
+
+/// The final state of a job, and the execution that led to it.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// The final state.
+    pub state: JobState,
+    /// The execution; `None` if the job never ran.
+    pub execution: Option<Arc<Execution>>,
+}
+
+impl Settlement {
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        self.execution.as_ref().map(|execution| execution.outcome)
+    }
+}
+
+/// The result of a finish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finished {
+    /// The final state is recorded.
+    Recorded,
+    /// The finish is rejected: another attempt owns the job, the job has a final state already, or is gone.
+    Stale,
+}
+
+/// A query for a page of jobs.
+#[derive(Debug, Clone)]
+pub struct ListQuery {
+    /// Only jobs in this state.
+    pub state: Option<JobState>,
+    /// Most jobs of the page.
+    pub limit: usize,
+    /// Only jobs older than this one.
+    pub before: Option<JobId>,
+}
+
+/// A page of jobs, newest first.
+#[derive(Debug, Clone)]
+pub struct JobPage {
+    /// The jobs.
+    pub jobs: Vec<JobRecord>,
+    /// The `before` of the next page; `None` on the last page.
+    pub next: Option<JobId>,
+}
+
+/// The error of a call to a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store has no room until a record expires.
+    #[error("the store is full")]
+    Full {
+        /// Time until the next record expires.
+        retry_after: Duration,
+    },
+    /// The client has as many open jobs as it may.
+    #[error("the client has {most} jobs open, as many as it may")]
+    ClientFull {
+        /// Most open jobs of a client.
+        most: usize,
+    },
+    /// The jobs of the client would have more bytes than they may.
+    #[error("the client's jobs may have {most} bytes, and this one would be more")]
+    ClientBytesFull {
+        /// Most bytes of a client's jobs.
+        most: u64,
+        /// Time until the next record expires.
+        retry_after: Duration,
+    },
+    /// The key belongs to another request.
+    #[error("the key was used for another request")]
+    KeyReused,
+    /// The record of the job with this key has expired.
+    #[error("the job of this key has expired")]
+    KeyExpired,
+    /// The database does not respond, or fails.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// A row cannot be read: another version or another program wrote the row.
+    #[error("{0}")]
+    Unreadable(String),
+}
+
+/// The reason for which a dispatched job did not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotRun {
+    /// No executor is free.
+    #[error("no executor is free")]
+    Busy,
+    /// The service failed to run the job.
+    #[error("the service failed to run it")]
+    Failed,
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+    /// The job was cancelled before it ran.
+    #[error("it was cancelled")]
+    Cancelled,
+}
+
+/// A process that runs jobs of a store.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Unique for each start of a process.
+    pub id: String,
+    /// The moment of its start.
+    pub started_at: Timestamp,
+    /// The moment of its last heartbeat.
+    pub seen_at: Timestamp,
+    /// Executions that run at a time.
+    pub executors: usize,
+}
+
+/// The nodes of a store, and the age of the queue.
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    /// The nodes that are alive.
+    pub nodes: Vec<Node>,
+    /// The id of this node.
+    pub this: String,
+    /// Time that the oldest queued job has waited.
+    pub oldest_queued: Option<Duration>,
+}
+
+/// Counters of jobs on this node since its start, and the bytes in the store.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StoreCounts {
+    /// Jobs that were taken from dead nodes.
+    pub rescued: u64,
+    /// Jobs that are lost: in each attempt their node died, or the service failed to run them.
+    pub lost: u64,
+    /// Finishes that came too late and were rejected.
+    pub stale: u64,
+    /// Jobs that were requeued before they ran.
+    pub requeued: u64,
+    /// Calls to the store that failed, repeated or not.
+    pub failures: u64,
+    /// Jobs rejected because the store had as many jobs or bytes as it may.
+    pub refused_full: u64,
+    /// Jobs rejected because their client had as many open jobs as it may.
+    pub refused_client_jobs: u64,
+    /// Jobs rejected because the jobs of their client had as many bytes as they may.
+    pub refused_client_bytes: u64,
+    /// Starts of jobs that were postponed because there was no room for the output.
+    pub postponed: u64,
+    /// Stored bytes of requests, logs and executions, at the last count.
+    pub bytes: u64,
+    /// Most bytes of requests, logs and executions.
+    pub bytes_max: u64,
+}
+
+/// Runs the jobs that a store dispatches.
+#[async_trait]
+pub trait JobRunner: fmt::Debug + Send + Sync {
+    /// Runs a job to its end. `place` is the place in the queue of this process that is reserved for the job, if any.
+    /// Calls `on_start` in the moment in which an executor takes the job.
+    async fn run(
+        &self,
+        job: Arc<Job>,
+        place: QueuePlace,
+        on_start: StartHook,
+    ) -> Result<Arc<Execution>, NotRun>;
+
+    /// Returns the log of a running job from the entry with this number on; `None` while the job waits for an executor.
+    async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar>;
+
+    /// Stops a running job; its `run` ends with a cancelled execution.
+    async fn cancel(&self, id: JobId);
+}
+
+/// A store of jobs. Every store keeps the same contract (`tests/contract.rs`).
+#[async_trait]
+pub trait JobStore: fmt::Debug + Send + Sync {
+    /// Returns the kind of the store: `memory`, `sqlite` or `postgres`.
+    fn name(&self) -> &'static str;
+
+    /// Returns the durability of an accepted job, in one sentence for `/api`.
+    fn promise(&self) -> &'static str;
+
+    /// Stores a job as queued. Once this has returned, the job is accepted.
+    async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError>;
+
+    /// Finds a job.
+    async fn get(&self, id: JobId) -> Result<Found, StoreError>;
+
+    /// Finds a job once it has its final state, or when `patience` is over. The caller is woken and does not poll.
+    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError>;
+
+    /// Returns the log of a job that runs in another process, as far as that process has uploaded it.
+    async fn log_so_far(&self, _id: JobId, _attempt: u32) -> Result<Option<LogSoFar>, StoreError> {
+        Ok(None)
+    }
+
+    /// Lists jobs, newest first.
+    async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError>;
+
+    /// Deletes records that have expired by `now`, and returns how many there were.
+    async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError>;
+
+    /// Returns whether the store supports start times and priorities.
+    fn supports_terms(&self) -> bool {
+        false
+    }
+
+    /// Starts to dispatch jobs to this runner.
+    fn start_dispatch(&self, _runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Dispatches a few more jobs than there are executors for a moment: a client may have a job in the store for which there
+    /// is a reserve executor. Nothing to do for a store that dispatches every job at once.
+    fn dispatch_more(&self) {}
+
+    /// Cancels a job, on whichever node it runs. The runner of this process is asked after this.
+    async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Returns the nodes to which the store dispatches jobs; `None` for a store of one process.
+    async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {
+        Ok(None)
+    }
+
+    /// Returns the counters of the store.
+    fn counts(&self) -> StoreCounts {
+        StoreCounts::default()
+    }
+
+    /// Stops dispatching jobs.
+    fn stop_dispatch(&self) {}
+
+    /// Requeues the jobs of this node, and records what is left to record.
+    async fn close(&self) {}
+
+    /// Returns whether the store has room for more results. Without room no further job starts; queued jobs wait.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Checks that the store can be read and written.
+    async fn health(&self) -> Result<(), StoreError>;
+}

@@ -1,0 +1,375 @@
+//! The contract of every store: each test is one promise of [`JobStore`].
+
+use super::*;
+use crate::{JobPage, ListQuery};
+use std::collections::BTreeSet;
+use std::time::Instant;
+use tokio::runtime::Handle;
+
+#[tokio::test]
+async fn a_submitted_job_is_queued_and_is_found() {
+    over_every_store(|store| async move {
+        let new = new_job("test", 1);
+        let accepted = store.submit(new.clone()).await.unwrap().job;
+        let found = get(&*store, new.job.id).await;
+        for job in [accepted, found] {
+            assert_eq!(job.id, new.job.id);
+            assert_eq!(job.state, JobState::Queued);
+            assert_eq!(job.created_at, new.created_at);
+            assert_eq!(job.attempt, 0);
+            assert!(job.started_at.is_none() && job.finished_at.is_none());
+            assert!(job.expires_at.is_none() && job.execution.is_none());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_started_job_runs_with_its_attempt() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        let job = get(&*store, id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Running, 1));
+        assert!(job.started_at.is_some_and(|at| at >= job.created_at));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_finish_is_recorded_with_its_execution_and_its_end() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        let settlement = finished(id);
+        let execution = settlement.execution.clone();
+        let answer = store.finish(id, 1, settlement).await.unwrap();
+        assert_eq!(answer, Finished::Recorded);
+        let job = get(&*store, id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Finished, 1));
+        assert_eq!(job.execution, execution);
+        let finished_at = job.finished_at.unwrap();
+        assert!(finished_at >= job.started_at.unwrap());
+        assert_eq!(job.expires_at.unwrap(), finished_at.plus(TTL));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_finish_of_an_earlier_attempt_is_stale_and_changes_nothing() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        store.requeue(id, 1).await.unwrap();
+        store.start(id, 2).await.unwrap();
+        let answer = store.finish(id, 1, finished(id)).await.unwrap();
+        assert_eq!(answer, Finished::Stale);
+        let job = get(&*store, id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Running, 2));
+        assert!(job.execution.is_none() && job.expires_at.is_none());
+        let answer = store.finish(id, 2, finished(id)).await.unwrap();
+        assert_eq!(answer, Finished::Recorded);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_final_job_never_changes() {
+    over_every_store(|store| async move {
+        for settlement in [finished, lost, |_| cancelled()] {
+            let id = submit_and_start(&*store).await;
+            store.finish(id, 1, settlement(id)).await.unwrap();
+            let before = get(&*store, id).await;
+            for second in [finished(id), cancelled(), lost(id)] {
+                let answer = store.finish(id, 1, second).await.unwrap();
+                assert_eq!(answer, Finished::Stale);
+            }
+            store.start(id, 2).await.unwrap();
+            store.requeue(id, 1).await.unwrap();
+            let after = get(&*store, id).await;
+            assert_eq!(after.state, before.state);
+            assert_eq!(after.attempt, before.attempt);
+            assert_eq!(after.execution, before.execution);
+            assert_eq!(after.started_at, before.started_at);
+            assert_eq!(after.finished_at, before.finished_at);
+            assert_eq!(after.expires_at, before.expires_at);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_was_never_started_can_be_cancelled() {
+    over_every_store(|store| async move {
+        let id = submit(&*store).await;
+        let answer = store.finish(id, 0, cancelled()).await.unwrap();
+        assert_eq!(answer, Finished::Recorded);
+        assert_eq!(get(&*store, id).await.state, JobState::Cancelled);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_finish_of_an_unknown_job_is_stale() {
+    over_every_store(|store| async move {
+        let id = JobId::generate();
+        let answer = store.finish(id, 0, finished(id)).await.unwrap();
+        assert_eq!(answer, Finished::Stale);
+        assert!(matches!(store.get(id).await.unwrap(), Found::Unknown));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_is_handed_back_is_queued_and_keeps_count_of_its_attempts() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        store.requeue(id, 1).await.unwrap();
+        let job = get(&*store, id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Queued, 1));
+        assert!(job.started_at.is_none());
+        let answer = store.finish(id, 1, cancelled()).await.unwrap();
+        assert_eq!(answer, Finished::Recorded, "cancelled while it rested");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_earlier_attempt_cannot_requeue_a_later_one() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        store.requeue(id, 1).await.unwrap();
+        store.start(id, 2).await.unwrap();
+        store.requeue(id, 1).await.unwrap();
+        let job = get(&*store, id).await;
+        assert_eq!((job.state, job.attempt), (JobState::Running, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_waits_is_woken_by_the_finish() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        let waiters: Vec<_> = (0..3)
+            .map(|_| {
+                let store = Arc::clone(&store);
+                // Longer than the test may take: only the finish can end the wait in time.
+                tokio::spawn(async move { store.wait(id, PATIENCE * 10).await })
+            })
+            .collect();
+        // Every caller waits before the finish.
+        tokio::task::yield_now().await;
+        store.finish(id, 1, finished(id)).await.unwrap();
+        for waiter in waiters {
+            let job = job(waiter.await.unwrap().unwrap());
+            assert_eq!(job.state, JobState::Finished);
+            assert!(job.execution.is_some());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wait_that_times_out_returns_the_job() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        let patience = Duration::from_millis(30);
+        let began = Instant::now();
+        let job = job(store.wait(id, patience).await.unwrap());
+        assert_eq!(job.state, JobState::Running);
+        assert!(began.elapsed() >= patience, "it gave up early");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wait_for_a_job_that_cannot_change_returns_at_once() {
+    over_every_store(|store| async move {
+        let id = submit_and_start(&*store).await;
+        store.finish(id, 1, finished(id)).await.unwrap();
+        // Longer than the test may take.
+        let wait = |id| store.wait(id, PATIENCE * 10);
+        assert_eq!(job(wait(id).await.unwrap()).state, JobState::Finished);
+        let never_seen = JobId::generate();
+        assert!(matches!(wait(never_seen).await.unwrap(), Found::Unknown));
+        store.sweep(when_all_is_expired()).await.unwrap();
+        assert!(matches!(wait(id).await.unwrap(), Found::Expired));
+    })
+    .await;
+}
+
+async fn page(store: &dyn JobStore, state: Option<JobState>, before: Option<JobId>) -> JobPage {
+    let query = ListQuery {
+        state,
+        limit: 7,
+        before,
+    };
+    store.list(&query).await.unwrap()
+}
+
+/// Reads all pages of the jobs in this state.
+async fn pages(store: &dyn JobStore, state: Option<JobState>) -> Vec<JobRecord> {
+    let mut all = Vec::new();
+    let mut before = None;
+    loop {
+        let page = page(store, state, before).await;
+        assert!(page.jobs.len() <= 7);
+        assert!(page.next.is_none() || page.jobs.len() == 7);
+        all.extend(page.jobs);
+        if page.next.is_none() {
+            return all;
+        }
+        before = page.next;
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_list_have_every_job_once_newest_first() {
+    over_every_store(|store| async move {
+        let mut ids = BTreeSet::new();
+        for _ in 0..500 {
+            ids.insert(submit(&*store).await);
+        }
+        let listed: Vec<JobId> = pages(&*store, None)
+            .await
+            .iter()
+            .map(|job| job.id)
+            .collect();
+        let newest_first: Vec<JobId> = ids.into_iter().rev().collect();
+        assert_eq!(listed, newest_first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_submitted_between_two_pages_moves_neither() {
+    over_every_store(|store| async move {
+        for _ in 0..20 {
+            submit(&*store).await;
+        }
+        let first = page(&*store, None, None).await;
+        let undisturbed = page(&*store, None, first.next).await;
+        submit(&*store).await;
+        let second = page(&*store, None, first.next).await;
+        let ids = |page: &JobPage| page.jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+        assert_eq!(ids(&second), ids(&undisturbed));
+        assert!(ids(&second)[0] < ids(&first)[6]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_list_of_one_state_has_those_jobs_and_no_others() {
+    over_every_store(|store| async move {
+        let mut expected: [BTreeSet<JobId>; 5] = Default::default();
+        for index in 0..500 {
+            let id = submit(&*store).await;
+            let kind = index % JobState::ALL.len();
+            match JobState::ALL[kind] {
+                JobState::Queued => {}
+                JobState::Running => store.start(id, 1).await.unwrap(),
+                state => {
+                    let settlement = Settlement {
+                        state,
+                        ..cancelled()
+                    };
+                    store.finish(id, 0, settlement).await.unwrap();
+                }
+            }
+            expected[kind].insert(id);
+        }
+        for (state, ids) in JobState::ALL.into_iter().zip(expected) {
+            let listed = pages(&*store, Some(state)).await;
+            assert!(listed.iter().all(|job| job.state == state));
+            let listed: Vec<JobId> = listed.iter().map(|job| job.id).collect();
+            let newest_first: Vec<JobId> = ids.into_iter().rev().collect();
+            assert_eq!(listed, newest_first, "{}", state.as_str());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_last_page_has_no_next_page() {
+    over_every_store(|store| async move {
+        for _ in 0..14 {
+            submit(&*store).await;
+        }
+        let first = page(&*store, None, None).await;
+        let second = page(&*store, None, first.next).await;
+        assert_eq!(second.jobs.len(), 7);
+        assert!(second.next.is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_expired_job_is_reported_as_expired() {
+    over_every_store(|store| async move {
+        let over = submit_and_start(&*store).await;
+        store.finish(over, 1, finished(over)).await.unwrap();
+        let unfinished = submit_and_start(&*store).await;
+        assert_eq!(store.sweep(Timestamp::now()).await.unwrap(), 0);
+        assert_eq!(get(&*store, over).await.state, JobState::Finished);
+        assert_eq!(store.sweep(when_all_is_expired()).await.unwrap(), 1);
+        assert!(matches!(store.get(over).await.unwrap(), Found::Expired));
+        // A job that is not final does not expire, however old it is.
+        assert_eq!(get(&*store, unfinished).await.state, JobState::Running);
+        let never_seen = JobId::generate();
+        let found = store.get(never_seen).await.unwrap();
+        assert!(matches!(found, Found::Unknown));
+        let listed: Vec<JobId> = pages(&*store, None)
+            .await
+            .iter()
+            .map(|job| job.id)
+            .collect();
+        assert_eq!(listed, [unfinished]);
+        let late = store.finish(over, 1, finished(over)).await.unwrap();
+        assert_eq!(late, Finished::Stale);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_many_finishes_at_once_exactly_one_is_recorded() {
+    over_every_store(|store| async move {
+        for _ in 0..50 {
+            let id = submit_and_start(&*store).await;
+            let line = Arc::new(std::sync::Barrier::new(8));
+            let finishes: Vec<_> = (0..8)
+                .map(|thread| {
+                    let (store, line) = (Arc::clone(&store), Arc::clone(&line));
+                    let runtime = Handle::current();
+                    tokio::task::spawn_blocking(move || {
+                        let execution = Arc::new(samples::success(id, 10 + thread));
+                        let settlement = Settlement {
+                            state: JobState::Finished,
+                            execution: Some(Arc::clone(&execution)),
+                        };
+                        line.wait();
+                        let answer = runtime.block_on(store.finish(id, 1, settlement));
+                        (answer.unwrap(), execution)
+                    })
+                })
+                .collect();
+            let mut recorded = Vec::new();
+            for finish in finishes {
+                if let (Finished::Recorded, execution) = finish.await.unwrap() {
+                    recorded.push(execution);
+                }
+            }
+            assert_eq!(recorded.len(), 1);
+            // The stored execution is that of the finish that was recorded.
+            let job = get(&*store, id).await;
+            assert_eq!(job.execution.as_ref(), recorded.first());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_works_is_healthy_and_has_a_name() {
+    over_every_store(|store| async move {
+        store.health().await.unwrap();
+        assert!(!store.name().is_empty() && !store.promise().is_empty());
+    })
+    .await;
+}
