@@ -6,16 +6,13 @@
 mod body;
 mod browser;
 mod client;
-mod field_names;
-mod fields;
-mod form;
-mod members;
 mod meters;
 mod observe;
 mod openapi;
 mod prefer;
 mod problem;
 mod process_stats;
+mod request;
 mod request_id;
 mod routes;
 mod streams;

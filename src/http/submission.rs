@@ -3,9 +3,8 @@
 use super::Api;
 use super::body::{self, BodyType};
 use super::client::client_of;
-use super::fields::Fields;
-use super::form;
 use super::problem::{Code, Problem};
+use super::request::{JOB_FIELDS, Language, ScriptKind, SubmitRequest};
 use super::trace;
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
@@ -40,10 +39,11 @@ pub(super) async fn read_now(
         return Err(Problem::invalid_field("Idempotency-Key", detail));
     }
     let (job, terms) = read(api, request, payload).await?;
-    for (field, is_given) in [
-        ("runAt", terms.run_at.is_some()),
-        ("priority", terms.priority != Priority::default()),
-    ] {
+    let are_given: [bool; JOB_FIELDS.len()] = [
+        terms.run_at.is_some(),
+        terms.priority != Priority::default(),
+    ];
+    for (field, is_given) in JOB_FIELDS.into_iter().zip(are_given) {
         if is_given {
             let detail = format!("`{field}` is for POST /api/jobs; this runs now");
             return Err(Problem::invalid_field(field, detail));
@@ -84,38 +84,39 @@ async fn read(
 ) -> Result<(Arc<Job>, JobTerms), Problem> {
     let query = Query::<SubmitQuery>::from_query(request.query_string())
         .map_err(|error| Problem::invalid_field("query", format!("the query: {error}")))?;
-    let mut fields = match body::type_of(request.headers()) {
+    let mut submitted = match body::type_of(request.headers()) {
         Ok(BodyType::Json) => {
             let body = body::read(api, request, payload).await?;
             if body.is_empty() && query.file.is_some() {
-                Fields::default()
+                SubmitRequest::default()
             } else {
-                Fields::from_json(&body)?
+                SubmitRequest::from_json(&body)?
             }
         }
         Ok(BodyType::Multipart(boundary)) => {
             let body = body::read(api, request, payload).await?;
-            form::fields(body, boundary).await?
+            SubmitRequest::from_form(body, boundary).await?
         }
         Err(refusal) => return Err(refusal),
     };
     if let Some(file) = query.into_inner().file {
-        fields.set_file_from_query(file)?;
+        submitted.set_file_from_query(file)?;
     }
-    let limits = Limits::within(&fields.limits, &api.defaults, &api.ceiling)?;
-    let source = match fields.has_source {
-        true => Some(source_of(api, request).await?),
-        false => None,
+    let requested_limits = submitted.limits.unwrap_or_default();
+    let limits = Limits::within(&requested_limits, &api.defaults, &api.ceiling)?;
+    let source = match submitted.source {
+        Some(_) => Some(source_of(api, request).await?),
+        None => None,
     };
     let terms = JobTerms {
-        run_at: fields.run_at,
-        priority: fields.priority.unwrap_or_default(),
-        requested_limits: fields.limits,
+        run_at: submitted.run_at,
+        priority: submitted.priority.unwrap_or_default(),
+        requested_limits,
         key: None,
     };
     let job = Job {
         id: JobId::generate(),
-        script: Script::new(draft(api, fields, source)?)?,
+        script: Script::new(draft(api, submitted, source)?)?,
         limits,
         client: client_of(api, request),
         trace: trace::of(request),
@@ -149,8 +150,15 @@ async fn source_of(api: &Api, request: &HttpRequest) -> Result<String, Problem> 
         })
 }
 
-fn draft(api: &Api, fields: Fields, source: Option<String>) -> Result<ScriptDraft, Problem> {
-    let file = match fields.file {
+fn draft(
+    api: &Api,
+    submitted: SubmitRequest,
+    source: Option<String>,
+) -> Result<ScriptDraft, Problem> {
+    // The only values so far: a further one has to be handled before this compiles.
+    let (None | Some(ScriptKind::Script), None | Some(Language::JavaScript)) =
+        (submitted.kind, submitted.language);
+    let file = match submitted.file {
         None => None,
         Some(name) => match api.scripts.get(&name) {
             Some(example) => Some(example.source.clone()),
@@ -158,12 +166,12 @@ fn draft(api: &Api, fields: Fields, source: Option<String>) -> Result<ScriptDraf
         },
     };
     Ok(ScriptDraft {
-        code: fields.code,
+        code: submitted.code,
         source,
         file,
-        input: fields.input,
-        globals: fields.globals,
-        seed: fields.seed,
+        input: submitted.input,
+        globals: submitted.globals,
+        seed: submitted.seed,
     })
 }
 

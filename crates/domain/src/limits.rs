@@ -25,15 +25,16 @@ pub struct Ceiling {
     pub output_bytes: u32,
 }
 
-/// The limits that a client requested. A missing limit takes the default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Limits of one execution. A value above the maximum is rejected, not reduced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestedLimits {
-    /// Requested time limit. See [`Ceiling::timeout_ms`].
-    pub timeout_ms: Option<u64>,
-    /// Requested memory limit. See [`Ceiling::memory_bytes`].
+    /// JavaScript heap, bytes.
     pub memory_bytes: Option<u64>,
-    /// Requested output limit. See [`Ceiling::output_bytes`].
+    /// Result and log together, bytes of JSON.
     pub output_bytes: Option<u64>,
+    /// Maximum duration, milliseconds.
+    pub timeout_ms: Option<u64>,
 }
 
 /// A requested limit exceeds the operator's ceiling.

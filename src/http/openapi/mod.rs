@@ -147,7 +147,7 @@ fn prefer() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sandpiper_domain::samples;
+    use sandpiper_domain::{JobTerms, Priority, Script, samples};
     use std::collections::BTreeSet;
 
     fn description() -> Value {
@@ -189,12 +189,38 @@ mod tests {
         let form = &content["multipart/form-data"];
         assert_eq!(form["schema"]["$ref"], "#/components/schemas/JobForm");
         assert_eq!(form["encoding"]["input"]["contentType"], "application/json");
+        let json_parts: Vec<&String> = members(&form["encoding"]).map(|(name, _)| name).collect();
+        assert_eq!(
+            json_parts,
+            ["globals", "input", "limits", "priority", "seed"]
+        );
         let schemas = &description["components"]["schemas"];
         assert!(schemas["JobRequest"]["properties"]["source"].is_object());
         assert!(schemas["JobForm"]["properties"]["source"].is_null());
         assert_eq!(schemas["JobForm"]["properties"]["code"]["type"], "string");
         assert!(schemas["ExecuteRequest"]["properties"]["runAt"].is_null());
         assert!(!description.to_string().contains("\"anyOf\""));
+    }
+
+    #[test]
+    fn fields_are_described_with_the_bounds_that_the_code_has() {
+        let description = description();
+        let fields = &description["components"]["schemas"]["JobRequest"]["properties"];
+        let days = usize::try_from(JobTerms::AHEAD_MAX.as_secs() / 86_400).unwrap();
+        for (field, bound) in [
+            ("code", Script::CODE_BYTES_MAX),
+            ("input", Script::JSON_DEPTH_MAX),
+            ("priority", Priority::LAST.into()),
+            ("runAt", days),
+        ] {
+            let described = fields[field]["description"].as_str().unwrap();
+            assert!(described.contains(&format!(" {bound} ")), "{described}");
+        }
+        assert_eq!(fields["code"]["maxLength"], Script::CODE_BYTES_MAX);
+        assert_eq!(fields["priority"]["maximum"], Priority::LAST);
+        assert_eq!(fields["priority"]["default"], Priority::default().get());
+        assert_eq!(fields["seed"]["minimum"], i64::MIN);
+        assert_eq!(fields["seed"]["maximum"], u64::MAX);
     }
 
     #[test]

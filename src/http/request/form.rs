@@ -1,19 +1,17 @@
-//! `multipart/form-data`: the fields of a JSON body, one per part. A field that is not a string in JSON has JSON in its
-//! part.
+//! The parts of `multipart/form-data`.
 
-use super::fields::{FieldValue, Fields};
-use super::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem};
 use actix_web::web::Bytes;
 use futures_util::stream;
 use multer::Multipart;
 use std::convert::Infallible;
 
-/// Returns the fields of a form. The body is in memory already, and bounded.
-pub(super) async fn fields(body: Bytes, boundary: String) -> Result<Fields, Problem> {
+/// Returns the parts of a form, each as its name and its text. The body is in memory already, and bounded.
+pub(super) async fn parts(body: Bytes, boundary: String) -> Result<Vec<(String, String)>, Problem> {
     let whole = stream::once(async move { Ok::<_, Infallible>(body) });
-    let mut parts = Multipart::new(whole, boundary);
-    let mut fields = Fields::default();
-    while let Some(part) = parts.next_field().await.map_err(malformed)? {
+    let mut form = Multipart::new(whole, boundary);
+    let mut parts = Vec::new();
+    while let Some(part) = form.next_field().await.map_err(malformed)? {
         let Some(name) = part.name().map(str::to_owned) else {
             return Err(Problem::new(
                 Code::InvalidBody,
@@ -24,9 +22,9 @@ pub(super) async fn fields(body: Bytes, boundary: String) -> Result<Fields, Prob
         let text = String::from_utf8(bytes.into()).map_err(|_| {
             Problem::invalid_field(&name, format!("part `{name}` is not UTF-8 text"))
         })?;
-        fields.set(&name, FieldValue::Text(text))?;
+        parts.push((name, text));
     }
-    Ok(fields)
+    Ok(parts)
 }
 
 fn malformed(error: multer::Error) -> Problem {

@@ -1,8 +1,9 @@
 //! The members of a JSON object, with their values as unparsed text: no tree is built of values that only the engine
 //! reads.
 
+use super::fields::Value;
 use sandpiper_domain::Script;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
 
@@ -18,25 +19,27 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    pub(super) fn of(text: &'a str) -> serde_json::Result<Self> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let members = MembersSeed.deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        Ok(members)
+    /// Returns the members as fields. `null` is no value, except as `input`.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, Value<'a>)> {
+        self.entries.iter().map(|(name, json)| {
+            let value = match json.get() {
+                "null" if name != "input" => Value::Absent,
+                json => Value::Json(json),
+            };
+            (name.as_str(), value)
+        })
     }
 }
 
-struct MembersSeed;
-
-impl<'de> DeserializeSeed<'de> for MembersSeed {
-    type Value = Members<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Members<'de>, D::Error> {
-        deserializer.deserialize_map(self)
+impl<'a> Deserialize<'a> for Members<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
     }
 }
 
-impl<'de> Visitor<'de> for MembersSeed {
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
     type Value = Members<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,262 @@
+//! The body of `POST /api/execute` and `POST /api/jobs`: one type, from which JSON, forms and the API's description come.
+//!
+//! The body is not parsed into a tree. `input` and the globals stay text until the engine parses them.
+#![allow(unused_qualifications)] // in what utoipa derives
+
+mod fields;
+mod form;
+mod members;
+
+use self::fields::{Value, whole_number};
+use self::members::Members;
+use super::problem::{Code, Problem};
+use actix_web::web::Bytes;
+use sandpiper_domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
+use serde::de::{Error as _, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// The fields that only `POST /api/jobs` has.
+pub(super) const JOB_FIELDS: [&str; 2] = ["runAt", "priority"];
+
+/// The fields of a request, in the order in which errors list them. `null` means absent, except as `input`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(examples(json!({
+    "code": "console.log(input.a); input.a + input.b",
+    "input": { "a": 1, "b": 2 },
+    "limits": { "timeoutMs": 500 },
+})))]
+pub(super) struct SubmitRequest {
+    /// JavaScript, at most 1048576 bytes of UTF-8 without NUL. Its completion value is the result; `await` works at its top level.
+    #[schema(max_length = 1048576, pattern = "^[^\\u0000]*$")]
+    pub(super) code: Option<String>,
+    /// Name of an example script, which runs after `code`.
+    pub(super) file: Option<String>,
+    /// Further global variables, by name.
+    #[serde(default, deserialize_with = "globals")]
+    #[schema(value_type = Option<Object>)]
+    pub(super) globals: Vec<Global>,
+    /// Any JSON, nested at most 100 deep: the global `input`. Left out, `typeof input` is "undefined".
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub(super) input: Option<JsonText>,
+    /// Kind of script.
+    pub(super) kind: Option<ScriptKind>,
+    /// Language of the script.
+    pub(super) language: Option<Language>,
+    /// Limits of the execution.
+    pub(super) limits: Option<RequestedLimits>,
+    /// 1 is first, 4 is last. Other than the default it needs a database as the store.
+    #[serde(default, deserialize_with = "priority")]
+    #[schema(value_type = Option<u8>, minimum = 1, maximum = 4, default = 2)]
+    pub(super) priority: Option<Priority>,
+    /// Earliest start, at most 366 days ahead. Needs a database as the store.
+    #[serde(default, deserialize_with = "run_at")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) run_at: Option<Timestamp>,
+    /// 64-bit integer. The same seed gives the same `Math.random` and the same clock.
+    #[serde(default, deserialize_with = "seed")]
+    #[schema(value_type = Option<i128>, minimum = -9223372036854775808i64, maximum = 18446744073709551615u64)]
+    pub(super) seed: Option<u64>,
+    /// Location of a script, instead of `code`. The ingress fetches it, if its operator allows that location.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub(super) source: Option<IgnoredAny>,
+}
+
+/// Kind of script.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ScriptKind {
+    Script,
+}
+
+/// Language of a script.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Language {
+    JavaScript,
+}
+
+impl SubmitRequest {
+    /// Reads a JSON object.
+    pub(super) fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(body).map_err(|error| {
+            Problem::new(
+                Code::InvalidJson,
+                format!("the body is not UTF-8 from byte {} on", error.valid_up_to()),
+            )
+        })?;
+        let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
+            let detail = if error.is_data() {
+                "the body must be a JSON object".to_owned()
+            } else {
+                format!("the body is not JSON: {error}")
+            };
+            Problem::new(Code::InvalidJson, detail)
+        })?;
+        Ok(fields::read(members.values())?)
+    }
+
+    /// Reads a form, in which a field that is not a string has JSON as its part.
+    pub(super) async fn from_form(body: Bytes, boundary: String) -> Result<Self, Problem> {
+        let parts = form::parts(body, boundary).await?;
+        let values = parts.iter().map(|(name, text)| {
+            let value = match text.as_str() {
+                "" => Value::Absent,
+                text => Value::Part(text),
+            };
+            (name.as_str(), value)
+        });
+        Ok(fields::read(values)?)
+    }
+
+    /// Sets the example script that the query names.
+    pub(super) fn set_file_from_query(&mut self, file: String) -> Result<(), Problem> {
+        if self.file.as_ref().is_some_and(|other| *other != file) {
+            return Err(Problem::invalid_field(
+                "file",
+                "`file` is given in the body and, differently, in the query",
+            ));
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+fn globals<'de, D: Deserializer<'de>>(field: D) -> Result<Vec<Global>, D::Error> {
+    let Some(object) = Option::<&RawValue>::deserialize(field)? else {
+        return Ok(Vec::new());
+    };
+    let members: Members<'_> =
+        serde_json::from_str(object.get()).map_err(|_| D::Error::custom("must be an object"))?;
+    if members.count > Script::GLOBALS_MAX {
+        return Err(D::Error::custom(format_args!(
+            "has {} entries; the most is {}",
+            members.count,
+            Script::GLOBALS_MAX
+        )));
+    }
+    let globals = members.entries.into_iter().map(|(name, value)| Global {
+        name,
+        value: JsonText::from(value.to_owned()),
+    });
+    Ok(globals.collect())
+}
+
+fn priority<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Priority>, D::Error> {
+    let expected = "a whole number from 1, which is first, to 4";
+    whole_number(field, expected, |number| {
+        Priority::new(u8::try_from(number).ok()?)
+    })
+}
+
+fn run_at<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Timestamp>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(field)? else {
+        return Ok(None);
+    };
+    let Some(moment) = Timestamp::from_rfc3339(&text) else {
+        return Err(D::Error::custom("must be a moment as 2026-11-24T12:51:51Z"));
+    };
+    if moment > Timestamp::now().plus(JobTerms::AHEAD_MAX) {
+        let days = JobTerms::AHEAD_MAX.as_secs() / 86_400;
+        return Err(D::Error::custom(format_args!(
+            "lies more than {days} days ahead"
+        )));
+    }
+    Ok(Some(moment))
+}
+
+fn seed<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
+    whole_number(field, "a whole number of 64 bits", |number| {
+        let negative = || i64::try_from(number).map(i64::cast_unsigned);
+        u64::try_from(number).or_else(|_| negative()).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::ResponseError as _;
+
+    fn request(body: &str) -> Result<SubmitRequest, Problem> {
+        SubmitRequest::from_json(body.as_bytes())
+    }
+
+    fn problem_of(body: &str) -> String {
+        format!("{:?}", request(body).unwrap_err())
+    }
+
+    #[test]
+    fn values_keep_their_text() {
+        let given = request(r#"{"input": [1.0, "\ud800"], "globals": {"a": 1e3}}"#).unwrap();
+        assert_eq!(given.input.unwrap().as_str(), r#"[1.0, "\ud800"]"#);
+        assert_eq!(given.globals[0].value.as_str(), "1e3");
+    }
+
+    #[test]
+    fn null_is_absent_except_as_input() {
+        let given = request(r#"{"code": null, "limits": null, "input": null}"#).unwrap();
+        assert!(given.code.is_none());
+        assert_eq!(given.input.unwrap().as_str(), "null");
+    }
+
+    #[test]
+    fn an_invalid_field_is_named() {
+        let rows = [
+            (r#"{"code": 1}"#, "code"),
+            (r#"{"cod": "1"}"#, "cod"),
+            (r#"{"code": "1", "code": "2"}"#, "code"),
+            (r#"{"code": "\ud800"}"#, "code"),
+            (r#"{"limits": {"timeoutMs": -1}}"#, "limits.timeoutMs"),
+            (r#"{"limits": {"timeoutMs": 1.5}}"#, "limits.timeoutMs"),
+            (r#"{"limits": {"timeoutMs": "1"}}"#, "limits.timeoutMs"),
+            (r#"{"limits": {"timeout": 1}}"#, "limits.timeout"),
+            (
+                r#"{"limits": {"timeoutMs": null, "timeoutMs": 1}}"#,
+                "limits.timeoutMs",
+            ),
+            (r#"{"limits": []}"#, "limits"),
+            (r#"{"globals": 7}"#, "globals"),
+            (r#"{"seed": 1.5}"#, "seed"),
+            (r#"{"seed": -9223372036854775809}"#, "seed"),
+            (r#"{"language": "typescript"}"#, "language"),
+            (r#"{"kind": "worker"}"#, "kind"),
+        ];
+        for (body, field) in rows {
+            let refusal = problem_of(body);
+            assert!(
+                refusal.contains(&format!("\"{field}\"")),
+                "{body}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_read_in_every_notation() {
+        let given = request(r#"{"limits": {"timeoutMs": 2e3, "memoryBytes": 1e300}, "seed": -1}"#);
+        let given = given.unwrap();
+        let limits = given.limits.unwrap();
+        assert_eq!(limits.timeout_ms, Some(2_000));
+        assert_eq!(limits.memory_bytes, Some(u64::MAX));
+        assert_eq!(given.seed, Some(u64::MAX));
+    }
+
+    #[test]
+    fn a_body_other_than_an_object_is_rejected() {
+        for body in ["", "[]", "1", "{", "{}x", "\u{feff}{}", "nul"] {
+            assert_eq!(request(body).unwrap_err().status_code().as_u16(), 400);
+        }
+        assert!(SubmitRequest::from_json(b"{\"code\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn too_many_globals_are_rejected_with_their_number() {
+        let globals: Vec<String> = (0..1000).map(|index| format!("\"g{index}\":1")).collect();
+        let refusal = problem_of(&format!("{{\"globals\":{{{}}}}}", globals.join(",")));
+        assert!(
+            refusal.contains("1000") && refusal.contains("256"),
+            "{refusal}"
+        );
+    }
+}
