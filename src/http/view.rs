@@ -20,7 +20,7 @@ pub(super) struct ExecutionView<'a> {
     /// Success or error; `outcome` has the reason.
     status: StatusWord,
     /// The value as JSON; null if there is none.
-    #[schema(value_type = Option<serde_json::Value>)]
+    #[schema(value_type = Option<serde_json::Value>, required)]
     result: Option<&'a JsonText>,
     /// `false`, or the error.
     error: ErrorView<'a>,
@@ -35,6 +35,7 @@ pub(super) struct ExecutionView<'a> {
     /// Outcome of the execution.
     outcome: Outcome,
     /// Type of the value before its conversion to JSON; null if there is none.
+    #[schema(required)]
     result_type: Option<ValueType>,
     /// Resources used.
     #[schema(value_type = Usage)]
@@ -43,11 +44,13 @@ pub(super) struct ExecutionView<'a> {
     limits: LimitsView,
     /// The limit that ended the execution, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     limit_hit: Option<Limit>,
     /// Number of entries dropped from the middle of a long log.
     log_dropped: u64,
     /// Number of entries of `log` before the dropped ones.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     log_dropped_at: Option<usize>,
 }
 
@@ -77,7 +80,7 @@ impl PartialSchema for ErrorView<'_> {
 
 impl ToSchema for ErrorView<'_> {
     fn name() -> Cow<'static, str> {
-        Cow::Borrowed("Error")
+        Cow::Borrowed("ExecutionError")
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
@@ -161,21 +164,22 @@ pub(super) struct JobView<'a> {
     created_at: Timestamp,
     /// Earliest start, if the client gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     run_at: Option<Timestamp>,
     /// Time at which an executor last started the job; null before.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     started_at: Option<Timestamp>,
     /// Time at which the job reached its final state; null before.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Timestamp>,
     /// Time until which the job can be read; null before it is final.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
     /// Number of attempts so far.
     attempt: u32,
     /// Position in the queue, 1 being the next; only while the job is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     queue_position: Option<usize>,
     /// The log so far; only while the job is running.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -183,9 +187,11 @@ pub(super) struct JobView<'a> {
     log: Option<Vec<&'a LogEntry>>,
     /// Number of entries dropped from the middle of `log`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     log_dropped: Option<u64>,
     /// The execution, once the job has one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     execution: Option<ExecutionView<'a>>,
 }
 
@@ -228,21 +234,22 @@ pub(super) struct JobSummary {
     created_at: Timestamp,
     /// Earliest start, if the client gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     run_at: Option<Timestamp>,
     /// Time at which an executor last started the job; null before.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     started_at: Option<Timestamp>,
     /// Time at which the job reached its final state; null before.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     finished_at: Option<Timestamp>,
     /// Time until which the job can be read; null before it is final.
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     expires_at: Option<Timestamp>,
     /// Number of attempts so far.
     attempt: u32,
     /// Outcome of the execution, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     outcome: Option<Outcome>,
 }
 
@@ -270,7 +277,7 @@ pub(super) struct JobPageView {
     /// The jobs.
     pub(super) jobs: Vec<JobSummary>,
     /// Value of `cursor` for the next page; null on the last page.
-    #[schema(value_type = Option<String>, format = Uuid)]
+    #[schema(value_type = Option<String>, format = Uuid, required)]
     pub(super) next_cursor: Option<JobId>,
 }
 

@@ -114,12 +114,15 @@ pub struct ScriptError {
     pub stack: String,
     /// `code`, or the example script's name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub file_name: Option<String>,
     /// Line of the user's text, from 1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub line_number: Option<u32>,
     /// Column of the user's text, from 1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
     pub column_number: Option<u32>,
     /// The thrown value, when it was not an Error.
     #[serde(

@@ -15,7 +15,9 @@
 //! process. `log` starts the log, `signals` installs the handlers of SIGTERM and SIGINT, and `descriptors` raises the
 //! limit of open files.
 //!
-//! Routes, keys, problems and options belong to the callers. The crate depends on no other crate of the workspace.
+//! `ingress_code` lists the codes of the ingress's error responses, which the service describes.
+//!
+//! Routes, keys and options belong to the callers. The crate depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
 pub mod authority;
@@ -25,6 +27,7 @@ pub mod counters;
 pub mod descriptors;
 mod framing;
 pub mod hosts;
+pub mod ingress_code;
 pub mod log;
 pub mod metrics;
 pub mod path;

@@ -1,9 +1,11 @@
 //! The OpenAPI 3.1 description of the API, generated from the views, the limits of this service, and the table of
 //! problems.
 
+mod headers;
 mod page;
 mod problems;
 mod requests;
+mod security;
 
 pub(super) use page::{STYLE, page};
 
@@ -14,8 +16,6 @@ use utoipa::OpenApi as _;
 
 /// Example responses, by the names of their schemas.
 const EXAMPLES: &str = include_str!("examples.json");
-/// Name of the security scheme.
-const API_KEY: &str = "apiKey";
 /// Schemas of responses whose values may be added to.
 const OPEN_ENUMS: [&str; 4] = ["Limit", "LogKind", "Outcome", "ValueType"];
 /// Keyword of the known values where values may be added, so that generated clients accept the others.
@@ -31,13 +31,14 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document["servers"] =
         json!([{ "url": "/", "description": "The host that serves this description" }]);
-    document["security"] = json!([{}, { API_KEY: [] }]);
-    document["components"]["securitySchemes"] = security_schemes();
+    document["security"] = security::requirement(None);
+    document["components"]["securitySchemes"] = security::schemes();
+    document["components"]["headers"] = headers::components();
     if let Some(schemas) = document.pointer_mut(SCHEMAS).and_then(Value::as_object_mut) {
         schemas.extend(requests::schemas(defaults, ceiling, with_source));
         schemas.insert("Problem".to_owned(), problems::problem());
         for schema in schemas.values_mut() {
-            lift_descriptions(schema);
+            lift_alternatives(schema);
         }
         for name in OPEN_ENUMS {
             open_enum(&mut schemas[name]);
@@ -53,21 +54,10 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
             continue;
         };
         for (method, operation) in methods.as_object_mut().into_iter().flatten() {
-            complete(route, method, operation);
+            complete(route, method, with_source, operation);
         }
     }
     document
-}
-
-/// Returns the API key of an ingress, which is optional: the service itself has no keys.
-fn security_schemes() -> Value {
-    json!({
-        API_KEY: {
-            "type": "http",
-            "scheme": "bearer",
-            "description": "API key of an ingress. An ingress with keys rejects a missing or unknown key with 401 `unauthorized`, a key without the scope with 403 `forbidden`, and requests beyond the quota with 429 `rate_limited`. The service itself needs no key.",
-        },
-    })
 }
 
 /// Turns the closed list of values of a schema into an open one.
@@ -78,8 +68,8 @@ fn open_enum(schema: &mut Value) {
     }
 }
 
-/// Moves the description of a nullable field from its first alternative to the field.
-fn lift_descriptions(schema: &mut Value) {
+/// Moves the description of a nullable field from its first alternative to the field, and an only alternative too.
+fn lift_alternatives(schema: &mut Value) {
     let fields = schema.get_mut("properties").and_then(Value::as_object_mut);
     for (_, field) in fields.into_iter().flatten() {
         if field["description"].is_null()
@@ -88,15 +78,26 @@ fn lift_descriptions(schema: &mut Value) {
         {
             field["description"] = description;
         }
+        if let Some([Value::Object(only)]) = field["oneOf"].as_array().map(Vec::as_slice) {
+            let only = only.clone();
+            if let Some(field) = field.as_object_mut() {
+                field.remove("oneOf");
+                field.extend(only);
+            }
+        }
     }
 }
 
 /// Adds to an operation the parts that its handler does not declare.
-fn complete(route: Route, method: &str, operation: &mut Value) {
+fn complete(route: Route, method: &str, with_source: bool, operation: &mut Value) {
     if let Some(responses) = operation["responses"].as_object_mut() {
-        for (status, response) in problems::responses(method, route) {
+        responses.values_mut().for_each(headers::add);
+        for (status, response) in problems::responses(method, route, with_source) {
             responses.entry(status).or_insert(response);
         }
+    }
+    if let Some(scope) = security::scope(method, route) {
+        operation["security"] = security::requirement(Some(scope));
     }
     if method == "post" {
         let name = if route == Route::Execute {

@@ -41,7 +41,16 @@ fn whole(html: &mut String, document: &Value) -> fmt::Result {
     for (method, path, operation) in &operations {
         one_operation(html, method, path, operation)?;
     }
-    html.push_str("<section id=\"schemas\"><h2>Schemas</h2>");
+    html.push_str("<section id=\"headers\"><h2>Headers</h2><table><tbody>");
+    for (name, header) in members(&document["components"]["headers"]) {
+        let description = Prose(header["description"].as_str().unwrap_or_default());
+        let name = Text(name);
+        write!(
+            html,
+            "<tr><td><code>{name}</code></td><td>{description}</td></tr>"
+        )?;
+    }
+    html.push_str("</tbody></table></section><section id=\"schemas\"><h2>Schemas</h2>");
     for (name, schema) in members(&document["components"]["schemas"]) {
         one_schema(html, name, schema)?;
     }
@@ -85,6 +94,13 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
             Line(&body["schema"], 0)
         )?;
     }
+    if let Some((_, scopes)) = members(&operation["security"][1]).next() {
+        let scope = Text(scopes[0].as_str().unwrap_or_default());
+        write!(
+            html,
+            "<p>Where an ingress requires keys: a key with the scope <code>{scope}</code>.</p>"
+        )?;
+    }
     html.push_str("<table><thead><tr><th>status</th><th>body</th><th></th></tr></thead><tbody>");
     for (status, response) in members(&operation["responses"]) {
         let body = members(&response["content"]).next();
@@ -106,17 +122,34 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
         {
             write!(html, "<div>{}</div>", Prose(line))?;
         }
-        for (name, header) in members(&response["headers"]) {
-            write!(
-                html,
-                "<div><code>{}</code>: {}</div>",
-                Text(name),
-                Prose(header["description"].as_str().unwrap_or_default())
-            )?;
-        }
+        response_headers(html, &response["headers"])?;
         html.push_str("</td></tr>");
     }
     html.push_str("</tbody></table></section>");
+    Ok(())
+}
+
+/// Writes the headers of a response: those of its own with their descriptions, and the names of the shared ones.
+fn response_headers(html: &mut String, headers: &Value) -> fmt::Result {
+    let (shared, own): (Vec<_>, Vec<_>) =
+        members(headers).partition(|(_, header)| header["$ref"].is_string());
+    for (name, header) in own {
+        let description = Prose(header["description"].as_str().unwrap_or_default());
+        write!(
+            html,
+            "<div><code>{}</code>: {description}</div>",
+            Text(name)
+        )?;
+    }
+    let shared: Vec<&str> = shared.into_iter().map(|(name, _)| name).collect();
+    if !shared.is_empty() {
+        let shared = shared.join(", ");
+        write!(
+            html,
+            "<div><a href=\"#headers\">Headers</a>: {}</div>",
+            Text(&shared)
+        )?;
+    }
     Ok(())
 }
 
@@ -283,10 +316,12 @@ mod tests {
                 "tags": ["t"], "operationId": evil, "summary": evil, "description": evil,
                 "parameters": [{ "name": evil, "in": evil, "description": evil, "schema": { "enum": [evil] } }],
                 "requestBody": { "content": { evil: { "schema": { "type": evil, "default": evil } } } },
-                "responses": { evil: { "description": evil, "headers": { evil: { "description": evil } },
+                "security": [{}, { evil: [evil] }],
+                "responses": { evil: { "description": evil,
+                    "headers": { evil: { "description": evil }, format!("{evil}2"): { "$ref": evil } },
                     "content": { "application/json": { "schema": { "$ref": evil } } } } },
             } } },
-            "components": { "schemas": { evil: { "description": evil, "examples": [evil],
+            "components": { "headers": { evil: { "description": evil } }, "schemas": { evil: { "description": evil, "examples": [evil],
                 "properties": { evil: { "type": evil, "description": evil } } } } },
         }));
         assert!(!html.contains("<script"), "{html}");

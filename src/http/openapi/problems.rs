@@ -1,10 +1,11 @@
-//! The error responses of each route.
+//! The error responses of each route: those of the service, and those of an ingress in front of it.
 
-use super::OPEN_ENUM;
+use super::{OPEN_ENUM, headers, security};
 use crate::http::problem::Code;
 use crate::http::routes::Route;
+use sandpiper_http_kit::ingress_code::IngressCode;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SUBMIT: [Code; 11] = [
     Code::InvalidJson,
@@ -73,49 +74,93 @@ fn of(method: &str, route: Route) -> Vec<Code> {
     all
 }
 
+/// Returns the problems of a route that an ingress adds. Those that service and ingress share are the service's.
+fn of_ingress(method: &str, route: Route, with_source: bool) -> Vec<IngressCode> {
+    let mut all = vec![
+        IngressCode::Unauthorized,
+        IngressCode::UrlTooLong,
+        IngressCode::RateLimited,
+        IngressCode::HeadTooLarge,
+        IngressCode::ServiceUnreachable,
+        IngressCode::ServiceTimeout,
+    ];
+    if security::scope(method, route).is_some() {
+        all.push(IngressCode::Forbidden);
+    }
+    if matches!((method, route), ("get", Route::Jobs) | (_, Route::Nodes)) {
+        all.push(IngressCode::NotListed);
+    }
+    if method == "post" && with_source {
+        all.extend([
+            IngressCode::SourceNotAllowed,
+            IngressCode::SourceUnfit,
+            IngressCode::SourceUnavailable,
+            IngressCode::SourceNotKept,
+            IngressCode::SourcesFull,
+            IngressCode::SourceTimeout,
+        ]);
+    }
+    all
+}
+
+/// A code of an error response.
+struct Listed {
+    name: &'static str,
+    title: String,
+    has_retry_after: bool,
+}
+
 /// Returns the error responses of a route, by status.
-pub(super) fn responses(method: &str, route: Route) -> Map<String, Value> {
-    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+pub(super) fn responses(method: &str, route: Route, with_source: bool) -> Map<String, Value> {
+    let mut by_status: BTreeMap<u16, Vec<Listed>> = BTreeMap::new();
     for code in of(method, route) {
-        by_status.entry(code.status()).or_default().push(code);
+        by_status.entry(code.status()).or_default().push(Listed {
+            name: code.name(),
+            title: code.title().to_owned(),
+            has_retry_after: code.has_retry_after(),
+        });
+    }
+    for code in of_ingress(method, route, with_source) {
+        let (status, name, title) = code.row();
+        by_status.entry(status).or_default().push(Listed {
+            name,
+            title: format!("{title} (ingress)"),
+            has_retry_after: code.has_retry_after(),
+        });
     }
     by_status
         .into_iter()
-        .map(|(status, codes)| (status.to_string(), response(&codes)))
+        .map(|(status, codes)| (status.to_string(), response(status, &codes)))
         .collect()
 }
 
-fn response(codes: &[Code]) -> Value {
+fn response(status: u16, codes: &[Listed]) -> Value {
     let lines: Vec<String> = codes
         .iter()
-        .map(|code| format!("`{}`: {}", code.name(), code.title()))
+        .map(|code| format!("`{}`: {}", code.name, code.title))
         .collect();
-    let names: Vec<&str> = codes.iter().map(|code| code.name()).collect();
-    let mut response = json!({
+    let names: Vec<&str> = codes.iter().map(|code| code.name).collect();
+    let has_retry_after = codes.iter().any(|code| code.has_retry_after);
+    json!({
         "description": lines.join("\n\n"),
+        "headers": headers::of_problem(status, has_retry_after),
         "content": {
             "application/problem+json": {
+                // Beside the reference, so that generated clients have one type for every problem.
                 "schema": {
-                    "allOf": [{ "$ref": "#/components/schemas/Problem" }],
+                    "$ref": "#/components/schemas/Problem",
                     "properties": { "code": { OPEN_ENUM: names } },
                 },
             },
         },
-    });
-    if codes.iter().any(|code| code.has_retry_after()) {
-        response["headers"] = json!({
-            "Retry-After": {
-                "description": "Time until a retry is worthwhile, seconds; not with every code.",
-                "schema": { "type": "integer", "minimum": 1 },
-            },
-        });
-    }
-    response
+    })
 }
 
 /// Returns the schema of a problem.
 pub(super) fn problem() -> Value {
-    let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    let of_service = Code::ALL.iter().map(|code| code.name());
+    let of_ingress = IngressCode::ALL.iter().map(|code| code.row().1);
+    let names: BTreeSet<&str> = of_service.chain(of_ingress).collect();
     json!({
         "type": "object",
         "description": "Error response (RFC 9457). `code` is stable; `detail` says what is wrong with this request and what would be right.",
@@ -124,7 +169,7 @@ pub(super) fn problem() -> Value {
             "type": { "type": "string", "description": "`urn:sandpiper:problem:` and the code." },
             "title": { "type": "string", "description": "Meaning of the code." },
             "status": { "type": "integer", "description": "Status of the response." },
-            "code": { "type": "string", OPEN_ENUM: names, "description": "Stable; clients may match on it. Codes may be added, also by an ingress." },
+            "code": { "type": "string", OPEN_ENUM: names, "description": "Stable; clients may match on it. Codes may be added." },
             "detail": { "type": "string", "description": "Explanation: what is wrong with this request, and what would be right." },
             "field": { "type": "string", "description": "Invalid field, such as `limits.timeoutMs`." },
             "bound": { "type": "integer", "description": "Bound that was exceeded." },

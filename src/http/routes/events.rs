@@ -40,7 +40,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
     responses((
         status = 200,
         description = "Server-sent events: `state` and `end` with a job without its execution, `log` with one entry of its log",
-        body = String,
+        body = serde_json::Value,
         content_type = "text/event-stream"
     ))
 )]

@@ -20,7 +20,10 @@ use actix_web::{HttpRequest, HttpResponse};
         status = 200,
         description = "The execution, whatever its `outcome`",
         body = ExecutionView<'_>,
-        headers(("Location" = String, description = "Path at which the result stays readable for a while"))
+        headers(
+            ("Location" = String, description = "Path at which the result stays readable for a while"),
+            ("Sandpiper-Source" = String, description = "SHA-256 of the script that the ingress fetched from `source`"),
+        )
     ))
 )]
 pub(super) async fn execute(

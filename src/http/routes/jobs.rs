@@ -33,6 +33,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
                 ("Location" = String, description = "Path of the job"),
                 ("Preference-Applied" = String, description = "Granted wait"),
                 ("Idempotency-Replayed" = String, description = "`true` if the job was accepted before"),
+                ("Sandpiper-Source" = String, description = "SHA-256 of the script that the ingress fetched from `source`"),
             )),
         (status = 202, description = "Accepted", body = JobView<'_>,
             headers(
@@ -40,6 +41,7 @@ const RETRY_AFTER_SECONDS: &str = "1";
                 ("Retry-After" = u64, description = "Time until the next request is worthwhile, seconds"),
                 ("Preference-Applied" = String, description = "Granted wait"),
                 ("Idempotency-Replayed" = String, description = "`true` if the job was accepted before"),
+                ("Sandpiper-Source" = String, description = "SHA-256 of the script that the ingress fetched from `source`"),
             )),
     )
 )]

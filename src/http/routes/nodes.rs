@@ -18,7 +18,7 @@ struct NodesView {
     /// The live nodes.
     nodes: Vec<NodeView>,
     /// Waiting time of the oldest queued job, milliseconds; null if none waits or the time is unknown.
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<u64>, required)]
     oldest_queued_ms: Option<u128>,
 }
 

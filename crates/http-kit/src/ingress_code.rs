@@ -1,0 +1,134 @@
+//! The codes of the ingress's own error responses: one table from code to status and title.
+//!
+//! The ingress sends them. The service lists them in the description of the API, which the ingress forwards unchanged.
+
+use strum::VariantArray;
+
+/// The stable name of a problem. Clients may match on it; it never changes its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
+pub enum IngressCode {
+    /// The path has dot segments.
+    InvalidPath,
+    /// The body ended early, or contradicts its headers.
+    InvalidBody,
+    /// A field of the body has an invalid value.
+    InvalidField,
+    /// The request has no key, or an unknown one.
+    Unauthorized,
+    /// The key does not have the scope.
+    Forbidden,
+    /// A page of another origin makes a browser send the request.
+    CrossOrigin,
+    /// A public demonstration lists no jobs.
+    NotListed,
+    /// The location of a script is not in `--source-allow`.
+    SourceNotAllowed,
+    /// No page has this path.
+    NotFound,
+    /// Pages allow `GET` and `HEAD`; `TRACE` and `CONNECT` are never forwarded.
+    MethodNotAllowed,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body is longer than `--body-bytes`.
+    BodyTooLarge,
+    /// The content at the location is not a valid script.
+    SourceUnfit,
+    /// The host of a script does not deliver it.
+    SourceUnavailable,
+    /// A body has no media type.
+    UnsupportedMediaType,
+    /// The host of the request is not allowed.
+    HostNotAllowed,
+    /// The target is longer than `--url-bytes`.
+    UrlTooLong,
+    /// A rate limit or the maximum of open requests was exceeded.
+    RateLimited,
+    /// The head is longer than `--header-bytes`.
+    HeadTooLarge,
+    /// A script could not be written to the cache folder.
+    SourceNotKept,
+    /// The service cannot be reached, or closed the connection before it responded.
+    ServiceUnreachable,
+    /// Scripts in use fill the whole cache.
+    SourcesFull,
+    /// The service did not respond in time.
+    ServiceTimeout,
+    /// The host of a script did not respond in time.
+    SourceTimeout,
+}
+
+impl IngressCode {
+    /// Every code.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// Returns whether the response has a `Retry-After`.
+    #[must_use]
+    pub const fn has_retry_after(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited | Self::SourceNotKept | Self::ServiceUnreachable | Self::SourcesFull
+        )
+    }
+
+    /// Returns status, name and title.
+    #[must_use]
+    pub const fn row(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Self::InvalidPath => (400, "invalid_path", "The path is not one that is served"),
+            Self::InvalidBody => (400, "invalid_body", "The body cannot be read"),
+            Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
+            Self::Unauthorized => (401, "unauthorized", "A key is needed"),
+            Self::Forbidden => (403, "forbidden", "The key may not do this"),
+            Self::CrossOrigin => (
+                403,
+                "cross_origin",
+                "A page of another origin sends the request",
+            ),
+            Self::NotListed => (403, "not_listed", "Nothing is listed here"),
+            Self::SourceNotAllowed => {
+                (403, "source_not_allowed", "Scripts may not come from there")
+            }
+            Self::NotFound => (404, "not_found", "There is nothing at this path"),
+            Self::MethodNotAllowed => (405, "method_not_allowed", "The path has no such method"),
+            Self::BodyTimeout => (408, "body_timeout", "The body took too long to arrive"),
+            Self::BodyTooLarge => (413, "body_too_large", "The body is too large"),
+            Self::UrlTooLong => (414, "url_too_long", "The URL is too long"),
+            Self::UnsupportedMediaType => (
+                415,
+                "unsupported_media_type",
+                "The body has a type that is not understood",
+            ),
+            Self::HostNotAllowed => (
+                421,
+                "host_not_allowed",
+                "The request is for a host that is not answered here",
+            ),
+            Self::SourceUnfit => (422, "source_unfit", "The script cannot be taken"),
+            Self::SourceUnavailable => (424, "source_unavailable", "The script cannot be had"),
+            Self::RateLimited => (429, "rate_limited", "Too many requests"),
+            Self::HeadTooLarge => (431, "head_too_large", "The request's head is too large"),
+            Self::SourceNotKept => (500, "source_not_kept", "The script could not be kept"),
+            Self::ServiceUnreachable => (502, "service_unreachable", "The service did not answer"),
+            Self::SourcesFull => (503, "sources_full", "There is no room for the script"),
+            Self::SourceTimeout => (504, "source_timeout", "The script was not here in time"),
+            Self::ServiceTimeout => (504, "service_timeout", "The service did not answer in time"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_documented() {
+        let documented = include_str!("../../../docs/ingress.md");
+        for code in IngressCode::ALL {
+            let name = code.row().1;
+            assert!(
+                documented.contains(&format!("`{name}`")),
+                "{name} is not in docs/ingress.md"
+            );
+        }
+    }
+}
