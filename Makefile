@@ -154,8 +154,12 @@ tools:
 # A Postgres that tests start themselves; and servers from which they fetch scripts as if from S3 and from Google Cloud
 # Storage, installed again when the list has changed.
 STORES := ingress/tests/stores.txt
-# What tries the API by its description.
+# What tries the API by its description, checks the description, and generates clients from it.
 OPENAPI := tests/openapi/tools.txt
+tests/openapi/node_modules/.package-lock.json: tests/openapi/package-lock.json | tools-page
+	cd tests/openapi && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 # Public schemas that the deployment's files are held to.
 SCHEMAS := tests/deploy/tools.txt
 # Prometheus's programs without its service, which the package would start: only unpacked.
@@ -164,7 +168,7 @@ PROMETHEUS_GET = if command -v apt-get >/dev/null; then \
   { [ -z "$(APT)" ] || apt-get update -qq; } && mkdir -p $(PROMETHEUS) && cd $(PROMETHEUS) && \
   apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .; \
   else echo "prometheus and promtool are missing: https://prometheus.io/download" >&2; exit 1; fi
-tools-test:
+tools-test: tests/openapi/node_modules/.package-lock.json
 	@[ -n "$(wildcard /usr/lib/postgresql/*/bin/initdb)" ] || $(call ensure,initdb,postgresql)
 	@$(call packages,$(STORES),target/stores)
 	@$(call packages,$(OPENAPI),target/openapi)

@@ -10,6 +10,7 @@ mod documents;
 mod exposure;
 mod forwarded;
 mod framing;
+mod generated_clients;
 mod hostile_http;
 mod keys;
 mod limits;

@@ -96,6 +96,11 @@ fn complete(route: Route, method: &str, with_source: bool, operation: &mut Value
             responses.entry(status).or_insert(response);
         }
     }
+    if route == Route::Script {
+        // A string without a format is a file to generated TypeScript clients, by its media type.
+        let content = &mut operation["responses"]["200"]["content"];
+        content["text/javascript; charset=utf-8"]["schema"]["format"] = "javascript".into();
+    }
     if let Some(scope) = security::scope(method, route) {
         operation["security"] = security::requirement(Some(scope));
     }
