@@ -19,6 +19,7 @@ from sandpiper.models import (
     ExecuteForm,
     ExecuteRequest,
     Execution,
+    Globals,
     Info,
     Job,
     JobPage,
@@ -80,7 +81,11 @@ with AuthenticatedClient(base_url=url, token=key, raise_on_unexpected_status=Tru
     ended = is_a(Execution, execute.sync(client=client, body=ExecuteRequest(code="for (;;);", limits=limits)))
     assert (ended.outcome, ended.limit_hit, ended.limits.timeout_ms) == ("timed_out", "timeoutMs", 50)
 
-    form = ExecuteForm(code="input.a + 1", input_=json.dumps({"a": 1}), limits=RequestedLimits(timeout_ms=900))
+    globals_ = Globals.from_dict({"b": 1})
+    free = is_a(Execution, execute.sync(client=client, body=ExecuteRequest(code="b", globals_=globals_)))
+    assert free.result == 1
+    limits = RequestedLimits(timeout_ms=900)
+    form = ExecuteForm(code="input.a + b", input_=json.dumps({"a": 1}), globals_=globals_, limits=limits)
     filled = is_a(Execution, execute.sync(client=client, body=form))
     assert (filled.result, filled.limits.timeout_ms) == (2, 900)
 

@@ -39,7 +39,12 @@ def reuses_a_key(case, keys=set()):
     return True
 
 
-RULES = (lacks_a_script, names_two_files, is_scheduled_too_late, reuses_a_key)
+def has_an_unquoted_string(case):
+    """The tool writes a string into a JSON part of a form without its quotes."""
+    return case.media_type == "multipart/form-data" and isinstance(fields_of(case).get("input"), str)
+
+
+RULES = (has_an_unquoted_string, lacks_a_script, names_two_files, is_scheduled_too_late, reuses_a_key)
 
 
 @schemathesis.hook

@@ -15,6 +15,10 @@ pub(super) fn schemas(
 ) -> Map<String, Value> {
     let mut schemas = named_fields();
     add_bounds(&mut schemas["RequestedLimits"], defaults, ceiling);
+    schemas.insert("Globals".to_owned(), globals());
+    if with_source {
+        schemas.insert("PinnedSource".to_owned(), pinned_source());
+    }
     for name in ["Execute", "Job"] {
         schemas.insert(format!("{name}Request"), request(name, with_source));
         schemas.insert(format!("{name}Form"), form(name));
@@ -74,13 +78,15 @@ fn as_json(schema: impl Serialize) -> Value {
 fn request(name: &str, with_source: bool) -> Value {
     let mut schema = as_json(SubmitRequest::schema());
     let fields = &mut schema["properties"];
-    fields["globals"]["maxProperties"] = Script::GLOBALS_MAX.into();
-    fields["globals"]["propertyNames"] = json!({
-        "pattern": "^[A-Za-z_$][A-Za-z0-9_$]*$",
-        "maxLength": Script::GLOBAL_NAME_BYTES_MAX,
-        "not": { "enum": ["input", "undefined", "NaN", "Infinity", "globalThis", "__proto__"] },
+    fields["globals"] = json!({
+        "description": fields["globals"]["description"],
+        "oneOf": [{ "$ref": "#/components/schemas/Globals" }, { "type": "null" }],
     });
-    fields["source"]["oneOf"] = source();
+    fields["source"]["oneOf"] = json!([
+        location(),
+        { "$ref": "#/components/schemas/PinnedSource" },
+        { "type": "null" },
+    ]);
     if let Some(fields) = fields.as_object_mut() {
         fields.retain(|field, _| match field.as_str() {
             "source" => with_source,
@@ -124,26 +130,39 @@ fn remove_null(schema: &mut Value) {
     }
 }
 
-fn source() -> Value {
-    let location = json!({
+fn globals() -> Value {
+    json!({
+        "type": "object",
+        "description": "Global variables, by name.",
+        "maxProperties": Script::GLOBALS_MAX,
+        "propertyNames": {
+            "pattern": "^[A-Za-z_$][A-Za-z0-9_$]*$",
+            "maxLength": Script::GLOBAL_NAME_BYTES_MAX,
+            "not": { "enum": ["input", "undefined", "NaN", "Infinity", "globalThis", "__proto__"] },
+        },
+    })
+}
+
+fn location() -> Value {
+    json!({
         "type": "string",
         "description": "`https://…`, `s3://bucket/key` or `gs://bucket/key`.",
-    });
-    json!([
-        location,
-        {
-            "type": "object",
-            "required": ["url"],
-            "properties": {
-                "url": location,
-                "sha256": {
-                    "type": "string",
-                    "description": "SHA-256 of the script, hexadecimal. A script with another hash is rejected.",
-                },
+    })
+}
+
+fn pinned_source() -> Value {
+    json!({
+        "type": "object",
+        "description": "Location of a script, and the hash that the script must have.",
+        "required": ["url"],
+        "properties": {
+            "url": location(),
+            "sha256": {
+                "type": "string",
+                "description": "SHA-256 of the script, hexadecimal. A script with another hash is rejected.",
             },
         },
-        { "type": "null" },
-    ])
+    })
 }
 
 fn add_bounds(limits: &mut Value, defaults: &Limits, ceiling: &Ceiling) {
