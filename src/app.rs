@@ -275,7 +275,6 @@ fn http_server(
     Ok(server)
 }
 
-/// Binds the metrics port, if the options name one.
 fn listen_for_metrics(options: &ServeOptions) -> Result<Option<TcpListener>, ServeError> {
     let Some(address) = options.telemetry.metrics_address() else {
         return Ok(None);

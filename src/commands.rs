@@ -18,42 +18,26 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, process::ExitCode};
 
-/// The reason why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The script's file cannot be read.
     #[error("{path} cannot be read: {cause}")]
-    Unreadable {
-        /// Path of the file.
-        path: String,
-        /// Error of the system.
-        cause: io::Error,
-    },
-    /// `--input` is not JSON.
+    Unreadable { path: String, cause: io::Error },
     #[error("--input: {0}")]
     Input(#[from] sandpiper_domain::InvalidJson),
-    /// The script is invalid.
     #[error(transparent)]
     Script(#[from] ScriptRefusal),
-    /// Two options conflict.
     #[error(transparent)]
     OptionConflict(#[from] OptionConflict),
-    /// The sandbox did not start, or failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// The selftest could not run its scripts.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The store is not a file, so there is nothing to copy.
     #[error("--store: backup copies SQLite databases (sqlite:PATH) only; for Postgres use pg_dump")]
     NotSqlite,
-    /// The database could not be copied.
     #[error(transparent)]
     Backup(#[from] BackupError),
-    /// The execution could not be written as JSON.
     #[error("the execution cannot be written: {0}")]
     Json(#[from] serde_json::Error),
-    /// Standard output could not be written.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
 }

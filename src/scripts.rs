@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// Most example scripts.
 const SCRIPTS_MAX: usize = 1_000;
 /// Start of the first line, before the expected result that a test compares.
 const EXPECT_PREFIX: &str = "// expect:";
@@ -37,10 +36,8 @@ const BUILT_IN: [(&str, &str); 12] = [
     ),
 ];
 
-/// One example script.
 #[derive(Debug, Clone)]
 pub struct ExampleScript {
-    /// The file name and the text.
     pub source: Source,
     /// The expected result, from the first line.
     pub expect: String,
@@ -48,29 +45,16 @@ pub struct ExampleScript {
     pub description: String,
 }
 
-/// The example scripts, by name.
 #[derive(Debug, Default)]
 pub struct ScriptLibrary(BTreeMap<String, ExampleScript>);
 
 /// The error of a folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ScriptLibraryError {
-    /// A file or the folder could not be read.
     #[error("{path} cannot be read: {cause}")]
-    Unreadable {
-        /// The file or the folder.
-        path: PathBuf,
-        /// The error of the system.
-        cause: io::Error,
-    },
-    /// A script breaks a rule.
+    Unreadable { path: PathBuf, cause: io::Error },
     #[error("{path}: {rule}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The rule.
-        rule: String,
-    },
+    Invalid { path: PathBuf, rule: String },
 }
 
 impl ScriptLibrary {
@@ -125,7 +109,6 @@ impl ScriptLibrary {
         self.0.get(name)
     }
 
-    /// Returns all scripts, by name.
     pub fn iter(&self) -> impl Iterator<Item = &ExampleScript> {
         self.0.values()
     }

@@ -9,17 +9,14 @@ use std::io::{self, Read as _};
 use std::path::PathBuf;
 use tracing::error;
 
-/// The folder of fetched scripts.
 #[derive(Debug, Clone)]
 pub struct SourceFolder {
     path: PathBuf,
     bytes_max: usize,
 }
 
-/// The error of a script that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// The name is not a SHA-256.
     #[error("a source is named by 64 lower-case hexadecimal digits")]
     NoName,
     /// The file is missing, unreadable, or has another SHA-256.

@@ -18,24 +18,17 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
-/// The reason why there is no execution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExecutorFailure {
-    /// The sandbox cannot run anything.
     NoSandbox,
-    /// The executor panicked and was restarted.
     Panicked,
 }
 
-/// The result of one piece of work.
 pub(super) type ExecutorResult = Result<Execution, ExecutorFailure>;
 
-/// A request to run `task` and to send the execution to `reply`.
 #[derive(Debug)]
 pub(super) struct Execute {
-    /// The task to run.
     pub task: Task,
-    /// The lane in which the work waited.
     pub lane: Lane,
     /// The moment at which the work began to wait.
     pub since: Instant,
@@ -46,7 +39,6 @@ pub(super) struct Execute {
 }
 
 impl Execute {
-    /// Returns the id of the execution.
     pub(super) fn id(&self) -> JobId {
         self.task.id()
     }
@@ -157,7 +149,6 @@ impl Drop for Executors {
     }
 }
 
-/// An actor that runs one execution at a time in its sandbox.
 struct Executor<R: Runner> {
     group: ExecutorGroup,
     factory: RunnerFactory<R>,
@@ -190,7 +181,6 @@ impl<R: Runner> Executor<R> {
         }
     }
 
-    /// Returns the queue from which this Executor pops its work.
     fn work_queue(&self) -> Option<Arc<WorkQueue>> {
         match &self.group {
             ExecutorGroup::Regular(work_queue, _) => Some(Arc::clone(work_queue)),
@@ -385,7 +375,6 @@ impl<R: Runner> Handler<Serve> for Executor<R> {
     }
 }
 
-/// The state of the runner after an execution.
 enum RunnerState {
     Healthy,
     Panicked,

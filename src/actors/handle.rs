@@ -35,35 +35,27 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct DispatcherHandle(pub(super) Arc<HandleParts>);
 
-/// The parts of a handle.
 #[derive(Debug)]
 pub struct HandleParts {
-    /// The address of the Dispatcher.
     pub dispatcher: Addr<Dispatcher>,
     /// The store. The handle reads from it without the Dispatcher.
     pub store: Arc<dyn JobStore>,
-    /// The health of the store.
     pub store_health: Arc<StoreHealth>,
     /// The recent synchronous executions. The handle reads from them without the Dispatcher.
     pub recent: Arc<RecentExecutions>,
-    /// The live numbers of the executors and the Dispatcher.
     pub stats: Arc<Stats>,
     /// The isolation level, proved at start.
     pub isolation_level: IsolationLevel,
-    /// The state of each isolation layer, found at start.
     pub isolation_layers: Vec<LayerReport>,
     /// Longest time from the request to the result of an execution, without the script's own time.
     pub execute_within: Duration,
-    /// The limits of a network check.
     pub net_check_limits: Limits,
-    /// The time at which this process started.
     pub started_at: Timestamp,
     /// True once nothing runs any more and nothing will: requests that wait for jobs end.
     pub drained: watch::Sender<bool>,
 }
 
 impl DispatcherHandle {
-    /// Creates a handle on these parts.
     #[must_use]
     pub fn new(parts: HandleParts) -> Self {
         Self(Arc::new(parts))
@@ -107,7 +99,6 @@ impl DispatcherHandle {
         }
     }
 
-    /// Stores `job`, to be run later.
     pub async fn submit(&self, job: Arc<Job>, terms: JobTerms) -> Result<Accepted, DispatchError> {
         self.0
             .dispatcher
@@ -117,7 +108,6 @@ impl DispatcherHandle {
             .map_err(broken)?
     }
 
-    /// Returns the job as it is now.
     pub async fn get(&self, id: JobId) -> Result<Lookup, DispatchError> {
         let found = self.0.store.get(id).await;
         self.look_up(id, found).await
@@ -135,7 +125,6 @@ impl DispatcherHandle {
         self.look_up(id, found).await
     }
 
-    /// Returns a page of jobs, newest first.
     pub async fn list(&self, query: ListQuery) -> Result<JobPage, DispatchError> {
         self.0.store.list(&query).await.map_err(unavailable)
     }
@@ -170,7 +159,6 @@ impl DispatcherHandle {
         }
     }
 
-    /// Returns the nodes that run jobs of the store.
     pub async fn nodes(&self) -> Result<Nodes, DispatchError> {
         if let Some(nodes) = self.0.store.nodes().await.map_err(unavailable)? {
             return Ok(nodes);
@@ -230,7 +218,6 @@ impl DispatcherHandle {
         self.0.drained.send_replace(true);
     }
 
-    /// Returns true if nothing runs any more and nothing will.
     pub(super) fn is_drained(&self) -> bool {
         *self.0.drained.borrow()
     }

@@ -14,11 +14,9 @@ use tracing::error;
 /// Longest time until the Dispatcher accepts a message. The Dispatcher never blocks: one that takes longer is broken.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs claimed jobs through the Dispatcher.
 pub struct DispatcherJobRunner(Addr<Dispatcher>);
 
 impl DispatcherJobRunner {
-    /// Creates a runner that sends its jobs to `dispatcher`.
     #[must_use]
     pub fn new(dispatcher: Addr<Dispatcher>) -> Self {
         Self(dispatcher)

@@ -5,7 +5,6 @@ use sandpiper_domain::{ClientKey, JobId};
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-/// One lane of the queue.
 #[derive(Debug)]
 pub(super) struct LaneQueue<T> {
     clients: HashMap<ClientKey, VecDeque<Queued<T>>>,
@@ -64,18 +63,14 @@ impl<T> LaneQueue<T> {
             .min()
     }
 
-    /// Returns true if a job of this client waits.
     pub(super) fn has_any_of(&self, client: &ClientKey) -> bool {
         self.clients.contains_key(client)
     }
 
-    /// Returns true if a job waits whose client `is_wanted`.
     pub(super) fn has_any_of_those(&self, is_wanted: impl Fn(&ClientKey) -> bool) -> bool {
         self.turns.iter().any(is_wanted)
     }
 
-    /// Returns the job that has waited longest among the first jobs of the clients that are wanted, and the moment at
-    /// which it began to wait.
     pub(super) fn oldest_of(
         &self,
         is_wanted: impl Fn(&ClientKey) -> bool,

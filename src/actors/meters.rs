@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 /// No job waits in the lane.
 const NONE: u64 = u64::MAX;
 
-/// One value for each lane.
 #[derive(Debug, Default)]
 pub struct ByLane<T> {
     interactive: T,
@@ -17,7 +16,6 @@ pub struct ByLane<T> {
 }
 
 impl<T> ByLane<T> {
-    /// Returns the value of `lane`.
     #[must_use]
     pub fn of(&self, lane: Lane) -> &T {
         match lane {
@@ -27,7 +25,6 @@ impl<T> ByLane<T> {
     }
 }
 
-/// The counters and histograms of the actors.
 #[derive(Debug)]
 pub struct Meters {
     /// Time in the queue, until an executor begins.
@@ -38,7 +35,6 @@ pub struct Meters {
     pub cpu_micros: Counter,
     /// Zygotes started, replacements of worn-out zygotes included.
     pub zygotes_started: Counter,
-    /// Executions on reserve executors.
     pub reserve_executions: Counter,
     /// Work refused because its lane was full.
     pub queue_full: ByLane<Counter>,
@@ -70,7 +66,6 @@ impl Default for Meters {
 }
 
 impl Meters {
-    /// Counts one more execution.
     pub(super) fn ran(&self, execution: &Execution) {
         let usage = &execution.usage;
         self.run.observe(Duration::from_micros(usage.wall_micros));

@@ -7,12 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// The bounds of the queue, and the shares of its lanes.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueBounds {
-    /// Most jobs in the interactive lane.
     pub interactive_max: usize,
-    /// Most jobs in the background lane.
     pub background_max: usize,
     /// Most bytes of scripts in both lanes. The background lane alone may hold three quarters of them.
     pub bytes_max: usize,
@@ -21,7 +18,6 @@ pub struct QueueBounds {
 }
 
 impl QueueBounds {
-    /// Returns the most jobs in `lane`.
     pub(super) fn most(&self, lane: Lane) -> usize {
         match lane {
             Lane::Interactive => self.interactive_max,
@@ -81,24 +77,17 @@ impl Reserved {
     }
 }
 
-/// A job that waits.
 #[derive(Debug)]
 pub struct Queued<T> {
-    /// The id of the job.
     pub id: JobId,
-    /// The client of the job.
     pub client: ClientKey,
-    /// The lane of the job.
     pub lane: Lane,
     /// The moment at which the job began to wait.
     pub since: Instant,
-    /// Bytes that the job holds.
     pub bytes: usize,
-    /// The work.
     pub item: T,
 }
 
-/// A bounded queue with two lanes, fair between clients.
 #[derive(Debug)]
 pub struct Queue<T> {
     bounds: QueueBounds,
@@ -112,7 +101,6 @@ pub struct Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Creates an empty queue.
     #[must_use]
     pub fn new(bounds: QueueBounds) -> Self {
         Self {
@@ -192,7 +180,6 @@ impl<T> Queue<T> {
         self.interactive.waiting == 0 || self.interactive_in_a_row >= self.bounds.interactive_weight
     }
 
-    /// Removes and returns a job, at any position.
     pub fn remove(&mut self, id: JobId) -> Option<Queued<T>> {
         let (lane, client) = self.locations.get(&id).cloned()?;
         let waiting = self.lane_mut(lane).remove(id, &client);
@@ -215,7 +202,6 @@ impl<T> Queue<T> {
         self.lane(*lane).position(id, client)
     }
 
-    /// Returns the number of jobs that wait in `lane`.
     #[must_use]
     pub fn waiting(&self, lane: Lane) -> usize {
         self.lane(lane).waiting
@@ -227,7 +213,6 @@ impl<T> Queue<T> {
         self.lane(lane).oldest()
     }
 
-    /// Returns true if a job of this client waits.
     #[must_use]
     pub fn has_any_of(&self, client: &ClientKey) -> bool {
         self.interactive.has_any_of(client) || self.background.has_any_of(client)

@@ -11,23 +11,17 @@ use std::sync::Arc;
 /// A task of an Executor, owned so that it can cross threads.
 #[derive(Debug, Clone)]
 pub enum Task {
-    /// Runs the script of a job.
     Script(Arc<Job>),
     /// Tries to open a connection from inside a job process.
     NetCheck {
-        /// The id of the execution.
         id: JobId,
-        /// The address to connect to.
         host: IpAddr,
-        /// The port to connect to.
         port: u16,
-        /// The limits of the execution.
         limits: Limits,
     },
 }
 
 impl Task {
-    /// Returns the id of the execution.
     #[must_use]
     pub fn id(&self) -> JobId {
         match self {
@@ -48,15 +42,12 @@ impl Task {
 
 /// Runs one task at a time. The service's runner is a [`Sandbox`]; the tests of Executors have others.
 pub trait Runner: fmt::Debug + Unpin + 'static {
-    /// Runs a task to its end.
     fn run(&mut self, task: &Task, handle: &ExecutionHandle) -> Result<Execution, SandboxError>;
     /// Does the upkeep that can wait until the result is sent.
     fn maintain(&mut self) -> Result<(), SandboxError>;
     /// Checks an idle runner, and replaces its zygote if that died.
     fn check_up(&mut self) -> Result<(), SandboxError>;
-    /// Returns the pid of the zygote, for the stats.
     fn zygote_pid(&self) -> Option<u32>;
-    /// Returns the counters of the sandbox, for the stats.
     fn counters(&self) -> SandboxCounters;
 }
 
@@ -97,7 +88,6 @@ impl Runner for Sandbox {
 /// Creates a [`Runner`]; called again for each replacement.
 pub type RunnerFactory<R> = Arc<dyn Fn() -> Result<R, SandboxError> + Send + Sync>;
 
-/// Returns the factory of real sandboxes.
 #[must_use]
 pub fn sandboxes(options: SandboxOptions) -> RunnerFactory<Sandbox> {
     Arc::new(move || Sandbox::start(options.clone()))

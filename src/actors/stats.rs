@@ -8,7 +8,6 @@ use sandpiper_domain::Outcome;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// The numbers of one executor.
 #[derive(Debug, Default)]
 struct Slot {
     taken: AtomicBool,
@@ -23,7 +22,6 @@ impl Slot {
     }
 }
 
-/// The kind of an executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExecutorKind {
     /// An executor that is up as long as the service is.
@@ -41,7 +39,6 @@ pub struct Stats {
     pub zygotes_replaced: AtomicU64,
     /// Executors restarted after a panic.
     pub executors_revived: AtomicU64,
-    /// Executions whose job process crashed.
     pub executions_crashed: AtomicU64,
     /// Executions that SIGKILL ended after `timeoutMs` and the grace period, because the engine's interrupt had not.
     pub executions_killed: AtomicU64,
@@ -51,17 +48,13 @@ pub struct Stats {
     pub mean_wall_micros: AtomicU64,
     /// Jobs that the store failed to accept, and sweeps that failed.
     pub store_failures: AtomicU64,
-    /// Jobs that wait in the interactive lane.
     pub queued_interactive: AtomicUsize,
-    /// Jobs that wait in the background lane.
     pub queued_background: AtomicUsize,
     /// Executions that executors have, without those that are prefetched.
     pub running: AtomicUsize,
     /// True once no new work is taken.
     pub draining: AtomicBool,
-    /// Times of waiting and running.
     pub meters: Meters,
-    /// The exporter of spans.
     telemetry: Telemetry,
 }
 
@@ -72,7 +65,6 @@ impl Stats {
         Self::with_telemetry(executors, 0, Telemetry::off())
     }
 
-    /// Creates the stats of a service with so many executors and reserve executors. Spans go to `telemetry`.
     #[must_use]
     pub fn with_telemetry(
         executors: usize,
@@ -99,18 +91,15 @@ impl Stats {
         })
     }
 
-    /// Returns the exporter of spans.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
 
-    /// Counts one more execution with this outcome.
     pub(super) fn count_execution(&self, outcome: Outcome) {
         self.executions[outcome as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the number of executions that ended, by outcome.
     pub fn executions(&self) -> impl Iterator<Item = (Outcome, u64)> {
         let counts = self.executions.iter();
         Outcome::ALL
@@ -130,7 +119,6 @@ impl Stats {
         count_alive(&self.slots)
     }
 
-    /// Returns the number of executors that run something.
     #[must_use]
     pub fn executors_busy(&self) -> usize {
         count_busy(&self.slots)
@@ -142,19 +130,16 @@ impl Stats {
         self.reserve_slots.len()
     }
 
-    /// Returns the number of reserve executors whose zygote is alive, as the kernel says.
     #[must_use]
     pub fn reserve_executors_up(&self) -> usize {
         count_alive(&self.reserve_slots)
     }
 
-    /// Returns the number of reserve executors that run something.
     #[must_use]
     pub fn reserve_executors_busy(&self) -> usize {
         count_busy(&self.reserve_slots)
     }
 
-    /// Returns true if the zygote of this reserve executor is alive, as the kernel says.
     pub(super) fn is_reserve_up(&self, index: usize) -> bool {
         let slot = self.reserve_slots.get(index);
         slot.and_then(Slot::zygote_pid).is_some_and(is_alive)

@@ -48,19 +48,16 @@ impl DispatcherHandle {
         self.0.store_health.is_up().await
     }
 
-    /// Returns the time at which this process started.
     #[must_use]
     pub fn started_at(&self) -> Timestamp {
         self.0.started_at
     }
 
-    /// Returns the times of waiting and running.
     #[must_use]
     pub fn meters(&self) -> &Meters {
         &self.0.stats.meters
     }
 
-    /// Returns the exporter of spans.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         self.0.stats.telemetry()

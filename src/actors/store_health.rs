@@ -13,7 +13,6 @@ const VALID_FOR: Duration = Duration::from_secs(1);
 /// Time after which a probe considers the store down.
 const RESPONDS_WITHIN: Duration = Duration::from_secs(1);
 
-/// The health of the store.
 #[derive(Debug)]
 pub struct StoreHealth {
     store: Arc<dyn JobStore>,
@@ -30,7 +29,6 @@ struct State {
 }
 
 impl StoreHealth {
-    /// Creates the health of a store that was not asked yet.
     #[must_use]
     pub fn new(store: Arc<dyn JobStore>) -> Arc<Self> {
         Arc::new(Self {

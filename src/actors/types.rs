@@ -10,29 +10,23 @@ use std::time::Duration;
 /// The reason why the service could not accept or run the work. Never the script's fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DispatchError {
-    /// The lane is full.
     #[error("the queue is full")]
     QueueFull {
         /// Time until a place in the queue is likely.
         retry_after: Duration,
     },
-    /// This client has as many jobs open as it may.
     #[error("the client has {most} jobs open")]
     ClientFull {
-        /// Most open jobs of a client.
         most: usize,
         /// Time until one of them has probably ended.
         retry_after: Duration,
     },
-    /// The jobs of this client have as many bytes as they may.
     #[error("the client's jobs may have {most} bytes")]
     ClientBytesFull {
-        /// Most bytes of a client's jobs.
         most: u64,
         /// Time until the next record expires.
         retry_after: Duration,
     },
-    /// The store can take no more jobs until some expire.
     #[error("the store is full")]
     StoreFull {
         /// Time until the next record expires.
@@ -41,27 +35,19 @@ pub enum DispatchError {
     /// The store cannot be reached, or could not record the job. Synchronous executions go on.
     #[error("the store is not available")]
     StoreUnavailable,
-    /// The idempotency key came before with another request.
     #[error("the key was used for another request")]
     KeyReused,
-    /// The idempotency key came before, and the record of its job has expired.
     #[error("the job of this key has expired")]
     KeyExpired,
     /// The job has a start time or a priority, which only a database stores, and the service has none.
     #[error("the store keeps no times and no priorities")]
     NeedsDatabase,
-    /// The service is stopping.
     #[error("the service is stopping")]
     Draining,
-    /// No executor has a working sandbox.
     #[error("no executor has a working sandbox")]
     IsolationLost,
-    /// The work waited in the queue for as long as a synchronous request may.
     #[error("no executor came free within {waited:?}")]
-    QueueWaitExceeded {
-        /// Time in the queue.
-        waited: Duration,
-    },
+    QueueWaitExceeded { waited: Duration },
     /// A part of the service did not respond in time. The failure is counted and logged where it happened.
     #[error("the service could not answer")]
     Internal,
@@ -78,10 +64,8 @@ pub struct JobSnapshot {
     pub log: Option<LogSoFar>,
 }
 
-/// The result of a look-up by id.
 #[derive(Debug, Clone)]
 pub enum Lookup {
-    /// The job as it is now.
     Found(JobSnapshot),
     /// The job existed, and its record has expired.
     Expired,
@@ -109,9 +93,7 @@ pub enum JobUpdate {
     Logged(LogSoFar),
     /// Nothing has changed until the deadline.
     Unchanged,
-    /// See [`Lookup::Expired`].
     Expired,
-    /// See [`Lookup::Unknown`].
     Unknown,
 }
 
@@ -122,9 +104,7 @@ pub enum Cancelled {
     Done(JobRecord),
     /// The job had this final state already.
     AlreadyFinal(JobState),
-    /// See [`Lookup::Expired`].
     Expired,
-    /// See [`Lookup::Unknown`].
     Unknown,
 }
 
@@ -142,43 +122,29 @@ pub struct SandboxReach {
 pub struct ServiceStatus {
     /// `L2`, `L3` or `L4`, proved at start.
     pub isolation_level: String,
-    /// The isolation layers, each present or absent.
     pub isolation_layers: Vec<LayerReport>,
     /// The store's name, as `memory`.
     pub store: String,
     /// The store's promise about an accepted job, one sentence.
     pub store_promise: String,
-    /// True while the service takes no new work.
     pub draining: bool,
-    /// The number of executors.
     pub executors: usize,
     /// The number of executors that have a live zygote.
     pub executors_ready: usize,
-    /// The number of executors that run something now.
     pub executors_busy: usize,
     /// The most reserve executors that can be up.
     pub reserve_executors: usize,
-    /// The number of reserve executors that have a live zygote.
     pub reserve_executors_up: usize,
-    /// The number of reserve executors that run something now.
     pub reserve_executors_busy: usize,
-    /// Times an executor's zygote was replaced after it died.
     pub zygotes_replaced: u64,
-    /// Panics in executors, after each of which the executor or its sandbox was replaced.
     pub executors_revived: u64,
-    /// Executions whose job process crashed.
     pub executions_crashed: u64,
-    /// Executions that SIGKILL ended after `timeoutMs` and the grace period, because the engine's interrupt had not ended them.
     pub executions_killed: u64,
-    /// Executions that ended, by outcome.
     pub executions: Vec<(Outcome, u64)>,
     /// The running mean of the elapsed time of executions.
     pub mean_wall: Duration,
-    /// Counts of the store.
     pub jobs: StoreCounts,
-    /// Jobs that wait in the interactive lane.
     pub queued_interactive: usize,
-    /// Jobs that wait in the background lane.
     pub queued_background: usize,
     /// Operating-system processes that belong to the service, itself included.
     pub process_ids: Vec<u32>,

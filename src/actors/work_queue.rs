@@ -9,7 +9,6 @@ use sandpiper_domain::JobId;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-/// The next thing that an Executor is to do.
 #[derive(Debug)]
 pub(super) enum WorkItem {
     Execute(Execute),

@@ -37,7 +37,6 @@ pub struct CeilingOptions {
 const MAX_TIMEOUT_MS: i64 = 24 * 60 * 60 * 1000;
 
 impl CeilingOptions {
-    /// Returns the maximum that a client may request.
     #[must_use]
     pub fn ceiling(&self) -> Ceiling {
         Ceiling {

@@ -154,7 +154,6 @@ pub struct RunOptions {
     pub limits: LimitOptions,
 }
 
-/// Two options conflict.
 #[derive(Debug, thiserror::Error)]
 #[error("{first} conflicts with {second}: {reason}")]
 pub struct OptionConflict {

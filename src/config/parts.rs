@@ -31,7 +31,6 @@ impl ServeOptions {
         self.limits.defaults(&self.ceilings.ceiling()).map(drop)
     }
 
-    /// Returns the number of executors.
     #[must_use]
     pub fn executors(&self) -> usize {
         self.executors.map_or_else(
@@ -65,7 +64,6 @@ impl ServeOptions {
         )
     }
 
-    /// Returns the options of the Dispatcher.
     #[must_use]
     pub fn dispatcher(&self) -> DispatcherOptions {
         DispatcherOptions {
@@ -100,7 +98,6 @@ impl ServeOptions {
         .saturating_add(RAISING_ZYGOTES)
     }
 
-    /// Returns the bounds of the HTTP side.
     #[must_use]
     pub fn http(&self) -> HttpBounds {
         HttpBounds {
@@ -114,7 +111,6 @@ impl ServeOptions {
         }
     }
 
-    /// Returns the limits on event streams.
     #[must_use]
     pub fn streams(&self) -> Arc<Streams> {
         Streams::new(as_count(self.events_max), as_count(self.events_client_max))
@@ -127,7 +123,6 @@ impl ServeOptions {
         Some(SourceFolder::new(path, Script::CODE_BYTES_MAX))
     }
 
-    /// Returns the options of a store in a database.
     #[must_use]
     pub fn durable_store(&self, address: Address, defaults: Limits) -> DurableOptions {
         DurableOptions {
@@ -147,7 +142,6 @@ impl ServeOptions {
         }
     }
 
-    /// Returns the bounds of the memory store.
     #[must_use]
     pub fn memory_store(&self) -> MemoryStoreBounds {
         MemoryStoreBounds {
@@ -159,7 +153,6 @@ impl ServeOptions {
         }
     }
 
-    /// Returns the bounds of the cache of results of synchronous executions.
     #[must_use]
     pub fn recent(&self) -> RecentBounds {
         RecentBounds {

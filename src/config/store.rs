@@ -6,12 +6,10 @@ use clap::Args;
 use sandpiper_store::Address;
 use std::str::FromStr;
 
-/// The store of jobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreChoice {
     /// Memory of this process; jobs are lost when the process ends.
     Memory,
-    /// A database.
     Durable(Address),
 }
 

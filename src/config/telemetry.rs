@@ -43,7 +43,6 @@ impl TelemetryArgs {
         Some(SocketAddr::new(self.metrics_host, port))
     }
 
-    /// Returns the options of traces.
     #[must_use]
     pub fn telemetry(&self) -> TelemetryOptions {
         TelemetryOptions {

@@ -92,14 +92,12 @@ pub(super) const CLASSES: &[Class] = &[
     },
 ];
 
-/// One script.
 pub(super) struct Case {
     pub(super) code: String,
     pub(super) expected: Expected,
     pub(super) log: Option<Value>,
 }
 
-/// The expected end of a script.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Expected {
     Outcomes(Vec<String>),

@@ -42,7 +42,6 @@ pub struct Selection {
 /// A script that did not end as expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Name of the script's class.
     pub class: &'static str,
     /// The script, truncated.
     pub code: String,
@@ -50,27 +49,20 @@ pub struct Failure {
     pub reason: String,
 }
 
-/// The counts of one class.
 #[derive(Debug, Clone)]
 pub struct Tally {
-    /// Name of the class.
     pub class: &'static str,
-    /// Description of the scripts.
     pub about: &'static str,
-    /// Number of scripts that ran.
     pub scripts: usize,
-    /// Number of scripts that did not end as expected.
     pub failed: usize,
     /// Longest execution, milliseconds.
     pub slowest_ms: f64,
 }
 
-/// The report of a whole run.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Counts by class, in the order of the corpus.
     pub tallies: Vec<Tally>,
-    /// Every script that did not end as expected.
     pub failures: Vec<Failure>,
 }
 
@@ -138,7 +130,6 @@ impl Tally {
 }
 
 impl Report {
-    /// Returns whether every script ended as expected.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.failures.is_empty()

@@ -22,27 +22,20 @@ const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 /// The scripts could not be run, so nothing is known about them.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// The sandbox of this process failed.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
-    /// A script of the corpus is invalid.
     #[error(transparent)]
     Script(#[from] ScriptRefusal),
-    /// A limit of the corpus is invalid.
     #[error(transparent)]
     Limits(#[from] LimitError),
-    /// The deployment failed.
     #[error("{url}: {reason}")]
     Remote {
-        /// The URL of the request.
         url: String,
         /// The response, or the reason why there is none.
         reason: String,
     },
-    /// The system refused something.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// An execution is not JSON.
     #[error("an execution could not be read: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -69,7 +62,6 @@ impl Local {
         output_bytes: 1 << 20,
     };
 
-    /// Starts the sandbox.
     pub fn start(options: SandboxOptions) -> Result<Self, TargetError> {
         Ok(Self(Sandbox::start(options)?))
     }

@@ -6,7 +6,6 @@ use sandpiper_domain::{RequestedLimits, Script};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
-/// The digests of a request for a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     exact: String,
@@ -28,11 +27,9 @@ impl Meaning {
     }
 }
 
-/// Separates the two digests of a stored meaning.
 const SEPARATOR: char = '.';
 
 impl Fingerprint {
-    /// Computes the fingerprint of the request for `new`.
     pub(crate) fn of(new: &NewJob) -> Self {
         let exact = (
             &new.job.script,
@@ -66,7 +63,6 @@ impl Fingerprint {
             || meant.is_some_and(|(granted, requested)| self.meaning.is_same(granted, requested))
     }
 
-    /// Returns whether another request is the same.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         let Meaning { granted, requested } = &other.meaning;
         self.meaning.is_same(granted, requested)

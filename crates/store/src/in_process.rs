@@ -45,7 +45,6 @@ pub trait JobRecords: JobStore {
     ) -> Result<Finished, StoreError>;
 }
 
-/// A store for one process, over its records.
 #[derive(Debug)]
 pub struct InProcessStore(Arc<Shared>);
 

@@ -29,22 +29,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A job to be stored and run later.
 #[derive(Debug, Clone)]
 pub struct NewJob {
     /// The job. A durable store stores it; the memory store only counts its bytes, because the queue holds it anyway.
     /// Two requests that differ only in their spans are the same.
     pub job: Arc<Job>,
-    /// The moment at which the job was accepted.
     pub created_at: Timestamp,
-    /// The start time, the priority and the idempotency key.
     pub terms: JobTerms,
-    /// The place in the queue of this process that is reserved for the job.
     pub queue_place: QueuePlace,
 }
 
 impl NewJob {
-    /// Returns the job in its first state.
     pub(crate) fn queued(&self) -> JobRecord {
         JobRecord {
             id: self.job.id,
@@ -64,27 +59,21 @@ impl NewJob {
 /// A job that was accepted, by this submit or by an earlier one with the same key.
 #[derive(Debug, Clone)]
 pub struct Accepted {
-    /// The record of the job.
     pub job: JobRecord,
     /// True if an earlier submit was accepted.
     pub is_replay: bool,
 }
 
-/// The result of a query for an id.
 #[derive(Debug, Clone)]
 pub enum Found {
-    /// The job.
     Job(JobRecord),
-    /// The record of the job has expired.
     Expired,
     /// There was no such job, or it has expired long ago.
     Unknown,
 }
 
-/// The final state of a job, and the execution that led to it.
 #[derive(Debug, Clone)]
 pub struct Settlement {
-    /// The final state.
     pub state: JobState,
     /// The execution; `None` if the job never ran.
     pub execution: Option<Arc<Execution>>,
@@ -96,21 +85,16 @@ impl Settlement {
     }
 }
 
-/// The result of a finish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finished {
-    /// The final state is recorded.
     Recorded,
     /// The finish is rejected: another attempt owns the job, the job has a final state already, or is gone.
     Stale,
 }
 
-/// A query for a page of jobs.
 #[derive(Debug, Clone)]
 pub struct ListQuery {
-    /// Only jobs in this state.
     pub state: Option<JobState>,
-    /// Most jobs of the page.
     pub limit: usize,
     /// Only jobs older than this one.
     pub before: Option<JobId>,
@@ -119,42 +103,30 @@ pub struct ListQuery {
 /// A page of jobs, newest first.
 #[derive(Debug, Clone)]
 pub struct JobPage {
-    /// The jobs.
     pub jobs: Vec<JobRecord>,
     /// The `before` of the next page; `None` on the last page.
     pub next: Option<JobId>,
 }
 
-/// The error of a call to a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The store has no room until a record expires.
     #[error("the store is full")]
     Full {
         /// Time until the next record expires.
         retry_after: Duration,
     },
-    /// The client has as many open jobs as it may.
     #[error("the client has {most} jobs open, as many as it may")]
-    ClientFull {
-        /// Most open jobs of a client.
-        most: usize,
-    },
-    /// The jobs of the client would have more bytes than they may.
+    ClientFull { most: usize },
     #[error("the client's jobs may have {most} bytes, and this one would be more")]
     ClientBytesFull {
-        /// Most bytes of a client's jobs.
         most: u64,
         /// Time until the next record expires.
         retry_after: Duration,
     },
-    /// The key belongs to another request.
     #[error("the key was used for another request")]
     KeyReused,
-    /// The record of the job with this key has expired.
     #[error("the job of this key has expired")]
     KeyExpired,
-    /// The database does not respond, or fails.
     #[error("the store is not available: {0}")]
     Unavailable(String),
     /// A row cannot be read: another version or another program wrote the row.
@@ -162,19 +134,14 @@ pub enum StoreError {
     Unreadable(String),
 }
 
-/// The reason for which a dispatched job did not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotRun {
-    /// No executor is free.
     #[error("no executor is free")]
     Busy,
-    /// The service failed to run the job.
     #[error("the service failed to run it")]
     Failed,
-    /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,
-    /// The job was cancelled before it ran.
     #[error("it was cancelled")]
     Cancelled,
 }
@@ -184,20 +151,16 @@ pub enum NotRun {
 pub struct Node {
     /// Unique for each start of a process.
     pub id: String,
-    /// The moment of its start.
     pub started_at: Timestamp,
     /// The moment of its last heartbeat.
     pub seen_at: Timestamp,
-    /// Executions that run at a time.
     pub executors: usize,
 }
 
-/// The nodes of a store, and the age of the queue.
 #[derive(Debug, Clone)]
 pub struct Nodes {
     /// The nodes that are alive.
     pub nodes: Vec<Node>,
-    /// The id of this node.
     pub this: String,
     /// Time that the oldest queued job has waited.
     pub oldest_queued: Option<Duration>,
@@ -261,7 +224,6 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     /// Stores a job as queued. Once this has returned, the job is accepted.
     async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError>;
 
-    /// Finds a job.
     async fn get(&self, id: JobId) -> Result<Found, StoreError>;
 
     /// Finds a job once it has its final state, or when `patience` is over. The caller is woken and does not poll.
@@ -272,7 +234,6 @@ pub trait JobStore: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Lists jobs, newest first.
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError>;
 
     /// Deletes records that have expired by `now`, and returns how many there were.
@@ -283,7 +244,6 @@ pub trait JobStore: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Starts to dispatch jobs to this runner.
     fn start_dispatch(&self, _runner: Arc<dyn JobRunner>) -> Result<(), StoreError> {
         Ok(())
     }
@@ -302,12 +262,10 @@ pub trait JobStore: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Returns the counters of the store.
     fn counts(&self) -> StoreCounts {
         StoreCounts::default()
     }
 
-    /// Stops dispatching jobs.
     fn stop_dispatch(&self) {}
 
     /// Requeues the jobs of this node, and records what is left to record.

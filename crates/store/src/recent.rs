@@ -10,10 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The bounds of the cache.
 #[derive(Debug, Clone, Copy)]
 pub struct RecentBounds {
-    /// Most executions.
     pub executions_max: usize,
     /// Most bytes, approximately.
     pub bytes_max: usize,
@@ -21,14 +19,12 @@ pub struct RecentBounds {
     pub ttl: Duration,
 }
 
-/// The executions by age, and their bytes.
 #[derive(Debug, Default)]
 struct Order {
     oldest_first: VecDeque<(Timestamp, JobId, usize)>,
     bytes: usize,
 }
 
-/// The last synchronous executions.
 #[derive(Debug)]
 pub struct RecentExecutions {
     bounds: RecentBounds,
@@ -37,7 +33,6 @@ pub struct RecentExecutions {
 }
 
 impl RecentExecutions {
-    /// Makes an empty cache.
     #[must_use]
     pub fn new(bounds: RecentBounds) -> Self {
         Self {
@@ -88,7 +83,6 @@ impl RecentExecutions {
         })
     }
 
-    /// Removes the executions that have expired by `now`.
     pub fn sweep(&self, now: Timestamp) {
         let mut order = self.order.lock();
         while let Some((finished_at, ..)) = order.oldest_first.front() {

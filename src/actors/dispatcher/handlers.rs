@@ -108,7 +108,6 @@ impl Dispatcher {
         })
     }
 
-    /// Returns the error for a job that the store did not accept.
     fn not_accepted(&self, failure: StoreError) -> DispatchError {
         match failure {
             StoreError::Full { retry_after } => DispatchError::StoreFull {

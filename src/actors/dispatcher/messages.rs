@@ -47,7 +47,6 @@ impl Run {
     }
 }
 
-/// Stores a job, to be run later.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Accepted, DispatchError>")]
 pub struct Submit {
@@ -55,7 +54,6 @@ pub struct Submit {
     pub(in crate::actors) terms: JobTerms,
 }
 
-/// Stops a job.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Cancel(pub(in crate::actors) JobId);
@@ -65,12 +63,10 @@ pub struct Cancel(pub(in crate::actors) JobId);
 #[rtype(result = "Option<JobLocation>")]
 pub struct Locate(pub(in crate::actors) JobId);
 
-/// The location of a job in this process.
 #[derive(Debug, MessageResponse)]
 pub enum JobLocation {
     /// The job waits in its lane at this position; 1 is next.
     Waiting(usize),
-    /// An executor runs the job.
     Running(ExecutionHandle),
 }
 

@@ -38,13 +38,10 @@ const MAILBOX_CAPACITY: usize = 4096;
 const PREFETCH_BELOW: Duration = Duration::from_millis(10);
 /// Weight of a new execution in the running mean of their time.
 const MEAN_WEIGHT: f64 = 0.05;
-/// Shortest `Retry-After`.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
-/// The options of the Dispatcher.
 #[derive(Debug, Clone)]
 pub struct DispatcherOptions {
-    /// The bounds of the queue.
     pub queue: QueueBounds,
     /// Longest time that a synchronous request waits for an executor.
     pub queue_wait_max: Duration,
@@ -57,7 +54,6 @@ pub struct DispatcherOptions {
     pub reserve: ReserveOptions,
 }
 
-/// The actor that admits, orders, hands out and records work.
 #[derive(Debug)]
 pub struct Dispatcher {
     options: DispatcherOptions,
@@ -75,7 +71,6 @@ pub struct Dispatcher {
     in_flight: InFlightByClient,
     reserve: Reserve,
     checking_up: usize,
-    /// True while the store sweeps.
     is_sweeping: bool,
     draining: bool,
     mean_wall: Duration,
@@ -337,10 +332,8 @@ impl Dispatcher {
     }
 }
 
-/// The executor that gets a piece of work.
 #[derive(Debug, Clone, Copy)]
 enum Target {
-    /// The next regular Executor that is free.
     Regular,
     /// The reserve executor with this index.
     Reserve(usize),

@@ -37,7 +37,6 @@ impl Dispatcher {
     }
 }
 
-/// Returns the error for a failure of the service, not of the script.
 pub(super) fn error_of(failure: ExecutorFailure) -> DispatchError {
     match failure {
         ExecutorFailure::NoSandbox => DispatchError::IsolationLost,

@@ -26,7 +26,6 @@ use tracing::{debug, warn};
 /// Time without a new try after a reserve executor could not be started.
 const RAISE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// The options of reserve executors.
 #[derive(Debug, Clone, Copy)]
 pub struct ReserveOptions {
     /// Time that work of a client without an executor waits, while no regular executor comes free, before a reserve
@@ -36,20 +35,16 @@ pub struct ReserveOptions {
     pub idle_max: Duration,
 }
 
-/// The state of one reserve executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// The executor has no zygote.
     Down,
-    /// The zygote is being started.
     Rising,
     /// The zygote is up and has been idle since then.
     Idle(Instant),
-    /// The executor runs something.
     Busy,
 }
 
-/// The state of all reserve executors.
 #[derive(Debug)]
 pub(super) struct Reserve {
     options: ReserveOptions,
@@ -86,7 +81,6 @@ impl Reserve {
         self.last_freed = self.last_freed.max(at);
     }
 
-    /// Notes that a reserve executor has ended its execution.
     pub(super) fn freed(&mut self, index: usize, at: Instant) {
         if let Some(state) = self.states.get_mut(index) {
             *state = State::Idle(at);

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Time between two looks at the waiting jobs.
 const LOOK_AROUND_EVERY: Duration = Duration::from_millis(50);
-/// Time between two sweeps of records.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 impl Dispatcher {

@@ -7,7 +7,6 @@ use sandpiper_sandbox_client::ExecutionHandle;
 use sandpiper_store::{NotRun, StartHook};
 use tokio::sync::oneshot;
 
-/// The receiver of the result.
 #[derive(Debug)]
 pub(in crate::actors) enum ReplyTo {
     Caller(oneshot::Sender<ExecuteResult>),
@@ -17,7 +16,6 @@ pub(in crate::actors) enum ReplyTo {
 }
 
 impl ReplyTo {
-    /// Returns the lane of the work.
     pub(super) fn lane(&self) -> Lane {
         match self {
             Self::Caller(_) | Self::NetCheck(_) => Lane::Interactive,
@@ -25,7 +23,6 @@ impl ReplyTo {
         }
     }
 
-    /// Sends the reason why the work will not be run.
     pub(super) fn send_error(self, error: DispatchError) {
         // The receiver may have gone.
         match self {
@@ -35,7 +32,6 @@ impl ReplyTo {
         }
     }
 
-    /// Returns true if the receiver of the result has gone.
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
             Self::Caller(reply) => reply.is_closed(),
@@ -45,7 +41,6 @@ impl ReplyTo {
     }
 }
 
-/// Returns the reason for the store that handed the job out.
 fn not_run(error: &DispatchError) -> NotRun {
     match error {
         DispatchError::Draining => NotRun::Stopping,

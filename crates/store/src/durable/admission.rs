@@ -12,7 +12,6 @@ use crate::{Accepted, NewJob, StoreError};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
-/// Decides which submits are written.
 #[derive(Debug)]
 pub(super) struct AdmissionControl {
     database: Database,
@@ -28,7 +27,6 @@ pub(super) struct Submit {
     pub(super) request: String,
 }
 
-/// A submit that is within the bounds.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) submit: Submit,
@@ -65,7 +63,6 @@ impl AdmissionControl {
         }
     }
 
-    /// Notes that the writer begins or ends a batch.
     pub(super) fn note_batch_change(&self) {
         self.quotas.note_batch_change();
     }
@@ -116,7 +113,6 @@ impl AdmissionControl {
         (admitted, waiting)
     }
 
-    /// Counts a rejection.
     fn counted(&self, rejection: StoreError) -> StoreError {
         let counter = match &rejection {
             StoreError::Full { .. } => &self.counters.refused_full,

@@ -16,17 +16,14 @@ use std::time::{Duration, Instant};
 const NEVER_ARRIVED_AFTER_MS: i64 = 15_000;
 /// Time for which an attempt is remembered that River may not have recorded yet: longer than a slow database takes.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
-/// Slots that one statement restores.
 const RESTORED_AT_A_TIME: usize = 500;
 
 /// River's id of a job, and the number of the attempt.
 type AttemptId = (i64, u32);
 
-/// The attempts that this node has, and the slots of jobs that it requeued.
 #[derive(Debug)]
 pub(super) struct Attempts {
     database: Database,
-    /// The id of this node.
     node: String,
     counters: Arc<Counters>,
     /// `None` while the attempt runs; then the moment of its end, because River may record the end later.
@@ -63,7 +60,6 @@ impl Attempts {
         }
     }
 
-    /// Registers an attempt that arrived.
     pub(super) fn begin(&self, river_id: i64, attempt: u32) -> RunningAttempt<'_> {
         self.running.insert((river_id, attempt), None);
         RunningAttempt {
@@ -73,7 +69,6 @@ impl Attempts {
         }
     }
 
-    /// Reserves the slot of a job that is requeued before it ran.
     pub(super) fn reserve_slot(&self, job: &Job<RunScript>) {
         Counters::increment(&self.counters.requeued);
         self.reserved_slots.lock().push(ReservedSlot {
@@ -83,7 +78,6 @@ impl Attempts {
         });
     }
 
-    /// Returns whether an attempt still owns its job.
     pub(super) async fn owns_job(&self, river_id: i64, attempt: u32) -> Result<bool, StoreError> {
         let (owns,): (bool,) = on_pool!(&self.database.pool, pool => {
             sqlx::query_as(

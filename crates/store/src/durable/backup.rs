@@ -9,26 +9,12 @@ use std::path::{Path, PathBuf};
 
 const OWNER_ONLY: u32 = 0o600;
 
-/// The error of a copy that could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The target cannot be created.
     #[error("{path} cannot be made: {cause}")]
-    Target {
-        /// The file of the copy.
-        path: PathBuf,
-        /// The error of the system.
-        cause: io::Error,
-    },
-    /// The source cannot be read.
+    Target { path: PathBuf, cause: io::Error },
     #[error("{path} cannot be copied: {cause}")]
-    Source {
-        /// The file of the database.
-        path: PathBuf,
-        /// The error of SQLite.
-        cause: sqlx::Error,
-    },
-    /// The runtime cannot be started.
+    Source { path: PathBuf, cause: sqlx::Error },
     #[error(transparent)]
     Io(#[from] io::Error),
 }

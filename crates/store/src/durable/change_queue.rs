@@ -9,17 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 /// Most changes in the queue; callers with more wait for room.
 const CHANGES_MAX: usize = 4096;
 
-/// The way back to the caller of a change.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// A change of a job.
 #[derive(Debug)]
 pub(super) enum Change {
     Submit(NewJob, Reply<Accepted>),
     Finish(Finish, Reply<Finished>),
 }
 
-/// The final state of a job, and the attempt that reports it.
 #[derive(Debug, Clone)]
 pub(super) struct Finish {
     pub(super) id: JobId,
@@ -31,18 +28,15 @@ pub(super) struct Finish {
 #[derive(Debug, Clone)]
 pub(super) struct ChangeQueue {
     writer: mpsc::Sender<Change>,
-    /// Longest that a change may take.
     timeout: Duration,
 }
 
 impl ChangeQueue {
-    /// Makes a queue, and returns both of its ends.
     pub(super) fn new(timeout: Duration) -> (Self, mpsc::Receiver<Change>) {
         let (writer, receiver) = mpsc::channel(CHANGES_MAX);
         (Self { writer, timeout }, receiver)
     }
 
-    /// Inserts a job.
     pub(super) async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError> {
         self.write(|reply| Change::Submit(job, reply)).await
     }
@@ -74,7 +68,6 @@ impl ChangeQueue {
     }
 }
 
-/// Sends each result to its caller.
 pub(super) fn reply_all<T>(
     replies: Vec<Reply<T>>,
     results: impl IntoIterator<Item = Result<T, StoreError>>,

@@ -13,7 +13,6 @@ pub(super) const POLL_EVERY: Duration = Duration::from_millis(500);
 /// Time for which a node claims jobs for its reserve executors after a request.
 const CLAIM_MORE_FOR: Duration = Duration::from_secs(1);
 
-/// Configures River's queue on this node.
 #[derive(Debug)]
 pub(super) struct Claims {
     river: Client,
@@ -51,7 +50,6 @@ impl Claims {
         }
     }
 
-    /// Returns the prefetch controller.
     pub(super) fn prefetch(&self) -> &PrefetchController {
         &self.prefetch
     }
@@ -118,7 +116,6 @@ impl Drop for SupersededWorker<'_> {
     }
 }
 
-/// Makes the configuration of a queue that claims up to `jobs_max` jobs.
 pub(super) fn queue_config(jobs_max: usize, poll_every: Duration) -> QueueConfig {
     QueueConfig::new(jobs_max).with_fetch_poll_interval(poll_every)
 }

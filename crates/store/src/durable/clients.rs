@@ -16,7 +16,6 @@ pub(super) const NO_HEAD_START_AT: u64 = 1_000;
 /// Head start of the first open job of a client.
 const HEAD_START_MAX: Duration = Duration::from_hours(1);
 
-/// The open jobs and stored bytes of a client.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientUsage {
     /// Jobs that are queued or running.
@@ -27,7 +26,6 @@ pub(super) struct ClientUsage {
     last_position: i64,
 }
 
-/// The queue position of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueuePosition {
     /// The moment by which River orders the job, milliseconds since 1970; `None` for the moment of its insert.
@@ -61,7 +59,6 @@ impl Clients {
         self.0.get(client).map(|usage| *usage)
     }
 
-    /// Replaces the count of a client by a new one.
     pub(super) fn set(&self, client: &ClientKey, open_jobs: u64, stored: StoredBytes) {
         let counted_at = Instant::now();
         let mut usage = self.0.entry(client.clone()).or_insert(ClientUsage {
@@ -110,14 +107,12 @@ impl Clients {
         }
     }
 
-    /// Forgets clients that have not been counted for a while.
     pub(super) fn sweep(&self) {
         self.0
             .retain(|_, usage| usage.counted_at.elapsed() < FORGOTTEN_AFTER);
     }
 }
 
-/// Returns the head start of the next job of a client with `open_jobs` open jobs.
 fn head_start(open_jobs: u64) -> Duration {
     let left = NO_HEAD_START_AT.saturating_sub(open_jobs);
     HEAD_START_MAX.mul_f64(left as f64 / NO_HEAD_START_AT as f64)

@@ -27,52 +27,33 @@ const RIVER_MAX: u32 = 4;
 /// Mode of a new file: its rows are scripts and results of clients.
 const OWNER_ONLY: u32 = 0o600;
 
-/// The error of a store that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The file of SQLite or its folder cannot be used.
     #[error("{path} cannot be used: {cause}")]
     File {
-        /// The file of the database.
         path: PathBuf,
-        /// The error of the system.
         cause: std::io::Error,
     },
-    /// Another process has locked the file.
     #[error("{0} is in use by another process; a database of SQLite belongs to one service")]
     InUse(PathBuf),
-    /// The address is no valid URL of Postgres.
     #[error("the address of the database is not understood: {0}")]
     Address(sqlx::Error),
-    /// The database does not respond or rejects the connection.
     #[error("the database cannot be reached: {0}")]
     Unreachable(#[from] sqlx::Error),
-    /// The database allows fewer connections than `--store-connections`.
     #[error(
         "{opened} of {wanted} connections could be opened: {cause}; lower --store-connections, or have the database allow more"
     )]
     Connections {
-        /// Connections that were opened.
         opened: usize,
-        /// Connections that were requested.
         wanted: u32,
-        /// The error of the next connection.
         cause: String,
     },
-    /// A migration failed.
     #[error("the tables cannot be made or brought up to date: {0}")]
     Migration(String),
-    /// A later version has migrated the tables.
     #[error(
         "the tables are of version {found}, and this program knows up to {known}: start a newer one"
     )]
-    Newer {
-        /// Version of the tables.
-        found: i64,
-        /// Last version that this program knows.
-        known: i64,
-    },
-    /// River rejects its configuration.
+    Newer { found: i64, known: i64 },
     #[error("the queue cannot be set up: {0}")]
     Queue(#[from] riverqueue::Error),
     /// The threads of the store cannot be started.
@@ -95,13 +76,11 @@ impl From<MigrateError> for OpenError {
 #[derive(Debug)]
 pub(super) struct FileLock(#[allow(dead_code)] File); // only its lifetime matters
 
-/// A database that is ready.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) database: Database,
     /// Connections of River, which has deadlines of its own.
     pub(super) river: Pool,
-    /// The lock of a file of SQLite.
     pub(super) lock: Option<FileLock>,
 }
 

@@ -18,17 +18,14 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Adds one to `counter`.
     pub(super) fn increment(counter: &AtomicU64) {
         Self::add(counter, 1);
     }
 
-    /// Adds `count` to `counter`.
     pub(super) fn add(counter: &AtomicU64, count: u64) {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Reads all counters, with the stored bytes and their bound.
     pub(super) fn read(&self, bytes: u64, bytes_max: u64) -> StoreCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StoreCounts {

@@ -13,7 +13,6 @@ pub(super) struct Database {
     pub(super) pool: Pool,
     /// Connections for statements that only read.
     pub(super) readers: Pool,
-    /// The store's own threads.
     threads: Handle,
     /// Longest that a caller waits for one statement.
     timeout: Duration,
@@ -30,7 +29,6 @@ impl Database {
         }
     }
 
-    /// Returns the longest that a caller waits for one statement.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }

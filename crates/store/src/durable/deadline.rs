@@ -17,7 +17,6 @@ pub(super) async fn within<T>(
         .unwrap_or_else(|_| Err(late()))
 }
 
-/// Returns the error of work that missed its deadline.
 pub(super) fn late() -> StoreError {
     StoreError::Unavailable("it does not answer in time".to_owned())
 }

@@ -42,7 +42,6 @@ const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attemp
 /// The results of a batch, in the order of its submits and finishes.
 type Written = (Vec<Result<Accepted, StoreError>>, Vec<Finished>);
 
-/// Writes changes of jobs.
 #[derive(Debug)]
 pub(super) struct JobWriter {
     pub(super) database: Database,
@@ -52,9 +51,7 @@ pub(super) struct JobWriter {
     pub(super) waiters: Arc<Waiters>,
     pub(super) nodes: Arc<NodeRegistry>,
     pub(super) claims: Arc<Claims>,
-    /// Time from a job's final state to its expiry.
     pub(super) ttl: Duration,
-    /// Most attempts of a job.
     pub(super) attempts_max: u32,
 }
 
@@ -180,7 +177,6 @@ impl JobWriter {
         Ok((accepted, finished))
     }
 
-    /// Inserts keys and new jobs.
     async fn insert(
         &self,
         transaction: &mut Transaction,
@@ -227,7 +223,6 @@ impl JobWriter {
         Ok(())
     }
 
-    /// Makes the job of River for a submit.
     fn river_job(&self, admitted: &Admitted) -> InsertManyItem<RunScript> {
         let new: &NewJob = &admitted.submit.new;
         let attempts = i32::try_from(self.attempts_max).unwrap_or(i32::MAX);

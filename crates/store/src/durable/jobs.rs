@@ -17,7 +17,6 @@ const WAIT_POLL: Duration = Duration::from_secs(1);
 /// A text above every id.
 const LAST_ID: &str = "~";
 
-/// The jobs in the database, and the callers of this node that wait for them.
 #[derive(Debug, Clone)]
 pub(super) struct Jobs {
     database: Database,
@@ -56,7 +55,6 @@ impl Jobs {
         )
     }
 
-    /// Finds a job by its id.
     pub(super) async fn find(&self, id: JobId) -> Result<Found, StoreError> {
         let select = format!(
             "SELECT {} FROM sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id WHERE s.id = $1",
@@ -95,7 +93,6 @@ impl Jobs {
         }
     }
 
-    /// Lists jobs, newest first.
     pub(super) async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         let columns = self.columns("NULL");
         let left = "sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id";
@@ -136,7 +133,6 @@ impl Jobs {
         Ok(JobPage { jobs, next })
     }
 
-    /// Checks that jobs can be read.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         on_pool!(&self.database.readers, pool => {
             sqlx::query("SELECT 1 FROM sandpiper_jobs LIMIT 1").execute(pool).await?;
@@ -145,7 +141,6 @@ impl Jobs {
     }
 }
 
-/// Reads a job from its row.
 fn job(row: Row) -> Result<JobRecord, StoreError> {
     let (
         id,

@@ -15,7 +15,6 @@ const SELECT_KEY: &str = "SELECT fingerprint, meaning, job_id FROM sandpiper_key
 /// A row of [`SELECT_KEY`]. Earlier versions store no meaning, and compare the fingerprint.
 type StoredKey = (String, Option<String>, String);
 
-/// The keys in the database.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     database: Database,
@@ -24,11 +23,9 @@ pub(super) struct Keys {
 
 /// The result of a submit, as far as its key decides it.
 pub(super) enum Submitted {
-    /// The job is new.
     New,
     /// The job with this id was accepted for the same request.
     Replay(String),
-    /// The key belongs to another request.
     KeyReused,
 }
 
@@ -75,7 +72,6 @@ impl Keys {
         })
     }
 
-    /// Returns the job with this id for a repeated submit.
     pub(super) async fn replay(&self, id: &str) -> Result<Accepted, StoreError> {
         let id = id.parse().map_err(|_| StoreError::KeyExpired)?;
         match self.jobs.find(id).await? {

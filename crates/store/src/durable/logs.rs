@@ -15,25 +15,21 @@ pub(super) const UPLOAD_EVERY: Duration = Duration::from_millis(500);
 /// Age of parts that a dead node left: longer than any job may run.
 const ABANDONED_AFTER: Duration = Duration::from_hours(25);
 
-/// The logs of running jobs.
 #[derive(Debug, Clone)]
 pub(super) struct Logs {
     database: Database,
 }
 
-/// The upload of the log of one attempt.
 #[derive(Debug)]
 pub(super) struct LogUploader<'a> {
     database: &'a Database,
     id: JobId,
     attempt: u32,
-    /// Parts that the database has.
     parts: Parts,
     /// Number of the first entry that is not uploaded.
     next: u64,
 }
 
-/// The parts of one uploaded log.
 #[derive(Debug)]
 struct Parts {
     /// Most bytes of all parts, the bound of the log itself.
@@ -80,7 +76,6 @@ impl Logs {
         self.database.is_shared()
     }
 
-    /// Starts the upload of the log of one attempt.
     pub(super) fn uploader(&self, id: JobId, attempt: u32, bytes_max: u32) -> LogUploader<'_> {
         LogUploader {
             database: &self.database,
@@ -124,7 +119,6 @@ impl Logs {
 }
 
 impl LogUploader<'_> {
-    /// Returns the number of the first entry that is not uploaded.
     pub(super) fn next(&self) -> u64 {
         self.next
     }

@@ -11,7 +11,6 @@ struct Migration {
 }
 
 impl Migration {
-    /// Makes a migration that is the same for both databases.
     const fn of_both(text: &'static str) -> Self {
         Self {
             sqlite: text,
@@ -42,14 +41,10 @@ const MIGRATIONS: [Migration; 4] = [
 /// Key of an advisory lock that no other program takes: "sandpipe" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7361_6e64_7069_7065;
 
-/// The error of tables that cannot be used.
 #[derive(Debug)]
 pub(super) enum MigrateError {
-    /// The connection was lost.
     Connection(sqlx::Error),
-    /// A statement of a migration failed.
     Failed(String),
-    /// A later version has migrated the tables.
     Newer { found: i64, known: i64 },
 }
 
@@ -104,7 +99,6 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
     Ok(())
 }
 
-/// Applies one migration, and records its version.
 async fn apply(
     transaction: &mut Transaction,
     version: i64,

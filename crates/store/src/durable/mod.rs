@@ -62,14 +62,12 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-/// Threads for the database.
 const THREADS: usize = 2;
 /// Longest that a sweep takes, which has many statements.
 const SWEEP_WITHIN: Duration = Duration::from_secs(60);
 /// Longest that the queue takes to requeue its jobs when the service stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
-/// The store of jobs in a database.
 #[derive(Debug)]
 pub struct DurableStore {
     open: OpenStore,

@@ -17,22 +17,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tracing::{error, info};
 
-/// Time between two heartbeats.
 pub(super) const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// Age of the last heartbeat of a dead node: three heartbeats.
 const DEAD_AFTER_MS: i64 = 6_000;
-/// The same, as a duration.
 const DEAD_AFTER: Duration = Duration::from_secs(6);
 /// Age of the last heartbeat of a dead node whose row is deleted.
 const FORGOTTEN_AFTER_MS: i64 = 3_600_000;
-/// Jobs that one statement takes from dead nodes.
 const RESCUED_AT_A_TIME: u32 = 1000;
 
-/// This node, and what it knows of the others.
 #[derive(Debug)]
 pub(super) struct NodeRegistry {
     database: Database,
-    /// The id of this node.
     id: String,
     executors: usize,
     counters: Arc<Counters>,
@@ -40,7 +35,6 @@ pub(super) struct NodeRegistry {
     heartbeats: Mutex<Heartbeats>,
 }
 
-/// The heartbeats of this node.
 #[derive(Debug, Clone, Copy)]
 struct Heartbeats {
     /// The last one that the database has; the start before the first one.
@@ -152,7 +146,6 @@ impl NodeRegistry {
         Ok(())
     }
 
-    /// Lists the nodes that are alive, and the time that the oldest queued job has waited.
     pub(super) async fn list(&self) -> Result<Nodes, StoreError> {
         let now = self.database.pool.now();
         let select = format!(
@@ -189,7 +182,6 @@ impl NodeRegistry {
         })
     }
 
-    /// Deletes the row of this node, which stops.
     pub(super) async fn leave(&self) -> Result<(), StoreError> {
         on_pool!(&self.database.pool, pool => {
             sqlx::query("DELETE FROM sandpiper_nodes WHERE id = $1")

@@ -17,7 +17,6 @@ use tracing::warn;
 const CHANNEL: &str = "sandpiper_ended";
 /// Most ids in one notice: a notice of Postgres has less than 8,000 bytes.
 pub(super) const IDS_MAX: usize = 200;
-/// Time between two attempts to listen.
 const LISTEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Tells the other nodes, when the transaction commits, that these jobs have ended.
@@ -36,7 +35,6 @@ pub(super) async fn notify<'a>(
     Ok(())
 }
 
-/// Writes ids as the payload of a notice.
 fn payload<'a>(ids: impl IntoIterator<Item = &'a JobId>) -> String {
     let mut text = String::new();
     for id in ids {

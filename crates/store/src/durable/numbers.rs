@@ -8,17 +8,14 @@ pub(super) fn as_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Returns a duration in milliseconds.
 pub(super) fn as_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Returns milliseconds since 1970, as a column holds them.
 pub(super) fn unix_millis(at: Timestamp) -> i64 {
     as_i64(at.as_unix_millis())
 }
 
-/// Reads a column of milliseconds since 1970.
 pub(super) fn timestamp(unix_millis: i64) -> Timestamp {
     Timestamp::from_unix_millis(u64::try_from(unix_millis).unwrap_or_default())
 }

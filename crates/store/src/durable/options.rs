@@ -4,19 +4,15 @@ use sandpiper_domain::{Ceiling, Limits};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The address of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// The file of a database of SQLite.
     Sqlite(PathBuf),
     /// `postgres://…`
     Postgres(String),
 }
 
-/// Options of a durable store.
 #[derive(Debug, Clone)]
 pub struct DurableOptions {
-    /// The database.
     pub address: Address,
     /// Limits of a job of another River client that requests none.
     pub defaults: Limits,

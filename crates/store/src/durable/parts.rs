@@ -24,7 +24,6 @@ use riverqueue::Client;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
-/// A store that is open.
 #[derive(Debug)]
 pub(super) struct OpenStore {
     pub(super) parts: Parts,
@@ -155,7 +154,6 @@ impl Parts {
         )
     }
 
-    /// Returns the upkeep of the queue on this node.
     pub(super) fn upkeep(&self) -> Upkeep {
         Upkeep {
             nodes: Arc::clone(&self.nodes),

@@ -5,7 +5,6 @@
 
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
 
-/// Connections to the database of jobs.
 #[derive(Debug, Clone)]
 pub(super) enum Pool {
     Sqlite(SqlitePool),
@@ -99,7 +98,6 @@ impl Pool {
     }
 }
 
-/// A transaction that may write.
 #[derive(Debug)]
 pub(super) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
@@ -107,7 +105,6 @@ pub(super) enum Transaction {
 }
 
 impl Transaction {
-    /// Commits the transaction.
     pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(transaction) => transaction.commit().await,

@@ -27,7 +27,6 @@ impl PrefetchController {
         }
     }
 
-    /// Returns how many jobs to claim for each executor.
     pub(super) fn per_executor(&self) -> usize {
         let mean = self.mean.lock().as_secs_f64().max(1e-6);
         // Between 1 and 100,000.
@@ -36,7 +35,6 @@ impl PrefetchController {
         prefetched.clamp(1, self.per_executor_max)
     }
 
-    /// Records the time that an execution took.
     pub(super) fn record(&self, duration: Duration) {
         let mut mean = self.mean.lock();
         // The cap keeps one long execution from making all of them seem long.

@@ -23,7 +23,6 @@ use sqlx::{PgPool, QueryBuilder};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-/// Clients whose rows one statement folds.
 const FOLDED_AT_A_TIME: i64 = 500;
 /// Key of an advisory lock that no other program takes: "sandbyte" in ASCII.
 const FOLD_LOCK: i64 = 0x7361_6e64_6279_7465;
@@ -35,7 +34,6 @@ const POSTPONED_FOR_MAX: Duration = Duration::from_secs(300);
 /// Shortest time after which a rejected submit may be retried.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
-/// The bounds, and what is known of their use.
 #[derive(Debug)]
 pub(super) struct Quotas {
     database: Database,
@@ -53,7 +51,6 @@ struct Bounds {
     ttl: Duration,
 }
 
-/// A job to be accepted, as far as the bounds look at it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
     pub(super) client: &'a ClientKey,
@@ -152,7 +149,6 @@ impl Quotas {
         Ok(self.clients.add_job(client, created_at, bytes))
     }
 
-    /// Counts the execution of a job that has ended on this node.
     pub(super) fn end_job(&self, client: &ClientKey, execution_bytes: u64) {
         self.clients.end_job(client, execution_bytes);
         self.total.add_execution(execution_bytes);
@@ -202,7 +198,6 @@ impl Quotas {
         Ok(())
     }
 
-    /// Notes that the writer begins or ends a batch of submits.
     pub(super) fn note_batch_change(&self) {
         self.total.note_batch_change();
     }
@@ -289,7 +284,6 @@ impl Quotas {
         })
     }
 
-    /// Returns the time for which a job of this client is postponed that has no room for its execution.
     pub(super) fn postponed_for(&self, client: &ClientKey) -> Duration {
         let open_jobs = self
             .clients
@@ -301,12 +295,10 @@ impl Quotas {
             .min(POSTPONED_FOR_MAX)
     }
 
-    /// Forgets clients that submit nothing.
     pub(super) fn forget_clients(&self) {
         self.clients.sweep();
     }
 
-    /// Folds the rows of the account.
     pub(super) async fn fold(&self) -> Result<(), StoreError> {
         match &self.database.pool {
             Pool::Sqlite(pool) => {

@@ -10,7 +10,6 @@ use sandpiper_domain::{
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The stored part of a job: the script, the limits and the span.
 #[derive(Serialize, Deserialize)]
 struct StoredRequest<'a> {
     script: Cow<'a, Script>,
@@ -122,7 +121,6 @@ impl From<Unreadable> for StoreError {
     }
 }
 
-/// Writes what a job runs.
 pub(super) fn request_to_text(job: &Job) -> Result<String, Unreadable> {
     let stored = StoredRequest {
         script: Cow::Borrowed(&job.script),
@@ -177,7 +175,6 @@ pub(super) fn outcome_to_text(outcome: Outcome) -> String {
     serde_json::to_string(&outcome).unwrap_or_default()
 }
 
-/// Writes entries of a log with their numbers.
 pub(super) fn log_to_text(entries: &[(u64, LogEntry)]) -> Result<String, Unreadable> {
     let stored: Vec<(u64, StoredLogEntry)> = entries
         .iter()

@@ -16,17 +16,13 @@ const ADOPTED_CLIENT: &str = "river";
 
 /// The row of a job that River hands out.
 pub(super) enum StoredJob {
-    /// The job is open.
     Open(Job),
-    /// The job has its final state.
     Final,
-    /// The id belongs to another job.
     IdTaken,
     /// There is no row: the job is new, or was swept.
     Unknown,
 }
 
-/// The reason for which the request of a job is not available.
 pub(super) enum NoRequest {
     /// The request breaks a rule, or cannot be read.
     Invalid(String),
@@ -44,13 +40,10 @@ impl From<StoreError> for NoRequest {
     }
 }
 
-/// The requests in the database.
 #[derive(Debug, Clone)]
 pub(super) struct Requests {
     database: Database,
-    /// Limits of a job of another River client that requests none.
     default_limits: Limits,
-    /// Highest limits that a job of another River client may request.
     ceiling: Ceiling,
 }
 

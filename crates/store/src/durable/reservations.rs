@@ -4,7 +4,6 @@ use dashmap::DashMap;
 use sandpiper_domain::ClientKey;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The bytes that are reserved, by client and in total.
 #[derive(Debug, Default)]
 pub(super) struct Reservations {
     clients: DashMap<ClientKey, u64>,
@@ -19,14 +18,12 @@ pub(super) struct Reservation<'a> {
     bytes: u64,
 }
 
-/// The bytes that were reserved before a reservation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReservedBefore {
     of_client: u64,
     of_all: u64,
 }
 
-/// A bound of bytes, and the bytes that are stored under it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bound {
     pub(super) stored: u64,

@@ -31,7 +31,6 @@ impl Hook for DueAtOnce {
     }
 }
 
-/// Makes River's client for this node.
 pub(super) fn client(
     pool: &Pool,
     options: &DurableOptions,

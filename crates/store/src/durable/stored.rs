@@ -3,15 +3,12 @@
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-/// Time for which a count is valid.
 pub(super) const COUNT_VALID_FOR: Duration = Duration::from_secs(1);
 /// Time for which a count is valid that would reject a job: jobs may have ended and records expired since.
 pub(super) const REJECTING_COUNT_VALID_FOR: Duration = Duration::from_millis(100);
 
-/// Bytes of jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct StoredBytes {
-    /// Bytes of all jobs.
     pub(super) bytes: u64,
     /// Bytes of jobs with a final state, which expire.
     pub(super) expiring: u64,
@@ -26,12 +23,10 @@ impl StoredBytes {
         }
     }
 
-    /// Adds a job that was accepted.
     pub(super) fn add_request(&mut self, request_bytes: u64) {
         self.bytes = self.bytes.saturating_add(request_bytes);
     }
 
-    /// Adds the execution of a job that has ended.
     pub(super) fn add_execution(&mut self, execution_bytes: u64) {
         self.bytes = self.bytes.saturating_add(execution_bytes);
         self.expiring = self.expiring.saturating_add(execution_bytes);
@@ -42,7 +37,6 @@ impl StoredBytes {
 #[derive(Debug, Default)]
 pub(super) struct TotalBytes(Mutex<Count>);
 
-/// One count of the bytes of all clients.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     stored: StoredBytes,
@@ -73,22 +67,18 @@ impl TotalBytes {
         }
     }
 
-    /// Returns the stored bytes.
     pub(super) fn stored(&self) -> StoredBytes {
         self.0.lock().stored
     }
 
-    /// Replaces the count by a new one.
     pub(super) fn set(&self, stored: StoredBytes, next_expiry: Option<i64>) {
         self.0.lock().replace(stored, next_expiry);
     }
 
-    /// Adds a job that this node has accepted.
     pub(super) fn add_request(&self, request_bytes: u64) {
         self.0.lock().stored.add_request(request_bytes);
     }
 
-    /// Adds the execution of a job that has ended on this node.
     pub(super) fn add_execution(&self, execution_bytes: u64) {
         self.0.lock().stored.add_execution(execution_bytes);
     }
@@ -104,7 +94,6 @@ impl TotalBytes {
         count.counted_at.is_none_or(|at| at.elapsed() >= valid_for)
     }
 
-    /// Returns the expiry of the next record, milliseconds since 1970.
     pub(super) fn next_expiry(&self) -> Option<i64> {
         self.0.lock().next_expiry
     }

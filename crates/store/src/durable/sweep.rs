@@ -34,14 +34,12 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 /// take.
 const OVERLAP: Duration = Duration::from_mins(10);
 
-/// Sweeps the database.
 #[derive(Debug)]
 pub(super) struct Sweeper {
     database: Database,
     requests: Requests,
     quotas: Arc<Quotas>,
     counters: Arc<Counters>,
-    /// Time from a job's final state to its expiry.
     ttl: Duration,
     /// Limits that are reported for a job whose request cannot be read.
     default_limits: Limits,

@@ -15,7 +15,6 @@ const ROUND_WITHIN: Duration = Duration::from_secs(30);
 /// Age at which the slot of a requeued job is restored: longer than River takes to record the requeue.
 const RESTORED_AFTER: Duration = Duration::from_millis(500);
 
-/// Runs the upkeep.
 #[derive(Debug, Clone)]
 pub(super) struct Upkeep {
     pub(super) nodes: Arc<NodeRegistry>,

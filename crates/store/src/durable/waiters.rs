@@ -5,7 +5,6 @@ use sandpiper_domain::JobId;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The callers that wait, by job.
 #[derive(Debug, Default)]
 pub(super) struct Waiters(DashMap<JobId, Arc<Notify>>);
 
@@ -18,7 +17,6 @@ pub(super) struct Waiter<'a> {
 }
 
 impl Waiters {
-    /// Registers a caller that waits for a job.
     pub(super) fn register(&self, id: JobId) -> Waiter<'_> {
         let settled = Arc::clone(&self.0.entry(id).or_default());
         Waiter {
@@ -28,7 +26,6 @@ impl Waiters {
         }
     }
 
-    /// Wakes all callers that wait for a job.
     pub(super) fn wake(&self, id: JobId) {
         if let Some((_, settled)) = self.0.remove(&id) {
             settled.notify_waiters();

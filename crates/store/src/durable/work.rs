@@ -37,7 +37,6 @@ const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
 pub(super) struct RunWorker(Arc<OnceLock<Weak<AttemptRunner>>>);
 
 impl RunWorker {
-    /// Attaches the worker to the runner of the store.
     pub(super) fn attach(&self, runner: &Arc<AttemptRunner>) {
         let _ = self.0.set(Arc::downgrade(runner));
     }
@@ -66,7 +65,6 @@ impl Worker<RunScript> for RunWorker {
     }
 }
 
-/// Runs attempts of jobs.
 #[derive(Debug)]
 pub(super) struct AttemptRunner {
     pub(super) database: Database,
@@ -77,7 +75,6 @@ pub(super) struct AttemptRunner {
     pub(super) logs: Logs,
     pub(super) changes: ChangeQueue,
     pub(super) counters: Arc<Counters>,
-    /// Most attempts at a job that the service fails to run.
     pub(super) attempts_max: u32,
     /// The runner of this node's jobs, once dispatch has started.
     pub(super) executors: OnceLock<Arc<dyn JobRunner>>,
@@ -150,7 +147,6 @@ impl AttemptRunner {
         })
     }
 
-    /// Reads what is to be run, within the timeout.
     async fn claimed_job(&self, job: &RiverJob<RunScript>) -> Result<Arc<Job>, Report> {
         let read = self.requests.claimed_job(job);
         let found = tokio::time::timeout(self.database.timeout(), read).await;
@@ -177,7 +173,6 @@ impl AttemptRunner {
         }
     }
 
-    /// Reserves room in the database for the output of a job.
     async fn reserve_room(
         &self,
         job: &RiverJob<RunScript>,
@@ -373,7 +368,6 @@ impl AttemptRunner {
     }
 }
 
-/// Returns the number of the attempt that River hands out.
 fn attempt_of(job: &RiverJob<RunScript>) -> u32 {
     u32::try_from(job.row.attempt).unwrap_or_default()
 }

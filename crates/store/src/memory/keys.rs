@@ -4,10 +4,8 @@ use crate::fingerprint::Fingerprint;
 use sandpiper_domain::{ClientKey, IdempotencyKey, JobId, Timestamp};
 use std::collections::{HashMap, VecDeque};
 
-/// Most keys that are remembered.
 const KEYS_MAX: usize = 100_000;
 
-/// A client, and the key of one of its requests.
 pub(super) type Key = (ClientKey, IdempotencyKey);
 
 /// The requests with a key. A key is forgotten when its time is over, and the oldest also when there are too many.
@@ -17,7 +15,6 @@ pub(super) struct Keys {
     by_age: VecDeque<(Timestamp, Key)>,
 }
 
-/// The request that has a key.
 #[derive(Debug)]
 pub(super) struct KeyedRequest {
     pub(super) id: JobId,
@@ -25,12 +22,10 @@ pub(super) struct KeyedRequest {
 }
 
 impl Keys {
-    /// Returns the request that has `key`.
     pub(super) fn get(&self, key: &Key) -> Option<&KeyedRequest> {
         self.by_key.get(key)
     }
 
-    /// Remembers the request that has `key`.
     pub(super) fn insert(&mut self, key: Key, request: KeyedRequest) {
         if self.by_age.len() >= KEYS_MAX {
             self.forget_oldest();
@@ -39,7 +34,6 @@ impl Keys {
         self.by_key.insert(key, request);
     }
 
-    /// Forgets the keys whose time is over by `now`.
     pub(super) fn sweep(&mut self, now: Timestamp) {
         while let Some((at, _)) = self.by_age.front()
             && at.plus(IdempotencyKey::REMEMBERED) <= now

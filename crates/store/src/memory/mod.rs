@@ -28,7 +28,6 @@ use usage::Usage;
 /// Most jobs that one list reads.
 const SCANNED_MAX: usize = 2_000;
 
-/// The bounds of a store in memory.
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryStoreBounds {
     /// Most jobs, also those with a final state.
@@ -43,7 +42,6 @@ pub struct MemoryStoreBounds {
     pub client_bytes: usize,
 }
 
-/// A store of jobs in the memory of this process.
 #[derive(Debug)]
 pub struct MemoryStore {
     bounds: MemoryStoreBounds,
@@ -53,7 +51,6 @@ pub struct MemoryStore {
     usage: Usage,
 }
 
-/// A job, and its place in the bounds.
 #[derive(Debug)]
 struct Entry {
     job: JobRecord,
@@ -80,7 +77,6 @@ impl Entry {
 }
 
 impl MemoryStore {
-    /// Makes an empty store.
     #[must_use]
     pub fn new(bounds: MemoryStoreBounds) -> Self {
         Self {
@@ -157,7 +153,6 @@ impl MemoryStore {
         })
     }
 
-    /// Inserts a job that is within the bounds.
     fn insert(&self, new: NewJob, bytes: usize) -> JobRecord {
         let (id, job) = (new.job.id, new.queued());
         self.usage.add_job(&new.job.client, bytes);

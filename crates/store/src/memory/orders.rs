@@ -6,7 +6,6 @@ use std::collections::{BTreeSet, VecDeque};
 /// Most ids of expired jobs that are remembered, so that a query gets 410 and not 404.
 const TOMBSTONES_MAX: usize = 100_000;
 
-/// The orders of one store.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     /// By id, which is by age.
@@ -19,17 +18,14 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// Adds the expiry of a job that has its final state.
     pub(super) fn insert_expiry(&mut self, expires_at: Timestamp, id: JobId) {
         self.by_expiry.insert((expires_at, id));
     }
 
-    /// Returns the next expiry.
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         self.by_expiry.first().map(|(at, _)| *at)
     }
 
-    /// Returns whether a job with this id has expired.
     pub(super) fn has_expired(&self, id: JobId) -> bool {
         self.tombstone_set.contains(&id)
     }

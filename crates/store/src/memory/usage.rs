@@ -5,7 +5,6 @@ use dashmap::DashMap;
 use sandpiper_domain::ClientKey;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// The use of the bounds.
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     clients: DashMap<ClientKey, ClientUsage>,
@@ -13,12 +12,10 @@ pub(super) struct Usage {
     pub(super) rejected: Rejected,
 }
 
-/// The open jobs and stored bytes of one client.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct ClientUsage {
     /// Jobs that are queued or running.
     pub(super) open_jobs: usize,
-    /// Bytes of all jobs.
     pub(super) bytes: usize,
 }
 
@@ -31,19 +28,16 @@ pub(super) struct Rejected {
 }
 
 impl Usage {
-    /// Returns the bytes of all jobs.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns what a client has.
     pub(super) fn of_client(&self, client: &ClientKey) -> ClientUsage {
         self.clients
             .get(client)
             .map_or_else(ClientUsage::default, |usage| *usage)
     }
 
-    /// Adds an open job.
     pub(super) fn add_job(&self, client: &ClientKey, bytes: usize) {
         let mut usage = self.clients.entry(client.clone()).or_default();
         usage.open_jobs += 1;
@@ -61,7 +55,6 @@ impl Usage {
         });
     }
 
-    /// Removes a job that has expired.
     pub(super) fn remove_job(&self, client: &ClientKey, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.change(client, |usage| usage.bytes -= bytes);
@@ -76,7 +69,6 @@ impl Usage {
             .remove_if(client, |_, usage| usage.open_jobs == 0 && usage.bytes == 0);
     }
 
-    /// Returns the counters of the store.
     pub(super) fn counts(&self, bytes_max: usize) -> StoreCounts {
         let as_u64 = |bytes| u64::try_from(bytes).unwrap_or(u64::MAX);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
