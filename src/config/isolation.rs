@@ -1,7 +1,6 @@
 //! The options of the sandbox: isolation level, speculation, kill grace, and the lifetime of zygotes.
 
 use super::OptionConflict;
-use super::values::milliseconds;
 use clap::{Args, ValueEnum, value_parser};
 use sandpiper_sandbox_client::{
     IsolationLevel, SandboxOptions, SandboxProgram, SpeculationControl, ZygotePlan,
@@ -36,7 +35,7 @@ pub struct IsolationOptions {
     )]
     pub speculation_control: SpeculationOption,
     /// Milliseconds between the timeout and SIGKILL
-    #[arg(long, env = "SANDPIPER_KILL_GRACE_MS", value_name = "MS", default_value_t = 250, value_parser = milliseconds(0, 10_000))]
+    #[arg(long, env = "SANDPIPER_KILL_GRACE_MS", value_name = "MS", default_value_t = 250, value_parser = value_parser!(u64).range(0..=10_000))]
     pub kill_grace_ms: u64,
     /// Executions after which a zygote is replaced; its children share one address space layout
     #[arg(long, env = "SANDPIPER_ZYGOTE_EXECUTIONS", value_name = "COUNT", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]

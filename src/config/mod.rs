@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand, value_parser};
 use sandpiper_http_kit::local_address;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use values::{address, class, milliseconds, seed};
+use values::{address, class, seed};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -95,7 +95,7 @@ pub struct HealthOptions {
     #[arg(long, env = "PORT", default_value_t = 8081, value_parser = value_parser!(u16).range(1..))]
     pub port: u16,
     /// Maximum time for the response, milliseconds
-    #[arg(long, env = "SANDPIPER_HEALTH_TIMEOUT_MS", value_name = "MS", default_value_t = 2_000, value_parser = milliseconds(1, 60_000))]
+    #[arg(long, env = "SANDPIPER_HEALTH_TIMEOUT_MS", value_name = "MS", default_value_t = 2_000, value_parser = value_parser!(u64).range(1..=60_000))]
     pub timeout_ms: u64,
 }
 
@@ -128,7 +128,7 @@ pub struct SelftestOptions {
     #[arg(long, value_name = "NAME", value_parser = class)]
     pub class: Option<String>,
     /// Factor by which this machine may be slower than a quiet one; time limits are multiplied by it
-    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(TIME_FACTOR_MAX)))]
+    #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = value_parser!(u32).range(1..=i64::from(TIME_FACTOR_MAX)))]
     pub time_factor: u32,
     /// The sandbox.
     #[command(flatten)]

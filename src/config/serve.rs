@@ -4,7 +4,7 @@ use super::isolation::IsolationOptions;
 use super::limits::{CeilingOptions, LimitOptions};
 use super::store::{StoreBoundOptions, StoreChoice};
 use super::telemetry::TelemetryArgs;
-use super::values::{address, bytes, client_header, milliseconds, seconds};
+use super::values::{address, bytes, client_header};
 use super::{GIB, KIB, MIB};
 use actix_web::http::header::HeaderName;
 use clap::{Args, ValueEnum, value_parser};
@@ -85,10 +85,10 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_RESERVE_EXECUTORS", value_name = "COUNT", value_parser = value_parser!(u16).range(0..=256))]
     pub reserve_executors: Option<u16>,
     /// Time that work of a client without an executor waits before a reserve executor takes it, milliseconds
-    #[arg(long, env = "SANDPIPER_RESERVE_AFTER_MS", value_name = "MS", default_value_t = 10, value_parser = milliseconds(1, 60_000))]
+    #[arg(long, env = "SANDPIPER_RESERVE_AFTER_MS", value_name = "MS", default_value_t = 10, value_parser = value_parser!(u64).range(1..=60_000))]
     pub reserve_after_ms: u64,
     /// Time after which an idle reserve executor ends its sandbox, seconds
-    #[arg(long, env = "SANDPIPER_RESERVE_IDLE_S", value_name = "S", default_value_t = 60, value_parser = seconds(1, 86_400))]
+    #[arg(long, env = "SANDPIPER_RESERVE_IDLE_S", value_name = "S", default_value_t = 60, value_parser = value_parser!(u64).range(1..=86_400))]
     pub reserve_idle_s: u64,
     /// Folder of example scripts, in place of the built-in ones
     #[arg(long, env = "SANDPIPER_SCRIPTS_DIR", value_name = "DIR")]
@@ -110,17 +110,17 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_BODY_BYTES", value_name = "BYTES", default_value = "2MiB", value_parser = bytes(KIB, 64 * MIB))]
     pub body_bytes: u64,
     /// Maximum time for a client to send its body, milliseconds
-    #[arg(long, env = "SANDPIPER_BODY_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = milliseconds(100, 600_000))]
+    #[arg(long, env = "SANDPIPER_BODY_TIMEOUT_MS", value_name = "MS", default_value_t = 10_000, value_parser = value_parser!(u64).range(100..=600_000))]
     pub body_timeout_ms: u64,
     /// Maximum time for a client to send its request head, milliseconds
     // The server's clock may be late by half a second: a shorter time would reject clients that are not slow.
-    #[arg(long, env = "SANDPIPER_HEADER_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = milliseconds(1_000, 600_000))]
+    #[arg(long, env = "SANDPIPER_HEADER_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u64).range(1_000..=600_000))]
     pub header_timeout_ms: u64,
     /// Time that an idle connection stays open, seconds
-    #[arg(long, env = "SANDPIPER_KEEP_ALIVE_S", value_name = "S", default_value_t = 75, value_parser = seconds(1, 3_600))]
+    #[arg(long, env = "SANDPIPER_KEEP_ALIVE_S", value_name = "S", default_value_t = 75, value_parser = value_parser!(u64).range(1..=3_600))]
     pub keep_alive_s: u64,
     /// Maximum time that a client may leave a response unread, milliseconds
-    #[arg(long, env = "SANDPIPER_WRITE_TIMEOUT_MS", value_name = "MS", default_value_t = 30_000, value_parser = milliseconds(100, 3_600_000))]
+    #[arg(long, env = "SANDPIPER_WRITE_TIMEOUT_MS", value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u64).range(100..=3_600_000))]
     pub write_timeout_ms: u64,
     /// Maximum open connections
     #[arg(long, env = "SANDPIPER_CONNECTIONS_MAX", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
@@ -138,7 +138,7 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_QUEUE_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = bytes(MIB, 64 * GIB))]
     pub queue_bytes: u64,
     /// Maximum time that `POST /api/execute` waits for an executor, milliseconds
-    #[arg(long, env = "SANDPIPER_QUEUE_WAIT_MS", value_name = "MS", default_value_t = 30_000, value_parser = milliseconds(1, 3_600_000))]
+    #[arg(long, env = "SANDPIPER_QUEUE_WAIT_MS", value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u64).range(1..=3_600_000))]
     pub queue_wait_ms: u64,
     /// Interactive jobs started for each background job while both lanes have jobs
     #[arg(long, env = "SANDPIPER_INTERACTIVE_WEIGHT", value_name = "COUNT", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1_000))]
@@ -147,7 +147,7 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_ATTEMPTS_MAX", value_name = "COUNT", default_value_t = 3, value_parser = value_parser!(u32).range(1..=100))]
     pub attempts_max: u32,
     /// Time that a result stays readable, seconds
-    #[arg(long, env = "SANDPIPER_RESULT_TTL_S", value_name = "S", default_value_t = 900, value_parser = seconds(1, 2_592_000))]
+    #[arg(long, env = "SANDPIPER_RESULT_TTL_S", value_name = "S", default_value_t = 900, value_parser = value_parser!(u64).range(1..=2_592_000))]
     pub result_ttl_s: u64,
     /// Maximum jobs in the memory store; a database has no such bound
     #[arg(long, env = "SANDPIPER_STORE_JOBS_MAX", value_name = "COUNT", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=100_000_000))]
@@ -162,7 +162,7 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_RECENT_BYTES", value_name = "BYTES", default_value = "64MiB", value_parser = bytes(0, 64 * GIB))]
     pub recent_bytes: u64,
     /// Maximum wait that `Prefer: wait` is granted, seconds
-    #[arg(long, env = "SANDPIPER_WAIT_MAX_S", value_name = "S", default_value_t = 60, value_parser = seconds(0, 3_600))]
+    #[arg(long, env = "SANDPIPER_WAIT_MAX_S", value_name = "S", default_value_t = 60, value_parser = value_parser!(u64).range(0..=3_600))]
     pub wait_max_s: u64,
     /// Maximum open event streams
     #[arg(long, env = "SANDPIPER_EVENTS_MAX", value_name = "COUNT", default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
@@ -171,10 +171,10 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_EVENTS_CLIENT_MAX", value_name = "COUNT", default_value_t = 50, value_parser = value_parser!(u32).range(1..=100_000))]
     pub events_client_max: u32,
     /// Time after which an event stream is closed, seconds; clients must reconnect then
-    #[arg(long, env = "SANDPIPER_EVENTS_S", value_name = "S", default_value_t = 600, value_parser = seconds(1, 86_400))]
+    #[arg(long, env = "SANDPIPER_EVENTS_S", value_name = "S", default_value_t = 600, value_parser = value_parser!(u64).range(1..=86_400))]
     pub events_s: u64,
     /// Time for running executions to end when the service stops, milliseconds
-    #[arg(long, env = "SANDPIPER_DRAIN_MS", value_name = "MS", default_value_t = 8_000, value_parser = milliseconds(0, 600_000))]
+    #[arg(long, env = "SANDPIPER_DRAIN_MS", value_name = "MS", default_value_t = 8_000, value_parser = value_parser!(u64).range(0..=600_000))]
     pub drain_ms: u64,
     /// Host that `/api/netcheck` tries to reach
     #[arg(

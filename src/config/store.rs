@@ -1,8 +1,8 @@
 //! The store of jobs and its bounds: sizes, and the time to wait for the database.
 
-use super::values::{bytes, milliseconds};
+use super::values::bytes;
 use super::{GIB, MIB, OptionConflict};
-use clap::Args;
+use clap::{Args, value_parser};
 use sandpiper_store::Address;
 use std::str::FromStr;
 
@@ -42,7 +42,7 @@ pub struct StoreBoundOptions {
     #[arg(long, env = "SANDPIPER_CLIENT_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = bytes(MIB, 1024 * 1024 * GIB))]
     pub client_bytes: u64,
     /// Maximum time to wait for the database, milliseconds
-    #[arg(long, env = "SANDPIPER_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 4_000, value_parser = milliseconds(500, 60_000))]
+    #[arg(long, env = "SANDPIPER_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 4_000, value_parser = value_parser!(u64).range(500..=60_000))]
     pub store_timeout_ms: u64,
 }
 

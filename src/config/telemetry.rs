@@ -1,6 +1,6 @@
 //! The options of metrics and traces.
 
-use super::values::{address, endpoint, milliseconds, ratio};
+use super::values::{address, endpoint, ratio};
 use crate::telemetry::TelemetryOptions;
 use clap::{Args, value_parser};
 use std::net::{IpAddr, SocketAddr};
@@ -31,7 +31,7 @@ pub struct TelemetryArgs {
     #[arg(long, env = "SANDPIPER_OTLP_QUEUE", value_name = "COUNT", default_value_t = 8_192, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub otlp_queue: u32,
     /// Maximum time for the collector to accept a batch, milliseconds
-    #[arg(long, env = "SANDPIPER_OTLP_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = milliseconds(1, 60_000))]
+    #[arg(long, env = "SANDPIPER_OTLP_TIMEOUT_MS", value_name = "MS", default_value_t = 5_000, value_parser = value_parser!(u64).range(1..=60_000))]
     pub otlp_timeout_ms: u64,
 }
 

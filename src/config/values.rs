@@ -4,16 +4,7 @@ use super::{GIB, KIB, MIB};
 use crate::selftest;
 use actix_web::http::Uri;
 use actix_web::http::header::{self, HeaderName};
-use clap::builder::RangedU64ValueParser;
 use std::net::{IpAddr, Ipv4Addr};
-
-pub(super) fn milliseconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
-    RangedU64ValueParser::new().range(least..=most)
-}
-
-pub(super) fn seconds(least: u64, most: u64) -> RangedU64ValueParser<u64> {
-    milliseconds(least, most)
-}
 
 /// Parses an IP address or `localhost`.
 pub(super) fn address(text: &str) -> Result<IpAddr, String> {
