@@ -10,9 +10,7 @@ use super::{
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
-use sandpiper_domain::{
-    Execution, Job, JobId, JobState, LogSoFar, Outcome, ScriptError, Timestamp,
-};
+use sandpiper_domain::{Execution, Job, JobId, LogSoFar, Timestamp};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -122,10 +120,12 @@ impl OpenJob {
             let (result, unrecorded) = self.attempt(on_start, started).await;
             let has_started = unrecorded.is_some();
             match result {
-                Ok(execution) => return self.record_execution(execution).await,
+                Ok(execution) => return self.finish(Settlement::of(execution)).await,
                 Err(NotRun::Stopping) => return,
-                Err(NotRun::Cancelled) => return self.record_cancel().await,
-                Err(NotRun::Failed) if self.is_cancelled() => return self.record_cancel().await,
+                Err(NotRun::Cancelled) => return self.finish(Settlement::CANCELLED).await,
+                Err(NotRun::Failed) if self.is_cancelled() => {
+                    return self.finish(Settlement::CANCELLED).await;
+                }
                 Err(NotRun::Failed) if has_started && self.attempts >= self.shared.attempts_max => {
                     return self.record_loss().await;
                 }
@@ -138,7 +138,7 @@ impl OpenJob {
             // Ends early if the job is cancelled meanwhile.
             let _ = tokio::time::timeout(RETRY_AFTER, cancelled).await;
         }
-        self.record_cancel().await;
+        self.finish(Settlement::CANCELLED).await;
     }
 
     fn is_cancelled(&self) -> bool {
@@ -181,41 +181,13 @@ impl OpenJob {
         (run.await, Some(unrecorded))
     }
 
-    async fn record_execution(&self, execution: Arc<Execution>) {
-        let state = match execution.outcome {
-            Outcome::Cancelled => JobState::Cancelled,
-            _ => JobState::Finished,
-        };
-        let settlement = Settlement {
-            state,
-            execution: Some(execution),
-        };
-        self.finish(settlement).await;
-    }
-
-    /// Records the cancel of a job that no executor has run.
-    async fn record_cancel(&self) {
-        let settlement = Settlement {
-            state: JobState::Cancelled,
-            execution: None,
-        };
-        self.finish(settlement).await;
-    }
-
     async fn record_loss(&self) {
         let attempts = self.attempts;
         let trace = self.job.trace.as_ref();
         let trace_id = trace.map(|trace| display(trace.trace_text()));
         warn!(job = %self.job.id, trace_id, attempts, "a job is lost: the service failed to run it in each attempt");
         self.shared.lost.fetch_add(1, Ordering::Relaxed);
-        let message = format!("the service failed to run this job {attempts} times");
-        let error = ScriptError::of_service("Lost", message);
-        let execution = Execution::never_ran(self.job.id, self.job.limits, Outcome::Crashed, error);
-        let settlement = Settlement {
-            state: JobState::Lost,
-            execution: Some(Arc::new(execution)),
-        };
-        self.finish(settlement).await;
+        self.finish(Settlement::lost(&self.job, attempts)).await;
     }
 
     async fn record_requeue(&self) {

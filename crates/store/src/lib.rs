@@ -23,7 +23,7 @@ pub use recent::{RecentBounds, RecentExecutions};
 
 use async_trait::async_trait;
 use sandpiper_domain::{
-    Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome, Timestamp,
+    Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome, ScriptError, Timestamp,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -80,8 +80,41 @@ pub struct Settlement {
 }
 
 impl Settlement {
+    /// Settles a job that ran: a script that failed has finished too.
+    pub(crate) fn of(execution: Arc<Execution>) -> Self {
+        Self {
+            state: final_state(execution.outcome),
+            execution: Some(execution),
+        }
+    }
+
+    /// Settles a job that was cancelled before it ran.
+    pub(crate) const CANCELLED: Self = Self {
+        state: JobState::Cancelled,
+        execution: None,
+    };
+
+    /// Settles a job that the service failed to run in all of its `attempts`.
+    pub(crate) fn lost(job: &Job, attempts: u32) -> Self {
+        let message = format!("the service failed to run this job {attempts} times");
+        let error = ScriptError::of_service("Lost", message);
+        let execution = Execution::never_ran(job.id, job.limits, Outcome::Crashed, error);
+        Self {
+            state: JobState::Lost,
+            execution: Some(Arc::new(execution)),
+        }
+    }
+
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.execution.as_ref().map(|execution| execution.outcome)
+    }
+}
+
+/// Returns the state of a job whose execution ended with `outcome`.
+fn final_state(outcome: Outcome) -> JobState {
+    match outcome {
+        Outcome::Cancelled => JobState::Cancelled,
+        _ => JobState::Finished,
     }
 }
 
@@ -197,7 +230,7 @@ pub struct StoreCounts {
 #[async_trait]
 pub trait JobRunner: fmt::Debug + Send + Sync {
     /// Runs a job to its end. `place` is the place in the queue of this process that is reserved for the job, if any.
-    /// Calls `on_start` in the moment in which an executor takes the job.
+    /// Calls `on_start` when an executor takes the job.
     async fn run(
         &self,
         job: Arc<Job>,
@@ -248,11 +281,11 @@ pub trait JobStore: fmt::Debug + Send + Sync {
         Ok(())
     }
 
-    /// Dispatches a few more jobs than there are executors for a moment: a client may have a job in the store for which there
-    /// is a reserve executor. Nothing to do for a store that dispatches every job at once.
+    /// For a moment, dispatches jobs for the reserve executors too: a client without an executor may have a job in the
+    /// store. A store that dispatches every job at once has nothing to do.
     fn dispatch_more(&self) {}
 
-    /// Cancels a job, on whichever node it runs. The runner of this process is asked after this.
+    /// Cancels a job, on any node. The caller asks the runner of this process afterwards.
     async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use sandpiper_domain::{Execution, JobId, JobRecord, JobState, Outcome, Timestamp};
+use sandpiper_domain::{Execution, JobId, JobRecord, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,15 +65,11 @@ impl RecentExecutions {
     #[must_use]
     pub fn get(&self, id: JobId) -> Option<JobRecord> {
         let execution = Arc::clone(self.executions.get(&id)?.value());
-        let state = match execution.outcome {
-            Outcome::Cancelled => JobState::Cancelled,
-            _ => JobState::Finished,
-        };
         Some(JobRecord {
             outcome: Some(execution.outcome),
             run_at: None,
             id,
-            state,
+            state: super::final_state(execution.outcome),
             created_at: execution.started_at,
             started_at: Some(execution.started_at),
             finished_at: Some(execution.finished_at),

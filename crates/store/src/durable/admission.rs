@@ -14,10 +14,10 @@ use tokio::time::{Instant, timeout_at};
 
 #[derive(Debug)]
 pub(super) struct AdmissionControl {
-    database: Database,
-    quotas: Arc<Quotas>,
-    keys: Keys,
-    counters: Arc<Counters>,
+    pub(super) database: Database,
+    pub(super) quotas: Arc<Quotas>,
+    pub(super) keys: Keys,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// A submit, and its request as it is stored.
@@ -49,24 +49,6 @@ impl Submit {
 }
 
 impl AdmissionControl {
-    pub(super) fn new(
-        database: Database,
-        quotas: Arc<Quotas>,
-        keys: Keys,
-        counters: Arc<Counters>,
-    ) -> Self {
-        Self {
-            database,
-            quotas,
-            keys,
-            counters,
-        }
-    }
-
-    pub(super) fn note_batch_change(&self) {
-        self.quotas.note_batch_change();
-    }
-
     /// Returns the submits that are within the bounds, with their callers. The others are rejected here; a submit that
     /// repeats an accepted one gets the job of that one.
     pub(super) async fn admit(

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Age of a claim whose job never arrived: far longer than the way from the database takes.
 const NEVER_ARRIVED_AFTER_MS: i64 = 15_000;
-/// Time for which an attempt is remembered that River may not have recorded yet: longer than a slow database takes.
+/// Time for which an ended attempt is remembered, until River has recorded its end: longer than a slow database takes.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 const RESTORED_AT_A_TIME: usize = 500;
 

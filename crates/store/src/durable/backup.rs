@@ -1,13 +1,12 @@
 //! Copies a database of SQLite while a service uses the database.
 
+use super::connect::OWNER_ONLY;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-
-const OWNER_ONLY: u32 = 0o600;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {

@@ -4,14 +4,14 @@
 //! [`HEAD_START_MAX`], and each further one less, down to none from [`NO_HEAD_START_AT`] open jobs on.
 
 use super::numbers::as_millis;
-use super::stored::{COUNT_VALID_FOR, REJECTING_COUNT_VALID_FOR, StoredBytes};
+use super::stored::{StoredBytes, is_valid};
 use dashmap::DashMap;
 use sandpiper_domain::ClientKey;
 use std::time::{Duration, Instant};
 
 /// Time after which a client that submits nothing is forgotten.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Open jobs of a client from which on the next one gets no head start.
+/// Number of a client's open jobs from which on its next job gets no head start.
 pub(super) const NO_HEAD_START_AT: u64 = 1_000;
 /// Head start of the first open job of a client.
 const HEAD_START_MAX: Duration = Duration::from_hours(1);
@@ -38,20 +38,13 @@ pub(super) struct QueuePosition {
 pub(super) struct Clients(DashMap<ClientKey, ClientUsage>);
 
 impl Clients {
-    /// Returns whether the last count is valid. A count that would reject a job is valid for less long.
     pub(super) fn is_counted(
         &self,
         client: &ClientKey,
         would_reject: impl Fn(&ClientUsage) -> bool,
     ) -> bool {
-        self.0.get(client).is_some_and(|usage| {
-            let valid_for = if would_reject(&usage) {
-                REJECTING_COUNT_VALID_FOR
-            } else {
-                COUNT_VALID_FOR
-            };
-            usage.counted_at.elapsed() < valid_for
-        })
+        let usage = self.0.get(client);
+        usage.is_some_and(|usage| is_valid(usage.counted_at, would_reject(&usage)))
     }
 
     /// Returns the last known usage of a client, however old it is.

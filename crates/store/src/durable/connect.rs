@@ -1,7 +1,7 @@
 //! Opening the database: connections, tables, and the lock of a file.
 
 use super::database::Database;
-use super::migrate::{MigrateError, migrate, migrate_postgres};
+use super::migrate::{migrate, migrate_postgres};
 use super::options::{Address, DurableOptions};
 use super::pool::Pool;
 use futures_util::future::join_all;
@@ -25,7 +25,7 @@ const RIVER_SHARE: u32 = 3;
 const RIVER_MIN: u32 = 2;
 const RIVER_MAX: u32 = 4;
 /// Mode of a new file: its rows are scripts and results of clients.
-const OWNER_ONLY: u32 = 0o600;
+pub(super) const OWNER_ONLY: u32 = 0o600;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -59,16 +59,6 @@ pub enum OpenError {
     /// The threads of the store cannot be started.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-}
-
-impl From<MigrateError> for OpenError {
-    fn from(error: MigrateError) -> Self {
-        match error {
-            MigrateError::Connection(cause) => Self::Unreachable(cause),
-            MigrateError::Failed(cause) => Self::Migration(cause),
-            MigrateError::Newer { found, known } => Self::Newer { found, known },
-        }
-    }
 }
 
 /// A lock that is held for as long as a file of SQLite is in use. A process that has the lock knows that jobs which run

@@ -79,7 +79,7 @@ impl JobWriter {
                 }
             }
             let (finishes, finish_replies) = finishes.into_iter().unzip();
-            self.admission.note_batch_change();
+            self.admission.quotas.note_batch_change();
             let (submits, submit_replies) = self.admission.admit(jobs).await;
             let batch = Batch {
                 submits,
@@ -88,7 +88,7 @@ impl JobWriter {
                 finish_replies,
             };
             self.write_batch(batch).await;
-            self.admission.note_batch_change();
+            self.admission.quotas.note_batch_change();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The tables of Sandpiper beside River's, and their migrations.
 
+use super::connect::OpenError;
 use super::pool::{Pool, Transaction, on_transaction};
 use riverqueue::migrate::PostgresMigrator;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -41,34 +42,19 @@ const MIGRATIONS: [Migration; 4] = [
 /// Key of an advisory lock that no other program takes: "sandpipe" in ASCII.
 const MIGRATION_LOCK: i64 = 0x7361_6e64_7069_7065;
 
-#[derive(Debug)]
-pub(super) enum MigrateError {
-    Connection(sqlx::Error),
-    Failed(String),
-    Newer { found: i64, known: i64 },
-}
-
-impl From<sqlx::Error> for MigrateError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Failed(error.to_string())
-    }
-}
-
 /// Migrates River's tables and ours, on connections without deadlines: large tables take long.
-pub(super) async fn migrate_postgres(pool: &PgPool) -> Result<(), MigrateError> {
+pub(super) async fn migrate_postgres(pool: &PgPool) -> Result<(), OpenError> {
     // Several nodes may start at once: one of them migrates, and the others find the work done. The lock belongs to this
     // connection.
-    let connection = MigrateError::Connection;
-    let mut locked = pool.acquire().await.map_err(connection)?;
+    let mut locked = pool.acquire().await?;
     sqlx::query("SELECT pg_advisory_lock($1)")
         .bind(MIGRATION_LOCK)
         .execute(&mut *locked)
-        .await
-        .map_err(connection)?;
+        .await?;
     let river = PostgresMigrator::new(pool.clone()).migrate_up().await;
     let migrated = match river {
         Ok(_) => migrate(&Pool::Postgres(pool.clone())).await,
-        Err(error) => Err(MigrateError::Failed(error.to_string())),
+        Err(error) => Err(OpenError::Migration(error.to_string())),
     };
     // Closing the connection releases the lock, also after an error.
     let _ = locked.close().await;
@@ -76,9 +62,19 @@ pub(super) async fn migrate_postgres(pool: &PgPool) -> Result<(), MigrateError> 
 }
 
 /// Creates our own tables, or applies the migrations that are missing, in one transaction.
-pub(super) async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
-    let mut transaction = pool.begin().await?;
+pub(super) async fn migrate(pool: &Pool) -> Result<(), OpenError> {
+    let migrated = apply_missing(pool).await;
+    let found = migrated.map_err(|error| OpenError::Migration(error.to_string()))?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(OpenError::Newer { found, known });
+    }
+    Ok(())
+}
+
+/// Applies the migrations that are missing, and returns the version that was found. Tables of a later version miss none.
+async fn apply_missing(pool: &Pool) -> Result<i64, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
     let (found,): (i64,) = on_transaction!(&mut transaction, connection => {
         sqlx::query("CREATE TABLE IF NOT EXISTS sandpiper_migrations (version BIGINT PRIMARY KEY)")
             .execute(&mut **connection)
@@ -87,16 +83,13 @@ pub(super) async fn migrate(pool: &Pool) -> Result<(), MigrateError> {
             .fetch_one(&mut **connection)
             .await?
     });
-    if found > known {
-        return Err(MigrateError::Newer { found, known });
-    }
     for (version, migration) in (1_i64..).zip(MIGRATIONS) {
         if version > found {
             apply(&mut transaction, version, &migration).await?;
         }
     }
     transaction.commit().await?;
-    Ok(())
+    Ok(found)
 }
 
 async fn apply(

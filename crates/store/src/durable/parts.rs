@@ -21,7 +21,7 @@ use super::waiters::Waiters;
 use super::work::{AttemptRunner, RunWorker};
 use super::{notices, river};
 use riverqueue::Client;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, OnceLock};
 
 #[derive(Debug)]
@@ -111,12 +111,12 @@ impl Parts {
     fn writer(&self, options: &DurableOptions) -> JobWriter {
         let keys = Keys::new(self.database.clone(), self.jobs.clone());
         JobWriter {
-            admission: AdmissionControl::new(
-                self.database.clone(),
-                Arc::clone(&self.quotas),
-                keys.clone(),
-                Arc::clone(&self.counters),
-            ),
+            admission: AdmissionControl {
+                database: self.database.clone(),
+                quotas: Arc::clone(&self.quotas),
+                keys: keys.clone(),
+                counters: Arc::clone(&self.counters),
+            },
             keys,
             database: self.database.clone(),
             river: self.river.clone(),
@@ -145,13 +145,15 @@ impl Parts {
     }
 
     fn sweeper(&self, options: &DurableOptions) -> Sweeper {
-        Sweeper::new(
-            self.database.clone(),
-            self.requests.clone(),
-            Arc::clone(&self.quotas),
-            Arc::clone(&self.counters),
-            options,
-        )
+        Sweeper {
+            database: self.database.clone(),
+            requests: self.requests.clone(),
+            quotas: Arc::clone(&self.quotas),
+            counters: Arc::clone(&self.counters),
+            ttl: options.ttl,
+            default_limits: options.defaults,
+            settled_until: AtomicI64::new(0),
+        }
     }
 
     pub(super) fn upkeep(&self) -> Upkeep {

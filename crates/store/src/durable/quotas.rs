@@ -26,7 +26,7 @@ use std::time::Duration;
 const FOLDED_AT_A_TIME: i64 = 500;
 /// Key of an advisory lock that no other program takes: "sandbyte" in ASCII.
 const FOLD_LOCK: i64 = 0x7361_6e64_6279_7465;
-/// Time for which a job is postponed that has no room for its execution: a base, an addition for each open job of the
+/// Time for which a job without room for its execution is postponed: a base, an addition for each open job of the
 /// client, so that many jobs cost little, and a maximum.
 const POSTPONED_FOR: Duration = Duration::from_secs(5);
 const POSTPONED_FOR_EACH: Duration = Duration::from_millis(5);
@@ -119,8 +119,13 @@ impl Quotas {
             self.count_clients(&uncounted).await?;
         }
         let bytes_max = self.bounds.bytes;
-        self.refresh_total(|stored| stored.bytes.saturating_add(all_wanted) > bytes_max)
-            .await?;
+        let would_reject =
+            |stored: &StoredBytes| stored.bytes.saturating_add(all_wanted) > bytes_max;
+        // Only the writer calls this, before it adds a batch, so that no batch overlaps the count.
+        if self.total.is_old(would_reject) {
+            let (stored, next_expiry) = self.read_total().await?;
+            self.total.set(stored, next_expiry);
+        }
         Ok(candidates.iter().map(|one| self.add_job(*one)).collect())
     }
 
@@ -186,34 +191,11 @@ impl Quotas {
         Ok(())
     }
 
-    /// Counts the bytes of all clients, unless the last count is valid. Only the writer calls this, before it adds a batch.
-    async fn refresh_total(
-        &self,
-        would_reject: impl Fn(&StoredBytes) -> bool,
-    ) -> Result<(), StoreError> {
-        if self.total.is_old(would_reject) {
-            let (stored, next_expiry) = self.read_total().await?;
-            self.total.set(stored, next_expiry);
-        }
-        Ok(())
-    }
-
     pub(super) fn note_batch_change(&self) {
         self.total.note_batch_change();
     }
 
-    /// As [`Quotas::count_between_batches`], unless the last count is valid.
-    async fn refresh_between_batches(
-        &self,
-        would_reject: impl Fn(&StoredBytes) -> bool,
-    ) -> Result<(), StoreError> {
-        if self.total.is_old(would_reject) {
-            self.count_between_batches().await?;
-        }
-        Ok(())
-    }
-
-    /// Counts the bytes of all clients for a sweep. While a batch of submits is being written the last count stays, as the
+    /// Counts the bytes of all clients. While a batch of submits is being written the last count stays, as the
     /// writer counts for itself.
     pub(super) async fn count_between_batches(&self) -> Result<(), StoreError> {
         if let Some(mark) = self.total.mark() {
@@ -262,8 +244,9 @@ impl Quotas {
         {
             self.count_clients(&HashSet::from([client])).await?;
         }
-        self.refresh_between_batches(|stored| stored.expiring >= all_max)
-            .await?;
+        if self.total.is_old(|stored| stored.expiring >= all_max) {
+            self.count_between_batches().await?;
+        }
         let usage = self.clients.usage(client);
         let of_client = Bound {
             stored: usage.map_or(0, |usage| usage.stored.expiring),

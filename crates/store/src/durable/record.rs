@@ -115,6 +115,10 @@ pub(super) struct Unreadable {
     cause: serde_json::Error,
 }
 
+fn unreadable(what: &'static str) -> impl Fn(serde_json::Error) -> Unreadable {
+    move |cause| Unreadable { what, cause }
+}
+
 impl From<Unreadable> for StoreError {
     fn from(error: Unreadable) -> Self {
         Self::Unreadable(error.to_string())
@@ -127,18 +131,12 @@ pub(super) fn request_to_text(job: &Job) -> Result<String, Unreadable> {
         limits: job.limits,
         trace: job.trace.clone(),
     };
-    serde_json::to_string(&stored).map_err(|cause| Unreadable {
-        what: "request",
-        cause,
-    })
+    serde_json::to_string(&stored).map_err(unreadable("request"))
 }
 
 /// Reads a job. Its id and its client have columns of their own.
 pub(super) fn job_from_text(id: JobId, client: ClientKey, text: &str) -> Result<Job, Unreadable> {
-    let stored: StoredRequest<'_> = serde_json::from_str(text).map_err(|cause| Unreadable {
-        what: "request",
-        cause,
-    })?;
+    let stored: StoredRequest<'_> = serde_json::from_str(text).map_err(unreadable("request"))?;
     Ok(Job {
         id,
         script: stored.script.into_owned(),
@@ -165,10 +163,7 @@ pub(super) fn execution_to_text(execution: &Execution) -> Result<String, Unreada
         output_bytes: execution.usage.output_bytes,
         limits: execution.limits,
     };
-    serde_json::to_string(&stored).map_err(|cause| Unreadable {
-        what: "execution",
-        cause,
-    })
+    serde_json::to_string(&stored).map_err(unreadable("execution"))
 }
 
 pub(super) fn outcome_to_text(outcome: Outcome) -> String {
@@ -180,12 +175,12 @@ pub(super) fn log_to_text(entries: &[(u64, LogEntry)]) -> Result<String, Unreada
         .iter()
         .map(|(number, entry)| (*number, entry.into()))
         .collect();
-    serde_json::to_string(&stored).map_err(|cause| Unreadable { what: "log", cause })
+    serde_json::to_string(&stored).map_err(unreadable("log"))
 }
 
 pub(super) fn log_from_text(text: &str) -> Result<Vec<(u64, LogEntry)>, Unreadable> {
     let stored: Vec<(u64, StoredLogEntry)> =
-        serde_json::from_str(text).map_err(|cause| Unreadable { what: "log", cause })?;
+        serde_json::from_str(text).map_err(unreadable("log"))?;
     let entries = stored.into_iter();
     Ok(entries
         .map(|(number, entry)| (number, entry.into()))
@@ -193,10 +188,7 @@ pub(super) fn log_from_text(text: &str) -> Result<Vec<(u64, LogEntry)>, Unreadab
 }
 
 pub(super) fn execution_from_text(id: JobId, text: &str) -> Result<Execution, Unreadable> {
-    let stored: StoredExecution = serde_json::from_str(text).map_err(|cause| Unreadable {
-        what: "execution",
-        cause,
-    })?;
+    let stored: StoredExecution = serde_json::from_str(text).map_err(unreadable("execution"))?;
     Ok(Execution {
         id,
         started_at: Timestamp::from_unix_millis(stored.started_at),

@@ -56,7 +56,7 @@ impl Requests {
         }
     }
 
-    /// Returns what is to be run of a job that River hands out; `None` if the job needs no run.
+    /// Returns the job to run for a job that River hands out; `None` if nothing is left to run.
     pub(super) async fn claimed_job(
         &self,
         river_job: &RiverJob<RunScript>,
@@ -89,7 +89,7 @@ impl Requests {
         Ok(Some(Arc::new(job)))
     }
 
-    /// Reads the row of a job that is this one in River.
+    /// Reads the row of a job by its id. River's id tells whether the row is that of the same job.
     pub(super) async fn read(&self, id: JobId, river_id: i64) -> Result<StoredJob, StoreError> {
         let row: Option<(String, String, String, i64)> = on_pool!(&self.database.readers, pool => {
             sqlx::query_as("SELECT client, request, state, river_id FROM sandpiper_jobs WHERE id = $1")

@@ -17,7 +17,7 @@ const SCHEDULE_EVERY: Duration = Duration::from_secs(1);
 /// Time between two attempts of a node to become the leader where there is none.
 const ELECT_EVERY: Duration = Duration::from_secs(2);
 
-/// Makes jobs available at once whose moment has passed. River would leave them to its scheduler, which runs once a second.
+/// Makes a job whose moment has passed available at once. River would leave it to its scheduler, which runs once a second.
 #[derive(Debug)]
 struct DueAtOnce;
 

@@ -3,9 +3,20 @@
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-pub(super) const COUNT_VALID_FOR: Duration = Duration::from_secs(1);
-/// Time for which a count is valid that would reject a job: jobs may have ended and records expired since.
-pub(super) const REJECTING_COUNT_VALID_FOR: Duration = Duration::from_millis(100);
+/// Time for which a count is valid.
+const COUNT_VALID_FOR: Duration = Duration::from_secs(1);
+/// The same for a count that would reject a job: jobs may have ended and records expired since.
+const REJECTING_COUNT_VALID_FOR: Duration = Duration::from_millis(100);
+
+/// Returns whether a count of this moment is valid. A count that would reject a job is valid for less long.
+pub(super) fn is_valid(counted_at: Instant, would_reject: bool) -> bool {
+    let valid_for = if would_reject {
+        REJECTING_COUNT_VALID_FOR
+    } else {
+        COUNT_VALID_FOR
+    };
+    counted_at.elapsed() < valid_for
+}
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct StoredBytes {
@@ -83,15 +94,10 @@ impl TotalBytes {
         self.0.lock().stored.add_execution(execution_bytes);
     }
 
-    /// Returns whether the count is too old. A count that would reject a job is valid for less long.
     pub(super) fn is_old(&self, would_reject: impl Fn(&StoredBytes) -> bool) -> bool {
         let count = *self.0.lock();
-        let valid_for = if would_reject(&count.stored) {
-            REJECTING_COUNT_VALID_FOR
-        } else {
-            COUNT_VALID_FOR
-        };
-        count.counted_at.is_none_or(|at| at.elapsed() >= valid_for)
+        let is_valid = |at| is_valid(at, would_reject(&count.stored));
+        !count.counted_at.is_some_and(is_valid)
     }
 
     pub(super) fn next_expiry(&self) -> Option<i64> {

@@ -4,7 +4,6 @@ use super::counters::Counters;
 use super::database::Database;
 use super::logs::Logs;
 use super::numbers::{as_millis, unix_millis};
-use super::options::DurableOptions;
 use super::pool::{Pool, on_pool, on_transaction};
 use super::quotas::Quotas;
 use super::record::{execution_to_text, outcome_to_text};
@@ -22,8 +21,8 @@ use std::time::Duration;
 const BATCH: u32 = 500;
 /// Most statements of one kind in one sweep.
 const BATCHES_MAX: usize = 20;
-/// Free pages of SQLite from which on pages are returned to the system: a number, and a divisor of all pages. Fewer free
-/// pages are soon used again.
+/// Pages of SQLite are returned to the system once more are free than this number, and than one part in `FREE_SHARE` of
+/// all. Fewer free pages are soon used again.
 const FREE_PAGES_MIN: i64 = 2_000;
 const FREE_SHARE: i64 = 4;
 /// Pages that one sweep returns to the system: other writers wait no longer than that takes.
@@ -36,39 +35,21 @@ const OVERLAP: Duration = Duration::from_mins(10);
 
 #[derive(Debug)]
 pub(super) struct Sweeper {
-    database: Database,
-    requests: Requests,
-    quotas: Arc<Quotas>,
-    counters: Arc<Counters>,
-    ttl: Duration,
+    pub(super) database: Database,
+    pub(super) requests: Requests,
+    pub(super) quotas: Arc<Quotas>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) ttl: Duration,
     /// Limits that are reported for a job whose request cannot be read.
-    default_limits: Limits,
+    pub(super) default_limits: Limits,
     /// Moment up to which all jobs that River ended have their final state, milliseconds since 1970.
-    settled_until: AtomicI64,
+    pub(super) settled_until: AtomicI64,
 }
 
 /// A job that River discarded or cancelled: id, River's id, River's state, and attempt.
 type Ended = (String, i64, String, i64);
 
 impl Sweeper {
-    pub(super) fn new(
-        database: Database,
-        requests: Requests,
-        quotas: Arc<Quotas>,
-        counters: Arc<Counters>,
-        options: &DurableOptions,
-    ) -> Self {
-        Self {
-            database,
-            requests,
-            quotas,
-            counters,
-            ttl: options.ttl,
-            default_limits: options.defaults,
-            settled_until: AtomicI64::new(0),
-        }
-    }
-
     /// Sweeps in small batches, and returns how many records expired.
     pub(super) async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.quotas.forget_clients();

@@ -15,16 +15,16 @@ use crate::{Finished, JobRunner, NotRun, QueuePlace, Settlement, StartHook};
 use riverqueue::{
     BoxError, Job as RiverJob, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp,
 };
-use sandpiper_domain::{ClientKey, Execution, Job, JobId, JobState, Outcome, ScriptError};
+use sandpiper_domain::{ClientKey, Execution, Job, JobId, Outcome};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tracing::field::display;
 use tracing::{error, warn};
 
-/// Time after which a job is tried again that the service or the database failed to run.
+/// Pause before another try of a job that the service or the database failed to run.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Time after which a job is tried again for which there was no executor or no room.
+/// Pause before another try of a job that found no executor or no room.
 const NO_ROOM_FOR: Duration = Duration::from_millis(200);
 /// Time between two queries for a job that another node has.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -256,21 +256,12 @@ impl AttemptRunner {
             Ok(execution) if execution.outcome == Outcome::Cancelled && is_stopping => {
                 Err(self.requeue(job, Duration::ZERO))
             }
-            Ok(execution) => Ok(Settlement {
-                state: match execution.outcome {
-                    Outcome::Cancelled => JobState::Cancelled,
-                    _ => JobState::Finished,
-                },
-                execution: Some(execution),
-            }),
+            Ok(execution) => Ok(Settlement::of(execution)),
             // The same for a prefetched job. River knows which jobs a client cancelled.
             Err(NotRun::Cancelled) if is_stopping => Err(self.requeue(job, Duration::ZERO)),
             Err(NotRun::Stopping) => Err(self.requeue(job, Duration::ZERO)),
             Err(NotRun::Busy) => Err(self.requeue(job, NO_ROOM_FOR)),
-            Err(NotRun::Cancelled) => Ok(Settlement {
-                state: JobState::Cancelled,
-                execution: None,
-            }),
+            Err(NotRun::Cancelled) => Ok(Settlement::CANCELLED),
             Err(NotRun::Failed) if attempt_of(job) < self.attempts_max => {
                 Err(Report::unrecorded(Err(NotRun::Failed.into())))
             }
@@ -287,19 +278,11 @@ impl AttemptRunner {
             "a job is lost: the service failed to run it in each attempt; the log entries before this one say why"
         );
         Counters::increment(&self.counters.lost);
-        let error = ScriptError::of_service(
-            "Lost",
-            format!("the service failed to run this job {attempt} times"),
-        );
-        let execution = Execution::never_ran(claimed.id, claimed.limits, Outcome::Crashed, error);
-        Settlement {
-            state: JobState::Lost,
-            execution: Some(Arc::new(execution)),
-        }
+        Settlement::lost(claimed, attempt)
     }
 
-    /// Waits until River may record the outcome of this attempt: at once if the attempt still owns the job; and if another
-    /// attempt owns it by now, once the job has its final state, so that the job is not taken from that attempt.
+    /// Waits until River may record the outcome of this attempt. An attempt that still owns its job may do so at once. If
+    /// another attempt owns the job by now, the job must first have its final state: River would take it from that attempt.
     async fn wait_until_reportable(&self, river_id: i64, attempt: u32) {
         let mut superseded = None;
         loop {
