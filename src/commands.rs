@@ -60,11 +60,7 @@ pub fn run(options: &RunOptions) -> Result<ExitCode, CommandError> {
     };
     let execution = sandbox.run(JobId::generate(), &work, &ExecutionHandle::default())?;
     writeln!(io::stdout().lock(), "{}", execution_json(&execution)?)?;
-    Ok(if execution.outcome == Outcome::Succeeded {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(execution.outcome == Outcome::Succeeded))
 }
 
 fn read_source(path: &Path) -> Result<Source, CommandError> {
@@ -153,11 +149,15 @@ pub fn health(options: &HealthOptions) -> Result<ExitCode, CommandError> {
             false
         }
     };
-    Ok(if is_ready {
+    Ok(exit_code(is_ready))
+}
+
+fn exit_code(is_success: bool) -> ExitCode {
+    if is_success {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
 fn program() -> Result<SandboxProgram, SandboxError> {
@@ -228,11 +228,7 @@ pub fn selftest(options: &SelftestOptions) -> Result<ExitCode, CommandError> {
         write!(io::stderr(), "\r\x1b[K")?;
     }
     report.write(&mut io::stdout().lock())?;
-    Ok(if report.is_clean() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit_code(report.is_clean()))
 }
 
 fn write_layer(out: &mut impl Write, layer: &LayerReport) -> io::Result<()> {

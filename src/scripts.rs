@@ -11,29 +11,26 @@ const SCRIPTS_MAX: usize = 1_000;
 /// Start of the first line, before the expected result that a test compares.
 const EXPECT_PREFIX: &str = "// expect:";
 
+macro_rules! built_in {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../example-scripts/", $name)))),*]
+    };
+}
+
 /// The scripts of `example-scripts`, by file name.
-const BUILT_IN: [(&str, &str); 12] = [
-    ("async.js", include_str!("../example-scripts/async.js")),
-    ("error.js", include_str!("../example-scripts/error.js")),
-    (
-        "fibonacci.js",
-        include_str!("../example-scripts/fibonacci.js"),
-    ),
-    ("formula.js", include_str!("../example-scripts/formula.js")),
-    ("grader.js", include_str!("../example-scripts/grader.js")),
-    (
-        "infinite.js",
-        include_str!("../example-scripts/infinite.js"),
-    ),
-    ("log.js", include_str!("../example-scripts/log.js")),
-    ("memory.js", include_str!("../example-scripts/memory.js")),
-    ("pi.js", include_str!("../example-scripts/pi.js")),
-    ("random.js", include_str!("../example-scripts/random.js")),
-    ("simple.js", include_str!("../example-scripts/simple.js")),
-    (
-        "transform.js",
-        include_str!("../example-scripts/transform.js"),
-    ),
+const BUILT_IN: [(&str, &str); 12] = built_in![
+    "async.js",
+    "error.js",
+    "fibonacci.js",
+    "formula.js",
+    "grader.js",
+    "infinite.js",
+    "log.js",
+    "memory.js",
+    "pi.js",
+    "random.js",
+    "simple.js",
+    "transform.js",
 ];
 
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use super::types::{
     Node, Nodes, SandboxReach,
 };
 use actix::prelude::SendError;
-use actix::{Addr, MailboxError};
+use actix::{Addr, Handler, MailboxError, Message};
 use sandpiper_domain::{Job, JobId, JobRecord, JobState, JobTerms, Limits, Timestamp};
 use sandpiper_sandbox_client::{IsolationLevel, LayerReport};
 use sandpiper_store::{Found, JobStore, RecentExecutions, StoreError};
@@ -22,7 +22,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::error;
 
 /// Longest time until the Dispatcher responds. The Dispatcher never blocks: one that takes longer is broken.
-const RESPONSE_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const RESPONSE_WITHIN: Duration = Duration::from_secs(5);
 /// Time that a cancel waits for the running job to be dead. A kill takes a few milliseconds.
 const CANCEL_WITHIN: Duration = Duration::from_secs(2);
 /// Time that a network check waits for its turn in the queue and its result.
@@ -83,29 +83,19 @@ impl DispatcherHandle {
         result.unwrap_or(Err(DispatchError::Internal))
     }
 
-    /// Puts `message` into the Dispatcher's mailbox, and waits only if that is full, and then until the Dispatcher has handled the message. The result of the execution
-    /// says that the message was received; a confirmation of its own would cost each request one more wake-up.
+    /// Puts `message` into the Dispatcher's mailbox. Waits only if the mailbox is full, and then until the Dispatcher has
+    /// handled the message. The result of the execution says that the message was received; a confirmation of its own
+    /// would cost each request one more wake-up.
     async fn hand_over(&self, message: Run) -> Result<(), DispatchError> {
         match self.0.dispatcher.try_send(message) {
             Ok(()) => Ok(()),
-            Err(SendError::Full(message)) => self
-                .0
-                .dispatcher
-                .send(message)
-                .timeout(RESPONSE_WITHIN)
-                .await
-                .map_err(broken),
+            Err(SendError::Full(message)) => self.ask(message).await,
             Err(SendError::Closed(_)) => Err(broken(MailboxError::Closed)),
         }
     }
 
     pub async fn submit(&self, job: Arc<Job>, terms: JobTerms) -> Result<Accepted, DispatchError> {
-        self.0
-            .dispatcher
-            .send(Submit { job, terms })
-            .timeout(RESPONSE_WITHIN)
-            .await
-            .map_err(broken)?
+        self.ask(Submit { job, terms }).await?
     }
 
     pub async fn get(&self, id: JobId) -> Result<Lookup, DispatchError> {
@@ -140,12 +130,7 @@ impl DispatcherHandle {
             Lookup::Found(_) => {}
         }
         self.0.store.cancel(id).await.map_err(unavailable)?;
-        self.0
-            .dispatcher
-            .send(Cancel(id))
-            .timeout(RESPONSE_WITHIN)
-            .await
-            .map_err(broken)?;
+        self.ask(Cancel(id)).await?;
         match self.wait(id, CANCEL_WITHIN).await? {
             // The job ended by itself in the same moment.
             Lookup::Found(now)
@@ -186,12 +171,7 @@ impl DispatcherHandle {
             limits: self.0.net_check_limits,
             reply,
         };
-        self.0
-            .dispatcher
-            .send(message)
-            .timeout(RESPONSE_WITHIN)
-            .await
-            .map_err(broken)?;
+        self.ask(message).await?;
         match tokio::time::timeout(NET_CHECK_WITHIN, result).await {
             Ok(Ok(reach)) => reach,
             Ok(Err(_)) | Err(_) => Err(DispatchError::Internal),
@@ -204,12 +184,8 @@ impl DispatcherHandle {
         self.0.store.stop_dispatch();
         let _ = self.0.dispatcher.send(Drain).timeout(RESPONSE_WITHIN).await;
         if !self.is_idle_within(patience).await {
-            let _ = self
-                .0
-                .dispatcher
-                .send(StopAll)
-                .timeout(RESPONSE_WITHIN)
-                .await;
+            let stopped = self.0.dispatcher.send(StopAll);
+            let _ = stopped.timeout(RESPONSE_WITHIN).await;
             if !self.is_idle_within(CANCEL_WITHIN).await {
                 error!("some executions could not be stopped: the service stops without them");
             }
@@ -293,12 +269,17 @@ impl DispatcherHandle {
     }
 
     pub(super) async fn locate(&self, id: JobId) -> Result<Option<JobLocation>, DispatchError> {
-        self.0
-            .dispatcher
-            .send(Locate(id))
-            .timeout(RESPONSE_WITHIN)
-            .await
-            .map_err(broken)
+        self.ask(Locate(id)).await
+    }
+
+    /// Sends `message` to the Dispatcher, and returns its response.
+    async fn ask<M>(&self, message: M) -> Result<M::Result, DispatchError>
+    where
+        M: Message<Result: Send> + Send + 'static,
+        Dispatcher: Handler<M>,
+    {
+        let response = self.0.dispatcher.send(message).timeout(RESPONSE_WITHIN);
+        response.await.map_err(broken)
     }
 }
 

@@ -1,18 +1,15 @@
 //! The [`JobRunner`] of the service: jobs that a store hands out go to the Dispatcher, and their results come back.
 
 use super::dispatcher::{Cancel, Dispatcher, JobLocation, Locate, Run};
+use super::handle::RESPONSE_WITHIN;
 use actix::Addr;
 use async_trait::async_trait;
 use sandpiper_domain::{Execution, Job, JobId, LogSoFar};
 use sandpiper_store::{JobRunner, NotRun, QueuePlace, StartHook};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::error;
-
-/// Longest time until the Dispatcher accepts a message. The Dispatcher never blocks: one that takes longer is broken.
-const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct DispatcherJobRunner(Addr<Dispatcher>);
 
@@ -40,7 +37,7 @@ impl JobRunner for DispatcherJobRunner {
         let (reply, result) = oneshot::channel();
         let message = Run::claimed(job, place, on_start, reply);
         let sent = self.0.send(message);
-        if sent.timeout(SEND_TIMEOUT).await.is_err() {
+        if sent.timeout(RESPONSE_WITHIN).await.is_err() {
             return Err(NotRun::Busy);
         }
         // A sender that is dropped without a result means that the Dispatcher has gone.
@@ -48,7 +45,7 @@ impl JobRunner for DispatcherJobRunner {
     }
 
     async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar> {
-        let located = self.0.send(Locate(id)).timeout(SEND_TIMEOUT);
+        let located = self.0.send(Locate(id)).timeout(RESPONSE_WITHIN);
         match located.await.ok().flatten()? {
             JobLocation::Running(handle) => Some(handle.log_since(number)),
             JobLocation::Waiting(_) => None,
@@ -56,7 +53,7 @@ impl JobRunner for DispatcherJobRunner {
     }
 
     async fn cancel(&self, id: JobId) {
-        let sent = self.0.send(Cancel(id)).timeout(SEND_TIMEOUT).await;
+        let sent = self.0.send(Cancel(id)).timeout(RESPONSE_WITHIN).await;
         if let Err(cause) = sent {
             error!(
                 job = %id,

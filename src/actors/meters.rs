@@ -11,8 +11,8 @@ const NONE: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 pub struct ByLane<T> {
-    interactive: T,
-    background: T,
+    pub(super) interactive: T,
+    pub(super) background: T,
 }
 
 impl<T> ByLane<T> {
@@ -21,6 +21,13 @@ impl<T> ByLane<T> {
         match lane {
             Lane::Interactive => &self.interactive,
             Lane::Background => &self.background,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, lane: Lane) -> &mut T {
+        match lane {
+            Lane::Interactive => &mut self.interactive,
+            Lane::Background => &mut self.background,
         }
     }
 }

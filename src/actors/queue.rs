@@ -1,6 +1,7 @@
 //! The bounded queue of the Dispatcher: two lanes, fair between clients. A plain struct without actors.
 
 use super::lane_queue::LaneQueue;
+use super::meters::ByLane;
 use sandpiper_domain::{ClientKey, JobId, Lane};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub struct QueuePermit {
 
 impl QueuePermit {
     fn take(reserved: &Arc<Reserved>, lane: Lane, bytes: usize) -> Self {
-        reserved.jobs_of(lane).fetch_add(1, Ordering::Relaxed);
+        reserved.jobs.of(lane).fetch_add(1, Ordering::Relaxed);
         reserved.bytes.fetch_add(bytes, Ordering::Relaxed);
         Self {
             reserved: Arc::clone(reserved),
@@ -54,7 +55,7 @@ impl QueuePermit {
 
 impl Drop for QueuePermit {
     fn drop(&mut self) {
-        let jobs = self.reserved.jobs_of(self.lane);
+        let jobs = self.reserved.jobs.of(self.lane);
         jobs.fetch_sub(1, Ordering::Relaxed);
         self.reserved.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -63,18 +64,8 @@ impl Drop for QueuePermit {
 /// The places and bytes of all permits that exist.
 #[derive(Debug, Default)]
 struct Reserved {
-    interactive: AtomicUsize,
-    background: AtomicUsize,
+    jobs: ByLane<AtomicUsize>,
     bytes: AtomicUsize,
-}
-
-impl Reserved {
-    fn jobs_of(&self, lane: Lane) -> &AtomicUsize {
-        match lane {
-            Lane::Interactive => &self.interactive,
-            Lane::Background => &self.background,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -91,8 +82,7 @@ pub struct Queued<T> {
 #[derive(Debug)]
 pub struct Queue<T> {
     bounds: QueueBounds,
-    interactive: LaneQueue<T>,
-    background: LaneQueue<T>,
+    lanes: ByLane<LaneQueue<T>>,
     /// Bytes of the jobs that wait.
     bytes: usize,
     reserved: Arc<Reserved>,
@@ -105,8 +95,10 @@ impl<T> Queue<T> {
     pub fn new(bounds: QueueBounds) -> Self {
         Self {
             bounds,
-            interactive: LaneQueue::new(),
-            background: LaneQueue::new(),
+            lanes: ByLane {
+                interactive: LaneQueue::new(),
+                background: LaneQueue::new(),
+            },
             bytes: 0,
             reserved: Arc::default(),
             interactive_in_a_row: 0,
@@ -123,7 +115,7 @@ impl<T> Queue<T> {
             Lane::Background => self.bounds.bytes_max / 4 * 3,
         };
         let reserved = &self.reserved;
-        let jobs = self.lane(lane).waiting + reserved.jobs_of(lane).load(Ordering::Relaxed);
+        let jobs = self.lanes.of(lane).waiting + reserved.jobs.of(lane).load(Ordering::Relaxed);
         let all_bytes = self.bytes + reserved.bytes.load(Ordering::Relaxed);
         if jobs >= most || all_bytes + bytes > bytes_max {
             return Err(Full);
@@ -144,7 +136,7 @@ impl<T> Queue<T> {
         drop(permit);
         self.locations.insert(id, (lane, client.clone()));
         self.bytes += bytes;
-        self.lane_mut(lane).push(Queued {
+        self.lanes.of_mut(lane).push(Queued {
             id,
             client,
             lane,
@@ -158,7 +150,7 @@ impl<T> Queue<T> {
     /// only of clients that `may_run` one more.
     pub fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Queued<T>> {
         if self.background_is_due()
-            && let Some(waiting) = self.background.pop(may_run)
+            && let Some(waiting) = self.lanes.background.pop(may_run)
         {
             self.interactive_in_a_row = 0;
             return self.leave(Some(waiting));
@@ -169,26 +161,27 @@ impl<T> Queue<T> {
 
     /// Removes and returns the next interactive job, whether or not background jobs wait.
     pub fn pop_interactive(&mut self) -> Option<Queued<T>> {
-        let waiting = self.interactive.pop(|_| true);
+        let waiting = self.lanes.interactive.pop(|_| true);
         self.leave(waiting)
     }
 
     fn background_is_due(&self) -> bool {
-        if self.background.waiting == 0 {
+        if self.lanes.background.waiting == 0 {
             return false;
         }
-        self.interactive.waiting == 0 || self.interactive_in_a_row >= self.bounds.interactive_weight
+        self.lanes.interactive.waiting == 0
+            || self.interactive_in_a_row >= self.bounds.interactive_weight
     }
 
     pub fn remove(&mut self, id: JobId) -> Option<Queued<T>> {
         let (lane, client) = self.locations.get(&id).cloned()?;
-        let waiting = self.lane_mut(lane).remove(id, &client);
+        let waiting = self.lanes.of_mut(lane).remove(id, &client);
         self.leave(waiting)
     }
 
     /// Removes and returns the jobs of `lane` that have waited since before `earliest`.
     pub fn remove_older(&mut self, lane: Lane, earliest: Instant) -> Vec<Queued<T>> {
-        let too_old = self.lane(lane).older(earliest);
+        let too_old = self.lanes.of(lane).older(earliest);
         too_old
             .into_iter()
             .filter_map(|id| self.remove(id))
@@ -199,29 +192,29 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn position(&self, id: JobId) -> Option<usize> {
         let (lane, client) = self.locations.get(&id)?;
-        self.lane(*lane).position(id, client)
+        self.lanes.of(*lane).position(id, client)
     }
 
     #[must_use]
     pub fn waiting(&self, lane: Lane) -> usize {
-        self.lane(lane).waiting
+        self.lanes.of(lane).waiting
     }
 
     /// Returns the moment at which the oldest waiting job of `lane` began to wait.
     #[must_use]
     pub fn oldest(&self, lane: Lane) -> Option<Instant> {
-        self.lane(lane).oldest()
+        self.lanes.of(lane).oldest()
     }
 
     #[must_use]
     pub fn has_any_of(&self, client: &ClientKey) -> bool {
-        self.interactive.has_any_of(client) || self.background.has_any_of(client)
+        self.lanes.interactive.has_any_of(client) || self.lanes.background.has_any_of(client)
     }
 
     /// Returns true if a job waits in `lane` whose client `is_wanted`.
     #[must_use]
     pub fn has_any_of_those(&self, lane: Lane, is_wanted: impl Fn(&ClientKey) -> bool) -> bool {
-        self.lane(lane).has_any_of_those(is_wanted)
+        self.lanes.of(lane).has_any_of_those(is_wanted)
     }
 
     /// Returns the job of `lane` that has waited longest among the first jobs of the clients that are wanted, and the
@@ -232,7 +225,7 @@ impl<T> Queue<T> {
         lane: Lane,
         is_wanted: impl Fn(&ClientKey) -> bool,
     ) -> Option<(Instant, JobId)> {
-        self.lane(lane).oldest_of(is_wanted)
+        self.lanes.of(lane).oldest_of(is_wanted)
     }
 
     fn leave(&mut self, waiting: Option<Queued<T>>) -> Option<Queued<T>> {
@@ -240,20 +233,6 @@ impl<T> Queue<T> {
         self.bytes -= waiting.bytes;
         self.locations.remove(&waiting.id);
         Some(waiting)
-    }
-
-    fn lane(&self, lane: Lane) -> &LaneQueue<T> {
-        match lane {
-            Lane::Interactive => &self.interactive,
-            Lane::Background => &self.background,
-        }
-    }
-
-    fn lane_mut(&mut self, lane: Lane) -> &mut LaneQueue<T> {
-        match lane {
-            Lane::Interactive => &mut self.interactive,
-            Lane::Background => &mut self.background,
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Benign scripts that need memory. The sweep and `make test-asan` refuse it to them.
+//! Benign scripts that need memory. The sweep and `make test-asan` run them with too little of it.
 
 /// Scripts and their results. Each script needs some hundred kilobytes.
 pub(super) const SCRIPTS: &[(&str, u64)] = &[

@@ -167,7 +167,8 @@ impl Dispatcher {
     }
 
     /// Pushes one more piece of work per Executor. Without it an Executor would idle until this thread has received its
-    /// last result and handed it the next work. Only while executions are short; and the work can be retracted.
+    /// last result and handed it the next work. This happens only while executions
+    /// are short, and the work can be retracted.
     fn prefetch(&mut self, context: &mut Context<Self>) {
         if self.mean_wall >= PREFETCH_BELOW || self.queue.waiting(Lane::Background) > 0 {
             return;

@@ -110,7 +110,7 @@ impl Reserve {
         self.idle().is_some() || self.to_raise(now).is_some()
     }
 
-    /// Returns the moment at which no regular Executor will have come free for `after`.
+    /// Returns the moment from which on no regular Executor has come free for `after`, unless one comes free before.
     fn stuck_at(&self) -> Instant {
         self.last_freed + self.options.after
     }
@@ -237,8 +237,8 @@ impl Dispatcher {
         }
     }
 
-    /// Returns, of the prefetched work that no regular Executor has begun, the work that has waited longest for a client
-    /// none of whose executions has begun, and since when.
+    /// Returns the prefetched work that has waited longest, and the moment at which it began to wait. Counts only work
+    /// that no regular Executor has begun, of clients none of whose executions has begun.
     fn longest_ready_without_executor(&self) -> Option<(Instant, JobId)> {
         let not_begun = self.executors.work_queue.not_popped();
         let client_of = |id: &JobId| self.running.get(id).map(|running| &running.client);
