@@ -35,40 +35,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{info, warn};
 
-/// Maximum connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 
-/// The ingress cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// Options are invalid or contradict each other.
     #[error(transparent)]
     Options(#[from] OptionConflict),
-    /// The keys file cannot be used.
     #[error("--keys-file: {0}")]
     Keys(#[from] KeyFileError),
-    /// Remote scripts cannot be fetched.
     #[error(transparent)]
     Sources(#[from] SourcesError),
-    /// The limit of open files is too low.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
-    /// The address cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The address of the metrics port cannot be bound.
     #[error("--metrics-port: {0}")]
     ListenForMetrics(ListenError),
-    /// A call of the operating system failed.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
 
 /// Serves requests until a signal stops the ingress.
-///
-/// # Errors
-///
-/// The ingress could not start.
 pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -27,9 +27,7 @@ const HEADER_OVERHEAD_BYTES: usize = 4;
 
 /// A request that may go on.
 pub(crate) struct Authorized {
-    /// The part of the ingress that responds.
     pub target: Target,
-    /// The facts about the request for the service.
     pub context: ForwardingContext,
     /// The state of the quota that the request was checked against; `None` for health checks.
     pub rate_limit: Option<RateLimitStatus>,
@@ -67,7 +65,6 @@ impl From<QuotaExceeded> for Rejected {
 }
 
 impl Rejected {
-    /// Returns the response to the rejected request.
     pub(crate) fn into_response(self, request: ServiceRequest) -> ServiceResponse<BoxBody> {
         let mut response = self.problem.into_response();
         if let Some(rate_limit) = self.rate_limit {
@@ -162,7 +159,6 @@ fn check_limits(
     Ok((principal, rate_limit, permit))
 }
 
-/// Counts a request that exceeds a quota.
 fn count_rejection(
     gateway: &Gateway,
     decision: Result<RateLimitStatus, QuotaExceeded>,

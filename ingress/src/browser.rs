@@ -15,7 +15,6 @@ use actix_web::http::{Method, Uri};
 use sandpiper_http_kit::{lacks_content_type, site};
 use std::net::IpAddr;
 
-/// Checks the head of a request whose connection comes from `peer`.
 pub(crate) fn check(
     gateway: &Gateway,
     request: &ServiceRequest,
@@ -54,7 +53,6 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Checks that a request is for an allowed host.
 pub(crate) fn check_host(
     gateway: &Gateway,
     target: &Uri,

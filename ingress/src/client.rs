@@ -18,7 +18,6 @@ pub(crate) struct Client(u64);
 const IPV4: u64 = 1 << 32;
 
 impl Client {
-    /// Returns the client at this address.
     #[must_use]
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {

@@ -42,12 +42,10 @@ pub(crate) struct Cors {
 }
 
 impl Cors {
-    /// Allows pages of these origins.
     pub(crate) fn new(origins: Vec<String>) -> Self {
         Self { origins }
     }
 
-    /// Returns the origins as configured.
     pub(crate) fn origins(&self) -> &[String] {
         &self.origins
     }
@@ -103,7 +101,6 @@ impl Cors {
         );
     }
 
-    /// Returns the origin of a request if it is listed.
     fn listed<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let is_listed = site::is_listed(origin.to_str().ok()?, &self.origins);

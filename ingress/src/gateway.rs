@@ -17,20 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// The state that all threads share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     /// The part of `X-Forwarded-For` that counts.
     pub trust: Trust,
-    /// The token buckets.
     pub limits: Limits,
-    /// The counts of open requests.
     pub in_flight: InFlight,
     /// Maximum open requests of one client without a key.
     pub requests_per_client: u32,
     /// The hosts that are served where no key is needed.
     pub hosts: AllowedHosts,
-    /// The origins whose pages may use the API.
     pub cors: Cors,
     /// The API keys; `None` if no key is needed.
     pub keys: Option<Arc<KeyRing>>,
@@ -46,16 +42,13 @@ pub(crate) struct Gateway {
     pub readiness: Readiness,
     /// Time from 1970 to the start of the process.
     pub started: Duration,
-    /// True once the ingress has begun to stop.
     pub stopping: AtomicBool,
-    /// The metrics.
     pub meters: Arc<Meters>,
     /// The share of traces started here that the service is asked to record, 0 to 1.
     pub trace_ratio: f64,
 }
 
 impl Gateway {
-    /// Returns the gateway of the app that serves this request.
     pub(crate) fn of(request: &HttpRequest) -> &Data<Self> {
         match request.app_data::<Data<Self>>() {
             Some(gateway) => gateway,

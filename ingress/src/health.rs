@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// The health that an ingress reports.
 #[derive(Debug)]
 pub struct Health {
     /// True if the ingress and the service behind it accept work.

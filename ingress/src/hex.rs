@@ -3,7 +3,6 @@
 /// A SHA-256 digest.
 pub(crate) type Digest = [u8; 32];
 
-/// Returns the bytes as lower-case hexadecimal digits.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);

@@ -42,7 +42,6 @@ impl<K: Eq + Hash> Drop for Permit<K> {
     }
 }
 
-/// The counts of open requests (or connections) by principal and by IPv6 /48 network.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     principals: Counts<Principal>,
@@ -61,7 +60,6 @@ pub(crate) struct InFlightPermit {
 /// The maximum that one more request would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InFlightExceeded {
-    /// The maximum of the principal.
     Principal,
     /// The maximum of all clients of one network together.
     Network,

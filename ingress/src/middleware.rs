@@ -79,7 +79,6 @@ fn target_of(request: &ServiceRequest) -> Result<Target, TargetError> {
     Ok(target)
 }
 
-/// Sends the request to its target and returns the response.
 async fn respond<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     authorized: Authorized,

@@ -4,7 +4,6 @@ use crate::client::Client;
 use crate::keys::KeyId;
 use std::fmt;
 
-/// The principal that a request counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Principal {
     /// A client without a key.

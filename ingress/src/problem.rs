@@ -10,7 +10,6 @@ pub(crate) use sandpiper_http_kit::ingress_code::IngressCode as Code;
 use serde::Serialize;
 use std::time::Duration;
 
-/// An error response.
 #[derive(Debug)]
 pub(crate) struct Problem {
     code: Code,
@@ -42,7 +41,6 @@ impl Problem {
         }
     }
 
-    /// Returns the code.
     pub(crate) fn code(&self) -> Code {
         self.code
     }
@@ -61,7 +59,6 @@ impl Problem {
         self
     }
 
-    /// Builds the response.
     #[must_use]
     pub(crate) fn into_response(self) -> HttpResponse {
         let (status, code, title) = self.code.row();

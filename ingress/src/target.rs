@@ -8,12 +8,10 @@ use crate::limits::Class;
 use actix_web::http::{Method, Uri};
 use sandpiper_http_kit::path;
 
-/// The target of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The service.
     Api {
-        /// The rate-limit class.
         class: Class,
         /// The scope that a key must have; `None` where no key is needed.
         scope: Option<Scope>,
@@ -33,12 +31,10 @@ pub(crate) enum Target {
 pub(crate) enum TargetError {
     /// The method is `TRACE` or `CONNECT`, which are never forwarded.
     Method,
-    /// The path is ambiguous.
     Path(path::PathError),
 }
 
 impl Target {
-    /// Returns the target of a request with this method and URI.
     pub(crate) fn of(method: &Method, uri: &Uri) -> Result<Self, TargetError> {
         if method == Method::TRACE || method == Method::CONNECT {
             return Err(TargetError::Method);

@@ -9,9 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{error, info};
 
-/// Interval between two removals of idle clients and unused scripts.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Interval between two checks of the keys file.
 const KEYS_EVERY: Duration = Duration::from_secs(1);
 
 /// Removes clients whose quota is full again, and scripts that no request has used for the retention time.

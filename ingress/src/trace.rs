@@ -8,7 +8,6 @@ use uuid::Uuid;
 /// Length of a `traceparent` of version 00, bytes.
 const PARENT_BYTES: usize = 55;
 
-/// The trace of a request.
 pub(crate) struct Trace {
     /// The trace id, for the log.
     pub(crate) id: String,

@@ -41,7 +41,6 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Every limit.
     pub const ALL: [Self; 4] = [
         Self::TimeoutMs,
         Self::MemoryBytes,
@@ -49,7 +48,6 @@ impl Limit {
         Self::OutputBytes,
     ];
 
-    /// Returns the name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +60,6 @@ impl Limit {
 }
 
 impl Outcome {
-    /// Every outcome.
     pub const ALL: [Self; 8] = [
         Self::Succeeded,
         Self::Threw,
@@ -74,7 +71,6 @@ impl Outcome {
         Self::Crashed,
     ];
 
-    /// Returns the name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -89,7 +85,6 @@ impl Outcome {
         }
     }
 
-    /// Returns the limit that this outcome exceeds.
     #[must_use]
     pub fn limit(self) -> Option<Limit> {
         match self {
@@ -232,13 +227,11 @@ fn millis_from_micros<S: serde::Serializer>(
 /// One attempt at a job, complete.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Execution {
-    /// The job.
     pub id: JobId,
     /// The time at which the executor began to send the job to the job process.
     pub started_at: Timestamp,
     /// The time at which the final message arrived or the job process was killed.
     pub finished_at: Timestamp,
-    /// The outcome.
     pub outcome: Outcome,
     /// The value, if the script succeeded.
     pub result: Option<JsonText>,
@@ -252,14 +245,11 @@ pub struct Execution {
     pub log_dropped: u64,
     /// The number of entries in the log that precede the dropped ones.
     pub log_dropped_at: usize,
-    /// The resources used.
     pub usage: Usage,
-    /// The limits that applied.
     pub limits: Limits,
 }
 
 impl Execution {
-    /// Returns an execution that never ran.
     #[must_use]
     pub fn never_ran(id: JobId, limits: Limits, outcome: Outcome, error: ScriptError) -> Self {
         let now = Timestamp::now();

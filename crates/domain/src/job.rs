@@ -67,7 +67,6 @@ impl JobState {
         matches!(self, Self::Finished | Self::Cancelled | Self::Lost)
     }
 
-    /// Returns the name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,7 +79,6 @@ impl JobState {
     }
 }
 
-/// The text names no [`JobState`].
 #[derive(Debug, thiserror::Error)]
 #[error("a job's state is one of queued, running, finished, cancelled, lost")]
 pub struct UnknownJobState;
@@ -106,10 +104,8 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// Both lanes.
     pub const ALL: [Self; 2] = [Self::Interactive, Self::Background];
 
-    /// Returns the name, for log lines and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -130,7 +126,6 @@ impl ClientKey {
         Self(text.into())
     }
 
-    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -142,22 +137,16 @@ impl ClientKey {
 pub struct Job {
     /// The id of the job, chosen when the request was read.
     pub id: JobId,
-    /// The script to run.
     pub script: Script,
-    /// The limits of each execution.
     pub limits: Limits,
-    /// The client that submitted the job.
     pub client: ClientKey,
     /// The span of the request; `None` for jobs that came without one.
     pub trace: Option<TraceContext>,
 }
 
-/// The record of a job: state, times, and final execution.
 #[derive(Debug, Clone)]
 pub struct JobRecord {
-    /// The id of the job.
     pub id: JobId,
-    /// The phase that the job is in.
     pub state: JobState,
     /// The time at which the job was accepted.
     pub created_at: Timestamp,
@@ -165,13 +154,11 @@ pub struct JobRecord {
     pub run_at: Option<Timestamp>,
     /// The time at which an executor last took the job.
     pub started_at: Option<Timestamp>,
-    /// The time at which the job reached its final state.
     pub finished_at: Option<Timestamp>,
     /// The time at which the record is deleted; set with the final state.
     pub expires_at: Option<Timestamp>,
     /// The number of executions that were started for the job.
     pub attempt: u32,
-    /// The outcome of the final execution.
     pub outcome: Option<Outcome>,
     /// The final execution. A store may leave it out of lists if it would have to read it.
     pub execution: Option<Arc<Execution>>,

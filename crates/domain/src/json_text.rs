@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 #[serde(transparent)]
 pub struct JsonText(Box<RawValue>);
 
-/// The text is not one JSON value.
 #[derive(Debug, thiserror::Error)]
 #[error("not a JSON value: {0}")]
 pub struct InvalidJson(#[from] serde_json::Error);
@@ -39,13 +38,11 @@ impl JsonText {
         Ok(Self(RawValue::from_string(text)?))
     }
 
-    /// Returns the JSON value `null`.
     #[must_use]
     pub fn null() -> Self {
         Self(RawValue::NULL.to_owned())
     }
 
-    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()

@@ -37,42 +37,30 @@ pub struct RequestedLimits {
     pub timeout_ms: Option<u64>,
 }
 
-/// A requested limit exceeds the operator's ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("limits.{field} is {requested}, above this service's ceiling of {ceiling}")]
 pub struct AboveCeiling {
-    /// The field's name in the API.
     pub field: &'static str,
-    /// The requested value.
     pub requested: u64,
-    /// The largest value that may be requested.
     pub ceiling: u64,
 }
 
-/// A requested limit cannot be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// The value exceeds the ceiling.
     #[error(transparent)]
     AboveCeiling(#[from] AboveCeiling),
-    /// The value is too small for any script to run.
     #[error("limits.{field} is {requested}; the smallest is {smallest}")]
     TooSmall {
-        /// The field's name in the API.
         field: &'static str,
-        /// The requested value.
         requested: u64,
-        /// The smallest value that may be requested.
         smallest: u64,
     },
 }
 
 impl Limits {
-    /// Shortest time that may be requested, milliseconds.
     pub const SMALLEST_TIMEOUT_MS: u32 = 1;
     /// Smallest heap that may be requested, bytes. A new context takes about a quarter of it.
     pub const SMALLEST_MEMORY_BYTES: u64 = 1024 * 1024;
-    /// Smallest output that may be requested, bytes.
     pub const SMALLEST_OUTPUT_BYTES: u32 = 256;
     /// A script is stopped once its log exceeds `outputBytes` times this factor. A script that logs much loses the
     /// middle of its log and retains its result. One that logs without end must not keep its executor busy for its
@@ -138,19 +126,16 @@ impl Limits {
         Self::within(&asked, &wanted, ceiling)
     }
 
-    /// Returns the time limit, milliseconds.
     #[must_use]
     pub fn timeout_ms(&self) -> u32 {
         self.timeout_ms
     }
 
-    /// Returns the time limit.
     #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(u64::from(self.timeout_ms))
     }
 
-    /// Returns the size of the heap, bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes

@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 /// The console method that wrote a log entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
 pub enum LogKind {
     Log,
     Info,

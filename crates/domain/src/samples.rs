@@ -17,7 +17,6 @@ pub fn limits() -> Limits {
     Limits::defaults(1_000, 1 << 20, 1 << 20, &ceiling).unwrap()
 }
 
-/// Returns a job of `client` whose code has so many bytes.
 #[must_use]
 pub fn job(client: &str, code_bytes: usize) -> Job {
     Job {
@@ -29,7 +28,6 @@ pub fn job(client: &str, code_bytes: usize) -> Job {
     }
 }
 
-/// Returns a script whose code has so many bytes.
 #[must_use]
 pub fn script(code_bytes: usize) -> Script {
     let draft = ScriptDraft {
@@ -39,14 +37,12 @@ pub fn script(code_bytes: usize) -> Script {
     Script::new(draft).unwrap()
 }
 
-/// Returns an execution of `id` with this outcome and no result.
 #[must_use]
 pub fn execution(id: JobId, outcome: Outcome) -> Execution {
     let error = ScriptError::of_service("Test", "it never ran");
     Execution::never_ran(id, limits(), outcome, error)
 }
 
-/// Returns a successful execution of `id` with a result of so many bytes.
 #[must_use]
 pub fn success(id: JobId, result_bytes: usize) -> Execution {
     let text = format!("\"{}\"", "r".repeat(result_bytes.saturating_sub(2)));

@@ -13,12 +13,10 @@ pub struct Source {
     pub text: String,
 }
 
-/// A global that the client defines for its script.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Global {
     /// The name, a plain identifier.
     pub name: String,
-    /// The value.
     pub value: JsonText,
 }
 
@@ -41,49 +39,36 @@ pub struct ScriptDraft {
     pub source: Option<String>,
     /// An example script, already found by its name, that runs after `code`.
     pub file: Option<Source>,
-    /// The value of the global `input`.
     pub input: Option<JsonText>,
-    /// The other globals.
     pub globals: Vec<Global>,
     /// The seed that makes `Math.random` and the clock repeatable.
     pub seed: Option<u64>,
 }
 
-/// The reason why a draft is no valid script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptRefusal {
-    /// The draft has neither `code` nor `file`.
     #[error("give `code` or `source`, a `file`, or both")]
     MissingCode,
-    /// The source is longer than [`Script::CODE_BYTES_MAX`].
     #[error("`{field}` has {bytes} bytes; the most is {most}")]
     CodeTooLarge {
-        /// The name of the field: `code` or `source`.
         field: &'static str,
-        /// Length of the source, bytes.
         bytes: usize,
-        /// The largest length, bytes.
         most: usize,
     },
-    /// A field breaks a rule of its own.
     #[error("{detail}")]
     InvalidField {
         /// The path of the field in the request, such as `globals.rate`.
         field: String,
-        /// The broken rule and its bound.
         detail: String,
     },
 }
 
 impl Script {
-    /// Longest `code`, bytes of UTF-8.
     pub const CODE_BYTES_MAX: usize = 1024 * 1024;
     /// Deepest nesting of `input`, of each global and of a result. Common JSON parsers stop at 128, and a result is
     /// nested in a response.
     pub const JSON_DEPTH_MAX: usize = 100;
-    /// Most globals of a script.
     pub const GLOBALS_MAX: usize = 256;
-    /// Longest name of a global, bytes.
     pub const GLOBAL_NAME_BYTES_MAX: usize = 128;
 
     /// The name under which error positions refer to the client's own `code`.
@@ -147,13 +132,11 @@ impl Script {
         self.input.as_ref()
     }
 
-    /// Returns the other globals.
     #[must_use]
     pub fn globals(&self) -> &[Global] {
         &self.globals
     }
 
-    /// Returns the seed of randomness and clock, if the client gave one.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         self.seed

@@ -3,16 +3,13 @@
 use super::{RequestedLimits, Timestamp};
 use std::time::Duration;
 
-/// The terms of a job, apart from the script.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobTerms {
-    /// The earliest time to run.
     pub run_at: Option<Timestamp>,
     /// Jobs with a lower number run first.
     pub priority: Priority,
     /// The limits that the request names. A repeated request is recognised by them, whatever the defaults have become.
     pub requested_limits: RequestedLimits,
-    /// The idempotency key of the request.
     pub key: Option<IdempotencyKey>,
 }
 
@@ -20,7 +17,6 @@ impl JobTerms {
     /// Furthest that `runAt` may lie ahead.
     pub const AHEAD_MAX: Duration = Duration::from_hours(24 * 366);
 
-    /// Returns whether any of the terms needs a database.
     #[must_use]
     pub fn needs_database(&self) -> bool {
         self.run_at.is_some() || self.priority != Priority::default()
@@ -35,13 +31,11 @@ impl Priority {
     /// The lowest priority.
     pub const LAST: u8 = 4;
 
-    /// Returns a priority, if `number` is 1 to 4.
     #[must_use]
     pub fn new(number: u8) -> Option<Self> {
         (1..=Self::LAST).contains(&number).then_some(Self(number))
     }
 
-    /// Returns the number.
     #[must_use]
     pub fn get(self) -> u8 {
         self.0
@@ -59,9 +53,7 @@ impl Default for Priority {
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Longest key, bytes.
     pub const BYTES_MAX: usize = 255;
-    /// Time for which a key is remembered.
     pub const REMEMBERED: Duration = Duration::from_hours(24);
 
     /// Returns a key, if `text` is visible ASCII of a permitted length.
@@ -72,7 +64,6 @@ impl IdempotencyKey {
         is_valid.then(|| Self(text.to_owned()))
     }
 
-    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

@@ -18,7 +18,6 @@ impl Timestamp {
     /// The last time that RFC 3339 can express: the end of the year 9999.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// Returns the current time, by the machine's clock.
     #[must_use]
     pub fn now() -> Self {
         let since_epoch = SystemTime::now()
@@ -33,13 +32,11 @@ impl Timestamp {
         Self(millis.min(Self::MAX.0))
     }
 
-    /// Returns the milliseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub fn as_unix_millis(self) -> u64 {
         self.0
     }
 
-    /// Returns this time plus `duration`.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);

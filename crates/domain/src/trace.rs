@@ -53,7 +53,6 @@ impl TraceContext {
         })
     }
 
-    /// Returns the context of a child span.
     #[must_use]
     pub fn child(&self, span_id: u64) -> Self {
         Self {
@@ -62,13 +61,11 @@ impl TraceContext {
         }
     }
 
-    /// Returns the id of the trace.
     #[must_use]
     pub fn trace_id(&self) -> u128 {
         self.trace_id
     }
 
-    /// Returns the id of the span.
     #[must_use]
     pub fn span_id(&self) -> u64 {
         self.span_id
@@ -80,13 +77,11 @@ impl TraceContext {
         self.is_sampled
     }
 
-    /// Returns the `tracestate`.
     #[must_use]
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    /// Returns the id of the trace in the form for log lines.
     #[must_use]
     pub fn trace_text(&self) -> TraceText {
         TraceText(self.trace_id)

@@ -2,14 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The host and port that a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Authority<'a> {
     /// The name or the address as written; an IPv6 address without its brackets.
     pub host: &'a str,
     /// The address, if the host is one.
     pub address: Option<IpAddr>,
-    /// The port, if one is written.
     pub port: Option<u16>,
 }
 
@@ -55,12 +53,10 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// Returns the name without the final dot of a fully qualified name.
 pub(crate) fn without_final_dot(name: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Returns true for letters, digits, `-`, `.` and `_`.
 pub(crate) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')
 }

@@ -32,12 +32,10 @@ pub(crate) struct Timeouts {
     pub(crate) idle: Duration,
 }
 
-/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The first request has not arrived; actix-http times this phase.
     First,
-    /// A request is being served.
     Serving,
     /// The next head has not begun.
     Idle,
@@ -126,12 +124,10 @@ impl ConnectionState {
         }
     }
 
-    /// Returns true if the current request has arrived completely.
     pub(crate) fn has_whole_request(&self) -> bool {
         self.position.get().is_at_end_of_request()
     }
 
-    /// Returns the number of bytes that the client has sent.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.bytes_read.get()
     }
@@ -148,7 +144,6 @@ impl ConnectionState {
         }
     }
 
-    /// Makes the current request the last one.
     pub(crate) fn make_last(&self) {
         self.is_last.set(true);
     }
@@ -178,7 +173,6 @@ impl Drop for OpenRequest {
     }
 }
 
-/// A TCP stream with its deadlines.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,

@@ -10,29 +10,24 @@ const BOUNDS_MICROS: [u64; 17] = [
     1_000_000, 2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
 
-/// A counter of events.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts one event.
     pub fn count(&self) {
         self.add(1);
     }
 
-    /// Counts several events.
     pub fn add(&self, events: u64) {
         self.0.fetch_add(events, Ordering::Relaxed);
     }
 
-    /// Returns the number of events.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
     /// One count for each bound, and one for durations above all bounds.
@@ -41,7 +36,6 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Adds one duration.
     pub fn observe(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = BOUNDS_MICROS.partition_point(|bound| *bound < micros);
@@ -66,14 +60,12 @@ impl Histogram {
     }
 }
 
-/// The content of a histogram.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Distribution {
     /// For each bucket its upper bound in seconds, and the number of durations above the previous bound.
     pub buckets: Vec<(f64, u64)>,
     /// The sum of all durations, seconds.
     pub sum: f64,
-    /// The number of durations.
     pub count: u64,
 }
 

@@ -6,7 +6,6 @@ use std::{fmt, io};
 /// Minimum connections, or `--connections-max` if that is less. A program with fewer does not start.
 const CONNECTIONS_LEAST: usize = 16;
 
-/// The limit of open files is too low for the minimum of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooFewDescriptors {
     limit: usize,
@@ -27,10 +26,6 @@ impl fmt::Display for TooFewDescriptors {
 impl std::error::Error for TooFewDescriptors {}
 
 /// Raises the limit of open files as far as the system allows, and returns the new limit.
-///
-/// # Errors
-///
-/// The operating system rejects the call.
 pub fn raise_limit() -> io::Result<usize> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;

@@ -6,7 +6,6 @@
 
 use memchr::memchr;
 
-/// The position of the client in its current request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
     /// In a head, or before the next one.
@@ -26,7 +25,6 @@ impl Default for Position {
 }
 
 impl Position {
-    /// Returns the position after these bytes.
     pub(crate) fn after(self, bytes: &[u8]) -> Self {
         let count = |bytes: &[u8]| u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         match self {

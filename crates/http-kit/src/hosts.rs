@@ -41,11 +41,9 @@ impl FromStr for AllowedHost {
     }
 }
 
-/// The allowed hosts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<AllowedHost>);
 
-/// The host of a request is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNotAllowed {
     named: Option<String>,

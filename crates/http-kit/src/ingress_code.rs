@@ -7,37 +7,27 @@ use strum::VariantArray;
 /// The stable name of a problem. Clients may match on it; it never changes its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
 pub enum IngressCode {
-    /// The path has dot segments.
     InvalidPath,
     /// The body ended early, or contradicts its headers.
     InvalidBody,
-    /// A field of the body has an invalid value.
     InvalidField,
     /// The request has no key, or an unknown one.
     Unauthorized,
-    /// The key does not have the scope.
     Forbidden,
-    /// A page of another origin makes a browser send the request.
     CrossOrigin,
-    /// A public demonstration lists no jobs.
     NotListed,
     /// The location of a script is not in `--source-allow`.
     SourceNotAllowed,
-    /// No page has this path.
     NotFound,
     /// Pages allow `GET` and `HEAD`; `TRACE` and `CONNECT` are never forwarded.
     MethodNotAllowed,
-    /// The body did not arrive in time.
     BodyTimeout,
     /// The body is longer than `--body-bytes`.
     BodyTooLarge,
-    /// The content at the location is not a valid script.
     SourceUnfit,
-    /// The host of a script does not deliver it.
     SourceUnavailable,
     /// A body has no media type.
     UnsupportedMediaType,
-    /// The host of the request is not allowed.
     HostNotAllowed,
     /// The target is longer than `--url-bytes`.
     UrlTooLong,
@@ -51,14 +41,11 @@ pub enum IngressCode {
     ServiceUnreachable,
     /// Scripts in use fill the whole cache.
     SourcesFull,
-    /// The service did not respond in time.
     ServiceTimeout,
-    /// The host of a script did not respond in time.
     SourceTimeout,
 }
 
 impl IngressCode {
-    /// Every code.
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Returns whether the response has a `Retry-After`.

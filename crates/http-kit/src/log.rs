@@ -16,10 +16,6 @@ pub enum LogFormat {
 }
 
 /// Starts the log of the process. `filter` is a value that [`parse_filter`] accepts.
-///
-/// # Errors
-///
-/// The filter is invalid.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::try_new(filter)?)

@@ -11,14 +11,9 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 
-/// The `Content-Type` of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Encodes a snapshot of all metrics.
-///
-/// # Errors
-///
-/// The collector fails.
 pub fn encode(snapshot: impl Collector) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(snapshot));
@@ -32,12 +27,10 @@ pub fn encode(snapshot: impl Collector) -> Result<String, fmt::Error> {
 pub struct Families<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl<'a, 'e> Families<'a, 'e> {
-    /// Writes to this encoder.
     pub fn new(encoder: &'a mut DescriptorEncoder<'e>) -> Self {
         Self(encoder)
     }
 
-    /// Writes one number.
     pub fn one(
         &mut self,
         name: &str,
@@ -49,22 +42,18 @@ impl<'a, 'e> Families<'a, 'e> {
         number.encode(self.0.encode_descriptor(name, help, unit, metric_type)?)
     }
 
-    /// Writes a counter.
     pub fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
         self.one(name, help, None, ConstCounter::new(count))
     }
 
-    /// Writes a gauge.
     pub fn gauge(&mut self, name: &str, help: &str, number: usize) -> fmt::Result {
         self.one(name, help, None, ConstGauge::new(as_u64(number)))
     }
 
-    /// Writes a gauge in seconds.
     pub fn seconds(&mut self, name: &str, help: &str, seconds: f64) -> fmt::Result {
         self.one(name, help, Some(&Unit::Seconds), ConstGauge::new(seconds))
     }
 
-    /// Writes a gauge in bytes.
     pub fn bytes(&mut self, name: &str, help: &str, bytes: u64) -> fmt::Result {
         self.one(name, help, Some(&Unit::Bytes), ConstGauge::new(bytes))
     }
@@ -79,7 +68,6 @@ impl<'a, 'e> Families<'a, 'e> {
         self.one(name, help, None, Info::new(labels.to_vec()))
     }
 
-    /// Writes a counter for each value of a label.
     pub fn counters<'l>(
         &mut self,
         name: &str,
@@ -93,7 +81,6 @@ impl<'a, 'e> Families<'a, 'e> {
         self.counters_by(name, help, labelled)
     }
 
-    /// Writes a counter for each set of labels.
     pub fn counters_by<'l, const LABELS: usize>(
         &mut self,
         name: &str,
@@ -109,7 +96,6 @@ impl<'a, 'e> Families<'a, 'e> {
         Ok(())
     }
 
-    /// Writes a gauge for each value of a label.
     pub fn gauges<'l, Number>(
         &mut self,
         name: &str,
@@ -130,7 +116,6 @@ impl<'a, 'e> Families<'a, 'e> {
         Ok(())
     }
 
-    /// Writes a histogram of seconds for each set of labels.
     pub fn times<'l, const LABELS: usize>(
         &mut self,
         name: &str,
@@ -154,7 +139,6 @@ impl<'a, 'e> Families<'a, 'e> {
         Ok(())
     }
 
-    /// Writes a histogram of seconds.
     pub fn time(&mut self, name: &str, help: &str, times: &Distribution) -> fmt::Result {
         let unit = Some(&Unit::Seconds);
         let mut family = self
@@ -164,7 +148,6 @@ impl<'a, 'e> Families<'a, 'e> {
     }
 }
 
-/// Converts a count for a gauge.
 #[must_use]
 pub fn as_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)

@@ -4,10 +4,8 @@
 //! decode those too, take `\` for `/`, drop `;` and the text after it, trim spaces, or merge slashes. A path below
 //! `/api` on which readers could disagree is rejected first, so that every other path means the same to all of them.
 
-/// The path of the API.
 const API: &str = "/api";
 
-/// A path is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathError {
     /// The path has a segment `.` or `..`, in any spelling.
@@ -17,7 +15,6 @@ pub enum PathError {
 }
 
 impl PathError {
-    /// Returns the text for the client.
     #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {

@@ -13,10 +13,6 @@ use std::time::Duration;
 /// start of the process.
 ///
 /// The numbers are those of this process alone, without its children.
-///
-/// # Errors
-///
-/// The encoder fails.
 pub fn write(family: &mut Families<'_, '_>, started: Duration) -> fmt::Result {
     let process = Process::myself().ok();
     let status = process.as_ref().and_then(|process| process.status().ok());

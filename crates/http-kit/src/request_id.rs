@@ -3,9 +3,7 @@
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
-/// `X-Request-ID`.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
-/// Maximum length of an id that a client gives, bytes.
 const BYTES_MAX: usize = 128;
 
 /// Returns the client's id if it is valid, else a new one: a UUID of version 7.

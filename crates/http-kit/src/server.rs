@@ -21,10 +21,8 @@ use std::time::Duration;
 /// Time for a client to read a response before the connection is closed while it still sends a body.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The bounds of one port.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerOptions {
-    /// Number of threads.
     pub workers: usize,
     /// Maximum open connections of each thread.
     pub connections_max: usize,
@@ -53,7 +51,6 @@ impl ServerOptions {
     };
 }
 
-/// An address cannot be bound.
 #[derive(Debug)]
 pub struct ListenError {
     address: SocketAddr,
@@ -73,10 +70,6 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {}
 
 /// Binds an address.
-///
-/// # Errors
-///
-/// The operating system rejects the address, or another program uses it.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address).map_err(|cause| ListenError { address, cause })
 }
@@ -97,10 +90,6 @@ pub fn local_address(listening_on: IpAddr, port: u16) -> SocketAddr {
 ///
 /// `on_connect` gets each connection before its first byte, and may store values in its extensions for the life of the
 /// connection. A client that closes its sending half counts as disconnected. The caller handles signals.
-///
-/// # Errors
-///
-/// The operating system rejects the listener.
 pub fn serve<F, I, S, B>(
     options: ServerOptions,
     listener: TcpListener,

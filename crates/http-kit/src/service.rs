@@ -136,7 +136,6 @@ where
     }
 }
 
-/// The framing of a request's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
     Length(u64),
@@ -216,7 +215,6 @@ fn watch(
 }
 
 pin_project! {
-    /// The future of a response.
     #[project = WatchedFutureProjection]
     pub(crate) enum WatchedFuture<F: Future, B> {
         Serve {
@@ -323,7 +321,6 @@ where
     }
 }
 
-/// The factory of [`Expectation`].
 pub(crate) struct ExpectationFactory<F: ServiceFactory<Request>, B>(WatchedFactory<F, B>);
 
 impl<F, B> ServiceFactory<Request> for ExpectationFactory<F, B>

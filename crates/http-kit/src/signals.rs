@@ -15,10 +15,6 @@ pub struct StopSignals {
 
 impl StopSignals {
     /// Installs both handlers. Must be called inside a tokio runtime.
-    ///
-    /// # Errors
-    ///
-    /// The operating system rejects a handler.
     pub fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -26,7 +22,6 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next signal of either kind.
     pub async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}

@@ -11,7 +11,6 @@ use std::fmt;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// A request comes from a page of another origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrossOrigin {
     origin: Option<String>,
@@ -72,7 +71,6 @@ pub fn check(
     })
 }
 
-/// Returns true if the origin is listed.
 #[must_use]
 pub fn is_listed(origin: &str, listed: &[String]) -> bool {
     listed

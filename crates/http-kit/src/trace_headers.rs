@@ -2,9 +2,7 @@
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-/// `traceparent`.
 pub const PARENT: HeaderName = HeaderName::from_static("traceparent");
-/// `tracestate`.
 pub const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Returns the value of `traceparent`. Repeated headers count as none, as the standard requires.

@@ -29,7 +29,6 @@ pub(crate) struct SandboxEnds {
 pub(crate) struct UncleanChannel;
 
 impl Channel {
-    /// Creates a channel. Returns both sides.
     pub(crate) fn new() -> Result<(Self, SandboxEnds), Errno> {
         let (far_job, job) = pipe2(OFlag::O_CLOEXEC)?;
         let (frames, far_frames) = pipe2(OFlag::O_CLOEXEC)?;
@@ -116,7 +115,6 @@ pub(crate) fn wait_readable<const COUNT: usize>(
     wait(polled, patience)
 }
 
-/// The reason why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
     Woken,

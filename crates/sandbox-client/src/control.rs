@@ -19,11 +19,9 @@ pub(crate) enum Message {
     /// A job process has been forked and serves this slot. The pid belongs to this process's own pid namespace: the
     /// kernel adds it to the message.
     Hello(Slot, Pid),
-    /// A job process has ended.
     Report(ChildReport),
 }
 
-/// Sends a zygote its set-up, with its ends of the pipes.
 pub(crate) fn send_setup(
     socket: BorrowedFd<'_>,
     setup: &Setup,
@@ -83,7 +81,6 @@ pub(crate) fn next_message(socket: BorrowedFd<'_>, flags: MsgFlags) -> Result<Me
     }
 }
 
-/// Sends an order.
 pub(crate) fn send_order(socket: BorrowedFd<'_>, order: Order) -> Result<(), Errno> {
     let (packet, length) = order.encode();
     send(

@@ -32,7 +32,6 @@ impl ExecutionHandle {
         }
     }
 
-    /// Returns whether the execution was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
@@ -55,12 +54,10 @@ impl ExecutionHandle {
         self.0.logged.notified()
     }
 
-    /// Wakes all tasks that wait for a new log entry.
     pub(crate) fn notify_of_log(&self) {
         self.0.logged.notify_waiters();
     }
 
-    /// Locks the log, to write to it.
     pub(crate) fn log(&self) -> MutexGuard<'_, RetainedLog> {
         self.0.log.lock()
     }

@@ -35,7 +35,7 @@ pub(crate) struct LiveZygote {
     pub(crate) served: u32,
 }
 
-/// A job process that was ordered. It may not have been forked yet: it then reads its job once it has.
+/// A job process that was ordered. If it has not been forked yet, its job waits in the pipe.
 #[derive(Debug)]
 pub(crate) struct JobProcess {
     pub(crate) channel: Arc<Channel>,
@@ -43,7 +43,6 @@ pub(crate) struct JobProcess {
 }
 
 impl LiveZygote {
-    /// Starts a zygote, and waits until its isolation layers are set up.
     pub(crate) fn spawn(program: &SandboxProgram, plan: &ZygotePlan) -> Result<Self, SandboxError> {
         Ok(Self {
             process: ZygoteProcess::spawn(program, plan)?,
@@ -52,22 +51,18 @@ impl LiveZygote {
         })
     }
 
-    /// Returns the level that the isolation layers add up to.
     pub(crate) fn level(&self) -> IsolationLevel {
         self.process.level
     }
 
-    /// Returns one report for each isolation layer.
     pub(crate) fn layers(&self) -> &[LayerReport] {
         &self.process.layers
     }
 
-    /// Returns the pid of the zygote, or of its launcher if it has one.
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Returns whether the zygote has ended.
     pub(crate) fn has_died(&mut self) -> bool {
         self.process.has_died()
     }
@@ -189,7 +184,6 @@ impl LiveZygote {
         self.process.control()
     }
 
-    /// Receives all messages that have arrived.
     pub(crate) fn receive_all(&mut self) -> Result<(), SpawnError> {
         while self.receive()? {}
         Ok(())
@@ -275,7 +269,6 @@ impl LiveZygote {
     }
 }
 
-/// A job process did not become ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SpawnError {
     #[error("it accepts no order for a job process")]

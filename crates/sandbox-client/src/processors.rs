@@ -27,7 +27,6 @@ impl Processors {
         ))
     }
 
-    /// Returns the number of processors.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()

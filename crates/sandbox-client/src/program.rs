@@ -9,7 +9,6 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The name of the sandbox program's file.
 const FILE_NAME: &str = "sandpiper-sandbox";
 
 /// The sandbox program, open. Clones share one descriptor.
@@ -18,22 +17,14 @@ pub struct SandboxProgram {
     file: Arc<File>,
 }
 
-/// The sandbox program cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// The path of the running program is unknown.
     #[error("the folder of the running program is unknown: {0}")]
     Folder(#[source] io::Error),
-    /// The file could not be opened.
     #[error(
         "the sandbox program {path} cannot be opened: {source}; it is installed beside `sandpiper`, from the same build"
     )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
+    Open { path: PathBuf, source: io::Error },
 }
 
 impl SandboxProgram {
@@ -43,7 +34,6 @@ impl SandboxProgram {
         Self::at(&this.with_file_name(FILE_NAME))
     }
 
-    /// Opens a program.
     pub fn at(path: &Path) -> Result<Self, ProgramError> {
         let file = File::open(path).map_err(|source| ProgramError::Open {
             path: path.to_owned(),

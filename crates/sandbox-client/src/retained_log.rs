@@ -27,20 +27,17 @@ pub(crate) struct RetainedLog {
     logged_max: u64,
 }
 
-/// The log of a finished execution.
 #[derive(Debug)]
 pub(crate) struct FinishedLog {
     pub(crate) entries: Vec<LogEntry>,
-    /// Entries that were not retained.
     pub(crate) dropped: u64,
-    /// The number of retained entries that received before the dropped ones.
+    /// The number of retained entries that precede the dropped ones.
     pub(crate) dropped_at: usize,
     /// Cost of the retained entries, out of `outputBytes`.
     pub(crate) bytes: usize,
 }
 
 impl FinishedLog {
-    /// Returns whether nothing was logged.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.dropped == 0
     }
@@ -84,7 +81,6 @@ impl RetainedLog {
         Ok(())
     }
 
-    /// Returns the retained entries from number `number` on.
     pub(crate) fn since(&self, number: u64) -> LogSoFar {
         let kept = self.head.iter().chain(&self.tail);
         LogSoFar {

@@ -20,12 +20,9 @@ const JOB_TAKEN_WITHIN: Duration = Duration::from_secs(2);
 /// Zygotes that may fail in succession before an execution is refused.
 const ZYGOTES_TRIED: usize = 3;
 
-/// Settings of a sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxOptions {
-    /// The program that zygotes run.
     pub program: SandboxProgram,
-    /// The isolation layers that the zygote sets up.
     pub plan: ZygotePlan,
     /// The sandbox refuses to start below this level.
     pub min_isolation: IsolationLevel,
@@ -35,14 +32,12 @@ pub struct SandboxOptions {
     pub executions_per_zygote: u32,
 }
 
-/// Counters of one sandbox, for health and metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SandboxCounters {
     /// Zygotes started, including the first.
     pub zygotes_started: u64,
     /// Zygotes replaced because they or one of their children died unexpectedly.
     pub zygotes_failed: u64,
-    /// Job processes killed at their deadline.
     pub killed_at_deadline: u64,
     /// Job processes that broke the protocol or died.
     pub crashed: u64,
@@ -88,7 +83,6 @@ impl Sandbox {
         self.zygote.as_ref().map(|zygote| zygote.pid())
     }
 
-    /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> SandboxCounters {
         self.counters

@@ -35,7 +35,6 @@ use nix::unistd::Pid;
 use sandpiper_sandbox_protocol::{ChildReport, Slot};
 use std::mem;
 
-/// The states of a zygote's slots and of the requested report.
 #[derive(Debug)]
 pub(crate) struct Slots {
     states: [SlotState; 2],
@@ -88,7 +87,6 @@ impl Slots {
         self.spare().is_none().then_some(self.next)
     }
 
-    /// Returns the slot of the spare.
     pub(crate) fn spare(&self) -> Option<Slot> {
         let has_spare = matches!(
             self.states[self.next as usize],
@@ -117,7 +115,6 @@ impl Slots {
         self.next = self.next.other();
     }
 
-    /// Notes a message from the control socket.
     pub(crate) fn note(&mut self, message: Message) {
         match message {
             Message::Hello(slot, pid) => {
@@ -160,7 +157,6 @@ impl Slots {
         !matches!(self.report, ReportState::NotRequested)
     }
 
-    /// Notes that the report was requested.
     pub(crate) fn note_report_request(&mut self) {
         self.report = ReportState::Requested;
     }
@@ -170,7 +166,6 @@ impl Slots {
         matches!(self.report, ReportState::Received(_))
     }
 
-    /// Takes the report, once it has arrived.
     pub(crate) fn take_report(&mut self) -> Option<ChildReport> {
         let ReportState::Received(report) = self.report else {
             return None;
@@ -179,7 +174,6 @@ impl Slots {
         Some(report)
     }
 
-    /// Cancels the request for a report.
     pub(crate) fn cancel_report(&mut self) {
         let before = mem::replace(&mut self.report, ReportState::NotRequested);
         self.stale_reports += u32::from(matches!(before, ReportState::Requested));
@@ -197,7 +191,7 @@ mod tests {
         })
     }
 
-    /// Slots of which the right one, whose turn it is not, has a job process that was taken before its hello.
+    /// Returns slots where the left one is next, and the right one has a job process that was taken before its hello.
     fn left_is_next() -> Slots {
         let mut slots = Slots::new();
         for _ in Slot::BOTH {

@@ -30,8 +30,7 @@ use std::time::{Duration, Instant};
 const READ_BYTES: usize = 64 * 1024;
 
 /// Most reads after a job process was killed at its deadline or on a cancel: a pipe holds 64 kilobytes. The bound keeps a
-/// misbehaving pipe from occupying the
-/// executor.
+/// misbehaving pipe from occupying the executor.
 const LAST_READS_MAX: usize = 64;
 
 /// An execution that takes longer than this is watched. A shorter one gets its response first and wakes no process in
@@ -51,7 +50,6 @@ pub(crate) struct Buffers {
     bytes: Vec<u8>,
 }
 
-/// The start of an execution.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
     /// The first byte of the job was written then. The reported time counts from here.
@@ -70,7 +68,6 @@ enum Watch {
     Ended,
 }
 
-/// The parties to one execution.
 struct Supervision<'a> {
     job: &'a JobProcess,
     zygote: &'a mut LiveZygote,

@@ -19,43 +19,34 @@ use sandpiper_domain::{Execution, JobId, Limits, Outcome, ScriptError, Timestamp
 use sandpiper_sandbox_protocol::{BrokenProtocol, ChildReport, Done};
 use std::time::Duration;
 
-/// A job process that was killed from outside is run again if it had used less processor time than this …
+/// Processor time below which a job process that was killed from outside is run again.
 const KILLED_AT_ONCE_CPU: Duration = Duration::from_millis(20);
-/// … and had run for less than this: the client that waits for the response has a time limit.
+/// Run time below which such a job process is run again: the client that waits for the response has a time limit.
 const KILLED_AT_ONCE_WALL: Duration = Duration::from_millis(250);
 
 /// The end of a job process, as its executor observed it. See the table of this module.
 #[derive(Debug)]
 pub(crate) enum Termination {
-    /// The job process sent its final frame.
     Done(Done),
-    /// The job process was still running at its deadline and after the grace period.
     Overran,
-    /// The execution was cancelled.
     Cancelled,
-    /// The job process died without a final frame.
     Died,
     /// The job process died before it had read its job, or was not forked in time. Nothing of the job has run.
     DiedUnread,
-    /// The job process broke the protocol.
     Broke(BrokenProtocol),
-    /// A pipe of the channel failed.
     ChannelFailed(Errno),
 }
 
 impl Termination {
-    /// Returns whether the job process is dead already.
     pub(crate) fn is_death(&self) -> bool {
         matches!(self, Self::Died | Self::DiedUnread)
     }
 
-    /// Returns whether the execution counts as crashed.
     pub(crate) fn is_crash(&self) -> bool {
         !matches!(self, Self::Done(_) | Self::Overran | Self::Cancelled)
     }
 }
 
-/// All that the executor knows about the end of one execution.
 #[derive(Debug)]
 pub(crate) struct Observation {
     pub(crate) termination: Termination,
@@ -148,7 +139,6 @@ impl Observation {
     }
 }
 
-/// Returns the execution of a job that was cancelled before it started.
 pub(crate) fn never_started(id: JobId, limits: Limits) -> Execution {
     Execution::never_ran(id, limits, Outcome::Cancelled, cancelled())
 }

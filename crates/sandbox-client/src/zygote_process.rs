@@ -125,17 +125,14 @@ impl ZygoteProcess {
         self.child.id()
     }
 
-    /// Returns whether the process has ended.
     pub(crate) fn has_died(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Returns the control socket.
     pub(crate) fn control(&self) -> BorrowedFd<'_> {
         self.control.as_fd()
     }
 
-    /// Returns the channel of `slot`.
     pub(crate) fn channel(&self, slot: Slot) -> &Arc<Channel> {
         &self.channels[slot as usize]
     }

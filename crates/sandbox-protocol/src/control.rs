@@ -19,7 +19,6 @@ use std::time::Duration;
 pub const CONTROL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Longest message after the handshake, bytes.
 pub const REPORT_BYTES_MAX: usize = 1024;
-/// Longest order, bytes.
 pub const ORDER_BYTES_MAX: usize = 2;
 
 const ORDER_REPORT: u8 = b'r';
@@ -32,7 +31,6 @@ const SIBLING_RUNS: u8 = b'w';
 pub struct ZygotePlan {
     /// Layers above this level are not tried.
     pub max_isolation: IsolationLevel,
-    /// The use of the kernel's speculation controls for job processes.
     pub speculation: SpeculationControl,
 }
 
@@ -45,25 +43,20 @@ pub enum SpeculationControl {
     Off,
 }
 
-/// The first message to a zygote.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Setup {
     /// [`BUILD_ID`](crate::BUILD_ID) of the executor. A zygote of another build refuses to start.
     pub build: String,
-    /// The layers to set up.
     pub plan: ZygotePlan,
     /// The layout of the heap, if another zygote has learned it. Its JSON is read by the sandbox program alone.
     pub placement: Option<String>,
 }
 
-/// A zygote's response to its set-up.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Readiness {
     /// The isolation layers are set up and the engine is warm.
     Ready {
-        /// The level that the layers add up to.
         level: IsolationLevel,
-        /// One report for each layer.
         #[serde(rename = "walls")]
         layers: Vec<LayerReport>,
         /// The layout of the heap, where this zygote had to learn it.
@@ -71,18 +64,14 @@ pub enum Readiness {
     },
     /// A required layer is missing. The zygote ends after it has sent this.
     Failed {
-        /// The layer's name.
         #[serde(rename = "wall")]
         layer: String,
-        /// The error that the attempt met.
         reason: String,
     },
 }
 
-/// An order to a zygote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Fork a job process.
     Spare(Spare),
     /// Report how the job process of this slot ended. The zygote waits until it has ended.
     Report(Slot),
@@ -93,9 +82,7 @@ pub enum Order {
 /// A job process that is to be forked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spare {
-    /// The slot that it serves.
     pub slot: Slot,
-    /// The state of the other slot's job process.
     pub sibling: Sibling,
 }
 
@@ -123,7 +110,6 @@ impl Order {
         }
     }
 
-    /// Parses a packet. Returns `None` for a packet that is no order.
     #[must_use]
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let spare = |name: u8, sibling| {
@@ -140,14 +126,10 @@ impl Order {
     }
 }
 
-/// The kernel's report of a job process that has ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildReport {
-    /// The signal that killed the process, if one did.
     pub signal: Option<i32>,
-    /// The exit code of the process, if it exited.
     pub exit_code: Option<i32>,
-    /// Peak resident memory of the process, bytes.
     pub peak_resident_bytes: u64,
     /// Processor time of the process, its fork included.
     pub cpu: Duration,

@@ -49,9 +49,7 @@ pub struct Completion {
     pub outcome: Outcome,
     /// JSON text of the value, if the script succeeded.
     pub result: Option<String>,
-    /// The type of the value before it became JSON.
     pub result_type: Option<ValueType>,
-    /// The error, if the script did not succeed.
     pub error: Option<ScriptError>,
     /// Peak size of the heap, bytes.
     pub peak_memory_bytes: u64,
@@ -118,7 +116,6 @@ fn end(buffer: &mut [u8]) {
     buffer[..4].copy_from_slice(&payload.to_le_bytes());
 }
 
-/// A parsed and checked frame.
 #[derive(Debug)]
 pub enum Frame {
     Log(LogEntry),
@@ -126,7 +123,6 @@ pub enum Frame {
     Done(Done),
 }
 
-/// The final message of a job process.
 #[derive(Debug)]
 pub struct Done {
     pub outcome: Outcome,
@@ -145,7 +141,6 @@ impl Done {
     }
 }
 
-/// A violation of the protocol: the bytes are no frame that this job may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BrokenProtocol {
     #[error("a frame of an unknown kind")]
@@ -181,7 +176,6 @@ impl FrameReader {
             + SUMMARY_BYTES_MAX;
     }
 
-    /// Appends bytes that were read from the pipe.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.read > 0 {
             self.bytes.drain(..self.read);

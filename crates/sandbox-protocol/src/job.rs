@@ -21,31 +21,23 @@ const OVERHEAD_BYTES: u64 = 32 << 20;
 /// Copies of a job's bytes and of its output that may be in memory outside the measured heap.
 const COPIES: u64 = 4;
 
-/// The work of one execution.
 #[derive(Debug, Clone, Copy)]
 pub enum Work<'a> {
-    /// Run a script.
     Script {
-        /// The script to run.
         script: &'a Script,
-        /// The limits of the execution.
         limits: Limits,
         /// Randomness for this execution alone.
         entropy: u64,
     },
     /// Try to reach the network with native code, from inside the isolation layers.
     NetCheck {
-        /// The address to connect to.
         host: IpAddr,
-        /// The port to connect to.
         port: u16,
-        /// The limits of the execution.
         limits: Limits,
     },
 }
 
 impl Work<'_> {
-    /// Returns the limits of the execution.
     #[must_use]
     pub fn limits(&self) -> Limits {
         match self {
@@ -54,7 +46,6 @@ impl Work<'_> {
     }
 }
 
-/// The header of a job.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Header<'a> {
     Script {
@@ -86,13 +77,11 @@ pub struct EngineJob<'a> {
     pub globals: Vec<(&'a str, &'a str)>,
     /// The limits of the execution. Its time counts from the call of the engine.
     pub limits: Limits,
-    /// The seed of a repeatable execution, if the client gave one.
     pub seed: Option<u64>,
     /// Randomness for this execution alone, chosen by the executor.
     pub entropy: u64,
 }
 
-/// The bytes are not a job.
 #[derive(Debug, thiserror::Error)]
 #[error("the job cannot be read")]
 pub struct BadJob;
@@ -189,7 +178,6 @@ pub fn prefix(bytes: &[u8]) -> Option<Prefix> {
     })
 }
 
-/// Parses a header.
 pub fn decode_header(bytes: &[u8]) -> Result<Header<'_>, BadJob> {
     serde_json::from_slice(bytes).map_err(|_| BadJob)
 }

@@ -16,7 +16,6 @@ pub enum IsolationLevel {
     L4,
 }
 
-/// The text is no [`IsolationLevel`].
 #[derive(Debug, thiserror::Error)]
 #[error("an isolation level is one of L2, L3, L4")]
 pub struct UnknownIsolationLevel;
@@ -56,7 +55,6 @@ pub struct LayerReport {
 }
 
 impl LayerReport {
-    /// Returns the report of a layer that is active.
     #[must_use]
     pub fn present(layer: &str, detail: impl Into<String>) -> Self {
         Self {
@@ -67,7 +65,6 @@ impl LayerReport {
         }
     }
 
-    /// Returns the report of a layer that is absent.
     #[must_use]
     pub fn absent(layer: &str, detail: impl Into<String>) -> Self {
         Self {

@@ -8,12 +8,9 @@
 
 use std::os::fd::RawFd;
 
-/// One of a zygote's two slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
-    /// The first slot.
     Left,
-    /// The second slot.
     Right,
 }
 
@@ -21,7 +18,6 @@ impl Slot {
     /// Both slots, in the order of their [`Descriptors`].
     pub const BOTH: [Self; 2] = [Self::Left, Self::Right];
 
-    /// Returns the slot that is not this one.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -36,7 +32,6 @@ impl Slot {
         &Descriptors::OF_BOTH[self as usize]
     }
 
-    /// Returns the slot of this name.
     #[must_use]
     pub fn of_name(name: u8) -> Option<Self> {
         let mut both = Self::BOTH.into_iter();
@@ -50,7 +45,6 @@ impl Slot {
 #[derive(Debug)]
 #[repr(C)]
 pub struct Descriptors {
-    /// The slot's name in messages.
     pub name: u8,
     /// The job is read from this descriptor.
     pub job: RawFd,

@@ -14,7 +14,6 @@ macro_rules! lost_code {
         "sandpiper: mremap failed while code was moved to huge pages; this process has lost its code and ends"
     };
 }
-/// The exit code of a process that has lost its code.
 const EXIT_CODE_LOST: i32 = 79;
 
 const PAGE_BYTES: usize = 4096;

@@ -29,7 +29,6 @@ pub trait JobBody {
     type Warm;
     /// Prepares the state, while files can still be opened: before resource limits, landlock and the filter.
     fn warm() -> Result<Self::Warm, String>;
-    /// Runs the job.
     fn run(warm: Self::Warm, job: JobBytes, channel: Channel) -> !;
     /// Prepares the state once more, runs `sample` with it, and passes to `report` the blocks of the heap that the run
     /// wrote to. Returns if it has nothing to report.

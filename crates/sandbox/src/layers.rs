@@ -26,7 +26,6 @@ const STACK_BYTES: u64 = 8 << 20;
 /// Descriptors that a zygote may hold: the control socket, standard output and error, two slots, and one more.
 const DESCRIPTORS: u64 = 8;
 
-/// A required layer is missing.
 #[derive(Debug, thiserror::Error)]
 #[error("isolation layer `{layer}` is missing: {reason}")]
 pub(super) struct LayerMissing {

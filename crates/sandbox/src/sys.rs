@@ -29,10 +29,9 @@ pub(super) enum Forked {
 /// each child.
 pub(super) fn fork() -> Result<Forked, Errno> {
     const NOTHING: libc::c_ulong = 0;
-    // SAFETY: every caller is a zygote, during its set-up (launcher, rehearsal) or in its proof. Each is entered from the top
-    // of `main` with one
-    // thread (asserted by `layers::assert_one_thread`), so the child inherits no lock that another thread holds. No
-    // memory is shared, and the child continues on its copy of this stack.
+    // SAFETY: every caller is a zygote, during its set-up (launcher, rehearsal) or in its proof. Each is entered from the
+    // top of `main` with one thread (asserted by `layers::assert_one_thread`), so the child inherits no lock that another
+    // thread holds. No memory is shared, and the child continues on its copy of this stack.
     let pid = unsafe {
         libc::syscall(
             libc::SYS_clone,
@@ -55,7 +54,6 @@ pub(super) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Closes a descriptor by number.
 pub(super) fn close_fd(descriptor: RawFd) {
     // SAFETY: the callers own the descriptor by its number (0 in a process that was just forked) and do not use it
     // again.
@@ -100,7 +98,6 @@ pub(super) fn install_filter(program: &[sock_filter]) -> Result<(), Errno> {
     Errno::result(installed).map(drop)
 }
 
-/// Drops every capability of this process.
 pub(super) fn drop_capabilities() -> Result<(), Errno> {
     #[repr(C)]
     struct Header {
@@ -138,7 +135,6 @@ pub(super) fn reset_signal(number: i32) {
     }
 }
 
-/// Sets this process's nice value.
 pub(super) fn set_niceness(niceness: i32) -> Result<(), Errno> {
     // SAFETY: no pointer is passed.
     let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
@@ -185,14 +181,12 @@ pub(super) fn wait_for(pid: Pid) {
     {}
 }
 
-/// Reads from a descriptor by number.
 pub(super) fn read_fd(descriptor: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the pointer and the length are of one live buffer.
     let read = unsafe { libc::read(descriptor, buffer.as_mut_ptr().cast(), buffer.len()) };
     Errno::result(read).map(|count| usize::try_from(count).unwrap_or_default())
 }
 
-/// Writes to a descriptor by number.
 pub(super) fn write_fd(descriptor: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     // SAFETY: the pointer and the length are of one live buffer.
     let written = unsafe { libc::write(descriptor, bytes.as_ptr().cast(), bytes.len()) };

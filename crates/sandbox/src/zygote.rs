@@ -91,7 +91,6 @@ impl From<LayerMissing> for Failure {
     }
 }
 
-/// A zygote that is ready to serve orders.
 struct Ready<B: JobBody> {
     privilege: Privilege,
     zygote: Pid,

@@ -103,7 +103,6 @@ pub struct NewKeyOptions {
 }
 
 impl NewKeyOptions {
-    /// Returns the description of the new key.
     #[must_use]
     pub fn new_key(&self) -> NewKey {
         NewKey {

@@ -233,23 +233,18 @@ pub struct ServeOptions {
     pub log: String,
 }
 
-/// Options are invalid together, or one needs another.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionConflict {
-    /// `--api-host` is neither an address nor a host name.
     #[error("--api-host: `{0}` is neither an IP address nor a host name")]
     InvalidApiHost(String),
-    /// Other machines can reach the port, and no option says who may use it.
     #[error(
         "--host {0} can be reached from other machines: give --keys-file (clients need a key), --trusted-network (every client \
          that reaches this port may run code and read every job) or --open (a public demonstration: anyone may run code, jobs \
          are not listed), or listen on 127.0.0.1"
     )]
     Unguarded(IpAddr),
-    /// `--open` and another option contradict each other.
     #[error("--open and {0} contradict each other: {1}; give one of them")]
     OpenWith(&'static str, &'static str),
-    /// `--source-allow` needs `--sources-dir`.
     #[error(
         "--source-allow needs --sources-dir, a folder that the service reads with its own --sources-dir"
     )]
@@ -283,7 +278,6 @@ impl ServeOptions {
         Err(OptionConflict::Unguarded(self.host))
     }
 
-    /// Returns the bounds of the table of clients.
     #[must_use]
     pub fn client_bounds(&self) -> ClientBounds {
         ClientBounds {
@@ -292,7 +286,6 @@ impl ServeOptions {
         }
     }
 
-    /// Returns the host and port of the service.
     pub fn authority(&self) -> Result<Authority, OptionConflict> {
         let invalid = || OptionConflict::InvalidApiHost(self.api_host.clone());
         let host = match self.api_host.parse::<IpAddr>() {
@@ -312,7 +305,6 @@ impl ServeOptions {
             .ok_or_else(invalid)
     }
 
-    /// Returns how each thread reaches the service.
     pub fn upstream(&self) -> Result<UpstreamOptions, OptionConflict> {
         Ok(UpstreamOptions {
             authority: self.authority()?,
@@ -325,7 +317,6 @@ impl ServeOptions {
         })
     }
 
-    /// Returns the part of `X-Forwarded-For` that is trusted.
     #[must_use]
     pub fn trust(&self) -> Trust {
         match (self.trusted_hops, self.trusted_proxies.as_slice()) {
@@ -350,14 +341,12 @@ impl ServeOptions {
         }
     }
 
-    /// Returns the number of HTTP threads.
     #[must_use]
     pub fn workers(&self) -> usize {
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
         self.http_workers.map_or_else(cores, NonZeroUsize::get)
     }
 
-    /// Returns how many connections one trusted proxy may have open.
     #[must_use]
     pub fn connections_per_proxy(&self) -> u32 {
         let share = self.share_of_one_address();
@@ -383,7 +372,6 @@ impl ServeOptions {
         u32::try_from(share).unwrap_or(u32::MAX)
     }
 
-    /// Returns how many connections one thread may have open.
     #[must_use]
     pub fn connections_per_worker(&self) -> usize {
         self.connections_max.get().div_ceil(self.workers())

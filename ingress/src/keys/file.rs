@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 /// Maximum length of the file, bytes. About 20,000 keys fit.
 const FILE_BYTES_MAX: u64 = 8 << 20;
 
-/// The content of the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFile {
@@ -54,48 +53,25 @@ pub(super) struct Entry {
     pub(super) requests_max: Option<u32>,
 }
 
-/// The keys file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    /// The file cannot be read or written.
     #[error("{path}: {cause}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system.
-        cause: io::Error,
-    },
+    Io { path: PathBuf, cause: io::Error },
     /// The content is not valid JSON, or has another structure.
     #[error("{path}: {cause}")]
     Malformed {
-        /// The file.
         path: PathBuf,
-        /// The position and kind of the fault.
         cause: serde_json::Error,
     },
-    /// The file is too long.
     #[error("{path}: longer than {FILE_BYTES_MAX} bytes")]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-    },
+    TooLong { path: PathBuf },
     /// Another process held the lock for ten seconds.
     #[error("{path}: another process is changing it; try again")]
-    Locked {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Two keys have the same id.
+    Locked { path: PathBuf },
     #[error("{path}: the id {id} occurs twice")]
-    DuplicateId {
-        /// The file.
-        path: PathBuf,
-        /// The id of both keys.
-        id: KeyId,
-    },
+    DuplicateId { path: PathBuf, id: KeyId },
 }
 
-/// Reads and validates the file.
 pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
     let failed = |cause| KeyFileError::Io {
         path: path.to_owned(),

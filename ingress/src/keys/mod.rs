@@ -31,7 +31,6 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Returns the name in the file and in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -42,7 +41,6 @@ impl Scope {
     }
 }
 
-/// The public id of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId(u64);
 

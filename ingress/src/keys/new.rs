@@ -7,12 +7,10 @@ use crate::limits::Quota;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
-/// The description of a new key.
 #[derive(Debug, Clone)]
 pub struct NewKey {
     /// The name of the key, for people.
     pub name: String,
-    /// The scopes.
     pub scopes: Vec<Scope>,
     /// The quota for running code; that of clients without a key when absent.
     pub run_quota: Option<Quota>,

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
-/// One valid key.
 #[derive(Debug)]
 pub struct Key {
     id: KeyId,
@@ -25,19 +24,16 @@ pub struct Key {
 }
 
 impl Key {
-    /// Returns the public id.
     #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    /// Returns true if the key has the scope.
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    /// Returns the maximum of open requests.
     #[must_use]
     pub fn requests_max(&self) -> u32 {
         self.requests_max
@@ -58,7 +54,6 @@ impl Key {
         }
     }
 
-    /// Returns the token buckets.
     #[must_use]
     pub fn buckets(&self) -> &KeyBuckets {
         &self.buckets
@@ -69,7 +64,6 @@ impl Key {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownKey;
 
-/// All valid keys.
 #[derive(Debug)]
 pub struct KeyRing {
     keys: RwLock<HashMap<KeyId, Arc<Key>>>,
@@ -134,7 +128,6 @@ impl KeyRing {
         Err(UnknownKey)
     }
 
-    /// Returns the number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys.read().len()

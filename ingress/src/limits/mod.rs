@@ -22,7 +22,6 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use table::ClientTable;
 
-/// The class of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Requests that run code.
@@ -34,9 +33,7 @@ pub(crate) enum Class {
 /// The quotas of a client or a key, by class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
-    /// The quota for running code.
     pub run: Quota,
-    /// The quota for all other requests.
     pub read: Quota,
 }
 
@@ -48,10 +45,8 @@ pub(crate) struct RateLimitStatus {
     remaining: u32,
 }
 
-/// A request exceeds a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QuotaExceeded {
-    /// The exhausted quota.
     pub rate_limit: RateLimitStatus,
     /// Time until the next request is allowed.
     pub retry_after: Duration,
@@ -154,7 +149,6 @@ impl<C: Clock + Clone> ClassBuckets<C> {
     }
 }
 
-/// Converts a decision of `governor`.
 fn to_status<C: Clock>(
     policy: &'static str,
     quota: Quota,
@@ -191,7 +185,6 @@ impl<C: Clock + Clone> KeyBuckets<C> {
         }
     }
 
-    /// Returns the quotas of the buckets.
     pub fn quotas(&self) -> Quotas {
         Quotas {
             run: self.run.quota,
@@ -209,7 +202,6 @@ pub(crate) struct Limits<C: Clock = DefaultClock> {
     health: ClassBuckets<C>,
 }
 
-/// The bounds of the table of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientBounds {
     /// Maximum clients with a bucket of their own in each class; the same number of networks.

@@ -44,13 +44,11 @@ impl Quota {
     /// Maximum of a rate and of a burst.
     const MOST: u32 = 1_000_000;
 
-    /// Returns the maximum number of requests at once.
     #[must_use]
     pub fn burst(&self) -> u32 {
         self.burst.get()
     }
 
-    /// Returns the quota multiplied by `count`.
     #[must_use]
     pub fn times(self, count: NonZeroU32) -> Self {
         Self {

@@ -59,7 +59,7 @@ fn a_client_gets_its_burst_and_then_its_rate() {
 }
 
 #[test]
-fn who_is_refused_is_told_when_to_come_back_and_is_count_allowed_then() {
+fn a_rejected_request_is_told_when_to_retry_and_is_allowed_then() {
     let clock = FakeRelativeClock::default();
     let limits = limits(&clock, 100);
     assert_eq!(count_allowed(&limits, client(1), Class::Run, 5), 5);

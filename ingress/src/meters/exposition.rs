@@ -14,14 +14,11 @@ use std::time::Duration;
 /// The lowest bound of the exported histograms, seconds.
 const LOWEST_BOUND: f64 = 0.000_25;
 
-/// The metrics at one moment.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    /// The counters.
     pub meters: Arc<Meters>,
     /// Clients in the tables of quotas, counted once for each class.
     pub clients: usize,
-    /// Valid keys.
     pub keys: usize,
     /// Time from 1970 to the start of the process.
     pub started: Duration,

@@ -38,7 +38,6 @@ const LIMITS: [&str; 8] = [
 /// The label values of [`UpstreamFailure`].
 const FAILURES: [&str; 3] = ["unreachable", "timeout", "broken"];
 
-/// The limit that a rejected request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExceededLimit {
     Client,
@@ -67,7 +66,6 @@ impl ExceededLimit {
         }
     }
 
-    /// Returns the limit of open requests that was reached.
     pub(crate) fn in_flight(principal: Principal, exceeded: InFlightExceeded) -> Self {
         match (principal, exceeded) {
             (_, InFlightExceeded::Network) => Self::NetworkInFlight,
@@ -77,7 +75,6 @@ impl ExceededLimit {
     }
 }
 
-/// The reason for which the service did not respond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamFailure {
     Unreachable,
@@ -85,7 +82,6 @@ pub(crate) enum UpstreamFailure {
     Broken,
 }
 
-/// All metrics of the ingress.
 #[derive(Debug, Default)]
 pub(crate) struct Meters {
     requests: [[Counter; STATUSES.len()]; KINDS.len()],
@@ -98,9 +94,7 @@ pub(crate) struct Meters {
     upstream_failures: [Counter; FAILURES.len()],
     /// 1 if the last forwarded request did not reach the service, else 0.
     pub(crate) upstream_lost: AtomicUsize,
-    /// Reloads of the keys file.
     pub(crate) keys_read: Counter,
-    /// Reloads of the keys file that failed.
     pub(crate) keys_invalid: Counter,
     /// Connections closed because their client had its maximum open.
     pub(crate) connections_rejected: Counter,
@@ -159,12 +153,10 @@ impl Meters {
         }
     }
 
-    /// Counts a rejected request.
     pub(crate) fn reject(&self, limit: ExceededLimit) {
         self.rejected[limit as usize].count();
     }
 
-    /// Counts a request that the service did not respond to.
     pub(crate) fn upstream_failed(&self, why: UpstreamFailure) {
         self.upstream_failures[why as usize].count();
     }
@@ -175,7 +167,6 @@ impl Meters {
     }
 }
 
-/// An open request.
 #[derive(Debug)]
 pub(crate) struct OpenRequest {
     meters: Arc<Meters>,

@@ -39,7 +39,6 @@ impl Clock {
         });
     }
 
-    /// Returns the time since the start.
     pub(super) fn elapsed(&self) -> Duration {
         self.virtual_elapsed
             .get()
@@ -68,7 +67,6 @@ impl Clock {
     }
 }
 
-/// Returns the real time, whole milliseconds since 1970.
 pub(super) fn real_unix_millis() -> u64 {
     u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
 }

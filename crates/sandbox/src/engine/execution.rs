@@ -14,14 +14,12 @@ use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
 use std::rc::Rc;
 
-/// A running execution.
 pub(super) struct Execution<'js> {
     scene: Scene<'js>,
     timers: Rc<Timers>,
     rejections: Rc<Rejections>,
 }
 
-/// The result of a source.
 struct Completed<'js> {
     value: Value<'js>,
     /// True if the source waited at its top level.
@@ -37,7 +35,6 @@ impl<'js> Execution<'js> {
         }
     }
 
-    /// Runs the execution to its end.
     pub(super) fn run(&self, job: &EngineJob<'_>) -> ! {
         let mut last = Completed {
             value: Value::new_undefined(self.scene.ctx.clone()),

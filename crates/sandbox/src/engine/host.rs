@@ -18,7 +18,6 @@ pub(super) struct Success {
     pub(super) value_type: ValueType,
 }
 
-/// The host's state of one execution.
 pub(super) struct Host {
     pub(super) memory: Rc<MemoryAccount>,
     pub(super) clock: Clock,
@@ -75,7 +74,6 @@ impl Host {
         let _ = self.output.set(output);
     }
 
-    /// Returns the text of the user's source of this name.
     pub(super) fn source(&self, name: &str) -> Option<&str> {
         let (_, text) = self.sources.get()?.iter().find(|(own, _)| own == name)?;
         Some(text)
@@ -183,7 +181,6 @@ impl Host {
         })
     }
 
-    /// Ends an execution that has no memory left.
     pub(super) fn finish_without_memory(&self) -> ! {
         self.memory.end();
         unreachable!("an execution ended before it started")

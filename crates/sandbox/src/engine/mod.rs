@@ -3,13 +3,10 @@
 //! This is the only module that uses rquickjs. It knows no actor, no async runtime and no isolation layer. It takes
 //! sources, limits and an [`Output`], and reports the result there. Called by `job_process`, after the fork.
 
-/// The layout of the heap, learned from rehearsed executions.
 pub(crate) use allocator::placement::Placement;
-/// The blocks that an execution has written to.
 pub use allocator::placement::Written;
 /// The heap of a zygote, of which every job process inherits a copy.
 pub(crate) use allocator::process as heap;
-/// The allocations that `make test-asan` refuses.
 #[cfg(sandpiper_asan)]
 pub(crate) use allocator::sanitized::{Refusals, refuse_by_choice, was_refused_by_choice};
 

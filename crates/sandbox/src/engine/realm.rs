@@ -93,7 +93,6 @@ pub(super) fn evaluate_prelude<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Object<'
 }
 
 impl Realm {
-    /// Loads the results of the prelude.
     pub(super) fn load<'js>(ctx: &Ctx<'js>, helpers: &Object<'js>) -> rquickjs::Result<Self> {
         let helper = |name: &str| -> rquickjs::Result<Helper> {
             Ok(Persistent::save(
@@ -169,7 +168,6 @@ impl Realm {
         Persistent::save(function.ctx(), function.clone()) == self.date_to_json
     }
 
-    /// Calls a helper that takes one value.
     pub(super) fn call_with<'js, R: FromJs<'js>>(
         &self,
         helper: &Helper,
@@ -179,7 +177,6 @@ impl Realm {
     }
 }
 
-/// Calls a helper.
 pub(super) fn call<'js, R: FromJs<'js>>(
     ctx: &Ctx<'js>,
     helper: &Helper,

@@ -6,7 +6,6 @@ use sandpiper_domain::{Ceiling, Limits, LogKind};
 use std::convert::Infallible;
 use std::rc::Rc;
 
-/// A script to rehearse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sample {
     /// The shortest script. Every execution writes to the blocks that it writes to.

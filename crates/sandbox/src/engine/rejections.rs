@@ -23,7 +23,6 @@ pub(super) struct Rejections {
 }
 
 impl Rejections {
-    /// Adds a promise that was rejected and has no handler.
     pub(super) fn add(&self, promise: Handle, reason: Handle) {
         let age = self.next_age.get();
         self.next_age.set(age + 1);

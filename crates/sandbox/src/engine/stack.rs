@@ -11,7 +11,6 @@ use super::realm::PRELUDE_FILE_NAME;
 /// have thousands, and each frame costs a search for its line.
 const FRAMES_TRANSLATED_MAX: usize = 64;
 
-/// A position in the user's text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) file_name: String,

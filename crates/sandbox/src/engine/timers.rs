@@ -37,7 +37,6 @@ impl Timer {
     }
 }
 
-/// The timers of one execution.
 #[derive(Default)]
 pub(super) struct Timers {
     by_id: RefCell<HashMap<u32, Timer>>,
@@ -47,7 +46,6 @@ pub(super) struct Timers {
 }
 
 impl Timers {
-    /// Returns the number of waiting timers.
     pub(super) fn len(&self) -> usize {
         self.by_id.borrow().len()
     }

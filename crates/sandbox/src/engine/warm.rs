@@ -22,14 +22,13 @@ use std::rc::Rc;
 /// warm heap, and each page that it touches is copied after a fork.
 const FIRST_COLLECTION_AFTER_BYTES: usize = 4 * 1024 * 1024;
 
-/// The engine could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("could not build the JavaScript context: {0}")]
 pub struct EngineError(String);
 
 /// A QuickJS context with everything that every execution needs. It is forked and then used for exactly one execution.
 pub struct WarmEngine {
-    // Neither is ever dropped: the process ends with them. Freeing a heap that guest code has shaped would be useless
+    // None of these three is ever dropped: the process ends with them. Freeing a heap that guest code has shaped would be useless
     // work and an opportunity for guest code.
     runtime: ManuallyDrop<Runtime>,
     context: ManuallyDrop<Context>,

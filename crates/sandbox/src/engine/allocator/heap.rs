@@ -56,7 +56,6 @@ pub(super) struct Heap {
 }
 
 impl Heap {
-    /// Alignment of every block.
     pub(super) const ALIGNMENT: usize = HEADER_BYTES;
 
     /// Returns a heap that lies at the beginning of its own room: its fields are written as often as the first
@@ -102,7 +101,6 @@ impl Heap {
         self.warming = Some(warming);
     }
 
-    /// Ends the warming.
     pub(super) fn end_warming(&mut self) -> Option<Box<Warming>> {
         self.warming.take()
     }
@@ -125,7 +123,6 @@ impl Heap {
         self.end = most.min(self.next + CHILD_BYTES);
     }
 
-    /// Adds the reserve to the room.
     #[cold]
     pub(super) fn open_reserve(&mut self) {
         self.end = self.room_bytes;
@@ -196,7 +193,6 @@ impl Heap {
         block
     }
 
-    /// Returns whether `block` lies in the room.
     #[inline]
     pub(super) fn is_of_room(&self, block: *mut u8) -> bool {
         block.addr().wrapping_sub(self.room.addr()) < self.room_bytes

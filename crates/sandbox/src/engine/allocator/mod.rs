@@ -41,7 +41,6 @@ const CATCHABLE_BYTES: usize = if cfg!(sandpiper_asan) {
 /// The message of an execution that ran out of memory.
 pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its limit allows";
 
-/// The kind of an allocation that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
     /// A new block.

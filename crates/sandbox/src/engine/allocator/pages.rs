@@ -2,7 +2,6 @@
 
 use std::ptr;
 
-/// Bytes of a page.
 pub(super) const PAGE_BYTES: usize = 4096;
 
 /// The time at which the kernel allocates the pages of a mapping.

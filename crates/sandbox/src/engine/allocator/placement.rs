@@ -50,7 +50,6 @@ pub(super) struct Warming {
     /// By steps from the start of the room: one more than the number of the block that begins there. Empty unless
     /// blocks are noted.
     noted: Vec<u32>,
-    /// Number of calls to look.
     calls: usize,
     /// Content of the room when the engine had been built; empty before.
     was: Vec<u8>,

@@ -12,7 +12,6 @@ use std::ptr::{self, NonNull};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The global allocator of the sandbox program.
 #[derive(Debug)]
 struct ProcessAllocator;
 

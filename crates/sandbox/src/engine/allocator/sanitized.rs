@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// The requests of an execution that are refused, in addition to those beyond the limit. Numbered from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusals {
-    /// No request.
     None,
     /// One request.
     One(u64),
@@ -64,7 +63,6 @@ pub(super) fn is_chosen(account: &MemoryAccount, bytes: usize) -> bool {
     number == first || (number > first && IS_LASTING.load(Ordering::Relaxed))
 }
 
-/// The C library's heap.
 pub(super) struct Heap;
 
 impl Heap {

@@ -30,13 +30,11 @@ struct Slab {
 
 const SLAB_HEAD_BYTES: usize = size_of::<Slab>().next_multiple_of(STEP_BYTES);
 
-/// All slabs of a heap.
 pub(super) struct Slabs {
     /// Slabs with a free block, by class.
     open: [*mut Slab; CLASS_MAX + 1],
     /// Slabs without a live block.
     empty: *mut Slab,
-    /// Number of mappings.
     mapped: u32,
 }
 

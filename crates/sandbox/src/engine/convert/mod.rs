@@ -17,10 +17,8 @@ use writer::{JsonWriter, OverBudget};
 /// Deepest nesting of arrays and objects that is written: the same as for an input, so that any input can be a result.
 const DEPTH_MAX: usize = Script::JSON_DEPTH_MAX;
 
-/// The reason why a conversion stopped.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The text would exceed its budget.
     OverBudget,
     /// Guest code or the engine threw. The exception is pending in the context.
     Thrown,
@@ -38,7 +36,6 @@ impl From<rquickjs::Error> for Stop {
     }
 }
 
-/// A conversion.
 pub(super) struct Converter<'scene, 'js> {
     scene: &'scene Scene<'js>,
     writer: JsonWriter,
@@ -143,7 +140,6 @@ impl<'scene, 'js> Converter<'scene, 'js> {
         self.ancestors.clear();
     }
 
-    /// Writes any value.
     pub(super) fn value(&mut self, value: &Value<'js>) -> Result<(), Stop> {
         if let Some(object) = value.as_object() {
             return self.object(object);

@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 
-/// The text would exceed its budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OverBudget;
 
@@ -93,7 +92,6 @@ impl JsonWriter {
         }
     }
 
-    /// Writes a JSON string.
     pub(crate) fn string(&mut self, text: &str) -> Result<(), OverBudget> {
         self.raw("\"")?;
         let mut clean_from = 0;
