@@ -18,7 +18,6 @@ pub(crate) struct Client(u64);
 const IPV4: u64 = 1 << 32;
 
 impl Client {
-    #[must_use]
     pub(crate) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(v4) => Self(IPV4 | u64::from(v4.to_bits())),
@@ -36,7 +35,6 @@ pub(crate) struct Network(u64);
 
 impl Client {
     /// Returns the network of this client; `None` for an IPv4 address.
-    #[must_use]
     pub(crate) fn network(self) -> Option<Network> {
         let is_v4 = self.0 >> 32 == IPV4 >> 32;
         (!is_v4).then_some(Network(self.0 >> 16))
@@ -77,7 +75,6 @@ impl Trust {
     ///
     /// The walk ends at the last known address if a trusted proxy appended no entry, or an entry that is not an
     /// address. Several clients may then share one limit, which is safer than trusting an arbitrary entry.
-    #[must_use]
     pub fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut known = peer;
         let mut hops_left = match self {
@@ -97,7 +94,6 @@ impl Trust {
     }
 
     /// Returns true if the entry that a peer at this address appended is trusted.
-    #[must_use]
     pub fn trusts(&self, address: IpAddr) -> bool {
         match self {
             Self::Nothing => false,

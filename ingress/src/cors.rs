@@ -109,7 +109,6 @@ impl Cors {
 }
 
 /// Returns true for a preflight: a browser asks whether a page of another origin may send a request.
-#[must_use]
 pub(crate) fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS
         && headers.contains_key(ORIGIN)

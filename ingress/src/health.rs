@@ -19,7 +19,6 @@ pub struct Health {
 }
 
 /// Requests the readiness of the ingress at `address`.
-#[must_use]
 pub fn check(address: SocketAddr, timeout: Duration) -> Health {
     let uri = format!("http://{address}/ingress/ready");
     System::new().block_on(async {
@@ -65,7 +64,6 @@ impl Readiness {
 }
 
 /// Responds to the liveness check: the process serves requests.
-#[must_use]
 pub(crate) fn live() -> HttpResponse {
     up()
 }

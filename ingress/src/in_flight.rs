@@ -67,7 +67,6 @@ pub(crate) enum InFlightExceeded {
 
 impl InFlight {
     /// Starts with no open request. A network may have as many open as `network_clients` clients.
-    #[must_use]
     pub(crate) fn new(network_clients: u32) -> Self {
         Self {
             principals: Counts(Arc::default()),

@@ -5,7 +5,6 @@
 use actix_web::http::Method;
 
 /// Returns true if a demonstration serves this path below `/api`. Lists of jobs are not served.
-#[must_use]
 pub(crate) fn allows(method: &Method, path: &str) -> bool {
     let mut segments = path.strip_prefix("/api").unwrap_or(path).split('/').skip(1);
     match (segments.next().unwrap_or_default(), segments.next()) {

@@ -40,7 +40,6 @@ pub(crate) fn configure(folder: &Path, config: &mut ServiceConfig) {
         .default_service(web::to(not_found));
 }
 
-#[must_use]
 pub(crate) fn has_page(folder: &Path) -> bool {
     folder.join("index.html").is_file()
 }

@@ -59,7 +59,6 @@ impl Problem {
         self
     }
 
-    #[must_use]
     pub(crate) fn into_response(self) -> HttpResponse {
         let (status, code, title) = self.code.row();
         let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -93,7 +92,6 @@ impl Problem {
 }
 
 /// Returns whole seconds for a header: rounded up, at least one.
-#[must_use]
 pub(crate) fn whole_seconds(duration: Duration) -> u64 {
     (duration.as_secs() + u64::from(duration.subsec_nanos() > 0)).max(1)
 }

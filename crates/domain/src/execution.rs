@@ -48,7 +48,6 @@ impl Limit {
         Self::OutputBytes,
     ];
 
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TimeoutMs => "timeoutMs",
@@ -71,7 +70,6 @@ impl Outcome {
         Self::Crashed,
     ];
 
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",
@@ -85,7 +83,6 @@ impl Outcome {
         }
     }
 
-    #[must_use]
     pub fn limit(self) -> Option<Limit> {
         match self {
             Self::TimedOut => Some(Limit::TimeoutMs),
@@ -146,7 +143,6 @@ fn null_is_a_value<'de, D: serde::Deserializer<'de>>(
 
 impl ScriptError {
     /// Returns an error that the service itself reports, without a position in the source.
-    #[must_use]
     pub fn of_service(name: &str, message: impl Into<String>) -> Self {
         Self {
             name: name.to_owned(),
@@ -250,7 +246,6 @@ pub struct Execution {
 }
 
 impl Execution {
-    #[must_use]
     pub fn never_ran(id: JobId, limits: Limits, outcome: Outcome, error: ScriptError) -> Self {
         let now = Timestamp::now();
         Self {
@@ -271,7 +266,6 @@ impl Execution {
 
     /// Returns the log from entry `number` on. Entries keep the numbers that they had while the execution ran. If the
     /// job process failed to send some, the numbers are approximate.
-    #[must_use]
     pub fn log_since(&self, number: u64) -> LogSoFar {
         let dropped_at = u64::try_from(self.log_dropped_at).unwrap_or(u64::MAX);
         let numbered = (0..).zip(&self.log).map(|(count, entry)| {
@@ -293,7 +287,6 @@ impl Execution {
     }
 
     /// Bytes of memory this record holds, near enough for a bound.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         let log: usize = self
             .log

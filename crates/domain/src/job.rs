@@ -15,7 +15,6 @@ pub struct JobId(Uuid);
 
 impl JobId {
     /// Returns a new id, later than every id that this process generated before.
-    #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
@@ -62,12 +61,10 @@ impl JobState {
     ];
 
     /// Returns whether the state is final: no other state follows.
-    #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Finished | Self::Cancelled | Self::Lost)
     }
 
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -106,7 +103,6 @@ pub enum Lane {
 impl Lane {
     pub const ALL: [Self; 2] = [Self::Interactive, Self::Background];
 
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Interactive => "interactive",
@@ -121,12 +117,10 @@ pub struct ClientKey(Arc<str>);
 
 impl ClientKey {
     /// Creates a key from any text that tells clients apart.
-    #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -38,18 +38,15 @@ impl JsonText {
         Ok(Self(RawValue::from_string(text)?))
     }
 
-    #[must_use]
     pub fn null() -> Self {
         Self(RawValue::NULL.to_owned())
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()
     }
 
     /// Returns how deeply arrays and objects nest: 0 for a primitive, 1 for `[]`, 2 for `[[]]`.
-    #[must_use]
     pub fn depth(&self) -> usize {
         let (mut depth, mut deepest) = (0_usize, 0_usize);
         let (mut in_string, mut escaped) = (false, false);

@@ -126,29 +126,24 @@ impl Limits {
         Self::within(&asked, &wanted, ceiling)
     }
 
-    #[must_use]
     pub fn timeout_ms(&self) -> u32 {
         self.timeout_ms
     }
 
-    #[must_use]
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(u64::from(self.timeout_ms))
     }
 
-    #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
 
     /// Returns the size of result and log together, bytes of JSON.
-    #[must_use]
     pub fn output_bytes(&self) -> u32 {
         self.output_bytes
     }
 
     /// Returns the most that a script may log, retained or not, bytes of JSON.
-    #[must_use]
     pub fn log_bytes(&self) -> u64 {
         u64::from(self.output_bytes) * u64::from(Self::LOG_FACTOR)
     }

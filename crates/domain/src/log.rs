@@ -46,7 +46,6 @@ impl LogEntry {
     pub const OVERHEAD_BYTES: usize = 64;
 
     /// Returns the cost of this entry, out of `outputBytes`.
-    #[must_use]
     pub fn output_bytes(&self) -> usize {
         Self::OVERHEAD_BYTES + self.data.as_str().len()
     }
@@ -68,7 +67,6 @@ pub struct LogSoFar {
 
 impl LogSoFar {
     /// Returns the number of entries that were not retained, if this is the whole log.
-    #[must_use]
     pub fn dropped(&self) -> u64 {
         let kept = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
         self.next.saturating_sub(kept)

@@ -7,7 +7,6 @@ use super::{
 };
 
 /// Returns limits of one second and one mebibyte.
-#[must_use]
 pub fn limits() -> Limits {
     let ceiling = Ceiling {
         timeout_ms: 1_000,
@@ -17,7 +16,6 @@ pub fn limits() -> Limits {
     Limits::defaults(1_000, 1 << 20, 1 << 20, &ceiling).unwrap()
 }
 
-#[must_use]
 pub fn job(client: &str, code_bytes: usize) -> Job {
     Job {
         id: JobId::generate(),
@@ -28,7 +26,6 @@ pub fn job(client: &str, code_bytes: usize) -> Job {
     }
 }
 
-#[must_use]
 pub fn script(code_bytes: usize) -> Script {
     let draft = ScriptDraft {
         code: Some(" ".repeat(code_bytes)),
@@ -37,13 +34,11 @@ pub fn script(code_bytes: usize) -> Script {
     Script::new(draft).unwrap()
 }
 
-#[must_use]
 pub fn execution(id: JobId, outcome: Outcome) -> Execution {
     let error = ScriptError::of_service("Test", "it never ran");
     Execution::never_ran(id, limits(), outcome, error)
 }
 
-#[must_use]
 pub fn success(id: JobId, result_bytes: usize) -> Execution {
     let text = format!("\"{}\"", "r".repeat(result_bytes.saturating_sub(2)));
     Execution {

@@ -121,29 +121,24 @@ impl Script {
     }
 
     /// Returns the sources, in the order in which they run.
-    #[must_use]
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
 
     /// Returns the value of the global `input`. If there is none, `typeof input` is `"undefined"`.
-    #[must_use]
     pub fn input(&self) -> Option<&JsonText> {
         self.input.as_ref()
     }
 
-    #[must_use]
     pub fn globals(&self) -> &[Global] {
         &self.globals
     }
 
-    #[must_use]
     pub fn seed(&self) -> Option<u64> {
         self.seed
     }
 
     /// Returns the bytes of memory that this script holds while it waits, approximately.
-    #[must_use]
     pub fn size_bytes(&self) -> usize {
         let sources: usize = self.sources.iter().map(|source| source.text.len()).sum();
         let globals: usize = self

@@ -17,7 +17,6 @@ impl JobTerms {
     /// Furthest that `runAt` may lie ahead.
     pub const AHEAD_MAX: Duration = Duration::from_hours(24 * 366);
 
-    #[must_use]
     pub fn needs_database(&self) -> bool {
         self.run_at.is_some() || self.priority != Priority::default()
     }
@@ -31,12 +30,10 @@ impl Priority {
     /// The lowest priority.
     pub const LAST: u8 = 4;
 
-    #[must_use]
     pub fn new(number: u8) -> Option<Self> {
         (1..=Self::LAST).contains(&number).then_some(Self(number))
     }
 
-    #[must_use]
     pub fn get(self) -> u8 {
         self.0
     }
@@ -57,14 +54,12 @@ impl IdempotencyKey {
     pub const REMEMBERED: Duration = Duration::from_hours(24);
 
     /// Returns a key, if `text` is visible ASCII of a permitted length.
-    #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         let is_valid = (1..=Self::BYTES_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_graphic());
         is_valid.then(|| Self(text.to_owned()))
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -18,7 +18,6 @@ impl Timestamp {
     /// The last time that RFC 3339 can express: the end of the year 9999.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    #[must_use]
     pub fn now() -> Self {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -27,12 +26,10 @@ impl Timestamp {
     }
 
     /// Returns the time at so many Unix milliseconds. A time beyond the year 9999 becomes [`Timestamp::MAX`].
-    #[must_use]
     pub fn from_unix_millis(millis: u64) -> Self {
         Self(millis.min(Self::MAX.0))
     }
 
-    #[must_use]
     pub fn as_unix_millis(self) -> u64 {
         self.0
     }
@@ -45,7 +42,6 @@ impl Timestamp {
 
     /// Parses RFC 3339 with any offset. Digits finer than a millisecond are cut off, and a time before 1970 becomes
     /// 1970-01-01T00:00:00Z.
-    #[must_use]
     pub fn from_rfc3339(text: &str) -> Option<Self> {
         let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         let millis = moment.unix_timestamp_nanos() / 1_000_000;
@@ -53,7 +49,6 @@ impl Timestamp {
     }
 
     /// Returns the time as `2026-11-24T12:51:51.042Z`.
-    #[must_use]
     pub fn to_rfc3339(self) -> String {
         let seconds = i64::try_from(self.0 / 1000).unwrap_or_default();
         let nanos = i64::try_from(self.0 % 1000).unwrap_or_default() * 1_000_000;

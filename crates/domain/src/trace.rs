@@ -20,7 +20,6 @@ pub struct TraceContext {
 
 impl TraceContext {
     /// Starts a new trace. Neither id may be zero, which the standard reserves for "none".
-    #[must_use]
     pub fn new(trace_id: u128, span_id: u64, is_sampled: bool) -> Self {
         Self {
             trace_id: trace_id.max(1),
@@ -32,7 +31,6 @@ impl TraceContext {
 
     /// Parses `traceparent` and `tracestate`. Returns `None` for an invalid `traceparent`, which is no error: the work
     /// then starts a trace of its own. An invalid `tracestate` is dropped.
-    #[must_use]
     pub fn read(parent: &str, state: Option<&str>) -> Option<Self> {
         let mut parts = parent.split('-');
         let (version, trace_id) = (parts.next()?, parts.next()?);
@@ -61,28 +59,23 @@ impl TraceContext {
         }
     }
 
-    #[must_use]
     pub fn trace_id(&self) -> u128 {
         self.trace_id
     }
 
-    #[must_use]
     pub fn span_id(&self) -> u64 {
         self.span_id
     }
 
     /// Returns whether the caller wants the trace to be recorded.
-    #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.is_sampled
     }
 
-    #[must_use]
     pub fn state(&self) -> Option<&str> {
         self.state.as_deref()
     }
 
-    #[must_use]
     pub fn trace_text(&self) -> TraceText {
         TraceText(self.trace_id)
     }

@@ -13,7 +13,6 @@ pub struct Authority<'a> {
 
 impl<'a> Authority<'a> {
     /// Parses the value of a `Host` header. Returns `None` for user information, zones, spaces and any other text.
-    #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
         if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']')?;
@@ -41,7 +40,6 @@ impl<'a> Authority<'a> {
     }
 
     /// Returns true if both name the same host. Names are compared without case and without a final dot.
-    #[must_use]
     pub fn is_same_host(&self, other: &Self) -> bool {
         match (self.address, other.address) {
             (Some(one), Some(another)) => one == another,

@@ -22,7 +22,6 @@ impl Counter {
         self.0.fetch_add(events, Ordering::Relaxed);
     }
 
-    #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -44,7 +43,6 @@ impl Histogram {
     }
 
     /// Returns the current distribution. A concurrent observation may be included in part.
-    #[must_use]
     pub fn distribution(&self) -> Distribution {
         let bounds = BOUNDS_MICROS.into_iter().map(seconds);
         let counts = self.counts.iter();

@@ -65,7 +65,6 @@ impl std::error::Error for HostNotAllowed {}
 
 impl AllowedHosts {
     /// Allows these hosts in addition to `localhost` and IP addresses.
-    #[must_use]
     pub fn new(entries: Vec<AllowedHost>) -> Self {
         Self(entries)
     }

@@ -49,7 +49,6 @@ impl IngressCode {
     pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Returns whether the response has a `Retry-After`.
-    #[must_use]
     pub const fn has_retry_after(self) -> bool {
         matches!(
             self,
@@ -58,7 +57,6 @@ impl IngressCode {
     }
 
     /// Returns status, name and title.
-    #[must_use]
     pub const fn row(self) -> (u16, &'static str, &'static str) {
         match self {
             Self::InvalidPath => (400, "invalid_path", "The path is not one that is served"),

@@ -46,7 +46,6 @@ use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_
 /// Returns true if the request has a body without a `Content-Type`.
 ///
 /// Browsers send such requests to any origin without a preflight, so a body without a type is never read.
-#[must_use]
 pub fn lacks_content_type(headers: &HeaderMap) -> bool {
     announces_body(headers) && !headers.contains_key(CONTENT_TYPE)
 }

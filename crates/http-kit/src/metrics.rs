@@ -148,7 +148,6 @@ impl<'a, 'e> Families<'a, 'e> {
     }
 }
 
-#[must_use]
 pub fn as_u64(count: usize) -> u64 {
     u64::try_from(count).unwrap_or(u64::MAX)
 }

@@ -15,7 +15,6 @@ pub enum PathError {
 }
 
 impl PathError {
-    #[must_use]
     pub const fn detail(self) -> &'static str {
         match self {
             Self::DotSegment => "the path has `.` or `..` in it; write the path that is meant",

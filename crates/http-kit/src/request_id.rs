@@ -9,7 +9,6 @@ const BYTES_MAX: usize = 128;
 /// Returns the client's id if it is valid, else a new one: a UUID of version 7.
 ///
 /// A valid id has 1 to 128 letters, digits and characters of `-_.:/+=`.
-#[must_use]
 pub fn of(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(&HEADER).filter(|given| is_valid(given));
     given.cloned().unwrap_or_else(generate)

@@ -76,7 +76,6 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
 
 /// Returns the address at which a client on this machine reaches a server: loopback if the server listens on all
 /// addresses.
-#[must_use]
 pub fn local_address(listening_on: IpAddr, port: u16) -> SocketAddr {
     let host = match listening_on {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

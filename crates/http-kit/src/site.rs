@@ -71,7 +71,6 @@ pub fn check(
     })
 }
 
-#[must_use]
 pub fn is_listed(origin: &str, listed: &[String]) -> bool {
     listed
         .iter()

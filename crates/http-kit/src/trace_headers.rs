@@ -6,7 +6,6 @@ pub const PARENT: HeaderName = HeaderName::from_static("traceparent");
 pub const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Returns the value of `traceparent`. Repeated headers count as none, as the standard requires.
-#[must_use]
 pub fn parent(headers: &HeaderMap) -> Option<&str> {
     let mut parents = headers.get_all(PARENT);
     let parent = parents.next()?;

@@ -32,7 +32,6 @@ impl ExecutionHandle {
         }
     }
 
-    #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::SeqCst)
     }
@@ -44,7 +43,6 @@ impl ExecutionHandle {
 
     /// Returns the retained log, from entry `number` on. It is empty before the execution has started and after it has
     /// ended.
-    #[must_use]
     pub fn log_since(&self, number: u64) -> LogSoFar {
         self.0.log.lock().since(number)
     }

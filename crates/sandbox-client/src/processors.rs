@@ -27,7 +27,6 @@ impl Processors {
         ))
     }
 
-    #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
     }

@@ -1,7 +1,6 @@
 //! Remedies for missing isolation layers, for operators.
 
 /// Returns how to enable `layer`, in words for an operator; `None` if nothing can be done from outside.
-#[must_use]
 pub fn remedy(layer: &str) -> Option<&'static str> {
     Some(match layer {
         "landlock" => {

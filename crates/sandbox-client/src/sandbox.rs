@@ -71,19 +71,16 @@ impl Sandbox {
     }
 
     /// Returns the level reached and one report for each isolation layer; `None` while there is no zygote.
-    #[must_use]
     pub fn isolation(&self) -> Option<(IsolationLevel, &[LayerReport])> {
         let zygote = self.zygote.as_ref()?;
         Some((zygote.level(), zygote.layers()))
     }
 
     /// Returns the pid of the zygote, or of its launcher if it has one.
-    #[must_use]
     pub fn zygote_pid(&self) -> Option<u32> {
         self.zygote.as_ref().map(|zygote| zygote.pid())
     }
 
-    #[must_use]
     pub fn counters(&self) -> SandboxCounters {
         self.counters
     }

@@ -97,7 +97,6 @@ pub enum Sibling {
 
 impl Order {
     /// Returns the packet and its length.
-    #[must_use]
     pub fn encode(self) -> ([u8; ORDER_BYTES_MAX], usize) {
         let name = |slot: Slot| slot.descriptors().name;
         match self {
@@ -110,7 +109,6 @@ impl Order {
         }
     }
 
-    #[must_use]
     pub fn decode(packet: &[u8]) -> Option<Self> {
         let spare = |name: u8, sibling| {
             let slot = Slot::of_name(name)?;

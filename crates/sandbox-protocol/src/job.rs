@@ -38,7 +38,6 @@ pub enum Work<'a> {
 }
 
 impl Work<'_> {
-    #[must_use]
     pub fn limits(&self) -> Limits {
         match self {
             Self::Script { limits, .. } | Self::NetCheck { limits, .. } => *limits,

@@ -55,7 +55,6 @@ pub struct LayerReport {
 }
 
 impl LayerReport {
-    #[must_use]
     pub fn present(layer: &str, detail: impl Into<String>) -> Self {
         Self {
             layer: layer.to_owned(),
@@ -65,7 +64,6 @@ impl LayerReport {
         }
     }
 
-    #[must_use]
     pub fn absent(layer: &str, detail: impl Into<String>) -> Self {
         Self {
             layer: layer.to_owned(),

@@ -18,7 +18,6 @@ impl Slot {
     /// Both slots, in the order of their [`Descriptors`].
     pub const BOTH: [Self; 2] = [Self::Left, Self::Right];
 
-    #[must_use]
     pub fn other(self) -> Self {
         match self {
             Self::Left => Self::Right,
@@ -27,12 +26,10 @@ impl Slot {
     }
 
     /// Returns the descriptors of this slot in a zygote and its children.
-    #[must_use]
     pub fn descriptors(self) -> &'static Descriptors {
         &Descriptors::OF_BOTH[self as usize]
     }
 
-    #[must_use]
     pub fn of_name(name: u8) -> Option<Self> {
         let mut both = Self::BOTH.into_iter();
         both.find(|slot| slot.descriptors().name == name)

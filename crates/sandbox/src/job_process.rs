@@ -44,7 +44,6 @@ pub struct JobBytes {
 
 impl JobBytes {
     /// Returns the texts that follow the header: all sources, the input and the globals.
-    #[must_use]
     pub fn texts(&self) -> &[u8] {
         &self.bytes[PREFIX_BYTES + self.header_bytes..]
     }
@@ -60,7 +59,6 @@ pub struct Channel(&'static Descriptors);
 
 impl Channel {
     /// Returns the descriptors: jobs are read from the first, frames are written to the second. For attackers.
-    #[must_use]
     pub fn descriptors(self) -> (i32, i32) {
         (self.0.job, self.0.frames)
     }

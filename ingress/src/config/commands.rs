@@ -56,7 +56,6 @@ pub struct HealthOptions {
 
 impl HealthOptions {
     /// Returns the address to query: loopback for an ingress that listens on all addresses.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         local_address(self.host, self.port)
     }
@@ -103,7 +102,6 @@ pub struct NewKeyOptions {
 }
 
 impl NewKeyOptions {
-    #[must_use]
     pub fn new_key(&self) -> NewKey {
         NewKey {
             name: self.name.clone(),

@@ -278,7 +278,6 @@ impl ServeOptions {
         Err(OptionConflict::Unguarded(self.host))
     }
 
-    #[must_use]
     pub fn client_bounds(&self) -> ClientBounds {
         ClientBounds {
             clients_max: self.clients_max.get(),
@@ -317,7 +316,6 @@ impl ServeOptions {
         })
     }
 
-    #[must_use]
     pub fn trust(&self) -> Trust {
         match (self.trusted_hops, self.trusted_proxies.as_slice()) {
             (0, []) => Trust::Nothing,
@@ -327,13 +325,11 @@ impl ServeOptions {
     }
 
     /// Returns the hosts that are served where no key is needed.
-    #[must_use]
     pub fn allowed_hosts(&self) -> AllowedHosts {
         AllowedHosts::new(self.allowed_hosts.clone())
     }
 
     /// Returns the quotas of a client without a key.
-    #[must_use]
     pub fn client_quotas(&self) -> Quotas {
         Quotas {
             run: self.run_quota,
@@ -341,13 +337,11 @@ impl ServeOptions {
         }
     }
 
-    #[must_use]
     pub fn workers(&self) -> usize {
         let cores = || available_parallelism().map_or(1, NonZeroUsize::get);
         self.http_workers.map_or_else(cores, NonZeroUsize::get)
     }
 
-    #[must_use]
     pub fn connections_per_proxy(&self) -> u32 {
         let share = self.share_of_one_address();
         self.connections_per_proxy.unwrap_or(share)
@@ -355,7 +349,6 @@ impl ServeOptions {
 
     /// Returns how many connections one client may have open: at most the share of one address. The share does not
     /// apply below 64 connections in all, where it would leave too few for a browser.
-    #[must_use]
     pub fn connections_per_client(&self) -> u32 {
         const SHARED_FROM: usize = 64;
         if self.connections_max.get() < SHARED_FROM {
@@ -372,7 +365,6 @@ impl ServeOptions {
         u32::try_from(share).unwrap_or(u32::MAX)
     }
 
-    #[must_use]
     pub fn connections_per_worker(&self) -> usize {
         self.connections_max.get().div_ceil(self.workers())
     }

@@ -19,7 +19,6 @@ pub struct TelemetryOptions {
 }
 
 impl TelemetryOptions {
-    #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         Some(SocketAddr::new(self.metrics_host, self.metrics_port?))
     }

@@ -110,7 +110,6 @@ pub struct Stamp {
 impl Stamp {
     /// Reads the stamp of the file; `None` if there is no file. Take the stamp before the content is read, so that no
     /// change is missed.
-    #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {

@@ -31,7 +31,6 @@ pub enum Scope {
 }
 
 impl Scope {
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Execute => "execute",

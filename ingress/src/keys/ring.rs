@@ -24,23 +24,19 @@ pub struct Key {
 }
 
 impl Key {
-    #[must_use]
     pub fn id(&self) -> KeyId {
         self.id
     }
 
-    #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    #[must_use]
     pub fn requests_max(&self) -> u32 {
         self.requests_max
     }
 
     /// Returns true once the key is revoked, or has lost a scope.
-    #[must_use]
     pub fn is_revoked(&self) -> bool {
         *self.revocation.borrow()
     }
@@ -54,7 +50,6 @@ impl Key {
         }
     }
 
-    #[must_use]
     pub fn buckets(&self) -> &KeyBuckets {
         &self.buckets
     }
@@ -74,7 +69,6 @@ pub struct KeyRing {
 
 impl KeyRing {
     /// Creates the keys of `file`. The given bounds are the defaults of its entries.
-    #[must_use]
     pub fn new(file: &KeyFile, quotas: Quotas, requests_max: u32) -> Self {
         let ring = Self {
             keys: RwLock::default(),
@@ -128,13 +122,11 @@ impl KeyRing {
         Err(UnknownKey)
     }
 
-    #[must_use]
     pub fn len(&self) -> usize {
         self.keys.read().len()
     }
 
     /// Returns true if there is no key, so that every request that needs one is rejected.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.read().is_empty()
     }

@@ -43,7 +43,6 @@ impl RateLimitStatus {
         insert(X_RESET, reset.to_string());
     }
 
-    #[must_use]
     pub(crate) fn policy(&self) -> &'static str {
         self.policy
     }

@@ -44,7 +44,6 @@ impl Quota {
     /// Maximum of a rate and of a burst.
     const MOST: u32 = 1_000_000;
 
-    #[must_use]
     pub fn burst(&self) -> u32 {
         self.burst.get()
     }
@@ -59,14 +58,12 @@ impl Quota {
     }
 
     /// Returns the time until one more request is allowed.
-    #[must_use]
     pub fn interval(&self) -> Duration {
         // Governor accepts no zero interval.
         (self.period.length() / self.rate.get()).max(Duration::from_nanos(1))
     }
 
     /// Returns the time until an empty bucket is full.
-    #[must_use]
     pub fn window(&self) -> Duration {
         self.interval() * self.burst.get()
     }
