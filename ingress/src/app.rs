@@ -10,7 +10,7 @@ use crate::gateway::Gateway;
 use crate::health::Readiness;
 use crate::in_flight::InFlight;
 use crate::keys::{self, KeyFileError, KeyRing, Stamp};
-use crate::limits::Limits;
+use crate::limits::{ClientBounds, Limits};
 use crate::meters::Meters;
 use crate::principal::Principal;
 use crate::proxy::Upstream;
@@ -24,6 +24,7 @@ use actix_web::web::{self, Data};
 use governor::clock::DefaultClock;
 use nix::sys::socket::{Shutdown, shutdown};
 use sandpiper_http_kit::descriptors::{TooFewDescriptors, connections_within, raise_limit};
+use sandpiper_http_kit::hosts::AllowedHosts;
 use sandpiper_http_kit::signals::StopSignals;
 use sandpiper_http_kit::{ListenError, ServerOptions, listen};
 use std::io;
@@ -91,6 +92,10 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
 
 fn build_gateway(options: &ServeOptions, started: Duration) -> Result<Gateway, ServeError> {
     let client_quotas = options.client_quotas();
+    let bounds = ClientBounds {
+        clients_max: options.clients_max.get(),
+        network_clients: options.network_clients,
+    };
     let keys = match &options.keys_file {
         None => None,
         Some(path) => Some(Arc::new(KeyRing::new(
@@ -105,12 +110,12 @@ fn build_gateway(options: &ServeOptions, started: Duration) -> Result<Gateway, S
             options.total_quota,
             client_quotas,
             options.health_quota,
-            &options.client_bounds(),
+            &bounds,
             &DefaultClock::default(),
         ),
         in_flight: InFlight::new(options.network_clients.get()),
         requests_per_client: options.requests_per_client,
-        hosts: options.allowed_hosts(),
+        hosts: AllowedHosts::new(options.allowed_hosts.clone()),
         cors: Cors::new(options.cors_origins.clone()),
         keys,
         sources: options.sources.checked()?.map(Sources::new).transpose()?,

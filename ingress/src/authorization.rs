@@ -246,7 +246,7 @@ fn find_key(
             ),
         };
     };
-    let Ok(key) = keys.find(presented) else {
+    let Some(key) = keys.find(presented) else {
         return reject(Code::Unauthorized, "this key is not known here".to_owned());
     };
     match scope {

@@ -63,11 +63,6 @@ impl Readiness {
     }
 }
 
-/// Responds to the liveness check: the process serves requests.
-pub(crate) fn live() -> HttpResponse {
-    up()
-}
-
 /// Responds to the readiness check: ready if the service is ready and the ingress is not stopping.
 pub(crate) async fn ready(
     readiness: &Readiness,
@@ -78,12 +73,13 @@ pub(crate) async fn ready(
         return not_ready("the ingress is stopping");
     }
     match readiness.of(upstream).await {
-        Ok(()) => up(),
+        Ok(()) => live(),
         Err(reason) => not_ready(&reason),
     }
 }
 
-fn up() -> HttpResponse {
+/// Responds to the liveness check: the process serves requests.
+pub(crate) fn live() -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CACHE_CONTROL, "no-store"))

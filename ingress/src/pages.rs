@@ -54,10 +54,7 @@ pub(crate) async fn serve<B: MessageBody + 'static>(
         return Ok(request.into_response(problem.into_response()));
     }
     let is_hashed = request.path().starts_with(HASHED);
-    let mut response = match next.call(request).await {
-        Ok(response) => response.map_into_boxed_body(),
-        Err(error) => return Err(error),
-    };
+    let mut response = next.call(request).await?.map_into_boxed_body();
     let is_served = matches!(
         response.status(),
         StatusCode::OK | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT

@@ -55,10 +55,8 @@ fn api(method: &Method, rest: &str) -> Target {
         let below = rest.strip_prefix(parent);
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
-    let (class, scope) = if is_below("/execute") {
-        (Class::Run, Some(Scope::Execute))
-    } else if is_below("/netcheck") {
-        // `/netcheck` starts a job process.
+    // `/netcheck` starts a job process.
+    let (class, scope) = if is_below("/execute") || is_below("/netcheck") {
         (Class::Run, Some(Scope::Execute))
     } else if is_below("/jobs") {
         match *method {

@@ -5,9 +5,6 @@ use actix_web::http::header::{HeaderMap, HeaderValue};
 use sandpiper_http_kit::trace_headers;
 use uuid::Uuid;
 
-/// Length of a `traceparent` of version 00, bytes.
-const PARENT_BYTES: usize = 55;
-
 pub(crate) struct Trace {
     /// The trace id, for the log.
     pub(crate) id: String,
@@ -48,9 +45,7 @@ fn trace_of(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn trace_id_of(parent: &str) -> Option<&str> {
-    let known = parent.get(..PARENT_BYTES)?;
-    let is_longer = parent.len() > PARENT_BYTES;
-    let mut parts = known.split('-');
+    let mut parts = parent.split('-');
     let (version, trace_id) = (parts.next()?, parts.next()?);
     let (span_id, flags) = (parts.next()?, parts.next()?);
     let are_hex = [(version, 2), (trace_id, 32), (span_id, 16), (flags, 2)]
@@ -58,11 +53,7 @@ fn trace_id_of(parent: &str) -> Option<&str> {
         .all(|(part, digits)| part.len() == digits && part.bytes().all(is_hex));
     let is_none = |id: &str| id.bytes().all(|digit| digit == b'0');
     // A later version may add fields after the known ones.
-    let is_known = match version {
-        "00" => !is_longer,
-        "ff" => false,
-        _ => !is_longer || parent.as_bytes().get(PARENT_BYTES) == Some(&b'-'),
-    };
+    let is_known = version != "ff" && (version != "00" || parts.next().is_none());
     (are_hex && is_known && !is_none(trace_id) && !is_none(span_id)).then_some(trace_id)
 }
 

@@ -1,5 +1,6 @@
 //! One attempt at a job: its outcome, its log, its usage.
 
+use super::json_text::given_json;
 use super::{JobId, JsonText, Limits, LogEntry, LogSoFar, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -117,28 +118,13 @@ pub struct ScriptError {
     #[schema(nullable = false)]
     pub column_number: Option<u32>,
     /// The thrown value, when it was not an Error.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        default,
-        deserialize_with = "null_is_a_value"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", default, with = "given_json")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub value: Option<JsonText>,
     /// The error's `cause`, converted as a value.
-    #[serde(
-        skip_serializing_if = "Option::is_none",
-        default,
-        deserialize_with = "null_is_a_value"
-    )]
+    #[serde(skip_serializing_if = "Option::is_none", default, with = "given_json")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub cause: Option<JsonText>,
-}
-
-/// Reads a field whose value may be null: `throw null` throws a value, so `null` differs from a missing field.
-fn null_is_a_value<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<JsonText>, D::Error> {
-    JsonText::deserialize(deserializer).map(Some)
 }
 
 impl ScriptError {
@@ -172,7 +158,6 @@ impl ScriptError {
 /// The type of a result before it became JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)]
 pub enum ValueType {
     Undefined,
     Null,

@@ -13,7 +13,8 @@ pub struct JsonText(Box<RawValue>);
 #[error("not a JSON value: {0}")]
 pub struct InvalidJson(#[from] serde_json::Error);
 
-/// Serializes and deserializes an optional value in which `null` differs from a missing field.
+/// Serializes and deserializes an optional value in which `null` differs from a missing field: `throw null` throws a
+/// value.
 pub mod given_json {
     use super::JsonText;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

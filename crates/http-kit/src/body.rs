@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 /// Bytes that a chunked body may have beside its data: the parser's unparsed buffer, and some room.
 const FRAMING_BYTES_MIN: u64 = 256 * 1024;
@@ -174,7 +174,6 @@ impl<B: MessageBody> MessageBody for WatchedResponse<B> {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        let item = ready!(self.project().body.poll_next(context));
-        Poll::Ready(item)
+        self.project().body.poll_next(context)
     }
 }

@@ -1,29 +1,20 @@
 //! The number of connections that fit into the limit of open files.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::{fmt, io};
+use std::io;
 
 /// Minimum connections, or `--connections-max` if that is less. A program with fewer does not start.
 const CONNECTIONS_LEAST: usize = 16;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the limit of open files (RLIMIT_NOFILE) is {limit}, and at least {needed} are needed: raise it \
+     (`ulimit -n`, `LimitNOFILE=`, `--ulimit nofile=`)"
+)]
 pub struct TooFewDescriptors {
     limit: usize,
     needed: usize,
 }
-
-impl fmt::Display for TooFewDescriptors {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, needed } = self;
-        write!(
-            formatter,
-            "the limit of open files (RLIMIT_NOFILE) is {limit}, and at least {needed} are needed: raise it \
-             (`ulimit -n`, `LimitNOFILE=`, `--ulimit nofile=`)"
-        )
-    }
-}
-
-impl std::error::Error for TooFewDescriptors {}
 
 /// Raises the limit of open files as far as the system allows, and returns the new limit.
 pub fn raise_limit() -> io::Result<usize> {

@@ -8,7 +8,6 @@
 use crate::authority::{Authority, is_name_byte, without_final_dot};
 use actix_web::http::Uri;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName};
-use std::fmt;
 use std::str::FromStr;
 
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -44,24 +43,11 @@ impl FromStr for AllowedHost {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<AllowedHost>);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{request}; `localhost`, an IP address and the names in --allowed-hosts are answered here")]
 pub struct HostNotAllowed {
-    named: Option<String>,
+    request: String,
 }
-
-impl fmt::Display for HostNotAllowed {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.named {
-            None => formatter.write_str("the request names no host in `Host`")?,
-            Some(named) => write!(formatter, "the request is for the host `{named}`")?,
-        }
-        formatter.write_str(
-            "; `localhost`, an IP address and the names in --allowed-hosts are answered here",
-        )
-    }
-}
-
-impl std::error::Error for HostNotAllowed {}
 
 impl AllowedHosts {
     /// Allows these hosts in addition to `localhost` and IP addresses.
@@ -90,9 +76,8 @@ impl AllowedHosts {
             if self.allows(named) {
                 return Ok(());
             }
-            Err(HostNotAllowed {
-                named: Some(sanitized(named)),
-            })
+            let request = format!("the request is for the host `{}`", sanitized(named));
+            Err(HostNotAllowed { request })
         };
         if let Some(authority) = target.authority() {
             check(authority.as_str())?;
@@ -108,7 +93,8 @@ impl AllowedHosts {
         if is_named {
             return Ok(());
         }
-        Err(HostNotAllowed { named: None })
+        let request = "the request names no host in `Host`".to_owned();
+        Err(HostNotAllowed { request })
     }
 
     fn allows(&self, named: &str) -> bool {

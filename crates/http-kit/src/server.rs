@@ -51,23 +51,12 @@ impl ServerOptions {
     };
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {cause}")]
 pub struct ListenError {
     address: SocketAddr,
     cause: io::Error,
 }
-
-impl fmt::Display for ListenError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "cannot listen on {}: {}",
-            self.address, self.cause
-        )
-    }
-}
-
-impl std::error::Error for ListenError {}
 
 /// Binds an address.
 pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {

@@ -7,30 +7,16 @@ use crate::authority::Authority;
 use crate::hosts::{forwarded, sanitized};
 use actix_web::http::Uri;
 use actix_web::http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
-use std::fmt;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrossOrigin {
-    origin: Option<String>,
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CrossOrigin {
+    #[error("the origin `{0}` is neither that of this address nor listed")]
+    Origin(String),
+    #[error("`Sec-Fetch-Site` says that another site sends the request")]
+    FetchSite,
 }
-
-impl fmt::Display for CrossOrigin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.origin {
-            Some(origin) => write!(
-                formatter,
-                "the origin `{origin}` is neither that of this address nor listed"
-            ),
-            None => {
-                formatter.write_str("`Sec-Fetch-Site` says that another site sends the request")
-            }
-        }
-    }
-}
-
-impl std::error::Error for CrossOrigin {}
 
 /// Rejects a request that a page of another origin makes a browser send.
 ///
@@ -54,11 +40,7 @@ pub fn check(
     });
     let mut origins = headers.get_all(ORIGIN);
     let Some(origin) = origins.next() else {
-        return if is_own_site {
-            Ok(())
-        } else {
-            Err(CrossOrigin { origin: None })
-        };
+        return is_own_site.then_some(()).ok_or(CrossOrigin::FetchSite);
     };
     let origin = origin.to_str().unwrap_or("?");
     let is_single = origins.next().is_none();
@@ -66,9 +48,7 @@ pub fn check(
     if is_single && (is_listed(origin, listed) || is_own()) {
         return Ok(());
     }
-    Err(CrossOrigin {
-        origin: Some(sanitized(origin)),
-    })
+    Err(CrossOrigin::Origin(sanitized(origin)))
 }
 
 pub fn is_listed(origin: &str, listed: &[String]) -> bool {

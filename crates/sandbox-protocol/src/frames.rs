@@ -42,27 +42,19 @@ const LOG_KINDS: [LogKind; 12] = [
     LogKind::Group,
 ];
 
-/// The end of an execution, as the engine reports it.
-#[derive(Debug)]
+/// The end of an execution, as the engine reports it. Its JSON is the summary of a done frame.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Completion {
     /// Never `Cancelled` or `Crashed`: the executor alone reports those.
     pub outcome: Outcome,
-    /// JSON text of the value, if the script succeeded.
+    /// JSON text of the value, if the script succeeded. It follows the summary.
+    #[serde(skip)]
     pub result: Option<String>,
     pub result_type: Option<ValueType>,
     pub error: Option<ScriptError>,
     /// Peak size of the heap, bytes.
     pub peak_memory_bytes: u64,
-}
-
-/// The part of a [`Completion`] that precedes the result in a done frame.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CompletionSummary {
-    outcome: Outcome,
-    result_type: Option<ValueType>,
-    error: Option<ScriptError>,
-    peak_memory_bytes: u64,
 }
 
 /// Writes a log frame into `buffer`, replacing its content.
@@ -85,15 +77,9 @@ pub fn encode_dropped(buffer: &mut Vec<u8>) {
 pub fn encode_done(buffer: &mut Vec<u8>, completion: &Completion) {
     begin(buffer, DONE);
     buffer.extend_from_slice(&[0; DONE_PREFIX_BYTES]);
-    let summary = CompletionSummary {
-        outcome: completion.outcome,
-        result_type: completion.result_type,
-        error: completion.error.clone(),
-        peak_memory_bytes: completion.peak_memory_bytes,
-    };
     // A summary consists of strings and numbers, so writing it to memory cannot fail. If it failed, the executor
     // would find an empty summary and report a broken protocol.
-    let _ = serde_json::to_writer(&mut *buffer, &summary);
+    let _ = serde_json::to_writer(&mut *buffer, completion);
     let summary_bytes = buffer.len() - HEADER_BYTES - DONE_PREFIX_BYTES;
     buffer[HEADER_BYTES..HEADER_BYTES + DONE_PREFIX_BYTES].copy_from_slice(
         &u32::try_from(summary_bytes)
@@ -244,7 +230,7 @@ fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
     let (summary, result) = rest
         .split_at_checked(summary_bytes)
         .ok_or(BrokenProtocol::Malformed)?;
-    let summary: CompletionSummary =
+    let summary: Completion =
         serde_json::from_slice(summary).map_err(|_| BrokenProtocol::NotJson)?;
     if matches!(summary.outcome, Outcome::Cancelled | Outcome::Crashed) {
         return Err(BrokenProtocol::ForeignOutcome);

@@ -55,7 +55,7 @@ pub(super) fn zygote(privilege: &Privilege) -> Result<BpfProgram, FilterError> {
     }
     limit_self(&mut rules)?;
     read_and_write(&mut rules)?;
-    let mut program = compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)?;
+    let mut program = compile(rules)?;
     let (found, expected) = (privilege.insert_secret(&mut program), ZYGOTE_ONLY.len());
     if found == expected {
         return Ok(program);
@@ -94,7 +94,7 @@ pub(super) fn launcher() -> Result<BpfProgram, FilterError> {
             libc::SYS_rt_sigreturn,
         ],
     );
-    compile(rules, SeccompAction::KillProcess, SeccompAction::Allow)
+    compile(rules)
 }
 
 fn memory_and_time() -> Result<Rules, FilterError> {
@@ -184,12 +184,9 @@ fn rule(conditions: &[(u8, ArgLen, Op, u64)]) -> Result<SeccompRule, FilterError
     Ok(SeccompRule::new(conditions?)?)
 }
 
-fn compile(
-    rules: Rules,
-    others: SeccompAction,
-    named: SeccompAction,
-) -> Result<BpfProgram, FilterError> {
+fn compile(rules: Rules) -> Result<BpfProgram, FilterError> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    let (others, named) = (SeccompAction::KillProcess, SeccompAction::Allow);
     let filter = SeccompFilter::new(rules, others, named, architecture)?;
     Ok(filter.try_into()?)
 }

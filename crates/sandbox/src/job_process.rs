@@ -9,7 +9,7 @@ use super::sys;
 use crate::engine::{self, Completion, Output, Sample, WarmEngine, Written};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
-use sandpiper_domain::{LogKind, Outcome, ScriptError, ValueType};
+use sandpiper_domain::{LogKind, Outcome, ValueType};
 use sandpiper_sandbox_protocol::Descriptors;
 use sandpiper_sandbox_protocol::{self as protocol, Header, PREFIX_BYTES};
 use std::cell::RefCell;
@@ -20,7 +20,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 const EXIT_ORDERLY: i32 = 0;
-const EXIT_BROKEN: i32 = 71;
+/// The exit code of a job process whose set-up or job is broken.
+pub(super) const EXIT_BROKEN: i32 = 71;
 
 /// The code that a zygote prepares and a job process runs. [`EngineBody`] is the service's; the tests put attackers in
 /// its place.
@@ -87,8 +88,9 @@ impl Channel {
         }
     }
 
-    fn fill(self, buffer: &mut [u8], mut filled: usize) {
-        while filled < buffer.len() {
+    /// Reads behind the first `filled` bytes of `buffer` until at least `least` bytes are filled. Returns how many are.
+    fn fill(self, buffer: &mut [u8], mut filled: usize, least: usize) -> usize {
+        while filled < least {
             match sys::read_fd(self.0.job, &mut buffer[filled..]) {
                 // The slot closes when the spare is not needed.
                 Ok(0) => sys::exit_now(EXIT_ORDERLY),
@@ -97,6 +99,7 @@ impl Channel {
                 Err(_) => sys::exit_now(EXIT_BROKEN),
             }
         }
+        filled
     }
 
     /// Reads the whole job. Bounds the address space before it allocates anything, and then allocates no more than the job
@@ -105,15 +108,7 @@ impl Channel {
         // One read takes all of a small job. The buffer is on the stack, of which a page or two already belong to this
         // process.
         let mut first = [0; 1024];
-        let mut filled = 0;
-        while filled < PREFIX_BYTES {
-            match sys::read_fd(self.0.job, &mut first[filled..]) {
-                Ok(0) => sys::exit_now(EXIT_ORDERLY),
-                Ok(count) => filled += count,
-                Err(Errno::EINTR) => {}
-                Err(_) => sys::exit_now(EXIT_BROKEN),
-            }
-        }
+        let filled = self.fill(&mut first, 0, PREFIX_BYTES);
         let Some(prefix) = protocol::prefix(&first) else {
             sys::exit_now(EXIT_BROKEN)
         };
@@ -126,7 +121,7 @@ impl Channel {
         bytes.extend_from_slice(&first[..filled.min(job_bytes)]);
         if filled < job_bytes {
             bytes.resize(job_bytes, 0);
-            self.fill(&mut bytes, filled);
+            self.fill(&mut bytes, filled, job_bytes);
         }
         JobBytes {
             bytes,
@@ -210,7 +205,7 @@ fn net_check_completion(text: &str) -> Completion {
         outcome: Outcome::Succeeded,
         result: Some(format!("\"{text}\"")),
         result_type: Some(ValueType::String),
-        error: None::<ScriptError>,
+        error: None,
         peak_memory_bytes: 0,
     }
 }

@@ -11,6 +11,7 @@
 //! filter for every execution. Each takes some twenty microseconds, and at several thousand a second Linux 6.18 locked
 //! up for good.
 
+use super::job_process::EXIT_BROKEN;
 use super::sys::{self, Forked};
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -32,9 +33,6 @@ const CONTROL: usize = 0;
 /// The value in a filter that the secret replaces. The secret is written into the finished program, so that the filter
 /// compiler leaves no copies of it behind.
 pub(super) const PLACEHOLDER: u64 = 0x9d5c_02f7_6e1b_a843;
-
-/// The exit code of a job process whose set-up fails.
-const EXIT_BROKEN: i32 = 71;
 
 /// Access to the calls that only a zygote may make. A zygote has one.
 #[derive(Debug)]

@@ -29,9 +29,9 @@ pub(super) enum Forked {
 /// each child.
 pub(super) fn fork() -> Result<Forked, Errno> {
     const NOTHING: libc::c_ulong = 0;
-    // SAFETY: every caller is a zygote, during its set-up (launcher, rehearsal) or in its proof. Each is entered from the
-    // top of `main` with one thread (asserted by `layers::assert_one_thread`), so the child inherits no lock that another
-    // thread holds. No memory is shared, and the child continues on its copy of this stack.
+    // SAFETY: every caller is a zygote, during its set-up (launcher, rehearsal) or in its proof. Each is entered from
+    // the top of `main` with one thread (asserted by `layers::assert_one_thread`), so the child inherits no lock that
+    // another thread holds. No memory is shared, and the child continues on its copy of this stack.
     let pid = unsafe {
         libc::syscall(
             libc::SYS_clone,

@@ -12,21 +12,21 @@ pub use sources::SourceOptions;
 pub use telemetry::TelemetryOptions;
 
 use crate::client::Trust;
-use crate::limits::{ClientBounds, Quota, Quotas};
+use crate::limits::{Quota, Quotas};
 use crate::proxy::UpstreamOptions;
 use actix_web::http::uri::Authority;
-use bytesize::ByteSize;
+use bytesize::{ByteSize, KIB, MIB};
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, value_parser};
 use ipnet::IpNet;
-use sandpiper_http_kit::hosts::{AllowedHost, AllowedHosts};
+use sandpiper_http_kit::hosts::AllowedHost;
 use sandpiper_http_kit::log::{LogFormat, parse_filter};
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
-use values::{KIB, MIB, address, bytes, hops, network_clients, origin, range};
+use values::{address, bytes, hops, network_clients, origin, range};
 
 /// The options of `serve`.
 #[derive(Debug, Args)]
@@ -278,13 +278,6 @@ impl ServeOptions {
         Err(OptionConflict::Unguarded(self.host))
     }
 
-    pub fn client_bounds(&self) -> ClientBounds {
-        ClientBounds {
-            clients_max: self.clients_max.get(),
-            network_clients: self.network_clients,
-        }
-    }
-
     pub fn authority(&self) -> Result<Authority, OptionConflict> {
         let invalid = || OptionConflict::InvalidApiHost(self.api_host.clone());
         let host = match self.api_host.parse::<IpAddr>() {
@@ -322,11 +315,6 @@ impl ServeOptions {
             (0, networks) => Trust::Networks(networks.to_vec()),
             (hops, _) => Trust::Hops(hops),
         }
-    }
-
-    /// Returns the hosts that are served where no key is needed.
-    pub fn allowed_hosts(&self) -> AllowedHosts {
-        AllowedHosts::new(self.allowed_hosts.clone())
     }
 
     /// Returns the quotas of a client without a key.

@@ -1,9 +1,9 @@
 //! The options of remote scripts.
 
 use super::OptionConflict;
-use super::values::{GIB, MIB, bytes, range};
+use super::values::{bytes, range};
 use crate::sources::{Allowed, SourcesOptions};
-use bytesize::ByteSize;
+use bytesize::{ByteSize, GIB, MIB};
 use clap::Args;
 use ipnet::IpNet;
 use std::net::SocketAddr;

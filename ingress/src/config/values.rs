@@ -10,10 +10,6 @@ pub(super) fn range(least: u64, most: u64) -> RangedU64ValueParser<u64> {
     RangedU64ValueParser::new().range(least..=most)
 }
 
-pub(super) const KIB: u64 = bytesize::KIB;
-pub(super) const MIB: u64 = bytesize::MIB;
-pub(super) const GIB: u64 = bytesize::GIB;
-
 /// Parses `8192`, `8KiB` or `2MiB`.
 pub(super) fn bytes(
     least: u64,

@@ -11,7 +11,7 @@ mod tests;
 
 pub use file::{KeyFileError, Stamp, load};
 pub use new::{NewKey, write_new};
-pub use ring::{Key, KeyRing, UnknownKey};
+pub use ring::{Key, KeyRing};
 
 use crate::hex::{from_hex, to_hex};
 use serde::{Deserialize, Serialize};

@@ -56,9 +56,6 @@ impl Key {
 }
 
 /// The key is unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownKey;
-
 #[derive(Debug)]
 pub struct KeyRing {
     keys: RwLock<HashMap<KeyId, Arc<Key>>>,
@@ -101,34 +98,17 @@ impl KeyRing {
         }
     }
 
-    /// Returns the key that a client presents.
-    ///
-    /// # Errors
-    ///
-    /// The text is not a key, or the id or the secret is unknown.
-    pub fn find(&self, presented: &str) -> Result<Arc<Key>, UnknownKey> {
-        let presented = Presented::parse(presented).ok_or(UnknownKey)?;
-        let key = self
-            .keys
-            .read()
-            .get(&presented.id)
-            .cloned()
-            .ok_or(UnknownKey)?;
+    /// Returns the key that a client presents; `None` if the text is not a key, or the id or the secret is unknown.
+    pub fn find(&self, presented: &str) -> Option<Arc<Key>> {
+        let presented = Presented::parse(presented)?;
+        let key = self.keys.read().get(&presented.id).cloned()?;
         let digest: Digest = Sha256::digest(presented.secret).into();
         // Constant time: the duration must not reveal how much of a hash matches.
-        if bool::from(digest.ct_eq(&key.sha256)) {
-            return Ok(key);
-        }
-        Err(UnknownKey)
+        bool::from(digest.ct_eq(&key.sha256)).then_some(key)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.keys.read().len()
-    }
-
-    /// Returns true if there is no key, so that every request that needs one is rejected.
-    pub fn is_empty(&self) -> bool {
-        self.keys.read().is_empty()
     }
 
     fn key(&self, entry: &Entry, old: &HashMap<KeyId, Arc<Key>>) -> Key {

@@ -203,7 +203,7 @@ pub(crate) struct Limits<C: Clock = DefaultClock> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClientBounds {
+pub(crate) struct ClientBounds {
     /// Maximum clients with a bucket of their own in each class; the same number of networks.
     pub clients_max: usize,
     /// The quota of an IPv6 /48 network, in multiples of a client's quota.

@@ -1,6 +1,6 @@
 //! The metrics as OpenMetrics text.
 
-use super::{FAILURES, KINDS, LIMITS, Meters, STATUSES};
+use super::{FAILURES, KINDS, LIMITS, Meters, SOURCES, STATUSES};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use sandpiper_http_kit::counters::{Counter, Distribution, Histogram};
@@ -135,7 +135,9 @@ impl Snapshot {
             "sandpiper_ingress_sources",
             "Scripts that requests referenced, by outcome of the fetch",
             "outcome",
-            meters.source_outcomes.all(),
+            SOURCES
+                .into_iter()
+                .zip(meters.sources.iter().map(Counter::get)),
         )?;
         family.time(
             "sandpiper_ingress_source_duration",

@@ -37,6 +37,16 @@ const LIMITS: [&str; 8] = [
 ];
 /// The label values of [`UpstreamFailure`].
 const FAILURES: [&str; 3] = ["unreachable", "timeout", "broken"];
+/// The label values of fetched scripts and of the problems for which a script was not fetched.
+const SOURCES: [&str; 7] = [
+    "here",
+    "not_allowed",
+    "unavailable",
+    "timeout",
+    "unfit",
+    "no_room",
+    "invalid",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExceededLimit {
@@ -100,45 +110,7 @@ pub(crate) struct Meters {
     pub(crate) connections_rejected: Counter,
     /// Times to fetch a script that a request references.
     pub(crate) source: Histogram,
-    source_outcomes: SourceOutcomes,
-}
-
-/// Outcomes of fetching scripts, by the problem codes that clients get.
-#[derive(Debug, Default)]
-struct SourceOutcomes {
-    here: Counter,
-    not_allowed: Counter,
-    unavailable: Counter,
-    timeout: Counter,
-    unfit: Counter,
-    no_room: Counter,
-    invalid: Counter,
-}
-
-impl SourceOutcomes {
-    fn of(&self, code: Option<Code>) -> &Counter {
-        match code {
-            None => &self.here,
-            Some(Code::SourceNotAllowed) => &self.not_allowed,
-            Some(Code::SourceUnavailable) => &self.unavailable,
-            Some(Code::SourceTimeout) => &self.timeout,
-            Some(Code::SourceUnfit) => &self.unfit,
-            Some(Code::SourcesFull | Code::SourceNotKept) => &self.no_room,
-            Some(_) => &self.invalid,
-        }
-    }
-
-    fn all(&self) -> [(&'static str, u64); 7] {
-        [
-            ("here", self.here.get()),
-            ("not_allowed", self.not_allowed.get()),
-            ("unavailable", self.unavailable.get()),
-            ("timeout", self.timeout.get()),
-            ("unfit", self.unfit.get()),
-            ("no_room", self.no_room.get()),
-            ("invalid", self.invalid.get()),
-        ]
-    }
+    sources: [Counter; SOURCES.len()],
 }
 
 impl Meters {
@@ -163,7 +135,16 @@ impl Meters {
 
     /// Counts a fetched script, or the problem for which a script was not fetched.
     pub(crate) fn count_source(&self, problem: Option<Code>) {
-        self.source_outcomes.of(problem).count();
+        let outcome = match problem {
+            None => 0,
+            Some(Code::SourceNotAllowed) => 1,
+            Some(Code::SourceUnavailable) => 2,
+            Some(Code::SourceTimeout) => 3,
+            Some(Code::SourceUnfit) => 4,
+            Some(Code::SourcesFull | Code::SourceNotKept) => 5,
+            Some(_) => 6,
+        };
+        self.sources[outcome].count();
     }
 }
 

@@ -28,8 +28,6 @@ struct Labels {
     started: RefCell<HashMap<String, Duration>>,
 }
 
-type Arguments<'js> = Rest<Value<'js>>;
-
 /// Defines `console` on the global object.
 pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     let console = Object::new(scene.ctx.clone())?;
@@ -139,7 +137,7 @@ where
     F: Fn(&Scene<'js>, Vec<Value<'js>>) -> rquickjs::Result<()> + 'js,
 {
     let scene_of_calls = scene.clone();
-    let call = move |values: Arguments<'js>| act(&scene_of_calls, values.0);
+    let call = move |values: Rest<Value<'js>>| act(&scene_of_calls, values.0);
     let function = Function::new(scene.ctx.clone(), call)?.with_name(name)?;
     console.set(name, function)
 }

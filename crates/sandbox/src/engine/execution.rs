@@ -4,7 +4,6 @@
 //! meaning of a failure (`failure`) and the form of a value (`convert`). Called by `warm` after the fork.
 
 use super::convert::{self, Stop};
-use super::host::Success;
 use super::realm::Scene;
 use super::rejections::Rejections;
 use super::timers::Timers;
@@ -202,7 +201,7 @@ impl<'js> Execution<'js> {
         let host = &self.scene.host;
         let value_type = convert::type_of(&self.scene, value);
         match convert::to_json(&self.scene, value, host.room_for_result()) {
-            Ok(json) => host.finish_succeeded(Success { json, value_type }),
+            Ok(json) => host.finish_succeeded(json, value_type),
             Err(Stop::OverBudget) => host.finish_result_too_long(),
             Err(Stop::Thrown) => failure::fail_pending(&self.scene, &rquickjs::Error::Exception),
         }

@@ -12,12 +12,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The result of a successful execution.
-pub(super) struct Success {
-    pub(super) json: String,
-    pub(super) value_type: ValueType,
-}
-
 pub(super) struct Host {
     pub(super) memory: Rc<MemoryAccount>,
     pub(super) clock: Clock,
@@ -186,10 +180,10 @@ impl Host {
         unreachable!("an execution ended before it started")
     }
 
-    pub(super) fn finish_succeeded(&self, success: Success) -> ! {
+    pub(super) fn finish_succeeded(&self, json: String, value_type: ValueType) -> ! {
         self.finish(Completion {
-            result: Some(success.json),
-            result_type: Some(success.value_type),
+            result: Some(json),
+            result_type: Some(value_type),
             ..self.empty_completion()
         })
     }

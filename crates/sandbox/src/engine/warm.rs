@@ -28,8 +28,8 @@ pub struct EngineError(String);
 
 /// A QuickJS context with everything that every execution needs. It is forked and then used for exactly one execution.
 pub struct WarmEngine {
-    // None of these three is ever dropped: the process ends with them. Freeing a heap that guest code has shaped would be useless
-    // work and an opportunity for guest code.
+    // The process ends with these three, undropped. Freeing a heap that guest code has shaped would be useless work and
+    // an opportunity for guest code.
     runtime: ManuallyDrop<Runtime>,
     context: ManuallyDrop<Context>,
     realm: ManuallyDrop<Rc<Realm>>,

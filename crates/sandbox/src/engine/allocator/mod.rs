@@ -60,14 +60,6 @@ pub(super) struct MemoryAccount {
     output: OnceCell<Rc<dyn Output>>,
 }
 
-impl std::fmt::Debug for MemoryAccount {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("MemoryAccount")
-            .finish_non_exhaustive()
-    }
-}
-
 impl MemoryAccount {
     pub(super) fn without_limit() -> Self {
         Self {

@@ -3,8 +3,6 @@
 //! In scope: escaping, numbers, and stopping at the budget. Out of scope: the form of a value (`convert`). Called by
 //! `convert` only.
 
-use std::fmt::Write as _;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OverBudget;
 
@@ -62,22 +60,15 @@ impl JsonWriter {
             return self.raw(text);
         }
         let magnitude = number.abs();
-        let mut text = String::new();
         // Rust prints the same shortest digits as JavaScript. Only the choice of notation differs.
-        let written = if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
-            write!(text, "{number:e}")
-        } else {
-            write!(text, "{number}")
-        };
-        debug_assert!(written.is_ok(), "a String takes any text");
-        self.raw(&text)
+        if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+            return self.raw(&format!("{number:e}"));
+        }
+        self.raw(&number.to_string())
     }
 
     pub(crate) fn integer(&mut self, number: i32) -> Result<(), OverBudget> {
-        let mut text = String::new();
-        let written = write!(text, "{number}");
-        debug_assert!(written.is_ok(), "a String takes any text");
-        self.raw(&text)
+        self.raw(&number.to_string())
     }
 
     /// Writes a string from the engine's bytes: UTF-8, except that a lone surrogate is encoded as three bytes. Each of
