@@ -96,7 +96,7 @@ fn can_test(program: &str, least: [u32; 2]) -> bool {
         let [major, minor] = least;
         // The test runner would capture a `println!`.
         let line = format!(
-            "NOT TESTED: generated clients with {program} older than {major}.{minor}: {version}"
+            "\nNOT TESTED: generated clients with {program} older than {major}.{minor}: {version}"
         );
         io::stdout().write_all(line.as_bytes()).unwrap();
     }
@@ -213,6 +213,8 @@ fn each_operation_lists_the_error_responses_of_the_ingress() {
     let keyed = ingress(service.port, &["--keys-file", &keys_file]);
     let open = ingress(service.port, &["--open"]);
     let alone = ingress(free_port(), &[]);
+    let once = ["--run-quota", "1/h:1", "--read-quota", "1/h:1"];
+    let limited = ingress(service.port, &once);
     let description = keyed.get("/api/openapi.json").json();
     for (path, methods) in description["paths"].as_object().unwrap() {
         let target = path
@@ -231,12 +233,12 @@ fn each_operation_lists_the_error_responses_of_the_ingress() {
                     let listed = codes(operation, answer.status);
                     assert!(listed.contains(&json!(code)), "{said}");
                 }
-                (answer.status, code.unwrap_or_default(), said)
+                (answer, code.unwrap_or_default(), said)
             };
             let scope = operation["security"][1]["apiKey"][0].as_str();
-            let (status, _, said) = send(&keyed, "");
-            assert_eq!(status == 401, scope.is_some(), "{said}");
-            assert_eq!(send(&keyed, "sp_unknown").0, 401);
+            let (answer, _, said) = send(&keyed, "");
+            assert_eq!(answer.status == 401, scope.is_some(), "{said}");
+            assert_eq!(send(&keyed, "sp_unknown").1, "unauthorized");
             if let Some(scope) = scope {
                 let (_, code, said) = send(&keyed, &keys[scope]);
                 assert_eq!(code, "forbidden", "{said}");
@@ -245,6 +247,13 @@ fn each_operation_lists_the_error_responses_of_the_ingress() {
             let (_, code, said) = send(&open, "");
             assert_eq!(code == "not_listed", is_not_listed, "{said}");
             assert_eq!(send(&alone, "").1, "service_unreachable");
+            send(&limited, "");
+            let (answer, code, _) = send(&limited, "");
+            assert_eq!(code, "rate_limited");
+            let headers = operation["responses"]["429"]["headers"].as_object();
+            for name in headers.unwrap().keys() {
+                assert!(answer.message.has(name), "{path}: {name}");
+            }
         }
     }
 }

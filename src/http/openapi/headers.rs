@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-/// Headers of every response.
-const ALWAYS: &[&str] = &["X-Request-ID"];
+/// The header of every response.
+pub(super) const REQUEST_ID: &str = "X-Request-ID";
 /// Headers of a response that an ingress has counted.
 const RATE_LIMIT: &[&str] = &[
     "RateLimit",
@@ -26,13 +26,13 @@ pub(super) fn components() -> Value {
         "X-RateLimit-Limit": number("Requests of the quota at an ingress", 0),
         "X-RateLimit-Remaining": number("Requests left of the quota at an ingress", 0),
         "X-RateLimit-Reset": number("Time until the quota at an ingress is full, seconds", 0),
-        "X-Request-ID": text("ID of the request: its own `X-Request-ID` if that is valid, else a new one"),
+        REQUEST_ID: text("In every response: ID of the request, its own `X-Request-ID` if that is valid, else a new one"),
     })
 }
 
 /// Adds the shared headers of a response that is no problem.
 pub(super) fn add(response: &mut Value) {
-    let shared = linked(&[ALWAYS, RATE_LIMIT].concat());
+    let shared = linked(&[&[REQUEST_ID], RATE_LIMIT].concat());
     match response["headers"].as_object_mut() {
         Some(headers) => headers.extend(shared),
         None => response["headers"] = shared.into(),
@@ -41,7 +41,7 @@ pub(super) fn add(response: &mut Value) {
 
 /// Returns the headers of a problem.
 pub(super) fn of_problem(status: u16, has_retry_after: bool) -> Map<String, Value> {
-    let mut names = ALWAYS.to_vec();
+    let mut names = vec![REQUEST_ID];
     if has_retry_after {
         names.push("Retry-After");
     }

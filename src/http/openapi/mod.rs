@@ -104,6 +104,12 @@ fn complete(route: Route, method: &str, with_source: bool, operation: &mut Value
     if let Some(scope) = security::scope(method, route) {
         operation["security"] = security::requirement(Some(scope));
     }
+    let parameters = operation.get_mut("parameters");
+    let parameters = parameters.and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        // A parameter is left out, and never null.
+        requests::remove_null(&mut parameter["schema"]);
+    }
     if method == "post" {
         let name = if route == Route::Execute {
             "Execute"

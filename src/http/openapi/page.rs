@@ -1,6 +1,6 @@
 //! The API's description as an HTML page: text, tables and links, no script. All text from the description is escaped.
 
-use super::OPEN_ENUM;
+use super::{OPEN_ENUM, headers};
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
 
@@ -130,9 +130,9 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
 }
 
 /// Writes the headers of a response: those of its own with their descriptions, and the names of the shared ones.
-fn response_headers(html: &mut String, headers: &Value) -> fmt::Result {
+fn response_headers(html: &mut String, all: &Value) -> fmt::Result {
     let (shared, own): (Vec<_>, Vec<_>) =
-        members(headers).partition(|(_, header)| header["$ref"].is_string());
+        members(all).partition(|(_, header)| header["$ref"].is_string());
     for (name, header) in own {
         let description = Prose(header["description"].as_str().unwrap_or_default());
         write!(
@@ -141,7 +141,8 @@ fn response_headers(html: &mut String, headers: &Value) -> fmt::Result {
             Text(name)
         )?;
     }
-    let shared: Vec<&str> = shared.into_iter().map(|(name, _)| name).collect();
+    let names = shared.into_iter().map(|(name, _)| name);
+    let shared: Vec<&str> = names.filter(|name| *name != headers::REQUEST_ID).collect();
     if !shared.is_empty() {
         let shared = shared.join(", ");
         write!(

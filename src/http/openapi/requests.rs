@@ -116,7 +116,7 @@ fn form(name: &str) -> Value {
 }
 
 /// Removes null from a schema's types or alternatives.
-fn remove_null(schema: &mut Value) {
+pub(super) fn remove_null(schema: &mut Value) {
     let null_type = json!({ "type": "null" });
     for key in ["type", "oneOf"] {
         let Some(choices) = schema.get_mut(key).and_then(Value::as_array_mut) else {

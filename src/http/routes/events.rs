@@ -34,7 +34,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
     operation_id = "followJob", path = "/api/jobs/{id}/events",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid),
+        ("id" = String, Path, format = Uuid, description = "ID of the job"),
         ("Last-Event-ID" = Option<String>, Header, description = "ID of the last event received"),
     ),
     responses((

@@ -85,7 +85,7 @@ pub(super) async fn submit(
     operation_id = "getJob", path = "/api/jobs/{id}",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid),
+        ("id" = String, Path, format = Uuid, description = "ID of the job"),
         ("If-None-Match" = Option<String>, Header, description = "`ETag` of an earlier response"),
     ),
     responses(
@@ -193,7 +193,7 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
     operation_id = "cancelJob", path = "/api/jobs/{id}",
     tag = "jobs",
     params(
-        ("id" = String, Path, format = Uuid),
+        ("id" = String, Path, format = Uuid, description = "ID of the job"),
         ("Prefer" = Option<String>, Header, description = "`return=minimal` leaves the execution out"),
     ),
     responses((status = 200, description = "The job has stopped, or is stopping", body = JobView<'_>,
