@@ -149,11 +149,10 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
     }
 }
 
-/// A job.
+/// The fields of a job that a list shows too.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(as = Job)]
-pub(super) struct JobView<'a> {
+struct JobFields {
     /// Job ID (UUID).
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
@@ -177,6 +176,31 @@ pub(super) struct JobView<'a> {
     expires_at: Option<Timestamp>,
     /// Number of attempts so far.
     attempt: u32,
+}
+
+impl From<&JobRecord> for JobFields {
+    fn from(job: &JobRecord) -> Self {
+        Self {
+            id: job.id,
+            state: job.state,
+            created_at: job.created_at,
+            run_at: job.run_at,
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            expires_at: job.expires_at,
+            attempt: job.attempt,
+        }
+    }
+}
+
+/// A job.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Job)]
+pub(super) struct JobView<'a> {
+    #[serde(flatten)]
+    #[schema(inline)]
+    job: JobFields,
     /// Position in the queue, 1 being the next; only while the job is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -197,25 +221,14 @@ pub(super) struct JobView<'a> {
 
 impl<'a> From<&'a JobSnapshot> for JobView<'a> {
     fn from(now: &'a JobSnapshot) -> Self {
-        let JobSnapshot {
-            job,
-            queue_position,
-            log,
-        } = now;
+        let log = now.log.as_ref();
         let entries = |log: &'a LogSoFar| log.entries.iter().map(|(_, entry)| entry).collect();
         Self {
-            id: job.id,
-            state: job.state,
-            created_at: job.created_at,
-            run_at: job.run_at,
-            started_at: job.started_at,
-            finished_at: job.finished_at,
-            expires_at: job.expires_at,
-            attempt: job.attempt,
-            queue_position: *queue_position,
-            log: log.as_ref().map(entries),
-            log_dropped: log.as_ref().map(LogSoFar::dropped),
-            execution: job.execution.as_deref().map(ExecutionView::from),
+            job: JobFields::from(&now.job),
+            queue_position: now.queue_position,
+            log: log.map(entries),
+            log_dropped: log.map(LogSoFar::dropped),
+            execution: now.job.execution.as_deref().map(ExecutionView::from),
         }
     }
 }
@@ -224,29 +237,9 @@ impl<'a> From<&'a JobSnapshot> for JobView<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct JobSummary {
-    /// Job ID (UUID).
-    #[schema(value_type = String, format = Uuid)]
-    id: JobId,
-    /// State of the job.
-    state: JobState,
-    /// Time at which the job was accepted.
-    #[schema(value_type = String, format = DateTime)]
-    created_at: Timestamp,
-    /// Earliest start, if the client gave one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
-    run_at: Option<Timestamp>,
-    /// Time at which an executor last started the job; null before.
-    #[schema(value_type = Option<String>, format = DateTime, required)]
-    started_at: Option<Timestamp>,
-    /// Time at which the job reached its final state; null before.
-    #[schema(value_type = Option<String>, format = DateTime, required)]
-    finished_at: Option<Timestamp>,
-    /// Time until which the job can be read; null before it is final.
-    #[schema(value_type = Option<String>, format = DateTime, required)]
-    expires_at: Option<Timestamp>,
-    /// Number of attempts so far.
-    attempt: u32,
+    #[serde(flatten)]
+    #[schema(inline)]
+    job: JobFields,
     /// Outcome of the execution, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -256,14 +249,7 @@ pub(super) struct JobSummary {
 impl From<&JobRecord> for JobSummary {
     fn from(job: &JobRecord) -> Self {
         Self {
-            id: job.id,
-            state: job.state,
-            created_at: job.created_at,
-            run_at: job.run_at,
-            started_at: job.started_at,
-            finished_at: job.finished_at,
-            expires_at: job.expires_at,
-            attempt: job.attempt,
+            job: JobFields::from(job),
             outcome: job.outcome,
         }
     }

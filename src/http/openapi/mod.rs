@@ -38,6 +38,7 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
         schemas.extend(requests::schemas(defaults, ceiling, with_source));
         schemas.insert("Problem".to_owned(), problems::problem());
         for schema in schemas.values_mut() {
+            merge_flattened(schema);
             lift_alternatives(schema);
         }
         for name in OPEN_ENUMS {
@@ -65,6 +66,21 @@ fn open_enum(schema: &mut Value) {
     let values = schema.as_object_mut().and_then(|it| it.remove("enum"));
     if let Some(values) = values {
         schema[OPEN_ENUM] = values;
+    }
+}
+
+/// Makes one object of a struct and the structs that are flattened into it.
+fn merge_flattened(schema: &mut Value) {
+    let parts = schema.as_object_mut().and_then(|it| it.remove("allOf"));
+    for part in parts.iter().filter_map(Value::as_array).flatten() {
+        for (key, value) in part.as_object().into_iter().flatten() {
+            match (&mut schema[key], value) {
+                (Value::Object(all), Value::Object(more)) => all.extend(more.clone()),
+                (Value::Array(all), Value::Array(more)) => all.extend(more.iter().cloned()),
+                (Value::Null, value) => schema[key] = value.clone(),
+                _ => {}
+            }
+        }
     }
 }
 
