@@ -4,8 +4,11 @@ use crate::proxy::Upstream;
 use actix_web::HttpResponse;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::rt::System;
-use awc::Client;
+use http_body_util::BodyExt as _;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use std::error::Error;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
@@ -21,21 +24,21 @@ pub struct Health {
 /// Requests the readiness of the ingress at `address`.
 pub fn check(address: SocketAddr, timeout: Duration) -> Health {
     let uri = format!("http://{address}/ingress/ready");
-    System::new().block_on(async {
-        let client = Client::builder().timeout(timeout).finish();
-        match client.get(&uri).send().await {
-            Ok(mut response) => Health {
-                is_ready: response.status().is_success(),
-                report: match response.body().await {
-                    Ok(body) => String::from_utf8_lossy(&body).into_owned(),
-                    Err(error) => error.to_string(),
-                },
-            },
-            Err(error) => Health {
-                is_ready: false,
-                report: format!("{uri} does not answer: {error}"),
-            },
-        }
+    let queried = async {
+        let client = Client::builder(TokioExecutor::new()).build_http::<String>();
+        let response = client.get(uri.parse()?).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Health {
+            is_ready: head.status.is_success(),
+            report: String::from_utf8_lossy(&body).into_owned(),
+        })
+    };
+    let result = System::new().block_on(async { tokio::time::timeout(timeout, queried).await });
+    let result: Result<_, Box<dyn Error>> = result.unwrap_or_else(|late| Err(late.into()));
+    result.unwrap_or_else(|error| Health {
+        is_ready: false,
+        report: format!("{uri} does not answer: {error}"),
     })
 }
 

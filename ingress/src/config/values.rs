@@ -1,8 +1,8 @@
 //! Parsers of option values, with the error texts for invalid ones.
 
-use actix_web::http::uri::Authority;
 use bytesize::ByteSize;
 use clap::builder::RangedU64ValueParser;
+use hyper::http::uri::Authority;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 

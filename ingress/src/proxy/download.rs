@@ -1,11 +1,11 @@
 //! The body of a response on its way to the client: forwarded as it arrives, aborted if the service pauses too long.
 
+use super::upload::Rest;
 use crate::in_flight::InFlightPermit;
 use crate::keys::Key;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
-use awc::ClientResponse;
-use futures_util::Stream as _;
+use hyper::body::{Body as _, Incoming};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) enum DownloadError {
 
 /// The body of a response. Holds the permit of the request until the body has been sent.
 pub(super) struct Download {
-    response: ClientResponse,
+    body: Incoming,
     size: BodySize,
     pause_max: Duration,
     timer: Option<Pin<Box<Sleep>>>,
@@ -35,25 +35,30 @@ pub(super) struct Download {
     key: Option<Arc<Key>>,
     /// Created at the first wait: most bodies are complete at once.
     revoked: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The rest of a request whose response came before its end. Dropped with the response and not before, because that
+    /// closes the connection.
+    _unread: Rest,
     _permit: InFlightPermit,
 }
 
 impl Download {
     pub(super) fn new(
-        response: ClientResponse,
+        body: Incoming,
+        unread: Rest,
         size: BodySize,
         pause_max: Duration,
         key: Option<Arc<Key>>,
         permit: InFlightPermit,
     ) -> Self {
         Self {
-            response,
+            body,
             size,
             pause_max,
             timer: None,
             is_waiting: false,
             key,
             revoked: None,
+            _unread: unread,
             _permit: permit,
         }
     }
@@ -103,7 +108,7 @@ impl MessageBody for Download {
         if download.key.as_ref().is_some_and(|key| key.is_revoked()) {
             return Poll::Ready(Some(Err(DownloadError::Revoked)));
         }
-        let Poll::Ready(chunk) = Pin::new(&mut download.response).poll_next(context) else {
+        let Poll::Ready(frame) = Pin::new(&mut download.body).poll_frame(context) else {
             if download.poll_revoked(context).is_ready() {
                 return Poll::Ready(Some(Err(DownloadError::Revoked)));
             }
@@ -111,6 +116,10 @@ impl MessageBody for Download {
             return Poll::Ready(Some(Err(DownloadError::TimedOut)));
         };
         download.is_waiting = false;
-        Poll::Ready(chunk.map(|chunk| chunk.map_err(|_| DownloadError::Broken)))
+        // A frame that is no data has trailers, which are not forwarded.
+        Poll::Ready(frame.map(|frame| match frame {
+            Ok(frame) => Ok(frame.into_data().unwrap_or_default()),
+            Err(_) => Err(DownloadError::Broken),
+        }))
     }
 }

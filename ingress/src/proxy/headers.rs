@@ -3,13 +3,9 @@
 use super::ForwardingContext;
 use crate::hex::to_hex;
 use crate::keys::Scope;
-use actix_web::http::Method;
-use actix_web::http::header::{
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, CONTENT_LENGTH,
-    EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, X_FORWARDED_FOR,
-    X_FORWARDED_HOST, X_FORWARDED_PROTO,
-};
+use actix_web::http::header as client;
+use hyper::Method;
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 
 /// Prefix of headers from the ingress to the service. Headers of clients with this prefix are dropped.
 pub(super) const OWN_PREFIX: &str = "sandpiper-";
@@ -18,78 +14,85 @@ const FETCH_PREFIX: &str = "sec-fetch-";
 /// The `Host` of forwarded requests, which the service always accepts, whatever its name in the network is.
 pub(super) const SERVICE_HOST: HeaderValue = HeaderValue::from_static("localhost");
 /// The SHA-256 of the script that a request references, for the service and for the client.
-const SOURCE: HeaderName = HeaderName::from_static("sandpiper-source");
+const SOURCE: &str = "sandpiper-source";
 const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Returns true for headers of a single connection, and for headers of the framing.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [
-        &CONNECTION,
-        &CONTENT_LENGTH,
-        &KEEP_ALIVE,
-        &PROXY_AUTHENTICATE,
-        &PROXY_AUTHORIZATION,
-        &PROXY_CONNECTION,
-        &TE,
-        &TRAILER,
-        &TRANSFER_ENCODING,
-        &UPGRADE,
-    ]
-    .contains(&name)
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "content-length"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Returns true for headers that clients may not set, that concern the client's own connection, or that the ingress has
 /// evaluated: those of CORS and fetch metadata.
-fn is_dropped(name: &HeaderName) -> bool {
-    [
-        &ACCESS_CONTROL_REQUEST_HEADERS,
-        &ACCESS_CONTROL_REQUEST_METHOD,
-        &ORIGIN,
-        &EXPECT,
-        &FORWARDED,
-        &HOST,
-        &REAL_IP,
-        &X_FORWARDED_FOR,
-        &X_FORWARDED_HOST,
-        &X_FORWARDED_PROTO,
-    ]
-    .contains(&name)
-        || name.as_str().starts_with(OWN_PREFIX)
-        || name.as_str().starts_with(FETCH_PREFIX)
+fn is_dropped(name: &str) -> bool {
+    matches!(
+        name,
+        "access-control-request-headers"
+            | "access-control-request-method"
+            | "origin"
+            | "expect"
+            | "forwarded"
+            | "host"
+            | "x-real-ip"
+            | "x-forwarded-for"
+            | "x-forwarded-host"
+            | "x-forwarded-proto"
+    ) || name.starts_with(OWN_PREFIX)
+        || name.starts_with(FETCH_PREFIX)
 }
 
-/// Returns true if `Connection` lists this header.
-fn is_named_by_connection(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers
-        .get_all(CONNECTION)
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case(name.as_str()))
+/// Returns the names that the values of `Connection` list.
+fn named_by_connection<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
+    let names = values.flat_map(|value| value.split(|byte| *byte == b','));
+    names.map(<[u8]>::trim_ascii).collect()
+}
+
+fn is_forwarded(name: &str, named: &[&[u8]]) -> bool {
+    let is_named = |named: &&[u8]| named.eq_ignore_ascii_case(name.as_bytes());
+    !is_hop_by_hop(name) && !named.iter().any(is_named)
 }
 
 /// Copies the headers of a request to the service.
-pub(super) fn copy_request(from: &HeaderMap, to: &mut HeaderMap) {
+pub(super) fn copy_request(from: &client::HeaderMap, to: &mut HeaderMap) {
+    let values = from.get_all(client::CONNECTION);
+    let named = named_by_connection(values.map(|value| value.as_bytes()));
     for (name, value) in from {
-        if !is_dropped(name) {
-            copy(from, name, value, to);
+        if is_dropped(name.as_str()) || !is_forwarded(name.as_str(), &named) {
+            continue;
+        }
+        let name = HeaderName::from_bytes(name.as_str().as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value.as_bytes())) {
+            to.append(name, value);
         }
     }
 }
 
 /// Copies the headers of a response to the client.
-pub(super) fn copy_response(from: &HeaderMap, to: &mut HeaderMap) {
+pub(super) fn copy_response(from: &HeaderMap, to: &mut client::HeaderMap) {
+    let values = from.get_all(hyper::header::CONNECTION);
+    let named = named_by_connection(values.iter().map(HeaderValue::as_bytes));
     for (name, value) in from {
-        copy(from, name, value, to);
-    }
-}
-
-fn copy(from: &HeaderMap, name: &HeaderName, value: &HeaderValue, to: &mut HeaderMap) {
-    if !is_hop_by_hop(name) && !is_named_by_connection(from, name) {
-        to.append(name.clone(), value.clone());
+        if !is_forwarded(name.as_str(), &named) {
+            continue;
+        }
+        let name = client::HeaderName::from_bytes(name.as_str().as_bytes());
+        if let (Ok(name), Ok(value)) = (name, client::HeaderValue::from_bytes(value.as_bytes())) {
+            to.append(name, value);
+        }
     }
 }
 
@@ -100,31 +103,32 @@ pub(super) fn insert_context(context: &ForwardingContext, to: &mut HeaderMap) {
             to.insert(name, value);
         }
     };
-    insert(X_FORWARDED_FOR, context.address.to_canonical().to_string());
+    insert(FORWARDED_FOR, context.address.to_canonical().to_string());
     insert(CLIENT, context.principal.to_string());
+    if let Some(script) = &context.script {
+        insert(HeaderName::from_static(SOURCE), to_hex(script.digest()));
+    }
     to.insert(HOST, SERVICE_HOST);
-    insert_script(context, to);
 }
 
 /// Requests a response without results (`Prefer: return=minimal`) if the key may stop jobs but not read them.
 ///
 /// The client's own `Prefer` is replaced.
-pub(super) fn hide_results(context: &ForwardingContext, method: &Method, to: &mut HeaderMap) {
+pub(super) fn hide_results(context: &ForwardingContext, method: Method, to: &mut HeaderMap) {
     let may_read = context
         .key
         .as_ref()
         .is_none_or(|key| key.allows(Scope::Read));
-    if *method == Method::DELETE && !may_read {
+    if method == Method::DELETE && !may_read {
         to.insert(PREFER, HeaderValue::from_static("return=minimal"));
     }
 }
 
-/// Inserts the SHA-256 of the referenced script, if there is one.
-pub(super) fn insert_script(context: &ForwardingContext, to: &mut HeaderMap) {
-    let Some(script) = &context.script else {
-        return;
-    };
-    if let Ok(value) = HeaderValue::try_from(to_hex(script.digest())) {
-        to.insert(SOURCE, value);
+/// Tells the client the SHA-256 of the referenced script, if there is one.
+pub(super) fn insert_script(context: &ForwardingContext, to: &mut client::HeaderMap) {
+    let value = (context.script.as_ref())
+        .and_then(|script| client::HeaderValue::try_from(to_hex(script.digest())).ok());
+    if let Some(value) = value {
+        to.insert(client::HeaderName::from_static(SOURCE), value);
     }
 }

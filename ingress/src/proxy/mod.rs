@@ -14,31 +14,57 @@ use crate::meters::{Meters, UpstreamFailure};
 use crate::principal::Principal;
 use crate::problem::{Code, Problem};
 use crate::sources::CacheGuard;
-use actix_web::body::{BodySize, BoxBody, None as NoBody};
-use actix_web::dev::{Payload, fn_service};
-use actix_web::http::header::{
-    CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
-};
-use actix_web::http::uri::{Authority, PathAndQuery, Scheme};
-use actix_web::http::{Method, StatusCode, Uri};
+use actix_web::body::{BodySize, BoxBody};
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use actix_web::{HttpRequest, HttpResponse};
-use awc::error::{ConnectError, SendRequestError};
-use awc::{Client, ClientRequest, ClientResponse};
+use connect::Client;
 use download::Download;
+use futures_util::future::{Either, FutureExt as _, ready, select};
+use hyper::body::Incoming;
+use hyper::header::{EXPECT, HOST, HeaderValue};
+use hyper::http::uri::{Authority, Scheme};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::client::legacy;
+use std::cell::RefCell;
+use std::error::Error;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 pub(crate) use upload::Upload;
-use upload::UploadError;
+use upload::{Body, Rest, UploadError};
 
-/// Maximum idle time of a connection: shorter than at the service, so that the service never closes first.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Maximum age of a connection that is reused, so that new replicas of the service get their share. A connection in use
-/// is not closed for its age.
+/// Maximum age of a connection that is reused: shorter than the idle time at the service, so that the service never
+/// closes first, and new replicas of the service get their share. A connection in use is not closed for its age.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
+
+/// The reason for which there is no response of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SendError {
+    /// The body of the request did not arrive.
+    Upload(UploadError),
+    Service(UpstreamFailure),
+}
+
+impl From<legacy::Error> for SendError {
+    fn from(error: legacy::Error) -> Self {
+        if error.is_connect() {
+            return Self::Service(UpstreamFailure::Unreachable);
+        }
+        let cause = error.source().and_then(<dyn Error>::source);
+        let upload = cause.and_then(|cause| cause.downcast_ref().copied());
+        upload.map_or(Self::Service(UpstreamFailure::Broken), Self::Upload)
+    }
+}
+
+/// A response of the service, and what the service had not read of the request by then.
+type Answer = (Response<Incoming>, Rest);
 
 /// The settings of the connection to the service.
 #[derive(Debug, Clone)]
@@ -60,9 +86,10 @@ pub struct UpstreamOptions {
 }
 
 /// One thread's client of the service.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Upstream {
-    client: Client,
+    /// The client, and the moment from which it is used. Replaced with its connections at the end of their lifetime.
+    client: Rc<RefCell<(Instant, Client)>>,
     options: Arc<UpstreamOptions>,
     /// True if the last request reached the service. All threads share the flag, so that each change is logged once.
     reached: Arc<AtomicBool>,
@@ -82,15 +109,6 @@ pub(crate) struct ForwardingContext {
     pub script: Option<CacheGuard>,
 }
 
-impl std::fmt::Debug for Upstream {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Upstream")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Upstream {
     /// Creates the client of one thread. All threads share `reached`.
     #[must_use]
@@ -99,24 +117,20 @@ impl Upstream {
         reached: Arc<AtomicBool>,
         meters: Arc<Meters>,
     ) -> Self {
-        let connector = awc::Connector::new()
-            .connector(fn_service(connect::connect))
-            .timeout(options.connect_timeout)
-            .limit(options.connections_max)
-            .conn_keep_alive(IDLE_TIMEOUT)
-            .conn_lifetime(CONNECTION_LIFETIME);
-        let client = Client::builder()
-            .connector(connector)
-            .disable_redirects()
-            .no_default_headers()
-            .timeout(options.response_timeout)
-            .finish();
         Self {
-            client,
+            client: Rc::new(RefCell::new((Instant::now(), connect::client(&options)))),
             options,
             reached,
             meters,
         }
+    }
+
+    fn client(&self) -> Client {
+        let mut current = self.client.borrow_mut();
+        if current.0.elapsed() >= CONNECTION_LIFETIME {
+            *current = (Instant::now(), connect::client(&self.options));
+        }
+        current.1.clone()
     }
 
     /// Forwards a request and returns the response of the service.
@@ -131,27 +145,29 @@ impl Upstream {
         context: &ForwardingContext,
         permit: InFlightPermit,
     ) -> Result<HttpResponse, Problem> {
-        let is_repeatable =
-            upload.is_none() && matches!(*request.method(), Method::GET | Method::HEAD);
+        let is_repeatable = upload.is_none() && matches!(request.method().as_str(), "GET" | "HEAD");
         let began = Instant::now();
         let mut sent = self.send(request, context, upload).await;
-        if is_repeatable && sent.as_ref().is_err_and(may_be_stale) {
+        // The service may have closed an idle connection at the same moment, so a new connection may succeed.
+        if is_repeatable && matches!(sent, Err(SendError::Service(UpstreamFailure::Broken))) {
             sent = self.send(request, context, None).await;
         }
-        let is_reached = !matches!(sent, Err(ref error) if is_unreachable(error));
-        self.record_reached(is_reached);
+        self.record_reached(!matches!(
+            sent,
+            Err(SendError::Service(UpstreamFailure::Unreachable))
+        ));
         match sent {
             Ok(received) => {
                 self.meters.upstream.observe(began.elapsed());
-                let mut response = self.response(request.method(), received, context, permit);
+                let mut response = self.response(request, received, context, permit);
                 headers::insert_script(context, response.headers_mut());
                 Ok(response)
             }
             Err(error) => {
-                if let Some(failure) = failure_of(&error) {
+                if let SendError::Service(failure) = error {
                     self.meters.upstream_failed(failure);
                 }
-                Err(self.problem(&error))
+                Err(self.problem(error))
             }
         }
     }
@@ -163,18 +179,17 @@ impl Upstream {
     /// The reason, in words, for which the service is not ready.
     pub(crate) async fn ready(&self) -> Result<(), String> {
         const TIMEOUT: Duration = Duration::from_secs(2);
-        let uri = self.uri(PathAndQuery::from_static("/api/health/ready"));
-        let query = self.client.get(uri).timeout(TIMEOUT);
-        let query = query.insert_header((HOST, headers::SERVICE_HOST));
-        let sent = query.send().await;
-        match sent {
-            Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(format!(
+        let mut query = Request::new(Body::default());
+        *query.uri_mut() = self.uri("/api/health/ready");
+        query.headers_mut().insert(HOST, headers::SERVICE_HOST);
+        match timeout(TIMEOUT, self.client().request(query)).await {
+            Ok(Ok(response)) if response.status().is_success() => Ok(()),
+            Ok(Ok(response)) => Err(format!(
                 "the service answers {}",
                 response.status().as_u16()
             )),
-            Err(SendRequestError::Timeout) => Err("the service does not answer in time".to_owned()),
-            Err(_) => Err("the service cannot be reached".to_owned()),
+            Err(_) => Err("the service does not answer in time".to_owned()),
+            Ok(Err(_)) => Err("the service cannot be reached".to_owned()),
         }
     }
 
@@ -212,31 +227,51 @@ impl Upstream {
         request: &HttpRequest,
         context: &ForwardingContext,
         upload: Option<Upload>,
-    ) -> Result<ClientResponse, SendRequestError> {
-        let path = request.uri().path_and_query().cloned();
-        let uri = self.uri(path.unwrap_or(PathAndQuery::from_static("/")));
-        let mut forwarded: ClientRequest = self
-            .client
-            .request(request.method().clone(), uri)
-            .no_decompress();
+    ) -> Result<Answer, SendError> {
+        let path = request.uri().path_and_query();
+        let mut forwarded = Request::new(Body::default());
+        *forwarded.uri_mut() = self.uri(path.map_or("/", |path| path.as_str()));
+        *forwarded.method_mut() = Method::from_bytes(request.method().as_str().as_bytes())
+            .map_err(|_| SendError::Service(UpstreamFailure::Broken))?;
         headers::copy_request(request.headers(), forwarded.headers_mut());
         headers::insert_context(context, forwarded.headers_mut());
-        headers::hide_results(context, request.method(), forwarded.headers_mut());
-        match upload {
-            Some(upload) => {
-                if upload.is_held_back() {
-                    let expectation = HeaderValue::from_static("100-continue");
-                    forwarded.headers_mut().insert(EXPECT, expectation);
-                }
-                forwarded.send_body(upload).await
+        headers::hide_results(context, forwarded.method().clone(), forwarded.headers_mut());
+        let mut rest = ready(()).boxed_local();
+        if let Some(upload) = upload {
+            let asked = Arc::new(Notify::new());
+            if upload.is_held_back() {
+                let expectation = HeaderValue::from_static("100-continue");
+                forwarded.headers_mut().insert(EXPECT, expectation);
+                let asked = Arc::clone(&asked);
+                hyper::ext::on_informational(&mut forwarded, move |response| {
+                    if response.status() == hyper::StatusCode::CONTINUE {
+                        asked.notify_one();
+                    }
+                });
             }
-            // `send` would declare an empty body.
-            None => forwarded.send_body(NoBody::new()).await,
+            let body;
+            (body, rest) = upload.into_body(asked);
+            if body.length.is_none() {
+                // Without it, the HTTP client would send no body with some methods.
+                let chunked = HeaderValue::from_static("chunked");
+                (forwarded.headers_mut()).insert(hyper::header::TRANSFER_ENCODING, chunked);
+            }
+            *forwarded.body_mut() = body;
         }
+        let sent = async {
+            match select(self.client().request(forwarded), rest).await {
+                Either::Left((response, unread)) => Ok((response?, unread)),
+                Either::Right(((), response)) => Ok((response.await?, ready(()).boxed_local())),
+            }
+        };
+        let late = Err(SendError::Service(UpstreamFailure::Timeout));
+        timeout(self.options.response_timeout, sent)
+            .await
+            .unwrap_or(late)
     }
 
     /// Returns the URI of a path at the configured host.
-    fn uri(&self, path: PathAndQuery) -> Uri {
+    fn uri(&self, path: &str) -> Uri {
         let uri = Uri::builder()
             .scheme(Scheme::HTTP)
             .authority(self.options.authority.clone())
@@ -248,24 +283,26 @@ impl Upstream {
     /// Converts the response of the service into the response to the client.
     fn response(
         &self,
-        method: &Method,
-        received: ClientResponse,
+        request: &HttpRequest,
+        (received, unread): Answer,
         context: &ForwardingContext,
         permit: InFlightPermit,
     ) -> HttpResponse {
-        let status = received.status();
+        let (head, body) = received.into_parts();
+        let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or_default();
         let mut response = HttpResponse::new(status);
-        headers::copy_response(received.headers(), response.headers_mut());
-        let has_no_body = *method == Method::HEAD
+        headers::copy_response(&head.headers, response.headers_mut());
+        let has_no_body = request.method().as_str() == "HEAD"
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;
-        let size = match declared_length(received.headers()) {
+        let length = head.headers.get(hyper::header::CONTENT_LENGTH);
+        let size = match length.and_then(|length| length.to_str().ok()?.parse().ok()) {
             Some(length) => BodySize::Sized(length),
             None if has_no_body => BodySize::None,
             None => BodySize::Stream,
         };
         let key = context.key.clone();
-        let download = Download::new(received, size, self.options.pause_max, key, permit);
+        let download = Download::new(body, unread, size, self.options.pause_max, key, permit);
         response.set_body(BoxBody::new(download))
     }
 
@@ -287,26 +324,23 @@ impl Upstream {
         }
     }
 
-    fn problem(&self, error: &SendRequestError) -> Problem {
+    fn problem(&self, error: SendError) -> Problem {
         const SOON: Duration = Duration::from_secs(1);
         match error {
-            SendRequestError::Body(error) => {
-                let upload = error.downcast_ref().copied();
-                self.upload_problem(upload.unwrap_or(UploadError::Broken))
-            }
-            SendRequestError::Timeout => Problem::new(
+            SendError::Upload(error) => self.upload_problem(error),
+            SendError::Service(UpstreamFailure::Timeout) => Problem::new(
                 Code::ServiceTimeout,
                 format!(
                     "the service did not begin to answer within {} ms; what was asked of it may still happen",
                     self.options.response_timeout.as_millis()
                 ),
             ),
-            _ if is_unreachable(error) => Problem::new(
+            SendError::Service(UpstreamFailure::Unreachable) => Problem::new(
                 Code::ServiceUnreachable,
                 "no connection to the service could be opened; nothing was asked of it",
             )
             .retry_after(SOON),
-            _ => Problem::new(
+            SendError::Service(UpstreamFailure::Broken) => Problem::new(
                 Code::ServiceUnreachable,
                 "the service broke off before it answered; what was asked of it may have happened",
             )
@@ -339,39 +373,4 @@ impl Upstream {
 
 fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Returns the reason for which the service did not respond; `None` if the client's body did not arrive.
-fn failure_of(error: &SendRequestError) -> Option<UpstreamFailure> {
-    match error {
-        SendRequestError::Body(_) => None,
-        SendRequestError::Timeout => Some(UpstreamFailure::Timeout),
-        _ if is_unreachable(error) => Some(UpstreamFailure::Unreachable),
-        _ => Some(UpstreamFailure::Broken),
-    }
-}
-
-/// Returns true if no connection could be opened, so that nothing was sent.
-fn is_unreachable(error: &SendRequestError) -> bool {
-    matches!(
-        error,
-        SendRequestError::Connect(
-            ConnectError::Io(_)
-                | ConnectError::Timeout
-                | ConnectError::Resolver(_)
-                | ConnectError::NoRecords
-                | ConnectError::Unresolved
-        )
-    )
-}
-
-/// Returns true if the service may have closed an idle connection at the same moment, so that a new connection may
-/// succeed.
-fn may_be_stale(error: &SendRequestError) -> bool {
-    matches!(
-        error,
-        SendRequestError::Send(_)
-            | SendRequestError::Response(_)
-            | SendRequestError::Connect(ConnectError::Disconnected)
-    )
 }

@@ -375,7 +375,6 @@ fn a_response_is_forwarded_as_it_arrives() {
 
 #[test]
 fn a_body_is_forwarded_as_it_arrives_and_not_before_it_begins() {
-    // Pieces of eight kilobytes are forwarded at once.
     const HALF: usize = 16 << 10;
     let (told, first) = mpsc::channel();
     let service = Scripted::start(move |mut connection, _| {
