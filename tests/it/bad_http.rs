@@ -281,6 +281,19 @@ fn a_head_that_comes_too_slowly_is_rejected() {
         }
     }
     assert!(start.elapsed() < Duration::from_secs(10));
+    // A connection without a byte has begun no head.
+    assert_eq!(service.metric("http_heads_late_total"), Some(2.0));
+    let whole = b"GET /api/health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let mut stream = service.send_raw(whole);
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    stream.write_all(b"GET /api").unwrap();
+    assert_eq!(answer_on(stream).unwrap().status, 408);
+    assert_eq!(service.metric("http_heads_late_total"), Some(3.0));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! A connection has one timer. The timer is moved only when the deadline comes closer, and checked when it fires, so
 //! that a request on an idle connection costs no timer operation.
 
+use crate::counters::Counter;
 use crate::framing::Position;
 use actix_web::rt::net::TcpStream;
 use std::cell::Cell;
@@ -22,6 +23,15 @@ use tokio::time::{Instant, Sleep, sleep_until};
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Heads that began and were not complete in time, on every port of the process.
+static LATE_HEADS: Counter = Counter::new();
+
+/// Returns the number of request heads that began and were not complete in time, on every port of the process.
+#[must_use]
+pub fn late_heads() -> u64 {
+    LATE_HEADS.get()
+}
 
 /// The maximum times of a connection without a request.
 #[derive(Debug, Clone, Copy)]
@@ -220,8 +230,11 @@ impl Connection {
     /// Sends 408 to a client that has begun a head, if the socket accepts it at once.
     fn send_timed_out(&mut self, context: &mut Context<'_>) {
         let has_begun = matches!(self.state.position.get(), Position::Head(_));
-        if self.state.phase.get() == Phase::Head && has_begun && !self.is_write_blocked {
-            let _ = Pin::new(&mut self.stream).poll_write(context, TIMED_OUT);
+        if self.state.phase.get() == Phase::Head && has_begun {
+            LATE_HEADS.count();
+            if !self.is_write_blocked {
+                let _ = Pin::new(&mut self.stream).poll_write(context, TIMED_OUT);
+            }
         }
     }
 
@@ -289,6 +302,12 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let connection = self.get_mut();
+        // Only actix-http itself responds before the first request.
+        let state = &connection.state;
+        let is_first = state.phase.get() == Phase::First && state.bytes_read() > 0;
+        if is_first && bytes.starts_with(b"HTTP/1.1 408") {
+            LATE_HEADS.count();
+        }
         let interim = connection.state.interim.get().len();
         // An interim response that was sent in part is completed first.
         if interim > 0 && interim < CONTINUE.len() {

@@ -14,6 +14,10 @@ const BOUNDS_MICROS: [u64; 17] = [
 pub struct Counter(AtomicU64);
 
 impl Counter {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     pub fn count(&self) {
         self.add(1);
     }

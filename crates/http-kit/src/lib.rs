@@ -39,6 +39,7 @@ pub mod signals;
 pub mod site;
 pub mod trace_headers;
 
+pub use connection::late_heads;
 pub use server::{ListenError, ServerOptions, listen, local_address, serve};
 
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, TRANSFER_ENCODING};

@@ -5,7 +5,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use sandpiper_http_kit::counters::{Counter, Distribution, Histogram};
 use sandpiper_http_kit::metrics::Families;
-use sandpiper_http_kit::process;
+use sandpiper_http_kit::{late_heads, process};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -88,6 +88,11 @@ impl Snapshot {
             "sandpiper_ingress_connections_refused",
             "Connections closed because their client had its maximum open",
             meters.connections_rejected.get(),
+        )?;
+        family.counter(
+            "sandpiper_ingress_heads_late",
+            "Request heads that began and were not complete in time, on every port",
+            late_heads(),
         )?;
         family.gauge(
             "sandpiper_ingress_clients",

@@ -13,7 +13,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
 use sandpiper_domain::{ENGINE, Lane, Limit, Outcome};
 use sandpiper_http_kit::metrics::{CONTENT_TYPE, Families, as_u64, encode};
-use sandpiper_http_kit::process;
+use sandpiper_http_kit::{late_heads, process};
 use std::fmt;
 use std::time::Duration;
 
@@ -346,6 +346,11 @@ impl Snapshot {
             "sandpiper_http_requests_abandoned",
             "Requests whose client disconnected before the response",
             meters.abandoned(),
+        )?;
+        family.counter(
+            "sandpiper_http_heads_late",
+            "Request heads that began and were not complete in time, on every port",
+            late_heads(),
         )?;
         family.gauge(
             "sandpiper_event_streams",
