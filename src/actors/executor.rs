@@ -217,17 +217,17 @@ impl<R: Runner> Executor<R> {
         self.record_busy(false);
         let panicked = caught.is_err();
         let result = caught.unwrap_or(Err(ExecutorFailure::Panicked));
-        let crashed = result
-            .as_ref()
-            .is_ok_and(|execution| execution.outcome == Outcome::Crashed);
         let (job, trace_id) = (message.id(), span.trace_text());
         // The job process of a network check is meant to be killed by the attempt.
-        if crashed && matches!(message.task, Task::Script(..)) {
-            warn!(%job, %trace_id, "a job process crashed");
-        }
-        if let Ok(execution) = &result {
+        if let (Ok(execution), Task::Script(script)) = (&result, &message.task) {
+            let client = script.client.as_str();
+            if execution.outcome == Outcome::Crashed {
+                let error = execution.error.as_ref();
+                let cause = error.map(|error| error.message.as_str());
+                warn!(%job, %trace_id, client, cause, "a job process crashed");
+            }
             let outcome = execution.outcome.as_str();
-            debug!(%job, %trace_id, outcome, "executed");
+            debug!(%job, %trace_id, client, outcome, "executed");
             let slot = self.slot.as_ref().map(ExecutorSlot::number);
             span.ran(&self.stats, &message, execution, slot);
         }

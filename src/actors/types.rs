@@ -123,7 +123,7 @@ pub struct ServiceStatus {
     /// `L2`, `L3` or `L4`, proved at start.
     pub isolation_level: String,
     pub isolation_layers: Vec<LayerReport>,
-    /// The store's name, as `memory`.
+    /// The name of the store, such as `memory`.
     pub store: String,
     /// The store's promise about an accepted job, one sentence.
     pub store_promise: String,

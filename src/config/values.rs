@@ -12,7 +12,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     text.parse()
-        .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
+        .map_err(|_| "give an IP address, such as 127.0.0.1, 0.0.0.0 or ::".to_owned())
 }
 
 /// Parses the name of the request header that identifies the client. Headers with a meaning in HTTP are rejected.
@@ -31,7 +31,9 @@ pub(super) fn client_header(text: &str) -> Result<HeaderName, String> {
     text.parse()
         .ok()
         .filter(|name| !OF_HTTP.contains(name))
-        .ok_or_else(|| "give the name of a header that is free, as sandpiper-client".to_owned())
+        .ok_or_else(|| {
+            "give the name of a header that is free, such as sandpiper-client".to_owned()
+        })
 }
 
 /// Parses a number from 0 to 1.
@@ -39,7 +41,7 @@ pub(super) fn ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse().ok();
     ratio
         .filter(|ratio| (0.0..=1.0).contains(ratio))
-        .ok_or_else(|| "give a share from 0 to 1, as 0.1".to_owned())
+        .ok_or_else(|| "give a share from 0 to 1, such as 0.1".to_owned())
 }
 
 /// Parses an HTTP URL with a host.
@@ -48,7 +50,7 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let is_http = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https"));
     url.filter(|url| is_http(url) && url.host().is_some_and(|host| !host.is_empty()))
         .map(|_| text.to_owned())
-        .ok_or_else(|| "give a URL, as http://127.0.0.1:4318".to_owned())
+        .ok_or_else(|| "give a URL, such as http://127.0.0.1:4318".to_owned())
 }
 
 /// Parses a 64-bit integer, signed or unsigned, as requests do.

@@ -32,7 +32,7 @@ fn crates_depend_on_each_other_in_one_direction() {
             "crates/sandbox-attackers" => &["sandbox"],
             "ingress" => &["http-kit"],
             "." => &["domain", "http-kit", "sandbox-client", "store"],
-            unknown => panic!("{unknown} has no place in the house"),
+            unknown => panic!("{unknown} is not in the list of allowed dependencies"),
         }
     };
     for (member, manifest) in members() {

@@ -174,6 +174,8 @@ fn a_script_cannot_reach_what_the_service_itself_can() {
     let ready = service.get("/api/health/ready").json();
     assert_eq!(ready["executions"]["crashed"], 0);
     assert_eq!(ready["executors"]["zygotesReplaced"], 0);
+    let crashed = service.metric(r#"executions_total{outcome="crashed"}"#);
+    assert_eq!(crashed.unwrap_or_default(), 0.0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A source text with the name that error positions refer to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// `code`, or the example script's file name.
+    /// `code`, `source`, or the example script's file name.
     pub file_name: String,
     /// JavaScript, without NUL bytes.
     pub text: String,

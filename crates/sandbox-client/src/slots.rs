@@ -26,7 +26,7 @@
 //!     └───────────────────────────────────────────────┘ take, cancel
 //! ```
 //!
-//! The zygote sends reports in the order of their requests, so that as many as are stale can be dropped as they arrive.
+//! Reports arrive in the order in which they were requested. After `n` cancelled requests, the next `n` reports are dropped.
 
 use crate::control::Message;
 use nix::errno::Errno;

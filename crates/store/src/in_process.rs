@@ -166,7 +166,7 @@ impl OpenJob {
         let runner = Arc::clone(&self.runner);
         let mut run = runner.run(job, place, on_start);
         let unrecorded = tokio::select! {
-            // A result that is there already comes after its start.
+            // If both are ready, the start is recorded before the result.
             biased;
             Ok(unrecorded) = started => unrecorded,
             result = &mut run => return (result, None),

@@ -90,7 +90,7 @@ pub struct NewKeyOptions {
         default_value = "execute,jobs,read"
     )]
     pub scopes: Vec<Scope>,
-    /// Rate limit of the key for running code, as 20/s:40
+    /// Rate limit of the key for running code, such as 20/s:40
     #[arg(long, value_name = "QUOTA")]
     pub run_quota: Option<Quota>,
     /// Rate limit of the key for every other request

@@ -65,7 +65,7 @@ pub struct ServeOptions {
     #[arg(long, env = "SANDPIPER_INGRESS_OPEN", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     pub open: bool,
 
-    /// Rate limit over all clients together, as 2000/s:4000 (a rate and a burst)
+    /// Rate limit over all clients together, such as 2000/s:4000 (a rate and a burst)
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_TOTAL_QUOTA",
@@ -115,7 +115,7 @@ pub struct ServeOptions {
     /// Number of proxies in front, each of which appends to X-Forwarded-For
     #[arg(long, env = "SANDPIPER_INGRESS_TRUSTED_HOPS", value_name = "COUNT", value_parser = hops, default_value = "0", conflicts_with = "trusted_proxies")]
     pub trusted_hops: usize,
-    /// Networks of trusted proxies, as 10.0.0.0/8, separated by commas
+    /// Networks of trusted proxies, such as 10.0.0.0/8, separated by commas
     #[arg(
         long,
         env = "SANDPIPER_INGRESS_TRUSTED_PROXIES",
@@ -136,7 +136,7 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     pub allowed_hosts: Vec<AllowedHost>,
-    /// Origins whose pages may use the API from a browser, as https://example.org, separated by commas
+    /// Origins whose pages may use the API from a browser, such as https://example.org, separated by commas
     #[arg(long, env = "SANDPIPER_INGRESS_CORS_ORIGINS", value_name = "ORIGIN", value_parser = origin, value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The options of `"source"` in execute and jobs.
 #[derive(Debug, Args)]
 pub struct SourceOptions {
-    /// Hosts and buckets that scripts may be fetched from, as https://example.org/scripts/, s3://bucket or gs://bucket,
+    /// Hosts and buckets that scripts may be fetched from, such as https://example.org/scripts/, s3://bucket or gs://bucket,
     /// separated by commas; without it nothing is fetched
     #[arg(
         long = "source-allow",
@@ -62,7 +62,7 @@ pub struct SourceOptions {
     /// Time that an unused script stays in the folder
     #[arg(long = "sources-kept-s", env = "SANDPIPER_INGRESS_SOURCES_KEPT_S", value_name = "S", value_parser = range(1, 31_536_000), default_value = "3600")]
     pub kept_s: u64,
-    /// Private networks that a script's host may be in, as 10.1.0.0/16, separated by commas; otherwise only public
+    /// Private networks that a script's host may be in, such as 10.1.0.0/16, separated by commas; otherwise only public
     /// addresses are reached (SSRF protection)
     #[arg(
         long = "source-networks",
@@ -78,7 +78,7 @@ pub struct SourceOptions {
         value_name = "FILE"
     )]
     pub ca_file: Option<PathBuf>,
-    /// Name server for script hosts, as 10.1.0.2:53; the machine's own when absent
+    /// Name server for script hosts, such as 10.1.0.2:53; the machine's own when absent
     #[arg(
         long = "source-nameserver",
         env = "SANDPIPER_INGRESS_SOURCE_NAMESERVER",

@@ -28,5 +28,5 @@ fn ratio(text: &str) -> Result<f64, String> {
     let ratio = text.parse().ok();
     ratio
         .filter(|ratio| (0.0..=1.0).contains(ratio))
-        .ok_or_else(|| "give a share from 0 to 1, as 0.1".to_owned())
+        .ok_or_else(|| "give a share from 0 to 1, such as 0.1".to_owned())
 }

@@ -47,7 +47,7 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
         return Ok(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
     text.parse()
-        .map_err(|_| "give an IP address, as 127.0.0.1, 0.0.0.0 or ::".to_owned())
+        .map_err(|_| "give an IP address, such as 127.0.0.1, 0.0.0.0 or ::".to_owned())
 }
 
 /// Parses a scheme and an authority, without a path: browsers compare origins as text.
@@ -59,5 +59,5 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     if is_origin {
         return Ok(text.to_owned());
     }
-    Err("give an origin, as https://example.org or http://localhost:3000".to_owned())
+    Err("give an origin, such as https://example.org or http://localhost:3000".to_owned())
 }

@@ -99,7 +99,7 @@ impl FromStr for Quota {
         };
         parse().ok_or_else(|| {
             format!(
-                "give a rate and a burst, as 20/s:40 or 600/m:100, each from 1 to {}",
+                "give a rate and a burst, such as 20/s:40 or 600/m:100, each from 1 to {}",
                 Self::MOST
             )
         })

@@ -181,7 +181,8 @@ impl Dispatcher {
         }
     }
 
-    /// Returns the number of prefetched executions that no Executor has begun, provided that each Executor has one.
+    /// Returns the number of executions pushed beyond one for each regular Executor. While all of them are busy, no Executor
+    /// has begun one of these.
     fn ahead(&self) -> usize {
         self.handed.saturating_sub(self.stats.executors())
     }

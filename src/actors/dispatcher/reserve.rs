@@ -110,7 +110,7 @@ impl Reserve {
         self.idle().is_some() || self.to_raise(now).is_some()
     }
 
-    /// Returns the moment from which on no regular Executor has come free for `after`, unless one comes free before.
+    /// Returns the moment from which on reserve executors may be used, if no regular Executor comes free until then.
     fn stuck_at(&self) -> Instant {
         self.last_freed + self.options.after
     }

@@ -156,7 +156,9 @@ fn run_at<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Timestamp>, D::E
         return Ok(None);
     };
     let Some(moment) = Timestamp::from_rfc3339(&text) else {
-        return Err(D::Error::custom("must be a moment as 2026-11-24T12:51:51Z"));
+        return Err(D::Error::custom(
+            "must be an RFC 3339 time, such as 2026-11-24T12:51:51Z",
+        ));
     };
     if moment > Timestamp::now().plus(JobTerms::AHEAD_MAX) {
         let days = JobTerms::AHEAD_MAX.as_secs() / 86_400;

@@ -97,9 +97,6 @@ impl JobWriter {
         let began = Instant::now();
         match self.write(&batch.submits, &batch.finishes).await {
             Ok((accepted, finished)) => {
-                if !batch.submits.is_empty() {
-                    self.claims.look_for_jobs();
-                }
                 reply_all(batch.submit_replies, accepted);
                 reply_all(batch.finish_replies, finished.into_iter().map(Ok));
                 for finish in &batch.finishes {
@@ -151,7 +148,11 @@ impl JobWriter {
         finishes: &[Finish],
     ) -> Result<Written, StoreError> {
         let limit = BATCH_TIMEOUTS * self.database.timeout();
-        within(limit, self.write_in_transaction(submits, finishes)).await
+        let written = within(limit, self.write_in_transaction(submits, finishes)).await?;
+        if !submits.is_empty() {
+            self.claims.look_for_jobs();
+        }
+        Ok(written)
     }
 
     async fn write_in_transaction(

@@ -190,6 +190,7 @@ fn open_state(river_state: Option<&str>) -> JobState {
         // A job that River discarded is reported as lost once its row says why (`sweep.rs`).
         Some("running" | "discarded") => JobState::Running,
         Some("cancelled") => JobState::Cancelled,
+        // River's row and ours are completed in one transaction, so another program has completed River's alone.
         Some("completed") => JobState::Lost,
         _ => JobState::Queued,
     }

@@ -28,6 +28,8 @@ pub(super) struct LogUploader<'a> {
     parts: Parts,
     /// Number of the first entry that is not uploaded.
     next: u64,
+    /// True while the last upload has failed: the database may have its part all the same.
+    is_uncertain: bool,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,7 @@ impl Logs {
             attempt,
             parts: Parts::new(bytes_max),
             next: 0,
+            is_uncertain: false,
         }
     }
 
@@ -126,13 +129,28 @@ impl LogUploader<'_> {
     /// Uploads `log`, the entries from [`Self::next`] on, within the timeout.
     pub(super) async fn upload(&mut self, log: &LogSoFar) -> Result<(), StoreError> {
         let database = self.database;
-        database.in_time(self.upload_part(log)).await
+        let was_uncertain = std::mem::replace(&mut self.is_uncertain, true);
+        database
+            .in_time(self.upload_part(log, was_uncertain))
+            .await?;
+        self.is_uncertain = false;
+        Ok(())
     }
 
-    async fn upload_part(&mut self, log: &LogSoFar) -> Result<(), StoreError> {
+    async fn upload_part(&mut self, log: &LogSoFar, was_uncertain: bool) -> Result<(), StoreError> {
         let Some((first, _)) = log.entries.first() else {
             return Ok(());
         };
+        if was_uncertain {
+            on_pool!(&self.database.pool, pool => {
+                sqlx::query("DELETE FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2 AND first_number >= $3")
+                    .bind(self.id.to_string())
+                    .bind(i64::from(self.attempt))
+                    .bind(as_i64(self.next))
+                    .execute(pool)
+                    .await?;
+            });
+        }
         let text = log_to_text(&log.entries)?;
         on_pool!(&self.database.pool, pool => {
             sqlx::query(
@@ -167,7 +185,7 @@ impl LogUploader<'_> {
 
     /// Deletes the parts of a job that has ended: its record has the whole log.
     pub(super) async fn delete(&self) {
-        if self.parts.stored.is_empty() {
+        if self.parts.stored.is_empty() && !self.is_uncertain {
             return;
         }
         let deleted = self.database.in_time(async {

@@ -63,7 +63,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 const THREADS: usize = 2;
-/// Longest that a sweep takes, which has many statements.
+/// Time limit of a sweep, which runs many statements.
 const SWEEP_WITHIN: Duration = Duration::from_secs(60);
 /// Longest that the queue takes to requeue its jobs when the service stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ pub struct DurableStore {
     promise: &'static str,
     river: Mutex<Option<RunHandle>>,
     upkeep: Mutex<Option<JoinHandle<()>>>,
-    /// Taken out by `drop`: a task of another runtime must not wait for a runtime to stop.
+    /// Taken out by `drop`, which stops it in the background: to wait for a runtime inside another one panics.
     runtime: Option<Runtime>,
 }
 

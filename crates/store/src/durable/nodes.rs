@@ -39,21 +39,27 @@ pub(super) struct NodeRegistry {
 struct Heartbeats {
     /// The last one that the database has; the start before the first one.
     last: Instant,
-    /// The first one after the last gap, if there was a gap.
-    steady_since: Option<Instant>,
+    /// The start, or the first one after the last gap.
+    steady_since: Instant,
 }
 
 impl Heartbeats {
     fn new() -> Self {
+        let now = Instant::now();
         Self {
-            last: Instant::now(),
-            steady_since: None,
+            last: now,
+            steady_since: now,
         }
     }
 
     /// Returns whether heartbeats are missing now.
     fn is_gap(&self) -> bool {
         self.last.elapsed() > 2 * HEARTBEAT_EVERY
+    }
+
+    /// Returns whether the other nodes have had the time to send theirs.
+    fn may_rescue(&self) -> bool {
+        !self.is_gap() && self.steady_since.elapsed() > DEAD_AFTER
     }
 }
 
@@ -84,12 +90,11 @@ impl NodeRegistry {
         self.heartbeats.lock().last.elapsed() > DEAD_AFTER
     }
 
-    /// Returns whether this node may take jobs from nodes that seem dead. After the database was away, or this node stood
-    /// still, the other nodes first get the time to send their heartbeats.
+    /// Returns whether this node may take jobs from nodes that seem dead. After its start, after the database was away, or
+    /// after this node stood still, the other nodes first get the time to send their heartbeats: the database may have been
+    /// away from them too.
     pub(super) fn may_rescue(&self) -> bool {
-        let heartbeats = *self.heartbeats.lock();
-        let is_steady = |since: Instant| since.elapsed() > DEAD_AFTER;
-        !heartbeats.is_gap() && heartbeats.steady_since.is_none_or(is_steady)
+        self.heartbeats.lock().may_rescue()
     }
 
     /// Sends heartbeats for ever.
@@ -100,7 +105,7 @@ impl NodeRegistry {
                 Ok(()) => {
                     let mut heartbeats = self.heartbeats.lock();
                     if heartbeats.is_gap() {
-                        heartbeats.steady_since = Some(Instant::now());
+                        heartbeats.steady_since = Instant::now();
                     }
                     heartbeats.last = Instant::now();
                 }
@@ -261,4 +266,20 @@ pub(super) async fn requeue_all(pool: &Pool) -> Result<(), sqlx::Error> {
         .execute(pool)
         .await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_rescues_no_job_before_the_others_could_send_their_heartbeats() {
+        let ago = |time: Duration| Instant::now().checked_sub(time).unwrap();
+        let mut heartbeats = Heartbeats::new();
+        assert!(!heartbeats.may_rescue(), "it has just started");
+        heartbeats.steady_since = ago(2 * DEAD_AFTER);
+        assert!(heartbeats.may_rescue());
+        heartbeats.last = ago(3 * HEARTBEAT_EVERY);
+        assert!(!heartbeats.may_rescue(), "its own are missing");
+    }
 }

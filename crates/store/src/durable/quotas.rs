@@ -6,8 +6,8 @@
 //! so that no statement waits for another; a sweep folds the rows of a client into one.
 //!
 //! Two bounds use the account. A submit is rejected if its job would exceed the bound of its client or of the store. And a
-//! job that was accepted does not start while stored executions fill a bound: the job waits until some of them expire, as
-//! all of them do. With several nodes the bounds can be exceeded, at most by the jobs
+//! job that was accepted does not start while stored executions fill a bound: the job waits until enough of them
+//! have expired. With several nodes the bounds can be exceeded, at most by the jobs
 //! that the nodes accept within one second, and by the output of the jobs that other nodes run in that second.
 
 use super::clients::{ClientUsage, Clients, NO_HEAD_START_AT, QueuePosition};

@@ -29,8 +29,8 @@ const FREE_SHARE: i64 = 4;
 const RETURNED_AT_A_TIME: i64 = 5_000;
 /// Time for which the id of an expired job is remembered, so that a query gets 410 and not 404.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// Overlap of two sweeps in what they read of River's ended jobs: far more than the clocks of nodes differ and transactions
-/// take.
+/// Each sweep also reads the jobs that ended this long before the previous sweep. Such a job may have become visible only
+/// later: its transaction was slow, or the clock of its node is behind.
 const OVERLAP: Duration = Duration::from_mins(10);
 
 #[derive(Debug)]
