@@ -81,7 +81,7 @@ pub struct UpstreamOptions {
     pub body_bytes: u64,
     /// Maximum time for the body of a request to arrive.
     pub body_timeout: Duration,
-    /// Maximum open connections of one thread.
+    /// Maximum idle connections of one thread that are kept for later requests.
     pub connections_max: usize,
 }
 

@@ -1,12 +1,12 @@
 //! Several nodes on one Postgres.
 
-use super::terms::in_a_month;
+use super::terms::{in_a_month, rfc3339};
 use super::{Database, endless};
 use crate::stores::Postgres;
 use crate::support::{Service, eventually};
 use serde_json::json;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 const SOON: Duration = crate::support::SOON;
 const SIGSTOP: i32 = 19;
@@ -135,6 +135,39 @@ fn what_a_job_has_logged_is_read_from_any_node_while_it_runs() {
             .ask("SELECT count(*) FROM sandpiper_logs")
             .as_deref()
             == Some("0")
+    });
+}
+
+/// The database may store a part of a log although the node has no response.
+#[test]
+fn a_log_is_uploaded_further_after_a_part_of_it_was_stored_without_a_response() {
+    let database = Database::Postgres(Postgres::start());
+    let Database::Postgres(postgres) = &database else {
+        unreachable!()
+    };
+    let first = database.serve(&["--executors", "1"]);
+    let id = first.submit(&json!({
+        "code": "for (let n = 0; ; n += 1) { console.log(n); await new Promise(done => setTimeout(done, 100)); }",
+        "limits": { "timeoutMs": 30_000 },
+        "runAt": rfc3339(SystemTime::now() + Duration::from_secs(3)),
+    }));
+    let stored = postgres.ask(&format!(
+        "INSERT INTO sandpiper_logs (job_id, attempt, first_number, next_number, entries, created_at) \
+         VALUES ('{id}', 1, 0, 1, '[]', extract(epoch FROM now()) * 1000) RETURNING 1"
+    ));
+    assert_eq!(stored.as_deref(), Some("1"));
+    let second = database.serve(&["--executors", "1"]);
+    let logged = || {
+        let log = second.job(&id)["log"].clone();
+        log.as_array().cloned().unwrap_or_default()
+    };
+    eventually(SOON, "the other node has it", || logged().len() > 3);
+    assert_eq!(logged()[0]["data"], json!([0]));
+    second.delete(&format!("/api/jobs/{id}"));
+    assert_eq!(second.finished(&id)["state"], "cancelled");
+    eventually(SOON, "nothing is left of it", || {
+        let left = postgres.ask("SELECT count(*) FROM sandpiper_logs");
+        left.as_deref() == Some("0")
     });
 }
 

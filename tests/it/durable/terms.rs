@@ -156,7 +156,7 @@ pub(super) fn in_a_month() -> String {
 }
 
 /// Returns a moment in whole seconds, as the API writes it.
-fn rfc3339(moment: SystemTime) -> String {
+pub(super) fn rfc3339(moment: SystemTime) -> String {
     let seconds = moment
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap()
