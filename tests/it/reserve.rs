@@ -59,7 +59,8 @@ fn reserve(service: &Service) -> Value {
 
 fn wait_until_reserve_is_up(service: &Service) {
     eventually(SOON, "a reserve executor is up", || {
-        reserve(service)["up"] == 1
+        // Two may be: the second one is raised if the first is slow.
+        reserve(service)["up"].as_u64() >= Some(1)
     });
 }
 
