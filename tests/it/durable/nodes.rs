@@ -156,6 +156,7 @@ fn a_log_is_uploaded_further_after_a_part_of_it_was_stored_without_a_response() 
          VALUES ('{id}', 1, 0, 1, '[]', extract(epoch FROM now()) * 1000) RETURNING 1"
     ));
     assert_eq!(stored.as_deref(), Some("1"));
+    eventually(SOON, "it runs", || first.state(&id) == "running");
     let second = database.serve(&["--executors", "1"]);
     let logged = || {
         let log = second.job(&id)["log"].clone();
