@@ -5,6 +5,8 @@
 //!   RateLimit: "client-run";r=99;t=1              what is left, and the seconds until the bucket is full
 //!   X-RateLimit-Limit, -Remaining, -Reset         the same three numbers
 //! ```
+//!
+//! The first two are lists. Items of the service's response stay in them, before those of the ingress.
 
 use super::RateLimitStatus;
 use crate::problem::whole_seconds;
@@ -31,19 +33,72 @@ impl RateLimitStatus {
             0 => 0,
             missing => whole_seconds(quota.interval() * missing),
         };
-        let mut insert = |name: HeaderName, text: String| {
-            if let Ok(value) = HeaderValue::try_from(text) {
-                headers.insert(name, value);
-            }
-        };
-        insert(POLICY, format!("\"{policy}\";q={burst};w={window}"));
-        insert(LIMIT, format!("\"{policy}\";r={remaining};t={reset}"));
-        insert(X_LIMIT, burst.to_string());
-        insert(X_REMAINING, remaining.to_string());
-        insert(X_RESET, reset.to_string());
+        append(
+            headers,
+            POLICY,
+            format!("\"{policy}\";q={burst};w={window}"),
+        );
+        append(
+            headers,
+            LIMIT,
+            format!("\"{policy}\";r={remaining};t={reset}"),
+        );
+        for (name, number) in [
+            (X_LIMIT, u64::from(burst)),
+            (X_REMAINING, u64::from(*remaining)),
+            (X_RESET, reset),
+        ] {
+            headers.insert(name, HeaderValue::from(number));
+        }
     }
 
     pub(crate) fn policy(&self) -> &'static str {
         self.policy
+    }
+}
+
+/// Appends an item to a list that may be in the headers. The list becomes one header line, because many clients read
+/// only the first.
+fn append(headers: &mut HeaderMap, name: HeaderName, item: String) {
+    let lines = headers.get_all(&name);
+    let lines = lines.filter_map(|line| line.to_str().ok()).map(str::trim);
+    let mut list: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    list.push(&item);
+    if let Ok(value) = HeaderValue::try_from(list.join(", ")) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_of_the_service_stay_before_those_of_the_ingress() {
+        let status = RateLimitStatus {
+            policy: "key-run",
+            quota: "60/m:10".parse().unwrap(),
+            remaining: 8,
+        };
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_static;
+        headers.append(POLICY, value("\"tenant-day\";q=1000;w=86400"));
+        headers.append(POLICY, value("\"tenant-month\";q=9;w=2678400"));
+        headers.append(LIMIT, value(" "));
+        headers.append(X_LIMIT, value("1000"));
+        status.write(&mut headers);
+        let lines = |name| -> Vec<&str> {
+            let lines = headers.get_all(name);
+            lines.map(|line| line.to_str().unwrap()).collect()
+        };
+        assert_eq!(
+            lines(POLICY),
+            [
+                "\"tenant-day\";q=1000;w=86400, \"tenant-month\";q=9;w=2678400, \"key-run\";q=10;w=10"
+            ]
+        );
+        assert_eq!(lines(LIMIT), ["\"key-run\";r=8;t=2"]);
+        assert_eq!(lines(X_LIMIT), ["10"]);
+        assert_eq!(lines(X_REMAINING), ["8"]);
     }
 }
