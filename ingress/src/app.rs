@@ -15,6 +15,7 @@ use crate::meters::Meters;
 use crate::principal::Principal;
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
+use crate::tasks::UsesWriter;
 use crate::{metrics, middleware, pages, tasks};
 use actix_web::App;
 use actix_web::dev::{Extensions, Server};
@@ -34,6 +35,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 const BACKLOG: u32 = 4096;
@@ -77,6 +79,7 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
         }
         let sweeping = tasks::sweep(gateway.clone());
         let watching = tasks::watch_keys(gateway.clone(), options.keys_file.clone(), keys_seen);
+        let uses = start_uses(options, &gateway);
         log_access(options, &gateway);
         info!(
             %address,
@@ -86,8 +89,23 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
         run_until_signal(signals, server, &gateway).await;
         sweeping.abort();
         watching.abort();
+        if let Some((writer, writing)) = uses {
+            writing.abort();
+            writer.write(&gateway);
+        }
         Ok(())
     })
+}
+
+/// Starts to record the last uses of keys, if there are keys. Returns the writer, for a last write at the stop.
+fn start_uses(
+    options: &ServeOptions,
+    gateway: &Data<Gateway>,
+) -> Option<(Arc<UsesWriter>, JoinHandle<()>)> {
+    let writer = Arc::new(UsesWriter::beside(options.keys_file.as_deref()?));
+    writer.restore(gateway);
+    let writing = tasks::write_uses(gateway.clone(), Arc::clone(&writer));
+    Some((writer, writing))
 }
 
 fn build_gateway(options: &ServeOptions, started: Duration) -> Result<Gateway, ServeError> {

@@ -7,18 +7,18 @@ use crate::browser;
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::in_flight::{InFlightExceeded, InFlightPermit};
-use crate::keys::{Key, Scope};
+use crate::keys::{Credential, Key};
 use crate::limits::{Class, QuotaExceeded, RateLimitStatus};
 use crate::meters::ExceededLimit;
 use crate::principal::Principal;
 use crate::problem::{Code, Problem};
 use crate::proxy::ForwardingContext;
-use crate::target::{Target, TargetError};
+use crate::target::{Access, Target, TargetError};
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use std::sync::Arc;
 use std::time::Duration;
+use tracing::{Span, field};
 
 /// The request header that carries a key, beside `Authorization`.
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -99,10 +99,10 @@ pub(crate) fn authorize(
     let context = |principal| ForwardingContext {
         address,
         principal,
-        key: None,
+        credential: None,
         script: None,
     };
-    let (class, scope) = match target {
+    let (class, access) = match target {
         // Health checks have a quota of their own, so that other requests never make a monitor wait.
         Target::Live | Target::Ready => {
             count_rejection(gateway, gateway.limits.check_health(client))?;
@@ -113,15 +113,18 @@ pub(crate) fn authorize(
                 permit: None,
             });
         }
-        Target::Page | Target::Preflight => (Class::Read, None),
-        Target::Api { class, scope } => (class, scope),
+        Target::Page | Target::Preflight => (Class::Read, Access::Public),
+        Target::Api { class, access } => (class, access),
     };
-    let key = find_key(gateway, request.headers(), client, scope)?;
-    let (principal, rate_limit, permit) = check_limits(gateway, key.as_deref(), client, class)?;
+    let credential = find_key(gateway, request.headers(), client, access)?;
+    let key = credential
+        .as_ref()
+        .map(|credential| credential.key.as_ref());
+    let (principal, rate_limit, permit) = check_limits(gateway, key, client, class)?;
     Ok(Authorized {
         target,
         context: ForwardingContext {
-            key,
+            credential,
             ..context(principal)
         },
         rate_limit: Some(rate_limit),
@@ -216,16 +219,15 @@ fn check_length(gateway: &Gateway, request: &ServiceRequest) -> Result<(), Probl
     Ok(())
 }
 
-/// Finds the key of a request. Where `scope` needs a key, the key must be known and have that scope; elsewhere a given
-/// key must only be known.
+/// Finds the key of a request. A given key must be valid, also where none is needed. The log of the request names it.
 ///
 /// A request with a wrong key takes from the quota of its client, which limits the rate of guessing.
 fn find_key(
     gateway: &Gateway,
     headers: &HeaderMap,
     client: Client,
-    scope: Option<Scope>,
-) -> Result<Option<Arc<Key>>, Rejected> {
+    access: Access,
+) -> Result<Option<Credential>, Rejected> {
     let Some(keys) = &gateway.keys else {
         return Ok(None);
     };
@@ -238,24 +240,54 @@ fn find_key(
         })
     };
     let Some(presented) = presented_key(headers) else {
-        return match scope {
-            None => Ok(None),
-            Some(_) => reject(
+        return match access {
+            Access::Public => Ok(None),
+            Access::AnyKey | Access::AnyOf(_) => reject(
                 Code::Unauthorized,
                 "give a key as `Authorization: Bearer sp_…` or `X-API-Key: sp_…`".to_owned(),
             ),
         };
     };
-    let Some(key) = keys.find(presented) else {
-        return reject(Code::Unauthorized, "this key is not known here".to_owned());
+    let credential = match keys.find(presented) {
+        Ok(credential) => credential,
+        Err(error) => {
+            if let Some(key) = error.key() {
+                log_key(key);
+            }
+            return reject(Code::Unauthorized, error.to_string());
+        }
     };
-    match scope {
-        Some(scope) if !key.allows(scope) => reject(
-            Code::Forbidden,
-            format!("this key does not have the scope `{}`", scope.name()),
-        ),
-        _ => Ok(Some(key)),
+    log_key(&credential.key);
+    match missing_scope(&credential.key, access) {
+        None => Ok(Some(credential)),
+        Some(detail) => reject(Code::Forbidden, detail),
     }
+}
+
+/// Names the key in the span of its request, and so in each line of the request's log.
+fn log_key(key: &Key) {
+    let span = Span::current();
+    span.record("key", field::display(key.id()));
+    span.record("key_name", key.name());
+    span.record("tenant", key.owner());
+}
+
+/// Returns the reason for which the scopes of the key do not permit the access; `None` if they do.
+fn missing_scope(key: &Key, access: Access) -> Option<String> {
+    let scopes = match access {
+        Access::Public | Access::AnyKey => return None,
+        Access::AnyOf(scopes) => scopes,
+    };
+    if scopes.iter().any(|scope| key.allows(*scope)) {
+        return None;
+    }
+    let names: Vec<String> = (scopes.iter())
+        .map(|scope| format!("`{}`", scope.name()))
+        .collect();
+    Some(match names.as_slice() {
+        [name] => format!("this key does not have the scope {name}"),
+        _ => format!("this key has none of the scopes {}", names.join(", ")),
+    })
 }
 
 /// Returns the key of `X-API-Key`, or else of `Authorization`. A header without a readable key counts as an empty key.

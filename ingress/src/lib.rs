@@ -7,8 +7,8 @@
 //! the request to the service (`proxy`) or serves a page (`pages`).
 //!
 //! `app` builds the shared state (`gateway`) and both servers. `config` has every option. `meters` counts, `metrics`
-//! serves the counts on a port that the public does not reach, and `trace` reads the trace of a request. The ingress
-//! shares with the service only HTTP, one folder, and `sandpiper_http_kit`.
+//! serves the counts on a port that the public does not reach, and `trace` reads the trace of a request. `key_commands`
+//! is the command `key`. The ingress shares with the service only HTTP, one folder, and `sandpiper_http_kit`.
 #![forbid(unsafe_code)]
 
 pub mod app;
@@ -21,6 +21,7 @@ mod gateway;
 pub mod health;
 mod hex;
 mod in_flight;
+pub mod key_commands;
 pub mod keys;
 mod limits;
 mod meters;
@@ -34,4 +35,5 @@ mod proxy;
 pub mod sources;
 mod target;
 mod tasks;
+mod timestamp;
 mod trace;

@@ -3,10 +3,8 @@
 
 use clap::Parser as _;
 use sandpiper_http_kit::log;
-use sandpiper_ingress::config::{
-    Command, CommandLine, HealthOptions, KeyCommand, NewKeyOptions, ServeOptions,
-};
-use sandpiper_ingress::{app, health, keys};
+use sandpiper_ingress::config::{Command, CommandLine, HealthOptions, ServeOptions};
+use sandpiper_ingress::{app, health, key_commands};
 use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -17,7 +15,7 @@ fn main() -> ExitCode {
     let result = match command_line.command {
         None => serve(command_line.serve),
         Some(Command::Serve(options)) => serve(options),
-        Some(Command::Key(KeyCommand::New(options))) => new_key(&options),
+        Some(Command::Key(command)) => key_commands::run(&command).map(|()| ExitCode::SUCCESS),
         Some(Command::Health(options)) => check_health(&options),
     };
     match result {
@@ -46,15 +44,4 @@ fn check_health(options: &HealthOptions) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn new_key(options: &NewKeyOptions) -> Result<ExitCode, Box<dyn Error>> {
-    let key = keys::write_new(&options.keys_file, options.new_key())?;
-    writeln!(io::stdout(), "{key}")?;
-    writeln!(
-        io::stderr(),
-        "added to {}; this is the only time that the key is shown",
-        options.keys_file.display()
-    )?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use crate::cors;
 use crate::gateway::Gateway;
 use crate::health;
 use crate::in_flight::InFlightPermit;
+use crate::keys::CredentialEnd;
 use crate::limits::Class;
 use crate::pages;
 use crate::problem::{Code, Problem};
@@ -23,7 +24,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use sandpiper_http_kit::request_id;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use tracing::{Instrument as _, debug, info_span};
+use tracing::{Instrument as _, debug, field, info_span};
 
 const JSON: &[u8] = b"application/json";
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -42,7 +43,14 @@ pub(crate) async fn handle<B: MessageBody + 'static>(
     request.headers_mut().insert(request_id::HEADER, id.clone());
     let trace = Trace::of(request.headers(), gateway.trace_ratio);
     let trace_id = trace.id.as_str();
-    let span = info_span!("request", id = id.to_str().unwrap_or_default(), trace_id);
+    let span = info_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        trace_id,
+        key = field::Empty,
+        key_name = field::Empty,
+        tenant = field::Empty,
+    );
     let responded = async {
         match authorize(&request, target) {
             Ok(authorized) => {
@@ -55,7 +63,8 @@ pub(crate) async fn handle<B: MessageBody + 'static>(
     let mut response = responded.instrument(span.clone()).await?;
     span.in_scope(|| {
         let request = response.request();
-        debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), "request completed");
+        let code = response.response().extensions().get().map(|code: &Code| code.name());
+        debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), code, "request completed");
     });
     open_request.end(response.status());
     finish(&id, target, &mut response);
@@ -121,7 +130,7 @@ async fn respond<B: MessageBody + 'static>(
     Ok(response)
 }
 
-/// Forwards a request to the service. Stops with 401 if the key of the request is revoked meanwhile.
+/// Forwards a request to the service. Stops with 401 if the key of the request is revoked or expires meanwhile.
 async fn forward_while_key_is_valid(
     request: &HttpRequest,
     payload: Payload,
@@ -131,13 +140,16 @@ async fn forward_while_key_is_valid(
     let Some(permit) = permit else {
         unreachable!("every request to the API holds a permit");
     };
-    let key = context.key.clone();
+    let credential = context.credential.clone();
     let forwarded = forward(request, payload, context, permit);
-    let forwarded = match key {
+    let forwarded = match credential {
         None => forwarded.await,
-        Some(key) => tokio::select! {
+        Some(credential) => tokio::select! {
             forwarded = forwarded => forwarded,
-            () = key.revoked() => Err(Problem::new(Code::Unauthorized, "this key was revoked while its request was open")),
+            end = credential.end() => Err(Problem::new(Code::Unauthorized, match end {
+                CredentialEnd::Revoked => "this key was revoked while its request was open",
+                CredentialEnd::Expired => "this key expired while its request was open",
+            })),
         },
     };
     forwarded.unwrap_or_else(Problem::into_response)

@@ -12,7 +12,8 @@ pub(crate) enum Principal {
     Key(KeyId),
 }
 
-/// Writes the name that the service gets in `Sandpiper-Client`. Its queue is fair between these names.
+/// Writes the name of a client without a key, which the service gets in `Sandpiper-Client`. The service is told of a key
+/// by the key's identity.
 impl fmt::Display for Principal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

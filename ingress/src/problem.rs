@@ -63,6 +63,8 @@ impl Problem {
         let (status, code, title) = self.code.row();
         let status_code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = HttpResponse::build(status_code);
+        // For the log.
+        response.extensions_mut().insert(self.code);
         response
             .insert_header((CONTENT_TYPE, "application/problem+json"))
             .insert_header((CACHE_CONTROL, "no-store"));

@@ -1,4 +1,4 @@
-//! The target of a request, read from its method and raw path: its rate-limit class and the scope that a key must have.
+//! The target of a request, read from its method and raw path: its rate-limit class and the key that it needs.
 //!
 //! The path is forwarded to the service unchanged. The ingress and the service both reject ambiguous paths
 //! (`sandpiper_http_kit::path`), so that both decide on the same form.
@@ -11,11 +11,7 @@ use sandpiper_http_kit::path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The service.
-    Api {
-        class: Class,
-        /// The scope that a key must have; `None` where no key is needed.
-        scope: Option<Scope>,
-    },
+    Api { class: Class, access: Access },
     /// A CORS preflight for the API.
     Preflight,
     /// `GET /ingress/live`
@@ -25,6 +21,23 @@ pub(crate) enum Target {
     /// A page, or a path that nothing serves.
     Page,
 }
+
+/// The key that a request to the API needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// No key.
+    Public,
+    /// A key with any scopes.
+    AnyKey,
+    /// A key with at least one of these scopes.
+    AnyOf(&'static [Scope]),
+}
+
+const EXECUTE: Access = Access::AnyOf(&[Scope::Execute]);
+const JOBS: Access = Access::AnyOf(&[Scope::Jobs]);
+const READ: Access = Access::AnyOf(&[Scope::Read]);
+/// The service shows a key without the scope `read` only the jobs that the key submitted itself.
+const ONE_JOB: Access = Access::AnyOf(&[Scope::Read, Scope::Execute, Scope::Jobs]);
 
 /// A request has no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,21 +69,25 @@ fn api(method: &Method, rest: &str) -> Target {
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
     };
     // `/netcheck` starts a job process.
-    let (class, scope) = if is_below("/execute") || is_below("/netcheck") {
-        (Class::Run, Some(Scope::Execute))
+    let (class, access) = if is_below("/execute") || is_below("/netcheck") {
+        (Class::Run, EXECUTE)
     } else if is_below("/jobs") {
         match *method {
-            Method::GET | Method::HEAD | Method::OPTIONS => (Class::Read, Some(Scope::Read)),
-            Method::DELETE => (Class::Read, Some(Scope::Jobs)),
-            _ => (Class::Run, Some(Scope::Jobs)),
+            Method::GET | Method::HEAD if rest != "/jobs" => (Class::Read, ONE_JOB),
+            Method::GET | Method::HEAD | Method::OPTIONS => (Class::Read, READ),
+            Method::DELETE => (Class::Read, JOBS),
+            _ => (Class::Run, JOBS),
         }
+    } else if rest == "/usage" {
+        // The service shows a key its own usage.
+        (Class::Read, Access::AnyKey)
     } else if PUBLIC.iter().any(|path| is_below(path)) || rest.is_empty() {
-        (Class::Read, None)
+        (Class::Read, Access::Public)
     } else {
         // Routes that the service adds later need a key that may read.
-        (Class::Read, Some(Scope::Read))
+        (Class::Read, READ)
     };
-    Target::Api { class, scope }
+    Target::Api { class, access }
 }
 
 /// The paths below `/api` that show no job and run no code.
@@ -86,33 +103,41 @@ mod tests {
 
     #[test]
     fn requests_that_run_code_have_their_own_class() {
-        let run = |scope| {
-            Ok(Target::Api {
-                class: Class::Run,
-                scope: Some(scope),
-            })
+        let run = |access| {
+            let class = Class::Run;
+            Ok(Target::Api { class, access })
         };
-        let read = |scope| {
-            Ok(Target::Api {
-                class: Class::Read,
-                scope,
-            })
+        let read = |access| {
+            let class = Class::Read;
+            Ok(Target::Api { class, access })
         };
-        assert_eq!(of(Method::POST, "/api/execute"), run(Scope::Execute));
-        assert_eq!(of(Method::POST, "/api/execute?file=x"), run(Scope::Execute));
-        assert_eq!(
-            of(Method::GET, "/api/netcheck?port=80"),
-            run(Scope::Execute)
-        );
-        assert_eq!(of(Method::POST, "/api/jobs"), run(Scope::Jobs));
-        assert_eq!(of(Method::DELETE, "/api/jobs/x"), read(Some(Scope::Jobs)));
-        assert_eq!(
-            of(Method::GET, "/api/jobs/x/events"),
-            read(Some(Scope::Read))
-        );
-        assert_eq!(of(Method::GET, "/api/health/ready"), read(None));
-        assert_eq!(of(Method::GET, "/api"), read(None));
-        assert_eq!(of(Method::GET, "/api/healthier"), read(Some(Scope::Read)));
+        assert_eq!(of(Method::POST, "/api/execute"), run(EXECUTE));
+        assert_eq!(of(Method::POST, "/api/execute?file=x"), run(EXECUTE));
+        assert_eq!(of(Method::GET, "/api/netcheck?port=80"), run(EXECUTE));
+        assert_eq!(of(Method::POST, "/api/jobs"), run(JOBS));
+        assert_eq!(of(Method::DELETE, "/api/jobs/x"), read(JOBS));
+        assert_eq!(of(Method::GET, "/api/jobs"), read(READ));
+        assert_eq!(of(Method::GET, "/api/health/ready"), read(Access::Public));
+        assert_eq!(of(Method::GET, "/api"), read(Access::Public));
+        assert_eq!(of(Method::GET, "/api/healthier"), read(READ));
+    }
+
+    #[test]
+    fn one_job_is_read_with_any_scope_and_usage_with_any_key() {
+        let access = |method, path| match of(method, path) {
+            Ok(Target::Api { access, .. }) => access,
+            other => panic!("{other:?}"),
+        };
+        for path in ["/api/jobs/x", "/api/jobs/x?a=b", "/api/jobs/x/events"] {
+            assert_eq!(access(Method::GET, path), ONE_JOB, "{path}");
+            assert_eq!(access(Method::HEAD, path), ONE_JOB, "{path}");
+            assert_eq!(access(Method::PUT, path), JOBS, "{path}");
+            assert_eq!(access(Method::OPTIONS, path), READ, "{path}");
+        }
+        assert_eq!(access(Method::HEAD, "/api/jobs?limit=1"), READ);
+        assert_eq!(access(Method::GET, "/api/usage?by=day"), Access::AnyKey);
+        assert_eq!(access(Method::GET, "/api/usages"), READ);
+        assert_eq!(access(Method::GET, "/api/usage/x"), READ);
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub enum IngressCode {
     /// The body ended early, or contradicts its headers.
     InvalidBody,
     InvalidField,
-    /// The request has no key, or an unknown one.
+    /// The request has no key, or one that is unknown or not valid any more.
     Unauthorized,
     Forbidden,
     CrossOrigin,
@@ -54,6 +54,10 @@ impl IngressCode {
             self,
             Self::RateLimited | Self::SourceNotKept | Self::ServiceUnreachable | Self::SourcesFull
         )
+    }
+
+    pub const fn name(self) -> &'static str {
+        self.row().1
     }
 
     /// Returns status, name and title.

@@ -1,13 +1,10 @@
-//! The command line: the subcommands, and the options of all of them except `serve`.
+//! The command line: the subcommands, and the options of `health`.
 
-use super::ServeOptions;
 use super::values::{address, range};
-use crate::keys::{NewKey, Scope};
-use crate::limits::Quota;
+use super::{KeyCommand, ServeOptions};
 use clap::{Args, Parser, Subcommand, value_parser};
 use sandpiper_http_kit::local_address;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -58,57 +55,5 @@ impl HealthOptions {
     /// Returns the address to query: loopback for an ingress that listens on all addresses.
     pub fn address(&self) -> SocketAddr {
         local_address(self.host, self.port)
-    }
-}
-
-/// The subcommands of `key`.
-#[derive(Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Create a key, add it to the file, and print it; the key cannot be shown again
-    New(NewKeyOptions),
-}
-
-/// The options of `key new`.
-#[derive(Debug, Args)]
-pub struct NewKeyOptions {
-    /// The keys file; created if it is missing
-    #[arg(
-        long,
-        env = "SANDPIPER_INGRESS_KEYS_FILE",
-        value_name = "FILE",
-        default_value = "keys.json"
-    )]
-    pub keys_file: PathBuf,
-    /// Name of the key's holder, for people who read the file
-    #[arg(long, value_name = "TEXT")]
-    pub name: String,
-    /// Scopes of the key
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "execute,jobs,read"
-    )]
-    pub scopes: Vec<Scope>,
-    /// Rate limit of the key for running code, such as 20/s:40
-    #[arg(long, value_name = "QUOTA")]
-    pub run_quota: Option<Quota>,
-    /// Rate limit of the key for every other request
-    #[arg(long, value_name = "QUOTA")]
-    pub read_quota: Option<Quota>,
-    /// Maximum open requests of the key
-    #[arg(long, value_name = "COUNT", value_parser = value_parser!(u32).range(1..))]
-    pub requests_max: Option<u32>,
-}
-
-impl NewKeyOptions {
-    pub fn new_key(&self) -> NewKey {
-        NewKey {
-            name: self.name.clone(),
-            scopes: self.scopes.clone(),
-            run_quota: self.run_quota,
-            read_quota: self.read_quota,
-            requests_max: self.requests_max,
-        }
     }
 }

@@ -3,11 +3,16 @@
 //! No other module reads the environment. The values in an options struct have been validated.
 
 mod commands;
+mod keys;
 mod sources;
 mod telemetry;
 mod values;
 
-pub use commands::{Command, CommandLine, HealthOptions, KeyCommand, NewKeyOptions};
+pub use commands::{Command, CommandLine, HealthOptions};
+pub use keys::{
+    AssignKeyOptions, BudgetOptions, KeyCommand, KeysFileOption, ListKeysOptions, NewKeyOptions,
+    RevokeKeyOptions, RotateKeyOptions, ShowKeyOptions, SubjectOptions,
+};
 pub use sources::SourceOptions;
 pub use telemetry::TelemetryOptions;
 

@@ -1,230 +1,151 @@
 //! The keys file: JSON, with a hash of each secret and no secret.
 
-use super::{KeyId, Scope};
-use crate::hex::{Digest, from_hex, to_hex};
+use super::storage::{self, Writer};
+use super::{Budgets, KeyFileError, KeyId, Scope, TenantName, text};
+use crate::hex::Digest;
 use crate::limits::Quota;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use crate::timestamp::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
-
-/// Maximum length of the file, bytes. About 20,000 keys fit.
-const FILE_BYTES_MAX: u64 = 8 << 20;
+use std::path::Path;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFile {
     pub(super) keys: Vec<Entry>,
+    /// The budgets of tenants. A tenant without an entry has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) tenants: Vec<TenantEntry>,
 }
 
 /// One key. An absent quota or maximum is that of a client without a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Entry {
-    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+    #[serde(serialize_with = "text::write", deserialize_with = "text::read")]
     pub(super) id: KeyId,
     /// The name of the key, for people.
     pub(super) name: String,
-    #[serde(
-        serialize_with = "digest_as_text",
-        deserialize_with = "digest_from_text"
-    )]
-    pub(super) sha256: Digest,
-    pub(super) scopes: Vec<Scope>,
+    /// The tenant to which the key belongs. A key without one is a tenant of its own.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "some_as_text",
-        deserialize_with = "some_from_text"
+        serialize_with = "text::write_some",
+        deserialize_with = "text::read_some"
+    )]
+    pub(super) tenant: Option<TenantName>,
+    #[serde(
+        serialize_with = "text::write_digest",
+        deserialize_with = "text::read_digest"
+    )]
+    pub(super) sha256: Digest,
+    /// The secret before the last rotation, if it stays valid for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) previous: Option<PreviousSecret>,
+    pub(super) scopes: Vec<Scope>,
+    /// The time from which on the key is not valid any more.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "text::write_some",
+        deserialize_with = "text::read_some"
+    )]
+    pub(super) expires: Option<Timestamp>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "text::write_some",
+        deserialize_with = "text::read_some"
     )]
     pub(super) run_quota: Option<Quota>,
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        serialize_with = "some_as_text",
-        deserialize_with = "some_from_text"
+        serialize_with = "text::write_some",
+        deserialize_with = "text::read_some"
     )]
     pub(super) read_quota: Option<Quota>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) requests_max: Option<u32>,
+    #[serde(default, skip_serializing_if = "Budgets::is_empty")]
+    pub(super) budgets: Budgets,
+    /// A remark, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) note: Option<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    #[error("{path}: {cause}")]
-    Io { path: PathBuf, cause: io::Error },
-    /// The content is not valid JSON, or has another structure.
-    #[error("{path}: {cause}")]
-    Malformed {
-        path: PathBuf,
-        cause: serde_json::Error,
-    },
-    #[error("{path}: longer than {FILE_BYTES_MAX} bytes")]
-    TooLong { path: PathBuf },
-    /// Another process held the lock for ten seconds.
-    #[error("{path}: another process is changing it; try again")]
-    Locked { path: PathBuf },
-    #[error("{path}: the id {id} occurs twice")]
-    DuplicateId { path: PathBuf, id: KeyId },
+/// A replaced secret of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PreviousSecret {
+    #[serde(
+        serialize_with = "text::write_digest",
+        deserialize_with = "text::read_digest"
+    )]
+    pub(super) sha256: Digest,
+    /// The time from which on the secret is not valid any more.
+    #[serde(serialize_with = "text::write", deserialize_with = "text::read")]
+    pub(super) until: Timestamp,
 }
 
-pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
-    let failed = |cause| KeyFileError::Io {
-        path: path.to_owned(),
-        cause,
-    };
-    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
-        return Err(KeyFileError::TooLong {
-            path: path.to_owned(),
-        });
+/// The budgets of all keys of one tenant together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TenantEntry {
+    #[serde(serialize_with = "text::write", deserialize_with = "text::read")]
+    pub(super) name: TenantName,
+    #[serde(default, skip_serializing_if = "Budgets::is_empty")]
+    pub(super) budgets: Budgets,
+}
+
+impl KeyFile {
+    pub(super) fn entry_mut(&mut self, id: KeyId) -> Option<&mut Entry> {
+        self.keys.iter_mut().find(|entry| entry.id == id)
     }
-    let bytes = fs::read(path).map_err(failed)?;
+
+    /// Returns the budgets of a tenant, if it has any.
+    pub(super) fn budgets_of(&self, tenant: &TenantName) -> Option<&Budgets> {
+        let mut tenants = self.tenants.iter();
+        let tenant = tenants.find(|entry| entry.name == *tenant)?;
+        (!tenant.budgets.is_empty()).then_some(&tenant.budgets)
+    }
+}
+
+/// Reads the keys file.
+///
+/// # Errors
+///
+/// The file cannot be read, has another structure, is too long, or can be changed by other users than its owner.
+pub fn load(path: &Path) -> Result<KeyFile, KeyFileError> {
+    let bytes = storage::read(path, Writer::Owner)?;
     let file: KeyFile =
         serde_json::from_slice(&bytes).map_err(|cause| KeyFileError::Malformed {
             path: path.to_owned(),
             cause,
         })?;
     let mut known = HashSet::new();
-    match file.keys.iter().find(|entry| !known.insert(entry.id)) {
-        None => Ok(file),
-        Some(entry) => Err(KeyFileError::DuplicateId {
+    if let Some(entry) = file.keys.iter().find(|entry| !known.insert(entry.id)) {
+        return Err(KeyFileError::DuplicateId {
             path: path.to_owned(),
             id: entry.id,
-        }),
+        });
     }
-}
-
-/// The identity, size and times of the file. A changed file has another stamp.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
-    inode: u64,
-    bytes: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    /// Reads the stamp of the file; `None` if there is no file. Take the stamp before the content is read, so that no
-    /// change is missed.
-    pub fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
-    }
-}
-
-/// Locks the folder of `path` until the result is dropped. Waits up to ten seconds for another process.
-///
-/// The folder is locked instead of the file, because a write replaces the file.
-pub(super) fn lock(path: &Path) -> Result<File, KeyFileError> {
-    const TIMEOUT: Duration = Duration::from_secs(10);
-    const POLL_INTERVAL: Duration = Duration::from_millis(5);
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let failed = |cause| KeyFileError::Io {
-        path: folder.to_owned(),
-        cause,
-    };
-    let lock = File::open(folder).map_err(failed)?;
-    let began = Instant::now();
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if began.elapsed() < TIMEOUT => {
-                thread::sleep(POLL_INTERVAL)
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(KeyFileError::Locked {
-                    path: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(cause)) => return Err(failed(cause)),
-        }
-    }
-}
-
-/// Replaces the file atomically. A new file is readable by its owner alone; a replaced file retains owner and
-/// permissions.
-pub(super) fn store(path: &Path, file: &KeyFile) -> Result<(), KeyFileError> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", std::process::id()));
-    let write = || -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(file)?;
-        text.push(b'\n');
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        if let Ok(before) = fs::metadata(path) {
-            let made = file.metadata()?;
-            if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-                fchown(&file, Some(before.uid()), Some(before.gid()))?;
-            }
-            file.set_permissions(before.permissions())?;
-        }
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|cause| {
-        let _ = fs::remove_file(&temporary);
-        KeyFileError::Io {
+    let mut known = HashSet::new();
+    if let Some(entry) = (file.tenants.iter()).find(|entry| !known.insert(&entry.name)) {
+        return Err(KeyFileError::DuplicateTenant {
             path: path.to_owned(),
-            cause,
-        }
-    })
+            name: entry.name.clone(),
+        });
+    }
+    Ok(file)
 }
 
-fn as_text<T: ToString, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&value.to_string())
-}
-
-fn some_as_text<T: ToString, S: Serializer>(
-    value: &Option<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    value
-        .as_ref()
-        .map(ToString::to_string)
-        .serialize(serializer)
-}
-
-fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: std::str::FromStr<Err: std::fmt::Display>,
-    D: Deserializer<'de>,
-{
-    String::deserialize(deserializer)?
-        .parse()
-        .map_err(de::Error::custom)
-}
-
-fn some_from_text<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    T: std::str::FromStr<Err: std::fmt::Display>,
-    D: Deserializer<'de>,
-{
-    from_text(deserializer).map(Some)
-}
-
-fn digest_as_text<S: Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&to_hex(digest))
-}
-
-fn digest_from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Digest, D::Error> {
-    from_hex(&String::deserialize(deserializer)?)
-        .ok_or_else(|| de::Error::custom("sha256 is 64 lower-case hexadecimal digits"))
+/// Replaces the keys file atomically.
+pub(super) fn store(path: &Path, file: &KeyFile) -> Result<(), KeyFileError> {
+    let mut text = serde_json::to_vec_pretty(file).map_err(|cause| KeyFileError::Malformed {
+        path: path.to_owned(),
+        cause,
+    })?;
+    text.push(b'\n');
+    storage::replace(path, &text)
 }

@@ -1,33 +1,58 @@
-//! API keys: the keys file, and the scopes, quotas and bounds of each key.
+//! API keys: the keys file, and the tenant, scopes, quotas, budgets and bounds of each key.
 //!
 //! A key is `sp_`, an id of sixteen hexadecimal digits, `_`, and a secret of sixty-four. The file has the SHA-256 of
 //! the secret: a secret of 256 random bits needs no slow hash.
+//!
+//! `file` has the form of the file and `storage` its reading and writing. `commands` changes the file. `ring` has the
+//! valid keys of the running ingress, `credential` the validity of the secret that a request presents, `identity` what
+//! the service is told of a key, and `uses` the times of last use.
 
+mod budget;
+pub mod commands;
+mod credential;
+mod error;
 mod file;
-mod new;
+mod identity;
 mod ring;
+mod storage;
+mod tenant;
 #[cfg(test)]
 mod tests;
+mod text;
+mod uses;
 
-pub use file::{KeyFileError, Stamp, load};
-pub use new::{NewKey, write_new};
+pub use budget::{BudgetChange, Budgets};
+pub(crate) use credential::{Credential, CredentialEnd};
+pub use error::KeyFileError;
+pub use file::load;
+pub(crate) use identity::Identity;
+#[cfg(test)]
+use ring::KeyError;
 pub use ring::{Key, KeyRing};
+pub use storage::Stamp;
+pub use tenant::TenantName;
+pub(crate) use uses::UsesFile;
 
-use crate::hex::{from_hex, to_hex};
+use crate::hex::{Digest, from_hex, to_hex};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
 /// A permission of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// `POST /api/execute`, `GET /api/netcheck`
     Execute,
     /// `POST /api/jobs`, `DELETE /api/jobs/<id>`
     Jobs,
-    /// `GET /api/jobs`, `GET /api/jobs/<id>` and the paths below
+    /// `GET /api/jobs`, and the jobs of other keys of the same tenant
     Read,
+    /// The jobs and the usage of every tenant; includes `read`
+    Admin,
 }
 
 impl Scope {
@@ -36,11 +61,17 @@ impl Scope {
             Self::Execute => "execute",
             Self::Jobs => "jobs",
             Self::Read => "read",
+            Self::Admin => "admin",
         }
+    }
+
+    /// Returns true if a key with the scope `self` has the permission `other` too.
+    pub(crate) fn includes(self, other: Self) -> bool {
+        self == other || (self == Self::Admin && other == Self::Read)
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);
 
 impl fmt::Display for KeyId {
@@ -67,6 +98,13 @@ struct Presented {
 const PREFIX: &str = "sp_";
 
 impl Presented {
+    /// Creates a key with a random secret.
+    fn random(id: KeyId) -> Result<Self, getrandom::Error> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret)?;
+        Ok(Self { id, secret })
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let (id, secret) = text.strip_prefix(PREFIX)?.split_once('_')?;
         Some(Self {
@@ -75,7 +113,19 @@ impl Presented {
         })
     }
 
+    fn digest(&self) -> Digest {
+        Sha256::digest(self.secret).into()
+    }
+
     fn to_text(&self) -> String {
         format!("{PREFIX}{}_{}", self.id, to_hex(&self.secret))
+    }
+}
+
+impl KeyId {
+    fn random() -> Result<Self, getrandom::Error> {
+        let mut digits = [0; 8];
+        getrandom::fill(&mut digits)?;
+        Ok(Self(u64::from_be_bytes(digits)))
     }
 }

@@ -108,6 +108,15 @@ impl Snapshot {
                 ("taken", meters.keys_read.get()),
                 ("unfit", meters.keys_invalid.get()),
             ],
+        )?;
+        family.counters(
+            "sandpiper_ingress_key_uses_writes",
+            "Writes of the times at which keys were last used, by result",
+            "result",
+            [
+                ("written", meters.uses_written.get()),
+                ("failed", meters.uses_failed.get()),
+            ],
         )
     }
 

@@ -106,6 +106,9 @@ pub(crate) struct Meters {
     pub(crate) upstream_lost: AtomicUsize,
     pub(crate) keys_read: Counter,
     pub(crate) keys_invalid: Counter,
+    /// Writes of the times at which keys were last used, by result.
+    pub(crate) uses_written: Counter,
+    pub(crate) uses_failed: Counter,
     /// Connections closed because their client had its maximum open.
     pub(crate) connections_rejected: Counter,
     /// Times to fetch a script that a request references.

@@ -2,13 +2,12 @@
 
 use super::upload::Rest;
 use crate::in_flight::InFlightPermit;
-use crate::keys::Key;
+use crate::keys::{Credential, CredentialEnd};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 use hyper::body::{Body as _, Incoming};
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
@@ -23,6 +22,17 @@ pub(super) enum DownloadError {
     TimedOut,
     #[error("the key was revoked in the middle of a response")]
     Revoked,
+    #[error("the key expired in the middle of a response")]
+    Expired,
+}
+
+impl From<CredentialEnd> for DownloadError {
+    fn from(end: CredentialEnd) -> Self {
+        match end {
+            CredentialEnd::Revoked => Self::Revoked,
+            CredentialEnd::Expired => Self::Expired,
+        }
+    }
 }
 
 /// The body of a response. Holds the permit of the request until the body has been sent.
@@ -32,9 +42,9 @@ pub(super) struct Download {
     pause_max: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
-    key: Option<Arc<Key>>,
-    /// Created at the first wait: most bodies are complete at once.
-    revoked: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    credential: Option<Credential>,
+    /// The end of the credential. Created at the first wait: most bodies are complete at once.
+    credential_end: Option<Pin<Box<dyn Future<Output = CredentialEnd>>>>,
     /// The rest of a request whose response came before its end. Dropped with the response and not before, because that
     /// closes the connection.
     _unread: Rest,
@@ -47,7 +57,7 @@ impl Download {
         unread: Rest,
         size: BodySize,
         pause_max: Duration,
-        key: Option<Arc<Key>>,
+        credential: Option<Credential>,
         permit: InFlightPermit,
     ) -> Self {
         Self {
@@ -56,8 +66,8 @@ impl Download {
             pause_max,
             timer: None,
             is_waiting: false,
-            key,
-            revoked: None,
+            credential,
+            credential_end: None,
             _unread: unread,
             _permit: permit,
         }
@@ -74,13 +84,13 @@ impl Download {
         timer.as_mut().poll(context)
     }
 
-    /// Returns ready once the key is revoked.
-    fn poll_revoked(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(key) = &self.key else {
+    /// Returns ready once the key is not valid any more.
+    fn poll_credential_end(&mut self, context: &mut Context<'_>) -> Poll<CredentialEnd> {
+        let Some(credential) = &self.credential else {
             return Poll::Pending;
         };
-        let revoked = self.revoked.get_or_insert_with(|| Box::pin(key.revoked()));
-        revoked.as_mut().poll(context)
+        let end = (self.credential_end).get_or_insert_with(|| Box::pin(credential.end()));
+        end.as_mut().poll(context)
     }
 }
 
@@ -105,12 +115,12 @@ impl MessageBody for Download {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, DownloadError>>> {
         let download = self.get_mut();
-        if download.key.as_ref().is_some_and(|key| key.is_revoked()) {
-            return Poll::Ready(Some(Err(DownloadError::Revoked)));
+        if let Some(end) = download.credential.as_ref().and_then(Credential::ended) {
+            return Poll::Ready(Some(Err(end.into())));
         }
         let Poll::Ready(frame) = Pin::new(&mut download.body).poll_frame(context) else {
-            if download.poll_revoked(context).is_ready() {
-                return Poll::Ready(Some(Err(DownloadError::Revoked)));
+            if let Poll::Ready(end) = download.poll_credential_end(context) {
+                return Poll::Ready(Some(Err(end.into())));
             }
             ready!(download.poll_pause(context));
             return Poll::Ready(Some(Err(DownloadError::TimedOut)));

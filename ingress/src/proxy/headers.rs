@@ -2,7 +2,7 @@
 
 use super::ForwardingContext;
 use crate::hex::to_hex;
-use crate::keys::Scope;
+use crate::keys::{Identity, Scope};
 use actix_web::http::header as client;
 use hyper::Method;
 use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
@@ -16,6 +16,10 @@ pub(super) const SERVICE_HOST: HeaderValue = HeaderValue::from_static("localhost
 /// The SHA-256 of the script that a request references, for the service and for the client.
 const SOURCE: &str = "sandpiper-source";
 const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
+const TENANT: HeaderName = HeaderName::from_static("sandpiper-tenant");
+const KEY: HeaderName = HeaderName::from_static("sandpiper-key");
+const SCOPES: HeaderName = HeaderName::from_static("sandpiper-scopes");
+const BUDGET: HeaderName = HeaderName::from_static("sandpiper-budget");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -96,7 +100,8 @@ pub(super) fn copy_response(from: &HeaderMap, to: &mut client::HeaderMap) {
     }
 }
 
-/// Inserts the address of the client for the service's log, the principal for its queue, and the referenced script.
+/// Inserts the address of the client for the service's log, the client or the identity of the key, and the referenced
+/// script.
 pub(super) fn insert_context(context: &ForwardingContext, to: &mut HeaderMap) {
     let mut insert = |name: HeaderName, text: String| {
         if let Ok(value) = HeaderValue::try_from(text) {
@@ -104,11 +109,27 @@ pub(super) fn insert_context(context: &ForwardingContext, to: &mut HeaderMap) {
         }
     };
     insert(FORWARDED_FOR, context.address.to_canonical().to_string());
-    insert(CLIENT, context.principal.to_string());
+    if context.credential.is_none() {
+        insert(CLIENT, context.principal.to_string());
+    }
     if let Some(script) = &context.script {
         insert(HeaderName::from_static(SOURCE), to_hex(script.digest()));
     }
     to.insert(HOST, SERVICE_HOST);
+    if let Some(credential) = &context.credential {
+        insert_identity(credential.key.identity(), to);
+    }
+}
+
+/// Inserts what the service is told of a key: its tenant, its scopes and its budgets.
+fn insert_identity(identity: &Identity, to: &mut HeaderMap) {
+    to.insert(CLIENT, identity.client.clone());
+    to.insert(TENANT, identity.tenant.clone());
+    to.insert(KEY, identity.key.clone());
+    to.insert(SCOPES, identity.scopes.clone());
+    if let Some(budget) = &identity.budget {
+        to.insert(BUDGET, budget.clone());
+    }
 }
 
 /// Requests a response without results (`Prefer: return=minimal`) if the key may stop jobs but not read them.
@@ -116,9 +137,9 @@ pub(super) fn insert_context(context: &ForwardingContext, to: &mut HeaderMap) {
 /// The client's own `Prefer` is replaced.
 pub(super) fn hide_results(context: &ForwardingContext, method: Method, to: &mut HeaderMap) {
     let may_read = context
-        .key
+        .credential
         .as_ref()
-        .is_none_or(|key| key.allows(Scope::Read));
+        .is_none_or(|credential| credential.key.allows(Scope::Read));
     if method == Method::DELETE && !may_read {
         to.insert(PREFER, HeaderValue::from_static("return=minimal"));
     }

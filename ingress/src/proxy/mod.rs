@@ -9,7 +9,7 @@ mod headers;
 mod upload;
 
 use crate::in_flight::InFlightPermit;
-use crate::keys::Key;
+use crate::keys::Credential;
 use crate::meters::{Meters, UpstreamFailure};
 use crate::principal::Principal;
 use crate::problem::{Code, Problem};
@@ -103,8 +103,8 @@ pub(crate) struct ForwardingContext {
     pub address: IpAddr,
     /// The principal that the request counts for.
     pub principal: Principal,
-    /// The key, if the request has one. The request is ended when the key is revoked.
-    pub key: Option<Arc<Key>>,
+    /// The key, if the request has one. The request is ended when the key is not valid any more.
+    pub credential: Option<Credential>,
     /// The script that the request references. The guard keeps the script in the cache.
     pub script: Option<CacheGuard>,
 }
@@ -301,8 +301,9 @@ impl Upstream {
             None if has_no_body => BodySize::None,
             None => BodySize::Stream,
         };
-        let key = context.key.clone();
-        let download = Download::new(body, unread, size, self.options.pause_max, key, permit);
+        let credential = context.credential.clone();
+        let pause_max = self.options.pause_max;
+        let download = Download::new(body, unread, size, pause_max, credential, permit);
         response.set_body(BoxBody::new(download))
     }
 

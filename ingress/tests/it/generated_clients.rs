@@ -236,12 +236,16 @@ fn each_operation_lists_the_error_responses_of_the_ingress() {
                 (answer, code.unwrap_or_default(), said)
             };
             let scope = operation["security"][1]["apiKey"][0].as_str();
+            // Any key may see its own usage.
+            let needs_key = scope.is_some() || path == "/api/usage";
             let (answer, _, said) = send(&keyed, "");
-            assert_eq!(answer.status == 401, scope.is_some(), "{said}");
+            assert_eq!(answer.status == 401, needs_key, "{said}");
             assert_eq!(send(&keyed, "sp_unknown").1, "unauthorized");
             if let Some(scope) = scope {
                 let (_, code, said) = send(&keyed, &keys[scope]);
-                assert_eq!(code, "forbidden", "{said}");
+                // Of one job the service shows a key without `read` what the key submitted itself.
+                let is_narrowed = method == "get" && path.starts_with("/api/jobs/{id}");
+                assert_eq!(code == "forbidden", !is_narrowed, "{said}");
             }
             let is_not_listed = codes(operation, 403).contains(&json!("not_listed"));
             let (_, code, said) = send(&open, "");

@@ -1,6 +1,6 @@
 //! API keys: created by the command, required by the ingress, and not forwarded.
 
-use super::support::{Folder, OK, Running, Scripted, eventually, ingress};
+use super::support::{Folder, OK, Running, Scripted, eventually, ingress, new_key};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use std::io::Write as _;
@@ -11,23 +11,6 @@ struct Keyed {
     folder: Folder,
     service: Scripted,
     ingress: Running,
-}
-
-fn new_key(folder: &Folder, options: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
-        .args([
-            "key",
-            "new",
-            "--keys-file",
-            &folder.text_of("keys.json"),
-            "--name",
-            "a test",
-        ])
-        .args(options)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 fn keyed(options: &[&str]) -> Keyed {
@@ -90,6 +73,7 @@ fn without_a_key_only_public_paths_are_served() {
         ("GET", "/api/jobs/1"),
         ("DELETE", "/api/jobs/1"),
         ("GET", "/api/netcheck"),
+        ("GET", "/api/usage"),
         ("GET", "/api/what-comes-later"),
     ] {
         let answer = keyed.ingress.send(method, target, &[], "");
@@ -151,26 +135,29 @@ fn a_key_may_do_what_its_scopes_allow() {
     let keyed = keyed(&[]);
     let read = keyed.key(&["--scopes", "read"]);
     let run = keyed.key(&["--scopes", "execute,jobs"]);
-    for (method, target, of_read, of_run) in [
-        ("POST", "/api/execute", 403, 200),
-        ("GET", "/api/netcheck", 403, 200),
-        ("POST", "/api/jobs", 403, 200),
-        ("DELETE", "/api/jobs/1", 403, 200),
-        ("GET", "/api/jobs/1", 200, 403),
-        ("GET", "/api", 200, 200),
+    let admin = keyed.key(&["--scopes", "admin"]);
+    for (method, target, of_read, of_run, of_admin) in [
+        ("POST", "/api/execute", 403, 200, 403),
+        ("GET", "/api/netcheck", 403, 200, 403),
+        ("POST", "/api/jobs", 403, 200, 403),
+        ("DELETE", "/api/jobs/1", 403, 200, 403),
+        ("GET", "/api/jobs", 200, 403, 200),
+        ("GET", "/api/jobs?tenant=acme", 200, 403, 200),
+        ("GET", "/api/nodes", 200, 403, 200),
+        // The service shows a key without `read` only its own jobs, and each key its own usage.
+        ("GET", "/api/jobs/1", 200, 200, 200),
+        ("GET", "/api/jobs/1/events", 200, 200, 200),
+        ("GET", "/api/usage?by=day", 200, 200, 200),
+        ("GET", "/api", 200, 200, 200),
     ] {
-        assert_eq!(
-            keyed.ask(method, target, &read).status,
-            of_read,
-            "{method} {target}"
-        );
-        assert_eq!(
-            keyed.ask(method, target, &run).status,
-            of_run,
-            "{method} {target}"
-        );
+        for (key, expected) in [(&read, of_read), (&run, of_run), (&admin, of_admin)] {
+            let status = keyed.ask(method, target, key).status;
+            assert_eq!(status, expected, "{method} {target}");
+        }
     }
-    assert_eq!(keyed.ask("POST", "/api/jobs", &read).code(), "forbidden");
+    let refused = keyed.ask("POST", "/api/jobs", &read);
+    assert_eq!(refused.code(), "forbidden");
+    assert!(refused.message.text().contains("scope `jobs`"));
 }
 
 /// The response to a cancel contains the job's execution, which only keys with the scope `read` may see.

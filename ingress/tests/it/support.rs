@@ -4,8 +4,9 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -96,6 +97,11 @@ impl Running {
             assert!(start.elapsed() < within, "it runs on after {within:?}");
             thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Returns the log so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     pub(crate) fn connect(&self) -> Connection {
@@ -485,7 +491,11 @@ impl Folder {
     pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        // Whatever the umask is, no other user may write the file: a keys file must be so.
+        let options = options.write(true).create(true).truncate(true).mode(0o644);
+        let mut file = options.open(path).unwrap();
+        file.write_all(bytes.as_ref()).unwrap();
     }
 }
 
@@ -493,6 +503,35 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
     }
+}
+
+/// Runs `sandpiper-ingress key` on the file `keys.json` of this folder.
+pub(crate) fn key_command(folder: &Folder, command: &str, options: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
+        .args(["key", command, "--keys-file", &folder.text_of("keys.json")])
+        .args(options)
+        .output()
+        .unwrap()
+}
+
+/// Runs `sandpiper-ingress key`, which must succeed. Returns standard output without its last line break.
+pub(crate) fn key(folder: &Folder, command: &str, options: &[&str]) -> String {
+    let output = key_command(folder, command, options);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .trim_end()
+        .to_owned()
+}
+
+/// Creates a key.
+pub(crate) fn new_key(folder: &Folder, options: &[&str]) -> String {
+    key(folder, "new", &[&["--name", "a test"], options].concat())
+}
+
+/// Returns the id of a key.
+pub(crate) fn id_of(key: &str) -> &str {
+    key.split('_').nth(1).unwrap()
 }
 
 /// Waits until `holds` returns true.

@@ -1,0 +1,134 @@
+//! The command `key`: one function for each subcommand. A result goes to standard output, a remark to standard error.
+
+use crate::config::{
+    AssignKeyOptions, BudgetOptions, KeyCommand, ListKeysOptions, NewKeyOptions, RevokeKeyOptions,
+    RotateKeyOptions, ShowKeyOptions, SubjectOptions,
+};
+use crate::keys::KeyFileError;
+use crate::keys::commands::{self as keys, Subject};
+use std::error::Error;
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
+type CommandResult = Result<(), Box<dyn Error>>;
+
+/// Runs a subcommand of `key`.
+pub fn run(command: &KeyCommand) -> CommandResult {
+    match command {
+        KeyCommand::New(options) => create(options),
+        KeyCommand::List(options) => list(options),
+        KeyCommand::Show(options) => show(options),
+        KeyCommand::Rotate(options) => rotate(options),
+        KeyCommand::Revoke(options) => revoke(options),
+        KeyCommand::Assign(options) => assign(options),
+        KeyCommand::Budget(options) => budget(options),
+    }
+}
+
+fn create(options: &NewKeyOptions) -> CommandResult {
+    let path = &options.file.keys_file;
+    let key = keys::create(path, options.new_key())?;
+    print(&key)?;
+    remark(format_args!(
+        "added to {}; this is the only time that the key is shown",
+        path.display()
+    ))
+}
+
+fn list(options: &ListKeysOptions) -> CommandResult {
+    let (list, failure) = keys::list(&options.file.keys_file)?;
+    print(if options.json {
+        serde_json::to_string_pretty(&list)?
+    } else {
+        list.to_text()
+    })?;
+    remark_on_uses(failure)
+}
+
+fn show(options: &ShowKeyOptions) -> CommandResult {
+    let (key, failure) = keys::show(&options.file.keys_file, options.id)?;
+    print(if options.json {
+        serde_json::to_string_pretty(&key)?
+    } else {
+        key.to_text()
+    })?;
+    remark_on_uses(failure)
+}
+
+fn rotate(options: &RotateKeyOptions) -> CommandResult {
+    let rotated = keys::rotate(&options.file.keys_file, options.id, options.rotation())?;
+    print(&rotated.key)?;
+    match rotated.old_until {
+        Some(until) => remark(format_args!(
+            "this is the only time that the key is shown; the old secret is valid until {until}"
+        )),
+        None => remark(
+            "this is the only time that the key is shown; the old secret is not valid any more",
+        ),
+    }
+}
+
+fn revoke(options: &RevokeKeyOptions) -> CommandResult {
+    let revoked = keys::revoke(&options.file.keys_file, &subject(&options.subject)?)?;
+    for key in &revoked {
+        remark(format_args!("revoked {} ({})", key.id, key.name))?;
+    }
+    if revoked.is_empty() {
+        remark("the tenant had no keys; its budgets were removed")?;
+    }
+    Ok(())
+}
+
+fn assign(options: &AssignKeyOptions) -> CommandResult {
+    let AssignKeyOptions { file, id, tenant } = options;
+    let assigned = keys::assign(&file.keys_file, *id, tenant)?;
+    let from = &assigned.from;
+    if *from == tenant.to_string() {
+        return remark(format_args!("{id} belongs to {tenant} already"));
+    }
+    remark(format_args!(
+        "{id} belongs to {tenant} from now on; open requests with this key end\n\
+         jobs of {from} stay with {from} until `sandpiper tenants move {from} {tenant}` is run"
+    ))?;
+    if assigned.others > 0 {
+        remark(format_args!(
+            "that moves all jobs of {from}, to which {} other keys still belong",
+            assigned.others
+        ))?;
+    }
+    Ok(())
+}
+
+fn budget(options: &BudgetOptions) -> CommandResult {
+    let subject = subject(&options.subject)?;
+    let budgets = keys::change_budgets(&options.file.keys_file, &subject, &options.changes)?;
+    if budgets.is_empty() {
+        return remark("there is no budget any more");
+    }
+    print(budgets)
+}
+
+fn subject(options: &SubjectOptions) -> Result<Subject, Box<dyn Error>> {
+    let subject = options.subject();
+    subject.ok_or_else(|| "give the id of a key, or --tenant".into())
+}
+
+fn print(text: impl Display) -> CommandResult {
+    let text = text.to_string();
+    writeln!(io::stdout(), "{}", text.trim_end())?;
+    Ok(())
+}
+
+fn remark(text: impl Display) -> CommandResult {
+    writeln!(io::stderr(), "{text}")?;
+    Ok(())
+}
+
+fn remark_on_uses(failure: Option<KeyFileError>) -> CommandResult {
+    match failure {
+        None => Ok(()),
+        Some(failure) => remark(format_args!(
+            "the times of last use cannot be read: {failure}"
+        )),
+    }
+}
