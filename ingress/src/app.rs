@@ -3,6 +3,7 @@
 //! Start: check the options, load the keys, bind the ports. Stop: fail readiness, wait for open requests, close the
 //! port.
 
+use crate::audit::{Audit, AuditLogError};
 use crate::client::Client;
 use crate::config::{OptionConflict, ServeOptions};
 use crate::cors::Cors;
@@ -15,8 +16,8 @@ use crate::meters::Meters;
 use crate::principal::Principal;
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
-use crate::tasks::UsesWriter;
-use crate::{metrics, middleware, pages, tasks};
+use crate::tasks::Tasks;
+use crate::{metrics, middleware, pages};
 use actix_web::App;
 use actix_web::dev::{Extensions, Server};
 use actix_web::middleware::from_fn;
@@ -35,7 +36,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::task::JoinHandle;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 const BACKLOG: u32 = 4096;
@@ -52,6 +53,8 @@ pub enum ServeError {
     Descriptors(#[from] TooFewDescriptors),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("--audit-log: {0}")]
+    Audit(#[from] AuditLogError),
     #[error("--metrics-port: {0}")]
     ListenForMetrics(ListenError),
     #[error(transparent)]
@@ -69,6 +72,11 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
     let options = &options;
     System::new().block_on(async {
         let signals = StopSignals::install()?;
+        let audit_log = options.telemetry.audit_log.as_ref();
+        // Without an audit log SIGHUP ends the process, as by default.
+        let hangups = audit_log
+            .map(|_| signal(SignalKind::hangup()))
+            .transpose()?;
         let keys_seen = options.keys_file.as_deref().and_then(Stamp::of);
         let gateway = Data::new(build_gateway(options, started)?);
         let listener = listen(SocketAddr::new(options.host, options.port))?;
@@ -77,9 +85,7 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
         if let Some(server) = metrics_server(options, &gateway)? {
             actix_web::rt::spawn(server);
         }
-        let sweeping = tasks::sweep(gateway.clone());
-        let watching = tasks::watch_keys(gateway.clone(), options.keys_file.clone(), keys_seen);
-        let uses = start_uses(options, &gateway);
+        let tasks = Tasks::start(&gateway, options.keys_file.as_deref(), keys_seen, hangups);
         log_access(options, &gateway);
         info!(
             %address,
@@ -87,25 +93,9 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
             "listening on http://{address}"
         );
         run_until_signal(signals, server, &gateway).await;
-        sweeping.abort();
-        watching.abort();
-        if let Some((writer, writing)) = uses {
-            writing.abort();
-            writer.write(&gateway);
-        }
+        tasks.stop(&gateway);
         Ok(())
     })
-}
-
-/// Starts to record the last uses of keys, if there are keys. Returns the writer, for a last write at the stop.
-fn start_uses(
-    options: &ServeOptions,
-    gateway: &Data<Gateway>,
-) -> Option<(Arc<UsesWriter>, JoinHandle<()>)> {
-    let writer = Arc::new(UsesWriter::beside(options.keys_file.as_deref()?));
-    writer.restore(gateway);
-    let writing = tasks::write_uses(gateway.clone(), Arc::clone(&writer));
-    Some((writer, writing))
 }
 
 fn build_gateway(options: &ServeOptions, started: Duration) -> Result<Gateway, ServeError> {
@@ -122,6 +112,9 @@ fn build_gateway(options: &ServeOptions, started: Duration) -> Result<Gateway, S
             options.requests_per_client,
         ))),
     };
+    let meters = Arc::<Meters>::default();
+    let audit_log = options.telemetry.audit_log.as_ref();
+    let audit = audit_log.map(|log| Audit::start(log, Arc::clone(&meters)));
     Ok(Gateway {
         trust: options.trust(),
         limits: Limits::new(
@@ -143,7 +136,8 @@ fn build_gateway(options: &ServeOptions, started: Duration) -> Result<Gateway, S
         readiness: Readiness::default(),
         started,
         stopping: AtomicBool::new(false),
-        meters: Arc::default(),
+        meters,
+        audit: audit.transpose()?,
         trace_ratio: options.telemetry.trace_ratio,
     })
 }

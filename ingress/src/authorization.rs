@@ -17,6 +17,7 @@ use crate::target::{Access, Target, TargetError};
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::{Span, field};
 
@@ -39,6 +40,8 @@ pub(crate) struct Authorized {
 pub(crate) struct Rejected {
     problem: Problem,
     rate_limit: Option<RateLimitStatus>,
+    /// The key with which the request came, if it is known.
+    key: Option<Arc<Key>>,
 }
 
 impl From<Problem> for Rejected {
@@ -46,6 +49,7 @@ impl From<Problem> for Rejected {
         Self {
             problem,
             rate_limit: None,
+            key: None,
         }
     }
 }
@@ -60,11 +64,21 @@ impl From<QuotaExceeded> for Rejected {
         Self {
             problem: problem.retry_after(exceeded.retry_after),
             rate_limit: Some(exceeded.rate_limit),
+            key: None,
         }
     }
 }
 
 impl Rejected {
+    pub(crate) fn key(&self) -> Option<&Arc<Key>> {
+        self.key.as_ref()
+    }
+
+    fn with_key(self, key: Option<&Arc<Key>>) -> Self {
+        let key = key.cloned();
+        Self { key, ..self }
+    }
+
     pub(crate) fn into_response(self, request: ServiceRequest) -> ServiceResponse<BoxBody> {
         let mut response = self.problem.into_response();
         if let Some(rate_limit) = self.rate_limit {
@@ -117,10 +131,9 @@ pub(crate) fn authorize(
         Target::Api { class, access } => (class, access),
     };
     let credential = find_key(gateway, request.headers(), client, access)?;
-    let key = credential
-        .as_ref()
-        .map(|credential| credential.key.as_ref());
-    let (principal, rate_limit, permit) = check_limits(gateway, key, client, class)?;
+    let key = credential.as_ref().map(|credential| &credential.key);
+    let checked = check_limits(gateway, key.map(AsRef::as_ref), client, class);
+    let (principal, rate_limit, permit) = checked.map_err(|rejected| rejected.with_key(key))?;
     Ok(Authorized {
         target,
         context: ForwardingContext {
@@ -188,6 +201,7 @@ fn too_many_open(
     Rejected {
         problem: problem.retry_after(SOON),
         rate_limit: Some(rate_limit),
+        key: None,
     }
 }
 
@@ -231,18 +245,23 @@ fn find_key(
     let Some(keys) = &gateway.keys else {
         return Ok(None);
     };
-    let reject = |code, detail: String| {
-        let rate_limit =
-            count_rejection(gateway, gateway.limits.check_client(client, Class::Read))?;
-        Err(Rejected {
-            problem: Problem::new(code, detail),
-            rate_limit: Some(rate_limit),
-        })
+    let reject = |key: Option<&Arc<Key>>, code, detail: String| {
+        let counted = count_rejection(gateway, gateway.limits.check_client(client, Class::Read));
+        let rejected = match counted {
+            Ok(rate_limit) => Rejected {
+                problem: Problem::new(code, detail),
+                rate_limit: Some(rate_limit),
+                key: None,
+            },
+            Err(exceeded) => exceeded.into(),
+        };
+        Err(rejected.with_key(key))
     };
     let Some(presented) = presented_key(headers) else {
         return match access {
             Access::Public => Ok(None),
             Access::AnyKey | Access::AnyOf(_) => reject(
+                None,
                 Code::Unauthorized,
                 "give a key as `Authorization: Bearer sp_…` or `X-API-Key: sp_…`".to_owned(),
             ),
@@ -254,13 +273,13 @@ fn find_key(
             if let Some(key) = error.key() {
                 log_key(key);
             }
-            return reject(Code::Unauthorized, error.to_string());
+            return reject(error.key(), Code::Unauthorized, error.to_string());
         }
     };
     log_key(&credential.key);
     match missing_scope(&credential.key, access) {
         None => Ok(Some(credential)),
-        Some(detail) => reject(Code::Forbidden, detail),
+        Some(detail) => reject(Some(&credential.key), Code::Forbidden, detail),
     }
 }
 

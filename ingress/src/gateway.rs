@@ -2,6 +2,7 @@
 //!
 //! `app` builds one [`Gateway`] at start. `middleware`, `authorization`, `tasks` and `metrics` read it.
 
+use crate::audit::Audit;
 use crate::client::Trust;
 use crate::cors::Cors;
 use crate::health::Readiness;
@@ -44,6 +45,8 @@ pub(crate) struct Gateway {
     pub started: Duration,
     pub stopping: AtomicBool,
     pub meters: Arc<Meters>,
+    /// The audit log, if one is written.
+    pub audit: Option<Audit>,
     /// The share of traces started here that the service is asked to record, 0 to 1.
     pub trace_ratio: f64,
 }

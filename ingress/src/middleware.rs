@@ -1,6 +1,7 @@
 //! The middleware that handles every request: `authorization` decides whether the request goes on, then the service or
 //! a page responds.
 
+use crate::audit::OpenRecord;
 use crate::authorization::{API_KEY, Authorized, authorize};
 use crate::cors;
 use crate::gateway::Gateway;
@@ -41,6 +42,7 @@ pub(crate) async fn handle<B: MessageBody + 'static>(
     let open_request = gateway.meters.begin(target);
     let id = request_id::of(request.headers());
     request.headers_mut().insert(request_id::HEADER, id.clone());
+    let mut record = OpenRecord::of(&request, target, &id);
     let trace = Trace::of(request.headers(), gateway.trace_ratio);
     let trace_id = trace.id.as_str();
     let span = info_span!(
@@ -54,10 +56,19 @@ pub(crate) async fn handle<B: MessageBody + 'static>(
     let responded = async {
         match authorize(&request, target) {
             Ok(authorized) => {
+                if let Some(record) = &mut record {
+                    let credential = authorized.context.credential.as_ref();
+                    record.set_key(credential.map(|credential| &credential.key));
+                }
                 trace.write(request.headers_mut());
                 respond(request, authorized, next).await
             }
-            Err(rejected) => Ok(rejected.into_response(request)),
+            Err(rejected) => {
+                if let Some(record) = &mut record {
+                    record.set_key(rejected.key());
+                }
+                Ok(rejected.into_response(request))
+            }
         }
     };
     let mut response = responded.instrument(span.clone()).await?;
@@ -67,6 +78,9 @@ pub(crate) async fn handle<B: MessageBody + 'static>(
         debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), code, "request completed");
     });
     open_request.end(response.status());
+    if let Some(mut record) = record {
+        record.set_response(response.response());
+    }
     finish(&id, target, &mut response);
     Ok(response)
 }

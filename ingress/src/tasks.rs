@@ -1,5 +1,5 @@
-//! The background tasks: removal of idle clients and unused scripts, reload of the keys file, and recording of the last
-//! uses of keys.
+//! The background tasks: removal of idle clients and unused scripts, reload of the keys file, recording of the last uses
+//! of keys, and reopening of the audit log.
 
 use crate::gateway::Gateway;
 use crate::keys::{self, Stamp, UsesFile};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
@@ -17,8 +18,50 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const KEYS_EVERY: Duration = Duration::from_millis(500);
 const USES_EVERY: Duration = Duration::from_mins(1);
 
+/// The running tasks.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    handles: Vec<JoinHandle<()>>,
+    uses: Option<Arc<UsesWriter>>,
+}
+
+impl Tasks {
+    /// Starts all tasks. `keys_seen` is the state of the keys file before it was first read, `hangups` the signals after
+    /// which the audit log is opened anew.
+    pub(crate) fn start(
+        gateway: &Data<Gateway>,
+        keys_file: Option<&Path>,
+        keys_seen: Option<Stamp>,
+        hangups: Option<Signal>,
+    ) -> Self {
+        let mut handles = vec![sweep(gateway.clone())];
+        let uses = keys_file.map(|path| {
+            handles.push(watch_keys(gateway.clone(), path.to_owned(), keys_seen));
+            let uses = Arc::new(UsesWriter::beside(path));
+            uses.restore(gateway);
+            handles.push(write_uses(gateway.clone(), Arc::clone(&uses)));
+            uses
+        });
+        handles.extend(hangups.map(|hangups| reopen_audit_log(gateway.clone(), hangups)));
+        Self { handles, uses }
+    }
+
+    /// Stops all tasks, and writes what is not written yet: the last uses of keys, and the audit log. Blocks.
+    pub(crate) fn stop(self, gateway: &Gateway) {
+        for handle in self.handles {
+            handle.abort();
+        }
+        if let Some(uses) = self.uses {
+            uses.write(gateway);
+        }
+        if let Some(audit) = &gateway.audit {
+            audit.stop();
+        }
+    }
+}
+
 /// Removes clients whose quota is full again, and scripts that no request has used for the retention time.
-pub(crate) fn sweep(gateway: Data<Gateway>) -> JoinHandle<()> {
+fn sweep(gateway: Data<Gateway>) -> JoinHandle<()> {
     rt::spawn(async move {
         loop {
             tokio::time::sleep(SWEEP_EVERY).await;
@@ -38,13 +81,9 @@ pub(crate) fn sweep(gateway: Data<Gateway>) -> JoinHandle<()> {
 /// Reloads the keys whenever the file changes. The previous keys stay valid if the file cannot be used.
 ///
 /// `seen` is the state of the file before it was first read, so that no change is missed.
-pub(crate) fn watch_keys(
-    gateway: Data<Gateway>,
-    path: Option<PathBuf>,
-    mut seen: Option<Stamp>,
-) -> JoinHandle<()> {
+fn watch_keys(gateway: Data<Gateway>, path: PathBuf, mut seen: Option<Stamp>) -> JoinHandle<()> {
     rt::spawn(async move {
-        let (Some(path), Some(ring)) = (path, gateway.keys.clone()) else {
+        let Some(ring) = gateway.keys.clone() else {
             return;
         };
         loop {
@@ -71,14 +110,14 @@ pub(crate) fn watch_keys(
 
 /// Writes the times at which keys were last used to a file beside the keys file.
 #[derive(Debug)]
-pub(crate) struct UsesWriter {
+struct UsesWriter {
     file: UsesFile,
     /// True if the last write failed, so that each change is logged once.
     fails: AtomicBool,
 }
 
 impl UsesWriter {
-    pub(crate) fn beside(keys_file: &Path) -> Self {
+    fn beside(keys_file: &Path) -> Self {
         Self {
             file: UsesFile::beside(keys_file),
             fails: AtomicBool::new(false),
@@ -86,7 +125,7 @@ impl UsesWriter {
     }
 
     /// Reads the uses that earlier ingresses wrote.
-    pub(crate) fn restore(&self, gateway: &Gateway) {
+    fn restore(&self, gateway: &Gateway) {
         let Some(ring) = &gateway.keys else { return };
         if let Err(cause) = self.file.restore(ring) {
             warn!(%cause, "the file of last uses cannot be read; the times of last use of keys begin anew");
@@ -94,7 +133,7 @@ impl UsesWriter {
     }
 
     /// Writes the uses if they have changed. Blocks.
-    pub(crate) fn write(&self, gateway: &Gateway) {
+    fn write(&self, gateway: &Gateway) {
         let Some(ring) = &gateway.keys else { return };
         let written = self.file.write(ring);
         let failed_before = self.fails.swap(written.is_err(), Ordering::Relaxed);
@@ -116,13 +155,25 @@ impl UsesWriter {
 }
 
 /// Writes the times of last use once a minute.
-pub(crate) fn write_uses(gateway: Data<Gateway>, writer: Arc<UsesWriter>) -> JoinHandle<()> {
+fn write_uses(gateway: Data<Gateway>, writer: Arc<UsesWriter>) -> JoinHandle<()> {
     rt::spawn(async move {
         loop {
             tokio::time::sleep(USES_EVERY).await;
             let (gateway, writer) = (gateway.clone(), Arc::clone(&writer));
             let written = rt::task::spawn_blocking(move || writer.write(&gateway));
             let _ = written.await;
+        }
+    })
+}
+
+/// Opens the audit log anew on SIGHUP.
+fn reopen_audit_log(gateway: Data<Gateway>, mut hangups: Signal) -> JoinHandle<()> {
+    rt::spawn(async move {
+        while hangups.recv().await.is_some() {
+            if let Some(audit) = &gateway.audit {
+                audit.reopen();
+                info!("SIGHUP: the audit log is opened anew");
+            }
         }
     })
 }

@@ -1,11 +1,23 @@
-//! A point in time of the keys file, in whole seconds of UTC, written as RFC 3339.
+//! Points in time of UTC, written as RFC 3339: whole seconds for the keys file, milliseconds for the audit log.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 use tokio::time::sleep;
+
+const RFC3339_MILLIS: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// Returns the time as `2026-11-24T12:51:51.042Z`.
+pub(crate) fn with_millis(moment: SystemTime) -> String {
+    OffsetDateTime::from(moment)
+        .format(RFC3339_MILLIS)
+        .unwrap_or_default()
+}
 
 /// Seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,6 +125,12 @@ mod tests {
             Timestamp::MAX.plus(Duration::from_hours(1)).to_string(),
             last
         );
+    }
+
+    #[test]
+    fn milliseconds_have_three_digits() {
+        let moment = UNIX_EPOCH + Duration::from_millis(1_713_952_241_042);
+        assert_eq!(with_millis(moment), "2024-04-24T09:50:41.042Z");
     }
 
     #[test]

@@ -220,7 +220,7 @@ pub struct ServeOptions {
     #[command(flatten)]
     pub sources: SourceOptions,
 
-    /// The options of metrics and traces.
+    /// The options of metrics, traces and the audit log.
     #[command(flatten)]
     pub telemetry: TelemetryOptions,
 

@@ -1,10 +1,11 @@
-//! The options of metrics and traces.
+//! The options of metrics, traces and the audit log.
 
 use super::values::address;
+use crate::audit::AuditLog;
 use clap::Args;
 use std::net::{IpAddr, SocketAddr};
 
-/// The options of metrics and traces.
+/// The options of metrics, traces and the audit log.
 #[derive(Debug, Clone, Args)]
 pub struct TelemetryOptions {
     /// Port of `/metrics`, which must not be public; 0 takes a free port; without it the ingress serves no metrics
@@ -13,6 +14,10 @@ pub struct TelemetryOptions {
     /// Address of the metrics port
     #[arg(long, env = "SANDPIPER_INGRESS_METRICS_HOST", value_name = "HOST", value_parser = address, default_value = "127.0.0.1")]
     pub metrics_host: IpAddr,
+    /// File to which a line of JSON is appended for each request to the API, or - for standard output; without it there is
+    /// no audit log
+    #[arg(long, env = "SANDPIPER_INGRESS_AUDIT_LOG", value_name = "FILE")]
+    pub audit_log: Option<AuditLog>,
     /// Sampling ratio, 0 to 1, for traces that start here
     #[arg(long, env = "SANDPIPER_TRACE_RATIO", value_name = "SHARE", value_parser = ratio, default_value = "1")]
     pub trace_ratio: f64,

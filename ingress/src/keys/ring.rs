@@ -96,7 +96,7 @@ pub(crate) enum KeyError {
 
 impl KeyError {
     /// Returns the key whose id and secret were presented, if both are known.
-    pub(crate) fn key(&self) -> Option<&Key> {
+    pub(crate) fn key(&self) -> Option<&Arc<Key>> {
         match self {
             Self::Unknown => None,
             Self::Expired(key, _) | Self::Replaced(key, _) => Some(key),

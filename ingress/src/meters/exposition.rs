@@ -117,6 +117,16 @@ impl Snapshot {
                 ("written", meters.uses_written.get()),
                 ("failed", meters.uses_failed.get()),
             ],
+        )?;
+        family.counters(
+            "sandpiper_ingress_audit_lines",
+            "Lines of the audit log, by fate",
+            "fate",
+            [
+                ("written", meters.audit_written.get()),
+                ("dropped", meters.audit_dropped.get()),
+                ("failed", meters.audit_failed.get()),
+            ],
         )
     }
 

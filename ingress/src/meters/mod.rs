@@ -109,6 +109,10 @@ pub(crate) struct Meters {
     /// Writes of the times at which keys were last used, by result.
     pub(crate) uses_written: Counter,
     pub(crate) uses_failed: Counter,
+    /// Lines of the audit log: written, dropped because too many waited, or lost because a write failed.
+    pub(crate) audit_written: Counter,
+    pub(crate) audit_dropped: Counter,
+    pub(crate) audit_failed: Counter,
     /// Connections closed because their client had its maximum open.
     pub(crate) connections_rejected: Counter,
     /// Times to fetch a script that a request references.

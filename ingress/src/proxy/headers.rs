@@ -21,7 +21,30 @@ const KEY: HeaderName = HeaderName::from_static("sandpiper-key");
 const SCOPES: HeaderName = HeaderName::from_static("sandpiper-scopes");
 const BUDGET: HeaderName = HeaderName::from_static("sandpiper-budget");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The code of an error response, and the outcome of an execution, from the service for the ingress alone.
+const PROBLEM: HeaderName = HeaderName::from_static("sandpiper-problem");
+const OUTCOME: HeaderName = HeaderName::from_static("sandpiper-outcome");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// The facts that the service adds to a response for the ingress alone, in headers that no client gets.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceNotes {
+    /// The code of an error response.
+    pub problem: Option<HeaderValue>,
+    /// The outcome of an execution.
+    pub outcome: Option<HeaderValue>,
+}
+
+impl ServiceNotes {
+    /// Reads the notes of a response, if it has any.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let notes = Self {
+            problem: headers.get(PROBLEM).cloned(),
+            outcome: headers.get(OUTCOME).cloned(),
+        };
+        (notes.problem.is_some() || notes.outcome.is_some()).then_some(notes)
+    }
+}
 
 /// Returns true for headers of a single connection, and for headers of the framing.
 fn is_hop_by_hop(name: &str) -> bool {
@@ -85,12 +108,12 @@ pub(super) fn copy_request(from: &client::HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-/// Copies the headers of a response to the client.
+/// Copies the headers of a response to the client, without the notes of the service.
 pub(super) fn copy_response(from: &HeaderMap, to: &mut client::HeaderMap) {
     let values = from.get_all(hyper::header::CONNECTION);
     let named = named_by_connection(values.iter().map(HeaderValue::as_bytes));
     for (name, value) in from {
-        if !is_forwarded(name.as_str(), &named) {
+        if [PROBLEM, OUTCOME].contains(name) || !is_forwarded(name.as_str(), &named) {
             continue;
         }
         let name = client::HeaderName::from_bytes(name.as_str().as_bytes());

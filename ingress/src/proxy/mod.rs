@@ -22,6 +22,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use connect::Client;
 use download::Download;
 use futures_util::future::{Either, FutureExt as _, ready, select};
+pub(crate) use headers::ServiceNotes;
 use hyper::body::Incoming;
 use hyper::header::{EXPECT, HOST, HeaderValue};
 use hyper::http::uri::{Authority, Scheme};
@@ -292,6 +293,9 @@ impl Upstream {
         let status = StatusCode::from_u16(head.status.as_u16()).unwrap_or_default();
         let mut response = HttpResponse::new(status);
         headers::copy_response(&head.headers, response.headers_mut());
+        if let Some(notes) = ServiceNotes::of(&head.headers) {
+            response.extensions_mut().insert(notes);
+        }
         let has_no_body = request.method().as_str() == "HEAD"
             || status == StatusCode::NO_CONTENT
             || status == StatusCode::NOT_MODIFIED;

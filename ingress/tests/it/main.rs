@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // tests
 
 mod ambiguous_paths;
+mod audit;
 mod bounds;
 mod browsers;
 mod connections;
