@@ -17,7 +17,8 @@ use sandpiper::actors::{
 };
 use sandpiper::config::CommandLine;
 use sandpiper_domain::{
-    Ceiling, ClientKey, Job, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp,
+    Ceiling, ClientKey, Job, JobId, JsonText, Limits, Outcome, Owner, Script, ScriptDraft,
+    Timestamp,
 };
 use sandpiper_sandbox_client::{
     ExecutionHandle, IsolationLevel, Sandbox, SandboxOptions, SandboxProgram, SpeculationControl,
@@ -182,6 +183,7 @@ fn dispatch(criterion: &mut Criterion) {
                         id: JobId::generate(),
                         script: script.clone(),
                         limits: limits(),
+                        owner: Owner::default(),
                         client: ClientKey::new("bench"),
                         trace: None,
                     };

@@ -1,7 +1,7 @@
 //! A store that measures another: the duration and the failures of each operation.
 
 use async_trait::async_trait;
-use sandpiper_domain::{JobId, LogSoFar, Timestamp};
+use sandpiper_domain::{Access, JobId, LogSoFar, Timestamp};
 use sandpiper_http_kit::counters::{Counter, Histogram};
 use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobRunner, JobStore, ListQuery, NewJob, Nodes,
@@ -143,13 +143,18 @@ impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
         self.timed(Operation::Submit, self.store.submit(job)).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
-        self.timed(Operation::Get, self.store.get(id)).await
+    async fn get(&self, id: JobId, access: &Access) -> Result<Found, StoreError> {
+        self.timed(Operation::Get, self.store.get(id, access)).await
     }
 
     /// Counts failures only: the caller chooses the duration.
-    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
-        let found = self.store.wait(id, patience).await;
+    async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
+        let found = self.store.wait(id, access, patience).await;
         self.count(Operation::Wait, &found);
         found
     }

@@ -3,7 +3,7 @@
 use super::dispatcher::JobLocation;
 use super::handle::DispatcherHandle;
 use super::types::{Cursor, DispatchError, JobSnapshot, JobUpdate, Lookup};
-use sandpiper_domain::{JobId, JobState, LogSoFar};
+use sandpiper_domain::{Access, JobId, JobState, LogSoFar};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -17,6 +17,7 @@ impl DispatcherHandle {
     pub async fn follow(
         &self,
         id: JobId,
+        access: &Access,
         cursor: Cursor,
         patience: Duration,
     ) -> Result<JobUpdate, DispatchError> {
@@ -49,7 +50,7 @@ impl DispatcherHandle {
                     continue;
                 }
             }
-            let now = match self.get(id).await? {
+            let now = match self.get(id, access).await? {
                 Lookup::Found(now) => now,
                 Lookup::Expired => return Ok(JobUpdate::Expired),
                 Lookup::Unknown => return Ok(JobUpdate::Unknown),
@@ -67,7 +68,7 @@ impl DispatcherHandle {
             // The wait ends when the job ends. The start of the job is found by the next look.
             let until = deadline.min(begun + LOOK_EVERY);
             let patience = until.saturating_duration_since(Instant::now());
-            self.wait(id, patience).await?;
+            self.wait(id, access, patience).await?;
         }
     }
 }

@@ -11,7 +11,7 @@ use super::types::{
 };
 use actix::prelude::SendError;
 use actix::{Addr, Handler, MailboxError, Message};
-use sandpiper_domain::{Job, JobId, JobRecord, JobState, JobTerms, Limits, Timestamp};
+use sandpiper_domain::{Access, Job, JobId, JobRecord, JobState, JobTerms, Limits, Timestamp};
 use sandpiper_sandbox_client::{IsolationLevel, LayerReport};
 use sandpiper_store::{Found, JobStore, RecentExecutions, StoreError};
 use std::net::IpAddr;
@@ -98,21 +98,27 @@ impl DispatcherHandle {
         self.ask(Submit { job, terms }).await?
     }
 
-    pub async fn get(&self, id: JobId) -> Result<Lookup, DispatchError> {
-        let found = self.0.store.get(id).await;
-        self.look_up(id, found).await
+    /// Returns the job if `access` includes it.
+    pub async fn get(&self, id: JobId, access: &Access) -> Result<Lookup, DispatchError> {
+        let found = self.0.store.get(id, access).await;
+        self.look_up(id, access, found).await
     }
 
     /// Returns the job once it is final, once `wait` is over, or once the service has stopped running jobs.
-    pub async fn wait(&self, id: JobId, wait: Duration) -> Result<Lookup, DispatchError> {
+    pub async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        wait: Duration,
+    ) -> Result<Lookup, DispatchError> {
         let mut drained = self.0.drained.subscribe();
         // The result is a lock guard, which must not be held while the store is asked.
         let is_drained = async { drop(drained.wait_for(|is_drained| *is_drained).await) };
         let found = tokio::select! {
-            found = self.0.store.wait(id, wait) => found,
-            () = is_drained => self.0.store.get(id).await,
+            found = self.0.store.wait(id, access, wait) => found,
+            () = is_drained => self.0.store.get(id, access).await,
         };
-        self.look_up(id, found).await
+        self.look_up(id, access, found).await
     }
 
     pub async fn list(&self, query: ListQuery) -> Result<JobPage, DispatchError> {
@@ -120,8 +126,8 @@ impl DispatcherHandle {
     }
 
     /// Stops a job, and waits until it has stopped.
-    pub async fn cancel(&self, id: JobId) -> Result<Cancelled, DispatchError> {
-        match self.get(id).await? {
+    pub async fn cancel(&self, id: JobId, access: &Access) -> Result<Cancelled, DispatchError> {
+        match self.get(id, access).await? {
             Lookup::Expired => return Ok(Cancelled::Expired),
             Lookup::Unknown => return Ok(Cancelled::Unknown),
             Lookup::Found(now) if now.job.state.is_final() => {
@@ -131,7 +137,7 @@ impl DispatcherHandle {
         }
         self.0.store.cancel(id).await.map_err(unavailable)?;
         self.ask(Cancel(id)).await?;
-        match self.wait(id, CANCEL_WITHIN).await? {
+        match self.wait(id, access, CANCEL_WITHIN).await? {
             // The job ended by itself in the same moment.
             Lookup::Found(now)
                 if now.job.state.is_final() && now.job.state != JobState::Cancelled =>
@@ -217,18 +223,23 @@ impl DispatcherHandle {
     async fn look_up(
         &self,
         id: JobId,
+        access: &Access,
         found: Result<Found, StoreError>,
     ) -> Result<Lookup, DispatchError> {
         match found.map_err(unavailable)? {
             Found::Job(job) => self.now(job).await.map(Lookup::Found),
             Found::Expired => Ok(Lookup::Expired),
-            Found::Unknown => Ok(self.0.recent.get(id).map_or(Lookup::Unknown, |job| {
-                Lookup::Found(JobSnapshot {
-                    job,
-                    queue_position: None,
-                    log: None,
-                })
-            })),
+            Found::Unknown => Ok(self
+                .0
+                .recent
+                .get(id, access)
+                .map_or(Lookup::Unknown, |job| {
+                    Lookup::Found(JobSnapshot {
+                        job,
+                        queue_position: None,
+                        log: None,
+                    })
+                })),
         }
     }
 

@@ -95,12 +95,17 @@ impl<T> LaneQueue<T> {
         Some(waiting)
     }
 
+    /// Returns the number of turns until this job is handed out. The number for a job of a tenant counts only the tenant's
+    /// own jobs, so that it tells nothing about others.
     pub(super) fn position(&self, id: JobId, client: &ClientKey) -> Option<usize> {
         let index = self
             .clients
             .get(client)?
             .iter()
             .position(|one| one.id == id)?;
+        if client.is_tenant() {
+            return Some(index + 1);
+        }
         let own_turn = self.turns.iter().position(|other| other == client)?;
         let ahead: usize = self
             .turns

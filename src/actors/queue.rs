@@ -188,7 +188,8 @@ impl<T> Queue<T> {
             .collect()
     }
 
-    /// Returns the number of turns until this job is handed out, inside its lane; 1 is next.
+    /// Returns the number of turns until this job is handed out, inside its lane; 1 is next. For a job of a tenant, only
+    /// the tenant's own jobs count.
     #[must_use]
     pub fn position(&self, id: JobId) -> Option<usize> {
         let (lane, client) = self.locations.get(&id)?;

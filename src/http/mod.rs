@@ -5,6 +5,7 @@
 
 mod body;
 mod browser;
+mod caller;
 mod client;
 mod meters;
 mod observe;

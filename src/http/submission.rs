@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::body::{self, BodyType};
-use super::client::client_of;
+use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::request::{JOB_FIELDS, Language, ScriptKind, SubmitRequest};
 use super::trace;
@@ -30,6 +30,7 @@ struct SubmitQuery {
 /// Reads and checks a request to run a script now.
 pub(super) async fn read_now(
     api: &Api,
+    caller: &Caller,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<Arc<Job>, Problem> {
@@ -38,7 +39,7 @@ pub(super) async fn read_now(
             "`Idempotency-Key` is for POST /api/jobs; an execution sent again would run again";
         return Err(Problem::invalid_field("Idempotency-Key", detail));
     }
-    let (job, terms) = read(api, request, payload).await?;
+    let (job, terms) = read(api, caller, request, payload).await?;
     let are_given: [bool; JOB_FIELDS.len()] = [
         terms.run_at.is_some(),
         terms.priority != Priority::default(),
@@ -55,6 +56,7 @@ pub(super) async fn read_now(
 /// Reads and checks a request to run a script later.
 pub(super) async fn read_later(
     api: &Api,
+    caller: &Caller,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<(Arc<Job>, JobTerms), Problem> {
@@ -73,12 +75,13 @@ pub(super) async fn read_later(
             })?)
         }
     };
-    let (job, terms) = read(api, request, payload).await?;
+    let (job, terms) = read(api, caller, request, payload).await?;
     Ok((job, JobTerms { key, ..terms }))
 }
 
 async fn read(
     api: &Api,
+    caller: &Caller,
     request: &HttpRequest,
     payload: Payload,
 ) -> Result<(Arc<Job>, JobTerms), Problem> {
@@ -118,7 +121,8 @@ async fn read(
         id: JobId::generate(),
         script: Script::new(draft(api, submitted, source)?)?,
         limits,
-        client: client_of(api, request),
+        owner: caller.owner.clone(),
+        client: caller.client.clone(),
         trace: trace::of(request),
     };
     Ok((Arc::new(job), terms))

@@ -4,7 +4,7 @@
 use crate::actors::types::JobSnapshot;
 use sandpiper_domain::{
     Execution, JobId, JobRecord, JobState, JsonText, Limit, Limits, LogEntry, LogSoFar, Outcome,
-    ScriptError, Timestamp, Usage, ValueType,
+    ScriptError, Tenant, Timestamp, Usage, ValueType,
 };
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -156,6 +156,10 @@ struct JobFields {
     /// Job ID (UUID).
     #[schema(value_type = String, format = Uuid)]
     id: JobId,
+    /// Tenant that the job belongs to; absent for jobs without an API key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
+    tenant: Option<Tenant>,
     /// State of the job.
     state: JobState,
     /// Time at which the job was accepted.
@@ -182,6 +186,7 @@ impl From<&JobRecord> for JobFields {
     fn from(job: &JobRecord) -> Self {
         Self {
             id: job.id,
+            tenant: (job.owner.tenant != Tenant::default()).then(|| job.owner.tenant.clone()),
             state: job.state,
             created_at: job.created_at,
             run_at: job.run_at,

@@ -47,6 +47,7 @@ mod suites;
 mod supply_chain;
 mod support;
 mod table;
+mod tenants;
 mod thrown;
 mod traces;
 mod values;

@@ -1,6 +1,6 @@
 //! A job: what a client submits, and its record.
 
-use super::{Execution, Limits, Outcome, Script, Timestamp, TraceContext};
+use super::{Execution, Limits, Outcome, Owner, Script, Tenant, Timestamp, TraceContext};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -124,6 +124,13 @@ impl ClientKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns true if all requests of a tenant count for this client.
+    pub fn is_tenant(&self) -> bool {
+        Tenant::CLIENT_PREFIXES
+            .iter()
+            .any(|prefix| self.0.starts_with(prefix))
+    }
 }
 
 /// A job as its client submitted it. It is made once, from the request, and shared up to the sandbox that runs it.
@@ -133,6 +140,7 @@ pub struct Job {
     pub id: JobId,
     pub script: Script,
     pub limits: Limits,
+    pub owner: Owner,
     pub client: ClientKey,
     /// The span of the request; `None` for jobs that came without one.
     pub trace: Option<TraceContext>,
@@ -141,6 +149,7 @@ pub struct Job {
 #[derive(Debug, Clone)]
 pub struct JobRecord {
     pub id: JobId,
+    pub owner: Owner,
     pub state: JobState,
     /// The time at which the job was accepted.
     pub created_at: Timestamp,

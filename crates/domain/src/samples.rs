@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc)] // for tests
 
 use super::{
-    Ceiling, ClientKey, Execution, Job, JobId, JsonText, Limits, Outcome, Script, ScriptDraft,
-    ScriptError,
+    Ceiling, ClientKey, Execution, Job, JobId, JsonText, Limits, Outcome, Owner, Script,
+    ScriptDraft, ScriptError,
 };
 
 /// Returns limits of one second and one mebibyte.
@@ -21,6 +21,7 @@ pub fn job(client: &str, code_bytes: usize) -> Job {
         id: JobId::generate(),
         script: script(code_bytes),
         limits: limits(),
+        owner: Owner::of_client(&ClientKey::new(client)),
         client: ClientKey::new(client),
         trace: None,
     }

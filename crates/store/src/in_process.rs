@@ -10,7 +10,7 @@ use super::{
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
-use sandpiper_domain::{Execution, Job, JobId, LogSoFar, Timestamp};
+use sandpiper_domain::{Access, Execution, Job, JobId, LogSoFar, Timestamp};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -260,12 +260,17 @@ impl JobStore for InProcessStore {
         Ok(accepted)
     }
 
-    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
-        self.0.records.get(id).await
+    async fn get(&self, id: JobId, access: &Access) -> Result<Found, StoreError> {
+        self.0.records.get(id, access).await
     }
 
-    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
-        self.0.records.wait(id, patience).await
+    async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
+        self.0.records.wait(id, access, patience).await
     }
 
     async fn log_so_far(&self, id: JobId, attempt: u32) -> Result<Option<LogSoFar>, StoreError> {

@@ -23,7 +23,8 @@ pub use recent::{RecentBounds, RecentExecutions};
 
 use async_trait::async_trait;
 use sandpiper_domain::{
-    Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome, ScriptError, Timestamp,
+    Access, Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome, ScriptError,
+    Timestamp,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ impl NewJob {
     pub(crate) fn queued(&self) -> JobRecord {
         JobRecord {
             id: self.job.id,
+            owner: self.job.owner.clone(),
             state: JobState::Queued,
             created_at: self.created_at,
             run_at: self.terms.run_at,
@@ -68,7 +70,7 @@ pub struct Accepted {
 pub enum Found {
     Job(JobRecord),
     Expired,
-    /// There was no such job, or it has expired long ago.
+    /// There was no such job, it has expired long ago, or the caller may not see it.
     Unknown,
 }
 
@@ -127,6 +129,7 @@ pub enum Finished {
 
 #[derive(Debug, Clone)]
 pub struct ListQuery {
+    pub access: Access,
     pub state: Option<JobState>,
     pub limit: usize,
     /// Only jobs older than this one.
@@ -257,10 +260,16 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     /// Stores a job as queued. Once this has returned, the job is accepted.
     async fn submit(&self, job: NewJob) -> Result<Accepted, StoreError>;
 
-    async fn get(&self, id: JobId) -> Result<Found, StoreError>;
+    /// Finds a job among those that `access` includes.
+    async fn get(&self, id: JobId, access: &Access) -> Result<Found, StoreError>;
 
     /// Finds a job once it has its final state, or when `patience` is over. The caller is woken and does not poll.
-    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError>;
+    async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Found, StoreError>;
 
     /// Returns the log of a job that runs in another process, as far as that process has uploaded it.
     async fn log_so_far(&self, _id: JobId, _attempt: u32) -> Result<Option<LogSoFar>, StoreError> {

@@ -5,7 +5,7 @@
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
-use sandpiper_domain::{Execution, JobId, JobRecord, Timestamp};
+use sandpiper_domain::{Access, Execution, JobId, JobRecord, Owner, Timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ struct Order {
 #[derive(Debug)]
 pub struct RecentExecutions {
     bounds: RecentBounds,
-    executions: DashMap<JobId, Arc<Execution>>,
+    executions: DashMap<JobId, (Owner, Arc<Execution>)>,
     order: Mutex<Order>,
 }
 
@@ -42,13 +42,14 @@ impl RecentExecutions {
         }
     }
 
-    /// Adds `execution`, and evicts the oldest executions where there is no room.
-    pub fn insert(&self, execution: &Arc<Execution>) {
+    /// Adds an execution of `owner`, and evicts the oldest executions where there is no room.
+    pub fn insert(&self, owner: Owner, execution: &Arc<Execution>) {
         let bytes = execution.size_bytes();
         if self.bounds.executions_max == 0 || bytes > self.bounds.bytes_max {
             return;
         }
-        self.executions.insert(execution.id, Arc::clone(execution));
+        let entry = (owner, Arc::clone(execution));
+        self.executions.insert(execution.id, entry);
         let mut order = self.order.lock();
         order
             .oldest_first
@@ -61,11 +62,12 @@ impl RecentExecutions {
         }
     }
 
-    /// Returns an execution as a finished job.
+    /// Returns an execution as a finished job, if `access` includes it.
     #[must_use]
-    pub fn get(&self, id: JobId) -> Option<JobRecord> {
-        let execution = Arc::clone(self.executions.get(&id)?.value());
-        Some(JobRecord {
+    pub fn get(&self, id: JobId, access: &Access) -> Option<JobRecord> {
+        let (owner, execution) = self.executions.get(&id)?.value().clone();
+        access.includes(&owner).then(|| JobRecord {
+            owner,
             outcome: Some(execution.outcome),
             run_at: None,
             id,

@@ -3,6 +3,7 @@
 use super::work::{ReplyTo, Work};
 use super::{Dispatcher, MEAN_WEIGHT};
 use crate::actors::executor::ExecutorFailure;
+use crate::actors::runner::Task;
 use crate::actors::types::{DispatchError, SandboxReach};
 use sandpiper_domain::Execution;
 use sandpiper_store::StoreError;
@@ -28,7 +29,9 @@ impl Dispatcher {
         match work.reply_to {
             ReplyTo::Caller(reply) => {
                 let execution = Arc::new(execution);
-                self.recent.insert(&execution);
+                if let Task::Script(job) = &work.task {
+                    self.recent.insert(job.owner.clone(), &execution);
+                }
                 let _ = reply.send(Ok(execution));
             }
             ReplyTo::Store(reply, _) => drop(reply.send(Ok(Arc::new(execution)))),

@@ -8,7 +8,7 @@ use super::support::{
     Harness, HarnessOptions, PATIENCE, eventually, new_job, respond, soon, succeed,
 };
 use crate::actors::dispatcher::{JobLocation, Locate};
-use sandpiper_domain::{Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
+use sandpiper_domain::{Access, Job, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
 use sandpiper_store::{JobStore as _, NotRun};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -193,7 +193,7 @@ async fn a_full_queue_refuses_before_the_store_is_asked() {
         matches!(result, Err(DispatchError::QueueFull { retry_after }) if retry_after >= Duration::from_secs(1)),
         "{result:?}"
     );
-    let found = harness.store.get(id).await.unwrap();
+    let found = harness.store.get(id, &Access::All).await.unwrap();
     assert!(matches!(found, sandpiper_store::Found::Unknown));
     succeed(running);
     assert_eq!(harness.next().await.id(), waiting);

@@ -2,7 +2,7 @@
 
 use super::support::PATIENCE;
 use async_trait::async_trait;
-use sandpiper_domain::{JobId, Timestamp};
+use sandpiper_domain::{Access, JobId, Timestamp};
 use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, MemoryStore,
     MemoryStoreBounds, NewJob, Settlement, StoreError,
@@ -99,12 +99,17 @@ impl JobStore for RecordingStore {
         self.inner.submit(job).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
-        self.inner.get(id).await
+    async fn get(&self, id: JobId, access: &Access) -> Result<Found, StoreError> {
+        self.inner.get(id, access).await
     }
 
-    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
-        self.inner.wait(id, patience).await
+    async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
+        self.inner.wait(id, access, patience).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {

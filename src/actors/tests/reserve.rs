@@ -4,7 +4,7 @@ use super::super::dispatcher::{Drain, ReserveOptions, StopAll};
 use super::super::executor::{CheckUp, Execute};
 use super::super::work_queue::WorkItem;
 use super::support::{Harness, HarnessOptions, PATIENCE, eventually, soon, succeed};
-use sandpiper_domain::{JobState, Outcome};
+use sandpiper_domain::{Access, JobState, Outcome};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -242,7 +242,7 @@ async fn work_on_a_reserve_executor_is_drained_cancelled_and_stopped_like_all_wo
     let cancelled = harness.submit_as("one").await;
     let execute = harness.next_on_reserve(0).await;
     let is_stopped = || execute.handle.is_cancelled();
-    let cancel = harness.handle.cancel(cancelled);
+    let cancel = harness.handle.cancel(cancelled, &Access::All);
     let executor = async { eventually("it is stopped", is_stopped).await };
     let (_, ()) = tokio::join!(tokio::time::timeout(A_WHILE, cancel), executor);
     succeed(execute);

@@ -6,7 +6,7 @@ use super::super::types::{Cancelled, DispatchError, Lookup};
 use super::support::{
     Harness, HarnessOptions, PATIENCE, eventually, new_job, respond, soon, succeed,
 };
-use sandpiper_domain::{JobId, JobState, JobTerms, Outcome, samples};
+use sandpiper_domain::{Access, JobId, JobState, JobTerms, Outcome, samples};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn cancel_running(harness: &Harness, execute: Execute, then: fn(Execute)) 
         eventually("it is stopped", || execute.handle.is_cancelled()).await;
         then(execute);
     };
-    let (cancelled, ()) = tokio::join!(harness.handle.cancel(id), executor);
+    let (cancelled, ()) = tokio::join!(harness.handle.cancel(id, &Access::All), executor);
     cancelled.unwrap()
 }
 
@@ -45,7 +45,13 @@ async fn a_queued_job_that_is_cancelled_is_never_handed_out() {
     let busy = harness.next().await;
     let cancelled = harness.submit().await;
     let stays = harness.submit().await;
-    assert_cancelled(&harness.handle.cancel(cancelled).await.unwrap());
+    assert_cancelled(
+        &harness
+            .handle
+            .cancel(cancelled, &Access::All)
+            .await
+            .unwrap(),
+    );
     let job = harness.final_job(cancelled).await;
     assert!(job.execution.is_none() && job.started_at.is_none());
     succeed(busy);
@@ -94,7 +100,13 @@ async fn a_job_cancelled_before_its_retry_is_not_retried() {
     is_requeued(&harness).await;
     // The other job has the only executor meanwhile, so this one waits for its retry or in the queue.
     let execute = harness.next().await;
-    assert_cancelled(&harness.handle.cancel(cancelled).await.unwrap());
+    assert_cancelled(
+        &harness
+            .handle
+            .cancel(cancelled, &Access::All)
+            .await
+            .unwrap(),
+    );
     // Only the other job comes back.
     respond(execute, Err(ExecutorFailure::NoSandbox));
     assert_eq!(harness.next().await.id(), other);
@@ -107,12 +119,16 @@ async fn a_job_that_is_final_or_unknown_cannot_be_cancelled() {
     let id = harness.submit().await;
     succeed(harness.next().await);
     harness.final_job(id).await;
-    let cancelled = harness.handle.cancel(id).await.unwrap();
+    let cancelled = harness.handle.cancel(id, &Access::All).await.unwrap();
     assert!(matches!(
         cancelled,
         Cancelled::AlreadyFinal(JobState::Finished)
     ));
-    let never_seen = harness.handle.cancel(JobId::generate()).await.unwrap();
+    let never_seen = harness
+        .handle
+        .cancel(JobId::generate(), &Access::All)
+        .await
+        .unwrap();
     assert!(matches!(never_seen, Cancelled::Unknown));
 }
 
@@ -173,7 +189,8 @@ async fn a_drain_is_over_as_soon_as_nothing_runs_and_ends_every_wait() {
     let queued = harness.submit().await;
     let handle = harness.handle.clone();
     // Longer than this test may take: only the drain can end the wait in time.
-    let waiter = tokio::spawn(async move { handle.wait(queued, PATIENCE * 10).await });
+    let waiter =
+        tokio::spawn(async move { handle.wait(queued, &Access::All, PATIENCE * 10).await });
     let handle = harness.handle.clone();
     let drain = tokio::spawn(async move { handle.drain(PATIENCE * 10).await });
     let draining = || harness.stats.draining.load(Ordering::SeqCst);

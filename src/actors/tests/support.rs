@@ -14,7 +14,7 @@ use super::recording_store::RecordingStore;
 use crate::telemetry::Telemetry;
 use actix::{Actor, Addr};
 use sandpiper_domain::{
-    Execution, Job, JobId, JobRecord, JobTerms, Lane, Outcome, Timestamp, samples,
+    Access, Execution, Job, JobId, JobRecord, JobTerms, Lane, Outcome, Timestamp, samples,
 };
 use sandpiper_sandbox_client::{ExecutionHandle, IsolationLevel, SandboxCounters, SandboxError};
 use sandpiper_store::{
@@ -345,7 +345,7 @@ impl Harness {
     }
 
     pub(super) async fn job(&self, id: JobId) -> JobRecord {
-        match self.store.get(id).await.unwrap() {
+        match self.store.get(id, &Access::All).await.unwrap() {
             Found::Job(job) => job,
             other => panic!("no job but {other:?}"),
         }
@@ -353,7 +353,11 @@ impl Harness {
 
     /// Returns the job once it is final.
     pub(super) async fn final_job(&self, id: JobId) -> JobRecord {
-        let found = soon("the job is final", self.store.wait(id, PATIENCE * 10)).await;
+        let found = soon(
+            "the job is final",
+            self.store.wait(id, &Access::All, PATIENCE * 10),
+        )
+        .await;
         match found.unwrap() {
             Found::Job(job) => job,
             other => panic!("no job but {other:?}"),

@@ -8,13 +8,16 @@ pub(crate) use code::Code;
 
 use crate::actors::types::DispatchError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use sandpiper_domain::{JobState, LimitError, ScriptRefusal};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fmt;
 use std::time::Duration;
+
+/// Response header that tells a gateway the code of a problem.
+const PROBLEM: HeaderName = HeaderName::from_static("sandpiper-problem");
 
 /// An error response.
 #[derive(Debug)]
@@ -132,6 +135,7 @@ impl ResponseError for Problem {
         };
         let mut response = HttpResponse::build(self.status_code());
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        response.insert_header((PROBLEM, code));
         if let Some(after) = self.retry_after {
             let whole_seconds = after.as_millis().div_ceil(1000).max(1);
             response.insert_header((RETRY_AFTER, whole_seconds.to_string()));

@@ -6,7 +6,7 @@
 
 use crate::actors::types::{Cursor, JobSnapshot, JobUpdate};
 use crate::http::Api;
-use crate::http::client::client_of;
+use crate::http::caller::Caller;
 use crate::http::problem::{Code, Problem};
 use crate::http::streams::OpenStream;
 use crate::http::view::JobSummary;
@@ -14,7 +14,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::stream;
-use sandpiper_domain::{JobId, JobRecord, LogSoFar};
+use sandpiper_domain::{Access, JobId, JobRecord, LogSoFar};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -46,6 +46,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 )]
 pub(super) async fn follow(
     api: Data<Api>,
+    caller: Caller,
     request: HttpRequest,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
@@ -53,7 +54,7 @@ pub(super) async fn follow(
     let cursor = cursor_of(&request);
     let stream = api
         .streams
-        .try_open(client_of(&api, &request))
+        .try_open(caller.client)
         .map_err(|limit| {
             Problem::new(
                 Code::TooManyStreams,
@@ -63,10 +64,14 @@ pub(super) async fn follow(
             .retry_after(HEARTBEAT_EVERY)
         })?;
     // Events that exist are sent at once. An unknown job is an error response, as on every other path.
-    let first = api.dispatcher.follow(id, cursor, Duration::ZERO).await?;
+    let first = api
+        .dispatcher
+        .follow(id, &caller.access, cursor, Duration::ZERO)
+        .await?;
     let mut follower = Follower {
         ends_at: Instant::now() + api.bounds.events_for,
         api: api.clone(),
+        access: caller.access,
         id,
         cursor,
         unsent: VecDeque::new(),
@@ -104,6 +109,7 @@ fn cursor_of(request: &HttpRequest) -> Cursor {
 
 struct Follower {
     api: Data<Api>,
+    access: Access,
     id: JobId,
     cursor: Cursor,
     /// Events that are not sent yet.
@@ -125,7 +131,7 @@ impl Follower {
             let update = self
                 .api
                 .dispatcher
-                .follow(self.id, self.cursor, timeout)
+                .follow(self.id, &self.access, self.cursor, timeout)
                 .await;
             match update {
                 Ok(update) => self.take(update).ok()?,

@@ -1,12 +1,16 @@
 //! `POST /api/execute`: run a script and respond once it has ended.
 
 use super::json_with;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::view::ExecutionView;
 use crate::http::{Api, submission};
-use actix_web::http::header::LOCATION;
+use actix_web::http::header::{HeaderName, LOCATION};
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+
+/// Response header that tells a gateway the outcome of an execution.
+const OUTCOME: HeaderName = HeaderName::from_static("sandpiper-outcome");
 
 /// Run a script now
 ///
@@ -28,12 +32,14 @@ use actix_web::{HttpRequest, HttpResponse};
 )]
 pub(super) async fn execute(
     api: Data<Api>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let job = submission::read_now(&api, &request, payload).await?;
+    let job = submission::read_now(&api, &caller, &request, payload).await?;
     let execution = api.dispatcher.execute(job).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((LOCATION, format!("/api/jobs/{}", execution.id)));
+    response.insert_header((OUTCOME, execution.outcome.as_str()));
     json_with(response, &ExecutionView::from(&*execution))
 }

@@ -1,7 +1,8 @@
 //! `/api/jobs`: submit, get, list and cancel jobs.
 
 use super::json_with;
-use crate::actors::types::{Accepted, Cancelled, JobSnapshot, ListQuery, Lookup};
+use crate::actors::types::{Accepted, Cancelled, DispatchError, JobSnapshot, ListQuery, Lookup};
+use crate::http::caller::Caller;
 use crate::http::prefer;
 use crate::http::problem::Problem;
 use crate::http::view::{JobPageView, JobSummary, JobView};
@@ -47,14 +48,19 @@ const RETRY_AFTER_SECONDS: &str = "1";
 )]
 pub(super) async fn submit(
     api: Data<Api>,
+    caller: Caller,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (job, terms) = submission::read_later(&api, &request, payload).await?;
+    let (job, terms) = submission::read_later(&api, &caller, &request, payload).await?;
     let Accepted { job, is_replay } = api.dispatcher.submit(job, terms).await?;
+    if !caller.access.includes(&job.owner) {
+        // Another key of the tenant submitted the job, and this key may not read it.
+        return Err(DispatchError::KeyReused.into());
+    }
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     let now = match wait {
-        Some(wait) => found(api.dispatcher.wait(job.id, wait).await?)?,
+        Some(wait) => found(api.dispatcher.wait(job.id, &caller.access, wait).await?)?,
         None => JobSnapshot {
             job,
             queue_position: None,
@@ -100,14 +106,15 @@ pub(super) async fn submit(
 )]
 pub(super) async fn show(
     api: Data<Api>,
+    caller: Caller,
     request: HttpRequest,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let id = id_of(&path)?;
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     let now = match wait {
-        Some(wait) => api.dispatcher.wait(id, wait).await?,
-        None => api.dispatcher.get(id).await?,
+        Some(wait) => api.dispatcher.wait(id, &caller.access, wait).await?,
+        None => api.dispatcher.get(id, &caller.access).await?,
     };
     let now = found(now)?;
     let mut response = HttpResponse::Ok();
@@ -129,6 +136,7 @@ pub(super) struct PageQuery {
     state: Option<String>,
     limit: Option<String>,
     cursor: Option<String>,
+    tenant: Option<String>,
 }
 
 /// List jobs, newest first
@@ -140,11 +148,16 @@ pub(super) struct PageQuery {
         ("state" = Option<JobState>, Query, description = "Only jobs in this state"),
         ("limit" = Option<u32>, Query, description = "Number of jobs in a page; 50 by default", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page", format = Uuid),
+        ("tenant" = Option<String>, Query, description = "Only jobs of this tenant; for keys with the scope `admin`, which list the jobs of all"),
     ),
     responses((status = 200, description = "A page of jobs", body = JobPageView))
 )]
-pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let query = list_query(request.query_string())?;
+pub(super) async fn list(
+    api: Data<Api>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let query = list_query(&caller, request.query_string())?;
     let page = api.dispatcher.list(query).await?;
     let view = JobPageView {
         jobs: page.jobs.iter().map(JobSummary::from).collect(),
@@ -153,7 +166,7 @@ pub(super) async fn list(api: Data<Api>, request: HttpRequest) -> Result<HttpRes
     super::json(StatusCode::OK, &view)
 }
 
-fn list_query(text: &str) -> Result<ListQuery, Problem> {
+fn list_query(caller: &Caller, text: &str) -> Result<ListQuery, Problem> {
     let query = Query::<PageQuery>::from_query(text)
         .map_err(|error| Problem::invalid_field("query", format!("the query: {error}")))?
         .into_inner();
@@ -179,6 +192,7 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
             Problem::invalid_field("cursor", detail)
         })?;
     Ok(ListQuery {
+        access: caller.narrowed_to(query.tenant.as_deref())?,
         state,
         limit,
         before,
@@ -203,10 +217,11 @@ fn list_query(text: &str) -> Result<ListQuery, Problem> {
 )]
 pub(super) async fn cancel(
     api: Data<Api>,
+    caller: Caller,
     request: HttpRequest,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    match api.dispatcher.cancel(id_of(&path)?).await? {
+    match (api.dispatcher.cancel(id_of(&path)?, &caller.access)).await? {
         Cancelled::Done(mut job) => {
             let mut response = HttpResponse::Ok();
             response.insert_header(("Vary", "Prefer"));
@@ -278,9 +293,11 @@ mod tests {
     use super::*;
     use actix_web::http::header::IF_NONE_MATCH;
     use actix_web::test::TestRequest;
+    use sandpiper_domain::Tenant;
 
     #[test]
     fn an_invalid_query_names_its_parameter() {
+        let caller = Caller::of_tenant(Tenant::default());
         for (query, part) in [
             ("state=done", "state"),
             ("limit=0", "limit"),
@@ -288,8 +305,9 @@ mod tests {
             ("limit=x", "limit"),
             ("cursor=1", "cursor"),
             ("page=2", "query"),
+            ("tenant=a%20b", "tenant"),
         ] {
-            let refusal = format!("{:?}", list_query(query).unwrap_err());
+            let refusal = format!("{:?}", list_query(&caller, query).unwrap_err());
             assert!(refusal.contains(&format!("\"{part}\"")), "{refusal}");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::json;
 use crate::http::Api;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -17,7 +18,8 @@ use utoipa::ToSchema;
 struct NodesView {
     /// The live nodes.
     nodes: Vec<NodeView>,
-    /// Waiting time of the oldest queued job, milliseconds; null if none waits or the time is unknown.
+    /// Waiting time of the oldest queued job, milliseconds; null if none waits, the time is unknown, or the key
+    /// has no scope `admin`.
     #[schema(value_type = Option<u64>, required)]
     oldest_queued_ms: Option<u128>,
 }
@@ -43,11 +45,13 @@ struct NodeView {
 
 /// Nodes of this service's store
 #[utoipa::path(get, operation_id = "listNodes", path = "/api/nodes", tag = "service", responses((status = 200, description = "The live nodes", body = NodesView)))]
-pub(super) async fn list(api: Data<Api>) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(api: Data<Api>, caller: Caller) -> Result<HttpResponse, Problem> {
     let nodes = api.dispatcher.nodes().await?;
     let this = nodes.this;
     let view = NodesView {
-        oldest_queued_ms: nodes.oldest_queued.map(|waited| waited.as_millis()),
+        oldest_queued_ms: (nodes.oldest_queued)
+            .filter(|_| caller.may_see_totals())
+            .map(|waited| waited.as_millis()),
         nodes: nodes
             .nodes
             .into_iter()

@@ -8,6 +8,7 @@ mod life;
 mod nodes;
 mod outage;
 mod river;
+mod tenants;
 mod terms;
 mod trouble;
 
@@ -33,6 +34,28 @@ impl Database {
     fn serve(&self, options: &[&str]) -> Service {
         let store = self.store();
         Service::start_with(&[&["--store", &store], options].concat())
+    }
+
+    /// Executes statements. No service may use a file of SQLite at the same time.
+    fn change(&self, statements: &str) {
+        match self {
+            Self::Postgres(postgres) => drop(postgres.ask(statements).unwrap()),
+            Self::Sqlite(folder) => {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+                    let options = sqlx::sqlite::SqliteConnectOptions::new()
+                        .filename(folder.path("deep/er/jobs.db"));
+                    let mut connection = options.connect().await.unwrap();
+                    let statements = sqlx::AssertSqlSafe(statements.to_owned());
+                    connection.execute(sqlx::raw_sql(statements)).await.unwrap();
+                    connection.close().await.unwrap();
+                });
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use riverqueue::JobArgs;
 use sandpiper_domain::{
-    Ceiling, ClientKey, Job, JobId, JsonText, Limits, RequestedLimits, Script, ScriptDraft,
+    Ceiling, ClientKey, Job, JobId, JsonText, Limits, Owner, RequestedLimits, Script, ScriptDraft,
     given_json,
 };
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,7 @@ impl RunScript {
             script: script.map_err(|refusal| refusal.to_string())?,
             limits: Limits::within(&wanted, defaults, ceiling)
                 .map_err(|error| error.to_string())?,
+            owner: Owner::default(),
             client,
             trace: None,
         })

@@ -33,7 +33,7 @@ const _: () = assert!(BATCH_MAX <= notices::IDS_MAX);
 const BATCH_TIMEOUTS: u32 = 4;
 
 const INSERT: &str = "INSERT INTO sandpiper_jobs \
-    (id, river_id, client, request, state, attempt, created_at, run_at) ";
+    (id, river_id, tenant, api_key, client, request, state, attempt, created_at, run_at) ";
 
 /// Settles a job. A job without an execution never ran, so that its request is of no more use.
 const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, started_at = $5, \
@@ -212,6 +212,8 @@ impl JobWriter {
                 let new = &admitted.submit.new;
                 row.push_bind(new.job.id.to_string())
                     .push_bind(inserted.id())
+                    .push_bind(new.job.owner.tenant.as_str())
+                    .push_bind(new.job.owner.key.map(|key| key.to_string()))
                     .push_bind(new.job.client.as_str())
                     .push_bind(admitted.submit.request.as_str())
                     .push("'open'")

@@ -3,10 +3,10 @@
 use super::database::Database;
 use super::numbers::timestamp;
 use super::pool::on_pool;
-use super::record::execution_from_text;
+use super::record::{execution_from_text, owner_from_text};
 use super::waiters::Waiters;
 use crate::{Found, JobPage, ListQuery, StoreError};
-use sandpiper_domain::{JobId, JobRecord, JobState};
+use sandpiper_domain::{Access, ApiKeyId, JobId, JobRecord, JobState};
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,12 @@ pub(super) struct Jobs {
     waiters: Arc<Waiters>,
 }
 
-/// The columns of a job: id, state, outcome, attempt, `created_at`, `run_at`, `started_at`, `finished_at`, `expires_at` and
+/// The columns of a job: id, tenant, `api_key`, state, outcome, attempt, `created_at`, `run_at`, `started_at`, `finished_at`, `expires_at` and
 /// execution; then River's state, attempt and `attempted_at`.
 type Row = (
     String,
+    String,
+    Option<String>,
     String,
     Option<String>,
     i64,
@@ -49,13 +51,13 @@ impl Jobs {
     /// Returns the columns of a [`Row`]; a list leaves executions out.
     fn columns(&self, execution: &str) -> String {
         format!(
-            "s.id, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
+            "s.id, s.tenant, s.api_key, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
              CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {}",
             self.database.pool.millis("r.attempted_at")
         )
     }
 
-    pub(super) async fn find(&self, id: JobId) -> Result<Found, StoreError> {
+    pub(super) async fn find(&self, id: JobId, access: &Access) -> Result<Found, StoreError> {
         let select = format!(
             "SELECT {} FROM sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id WHERE s.id = $1",
             self.columns("s.execution")
@@ -66,16 +68,27 @@ impl Jobs {
                 .fetch_optional(pool)
                 .await?
         });
-        match row {
-            None => Ok(Found::Unknown),
-            Some(row) if row.1 == "expired" => Ok(Found::Expired),
-            Some(row) => Ok(Found::Job(job(row)?)),
+        let Some(row) = row else {
+            return Ok(Found::Unknown);
+        };
+        let (_, tenant, api_key, state, ..) = &row;
+        if !access.includes(&owner_from_text(tenant, api_key.as_deref())) {
+            return Ok(Found::Unknown);
+        }
+        match state.as_str() {
+            "expired" => Ok(Found::Expired),
+            _ => Ok(Found::Job(job(row)?)),
         }
     }
 
     /// Finds a job once it has its final state, or when `patience` is over. A finish on this node and a notice of another
     /// wake the caller at once; a finish on another node without a notice is found within [`WAIT_POLL`].
-    pub(super) async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
+    pub(super) async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
         let deadline = Instant::now() + patience;
         loop {
             let waiter = self.waiters.register(id);
@@ -83,7 +96,7 @@ impl Jobs {
             let notified = waiter.settled.notified();
             tokio::pin!(notified);
             notified.as_mut().enable();
-            let found = self.database.in_time(self.find(id)).await;
+            let found = self.database.in_time(self.find(id, access)).await;
             let is_open = matches!(&found, Ok(Found::Job(job)) if !job.state.is_final());
             if !is_open || Instant::now() >= deadline {
                 return found;
@@ -110,18 +123,27 @@ impl Jobs {
             ),
             Some(state) => (left, format!("s.state = '{}'", state.as_str())),
         };
+        let owned = match &query.access {
+            Access::All => "",
+            Access::Tenant(_) => " AND s.tenant = $3",
+            Access::Key(..) => " AND s.tenant = $3 AND s.api_key = $4",
+        };
         let select = format!(
-            "SELECT {columns} FROM {tables} WHERE {condition} AND s.id < $1 ORDER BY s.id DESC LIMIT $2"
+            "SELECT {columns} FROM {tables} WHERE {condition}{owned} AND s.id < $1 ORDER BY s.id DESC LIMIT $2"
         );
+        let tenant = query.access.tenant().map(|tenant| tenant.to_string());
+        let key = query.access.key().map(|key: ApiKeyId| key.to_string());
         let before = query.before.map_or(LAST_ID.to_owned(), |id| id.to_string());
         let limit = i64::try_from(query.limit).unwrap_or(i64::MAX);
         let rows: Vec<Row> = on_pool!(&self.database.readers, pool => {
-            sqlx::query_as(AssertSqlSafe(select))
+            let mut page = sqlx::query_as(AssertSqlSafe(select))
                 .bind(before)
                 // One row more tells whether there is another page.
-                .bind(limit.saturating_add(1))
-                .fetch_all(pool)
-                .await?
+                .bind(limit.saturating_add(1));
+            for owner in [tenant, key].into_iter().flatten() {
+                page = page.bind(owner);
+            }
+            page.fetch_all(pool).await?
         });
         let mut jobs = rows.into_iter().map(job).collect::<Result<Vec<_>, _>>()?;
         let next = if jobs.len() > query.limit {
@@ -144,6 +166,8 @@ impl Jobs {
 fn job(row: Row) -> Result<JobRecord, StoreError> {
     let (
         id,
+        tenant,
+        api_key,
         state,
         outcome,
         attempt,
@@ -172,6 +196,7 @@ fn job(row: Row) -> Result<JobRecord, StoreError> {
     };
     Ok(JobRecord {
         id,
+        owner: owner_from_text(&tenant, api_key.as_deref()),
         state,
         created_at: timestamp(created_at),
         run_at: run_at.map(timestamp),

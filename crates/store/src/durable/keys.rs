@@ -74,7 +74,7 @@ impl Keys {
 
     pub(super) async fn replay(&self, id: &str) -> Result<Accepted, StoreError> {
         let id = id.parse().map_err(|_| StoreError::KeyExpired)?;
-        match self.jobs.find(id).await? {
+        match self.jobs.find(id, &Access::All).await? {
             Found::Job(job) => Ok(Accepted {
                 job,
                 is_replay: true,

@@ -29,13 +29,17 @@ impl Migration {
 }
 
 /// All migrations, oldest first. A version is an index into this list, from 1. A released migration is never changed.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     Migration::of_both(include_str!("migrations/1.sql")),
     Migration::of_both(include_str!("migrations/2.sql")),
     Migration::of_both(include_str!("migrations/3.sql")),
     Migration {
         sqlite: include_str!("migrations/4.sqlite.sql"),
         postgres: include_str!("migrations/4.postgres.sql"),
+    },
+    Migration {
+        sqlite: include_str!("migrations/5.sqlite.sql"),
+        postgres: include_str!("migrations/5.postgres.sql"),
     },
 ];
 

@@ -54,7 +54,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use parts::OpenStore;
 use riverqueue::RunHandle;
-use sandpiper_domain::{JobId, LogSoFar, Timestamp};
+use sandpiper_domain::{Access, JobId, LogSoFar, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -124,17 +124,23 @@ impl JobStore for DurableStore {
         self.open.changes.submit(job).await
     }
 
-    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
-        let jobs = self.open.parts.jobs.clone();
-        let found = async move { jobs.find(id).await };
+    async fn get(&self, id: JobId, access: &Access) -> Result<Found, StoreError> {
+        let (jobs, access) = (self.open.parts.jobs.clone(), access.clone());
+        let found = async move { jobs.find(id, &access).await };
         self.open.parts.database.on_threads(found).await
     }
 
-    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
-        let (jobs, database) = (self.open.parts.jobs.clone(), &self.open.parts.database);
+    async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
+        let (jobs, access) = (self.open.parts.jobs.clone(), access.clone());
+        let database = &self.open.parts.database;
         // A query that is late ends the wait, so the wait lasts for two more queries at most.
         let limit = patience.saturating_add(2 * database.timeout());
-        let found = async move { jobs.wait(id, patience).await };
+        let found = async move { jobs.wait(id, &access, patience).await };
         database.on_threads_within(limit, found).await
     }
 

@@ -4,8 +4,8 @@
 
 use crate::StoreError;
 use sandpiper_domain::{
-    ClientKey, Execution, Job, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Script,
-    ScriptError, Timestamp, TraceContext, Usage, ValueType, given_json,
+    ClientKey, Execution, Job, JobId, JsonText, Limits, LogEntry, LogKind, Outcome, Owner, Script,
+    ScriptError, Tenant, Timestamp, TraceContext, Usage, ValueType, given_json,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -134,13 +134,27 @@ pub(super) fn request_to_text(job: &Job) -> Result<String, Unreadable> {
     serde_json::to_string(&stored).map_err(unreadable("request"))
 }
 
-/// Reads a job. Its id and its client have columns of their own.
-pub(super) fn job_from_text(id: JobId, client: ClientKey, text: &str) -> Result<Job, Unreadable> {
+/// Reads an owner. A key that cannot be read is left out: the job still belongs to its tenant.
+pub(super) fn owner_from_text(tenant: &str, api_key: Option<&str>) -> Owner {
+    Owner {
+        tenant: Tenant::stored(tenant),
+        key: api_key.and_then(|id| id.parse().ok()),
+    }
+}
+
+/// Reads a job. Its id, its owner and its client have columns of their own.
+pub(super) fn job_from_text(
+    id: JobId,
+    owner: Owner,
+    client: ClientKey,
+    text: &str,
+) -> Result<Job, Unreadable> {
     let stored: StoredRequest<'_> = serde_json::from_str(text).map_err(unreadable("request"))?;
     Ok(Job {
         id,
         script: stored.script.into_owned(),
         limits: stored.limits,
+        owner,
         client,
         trace: stored.trace,
     })
@@ -227,7 +241,7 @@ mod tests {
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         job.trace = TraceContext::read(parent, Some("a=1"));
         let text = request_to_text(&job).unwrap();
-        let read = job_from_text(job.id, job.client.clone(), &text).unwrap();
+        let read = job_from_text(job.id, job.owner.clone(), job.client.clone(), &text).unwrap();
         assert_eq!(read.script, job.script);
         assert_eq!(read.limits, job.limits);
         assert_eq!(read.trace, job.trace);

@@ -5,7 +5,7 @@ use super::database::Database;
 use super::numbers::unix_millis;
 use super::options::DurableOptions;
 use super::pool::on_pool;
-use super::record::{job_from_text, request_to_text};
+use super::record::{job_from_text, owner_from_text, request_to_text};
 use crate::StoreError;
 use riverqueue::Job as RiverJob;
 use sandpiper_domain::{Ceiling, ClientKey, Job, JobId, Limits, Timestamp};
@@ -91,8 +91,11 @@ impl Requests {
 
     /// Reads the row of a job by its id. River's id tells whether the row is that of the same job.
     pub(super) async fn read(&self, id: JobId, river_id: i64) -> Result<StoredJob, StoreError> {
-        let row: Option<(String, String, String, i64)> = on_pool!(&self.database.readers, pool => {
-            sqlx::query_as("SELECT client, request, state, river_id FROM sandpiper_jobs WHERE id = $1")
+        type Row = (String, Option<String>, String, String, String, i64);
+        let row: Option<Row> = on_pool!(&self.database.readers, pool => {
+            sqlx::query_as(
+                "SELECT tenant, api_key, client, request, state, river_id FROM sandpiper_jobs WHERE id = $1",
+            )
                 .bind(id.to_string())
                 .fetch_optional(pool)
                 .await?
@@ -100,8 +103,9 @@ impl Requests {
         Ok(match row {
             None => StoredJob::Unknown,
             Some((.., stored_river_id)) if stored_river_id != river_id => StoredJob::IdTaken,
-            Some((client, request, state, _)) if state == "open" => {
-                StoredJob::Open(job_from_text(id, ClientKey::new(&client), &request)?)
+            Some((tenant, api_key, client, request, state, _)) if state == "open" => {
+                let owner = owner_from_text(&tenant, api_key.as_deref());
+                StoredJob::Open(job_from_text(id, owner, ClientKey::new(&client), &request)?)
             }
             Some(_) => StoredJob::Final,
         })

@@ -17,8 +17,7 @@ use dashmap::DashMap;
 use keys::{Key, KeyedRequest, Keys};
 use orders::Orders;
 use parking_lot::Mutex;
-use sandpiper_domain::{ClientKey, JobId, JobRecord, JobState, Timestamp};
-use std::ops::Bound::{Excluded, Unbounded};
+use sandpiper_domain::{Access, ClientKey, JobId, JobRecord, JobState, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -88,14 +87,19 @@ impl MemoryStore {
         }
     }
 
-    fn find(&self, id: JobId) -> Found {
+    fn find(&self, id: JobId, access: &Access) -> Found {
         if let Some(entry) = self.entries.get(&id) {
-            return Found::Job(entry.job.clone());
+            return if access.includes(&entry.job.owner) {
+                Found::Job(entry.job.clone())
+            } else {
+                Found::Unknown
+            };
         }
-        if self.orders.lock().has_expired(id) {
-            return Found::Expired;
+        let orders = self.orders.lock();
+        match orders.owner_of_expired(id) {
+            Some(owner) if access.includes(owner) => Found::Expired,
+            _ => Found::Unknown,
         }
-        Found::Unknown
     }
 
     fn time_to_next_expiry(&self) -> Duration {
@@ -144,7 +148,7 @@ impl MemoryStore {
         if !known.fingerprint.is_same(fingerprint) {
             return Some(Err(StoreError::KeyReused));
         }
-        Some(match self.find(known.id) {
+        Some(match self.find(known.id, &Access::All) {
             Found::Job(job) => Ok(Accepted {
                 job,
                 is_replay: true,
@@ -163,7 +167,7 @@ impl MemoryStore {
             settled: Arc::new(Notify::new()),
         };
         self.entries.insert(id, entry);
-        self.orders.lock().by_age.insert(id);
+        self.orders.lock().insert(id, &job.owner.tenant);
         job
     }
 }
@@ -200,36 +204,41 @@ impl JobStore for MemoryStore {
         })
     }
 
-    async fn get(&self, id: JobId) -> Result<Found, StoreError> {
-        Ok(self.find(id))
+    async fn get(&self, id: JobId, access: &Access) -> Result<Found, StoreError> {
+        Ok(self.find(id, access))
     }
 
-    async fn wait(&self, id: JobId, patience: Duration) -> Result<Found, StoreError> {
+    async fn wait(
+        &self,
+        id: JobId,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Found, StoreError> {
         let Some(settled) = self
             .entries
             .get(&id)
             .map(|entry| Arc::clone(&entry.settled))
         else {
-            return Ok(self.find(id));
+            return Ok(self.find(id, access));
         };
         // Registered before the state is read, so that no finish in between is missed.
         let notified = settled.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();
-        match self.find(id) {
+        match self.find(id, access) {
             Found::Job(job) if !job.state.is_final() => {}
             found => return Ok(found),
         }
         let _ = tokio::time::timeout(patience, notified).await;
-        Ok(self.find(id))
+        Ok(self.find(id, access))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         let mut last_scanned = None;
-        let upper = query.before.map_or(Unbounded, Excluded);
         let mut jobs: Vec<JobRecord> = Vec::with_capacity(query.limit);
         let orders = self.orders.lock();
-        for (scanned, id) in orders.by_age.range((Unbounded, upper)).rev().enumerate() {
+        let newest_first = orders.newest_first(query.access.tenant(), query.before);
+        for (scanned, id) in newest_first.enumerate() {
             if scanned == SCANNED_MAX {
                 // A page may be short or empty: the search for a rare state must not hold the lock for long.
                 return Ok(JobPage {
@@ -237,11 +246,12 @@ impl JobStore for MemoryStore {
                     next: last_scanned,
                 });
             }
-            last_scanned = Some(*id);
-            let Some(entry) = self.entries.get(id) else {
+            last_scanned = Some(id);
+            let Some(entry) = self.entries.get(&id) else {
                 continue;
             };
-            if query.state.is_some_and(|state| state != entry.job.state) {
+            let is_other = query.state.is_some_and(|state| state != entry.job.state);
+            if is_other || !query.access.includes(&entry.job.owner) {
                 continue;
             }
             if jobs.len() == query.limit {
@@ -308,7 +318,7 @@ impl JobRecords for MemoryStore {
         settlement: Settlement,
     ) -> Result<Finished, StoreError> {
         let (now, ttl) = (Timestamp::now(), self.bounds.ttl);
-        let (settled, client, before, after) = {
+        let (settled, client, owner, before, after) = {
             let Some(mut entry) = self.entries.get_mut(&id) else {
                 return Ok(Finished::Stale);
             };
@@ -317,10 +327,12 @@ impl JobRecords for MemoryStore {
             }
             let before = entry.settle(settlement, now, ttl);
             let settled = Arc::clone(&entry.settled);
-            (settled, entry.client.clone(), before, entry.bytes)
+            let owner = entry.job.owner.clone();
+            (settled, entry.client.clone(), owner, before, entry.bytes)
         };
         self.usage.finish_job(&client, before, after);
-        self.orders.lock().insert_expiry(now.plus(ttl), id);
+        let expires_at = now.plus(ttl);
+        self.orders.lock().insert_expiry(expires_at, id, owner);
         settled.notify_waiters();
         Ok(Finished::Recorded)
     }

@@ -1,7 +1,8 @@
-//! Orders of the jobs in memory: by age and by expiry; and the ids of expired jobs.
+//! Orders of the jobs in memory: by age and by expiry; and the owners of expired jobs.
 
-use sandpiper_domain::{JobId, Timestamp};
-use std::collections::{BTreeSet, VecDeque};
+use sandpiper_domain::{JobId, Owner, Tenant, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 
 /// Most ids of expired jobs that are remembered, so that a query gets 410 and not 404.
 const TOMBSTONES_MAX: usize = 100_000;
@@ -9,49 +10,85 @@ const TOMBSTONES_MAX: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     /// By id, which is by age.
-    pub(super) by_age: BTreeSet<JobId>,
+    by_age: BTreeSet<JobId>,
+    by_tenant: HashMap<Tenant, BTreeSet<JobId>>,
     /// Only jobs with a final state.
-    by_expiry: BTreeSet<(Timestamp, JobId)>,
+    by_expiry: BTreeMap<(Timestamp, JobId), Owner>,
     /// Oldest first.
     tombstones: VecDeque<JobId>,
-    tombstone_set: BTreeSet<JobId>,
+    owners_of_expired: HashMap<JobId, Owner>,
 }
 
 impl Orders {
-    pub(super) fn insert_expiry(&mut self, expires_at: Timestamp, id: JobId) {
-        self.by_expiry.insert((expires_at, id));
+    pub(super) fn insert(&mut self, id: JobId, tenant: &Tenant) {
+        self.by_age.insert(id);
+        if let Some(ids) = self.by_tenant.get_mut(tenant) {
+            ids.insert(id);
+        } else {
+            self.by_tenant.insert(tenant.clone(), BTreeSet::from([id]));
+        }
+    }
+
+    /// Returns the jobs of `tenant`, or of all tenants, that are older than `before`.
+    pub(super) fn newest_first(
+        &self,
+        tenant: Option<&Tenant>,
+        before: Option<JobId>,
+    ) -> impl Iterator<Item = JobId> {
+        let ids = match tenant {
+            None => Some(&self.by_age),
+            Some(tenant) => self.by_tenant.get(tenant),
+        };
+        let upper = before.map_or(Unbounded, Excluded);
+        let older = ids.map(|ids| ids.range((Unbounded, upper)).rev().copied());
+        older.into_iter().flatten()
+    }
+
+    pub(super) fn insert_expiry(&mut self, expires_at: Timestamp, id: JobId, owner: Owner) {
+        self.by_expiry.insert((expires_at, id), owner);
     }
 
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
-        self.by_expiry.first().map(|(at, _)| *at)
+        self.by_expiry.first_key_value().map(|((at, _), _)| *at)
     }
 
-    pub(super) fn has_expired(&self, id: JobId) -> bool {
-        self.tombstone_set.contains(&id)
+    pub(super) fn owner_of_expired(&self, id: JobId) -> Option<&Owner> {
+        self.owners_of_expired.get(&id)
     }
 
     /// Removes the jobs that have expired by `now`, remembers their ids, and returns them.
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<JobId> {
         let mut expired = Vec::new();
-        while let Some(&(at, id)) = self.by_expiry.first() {
+        while let Some(first) = self.by_expiry.first_entry() {
+            let (at, id) = *first.key();
             if at > now {
                 break;
             }
-            self.by_expiry.pop_first();
-            self.by_age.remove(&id);
-            self.bury(id);
+            let owner = first.remove();
+            self.remove(id, &owner.tenant);
+            self.bury(id, owner);
             expired.push(id);
         }
         expired
     }
 
-    fn bury(&mut self, id: JobId) {
+    fn remove(&mut self, id: JobId, tenant: &Tenant) {
+        self.by_age.remove(&id);
+        if let Some(ids) = self.by_tenant.get_mut(tenant) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_tenant.remove(tenant);
+            }
+        }
+    }
+
+    fn bury(&mut self, id: JobId, owner: Owner) {
         self.tombstones.push_back(id);
-        self.tombstone_set.insert(id);
+        self.owners_of_expired.insert(id, owner);
         if self.tombstones.len() > TOMBSTONES_MAX
             && let Some(oldest) = self.tombstones.pop_front()
         {
-            self.tombstone_set.remove(&oldest);
+            self.owners_of_expired.remove(&oldest);
         }
     }
 }
@@ -63,15 +100,35 @@ mod tests {
     #[test]
     fn jobs_expire_in_the_order_of_their_expiry_and_are_remembered() {
         let mut orders = Orders::default();
+        let owner = Owner::default();
         let ids: Vec<JobId> = (0..3).map(|_| JobId::generate()).collect();
         for (id, at) in ids.iter().zip([30, 10, 20]) {
-            orders.by_age.insert(*id);
-            orders.insert_expiry(Timestamp::from_unix_millis(at), *id);
+            orders.insert(*id, &owner.tenant);
+            orders.insert_expiry(Timestamp::from_unix_millis(at), *id, owner.clone());
         }
         assert_eq!(orders.next_expiry(), Some(Timestamp::from_unix_millis(10)));
         let expired = orders.expire(Timestamp::from_unix_millis(20));
         assert_eq!(expired, [ids[1], ids[2]]);
-        assert_eq!(orders.by_age.len(), 1);
-        assert!(orders.has_expired(ids[1]) && !orders.has_expired(ids[0]));
+        assert_eq!(
+            orders.newest_first(None, None).collect::<Vec<_>>(),
+            [ids[0]]
+        );
+        assert!(orders.owner_of_expired(ids[1]).is_some());
+        assert!(orders.owner_of_expired(ids[0]).is_none());
+    }
+
+    #[test]
+    fn each_tenant_has_an_order_of_its_own() {
+        let mut orders = Orders::default();
+        let [a, b]: [Tenant; 2] = ["a", "b"].map(|name| name.parse().unwrap());
+        let ids: Vec<JobId> = (0..4).map(|_| JobId::generate()).collect();
+        for (id, tenant) in ids.iter().zip([&a, &b, &a, &b]) {
+            orders.insert(*id, tenant);
+        }
+        let listed = |tenant, before| orders.newest_first(tenant, before).collect::<Vec<_>>();
+        assert_eq!(listed(Some(&a), None), [ids[2], ids[0]]);
+        assert_eq!(listed(Some(&b), Some(ids[3])), [ids[1]]);
+        assert_eq!(listed(None, None), [ids[3], ids[2], ids[1], ids[0]]);
+        assert_eq!(listed(Some(&Tenant::default()), None), []);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{JobPage, ListQuery};
+use sandpiper_domain::{ApiKeyId, Owner, Tenant};
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tokio::runtime::Handle;
@@ -112,7 +113,10 @@ async fn a_finish_of_an_unknown_job_is_stale() {
         let id = JobId::generate();
         let answer = store.finish(id, 0, finished(id)).await.unwrap();
         assert_eq!(answer, Finished::Stale);
-        assert!(matches!(store.get(id).await.unwrap(), Found::Unknown));
+        assert!(matches!(
+            store.get(id, &Access::All).await.unwrap(),
+            Found::Unknown
+        ));
     })
     .await;
 }
@@ -152,7 +156,7 @@ async fn a_caller_that_waits_is_woken_by_the_finish() {
             .map(|_| {
                 let store = Arc::clone(&store);
                 // Longer than the test may take: only the finish can end the wait in time.
-                tokio::spawn(async move { store.wait(id, PATIENCE * 10).await })
+                tokio::spawn(async move { store.wait(id, &Access::All, PATIENCE * 10).await })
             })
             .collect();
         // Every caller waits before the finish.
@@ -173,7 +177,7 @@ async fn a_wait_that_times_out_returns_the_job() {
         let id = submit_and_start(&*store).await;
         let patience = Duration::from_millis(30);
         let began = Instant::now();
-        let job = job(store.wait(id, patience).await.unwrap());
+        let job = job(store.wait(id, &Access::All, patience).await.unwrap());
         assert_eq!(job.state, JobState::Running);
         assert!(began.elapsed() >= patience, "it gave up early");
     })
@@ -186,7 +190,7 @@ async fn a_wait_for_a_job_that_cannot_change_returns_at_once() {
         let id = submit_and_start(&*store).await;
         store.finish(id, 1, finished(id)).await.unwrap();
         // Longer than the test may take.
-        let wait = |id| store.wait(id, PATIENCE * 10);
+        let wait = |id| store.wait(id, &Access::All, PATIENCE * 10);
         assert_eq!(job(wait(id).await.unwrap()).state, JobState::Finished);
         let never_seen = JobId::generate();
         assert!(matches!(wait(never_seen).await.unwrap(), Found::Unknown));
@@ -198,6 +202,7 @@ async fn a_wait_for_a_job_that_cannot_change_returns_at_once() {
 
 async fn page(store: &dyn JobStore, state: Option<JobState>, before: Option<JobId>) -> JobPage {
     let query = ListQuery {
+        access: Access::All,
         state,
         limit: 7,
         before,
@@ -370,6 +375,85 @@ async fn a_store_that_works_is_healthy_and_has_a_name() {
     over_every_store(|store| async move {
         store.health().await.unwrap();
         assert!(!store.name().is_empty() && !store.promise().is_empty());
+    })
+    .await;
+}
+
+/// Submits a job of this tenant, with a key.
+async fn submit_of(store: &dyn JobStore, tenant: &Tenant, key: ApiKeyId) -> JobId {
+    let client = tenant.client().unwrap();
+    let mut job = samples::job(client.as_str(), 1);
+    job.owner = Owner {
+        tenant: tenant.clone(),
+        key: Some(key),
+    };
+    let new = NewJob {
+        job: Arc::new(job),
+        ..new_job("test", 1)
+    };
+    store.submit(new).await.unwrap().job.id
+}
+
+#[tokio::test]
+async fn a_job_is_found_waited_for_and_listed_by_those_only_who_may_see_it() {
+    over_every_store(|store| async move {
+        let [a, b]: [Tenant; 2] = ["a", "b"].map(|name| name.parse().unwrap());
+        let [first, second]: [ApiKeyId; 2] =
+            ["0000000000000001", "0000000000000002"].map(|id| id.parse().unwrap());
+        let ids = [
+            submit_of(&*store, &a, first).await,
+            submit_of(&*store, &a, second).await,
+            submit_of(&*store, &b, first).await,
+            submit(&*store).await,
+        ];
+        for (access, seen) in [
+            (Access::All, [true; 4]),
+            (Access::Tenant(a.clone()), [true, true, false, false]),
+            (Access::Key(a.clone(), second), [false, true, false, false]),
+            (Access::Tenant(b.clone()), [false, false, true, false]),
+            (
+                Access::Tenant(Tenant::default()),
+                [false, false, false, true],
+            ),
+            (Access::Tenant("c".parse().unwrap()), [false; 4]),
+        ] {
+            for (id, is_seen) in ids.into_iter().zip(seen) {
+                let found = store.get(id, &access).await.unwrap();
+                assert_eq!(matches!(found, Found::Job(_)), is_seen, "{access:?}");
+                // A wait for a job that cannot be seen ends at once, as for one that does not exist.
+                let patience = if is_seen {
+                    Duration::ZERO
+                } else {
+                    PATIENCE * 10
+                };
+                let found = store.wait(id, &access, patience).await.unwrap();
+                assert_eq!(matches!(found, Found::Job(_)), is_seen, "{access:?}");
+            }
+            let query = ListQuery {
+                access: access.clone(),
+                state: Some(JobState::Queued),
+                limit: 10,
+                before: None,
+            };
+            let listed = store.list(&query).await.unwrap().jobs;
+            let listed: BTreeSet<JobId> = listed.iter().map(|job| job.id).collect();
+            let expected = ids.into_iter().zip(seen);
+            let expected = expected.filter_map(|(id, is_seen)| is_seen.then_some(id));
+            assert_eq!(listed, expected.collect(), "{access:?}");
+        }
+        for id in ids {
+            store.finish(id, 0, cancelled()).await.unwrap();
+        }
+        store.sweep(when_all_is_expired()).await.unwrap();
+        let of_a = Access::Tenant(a);
+        assert!(matches!(
+            store.get(ids[0], &of_a).await.unwrap(),
+            Found::Expired
+        ));
+        assert!(matches!(
+            store.get(ids[2], &of_a).await.unwrap(),
+            Found::Unknown
+        ));
     })
     .await;
 }

@@ -162,6 +162,7 @@ async fn the_jobs_of_a_client_are_bounded_in_bytes_until_they_expire() {
 
 fn everything() -> crate::ListQuery {
     crate::ListQuery {
+        access: Access::All,
         state: None,
         limit: 10_000,
         before: None,

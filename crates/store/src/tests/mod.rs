@@ -9,7 +9,7 @@ use super::{
     Finished, Found, JobRecords, JobStore, MemoryStore, MemoryStoreBounds, NewJob, QueuePlace,
     Settlement, StoreError,
 };
-use sandpiper_domain::{JobId, JobRecord, JobState, JobTerms, Outcome, Timestamp, samples};
+use sandpiper_domain::{Access, JobId, JobRecord, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ fn lost(id: JobId) -> Settlement {
 }
 
 async fn get(store: &dyn JobStore, id: JobId) -> JobRecord {
-    job(store.get(id).await.unwrap())
+    job(store.get(id, &Access::All).await.unwrap())
 }
 
 fn job(found: Found) -> JobRecord {

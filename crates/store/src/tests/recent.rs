@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{RecentBounds, RecentExecutions};
-use sandpiper_domain::Execution;
+use sandpiper_domain::{Execution, Owner};
 
 fn recent_of(executions_max: usize, bytes_max: usize) -> RecentExecutions {
     RecentExecutions::new(RecentBounds {
@@ -14,7 +14,7 @@ fn recent_of(executions_max: usize, bytes_max: usize) -> RecentExecutions {
 
 fn insert(recent: &RecentExecutions, result_bytes: usize) -> Arc<Execution> {
     let execution = Arc::new(samples::success(JobId::generate(), result_bytes));
-    recent.insert(&execution);
+    recent.insert(Owner::default(), &execution);
     execution
 }
 
@@ -22,7 +22,7 @@ fn insert(recent: &RecentExecutions, result_bytes: usize) -> Arc<Execution> {
 fn cached(recent: &RecentExecutions, executions: &[Arc<Execution>]) -> Vec<bool> {
     executions
         .iter()
-        .map(|execution| recent.get(execution.id).is_some())
+        .map(|execution| recent.get(execution.id, &Access::All).is_some())
         .collect()
 }
 
@@ -34,8 +34,8 @@ fn an_execution_that_was_stopped_is_a_cancelled_job() {
         (Outcome::Threw, JobState::Finished),
     ] {
         let execution = Arc::new(samples::execution(JobId::generate(), outcome));
-        recent.insert(&execution);
-        assert_eq!(recent.get(execution.id).unwrap().state, state);
+        recent.insert(Owner::default(), &execution);
+        assert_eq!(recent.get(execution.id, &Access::All).unwrap().state, state);
     }
 }
 
@@ -43,7 +43,7 @@ fn an_execution_that_was_stopped_is_a_cancelled_job() {
 fn an_execution_is_read_as_a_finished_job() {
     let recent = recent_of(2, 1 << 20);
     let execution = insert(&recent, 10);
-    let job = recent.get(execution.id).unwrap();
+    let job = recent.get(execution.id, &Access::All).unwrap();
     assert_eq!(job.id, execution.id);
     assert_eq!(job.attempt, 1);
     assert_eq!(job.expires_at, Some(execution.finished_at.plus(TTL)));
