@@ -1,5 +1,9 @@
 //! The commands other than `serve`: run one script, report the isolation layers, run the selftest, print the API's
-//! description, ask a running service for its health, back up the database.
+//! description, ask a running service for its health, change tenants, back up the database.
+
+mod tenants;
+
+pub use tenants::tenants;
 
 use crate::config::{
     BackupOptions, HealthOptions, IsolationOptions, OpenapiOptions, OptionConflict, RunOptions,

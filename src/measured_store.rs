@@ -1,7 +1,7 @@
 //! A store that measures another: the duration and the failures of each operation.
 
 use async_trait::async_trait;
-use sandpiper_domain::{Access, JobId, LogSoFar, Timestamp};
+use sandpiper_domain::{Access, ApiKeyId, JobId, LogSoFar, Tenant, Timestamp};
 use sandpiper_http_kit::counters::{Counter, Histogram};
 use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobRunner, JobStore, ListQuery, NewJob, Nodes,
@@ -22,6 +22,7 @@ const NAMES: &[&str] = &[
     "list",
     "sweep",
     "cancel",
+    "assign",
     "nodes",
     "health",
 ];
@@ -38,6 +39,7 @@ enum Operation {
     List,
     Sweep,
     Cancel,
+    Assign,
     Nodes,
     Health,
 }
@@ -186,6 +188,11 @@ impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
 
     async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
         self.timed(Operation::Cancel, self.store.cancel(id)).await
+    }
+
+    async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
+        let assigned = self.store.assign(key, from, to);
+        self.timed(Operation::Assign, assigned).await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

@@ -11,7 +11,9 @@ use super::types::{
 };
 use actix::prelude::SendError;
 use actix::{Addr, Handler, MailboxError, Message};
-use sandpiper_domain::{Access, Job, JobId, JobRecord, JobState, JobTerms, Limits, Timestamp};
+use sandpiper_domain::{
+    Access, ApiKeyId, Job, JobId, JobRecord, JobState, JobTerms, Limits, Owner, Tenant, Timestamp,
+};
 use sandpiper_sandbox_client::{IsolationLevel, LayerReport};
 use sandpiper_store::{Found, JobStore, RecentExecutions, StoreError};
 use std::net::IpAddr;
@@ -148,6 +150,26 @@ impl DispatcherHandle {
             Lookup::Expired => Ok(Cancelled::Expired),
             Lookup::Unknown => Ok(Cancelled::Unknown),
         }
+    }
+
+    /// Gives the jobs of the tenant `from` that `key` submitted to the tenant `to`. Returns how many the store had.
+    pub async fn assign(
+        &self,
+        key: ApiKeyId,
+        from: &Tenant,
+        to: &Tenant,
+    ) -> Result<u64, DispatchError> {
+        let (tenant, of_key) = (to.clone(), Access::Key(from.clone(), key));
+        let owner = Owner {
+            tenant,
+            key: Some(key),
+        };
+        self.0.recent.assign(&of_key, &owner);
+        self.0
+            .store
+            .assign(key, from, to)
+            .await
+            .map_err(unavailable)
     }
 
     pub async fn nodes(&self) -> Result<Nodes, DispatchError> {

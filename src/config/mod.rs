@@ -19,6 +19,7 @@ pub use telemetry::TelemetryArgs;
 
 use crate::selftest::TIME_FACTOR_MAX;
 use clap::{Args, Parser, Subcommand, value_parser};
+use sandpiper_domain::{ApiKeyId, Tenant};
 use sandpiper_http_kit::local_address;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -65,8 +66,45 @@ pub enum Command {
     /// Ask the service on this machine whether it accepts work; exit status 1 means that it does not, or does not
     /// respond
     Health(HealthOptions),
+    /// Change tenants of the service on this machine
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
     /// Copy the database of jobs while a service uses it (SQLite only; for Postgres use pg_dump)
     Backup(BackupOptions),
+}
+
+/// The subcommands of `tenants`.
+#[derive(Debug, Subcommand)]
+pub enum TenantsCommand {
+    /// Give the jobs that a key submitted for one tenant to another tenant; `sandpiper-ingress key assign` does this for
+    /// the key that it assigns
+    Assign(AssignOptions),
+}
+
+/// The options of `tenants assign`.
+#[derive(Debug, Args)]
+pub struct AssignOptions {
+    /// ID of the key, 16 hexadecimal digits
+    pub key: ApiKeyId,
+    /// Tenant that the jobs belong to; `key:` and the ID for a key that had none
+    #[arg(long, value_name = "TENANT")]
+    pub from: Tenant,
+    /// Tenant that the jobs shall belong to
+    #[arg(long, value_name = "TENANT")]
+    pub to: Tenant,
+    #[command(flatten)]
+    pub service: RunningService,
+}
+
+/// The running service that a command changes.
+#[derive(Debug, Args)]
+pub struct RunningService {
+    /// Address that the service listens on
+    #[arg(long, env = "HOST", default_value = "127.0.0.1", value_parser = address)]
+    pub host: IpAddr,
+    /// Port that the service listens on
+    #[arg(long, env = "PORT", default_value_t = 8081, value_parser = value_parser!(u16).range(1..))]
+    pub port: u16,
 }
 
 /// The options of `backup`.

@@ -61,8 +61,14 @@ impl Caller {
             None => Access::Tenant(owner.tenant.clone()),
             Some(scopes) => access_of(scopes, &owner)?,
         };
-        // All keys of a tenant are one client, in whichever order their requests come.
-        let client = owner.tenant.client().unwrap_or(client);
+        // All keys of a tenant are one client.
+        let client = match owner.tenant.client() {
+            Some(client) => client,
+            None if client.is_tenant() => {
+                return Err(invalid(&TENANT, "is not that of the client"));
+            }
+            None => client,
+        };
         Ok(Self {
             client,
             owner,
@@ -87,6 +93,15 @@ impl Caller {
 
     pub(super) fn is_admin(&self) -> bool {
         self.access == Access::All
+    }
+
+    /// Refuses a caller that may not change tenants.
+    pub(super) fn check_admin(&self) -> Result<(), Problem> {
+        if self.is_admin() {
+            return Ok(());
+        }
+        let detail = "this needs a key with the scope `admin`";
+        Err(Problem::new(Code::Forbidden, detail))
     }
 
     /// Returns true if the caller may see numbers that concern all tenants together.

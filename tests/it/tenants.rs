@@ -13,6 +13,7 @@ over_every_store!(
     a_key_that_may_run_reads_its_own_results_and_no_others,
     a_key_without_a_tenant_owns_what_its_client_owned_before,
     a_request_that_another_key_repeats_is_not_its_own,
+    a_key_that_moves_to_another_tenant_takes_its_jobs_along,
     a_position_in_the_queue_counts_the_tenants_own_jobs,
     no_sequence_of_requests_shows_one_tenant_anything_of_another,
 );
@@ -238,6 +239,67 @@ fn a_request_that_another_key_repeats_is_not_its_own(store: &Store) {
     assert_ne!(of_other.json()["id"], first.json()["id"]);
 }
 
+fn a_key_that_moves_to_another_tenant_takes_its_jobs_along(store: &Store) {
+    let service = serve(store, &[]);
+    let before = Key {
+        tenant: "key:00000000000000aa",
+        ..A
+    };
+    let with_key = |key: Key, name: &str| {
+        let headers = key.with(&[("idempotency-key", name)]);
+        let answer = service.post_with("/api/jobs", &headers, &json!({ "code": "1" }));
+        (
+            answer.json()["id"].clone(),
+            answer.header("idempotency-replayed").to_owned(),
+        )
+    };
+    let (keyed, _) = with_key(before, "same");
+    let finished = before.submit(&service, &json!({ "code": "1" }));
+    let shown = service.get_with(&path(&finished), &before.with(&[("prefer", "wait=30")]));
+    assert_eq!(shown.json()["state"], "finished");
+    let executed = before.execute(&service, "1");
+    let running = before.submit(&service, &endless());
+    let of_other_key = Key { id: KEY_B, ..A }.submit(&service, &json!({ "code": "1" }));
+    let assign = |key: Key, from: &str, to: &str| {
+        let body = json!({ "key": KEY_A, "to": to });
+        service.post_with(
+            &format!("/api/tenants/{from}/assign"),
+            &key.headers(),
+            &body,
+        )
+    };
+    assert_refused(&assign(A, before.tenant, "c"), 403, "forbidden", "no admin");
+    let moved = assign(ADMIN, before.tenant, "c");
+    assert_eq!(
+        moved.json(),
+        json!({ "tenant": "c", "jobs": 3 }),
+        "{}",
+        moved.text
+    );
+    let after = Key { tenant: "c", ..A };
+    for id in [&finished, &executed, &running] {
+        assert_eq!(after.get(&service, &path(id)).status, 200);
+        assert_eq!(before.get(&service, &path(id)).status, 404);
+    }
+    assert_eq!(after.listed(&service, "").len(), 3);
+    assert!(before.listed(&service, "").is_empty());
+    assert_eq!(with_key(after, "same"), (keyed, "true".to_owned()));
+    assert_eq!(A.listed(&service, ""), [of_other_key]);
+    // The running job can still be stopped, and ends as any other.
+    let stopped = service.delete_with(&path(&running), &after.headers());
+    assert_eq!(stopped.json()["state"], "cancelled", "{}", stopped.text);
+    assert_eq!(assign(ADMIN, before.tenant, "c").json()["jobs"], 0);
+    for (from, to, field) in [
+        ("a%20b", "c", "tenant"),
+        ("a", "-", "to"),
+        ("a", "default", "to"),
+    ] {
+        let refused = assign(ADMIN, from, to);
+        assert_refused(&refused, 400, "invalid_field", field);
+        assert_eq!(refused.json()["field"], field);
+    }
+}
+
 fn a_position_in_the_queue_counts_the_tenants_own_jobs(store: &Store) {
     let service = serve(store, &["--executors", "1"]);
     let running = A.submit(&service, &endless());
@@ -455,6 +517,26 @@ fn any_node_of_one_postgres_knows_whose_job_it_is() {
     assert_eq!(B.get(&nodes[1], &path(&id)).status, 404);
     assert_eq!(A.listed(&nodes[1], ""), [id.clone()]);
     assert!(B.listed(&nodes[1], "").is_empty());
+}
+
+#[test]
+fn the_command_line_moves_the_jobs_of_a_key() {
+    let service = serve(&Store::Memory, &[]);
+    A.submit(&service, &json!({ "code": "1" }));
+    let assign = |to: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_sandpiper"))
+            .args(["tenants", "assign", KEY_A, "--from", "a", "--to", to])
+            .args(["--port", &service.port.to_string()])
+            .output()
+            .unwrap()
+    };
+    let moved = assign("c");
+    assert!(moved.status.success(), "{moved:?}");
+    assert_eq!(moved.stdout, b"{\"tenant\":\"c\",\"jobs\":1}\n");
+    let refused = assign("default");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stdout).contains("`to`"));
+    assert_eq!(assign("a b").status.code(), Some(2));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::{
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
-use sandpiper_domain::{Access, Execution, Job, JobId, LogSoFar, Timestamp};
+use sandpiper_domain::{Access, ApiKeyId, Execution, Job, JobId, LogSoFar, Tenant, Timestamp};
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -296,6 +296,10 @@ impl JobStore for InProcessStore {
             cancel.send_replace(true);
         }
         self.0.records.cancel(id).await
+    }
+
+    async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
+        self.0.records.assign(key, from, to).await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

@@ -23,8 +23,8 @@ pub use recent::{RecentBounds, RecentExecutions};
 
 use async_trait::async_trait;
 use sandpiper_domain::{
-    Access, Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome, ScriptError,
-    Timestamp,
+    Access, ApiKeyId, Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome,
+    ScriptError, Tenant, Timestamp,
 };
 use std::fmt;
 use std::sync::Arc;
@@ -298,6 +298,9 @@ pub trait JobStore: fmt::Debug + Send + Sync {
     async fn cancel(&self, _id: JobId) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// Gives the jobs of the tenant `from` that `key` submitted to the tenant `to`. Returns how many there were.
+    async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError>;
 
     /// Returns the nodes to which the store dispatches jobs; `None` for a store of one process.
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

@@ -81,6 +81,15 @@ impl RecentExecutions {
         })
     }
 
+    /// Gives the executions that `before` includes to another owner.
+    pub fn assign(&self, before: &Access, owner: &Owner) {
+        for mut entry in self.executions.iter_mut() {
+            if before.includes(&entry.0) {
+                entry.0.clone_from(owner);
+            }
+        }
+    }
+
     pub fn sweep(&self, now: Timestamp) {
         let mut order = self.order.lock();
         while let Some((finished_at, ..)) = order.oldest_first.front() {

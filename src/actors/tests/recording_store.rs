@@ -2,7 +2,7 @@
 
 use super::support::PATIENCE;
 use async_trait::async_trait;
-use sandpiper_domain::{Access, JobId, Timestamp};
+use sandpiper_domain::{Access, ApiKeyId, JobId, Tenant, Timestamp};
 use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, MemoryStore,
     MemoryStoreBounds, NewJob, Settlement, StoreError,
@@ -110,6 +110,10 @@ impl JobStore for RecordingStore {
         patience: Duration,
     ) -> Result<Found, StoreError> {
         self.inner.wait(id, access, patience).await
+    }
+
+    async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
+        self.inner.assign(key, from, to).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {

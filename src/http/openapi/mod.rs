@@ -126,12 +126,12 @@ fn complete(route: Route, method: &str, with_source: bool, operation: &mut Value
         // A parameter is left out, and never null.
         requests::remove_null(&mut parameter["schema"]);
     }
-    if method == "post" {
-        let name = if route == Route::Execute {
-            "Execute"
-        } else {
-            "Job"
-        };
+    let submitted = match (method, route) {
+        ("post", Route::Execute) => Some("Execute"),
+        ("post", Route::Jobs) => Some("Job"),
+        _ => None,
+    };
+    if let Some(name) = submitted {
         operation["requestBody"] = json!({
             "required": true,
             "content": requests::content(name),

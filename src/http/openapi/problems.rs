@@ -56,16 +56,28 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::QueueWaitExceeded,
         ],
         ("get", Route::Nodes) => &[Code::StoreUnavailable],
+        ("post", Route::TenantAssign) => &[
+            Code::InvalidJson,
+            Code::InvalidBody,
+            Code::InvalidField,
+            Code::BodyTimeout,
+            Code::BodyTooLarge,
+            Code::UnsupportedMediaType,
+            Code::StoreUnavailable,
+        ],
         _ => &[],
     };
     let shared: &[Code] = match (method, route) {
-        ("post", _) => &SUBMIT,
+        ("post", Route::Execute | Route::Jobs) => &SUBMIT,
         (_, Route::Job | Route::JobEvents) => &JOB,
         _ => &[],
     };
     let mut all = [shared, own, &[Code::Internal, Code::HostNotAllowed]].concat();
     if matches!(method, "post" | "delete") || route == Route::NetCheck {
         all.push(Code::CrossOrigin);
+    }
+    if security::scope(method, route).is_some() {
+        all.push(Code::Forbidden);
     }
     if route.path().contains('{') {
         // A slash in a path parameter makes it another path.
@@ -84,13 +96,10 @@ fn of_ingress(method: &str, route: Route, with_source: bool) -> Vec<IngressCode>
         IngressCode::ServiceUnreachable,
         IngressCode::ServiceTimeout,
     ];
-    if security::scope(method, route).is_some() {
-        all.push(IngressCode::Forbidden);
-    }
     if matches!((method, route), ("get", Route::Jobs) | (_, Route::Nodes)) {
         all.push(IngressCode::NotListed);
     }
-    if method == "post" && with_source {
+    if method == "post" && with_source && route != Route::TenantAssign {
         all.extend([
             IngressCode::SourceNotAllowed,
             IngressCode::SourceUnfit,

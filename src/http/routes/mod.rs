@@ -11,6 +11,7 @@ mod netcheck;
 mod nodes;
 mod route;
 mod scripts;
+mod tenants;
 
 pub(in crate::http) use route::Route;
 
@@ -40,11 +41,13 @@ use utoipa::OpenApi;
         jobs::show,
         jobs::cancel,
         events::follow,
+        tenants::assign,
     ),
     tags(
         (name = "run", description = "Run a script, now or later"),
         (name = "jobs", description = "Follow, list and cancel jobs"),
         (name = "scripts", description = "Example scripts"),
+        (name = "tenants", description = "Change tenants, with a key of the scope `admin`"),
         (name = "service", description = "Service status"),
     )
 )]
@@ -63,6 +66,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource(Route::Job).get(jobs::show).delete(jobs::cancel))
         .service(resource(Route::JobEvents).get(events::follow))
         .service(resource(Route::Nodes).get(nodes::list))
+        .service(resource(Route::TenantAssign).post(tenants::assign))
         .service(resource(Route::OpenApi).get(description::json))
         .service(resource(Route::Docs).get(description::page))
         .service(resource(Route::DocsStyle).get(description::style))

@@ -14,6 +14,10 @@ use tokio::time::Instant;
 
 /// Time between two queries for a job that another node may have settled without a notice.
 const WAIT_POLL: Duration = Duration::from_secs(1);
+/// The tenant by the client, and no key. SQLite reads a row up to the last column that is asked for, and the columns of the
+/// owner lie behind the execution.
+const OWNER_IN_LIST: &str = "CASE WHEN substr(s.client, 1, 4) = 'key:' THEN s.client \
+    WHEN substr(s.client, 1, 7) = 'tenant:' THEN substr(s.client, 8) ELSE 'default' END, NULL";
 /// A text above every id.
 const LAST_ID: &str = "~";
 
@@ -48,10 +52,10 @@ impl Jobs {
         Self { database, waiters }
     }
 
-    /// Returns the columns of a [`Row`]; a list leaves executions out.
-    fn columns(&self, execution: &str) -> String {
+    /// Returns the columns of a [`Row`]; a list leaves executions and keys out.
+    fn columns(&self, owner: &str, execution: &str) -> String {
         format!(
-            "s.id, s.tenant, s.api_key, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
+            "s.id, {owner}, s.state, s.outcome, s.attempt, s.created_at, s.run_at, s.started_at, s.finished_at, s.expires_at, {execution}, \
              CAST(r.state AS TEXT), CAST(r.attempt AS BIGINT), {}",
             self.database.pool.millis("r.attempted_at")
         )
@@ -60,7 +64,7 @@ impl Jobs {
     pub(super) async fn find(&self, id: JobId, access: &Access) -> Result<Found, StoreError> {
         let select = format!(
             "SELECT {} FROM sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id WHERE s.id = $1",
-            self.columns("s.execution")
+            self.columns("s.tenant, s.api_key", "s.execution")
         );
         let row: Option<Row> = on_pool!(&self.database.readers, pool => {
             sqlx::query_as(AssertSqlSafe(select))
@@ -107,7 +111,7 @@ impl Jobs {
     }
 
     pub(super) async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
-        let columns = self.columns("NULL");
+        let columns = self.columns(OWNER_IN_LIST, "NULL");
         let left = "sandpiper_jobs s LEFT JOIN river_job r ON r.id = s.river_id";
         let (tables, condition) = match query.state {
             None => (left, "s.state <> 'expired'".to_owned()),

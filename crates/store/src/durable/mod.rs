@@ -28,6 +28,7 @@ mod nodes;
 mod notices;
 mod numbers;
 mod options;
+mod owners;
 mod parts;
 mod pool;
 mod prefetch;
@@ -54,7 +55,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use parts::OpenStore;
 use riverqueue::RunHandle;
-use sandpiper_domain::{Access, JobId, LogSoFar, Timestamp};
+use sandpiper_domain::{Access, ApiKeyId, JobId, LogSoFar, Tenant, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -65,6 +66,8 @@ use uuid::Uuid;
 const THREADS: usize = 2;
 /// Time limit of a sweep, which runs many statements.
 const SWEEP_WITHIN: Duration = Duration::from_secs(60);
+/// Time limit of giving jobs to another tenant. What is left is given by the next call.
+const ASSIGN_WITHIN: Duration = Duration::from_secs(60);
 /// Longest that the queue takes to requeue its jobs when the service stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -186,6 +189,15 @@ impl JobStore for DurableStore {
         let writer = Arc::clone(&self.open.writer);
         let cancelled = async move { writer.cancel(id).await };
         self.open.parts.database.on_threads(cancelled).await
+    }
+
+    async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
+        let (from, to) = (from.clone(), to.clone());
+        let database = self.open.parts.database.clone();
+        let owners = owners::Owners { database };
+        let assigned = async move { owners.assign(key, &from, &to).await };
+        let database = &self.open.parts.database;
+        database.on_threads_within(ASSIGN_WITHIN, assigned).await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

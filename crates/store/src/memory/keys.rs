@@ -2,7 +2,7 @@
 
 use crate::fingerprint::Fingerprint;
 use sandpiper_domain::{ClientKey, IdempotencyKey, JobId, Timestamp};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 const KEYS_MAX: usize = 100_000;
 
@@ -32,6 +32,21 @@ impl Keys {
         }
         self.by_age.push_back((Timestamp::now(), key.clone()));
         self.by_key.insert(key, request);
+    }
+
+    /// Gives the requests that made these jobs to another client, unless that client has used their keys itself.
+    pub(super) fn move_jobs(&mut self, ids: &HashSet<JobId>, to: &ClientKey) {
+        for (_, key) in &mut self.by_age {
+            let new_key = (to.clone(), key.1.clone());
+            let is_moved = (self.by_key.get(key)).is_some_and(|request| ids.contains(&request.id));
+            if is_moved
+                && !self.by_key.contains_key(&new_key)
+                && let Some(request) = self.by_key.remove(key)
+            {
+                self.by_key.insert(new_key.clone(), request);
+                *key = new_key;
+            }
+        }
     }
 
     pub(super) fn sweep(&mut self, now: Timestamp) {

@@ -17,7 +17,9 @@ use dashmap::DashMap;
 use keys::{Key, KeyedRequest, Keys};
 use orders::Orders;
 use parking_lot::Mutex;
-use sandpiper_domain::{Access, ClientKey, JobId, JobRecord, JobState, Timestamp};
+use sandpiper_domain::{
+    Access, ApiKeyId, ClientKey, JobId, JobRecord, JobState, Owner, Tenant, Timestamp,
+};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -172,6 +174,13 @@ impl MemoryStore {
     }
 }
 
+fn owner_of(key: ApiKeyId, tenant: &Tenant) -> Owner {
+    Owner {
+        tenant: tenant.clone(),
+        key: Some(key),
+    }
+}
+
 #[async_trait]
 impl JobStore for MemoryStore {
     fn name(&self) -> &'static str {
@@ -265,13 +274,46 @@ impl JobStore for MemoryStore {
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
         self.keys.lock().sweep(now);
-        let expired = self.orders.lock().expire(now);
+        let expired = self.orders.lock().take_expired(now);
         for id in &expired {
+            let owner = self.entries.get(id).map(|entry| entry.job.owner.clone());
+            if let Some(owner) = owner {
+                self.orders.lock().bury(*id, owner);
+            }
             if let Some((_, entry)) = self.entries.remove(id) {
                 self.usage.remove_job(&entry.client, entry.bytes);
             }
         }
         Ok(expired.len())
+    }
+
+    async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
+        let (of_key, new_owner) = (Access::Key(from.clone(), key), owner_of(key, to));
+        // Taken first and held throughout, as by a submit, so that no request with an idempotency key comes in between.
+        let mut keys = self.keys.lock();
+        let ids: Vec<JobId> = (self.orders.lock().newest_first(Some(from), None)).collect();
+        let mut assigned = Vec::new();
+        for id in ids {
+            let Some(mut entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            if !of_key.includes(&entry.job.owner) {
+                continue;
+            }
+            entry.job.owner = new_owner.clone();
+            let client = to.client().unwrap_or_else(|| entry.client.clone());
+            let before = std::mem::replace(&mut entry.client, client.clone());
+            let (bytes, is_open) = (entry.bytes, !entry.job.state.is_final());
+            drop(entry);
+            self.usage.move_job(&before, &client, bytes, is_open);
+            assigned.push(id);
+        }
+        self.orders.lock().assign(&assigned, &of_key, &new_owner);
+        let count = assigned.len() as u64;
+        if let Some(client) = to.client() {
+            keys.move_jobs(&assigned.into_iter().collect(), &client);
+        }
+        Ok(count)
     }
 
     fn counts(&self) -> StoreCounts {
@@ -318,7 +360,7 @@ impl JobRecords for MemoryStore {
         settlement: Settlement,
     ) -> Result<Finished, StoreError> {
         let (now, ttl) = (Timestamp::now(), self.bounds.ttl);
-        let (settled, client, owner, before, after) = {
+        let (settled, client, before, after) = {
             let Some(mut entry) = self.entries.get_mut(&id) else {
                 return Ok(Finished::Stale);
             };
@@ -327,12 +369,10 @@ impl JobRecords for MemoryStore {
             }
             let before = entry.settle(settlement, now, ttl);
             let settled = Arc::clone(&entry.settled);
-            let owner = entry.job.owner.clone();
-            (settled, entry.client.clone(), owner, before, entry.bytes)
+            (settled, entry.client.clone(), before, entry.bytes)
         };
         self.usage.finish_job(&client, before, after);
-        let expires_at = now.plus(ttl);
-        self.orders.lock().insert_expiry(expires_at, id, owner);
+        self.orders.lock().insert_expiry(now.plus(ttl), id);
         settled.notify_waiters();
         Ok(Finished::Recorded)
     }

@@ -1,7 +1,7 @@
 //! Orders of the jobs in memory: by age and by expiry; and the owners of expired jobs.
 
-use sandpiper_domain::{JobId, Owner, Tenant, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use sandpiper_domain::{Access, JobId, Owner, Tenant, Timestamp};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 
 /// Most ids of expired jobs that are remembered, so that a query gets 410 and not 404.
@@ -13,7 +13,7 @@ pub(super) struct Orders {
     by_age: BTreeSet<JobId>,
     by_tenant: HashMap<Tenant, BTreeSet<JobId>>,
     /// Only jobs with a final state.
-    by_expiry: BTreeMap<(Timestamp, JobId), Owner>,
+    by_expiry: BTreeSet<(Timestamp, JobId)>,
     /// Oldest first.
     tombstones: VecDeque<JobId>,
     owners_of_expired: HashMap<JobId, Owner>,
@@ -44,32 +44,44 @@ impl Orders {
         older.into_iter().flatten()
     }
 
-    pub(super) fn insert_expiry(&mut self, expires_at: Timestamp, id: JobId, owner: Owner) {
-        self.by_expiry.insert((expires_at, id), owner);
+    pub(super) fn insert_expiry(&mut self, expires_at: Timestamp, id: JobId) {
+        self.by_expiry.insert((expires_at, id));
     }
 
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
-        self.by_expiry.first_key_value().map(|((at, _), _)| *at)
+        self.by_expiry.first().map(|(at, _)| *at)
     }
 
     pub(super) fn owner_of_expired(&self, id: JobId) -> Option<&Owner> {
         self.owners_of_expired.get(&id)
     }
 
-    /// Removes the jobs that have expired by `now`, remembers their ids, and returns them.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<JobId> {
+    /// Removes the jobs that have expired by `now` from the order of expiry, and returns them.
+    pub(super) fn take_expired(&mut self, now: Timestamp) -> Vec<JobId> {
         let mut expired = Vec::new();
-        while let Some(first) = self.by_expiry.first_entry() {
-            let (at, id) = *first.key();
+        while let Some(&(at, id)) = self.by_expiry.first() {
             if at > now {
                 break;
             }
-            let owner = first.remove();
-            self.remove(id, &owner.tenant);
-            self.bury(id, owner);
+            self.by_expiry.pop_first();
             expired.push(id);
         }
         expired
+    }
+
+    /// Gives `ids`, and the expired jobs that `before` includes, another owner.
+    pub(super) fn assign(&mut self, ids: &[JobId], before: &Access, owner: &Owner) {
+        for id in ids {
+            if let Some(tenant) = before.tenant() {
+                self.remove(*id, tenant);
+            }
+            self.insert(*id, &owner.tenant);
+        }
+        for expired in self.owners_of_expired.values_mut() {
+            if before.includes(expired) {
+                expired.clone_from(owner);
+            }
+        }
     }
 
     fn remove(&mut self, id: JobId, tenant: &Tenant) {
@@ -82,7 +94,9 @@ impl Orders {
         }
     }
 
-    fn bury(&mut self, id: JobId, owner: Owner) {
+    /// Removes an expired job, and remembers its id and owner.
+    pub(super) fn bury(&mut self, id: JobId, owner: Owner) {
+        self.remove(id, &owner.tenant);
         self.tombstones.push_back(id);
         self.owners_of_expired.insert(id, owner);
         if self.tombstones.len() > TOMBSTONES_MAX
@@ -104,11 +118,14 @@ mod tests {
         let ids: Vec<JobId> = (0..3).map(|_| JobId::generate()).collect();
         for (id, at) in ids.iter().zip([30, 10, 20]) {
             orders.insert(*id, &owner.tenant);
-            orders.insert_expiry(Timestamp::from_unix_millis(at), *id, owner.clone());
+            orders.insert_expiry(Timestamp::from_unix_millis(at), *id);
         }
         assert_eq!(orders.next_expiry(), Some(Timestamp::from_unix_millis(10)));
-        let expired = orders.expire(Timestamp::from_unix_millis(20));
+        let expired = orders.take_expired(Timestamp::from_unix_millis(20));
         assert_eq!(expired, [ids[1], ids[2]]);
+        for id in expired {
+            orders.bury(id, owner.clone());
+        }
         assert_eq!(
             orders.newest_first(None, None).collect::<Vec<_>>(),
             [ids[0]]

@@ -55,6 +55,20 @@ impl Usage {
         });
     }
 
+    /// Counts a job for another client.
+    pub(super) fn move_job(&self, from: &ClientKey, to: &ClientKey, bytes: usize, is_open: bool) {
+        let open_jobs = usize::from(is_open);
+        let mut usage = self.clients.entry(to.clone()).or_default();
+        usage.open_jobs += open_jobs;
+        usage.bytes += bytes;
+        // The entry locks its part of the map.
+        drop(usage);
+        self.change(from, |usage| {
+            usage.open_jobs -= open_jobs;
+            usage.bytes -= bytes;
+        });
+    }
+
     pub(super) fn remove_job(&self, client: &ClientKey, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.change(client, |usage| usage.bytes -= bytes);
