@@ -13,7 +13,8 @@ use actix::{Actor as _, System};
 use clap::Parser as _;
 use criterion::{BatchSize, Criterion, Throughput};
 use sandpiper::actors::{
-    Dispatcher, DispatcherHandle, Executors, HandleParts, Stats, StoreHealth, sandboxes,
+    Dispatcher, DispatcherHandle, Executors, HandleParts, PurgedTenants, Stats, StoreHealth,
+    sandboxes,
 };
 use sandpiper::config::CommandLine;
 use sandpiper_domain::{
@@ -217,6 +218,7 @@ fn start_actors() -> DispatcherHandle {
     .start();
     DispatcherHandle::new(HandleParts {
         dispatcher,
+        purged_tenants: PurgedTenants::new(store.clone()),
         store_health: StoreHealth::new(store.clone()),
         store,
         recent,

@@ -11,7 +11,8 @@ mod lazy_api;
 pub use error::ServeError;
 
 use crate::actors::{
-    Dispatcher, DispatcherHandle, DispatcherJobRunner, HandleParts, Stats, StoreHealth,
+    Dispatcher, DispatcherHandle, DispatcherJobRunner, HandleParts, PurgedTenants, Stats,
+    StoreHealth,
 };
 use crate::config::{ServeOptions, StoreChoice};
 use crate::http::{self, Api, HttpMeters};
@@ -153,9 +154,12 @@ fn api_start(
         let dispatcher = dispatcher.start();
         let runner = DispatcherJobRunner::new(dispatcher.clone());
         parts.store.start_dispatch(Arc::new(runner))?;
+        let purged_tenants = PurgedTenants::new(Arc::clone(&parts.store));
+        actix::spawn(Arc::clone(&purged_tenants).keep_current());
         let dispatcher = DispatcherHandle::new(HandleParts {
             dispatcher,
             store_health: StoreHealth::new(Arc::clone(&parts.store)),
+            purged_tenants,
             store: parts.store,
             recent,
             stats,

@@ -7,6 +7,7 @@ use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobRunner, JobStore, ListQuery, NewJob, Nodes,
     Settlement, StoreCounts, StoreError,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ const NAMES: &[&str] = &[
     "sweep",
     "cancel",
     "assign",
+    "purge",
+    "purged_tenants",
     "nodes",
     "health",
 ];
@@ -40,6 +43,8 @@ enum Operation {
     Sweep,
     Cancel,
     Assign,
+    Purge,
+    PurgedTenants,
     Nodes,
     Health,
 }
@@ -193,6 +198,25 @@ impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
     async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
         let assigned = self.store.assign(key, from, to);
         self.timed(Operation::Assign, assigned).await
+    }
+
+    async fn purge(&self, id: JobId) -> Result<(), StoreError> {
+        self.timed(Operation::Purge, self.store.purge(id)).await
+    }
+
+    async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        let purged = self.store.purge_tenant(tenant);
+        self.timed(Operation::Purge, purged).await
+    }
+
+    async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), StoreError> {
+        let set = self.store.set_purged(tenant, is_purged);
+        self.timed(Operation::PurgedTenants, set).await
+    }
+
+    async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
+        let purged = self.store.purged_tenants();
+        self.timed(Operation::PurgedTenants, purged).await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

@@ -3,6 +3,7 @@
 use super::dispatcher::{
     Cancel, CheckNetwork, Dispatcher, Drain, JobLocation, Locate, Run, StopAll, Submit,
 };
+use super::purged_tenants::PurgedTenants;
 use super::stats::Stats;
 use super::store_health::StoreHealth;
 use super::types::{
@@ -11,9 +12,7 @@ use super::types::{
 };
 use actix::prelude::SendError;
 use actix::{Addr, Handler, MailboxError, Message};
-use sandpiper_domain::{
-    Access, ApiKeyId, Job, JobId, JobRecord, JobState, JobTerms, Limits, Owner, Tenant, Timestamp,
-};
+use sandpiper_domain::{Access, Job, JobId, JobRecord, JobState, JobTerms, Limits, Timestamp};
 use sandpiper_sandbox_client::{IsolationLevel, LayerReport};
 use sandpiper_store::{Found, JobStore, RecentExecutions, StoreError};
 use std::net::IpAddr;
@@ -45,6 +44,7 @@ pub struct HandleParts {
     pub store_health: Arc<StoreHealth>,
     /// The recent synchronous executions. The handle reads from them without the Dispatcher.
     pub recent: Arc<RecentExecutions>,
+    pub purged_tenants: Arc<PurgedTenants>,
     pub stats: Arc<Stats>,
     /// The isolation level, proved at start.
     pub isolation_level: IsolationLevel,
@@ -150,26 +150,6 @@ impl DispatcherHandle {
             Lookup::Expired => Ok(Cancelled::Expired),
             Lookup::Unknown => Ok(Cancelled::Unknown),
         }
-    }
-
-    /// Gives the jobs of the tenant `from` that `key` submitted to the tenant `to`. Returns how many the store had.
-    pub async fn assign(
-        &self,
-        key: ApiKeyId,
-        from: &Tenant,
-        to: &Tenant,
-    ) -> Result<u64, DispatchError> {
-        let (tenant, of_key) = (to.clone(), Access::Key(from.clone(), key));
-        let owner = Owner {
-            tenant,
-            key: Some(key),
-        };
-        self.0.recent.assign(&of_key, &owner);
-        self.0
-            .store
-            .assign(key, from, to)
-            .await
-            .map_err(unavailable)
     }
 
     pub async fn nodes(&self) -> Result<Nodes, DispatchError> {
@@ -306,7 +286,7 @@ impl DispatcherHandle {
     }
 
     /// Sends `message` to the Dispatcher, and returns its response.
-    async fn ask<M>(&self, message: M) -> Result<M::Result, DispatchError>
+    pub(super) async fn ask<M>(&self, message: M) -> Result<M::Result, DispatchError>
     where
         M: Message<Result: Send> + Send + 'static,
         Dispatcher: Handler<M>,
@@ -317,7 +297,7 @@ impl DispatcherHandle {
 }
 
 /// Logs a failure of the store, and returns an error for the client without the cause.
-fn unavailable(failure: StoreError) -> DispatchError {
+pub(super) fn unavailable(failure: StoreError) -> DispatchError {
     error!(error = %failure, "the store failed to respond: the client gets an error");
     match failure {
         StoreError::Unreadable(_) => DispatchError::Internal,

@@ -48,6 +48,8 @@ pub enum DispatchError {
     IsolationLost,
     #[error("no executor came free within {waited:?}")]
     QueueWaitExceeded { waited: Duration },
+    #[error("jobs that are to be deleted still run")]
+    JobsStillRun,
     /// A part of the service did not respond in time. The failure is counted and logged where it happened.
     #[error("the service could not answer")]
     Internal,
@@ -94,6 +96,15 @@ pub enum JobUpdate {
     /// Nothing has changed until the deadline.
     Unchanged,
     Expired,
+    Unknown,
+}
+
+/// The result of a purge of one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purged {
+    Done,
+    /// The job did not stop in time, and nothing is deleted.
+    StillRuns,
     Unknown,
 }
 

@@ -79,6 +79,19 @@ pub enum TenantsCommand {
     /// Give the jobs that a key submitted for one tenant to another tenant; `sandpiper-ingress key assign` does this for
     /// the key that it assigns
     Assign(AssignOptions),
+    /// Stop the jobs of a tenant, delete everything that is stored about them, and accept its keys no longer
+    Purge(TenantOptions),
+    /// Accept the keys of a purged tenant again
+    Restore(TenantOptions),
+}
+
+/// The options of `tenants purge` and `tenants restore`.
+#[derive(Debug, Args)]
+pub struct TenantOptions {
+    /// Name of the tenant
+    pub tenant: Tenant,
+    #[command(flatten)]
+    pub service: RunningService,
 }
 
 /// The options of `tenants assign`.

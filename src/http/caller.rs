@@ -45,6 +45,15 @@ impl FromRequest for Caller {
 
 impl Caller {
     fn of(api: &Api, request: &HttpRequest) -> Result<Self, Problem> {
+        let caller = Self::of_headers(api, request)?;
+        if api.dispatcher.is_purged(&caller.owner.tenant) {
+            let detail = "the tenant of this key was purged; its keys are no longer accepted";
+            return Err(Problem::new(Code::Unauthorized, detail));
+        }
+        Ok(caller)
+    }
+
+    fn of_headers(api: &Api, request: &HttpRequest) -> Result<Self, Problem> {
         let client = client_of(api, request);
         let headers = request.headers();
         if api.bounds.client_header.is_none() {

@@ -14,6 +14,8 @@ over_every_store!(
     a_key_without_a_tenant_owns_what_its_client_owned_before,
     a_request_that_another_key_repeats_is_not_its_own,
     a_key_that_moves_to_another_tenant_takes_its_jobs_along,
+    a_purged_job_is_gone_with_its_result_and_its_key,
+    a_purged_tenant_is_gone_and_its_keys_are_refused,
     a_position_in_the_queue_counts_the_tenants_own_jobs,
     no_sequence_of_requests_shows_one_tenant_anything_of_another,
 );
@@ -298,6 +300,95 @@ fn a_key_that_moves_to_another_tenant_takes_its_jobs_along(store: &Store) {
         assert_refused(&refused, 400, "invalid_field", field);
         assert_eq!(refused.json()["field"], field);
     }
+}
+
+fn a_purged_job_is_gone_with_its_result_and_its_key(store: &Store) {
+    let service = serve(store, &[]);
+    let submit = || {
+        let headers = A.with(&[("idempotency-key", "k"), ("prefer", "wait=30")]);
+        service.post_with("/api/jobs", &headers, &json!({ "code": "'result'" }))
+    };
+    let purge =
+        |key: Key, id: &str| service.delete_with(&format!("{}?purge", path(id)), &key.headers());
+    let finished = submit().json()["id"].as_str().unwrap().to_owned();
+    let running = A.submit(&service, &endless());
+    eventually(SOON, "it runs", || {
+        A.get(&service, &path(&running)).json()["state"] == "running"
+    });
+    let queued = A.submit(&service, &endless());
+    let executed = A.execute(&service, "'result'");
+    let kept = A.submit(&service, &json!({ "code": "1" }));
+    for id in [&finished, &running, &queued, &executed] {
+        assert_eq!(purge(B, id).status, 404);
+        assert_eq!(
+            A.get(&service, &path(id)).status,
+            200,
+            "another tenant purges nothing"
+        );
+        let purged = purge(A, id);
+        assert_eq!((purged.status, purged.text.as_str()), (204, ""));
+        assert_refused(&A.get(&service, &path(id)), 404, "job_not_found", id);
+        assert_refused(&purge(A, id), 404, "job_not_found", id);
+    }
+    assert_eq!(A.listed(&service, ""), [kept]);
+    let again = submit();
+    assert_eq!(again.status, 200);
+    assert_ne!(again.json()["id"], json!(finished), "the key is free again");
+    let refused = service.delete_with(&format!("{}?purge=1", path(&finished)), &A.headers());
+    assert_refused(&refused, 400, "invalid_field", "purge=1");
+}
+
+fn a_purged_tenant_is_gone_and_its_keys_are_refused(store: &Store) {
+    let service = serve(store, &["--executors", "1"]);
+    let gone = [
+        A.submit(&service, &json!({ "code": "1" })),
+        A.submit(&service, &endless()),
+        A.submit(&service, &endless()),
+        A.execute(&service, "1"),
+    ];
+    let kept = B.submit(&service, &json!({ "code": "1" }));
+    let change = |method: &str, key: Key, path: &str| {
+        let path = format!("/api/tenants/{path}");
+        match method {
+            "DELETE" => service.delete_with(&path, &key.headers()),
+            _ => service.post_raw(&path, &key.headers(), b""),
+        }
+    };
+    assert_refused(&change("DELETE", A, "a"), 403, "forbidden", "no admin");
+    assert_refused(
+        &change("POST", A, "a/restore"),
+        403,
+        "forbidden",
+        "no admin",
+    );
+    assert_refused(
+        &change("DELETE", ADMIN, "-"),
+        400,
+        "invalid_field",
+        "no tenant",
+    );
+    let purged = change("DELETE", ADMIN, "a");
+    assert_eq!(
+        purged.json(),
+        json!({ "tenant": "a", "jobs": 3 }),
+        "{}",
+        purged.text
+    );
+    for id in &gone {
+        assert_eq!(ADMIN.get(&service, &path(id)).status, 404);
+    }
+    let refused = A.get(&service, "/api/jobs");
+    assert_refused(&refused, 401, "unauthorized", "a purged tenant");
+    assert_eq!(refused.header("www-authenticate"), "Bearer");
+    let body = json!({ "code": "1" });
+    for route in ["/api/jobs", "/api/execute"] {
+        assert_eq!(service.post_with(route, &A.headers(), &body).status, 401);
+    }
+    assert_eq!(B.listed(&service, ""), [kept]);
+    assert_eq!(change("DELETE", ADMIN, "a").json()["jobs"], 0);
+    assert_eq!(change("POST", ADMIN, "a/restore").status, 204);
+    assert!(A.listed(&service, "").is_empty());
+    A.submit(&service, &body);
 }
 
 fn a_position_in_the_queue_counts_the_tenants_own_jobs(store: &Store) {

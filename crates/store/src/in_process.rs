@@ -11,6 +11,7 @@ use super::{
 use async_trait::async_trait;
 use dashmap::DashMap;
 use sandpiper_domain::{Access, ApiKeyId, Execution, Job, JobId, LogSoFar, Tenant, Timestamp};
+use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -300,6 +301,22 @@ impl JobStore for InProcessStore {
 
     async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
         self.0.records.assign(key, from, to).await
+    }
+
+    async fn purge(&self, id: JobId) -> Result<(), StoreError> {
+        self.0.records.purge(id).await
+    }
+
+    async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        self.0.records.purge_tenant(tenant).await
+    }
+
+    async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), StoreError> {
+        self.0.records.set_purged(tenant, is_purged).await
+    }
+
+    async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
+        self.0.records.purged_tenants().await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

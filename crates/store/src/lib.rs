@@ -26,6 +26,7 @@ use sandpiper_domain::{
     Access, ApiKeyId, Execution, Job, JobId, JobRecord, JobState, JobTerms, LogSoFar, Outcome,
     ScriptError, Tenant, Timestamp,
 };
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -301,6 +302,19 @@ pub trait JobStore: fmt::Debug + Send + Sync {
 
     /// Gives the jobs of the tenant `from` that `key` submitted to the tenant `to`. Returns how many there were.
     async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError>;
+
+    /// Deletes the record of a job that is not open, and everything else that is stored about the job.
+    async fn purge(&self, id: JobId) -> Result<(), StoreError>;
+
+    /// Deletes the records of a tenant's jobs that are not open, and everything else that is stored about them. Returns
+    /// how many jobs there were.
+    async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError>;
+
+    /// Records that a tenant is purged, or no longer.
+    async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), StoreError>;
+
+    /// Returns the tenants that are purged.
+    async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError>;
 
     /// Returns the nodes to which the store dispatches jobs; `None` for a store of one process.
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

@@ -90,6 +90,22 @@ impl RecentExecutions {
         }
     }
 
+    /// Removes the executions that `access` includes, or only the one with this id.
+    pub fn purge(&self, access: &Access, only: Option<JobId>) {
+        let is_purged = |id: &JobId| only.is_none_or(|only| only == *id);
+        let mut order = self.order.lock();
+        let mut left = VecDeque::with_capacity(order.oldest_first.len());
+        for (finished_at, id, bytes) in std::mem::take(&mut order.oldest_first) {
+            let includes = |_: &JobId, (owner, _): &(Owner, _)| access.includes(owner);
+            if is_purged(&id) && self.executions.remove_if(&id, includes).is_some() {
+                order.bytes -= bytes;
+            } else {
+                left.push_back((finished_at, id, bytes));
+            }
+        }
+        order.oldest_first = left;
+    }
+
     pub fn sweep(&self, now: Timestamp) {
         let mut order = self.order.lock();
         while let Some((finished_at, ..)) = order.oldest_first.front() {

@@ -7,6 +7,7 @@ use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, MemoryStore,
     MemoryStoreBounds, NewJob, Settlement, StoreError,
 };
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -114,6 +115,22 @@ impl JobStore for RecordingStore {
 
     async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
         self.inner.assign(key, from, to).await
+    }
+
+    async fn purge(&self, id: JobId) -> Result<(), StoreError> {
+        self.inner.purge(id).await
+    }
+
+    async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        self.inner.purge_tenant(tenant).await
+    }
+
+    async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), StoreError> {
+        self.inner.set_purged(tenant, is_purged).await
+    }
+
+    async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
+        self.inner.purged_tenants().await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {

@@ -4,6 +4,7 @@ use super::super::dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions, Ru
 use super::super::executor::{CheckUp, Execute, ExecutorResult, Executors};
 use super::super::handle::{DispatcherHandle, HandleParts};
 use super::super::job_runner::DispatcherJobRunner;
+use super::super::purged_tenants::PurgedTenants;
 use super::super::queue::QueueBounds;
 use super::super::runner::{Runner, Task};
 use super::super::stats::{ExecutorKind, ExecutorSlot, Stats};
@@ -189,6 +190,7 @@ impl HarnessOptions {
         let handle = DispatcherHandle::new(HandleParts {
             started_at: Timestamp::now(),
             dispatcher: dispatcher.clone(),
+            purged_tenants: PurgedTenants::new(Arc::clone(&store)),
             store_health: StoreHealth::new(Arc::clone(&store)),
             store,
             recent,

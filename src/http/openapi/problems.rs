@@ -45,7 +45,17 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::Draining,
         ],
         ("get", Route::Jobs) => &[Code::InvalidField, Code::StoreUnavailable],
-        ("delete", Route::Job) => &[Code::JobAlreadyFinal],
+        ("delete", Route::Job) => &[
+            Code::InvalidField,
+            Code::JobAlreadyFinal,
+            Code::JobsStillRun,
+        ],
+        ("delete", Route::Tenant) => &[
+            Code::InvalidField,
+            Code::JobsStillRun,
+            Code::StoreUnavailable,
+        ],
+        ("post", Route::TenantRestore) => &[Code::InvalidField, Code::StoreUnavailable],
         ("get", Route::JobEvents) => &[Code::TooManyStreams, Code::Draining],
         ("get", Route::Script) => &[Code::ScriptNotFound],
         ("get", Route::NetCheck) => &[
@@ -99,7 +109,7 @@ fn of_ingress(method: &str, route: Route, with_source: bool) -> Vec<IngressCode>
     if matches!((method, route), ("get", Route::Jobs) | (_, Route::Nodes)) {
         all.push(IngressCode::NotListed);
     }
-    if method == "post" && with_source && route != Route::TenantAssign {
+    if matches!((method, route), ("post", Route::Execute | Route::Jobs)) && with_source {
         all.extend([
             IngressCode::SourceNotAllowed,
             IngressCode::SourceUnfit,

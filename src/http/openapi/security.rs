@@ -37,7 +37,7 @@ pub(super) fn scope(method: &str, route: Route) -> Option<&'static str> {
         (_, Route::Execute | Route::NetCheck) => Some("execute"),
         ("post" | "delete", Route::Jobs | Route::Job) => Some("jobs"),
         (_, Route::Jobs | Route::Job | Route::JobEvents | Route::Nodes) => Some("read"),
-        (_, Route::TenantAssign) => Some("admin"),
+        (_, Route::Tenant | Route::TenantAssign | Route::TenantRestore) => Some("admin"),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ pub(crate) enum Code {
     InvalidField,
     UnknownField,
     MissingCode,
+    Unauthorized,
     CrossOrigin,
     Forbidden,
     NotFound,
@@ -37,6 +38,7 @@ pub(crate) enum Code {
     StoreUnavailable,
     Draining,
     IsolationLost,
+    JobsStillRun,
     QueueWaitExceeded,
 }
 
@@ -73,6 +75,7 @@ impl Code {
             Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
             Self::UnknownField => (400, "unknown_field", "A field is not known"),
             Self::MissingCode => (400, "missing_code", "There is nothing to run"),
+            Self::Unauthorized => (401, "unauthorized", "The key is not accepted"),
             Self::CrossOrigin => (
                 403,
                 "cross_origin",
@@ -129,6 +132,11 @@ impl Code {
                 "The store of jobs is not available",
             ),
             Self::Draining => (503, "draining", "The service is stopping"),
+            Self::JobsStillRun => (
+                503,
+                "jobs_still_run",
+                "Jobs that are to be deleted still run",
+            ),
             Self::IsolationLost => (503, "isolation_lost", "No sandbox is available"),
             Self::QueueWaitExceeded => {
                 (504, "queue_wait_exceeded", "No executor came free in time")

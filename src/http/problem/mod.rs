@@ -8,7 +8,7 @@ pub(crate) use code::Code;
 
 use crate::actors::types::DispatchError;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use sandpiper_domain::{JobState, LimitError, ScriptRefusal};
 use serde::Serialize;
@@ -140,6 +140,9 @@ impl ResponseError for Problem {
             let whole_seconds = after.as_millis().div_ceil(1000).max(1);
             response.insert_header((RETRY_AFTER, whole_seconds.to_string()));
         }
+        if self.code == Code::Unauthorized {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Some(allow) = self.allow {
             response.insert_header((ALLOW, allow));
         }
@@ -200,6 +203,11 @@ impl From<DispatchError> for Problem {
                 Code::Unsupported,
                 "`runAt` and `priority` need a database (--store); this service keeps jobs in memory",
             ),
+            DispatchError::JobsStillRun => Self::new(
+                Code::JobsStillRun,
+                "a job to be deleted has not stopped in time, and its data is still there; repeat the request",
+            )
+            .retry_after(SOON),
             DispatchError::QueueWaitExceeded { waited } => Self::queue_wait_exceeded(waited),
             DispatchError::Internal => Self::new(
                 Code::Internal,

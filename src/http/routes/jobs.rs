@@ -1,7 +1,9 @@
 //! `/api/jobs`: submit, get, list and cancel jobs.
 
 use super::json_with;
-use crate::actors::types::{Accepted, Cancelled, DispatchError, JobSnapshot, ListQuery, Lookup};
+use crate::actors::types::{
+    Accepted, Cancelled, DispatchError, JobSnapshot, ListQuery, Lookup, Purged,
+};
 use crate::http::caller::Caller;
 use crate::http::prefer;
 use crate::http::problem::Problem;
@@ -201,19 +203,24 @@ fn list_query(caller: &Caller, text: &str) -> Result<ListQuery, Problem> {
 
 /// Cancel a job
 ///
-/// The response comes once the job has stopped. With `Prefer: return=minimal`, it omits the execution.
+/// The response comes once the job has stopped. With `Prefer: return=minimal`, it omits the execution. With `purge`, the
+/// job is deleted too, and everything that is stored about it; a job that has ended can be purged as well.
 #[utoipa::path(
     delete,
     operation_id = "cancelJob", path = "/api/jobs/{id}",
     tag = "jobs",
     params(
         ("id" = String, Path, format = Uuid, description = "ID of the job"),
+        ("purge" = Option<bool>, Query, description = "Delete everything that is stored about the job"),
         ("Prefer" = Option<String>, Header, description = "`return=minimal` leaves the execution out"),
     ),
-    responses((status = 200, description = "The job has stopped, or is stopping", body = JobView<'_>,
-        headers(
-            ("Preference-Applied" = String, description = "`return=minimal`, where the execution was left out"),
-        )))
+    responses(
+        (status = 200, description = "The job has stopped, or is stopping", body = JobView<'_>,
+            headers(
+                ("Preference-Applied" = String, description = "`return=minimal`, where the execution was left out"),
+            )),
+        (status = 204, description = "The job was purged"),
+    )
 )]
 pub(super) async fn cancel(
     api: Data<Api>,
@@ -221,7 +228,15 @@ pub(super) async fn cancel(
     request: HttpRequest,
     path: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    match (api.dispatcher.cancel(id_of(&path)?, &caller.access)).await? {
+    let id = id_of(&path)?;
+    if is_purge(request.query_string())? {
+        return match api.dispatcher.purge(id, &caller.access).await? {
+            Purged::Done => Ok(HttpResponse::NoContent().finish()),
+            Purged::StillRuns => Err(DispatchError::JobsStillRun.into()),
+            Purged::Unknown => Err(Problem::job_not_found()),
+        };
+    }
+    match api.dispatcher.cancel(id, &caller.access).await? {
         Cancelled::Done(mut job) => {
             let mut response = HttpResponse::Ok();
             response.insert_header(("Vary", "Prefer"));
@@ -239,6 +254,26 @@ pub(super) async fn cancel(
         Cancelled::AlreadyFinal(state) => Err(Problem::job_already_final(state)),
         Cancelled::Expired => Err(Problem::job_expired()),
         Cancelled::Unknown => Err(Problem::job_not_found()),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CancelQuery {
+    purge: Option<String>,
+}
+
+/// Reads `?purge`, `?purge=true` or `?purge=false`.
+fn is_purge(text: &str) -> Result<bool, Problem> {
+    let query = Query::<CancelQuery>::from_query(text)
+        .map_err(|error| Problem::invalid_field("query", format!("the query: {error}")))?;
+    match query.purge.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("" | "true") => Ok(true),
+        Some(_) => {
+            let detail = "`purge` must be `true` or `false`";
+            Err(Problem::invalid_field("purge", detail))
+        }
     }
 }
 
@@ -309,6 +344,21 @@ mod tests {
         ] {
             let refusal = format!("{:?}", list_query(&caller, query).unwrap_err());
             assert!(refusal.contains(&format!("\"{part}\"")), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_purge_is_asked_for_by_its_name() {
+        for (query, expected) in [
+            ("", false),
+            ("purge", true),
+            ("purge=true", true),
+            ("purge=false", false),
+        ] {
+            assert_eq!(is_purge(query).unwrap(), expected, "{query}");
+        }
+        for query in ["purge=1", "purge=yes", "purged", "purge&purge"] {
+            assert!(is_purge(query).is_err(), "{query}");
         }
     }
 

@@ -42,6 +42,8 @@ use utoipa::OpenApi;
         jobs::cancel,
         events::follow,
         tenants::assign,
+        tenants::purge,
+        tenants::restore,
     ),
     tags(
         (name = "run", description = "Run a script, now or later"),
@@ -66,7 +68,9 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource(Route::Job).get(jobs::show).delete(jobs::cancel))
         .service(resource(Route::JobEvents).get(events::follow))
         .service(resource(Route::Nodes).get(nodes::list))
+        .service(resource(Route::Tenant).delete(tenants::purge))
         .service(resource(Route::TenantAssign).post(tenants::assign))
+        .service(resource(Route::TenantRestore).post(tenants::restore))
         .service(resource(Route::OpenApi).get(description::json))
         .service(resource(Route::Docs).get(description::page))
         .service(resource(Route::DocsStyle).get(description::style))

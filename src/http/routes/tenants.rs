@@ -79,3 +79,55 @@ fn tenant_of(field: &str, text: &str) -> Result<Tenant, Problem> {
     let tenant = Tenant::from_str(text);
     tenant.map_err(|error| Problem::invalid_field(field, format!("`{field}`: {error}")))
 }
+
+/// A tenant whose jobs were deleted.
+#[derive(Debug, Serialize, ToSchema)]
+struct PurgedTenant {
+    #[schema(value_type = String)]
+    tenant: Tenant,
+    /// Number of deleted jobs.
+    jobs: u64,
+}
+
+/// Purge a tenant
+///
+/// Stops the tenant's jobs and deletes everything that is stored about them. From then on the tenant's keys are not
+/// accepted. Needs a key with the scope `admin`.
+#[utoipa::path(
+    delete,
+    operation_id = "purgeTenant", path = "/api/tenants/{tenant}",
+    tag = "tenants",
+    params(("tenant" = String, Path, description = "Tenant to purge")),
+    responses((status = 200, description = "The tenant was purged", body = PurgedTenant))
+)]
+pub(super) async fn purge(
+    api: Data<Api>,
+    caller: Caller,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller.check_admin()?;
+    let tenant = tenant_of("tenant", &path)?;
+    let jobs = api.dispatcher.purge_tenant(&tenant).await?;
+    json(StatusCode::OK, &PurgedTenant { tenant, jobs })
+}
+
+/// Restore a tenant
+///
+/// Accepts the keys of a purged tenant again. Deleted jobs stay deleted. Needs a key with the scope `admin`.
+#[utoipa::path(
+    post,
+    operation_id = "restoreTenant", path = "/api/tenants/{tenant}/restore",
+    tag = "tenants",
+    params(("tenant" = String, Path, description = "Tenant that was purged")),
+    responses((status = 204, description = "The tenant's keys are accepted"))
+)]
+pub(super) async fn restore(
+    api: Data<Api>,
+    caller: Caller,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    caller.check_admin()?;
+    let tenant = tenant_of("tenant", &path)?;
+    api.dispatcher.restore_tenant(&tenant).await?;
+    Ok(HttpResponse::NoContent().finish())
+}

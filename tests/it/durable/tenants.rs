@@ -1,8 +1,8 @@
 //! The owners of jobs that an earlier version has stored, or goes on to store beside this one.
 
 use super::{Database, over_each};
-use crate::stores::Postgres;
-use crate::support::{SOON, Service};
+use crate::stores::{Folder, Postgres};
+use crate::support::{SOON, Service, eventually};
 use serde_json::json;
 
 const KEY: &str = "key:00000000000000aa";
@@ -96,4 +96,83 @@ fn what_a_node_of_the_previous_version_inserts_has_an_owner_too() {
 
 fn id_of(number: u32) -> String {
     format!("01890000-0000-7000-8000-00000000000{number}")
+}
+
+/// Counts the files of SQLite that contain a text.
+fn files_with(folder: &Folder, text: &str) -> usize {
+    let files = std::fs::read_dir(folder.path("deep/er")).unwrap();
+    let contents = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    let contains = |bytes: &Vec<u8>| {
+        bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    contents.filter(contains).count()
+}
+
+#[test]
+fn what_is_purged_leaves_no_byte_in_a_file_of_sqlite() {
+    let database = Database::Sqlite(Folder::new());
+    let Database::Sqlite(folder) = &database else {
+        unreachable!()
+    };
+    let service = serve(&database);
+    let of = |tenant: &'static str| [("sandpiper-tenant", tenant), ("prefer", "wait=30")];
+    let submit = |tenant: &'static str, mark: &str| {
+        // Short values lie in the page of their row, long ones in pages of their own.
+        let code = format!("console.log('{mark}'); '{mark}'.repeat(input.length / 100)");
+        let body = json!({ "code": code, "input": mark.repeat(2_000) });
+        let answer = service.post_with("/api/jobs", &of(tenant), &body);
+        assert_eq!(
+            answer.json()["execution"]["outcome"],
+            "succeeded",
+            "{}",
+            answer.text
+        );
+        answer.json()["id"].as_str().unwrap().to_owned()
+    };
+    let one = submit("a", "one-mark");
+    submit("a", "all-mark");
+    submit("b", "other-mark");
+    for mark in ["one-mark", "all-mark", "other-mark"] {
+        assert!(files_with(folder, mark) > 0, "{mark} is stored");
+    }
+    let purged = service.delete_with(&format!("/api/jobs/{one}?purge"), &of("a"));
+    assert_eq!(purged.status, 204);
+    eventually(SOON, "the job is gone", || {
+        files_with(folder, "one-mark") == 0
+    });
+    assert!(files_with(folder, "all-mark") > 0);
+    let admin = [("sandpiper-tenant", "ops"), ("sandpiper-scopes", "admin")];
+    assert_eq!(service.delete_with("/api/tenants/a", &admin).status, 200);
+    eventually(SOON, "the tenant is gone", || {
+        files_with(folder, "all-mark") == 0
+    });
+    assert!(files_with(folder, "other-mark") > 0);
+}
+
+#[test]
+fn a_purge_at_one_node_is_known_at_the_others_and_after_a_restart() {
+    let database = Database::Postgres(Postgres::start());
+    let nodes = [serve(&database), serve(&database)];
+    eventually(SOON, "they know of each other", || {
+        nodes[0].get("/api/nodes").json()["nodes"]
+            .as_array()
+            .unwrap()
+            .len()
+            == 2
+    });
+    let of_a = [("sandpiper-tenant", "a")];
+    let admin = [("sandpiper-tenant", "ops"), ("sandpiper-scopes", "admin")];
+    let body = json!({ "code": "for (;;);", "limits": { "timeoutMs": 30_000 } });
+    for node in nodes.iter().cycle().take(6) {
+        assert_eq!(node.post_with("/api/jobs", &of_a, &body).status, 202);
+    }
+    let purged = nodes[0].delete_with("/api/tenants/a", &admin);
+    assert_eq!(purged.json()["jobs"], 6, "{}", purged.text);
+    assert_eq!(nodes[1].get_with("/api/jobs", &of_a).status, 401);
+    let restarted = serve(&database);
+    eventually(SOON, "it is known", || {
+        restarted.get_with("/api/jobs", &of_a).status == 401
+    });
 }

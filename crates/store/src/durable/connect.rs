@@ -93,6 +93,8 @@ async fn open_sqlite(path: &Path, timeout: Duration) -> Result<Opened, OpenError
         .journal_mode(SqliteJournalMode::Wal)
         // A job that was accepted with 202 survives a loss of power.
         .synchronous(SqliteSynchronous::Full)
+        // Deleted rows leave no bytes in the file.
+        .pragma("secure_delete", "ON")
         // Longest that a statement waits for a writer outside of this process.
         .busy_timeout(timeout);
     let writer = SqlitePoolOptions::new()

@@ -52,10 +52,12 @@ use super::{
     StoreError,
 };
 use async_trait::async_trait;
+use owners::Owners;
 use parking_lot::Mutex;
 use parts::OpenStore;
 use riverqueue::RunHandle;
 use sandpiper_domain::{Access, ApiKeyId, JobId, LogSoFar, Tenant, Timestamp};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -66,8 +68,8 @@ use uuid::Uuid;
 const THREADS: usize = 2;
 /// Time limit of a sweep, which runs many statements.
 const SWEEP_WITHIN: Duration = Duration::from_secs(60);
-/// Time limit of giving jobs to another tenant. What is left is given by the next call.
-const ASSIGN_WITHIN: Duration = Duration::from_secs(60);
+/// Time limit of a change of all jobs of a tenant. The next call goes on with what is left.
+const OWNERS_WITHIN: Duration = Duration::from_secs(60);
 /// Longest that the queue takes to requeue its jobs when the service stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -110,6 +112,12 @@ impl DurableStore {
             upkeep: Mutex::new(None),
             runtime: Some(runtime),
         })
+    }
+
+    fn owners(&self) -> Owners {
+        Owners {
+            database: self.open.parts.database.clone(),
+        }
     }
 }
 
@@ -192,12 +200,35 @@ impl JobStore for DurableStore {
     }
 
     async fn assign(&self, key: ApiKeyId, from: &Tenant, to: &Tenant) -> Result<u64, StoreError> {
-        let (from, to) = (from.clone(), to.clone());
-        let database = self.open.parts.database.clone();
-        let owners = owners::Owners { database };
+        let (owners, from, to) = (self.owners(), from.clone(), to.clone());
         let assigned = async move { owners.assign(key, &from, &to).await };
         let database = &self.open.parts.database;
-        database.on_threads_within(ASSIGN_WITHIN, assigned).await
+        database.on_threads_within(OWNERS_WITHIN, assigned).await
+    }
+
+    async fn purge(&self, id: JobId) -> Result<(), StoreError> {
+        let owners = self.owners();
+        let purged = async move { owners.purge(id).await };
+        self.open.parts.database.on_threads(purged).await
+    }
+
+    async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        let (owners, tenant) = (self.owners(), tenant.clone());
+        let purged = async move { owners.purge_tenant(&tenant).await };
+        let database = &self.open.parts.database;
+        database.on_threads_within(OWNERS_WITHIN, purged).await
+    }
+
+    async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), StoreError> {
+        let (owners, tenant) = (self.owners(), tenant.clone());
+        let set = async move { owners.set_purged(&tenant, is_purged).await };
+        self.open.parts.database.on_threads(set).await
+    }
+
+    async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
+        let owners = self.owners();
+        let purged = async move { owners.purged_tenants().await };
+        self.open.parts.database.on_threads(purged).await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

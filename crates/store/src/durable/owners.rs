@@ -1,15 +1,17 @@
-//! Changes of the owners of jobs.
+//! Changes of the owners of jobs, and the deletion of all that is stored about jobs.
 
 use super::database::Database;
-use super::pool::{on_pool, on_transaction};
+use super::numbers::unix_millis;
+use super::pool::{Pool, on_pool, on_transaction};
 use crate::StoreError;
-use sandpiper_domain::{ApiKeyId, Tenant};
+use sandpiper_domain::{ApiKeyId, JobId, Tenant, Timestamp};
 use sqlx::QueryBuilder;
+use std::collections::HashSet;
 
 /// Jobs of one transaction: other writers wait no longer than one transaction takes.
 const BATCH: u32 = 500;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Owners {
     pub(super) database: Database,
 }
@@ -32,6 +34,101 @@ impl Owners {
             after.clone_from(last);
             assigned += self.assign_batch(&ids, to).await?;
         }
+    }
+
+    /// Deletes the rows of a job that is not open.
+    pub(super) async fn purge(&self, id: JobId) -> Result<(), StoreError> {
+        self.purge_batch(&[id.to_string()]).await?;
+        self.forget_pages().await
+    }
+
+    /// Deletes the rows of a tenant's jobs that are not open, in small batches.
+    pub(super) async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        let mut purged = 0;
+        loop {
+            let rows: Vec<(String,)> = on_pool!(&self.database.readers, pool => {
+                sqlx::query_as(
+                    "SELECT id FROM sandpiper_jobs WHERE tenant = $1 AND state <> 'open' ORDER BY id LIMIT $2",
+                )
+                .bind(tenant.as_str())
+                .bind(i64::from(BATCH))
+                .fetch_all(pool)
+                .await?
+            });
+            if rows.is_empty() {
+                break;
+            }
+            let ids: Vec<String> = rows.into_iter().map(|(id,)| id).collect();
+            purged += self.purge_batch(&ids).await?;
+        }
+        self.forget_pages().await?;
+        Ok(purged)
+    }
+
+    async fn purge_batch(&self, ids: &[String]) -> Result<u64, StoreError> {
+        let mut transaction = self.database.pool.begin().await?;
+        let purged = on_transaction!(&mut transaction, connection => {
+            for rows in [
+                "sandpiper_keys WHERE job_id IN (",
+                "sandpiper_logs WHERE job_id IN (",
+                "river_job WHERE id IN (SELECT river_id FROM sandpiper_jobs WHERE state <> 'open' AND id IN (",
+            ] {
+                let mut delete = QueryBuilder::new("DELETE FROM ");
+                delete.push(rows);
+                push_ids(&mut delete, ids);
+                if rows.contains("SELECT") {
+                    delete.push(")");
+                }
+                delete.build().execute(&mut **connection).await?;
+            }
+            let mut delete = QueryBuilder::new("DELETE FROM sandpiper_jobs WHERE state <> 'open' AND id IN (");
+            push_ids(&mut delete, ids);
+            delete.build().execute(&mut **connection).await?.rows_affected()
+        });
+        transaction.commit().await?;
+        Ok(purged)
+    }
+
+    /// Empties the write-ahead log of SQLite, which still has the pages as they were. Deleted rows are overwritten with
+    /// zeros in the file itself (`connect.rs`).
+    async fn forget_pages(&self) -> Result<(), StoreError> {
+        if let Pool::Sqlite(pool) = &self.database.pool {
+            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(pool)
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn set_purged(
+        &self,
+        tenant: &Tenant,
+        is_purged: bool,
+    ) -> Result<(), StoreError> {
+        let statement = if is_purged {
+            "INSERT INTO sandpiper_tenants (tenant, purged_at) VALUES ($1, $2) \
+             ON CONFLICT (tenant) DO UPDATE SET purged_at = excluded.purged_at"
+        } else {
+            "DELETE FROM sandpiper_tenants WHERE tenant = $1 AND purged_at <= $2"
+        };
+        on_pool!(&self.database.pool, pool => {
+            sqlx::query(statement)
+                .bind(tenant.as_str())
+                .bind(unix_millis(Timestamp::now()))
+                .execute(pool)
+                .await?;
+        });
+        Ok(())
+    }
+
+    pub(super) async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
+        let rows: Vec<(String,)> = on_pool!(&self.database.readers, pool => {
+            sqlx::query_as("SELECT tenant FROM sandpiper_tenants").fetch_all(pool).await?
+        });
+        Ok(rows
+            .iter()
+            .map(|(tenant,)| Tenant::stored(tenant))
+            .collect())
     }
 
     async fn ids_of(

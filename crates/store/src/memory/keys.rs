@@ -49,6 +49,13 @@ impl Keys {
         }
     }
 
+    /// Forgets the requests that made these jobs.
+    pub(super) fn forget_jobs(&mut self, ids: &HashSet<JobId>) {
+        self.by_key.retain(|_, request| !ids.contains(&request.id));
+        let by_key = &self.by_key;
+        self.by_age.retain(|(_, key)| by_key.contains_key(key));
+    }
+
     pub(super) fn sweep(&mut self, now: Timestamp) {
         while let Some((at, _)) = self.by_age.front()
             && at.plus(IdempotencyKey::REMEMBERED) <= now

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use sandpiper_domain::{
     Access, ApiKeyId, ClientKey, JobId, JobRecord, JobState, Owner, Tenant, Timestamp,
 };
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub struct MemoryStore {
     orders: Mutex<Orders>,
     keys: Mutex<Keys>,
     usage: Usage,
+    purged_tenants: Mutex<HashSet<Tenant>>,
 }
 
 #[derive(Debug)]
@@ -86,6 +88,7 @@ impl MemoryStore {
             orders: Mutex::default(),
             keys: Mutex::default(),
             usage: Usage::default(),
+            purged_tenants: Mutex::default(),
         }
     }
 
@@ -157,6 +160,23 @@ impl MemoryStore {
             }),
             Found::Expired | Found::Unknown => Err(StoreError::KeyExpired),
         })
+    }
+
+    /// Deletes those of the jobs that are not open, and their idempotency keys. Returns how many there were.
+    fn purge_all(&self, ids: &HashSet<JobId>) -> u64 {
+        let mut purged = 0;
+        for id in ids {
+            let is_final = |_: &JobId, entry: &Entry| entry.job.state.is_final();
+            if let Some((_, entry)) = self.entries.remove_if(id, is_final) {
+                self.usage.remove_job(&entry.client, entry.bytes);
+                self.orders.lock().forget(*id, &entry.job);
+                purged += 1;
+            } else if !self.entries.contains_key(id) {
+                self.orders.lock().forget_tombstone(*id);
+            }
+        }
+        self.keys.lock().forget_jobs(ids);
+        purged
     }
 
     fn insert(&self, new: NewJob, bytes: usize) -> JobRecord {
@@ -314,6 +334,32 @@ impl JobStore for MemoryStore {
             keys.move_jobs(&assigned.into_iter().collect(), &client);
         }
         Ok(count)
+    }
+
+    async fn purge(&self, id: JobId) -> Result<(), StoreError> {
+        self.purge_all(&HashSet::from([id]));
+        Ok(())
+    }
+
+    async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        let ids: HashSet<JobId> = (self.orders.lock().newest_first(Some(tenant), None)).collect();
+        let purged = self.purge_all(&ids);
+        self.orders.lock().forget_expired(tenant);
+        Ok(purged)
+    }
+
+    async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), StoreError> {
+        let mut purged = self.purged_tenants.lock();
+        if is_purged {
+            purged.insert(tenant.clone());
+        } else {
+            purged.remove(tenant);
+        }
+        Ok(())
+    }
+
+    async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
+        Ok(self.purged_tenants.lock().clone())
     }
 
     fn counts(&self) -> StoreCounts {

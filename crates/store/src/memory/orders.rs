@@ -1,6 +1,6 @@
 //! Orders of the jobs in memory: by age and by expiry; and the owners of expired jobs.
 
-use sandpiper_domain::{Access, JobId, Owner, Tenant, Timestamp};
+use sandpiper_domain::{Access, JobId, JobRecord, Owner, Tenant, Timestamp};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
 
@@ -82,6 +82,24 @@ impl Orders {
                 expired.clone_from(owner);
             }
         }
+    }
+
+    /// Forgets a job that has its final state.
+    pub(super) fn forget(&mut self, id: JobId, job: &JobRecord) {
+        self.remove(id, &job.owner.tenant);
+        if let Some(expires_at) = job.expires_at {
+            self.by_expiry.remove(&(expires_at, id));
+        }
+    }
+
+    pub(super) fn forget_tombstone(&mut self, id: JobId) {
+        self.owners_of_expired.remove(&id);
+    }
+
+    /// Forgets the expired jobs of a tenant.
+    pub(super) fn forget_expired(&mut self, tenant: &Tenant) {
+        self.owners_of_expired
+            .retain(|_, owner| owner.tenant != *tenant);
     }
 
     fn remove(&mut self, id: JobId, tenant: &Tenant) {

@@ -25,4 +25,9 @@ END $$;
 
 CREATE TRIGGER sandpiper_jobs_tenant BEFORE INSERT ON sandpiper_jobs FOR EACH ROW
     WHEN (NEW.tenant = 'default' AND (NEW.client LIKE 'key:%' OR NEW.client LIKE 'tenant:%'))
-    EXECUTE FUNCTION sandpiper_jobs_tenant()
+    EXECUTE FUNCTION sandpiper_jobs_tenant();
+
+CREATE TABLE sandpiper_tenants (
+    tenant TEXT PRIMARY KEY,
+    purged_at BIGINT NOT NULL
+)

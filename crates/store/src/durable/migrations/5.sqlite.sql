@@ -6,4 +6,9 @@ UPDATE sandpiper_jobs SET tenant = client, api_key = substr(client, 5) WHERE cli
 
 CREATE INDEX sandpiper_jobs_tenant ON sandpiper_jobs (tenant, id);
 
-CREATE INDEX sandpiper_jobs_tenant_state ON sandpiper_jobs (tenant, state, id)
+CREATE INDEX sandpiper_jobs_tenant_state ON sandpiper_jobs (tenant, state, id);
+
+CREATE TABLE sandpiper_tenants (
+    tenant TEXT PRIMARY KEY,
+    purged_at BIGINT NOT NULL
+)
