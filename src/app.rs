@@ -120,9 +120,17 @@ async fn run(options: &ServeOptions, parts: Parts, ports: Ports) -> Result<(), S
         Arc::clone(&parts.store),
         Arc::clone(&recent),
     );
+    let purged_tenants = PurgedTenants::new(Arc::clone(&parts.store));
+    // Before the first request of a purged tenant can come.
+    purged_tenants.read().await?;
     let signals = StopSignals::install()?;
     let metrics_apart = ports.metrics.is_some();
-    let api = api_start(options, parts, stats, recent, dispatcher, metrics_apart);
+    let state = SharedState {
+        stats,
+        recent,
+        purged_tenants,
+    };
+    let api = api_start(options, parts, state, dispatcher, metrics_apart);
     let (api, api_started) = LazyApi::new(api);
     let server = http_server(options, api, ports.listener, ports.connections_max)?;
     let server_handle = server.handle();
@@ -138,12 +146,18 @@ async fn run(options: &ServeOptions, parts: Parts, ports: Ports) -> Result<(), S
     Ok(())
 }
 
+/// The state that the handle shares with the Dispatcher and with background tasks.
+struct SharedState {
+    stats: Arc<Stats>,
+    recent: Arc<RecentExecutions>,
+    purged_tenants: Arc<PurgedTenants>,
+}
+
 /// Returns a function that starts the Dispatcher on the thread that calls it.
 fn api_start(
     options: &ServeOptions,
     parts: Parts,
-    stats: Arc<Stats>,
-    recent: Arc<RecentExecutions>,
+    state: SharedState,
     dispatcher: Dispatcher,
     metrics_apart: bool,
 ) -> impl FnOnce() -> Result<Api, ServeError> + Send + 'static {
@@ -154,15 +168,14 @@ fn api_start(
         let dispatcher = dispatcher.start();
         let runner = DispatcherJobRunner::new(dispatcher.clone());
         parts.store.start_dispatch(Arc::new(runner))?;
-        let purged_tenants = PurgedTenants::new(Arc::clone(&parts.store));
-        actix::spawn(Arc::clone(&purged_tenants).keep_current());
+        actix::spawn(Arc::clone(&state.purged_tenants).keep_current());
         let dispatcher = DispatcherHandle::new(HandleParts {
             dispatcher,
             store_health: StoreHealth::new(Arc::clone(&parts.store)),
-            purged_tenants,
+            purged_tenants: state.purged_tenants,
             store: parts.store,
-            recent,
-            stats,
+            recent: state.recent,
+            stats: state.stats,
             isolation_level: parts.proof.level,
             isolation_layers: parts.proof.isolation_layers,
             execute_within,

@@ -2,7 +2,7 @@
 
 use parking_lot::RwLock;
 use sandpiper_domain::Tenant;
-use sandpiper_store::JobStore;
+use sandpiper_store::{JobStore, StoreError};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl PurgedTenants {
         }
     }
 
-    pub(super) async fn read(&self) -> Result<(), sandpiper_store::StoreError> {
+    pub async fn read(&self) -> Result<(), StoreError> {
         let tenants = self.store.purged_tenants().await?;
         if *self.tenants.read() != tenants {
             *self.tenants.write() = tenants;
