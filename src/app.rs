@@ -213,7 +213,8 @@ fn open_store(
             (Arc::new(store), operations)
         }
         StoreChoice::Durable(address) => {
-            let durable = options.durable_store(address.clone(), defaults);
+            let data_keys = options.data_keys.read()?;
+            let durable = options.durable_store(address.clone(), data_keys, defaults);
             let store = MeasuredStore::new(Arc::new(DurableStore::open(durable)?));
             let operations = store.operations();
             (Arc::new(store), operations)

@@ -16,7 +16,7 @@ use sandpiper_sandbox_client::{
     ExecutionHandle, IsolationLevel, LayerReport, Sandbox, SandboxError, SandboxProgram, Work,
     remedy,
 };
-use sandpiper_store::{Address, BackupError, back_up};
+use sandpiper_store::{Address, BackupError, DataKeys, back_up};
 use std::io::{self, IsTerminal as _, Read as _, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -124,6 +124,13 @@ pub fn backup(options: &BackupOptions) -> Result<ExitCode, CommandError> {
     // The open descriptor keeps the file until the copy is written. Nothing stays behind, however the command ends.
     fs::remove_file(&temporary)?;
     io::copy(&mut file?, &mut io::stdout().lock())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a new data key (`sandpiper data-key`).
+pub fn data_key() -> Result<ExitCode, CommandError> {
+    let key = DataKeys::generate().map_err(io::Error::other)?;
+    writeln!(io::stdout(), "{key}")?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor(options)) => commands::doctor(&options).map_err(Into::into),
         Some(Command::Selftest(options)) => commands::selftest(&options).map_err(Into::into),
         Some(Command::Openapi(options)) => commands::openapi(&options).map_err(Into::into),
+        Some(Command::DataKey) => commands::data_key().map_err(Into::into),
         Some(Command::Tenants(command)) => commands::tenants(&command).map_err(Into::into),
         Some(Command::Backup(options)) => commands::backup(&options).map_err(Into::into),
         Some(Command::Health(options)) => commands::health(&options).map_err(Into::into),

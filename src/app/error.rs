@@ -1,6 +1,6 @@
 //! The reasons why the service does not start, or stopped on its own.
 
-use crate::config::OptionConflict;
+use crate::config::{DataKeyError, OptionConflict};
 use crate::scripts::ScriptLibraryError;
 use crate::telemetry::TelemetryError;
 use sandpiper_http_kit::ListenError;
@@ -28,6 +28,8 @@ pub enum ServeError {
     /// An executor has no sandbox, although a sandbox could be started before.
     #[error("only {ready} of {total} executors came up; the log has the reason")]
     Executors { ready: usize, total: usize },
+    #[error(transparent)]
+    DataKeys(#[from] DataKeyError),
     /// The database of jobs cannot be opened.
     #[error("--store: {0}")]
     Store(#[from] OpenError),

@@ -14,7 +14,7 @@ mod values;
 pub use isolation::{IsolationOptions, SpeculationOption};
 pub use limits::{CeilingOptions, LimitOptions};
 pub use serve::{PinExecutors, ServeOptions};
-pub use store::{StoreBoundOptions, StoreChoice};
+pub use store::{DataKeyError, DataKeyOptions, StoreBoundOptions, StoreChoice};
 pub use telemetry::TelemetryArgs;
 
 use crate::selftest::TIME_FACTOR_MAX;
@@ -66,6 +66,8 @@ pub enum Command {
     /// Ask the service on this machine whether it accepts work; exit status 1 means that it does not, or does not
     /// respond
     Health(HealthOptions),
+    /// Print a new key for --data-keys-file, which encrypts the contents of jobs in a database
+    DataKey,
     /// Change tenants of the service on this machine
     #[command(subcommand)]
     Tenants(TenantsCommand),

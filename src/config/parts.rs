@@ -7,7 +7,7 @@ use crate::sources::SourceFolder;
 use sandpiper_domain::{Limits, Script};
 use sandpiper_http_kit::hosts::AllowedHosts;
 use sandpiper_sandbox_client::Processors;
-use sandpiper_store::{Address, DurableOptions, MemoryStoreBounds, RecentBounds};
+use sandpiper_store::{Address, DataKeys, DurableOptions, MemoryStoreBounds, RecentBounds};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -124,9 +124,15 @@ impl ServeOptions {
     }
 
     #[must_use]
-    pub fn durable_store(&self, address: Address, defaults: Limits) -> DurableOptions {
+    pub fn durable_store(
+        &self,
+        address: Address,
+        data_keys: Option<Arc<DataKeys>>,
+        defaults: Limits,
+    ) -> DurableOptions {
         DurableOptions {
             address,
+            data_keys,
             defaults,
             ceiling: self.ceilings.ceiling(),
             ttl: Duration::from_secs(self.result_ttl_s),

@@ -2,7 +2,7 @@
 
 use super::isolation::IsolationOptions;
 use super::limits::{CeilingOptions, LimitOptions};
-use super::store::{StoreBoundOptions, StoreChoice};
+use super::store::{DataKeyOptions, StoreBoundOptions, StoreChoice};
 use super::telemetry::TelemetryArgs;
 use super::values::{address, bytes, client_header};
 use super::{GIB, KIB, MIB};
@@ -62,6 +62,9 @@ pub struct ServeOptions {
     /// Maximum queued or running jobs of one client; in a database, on all nodes together
     #[arg(long, env = "SANDPIPER_CLIENT_JOBS_MAX", value_name = "COUNT", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub client_jobs_max: u32,
+    /// The encryption of the store.
+    #[command(flatten)]
+    pub data_keys: DataKeyOptions,
     /// The bounds of the store.
     #[command(flatten)]
     pub store_bounds: StoreBoundOptions,

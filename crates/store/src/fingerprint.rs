@@ -45,6 +45,17 @@ impl Fingerprint {
         }
     }
 
+    /// Returns the fingerprint with each digest replaced; `None` if one has no replacement.
+    pub(crate) fn map(&self, replace: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        Some(Self {
+            exact: replace(&self.exact)?,
+            meaning: Meaning {
+                granted: replace(&self.meaning.granted)?,
+                requested: replace(&self.meaning.requested)?,
+            },
+        })
+    }
+
     /// Returns the digest that earlier versions compare: that of the request's text.
     pub(crate) fn exact(&self) -> &str {
         &self.exact

@@ -5,6 +5,7 @@
 //! crate knows no actor and no HTTP.
 #![forbid(unsafe_code)]
 
+mod data_keys;
 mod durable;
 mod fingerprint;
 mod handover;
@@ -15,6 +16,7 @@ mod recent;
 #[cfg(test)]
 mod tests;
 
+pub use data_keys::{DataKeys, DataKeysError};
 pub use durable::{Address, BackupError, DurableOptions, DurableStore, OpenError, back_up};
 pub use handover::{QueuePlace, StartHook};
 pub use in_process::{InProcessStore, JobRecords};

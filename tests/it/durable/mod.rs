@@ -4,6 +4,7 @@ mod backup;
 mod bytes;
 mod crash;
 mod deadlines;
+mod encryption;
 mod life;
 mod nodes;
 mod outage;

@@ -8,6 +8,7 @@ use super::deadline::late;
 use super::keys::Keys;
 use super::quotas::{Candidate, Quotas};
 use super::record::{Unreadable, request_to_text};
+use super::seal::{Column, Seal};
 use crate::{Accepted, NewJob, StoreError};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -34,8 +35,9 @@ pub(super) struct Admitted {
 }
 
 impl Submit {
-    fn new(new: NewJob) -> Result<Self, Unreadable> {
+    fn new(new: NewJob, seal: &Seal) -> Result<Self, Unreadable> {
         let request = request_to_text(&new.job)?;
+        let request = seal.seal(Column::Request, &new.job.id.to_string(), request);
         Ok(Self { new, request })
     }
 
@@ -58,7 +60,7 @@ impl AdmissionControl {
         let mut submits = Vec::with_capacity(jobs.len());
         let mut replies = Vec::with_capacity(jobs.len());
         for (job, reply) in jobs {
-            match Submit::new(job) {
+            match Submit::new(job, &self.database.seal) {
                 Ok(submit) => {
                     submits.push(submit);
                     replies.push(reply);

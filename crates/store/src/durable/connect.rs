@@ -4,6 +4,7 @@ use super::database::Database;
 use super::migrate::{migrate, migrate_postgres};
 use super::options::{Address, DurableOptions};
 use super::pool::Pool;
+use super::seal::Seal;
 use futures_util::future::join_all;
 use riverqueue::migrate::SqliteMigrator;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
@@ -54,6 +55,14 @@ pub enum OpenError {
         "the tables are of version {found}, and this program knows up to {known}: start a newer one"
     )]
     Newer { found: i64, known: i64 },
+    #[error(
+        "rows are encrypted with the data key {0}, which is not among the given ones; give it too (--data-keys-file)"
+    )]
+    DataKeyMissing(String),
+    #[error(
+        "rows are encrypted with another data key than the given one of the id {0}; give the former one under this id"
+    )]
+    DataKeyWrong(String),
     #[error("the queue cannot be set up: {0}")]
     Queue(#[from] riverqueue::Error),
     /// The threads of the store cannot be started.
@@ -76,9 +85,12 @@ pub(super) struct Opened {
 
 /// Opens the database, and creates or migrates its tables.
 pub(super) async fn open(options: &DurableOptions) -> Result<Opened, OpenError> {
+    let seal = Seal::new(options.data_keys.clone());
     match &options.address {
-        Address::Sqlite(path) => open_sqlite(path, options.timeout).await,
-        Address::Postgres(url) => open_postgres(url, options.connections, options.timeout).await,
+        Address::Sqlite(path) => open_sqlite(path, seal, options.timeout).await,
+        Address::Postgres(url) => {
+            open_postgres(url, options.connections, seal, options.timeout).await
+        }
     }
 }
 
@@ -86,7 +98,7 @@ pub(super) async fn open(options: &DurableOptions) -> Result<Opened, OpenError> 
 ///
 /// One connection writes: SQLite has one writer, and several would wait for each other by sleeping. Other connections read
 /// at the same time.
-async fn open_sqlite(path: &Path, timeout: Duration) -> Result<Opened, OpenError> {
+async fn open_sqlite(path: &Path, seal: Seal, timeout: Duration) -> Result<Opened, OpenError> {
     let lock = lock_file(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -112,6 +124,7 @@ async fn open_sqlite(path: &Path, timeout: Duration) -> Result<Opened, OpenError
         .map_err(|error| OpenError::Migration(error.to_string()))?;
     let writer = Pool::Sqlite(writer);
     migrate(&writer).await?;
+    seal.check(&writer).await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS_MAX)
         .acquire_timeout(timeout)
@@ -119,7 +132,7 @@ async fn open_sqlite(path: &Path, timeout: Duration) -> Result<Opened, OpenError
         .await?;
     Ok(Opened {
         river: writer.clone(),
-        database: Database::new(writer, Pool::Sqlite(readers), timeout),
+        database: Database::new(writer, Pool::Sqlite(readers), seal, timeout),
         lock: Some(lock),
     })
 }
@@ -163,6 +176,7 @@ fn lock_file(path: &Path) -> Result<FileLock, OpenError> {
 async fn open_postgres(
     url: &str,
     connections: u32,
+    seal: Seal,
     timeout: Duration,
 ) -> Result<Opened, OpenError> {
     let options = PgConnectOptions::from_str(url)
@@ -190,10 +204,13 @@ async fn open_postgres(
     });
     open_all(pools, &options, connections).await?;
     migrate_postgres(&river).await?;
+    let river = Pool::Postgres(river);
+    // River's connections have no deadline: a look for rows of a former key may take long.
+    seal.check(&river).await?;
     let ours = Pool::Postgres(ours);
     Ok(Opened {
-        database: Database::new(ours.clone(), ours, timeout),
-        river: Pool::Postgres(river),
+        database: Database::new(ours.clone(), ours, seal, timeout),
+        river,
         lock: None,
     })
 }

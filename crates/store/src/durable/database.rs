@@ -2,6 +2,7 @@
 
 use super::deadline::within;
 use super::pool::Pool;
+use super::seal::Seal;
 use crate::StoreError;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -13,6 +14,7 @@ pub(super) struct Database {
     pub(super) pool: Pool,
     /// Connections for statements that only read.
     pub(super) readers: Pool,
+    pub(super) seal: Seal,
     threads: Handle,
     /// Longest that a caller waits for one statement.
     timeout: Duration,
@@ -20,10 +22,11 @@ pub(super) struct Database {
 
 impl Database {
     /// Makes a database whose work runs on the current runtime.
-    pub(super) fn new(pool: Pool, readers: Pool, timeout: Duration) -> Self {
+    pub(super) fn new(pool: Pool, readers: Pool, seal: Seal, timeout: Duration) -> Self {
         Self {
             pool,
             readers,
+            seal,
             threads: Handle::current(),
             timeout,
         }

@@ -16,6 +16,7 @@ use super::notices;
 use super::numbers::unix_millis;
 use super::pool::{Transaction, on_transaction};
 use super::record::{execution_to_text, outcome_to_text};
+use super::seal::Column;
 use super::waiters::Waiters;
 use crate::{Accepted, Finished, NewJob, StoreError};
 use riverqueue::{Client, InsertManyItem, InsertOpts, jiff};
@@ -186,7 +187,7 @@ impl JobWriter {
         let mut submitted = Vec::with_capacity(submits.len());
         let mut new = Vec::with_capacity(submits.len());
         for admitted in submits {
-            let result = Keys::insert(transaction, &admitted.submit.new).await?;
+            let result = self.keys.insert(transaction, &admitted.submit.new).await?;
             if matches!(result, Submitted::New) {
                 new.push(admitted);
             }
@@ -306,10 +307,13 @@ impl JobWriter {
         let execution = settlement.execution.as_deref();
         // An attempt without an execution ran nothing, and does not count.
         let attempt = finish.attempt - u32::from(execution.is_none());
-        let execution_text = execution.map(execution_to_text).transpose()?;
+        let id = finish.id.to_string();
+        let text = execution.map(execution_to_text).transpose()?;
+        let seal = &self.database.seal;
+        let execution_text = text.map(|text| seal.seal(Column::Execution, &id, text));
         on_transaction!(transaction, connection => {
             sqlx::query(SETTLE)
-                .bind(finish.id.to_string())
+                .bind(id)
                 .bind(settlement.state.as_str())
                 .bind(settlement.outcome().map(outcome_to_text))
                 .bind(i64::from(attempt))

@@ -4,6 +4,7 @@ use super::database::Database;
 use super::numbers::timestamp;
 use super::pool::on_pool;
 use super::record::{execution_from_text, owner_from_text};
+use super::seal::{Column, Seal};
 use super::waiters::Waiters;
 use crate::{Found, JobPage, ListQuery, StoreError};
 use sandpiper_domain::{Access, ApiKeyId, JobId, JobRecord, JobState};
@@ -81,7 +82,7 @@ impl Jobs {
         }
         match state.as_str() {
             "expired" => Ok(Found::Expired),
-            _ => Ok(Found::Job(job(row)?)),
+            _ => Ok(Found::Job(job(row, &self.database.seal)?)),
         }
     }
 
@@ -149,7 +150,9 @@ impl Jobs {
             }
             page.fetch_all(pool).await?
         });
-        let mut jobs = rows.into_iter().map(job).collect::<Result<Vec<_>, _>>()?;
+        let seal = &self.database.seal;
+        let jobs = rows.into_iter().map(|row| job(row, seal));
+        let mut jobs = jobs.collect::<Result<Vec<_>, _>>()?;
         let next = if jobs.len() > query.limit {
             jobs.truncate(query.limit);
             jobs.last().map(|job| job.id)
@@ -167,7 +170,7 @@ impl Jobs {
     }
 }
 
-fn job(row: Row) -> Result<JobRecord, StoreError> {
+fn job(row: Row, seal: &Seal) -> Result<JobRecord, StoreError> {
     let (
         id,
         tenant,
@@ -186,6 +189,9 @@ fn job(row: Row) -> Result<JobRecord, StoreError> {
         attempted_at,
     ) = row;
     let unreadable = |what: &str| StoreError::Unreadable(format!("a stored {what} cannot be read"));
+    let execution = execution
+        .map(|text| seal.open(Column::Execution, &id, text))
+        .transpose()?;
     let id: JobId = id.parse().map_err(|_| unreadable("id"))?;
     let execution = execution
         .map(|text| execution_from_text(id, &text).map(Arc::new))

@@ -36,6 +36,7 @@ impl Keys {
 
     /// Inserts the key of `new`, or compares the request with the one that has the key.
     pub(super) async fn insert(
+        &self,
         transaction: &mut Transaction,
         new: &NewJob,
     ) -> Result<Submitted, sqlx::Error> {
@@ -43,12 +44,14 @@ impl Keys {
             return Ok(Submitted::New);
         };
         let fingerprint = Fingerprint::of(new);
+        let seal = &self.database.seal;
+        let (exact, meaning) = seal.stored_digests(&fingerprint);
         let inserted = on_transaction!(transaction, connection => {
             sqlx::query(INSERT_KEY)
                 .bind(new.job.client.as_str())
                 .bind(key.as_str())
-                .bind(fingerprint.exact())
-                .bind(fingerprint.meaning())
+                .bind(exact)
+                .bind(meaning)
                 .bind(new.job.id.to_string())
                 .bind(unix_millis(new.created_at))
                 .execute(&mut **connection)
@@ -65,7 +68,7 @@ impl Keys {
                 .fetch_one(&mut **connection)
                 .await?
         });
-        Ok(if fingerprint.is_stored_as(&exact, meaning.as_deref()) {
+        Ok(if seal.is_same(&fingerprint, &exact, meaning.as_deref()) {
             Submitted::Replay(id)
         } else {
             Submitted::KeyReused
@@ -97,7 +100,8 @@ impl Keys {
             let Some((exact, meaning, id)) = row else {
                 return Ok(None);
             };
-            if !Fingerprint::of(new).is_stored_as(&exact, meaning.as_deref()) {
+            let seal = &self.database.seal;
+            if !seal.is_same(&Fingerprint::of(new), &exact, meaning.as_deref()) {
                 return Err(StoreError::KeyReused);
             }
             self.replay(&id).await.map(Some)

@@ -6,6 +6,7 @@ use super::database::Database;
 use super::numbers::{as_i64, as_millis, unix_millis};
 use super::pool::on_pool;
 use super::record::{log_from_text, log_to_text};
+use super::seal::Column;
 use crate::StoreError;
 use sandpiper_domain::{JobId, LogEntry, LogSoFar, Timestamp};
 use std::time::Duration;
@@ -98,9 +99,9 @@ impl Logs {
         if !self.are_uploaded() {
             return Ok(None);
         }
-        let parts: Vec<(i64, String)> = on_pool!(&self.database.readers, pool => {
+        let parts: Vec<(i64, i64, String)> = on_pool!(&self.database.readers, pool => {
             sqlx::query_as(
-                "SELECT next_number, entries FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2 ORDER BY first_number",
+                "SELECT first_number, next_number, entries FROM sandpiper_logs WHERE job_id = $1 AND attempt = $2 ORDER BY first_number",
             )
             .bind(id.to_string())
             .bind(i64::from(attempt))
@@ -108,7 +109,9 @@ impl Logs {
             .await?
         });
         let mut log = LogSoFar::default();
-        for (next, entries) in parts {
+        for (first, next, entries) in parts {
+            let row = row_of(id, attempt, first);
+            let entries = self.database.seal.open(Column::Log, &row, entries)?;
             log.entries.extend(log_from_text(&entries)?);
             log.next = u64::try_from(next).unwrap_or_default();
         }
@@ -119,6 +122,11 @@ impl Logs {
     pub(super) fn abandoned_until(now: i64) -> i64 {
         now.saturating_sub(as_millis(ABANDONED_AFTER))
     }
+}
+
+/// Returns the primary key of a part, as text.
+fn row_of(id: JobId, attempt: u32, first: i64) -> String {
+    format!("{id}/{attempt}/{first}")
 }
 
 impl LogUploader<'_> {
@@ -151,7 +159,9 @@ impl LogUploader<'_> {
                     .await?;
             });
         }
+        let row = row_of(self.id, self.attempt, as_i64(*first));
         let text = log_to_text(&log.entries)?;
+        let text = self.database.seal.seal(Column::Log, &row, text);
         on_pool!(&self.database.pool, pool => {
             sqlx::query(
                 "INSERT INTO sandpiper_logs (job_id, attempt, first_number, next_number, entries, created_at) \

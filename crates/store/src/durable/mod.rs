@@ -37,6 +37,7 @@ mod record;
 mod requests;
 mod reservations;
 mod river;
+mod seal;
 mod stored;
 mod sweep;
 mod upkeep;

@@ -1,7 +1,9 @@
 //! Options of a durable store.
 
+use crate::data_keys::DataKeys;
 use sandpiper_domain::{Ceiling, Limits};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Address {
 #[derive(Debug, Clone)]
 pub struct DurableOptions {
     pub address: Address,
+    /// Keys that encrypt the contents of jobs; `None` stores them as text.
+    pub data_keys: Option<Arc<DataKeys>>,
     /// Limits of a job of another River client that requests none.
     pub defaults: Limits,
     /// Highest limits that a job of another River client may request.

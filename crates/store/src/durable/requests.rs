@@ -6,6 +6,7 @@ use super::numbers::unix_millis;
 use super::options::DurableOptions;
 use super::pool::on_pool;
 use super::record::{job_from_text, owner_from_text, request_to_text};
+use super::seal::Column;
 use crate::StoreError;
 use riverqueue::Job as RiverJob;
 use sandpiper_domain::{Ceiling, ClientKey, Job, JobId, Limits, Timestamp};
@@ -105,6 +106,8 @@ impl Requests {
             Some((.., stored_river_id)) if stored_river_id != river_id => StoredJob::IdTaken,
             Some((tenant, api_key, client, request, state, _)) if state == "open" => {
                 let owner = owner_from_text(&tenant, api_key.as_deref());
+                let seal = &self.database.seal;
+                let request = seal.open(Column::Request, &id.to_string(), request)?;
                 StoredJob::Open(job_from_text(id, owner, ClientKey::new(&client), &request)?)
             }
             Some(_) => StoredJob::Final,
@@ -124,13 +127,15 @@ impl Requests {
 
     /// Inserts the row of a job that another River client inserted. Returns false if there is a row already.
     async fn adopt(&self, river_id: i64, job: &Job) -> Result<bool, StoreError> {
+        let id = job.id.to_string();
         let request = request_to_text(job)?;
+        let request = self.database.seal.seal(Column::Request, &id, request);
         let inserted = on_pool!(&self.database.pool, pool => {
             sqlx::query(
                 "INSERT INTO sandpiper_jobs (id, river_id, client, request, state, attempt, created_at) \
                  VALUES ($1, $2, $3, $4, 'open', 0, $5) ON CONFLICT DO NOTHING",
             )
-            .bind(job.id.to_string())
+            .bind(id)
             .bind(river_id)
             .bind(job.client.as_str())
             .bind(request)

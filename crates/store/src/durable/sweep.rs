@@ -8,6 +8,7 @@ use super::pool::{Pool, on_pool, on_transaction};
 use super::quotas::Quotas;
 use super::record::{execution_to_text, outcome_to_text};
 use super::requests::{Requests, StoredJob};
+use super::seal::Column;
 use crate::StoreError;
 use sandpiper_domain::{
     Execution, IdempotencyKey, JobId, JobState, Limits, Outcome, ScriptError, Timestamp,
@@ -192,6 +193,8 @@ impl Sweeper {
             (JobState::Lost, Some(execution))
         };
         let text = execution.as_ref().map(execution_to_text).transpose()?;
+        let seal = &self.database.seal;
+        let text = text.map(|text| seal.seal(Column::Execution, &id.to_string(), text));
         on_pool!(&self.database.pool, pool => {
             sqlx::query(
                 "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, finished_at = $5, expires_at = $6, \

@@ -30,4 +30,9 @@ CREATE TRIGGER sandpiper_jobs_tenant BEFORE INSERT ON sandpiper_jobs FOR EACH RO
 CREATE TABLE sandpiper_tenants (
     tenant TEXT PRIMARY KEY,
     purged_at BIGINT NOT NULL
+);
+
+CREATE TABLE sandpiper_data_keys (
+    id TEXT PRIMARY KEY,
+    canary TEXT NOT NULL
 )

@@ -11,4 +11,9 @@ CREATE INDEX sandpiper_jobs_tenant_state ON sandpiper_jobs (tenant, state, id);
 CREATE TABLE sandpiper_tenants (
     tenant TEXT PRIMARY KEY,
     purged_at BIGINT NOT NULL
+);
+
+CREATE TABLE sandpiper_data_keys (
+    id TEXT PRIMARY KEY,
+    canary TEXT NOT NULL
 )
