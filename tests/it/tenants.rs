@@ -456,7 +456,7 @@ fn steps() -> impl Strategy<Value = Vec<(bool, bool, Step)>> {
         Just(Step::Nodes),
     ];
     // Which tenant, and which node.
-    prop::collection::vec((prop::bool::ANY, prop::bool::ANY, step), 1..30)
+    prop::collection::vec((prop::bool::ANY, prop::bool::ANY, step), 1..24)
 }
 
 /// The marks of a tenant: texts that occur in nothing but what belongs to it.
@@ -473,7 +473,7 @@ fn no_sequence_of_requests_shows_one_tenant_anything_of_another(store: &Store) {
         .ok()
         .and_then(|cases| cases.parse().ok());
     let mut runner = TestRunner::new(Config {
-        cases: cases.unwrap_or(12),
+        cases: cases.unwrap_or(6),
         failure_persistence: None,
         max_shrink_iters: 0,
         ..Config::default()
