@@ -540,7 +540,7 @@ fn take(
             .iter()
             .any(|(owner, other)| other == id && *owner == is_a)
     });
-    let mut remember = |answer: &Answer| {
+    let remember = |answer: &Answer| {
         if answer.status < 300 {
             let id = answer.json()["id"].as_str().unwrap().to_owned();
             jobs.borrow_mut().push((is_a, id));

@@ -6,6 +6,7 @@ use super::numbers::unix_millis;
 use super::pool::{Transaction, on_pool, on_transaction};
 use crate::fingerprint::Fingerprint;
 use crate::{Accepted, Found, NewJob, StoreError};
+use sandpiper_domain::Access;
 
 const INSERT_KEY: &str = "INSERT INTO sandpiper_keys (client, idempotency_key, fingerprint, meaning, job_id, created_at) \
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (client, idempotency_key) DO NOTHING";

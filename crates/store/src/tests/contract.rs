@@ -315,11 +315,14 @@ async fn an_expired_job_is_reported_as_expired() {
         assert_eq!(store.sweep(Timestamp::now()).await.unwrap(), 0);
         assert_eq!(get(&*store, over).await.state, JobState::Finished);
         assert_eq!(store.sweep(when_all_is_expired()).await.unwrap(), 1);
-        assert!(matches!(store.get(over).await.unwrap(), Found::Expired));
+        assert!(matches!(
+            store.get(over, &Access::All).await.unwrap(),
+            Found::Expired
+        ));
         // A job that is not final does not expire, however old it is.
         assert_eq!(get(&*store, unfinished).await.state, JobState::Running);
         let never_seen = JobId::generate();
-        let found = store.get(never_seen).await.unwrap();
+        let found = store.get(never_seen, &Access::All).await.unwrap();
         assert!(matches!(found, Found::Unknown));
         let listed: Vec<JobId> = pages(&*store, None)
             .await
