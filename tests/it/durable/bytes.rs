@@ -279,15 +279,14 @@ fn what_an_earlier_version_has_stored_and_goes_on_to_store_counts() {
     }
     service.signal(15);
     service.exit_within(SOON);
-    // The table as the previous version left it.
+    database.downgrade_to_4();
+    // The table as the version before that left it.
     postgres
         .ask(
             "DROP TABLE sandpiper_bytes; \
              DROP FUNCTION sandpiper_jobs_added, sandpiper_jobs_changed, sandpiper_jobs_gone, \
                  sandpiper_logs_client, sandpiper_logs_added, sandpiper_logs_gone CASCADE; \
              ALTER TABLE sandpiper_logs DROP COLUMN client; \
-             DROP FUNCTION sandpiper_jobs_tenant CASCADE; \
-             ALTER TABLE sandpiper_jobs DROP COLUMN tenant, DROP COLUMN api_key; \
              DELETE FROM sandpiper_migrations WHERE version >= 4; \
              INSERT INTO sandpiper_logs (job_id, attempt, first_number, next_number, entries, created_at) \
                  SELECT id, 1, 0, 1, repeat('l', 1000), 9000000000000 FROM sandpiper_jobs LIMIT 1",

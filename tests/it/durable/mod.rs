@@ -37,6 +37,22 @@ impl Database {
         Service::start_with(&[&["--store", &store], options].concat())
     }
 
+    /// Puts the tables back to version 4, which knew no owners of jobs.
+    fn downgrade_to_4(&self) {
+        if matches!(self, Self::Postgres(_)) {
+            self.change("DROP FUNCTION sandpiper_jobs_tenant CASCADE");
+        }
+        self.change(
+            "DROP INDEX sandpiper_jobs_tenant; \
+             DROP INDEX sandpiper_jobs_tenant_state; \
+             ALTER TABLE sandpiper_jobs DROP COLUMN tenant; \
+             ALTER TABLE sandpiper_jobs DROP COLUMN api_key; \
+             DROP TABLE sandpiper_tenants; \
+             DROP TABLE sandpiper_data_keys; \
+             DELETE FROM sandpiper_migrations WHERE version >= 5",
+        );
+    }
+
     /// Executes statements. No service may use a file of SQLite at the same time.
     fn change(&self, statements: &str) {
         match self {

@@ -34,17 +34,7 @@ fn jobs_from_before_the_upgrade_belong_to_their_key_or_to_nobody() {
         let of_address = submit_as(&service, "10.0.0.1");
         service.signal(15);
         service.exit_within(SOON);
-        // The tables as the previous version left them.
-        if matches!(database, Database::Postgres(_)) {
-            database.change("DROP FUNCTION sandpiper_jobs_tenant CASCADE");
-        }
-        database.change(
-            "DROP INDEX sandpiper_jobs_tenant; \
-             DROP INDEX sandpiper_jobs_tenant_state; \
-             ALTER TABLE sandpiper_jobs DROP COLUMN tenant; \
-             ALTER TABLE sandpiper_jobs DROP COLUMN api_key; \
-             DELETE FROM sandpiper_migrations WHERE version >= 5",
-        );
+        database.downgrade_to_4();
         let service = serve(database);
         for (id, owner) in [(&of_key, KEY), (&of_address, "default")] {
             for tenant in [KEY, "default", "acme"] {
