@@ -17,7 +17,7 @@ const ADOPTED_CLIENT: &str = "river";
 
 /// The row of a job that River hands out.
 pub(super) enum StoredJob {
-    Open(Job),
+    Open(Arc<Job>),
     Final,
     IdTaken,
     /// There is no row: the job is new, or was swept.
@@ -70,12 +70,10 @@ impl Requests {
                 .await?
                 .unwrap_or_else(JobId::generate),
         };
-        let job = match self.read(id, river_job.id()).await? {
-            StoredJob::Open(job) => job,
-            StoredJob::Final => return Ok(None),
-            StoredJob::IdTaken => {
-                return Err(NoRequest::Invalid(format!("`id` {id} is another job's")));
-            }
+        match self.read(id, river_job.id()).await? {
+            StoredJob::Open(job) => Ok(Some(job)),
+            StoredJob::Final => Ok(None),
+            StoredJob::IdTaken => Err(NoRequest::Invalid(format!("`id` {id} is another job's"))),
             StoredJob::Unknown => {
                 let client = ClientKey::new(ADOPTED_CLIENT);
                 let (defaults, ceiling) = (&self.default_limits, &self.ceiling);
@@ -84,10 +82,9 @@ impl Requests {
                 if !self.adopt(river_job.id(), &job).await? {
                     return Err(NoRequest::JustInserted);
                 }
-                job
+                Ok(Some(Arc::new(job)))
             }
-        };
-        Ok(Some(Arc::new(job)))
+        }
     }
 
     /// Reads the row of a job by its id. River's id tells whether the row is that of the same job.
@@ -108,7 +105,8 @@ impl Requests {
                 let owner = owner_from_text(&tenant, api_key.as_deref());
                 let seal = &self.database.seal;
                 let request = seal.open(Column::Request, &id.to_string(), request)?;
-                StoredJob::Open(job_from_text(id, owner, ClientKey::new(&client), &request)?)
+                let job = job_from_text(id, owner, ClientKey::new(&client), &request)?;
+                StoredJob::Open(Arc::new(job))
             }
             Some(_) => StoredJob::Final,
         })
