@@ -1,5 +1,7 @@
 // The client of the API. Types and fields have the names of the API.
 
+import { type Scope, apiKey } from "./key";
+
 export interface Limits {
   timeoutMs: number;
   memoryBytes: number;
@@ -56,6 +58,22 @@ export interface Job {
   execution?: Execution;
 }
 
+/** The part of a budget that is used; `policy` is `tenant-day`, `tenant-month`, `key-day` or `key-month`. */
+export interface Budget {
+  policy: string;
+  unit: string;
+  limit: number;
+  used: number;
+  remaining: number;
+  resetsAt: string;
+}
+
+export interface Usage {
+  tenant: string;
+  totals: { executions: Record<string, number> };
+  budgets: Budget[];
+}
+
 export interface Request {
   code?: string;
   input?: unknown;
@@ -75,64 +93,79 @@ export class ApiError extends Error {
   }
 }
 
-async function send(path: string, init?: RequestInit): Promise<Response> {
-  let response: Response;
+interface Options {
+  signal?: AbortSignal;
+  /** The scope that the request needs; a key that lacks it is not asked to do the same again. */
+  scope?: Scope;
+  /** True for a request that the user did not cause: the field for a key takes no focus. */
+  isBackground?: boolean;
+  /** Called with true when the request begins to wait for a key, and with false when it is repeated. */
+  onWait?: (isWaiting: boolean) => void;
+}
+
+/** Routes that need no key. They are sent none, so that a key that is no longer valid does not hide the service's state. */
+const PUBLIC = /^\/api(\/(health|scripts)(\/.*)?)?$/;
+
+/** Sends a request with the key. On 401 it waits for another key and repeats the request. */
+async function send(path: string, init: RequestInit, options: Options): Promise<Response> {
+  const { signal, scope, isBackground = false, onWait } = options;
+  for (;;) {
+    const key = PUBLIC.test(path) ? undefined : apiKey.current;
+    const response = await sendOnce(path, signal ? { ...init, signal } : init, key);
+    if (response.ok) return response;
+    const failure = await errorOf(response);
+    if (failure.code === "forbidden" && scope !== undefined) apiKey.deny(scope, key);
+    if (failure.status !== 401 || PUBLIC.test(path)) throw failure;
+    onWait?.(true);
+    await apiKey.another(key, failure.message, isBackground, signal);
+    onWait?.(false);
+  }
+}
+
+async function sendOnce(path: string, init: RequestInit, key: string | undefined): Promise<Response> {
+  const headers = new Headers(init.headers);
+  if (key !== undefined) headers.set("authorization", `Bearer ${key}`);
   try {
-    response = await fetch(path, init);
+    return await fetch(path, { ...init, headers });
   } catch (failure) {
     if (failure instanceof DOMException && failure.name === "AbortError") throw failure;
     throw new ApiError(0, "offline", "The service cannot be reached. Is it running, and is this machine online?", 0);
   }
-  if (response.ok) return response;
+}
+
+async function errorOf(response: Response): Promise<ApiError> {
   const retryAfter = Number(response.headers.get("retry-after")) || 0;
   const problem: unknown = await response.json().catch(() => null);
   const { code, detail } = (problem ?? {}) as { code?: string; detail?: string };
-  throw new ApiError(
-    response.status,
-    code ?? "unknown",
-    detail ?? `The service answered ${response.status}.`,
-    retryAfter,
-  );
+  return new ApiError(response.status, code ?? "unknown", detail ?? `The service answered ${response.status}.`, retryAfter);
 }
 
-export async function get<T>(path: string): Promise<T> {
-  return (await send(path)).json() as Promise<T>;
+/** Tries a key. Throws if the server rejects it, or if that is not known: no response, or too many requests. */
+export async function tryKey(key: string): Promise<void> {
+  const response = await sendOnce("/api/usage", {}, key);
+  // The ingress checks the key first; any other error is not that of the key.
+  if ([401, 429, 431].includes(response.status)) throw await errorOf(response);
+  await response.body?.cancel();
+}
+
+/** Opens a response whose body is read as it arrives. */
+export function open(path: string, headers: Record<string, string>, options: Options): Promise<Response> {
+  return send(path, { headers, cache: "no-store" }, options);
+}
+
+export async function get<T>(path: string, options: Options = {}): Promise<T> {
+  return (await send(path, {}, options)).json() as Promise<T>;
 }
 
 export async function getText(path: string): Promise<string> {
-  return (await send(path)).text();
+  return (await send(path, {}, {})).text();
 }
 
-export async function post<T>(path: string, body: Request, signal?: AbortSignal): Promise<T> {
-  const response = await send(path, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-    ...(signal ? { signal } : {}),
-  });
-  return response.json() as Promise<T>;
+export async function post<T>(path: string, body: Request, options: Options): Promise<T> {
+  const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  return (await send(path, init, options)).json() as Promise<T>;
 }
 
 export async function cancel(id: string): Promise<void> {
-  await send(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
-}
-
-/** Follows the events of a job until it ends, or until the returned function is called. */
-export function follow(
-  id: string,
-  handlers: { state: (job: Job) => void; log: (entry: LogEntry) => void; end: () => void; trouble: () => void },
-): () => void {
-  const events = new EventSource(`/api/jobs/${encodeURIComponent(id)}/events`);
-  const data = (event: Event) => JSON.parse((event as MessageEvent<string>).data) as unknown;
-  events.addEventListener("state", (event) => handlers.state(data(event) as Job));
-  events.addEventListener("log", (event) => handlers.log(data(event) as LogEntry));
-  events.addEventListener("end", () => {
-    events.close();
-    handlers.end();
-  });
-  events.addEventListener("error", () => {
-    // The browser reconnects a stream that broke off, but not one that was rejected.
-    if (events.readyState === EventSource.CLOSED) handlers.trouble();
-  });
-  return () => events.close();
+  await send(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" }, { scope: "jobs" });
 }

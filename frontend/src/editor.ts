@@ -68,7 +68,7 @@ export class Editor {
           javascript(),
           syntaxHighlighting(colours),
           look,
-          EditorView.contentAttributes.of({ "aria-label": "Script" }),
+          EditorView.contentAttributes.of({ "aria-label": "Script", tabindex: "0" }),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) this.mark();
           }),

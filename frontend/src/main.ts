@@ -1,12 +1,15 @@
 // The page: connects the editor, the result and the list of jobs.
 
-import { type Execution, type Info, type Job, type Limits, ApiError, type Request, cancel, follow, get, getText, post } from "./api";
+import { Access } from "./access";
+import { type Execution, type Info, type Job, type Limits, type LogEntry, ApiError, type Request, cancel, get, getText, post } from "./api";
 import { createElement, elementById } from "./dom";
 import { Editor } from "./editor";
+import { follow } from "./follow";
 import { JobList } from "./jobs";
-import { ThroughputPlot } from "./plot";
+import { type Scope, apiKey } from "./key";
 import { Log, executionView, errorBox } from "./result";
 import { snippet } from "./snippets";
+import { Status } from "./status";
 import { tree } from "./value";
 
 const FIRST = `// The last value is the result; await works here.
@@ -19,35 +22,69 @@ for (let n = 2; primes.length < 10; n += 1) {
 `;
 const STATUS_EVERY_MS = 3_000;
 const LIST_EVERY_MS = 3_000;
-/** Delay before a job is followed again after its events broke off, seconds. */
-const FOLLOW_AGAIN_S = 2;
+const USAGE_EVERY_MS = 15_000;
+const NOTHING = "Nothing has run yet.";
+/** The actions that a key without a scope may not take. */
+const ACTIONS: Record<Scope, string> = {
+  execute: "run scripts",
+  jobs: "submit or stop jobs",
+  read: "list jobs",
+};
 const LIMITS = ["timeoutMs", "memoryBytes", "outputBytes"] as const;
 
 const result = elementById("result", HTMLElement);
 const runButton = elementById("run", HTMLButtonElement);
 const submitButton = elementById("submit", HTMLButtonElement);
 const stopButton = elementById("stop", HTMLButtonElement);
+const netcheckButton = elementById("netcheck", HTMLButtonElement);
+const status = new Status();
+const access = new Access();
 const jobs = new JobList();
 const editor = new Editor(elementById("editor", HTMLElement), FIRST, () => void run());
 
 /** Stops the current run or job. */
 let stop: (() => void) | undefined;
+/** The scope that stopping needs: `jobs` for a job, none for a run. */
+let stopScope: Scope | undefined;
+/** The run or job that the result shows; aborted when another one takes its place. */
+let view = new AbortController();
+
+function openView(): AbortController {
+  view.abort();
+  view = new AbortController();
+  return view;
+}
 
 function show(line: number, column: number): void {
   editor.show(line, column);
 }
 
-function begin(what: string, stopIt: () => void): void {
+function begin(stopIt: () => void, scope?: Scope): void {
   stop = stopIt;
-  runButton.disabled = submitButton.disabled = true;
-  stopButton.disabled = false;
-  result.replaceChildren(createElement("p", { class: "hint" }, what));
+  stopScope = scope;
+  showButtons();
 }
 
 function end(): void {
   stop = undefined;
-  runButton.disabled = submitButton.disabled = false;
-  stopButton.disabled = true;
+  showButtons();
+}
+
+/** Enables what can be done now, and says which of it the key does not permit. */
+function showButtons(): void {
+  runButton.disabled = stop !== undefined || apiKey.isDenied("execute");
+  submitButton.disabled = stop !== undefined || apiKey.isDenied("jobs");
+  stopButton.disabled = stop === undefined || (stopScope !== undefined && apiKey.isDenied(stopScope));
+  netcheckButton.disabled = apiKey.isDenied("execute");
+  const denied = (Object.keys(ACTIONS) as Scope[]).filter((scope) => apiKey.isDenied(scope));
+  const words = denied.map((scope) => `This key may not ${ACTIONS[scope]}: it does not have the scope “${scope}”.`).join(" ");
+  const hint = elementById("scope-hint", HTMLElement);
+  hint.hidden = words === "";
+  if (hint.textContent !== words) hint.textContent = words;
+}
+
+function showHint(words: string): void {
+  result.replaceChildren(createElement("p", { class: "hint" }, words));
 }
 
 function showExecution(execution: Execution): void {
@@ -64,7 +101,7 @@ function showFailure(failure: unknown): void {
   if (failure instanceof ApiError) {
     result.replaceChildren(errorBox(failure));
   } else if (failure instanceof DOMException && failure.name === "AbortError") {
-    result.replaceChildren(createElement("p", { class: "hint" }, "Stopped."));
+    showHint("Stopped.");
   } else {
     throw failure;
   }
@@ -94,95 +131,90 @@ function request(): Request | undefined {
   return asked;
 }
 
+/** Sends a request for the result, and shows what came of it unless something else is shown by then. */
+async function send<T>(path: string, asked: Request, scope: Scope, doing: string, then: (response: T) => void): Promise<void> {
+  if (stop || apiKey.isDenied(scope)) return;
+  const mine = openView();
+  const onWait = (isWaiting: boolean): void => showHint(isWaiting ? "Waiting for an API key…" : doing);
+  onWait(false);
+  begin(() => mine.abort());
+  try {
+    const response = await post<T>(path, asked, { signal: mine.signal, scope, onWait });
+    if (view === mine) then(response);
+  } catch (failure) {
+    if (view === mine) showFailure(failure);
+  } finally {
+    if (view === mine) end();
+    void access.refresh();
+  }
+}
+
 async function run(): Promise<void> {
   const asked = request();
-  if (stop || !asked) return;
-  const stopping = new AbortController();
-  begin("Running…", () => stopping.abort());
-  try {
-    showExecution(await post<Execution>("/api/execute", asked, stopping.signal));
-  } catch (failure) {
-    showFailure(failure);
-  } finally {
-    end();
-  }
+  if (asked) await send<Execution>("/api/execute", asked, "execute", "Running…", showExecution);
 }
 
 async function submit(): Promise<void> {
   const asked = request();
-  if (stop || !asked) return;
-  try {
-    const job = await post<Job>("/api/jobs", asked);
-    location.hash = `#/jobs/${job.id}`;
-  } catch (failure) {
-    showFailure(failure);
-  }
+  if (!asked) return;
+  await send<Job>("/api/jobs", asked, "jobs", "Submitting…", (job) => (location.hash = `#/jobs/${job.id}`));
   void jobs.show();
 }
 
 /** Shows and follows a job. */
-function openJob(id: string): void {
+async function openJob(id: string): Promise<void> {
+  const mine = openView();
   const log = new Log();
   const state = createElement("span", { class: "badge" }, "…");
-  const link = createElement("a", { href: `#/jobs/${encodeURIComponent(id)}` }, id);
-  let unfollow = (): void => undefined;
-  begin("", () => {
-    void cancel(id).catch((failure: unknown) => {
-      // A job that has ended meanwhile is shown anyway.
-      if (!(failure instanceof ApiError && failure.code === "job_already_final")) showFailure(failure);
-    });
-  });
-  const head = createElement("div", { class: "bar" }, state, link);
-  result.replaceChildren(head, createElement("h3", {}, "Log"), log.element);
-  const finish = async (): Promise<void> => {
-    unfollow();
-    let goesOn = false;
-    try {
-      const job = await get<Job>(`/api/jobs/${encodeURIComponent(id)}`);
-      if (current() !== id) return;
-      state.textContent = job.state;
-      state.className = `badge ${job.state}`;
-      if (job.execution) {
-        showExecution(job.execution);
-        result.prepend(head);
-      } else {
-        result.replaceChildren(head, createElement("p", { class: "hint" }, "Nothing of it ran."));
-      }
-    } catch (failure) {
-      // The service cannot be reached: the job is followed again later.
-      if (failure instanceof ApiError && [0, 429, 502, 503, 504].includes(failure.status)) {
-        goesOn = true;
-        followAgain(id, failure, log);
-      } else {
-        showFailure(failure);
-      }
-    } finally {
-      if (current() === id && !goesOn) end();
-      void jobs.show();
-    }
+  const head = createElement("div", { class: "bar" }, state, createElement("a", { href: `#/jobs/${encodeURIComponent(id)}` }, id));
+  const trouble = createElement("p", { class: "refused", role: "status" });
+  let attempt: number | undefined;
+  const showState = (job: Job): void => {
+    state.textContent = job.state;
+    state.className = `badge ${job.state}`;
   };
-  unfollow = follow(id, {
-    state: (job) => {
-      state.textContent = job.state;
-      state.className = `badge ${job.state}`;
-    },
-    log: (entry) => log.add(entry),
-    end: () => void finish(),
-    trouble: () => void finish(),
-  });
-  leave = unfollow;
+  begin(() => {
+    void cancel(id).catch((failure: unknown) => {
+      if (!(failure instanceof ApiError)) throw failure;
+      // A job that has ended meanwhile is shown anyway.
+      if (failure.code !== "job_already_final") head.after(errorBox(failure));
+    });
+  }, "jobs");
+  result.replaceChildren(head, createElement("h3", {}, "Log"), log.element);
+  try {
+    const handlers = {
+      state: (job: Job): void => {
+        showState(job);
+        // A further attempt logs from the beginning.
+        if (attempt !== undefined && attempt !== job.attempt) log.clear();
+        attempt = job.attempt;
+      },
+      log: (entry: LogEntry): void => log.add(entry),
+      brokeOff: (failure: ApiError, seconds: number): void => {
+        trouble.textContent = `The events broke off: ${failure.message} The job is looked at again in ${seconds} s.`;
+        head.after(trouble);
+      },
+      opened: (): void => trouble.remove(),
+    };
+    const job = await follow(id, handlers, mine.signal);
+    if (view !== mine) return;
+    showState(job);
+    if (job.execution) {
+      showExecution(job.execution);
+      result.prepend(head);
+    } else {
+      result.replaceChildren(head, createElement("p", { class: "hint" }, "Nothing of it ran."));
+    }
+  } catch (failure) {
+    if (view === mine) showFailure(failure);
+  } finally {
+    if (view === mine) {
+      end();
+      void jobs.show();
+      void access.refresh();
+    }
+  }
 }
-
-function followAgain(id: string, failure: ApiError, log: Log): void {
-  if (current() !== id) return;
-  const wait = Math.max(failure.retryAfter, FOLLOW_AGAIN_S);
-  const words = `The events broke off: ${failure.message} The job is looked at again in ${wait} s.`;
-  result.replaceChildren(createElement("p", { class: "refused", role: "status" }, words), log.element);
-  const again = setTimeout(() => openJob(id), wait * 1_000);
-  leave = () => clearTimeout(again);
-}
-
-let leave = (): void => undefined;
 
 function current(): string | undefined {
   const found = /^#\/jobs\/([^/]+)$/.exec(location.hash);
@@ -194,64 +226,39 @@ function current(): string | undefined {
 }
 
 function followAddress(): void {
-  leave();
-  leave = () => undefined;
+  openView();
   end();
   const id = current();
-  if (id !== undefined) openJob(id);
+  if (id !== undefined) void openJob(id);
 }
 
-interface Readiness {
-  status: string;
-  isolation: string;
-  executors: { total: number; ready: number; busy: number };
-  queue: { interactive: number; background: number };
-  executions: { ended: number; meanWallMs: number };
-}
-
-const throughput = new ThroughputPlot(elementById("pace", HTMLElement));
-
-let store = "";
-
-async function showStatus(): Promise<void> {
-  const place = elementById("status", HTMLElement);
-  let words: string;
-  let isFine = false;
-  try {
-    const response = await fetch("/api/health/ready");
-    const ready = (await response.json()) as Partial<Readiness>;
-    if (ready.executors && ready.queue) {
-      const { executors, queue } = ready;
-      isFine = ready.status === "UP";
-      if (ready.executions) throughput.add(ready.executions.ended, ready.executions.meanWallMs);
-      words = `${ready.status ?? ""} · isolation ${ready.isolation ?? ""}${store} · ${executors.busy} of ${executors.total} executors busy · ${queue.interactive + queue.background} waiting`;
-    } else {
-      words = "The service does not answer.";
-    }
-  } catch {
-    words = "Offline: the service cannot be reached.";
-  }
-  place.className = isFine ? "" : "error";
-  if (place.textContent !== words) place.textContent = words;
-}
+/** The request of the dialog; aborted by the next one. */
+let asking = new AbortController();
 
 async function ask(button: HTMLButtonElement): Promise<void> {
   const dialog = elementById("answer", HTMLDialogElement);
   const body = elementById("answer-body", HTMLElement);
   elementById("answer-title", HTMLElement).textContent = button.textContent ?? "";
   body.replaceChildren(createElement("p", { class: "hint" }, "Asking…"));
+  dialog.returnValue = "";
   dialog.showModal();
+  asking.abort();
+  const { signal } = (asking = new AbortController());
   try {
-    body.replaceChildren(tree(await get(button.dataset["ask"] ?? "/api")));
+    const options = button === netcheckButton ? { signal, scope: "execute" as const } : { signal };
+    body.replaceChildren(tree(await get(button.dataset["ask"] ?? "/api", options)));
   } catch (failure) {
+    if (signal.aborted) return;
     if (!(failure instanceof ApiError)) throw failure;
     body.replaceChildren(errorBox(failure));
   }
+  // The field for a key has closed the dialog.
+  if (dialog.returnValue === "key" && !dialog.open) dialog.showModal();
 }
 
 async function fillIn(): Promise<void> {
   const info = await get<Info>("/api");
-  store = ` · store ${info.store.name}`;
+  status.store = info.store.name;
   for (const name of LIMITS) {
     const field = elementById(name, HTMLInputElement);
     field.placeholder = String(info.limits.defaults[name]);
@@ -278,8 +285,10 @@ elementById("copy", HTMLButtonElement).addEventListener("click", () => {
   const asked = request();
   if (!asked) return;
   const button = elementById("copy", HTMLButtonElement);
-  const text = snippet(elementById("copy-as", HTMLSelectElement).value, location.origin, asked);
-  void navigator.clipboard.writeText(text).then(
+  const text = snippet(elementById("copy-as", HTMLSelectElement).value, location.origin, asked, apiKey.isNeeded);
+  // Browsers have no clipboard for a page that came over plain http from another machine.
+  const clipboard = navigator.clipboard as Clipboard | undefined;
+  void (clipboard?.writeText(text) ?? Promise.reject(new Error("no clipboard"))).then(
     () => (button.textContent = "Copied"),
     () => result.replaceChildren(createElement("pre", { tabindex: "0" }, text)),
   );
@@ -289,6 +298,15 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-a
   button.addEventListener("click", () => void ask(button));
 }
 window.addEventListener("hashchange", followAddress);
+apiKey.onChange((change) => {
+  showButtons();
+  if (change !== "forgotten") return;
+  // The next user of this tab sees nothing of the key's owner; the script stays.
+  showHint(NOTHING);
+  followAddress();
+  jobs.clear();
+  void jobs.show();
+});
 
 function whileSeen(every: number, work: () => Promise<void>): void {
   const next = (): void => {
@@ -298,7 +316,8 @@ function whileSeen(every: number, work: () => Promise<void>): void {
   next();
 }
 
-fillIn().then(() => void showStatus(), showFailure);
-whileSeen(STATUS_EVERY_MS, showStatus);
-whileSeen(LIST_EVERY_MS, () => jobs.show());
+fillIn().then(() => void status.show(), showFailure);
+whileSeen(STATUS_EVERY_MS, () => status.show());
+whileSeen(LIST_EVERY_MS, () => jobs.show(true));
+whileSeen(USAGE_EVERY_MS, () => access.refresh());
 followAddress();

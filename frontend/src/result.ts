@@ -18,6 +18,9 @@ const OUTCOMES: Record<string, string> = {
 /** Maximum log lines on the page; older lines are removed. */
 const LINES_MAX = 2_000;
 
+/** Maximum wait that is counted down, seconds; of a longer one the end is shown. */
+const COUNTDOWN_MAX_S = 600;
+
 export function outcomeName(outcome: string): string {
   return OUTCOMES[outcome] ?? outcome;
 }
@@ -38,6 +41,11 @@ export class Log {
   readonly element = createElement("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
   private readonly waiting: HTMLElement[] = [];
   private drawn = true;
+
+  clear(): void {
+    this.waiting.length = 0;
+    this.element.replaceChildren();
+  }
 
   add(entry: LogEntry): void {
     this.waiting.push(logLine(entry));
@@ -70,9 +78,10 @@ function meter(name: string, used: number, limit: number, shown: string, isHit: 
   return createElement("div", { class: isHit ? "use hit" : "use" }, createElement("span", {}, name), bar, createElement("span", {}, shown));
 }
 
-function bytes(count: number): string {
+export function bytes(count: number): string {
   if (count < 1024) return `${count} B`;
-  return count < 1024 * 1024 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 1024 / 1024).toFixed(1)} MiB`;
+  if (count < 1024 ** 2) return `${(count / 1024).toFixed(1)} KiB`;
+  return count < 1024 ** 3 ? `${(count / 1024 ** 2).toFixed(1)} MiB` : `${(count / 1024 ** 3).toFixed(1)} GiB`;
 }
 
 function usage({ usage, limits, limitHit }: Execution): HTMLElement {
@@ -128,19 +137,22 @@ export function executionView(execution: Execution, show: (line: number, column:
 
 /** Returns an error response as text, with a countdown if the time of a retry is known. */
 export function errorBox(error: ApiError): HTMLElement {
-  const words: Record<number, string> = {
+  const words: Record<string, string> = {
+    forbidden: "This key may not do that",
+    quota_exceeded: "The budget is used up",
     429: "Too many requests",
     503: "The service takes no more work now",
     0: "Offline",
   };
-  const title = words[error.status] ?? `Refused: ${error.code}`;
+  const title = words[error.code] ?? words[error.status] ?? `Refused: ${error.code}`;
   const box = createElement("div", { class: "refused", role: "alert" }, createElement("strong", {}, title), createElement("p", {}, error.message));
   if (error.retryAfter > 0) {
     const wait = createElement("p", {});
     let left = error.retryAfter;
     const tell = (): void => {
       wait.textContent = left > 0 ? `Try again in ${left} s.` : "Try again now.";
-      if (left > 0 && (wait.isConnected || left === error.retryAfter)) setTimeout(tell, 1_000);
+      if (left > COUNTDOWN_MAX_S) wait.textContent = `Try again after ${new Date(Date.now() + left * 1_000).toLocaleString()}.`;
+      else if (left > 0 && (wait.isConnected || left === error.retryAfter)) setTimeout(tell, 1_000);
       left -= 1;
     };
     tell();

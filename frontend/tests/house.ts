@@ -1,7 +1,7 @@
 // A service and an ingress of a test file's own, as `make build` or cargo left them.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -63,4 +63,32 @@ export class House {
     this.service.kill("SIGKILL");
     rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** A keys file, with keys that `sandpiper-ingress key new` has made. */
+export class Keys {
+  private readonly folder = mkdtempSync(join(tmpdir(), "sandpiper-keys-"));
+  readonly file = join(this.folder, "keys.json");
+
+  create(scopes = "execute,jobs,read"): string {
+    const program = join(BIN, "sandpiper-ingress");
+    // One tenant, so that one key sees the jobs of another.
+    const tenant = execFileSync(program, ["key", "new", "--help"], { encoding: "utf8" }).includes("--tenant") ? ["--tenant", "page"] : [];
+    const options = ["key", "new", "--keys-file", this.file, "--name", scopes, "--scopes", scopes, ...tenant];
+    return execFileSync(program, options, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  }
+
+  /** Removes a key from the file; the ingress notices within two seconds. */
+  revoke(key: string): void {
+    const { keys } = JSON.parse(readFileSync(this.file, "utf8")) as { keys: { id: string }[] };
+    writeFileSync(this.file, JSON.stringify({ keys: keys.filter(({ id }) => id !== idOf(key)) }));
+  }
+
+  close(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export function idOf(key: string): string {
+  return key.slice(3, 19);
 }
