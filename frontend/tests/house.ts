@@ -1,7 +1,7 @@
 // A service and an ingress of a test file's own, as `make build` or cargo left them.
 
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -70,18 +70,18 @@ export class Keys {
   private readonly folder = mkdtempSync(join(tmpdir(), "sandpiper-keys-"));
   readonly file = join(this.folder, "keys.json");
 
-  create(scopes = "execute,jobs,read"): string {
-    const program = join(BIN, "sandpiper-ingress");
-    // One tenant, so that one key sees the jobs of another.
-    const tenant = execFileSync(program, ["key", "new", "--help"], { encoding: "utf8" }).includes("--tenant") ? ["--tenant", "page"] : [];
-    const options = ["key", "new", "--keys-file", this.file, "--name", scopes, "--scopes", scopes, ...tenant];
-    return execFileSync(program, options, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  /** Creates a key of the tenant `page`. */
+  create(scopes = "execute,jobs,read", ...options: string[]): string {
+    return this.run("new", "--name", scopes, "--tenant", "page", "--scopes", scopes, ...options).trim();
   }
 
-  /** Removes a key from the file; the ingress notices within two seconds. */
   revoke(key: string): void {
-    const { keys } = JSON.parse(readFileSync(this.file, "utf8")) as { keys: { id: string }[] };
-    writeFileSync(this.file, JSON.stringify({ keys: keys.filter(({ id }) => id !== idOf(key)) }));
+    this.run("revoke", idOf(key));
+  }
+
+  private run(command: string, ...options: string[]): string {
+    const words = ["key", command, "--keys-file", this.file, ...options];
+    return execFileSync(join(BIN, "sandpiper-ingress"), words, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
   }
 
   close(): void {

@@ -13,7 +13,7 @@ let key: string;
 test.beforeAll(async () => {
   keys = new Keys();
   key = keys.create();
-  house = await House.open(["--keys-file", keys.file]);
+  house = await House.open(["--keys-file", keys.file], ["--executors", "2", "--client-header", "sandpiper-client"]);
 });
 test.afterAll(() => {
   house.close();
@@ -21,8 +21,8 @@ test.afterAll(() => {
 });
 
 /** Creates a key, and waits until the ingress has read the keys file again. */
-async function newKey(scopes?: string): Promise<string> {
-  const created = keys.create(scopes);
+async function newKey(scopes?: string, ...options: string[]): Promise<string> {
+  const created = keys.create(scopes, ...options);
   const headers = { authorization: `Bearer ${created}` };
   await expect.poll(async () => (await fetch(`${house.url}/api/usage`, { headers })).status).not.toBe(401);
   return created;
@@ -254,6 +254,16 @@ test("a key that is revoked while a job is followed is asked for again, and the 
   expect(lines).toEqual(lines.map((_, number) => `line ${number}`));
   await button(page, "Stop").click();
   await expect(result(page)).toContainText("cancelled");
+  expect(complaints).toEqual([]);
+});
+
+test("a key that expires is asked for again, with the time of its end", async ({ page }) => {
+  const expiring = await newKey("read", "--expires", "8s");
+  const complaints = await open(page);
+  await give(page, expiring);
+  await expect(owner(page)).toContainText(idOf(expiring));
+  await expect(page.locator("#key-reason")).toHaveText(/^The key was rejected: this key expired at 20\S+Z\.$/);
+  expect(await kept(page)).toEqual([null, null, 0]);
   expect(complaints).toEqual([]);
 });
 
