@@ -21,6 +21,8 @@ impl Tenant {
     /// The name of the tenant of requests without a key.
     pub const DEFAULT: &str = "default";
     pub const NAME_BYTES_MAX: usize = 64;
+    /// The names as a regular expression, for descriptions.
+    pub const PATTERN: &str = "^(key:[0-9a-f]{16}|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$";
     pub(super) const CLIENT_PREFIXES: [&str; 2] = [KEY_PREFIX, TENANT_PREFIX];
 
     /// Returns a tenant that was stored before.

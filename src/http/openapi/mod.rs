@@ -10,7 +10,7 @@ mod security;
 pub(super) use page::{STYLE, page};
 
 use super::routes::{Described, Route};
-use sandpiper_domain::{Ceiling, Limits};
+use sandpiper_domain::{Ceiling, Limits, Tenant};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi as _;
 
@@ -125,6 +125,9 @@ fn complete(route: Route, method: &str, with_source: bool, operation: &mut Value
     for parameter in parameters.into_iter().flatten() {
         // A parameter is left out, and never null.
         requests::remove_null(&mut parameter["schema"]);
+        if parameter["name"] == "tenant" {
+            parameter["schema"]["pattern"] = Tenant::PATTERN.into();
+        }
     }
     let submitted = match (method, route) {
         ("post", Route::Execute) => Some("Execute"),

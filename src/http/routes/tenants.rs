@@ -18,8 +18,10 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 struct Assignment {
     /// ID of the key, 16 hexadecimal digits.
+    #[schema(pattern = "^[0-9a-f]{16}$")]
     key: String,
     /// New tenant of the key.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     to: String,
 }
 
@@ -83,6 +85,7 @@ fn tenant_of(field: &str, text: &str) -> Result<Tenant, Problem> {
 /// A tenant whose jobs were deleted.
 #[derive(Debug, Serialize, ToSchema)]
 struct PurgedTenant {
+    /// Tenant that was purged.
     #[schema(value_type = String)]
     tenant: Tenant,
     /// Number of deleted jobs.
