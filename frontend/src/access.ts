@@ -1,6 +1,6 @@
 // The section "Access": the field for an API key, and the owner of the key in use.
 
-import { ApiError, type Usage, get, tryKey } from "./api";
+import { ApiError, tryKey, usageOfToday } from "./api";
 import { elementById } from "./dom";
 import { apiKey, idOf, isKey } from "./key";
 import { budgetsView, usageSummary } from "./usage";
@@ -49,9 +49,9 @@ export class Access {
     if (key === undefined || this.hasNoUsage || this.asked === key) return;
     this.asked = key;
     try {
-      const usage = await get<Usage>("/api/usage", { isBackground: true });
+      const usage = await usageOfToday();
       if (apiKey.current !== key) return;
-      this.tenant = usage.tenant;
+      this.tenant = usage.tenant === null ? "All tenants" : `Tenant ${usage.tenant}`;
       this.showOwner(key);
       if (this.usage.hidden) this.usage.open = usage.budgets.length <= OPEN_MAX;
       this.usage.hidden = false;
@@ -59,8 +59,8 @@ export class Access {
       elementById("budgets", HTMLElement).replaceChildren(budgetsView(usage));
     } catch (failure) {
       if (!(failure instanceof ApiError)) throw failure;
-      // The service has no such route, or the key may not read it; other failures are temporary.
-      if (apiKey.current === key) this.hasNoUsage = failure.status === 403 || failure.status === 404;
+      // The service has no such route, the key may not read it, or the report is too long; other failures are temporary.
+      if (apiKey.current === key) this.hasNoUsage = [400, 403, 404].includes(failure.status);
     } finally {
       if (this.asked === key) this.asked = undefined;
     }
@@ -120,7 +120,7 @@ export class Access {
 
   private showOwner(key: string): void {
     const parts = [
-      this.tenant && `Tenant ${this.tenant}`,
+      this.tenant,
       `key ${idOf(key) ?? "of an unknown form"}`,
       apiKey.isRemembered ? "remembered on this device" : "kept until this tab is closed",
     ];

@@ -58,7 +58,7 @@ export interface Job {
   execution?: Execution;
 }
 
-/** The part of a budget that is used; `policy` is `tenant-day`, `tenant-month`, `key-day` or `key-month`. */
+/** The part of a budget that is used; `policy` is its name in the header RateLimit, such as `tenant-day`. */
 export interface Budget {
   policy: string;
   unit: string;
@@ -69,7 +69,8 @@ export interface Budget {
 }
 
 export interface Usage {
-  tenant: string;
+  /** The tenant of the key; null for a key that reads all tenants. */
+  tenant: string | null;
   totals: { executions: Record<string, number> };
   budgets: Budget[];
 }
@@ -140,9 +141,19 @@ async function errorOf(response: Response): Promise<ApiError> {
   return new ApiError(response.status, code ?? "unknown", detail ?? `The service answered ${response.status}.`, retryAfter);
 }
 
+/** Returns the path of today's usage. One day keeps the report short for a key that reads all tenants. */
+function usagePath(): string {
+  const now = new Date().toISOString();
+  return `/api/usage?${new URLSearchParams({ from: now, to: now })}`;
+}
+
+export function usageOfToday(): Promise<Usage> {
+  return get<Usage>(usagePath(), { isBackground: true });
+}
+
 /** Tries a key. Throws if the server rejects it, or if that is not known: no response, or too many requests. */
 export async function tryKey(key: string): Promise<void> {
-  const response = await sendOnce("/api/usage", {}, key);
+  const response = await sendOnce(usagePath(), {}, key);
   // The ingress checks the key first; any other error is not that of the key.
   if ([401, 429, 431].includes(response.status)) throw await errorOf(response);
   await response.body?.cancel();

@@ -4,12 +4,8 @@ import type { Budget, Usage } from "./api";
 import { createElement } from "./dom";
 import { bytes } from "./result";
 
-const POLICIES: Record<string, string> = {
-  "tenant-day": "Tenant, today",
-  "tenant-month": "Tenant, this month",
-  "key-day": "Key, today",
-  "key-month": "Key, this month",
-};
+/** Scope and period of a budget; the unit follows them in its name. */
+const POLICY = /^(tenant|key)-(day|month)\b/;
 /** Shares of a budget from which its meter changes colour. */
 const HIGH = 0.8;
 const FULL = 0.999;
@@ -23,7 +19,9 @@ const UNITS: Record<string, (used: number, limit: number) => string> = {
 };
 
 function policyName(policy: string): string {
-  return POLICIES[policy] ?? policy;
+  const [, scope, period] = POLICY.exec(policy) ?? [];
+  if (scope === undefined) return policy;
+  return `${scope === "tenant" ? "Tenant" : "Key"}, ${period === "day" ? "today" : "this month"}`;
 }
 
 function amount({ unit, used, limit }: Budget): string {
@@ -34,7 +32,7 @@ function share({ used, limit }: Budget): number {
   return limit > 0 ? used / limit : 1;
 }
 
-/** Returns the fullest budget as text; without budgets, the executions of the period. */
+/** Returns the fullest budget as text; without budgets, the executions of today. */
 export function usageSummary({ totals, budgets }: Usage): string {
   const [first, ...others] = budgets;
   if (first) {
@@ -42,7 +40,7 @@ export function usageSummary({ totals, budgets }: Usage): string {
     return `Usage · ${policyName(fullest.policy)}: ${amount(fullest)}${fullest.remaining > 0 ? "" : ", used up"}`;
   }
   const executions = Object.values(totals.executions).reduce((sum, some) => sum + some, 0);
-  return `Usage · this month: ${count.format(executions)} executions`;
+  return `Usage · today: ${count.format(executions)} executions`;
 }
 
 function budgetView(budget: Budget): HTMLElement {
@@ -72,6 +70,6 @@ function budgetView(budget: Budget): HTMLElement {
 
 /** Returns the budgets with their meters. */
 export function budgetsView({ budgets }: Usage): HTMLElement {
-  if (budgets.length === 0) return createElement("p", { class: "hint" }, "This key and its tenant have no budget.");
+  if (budgets.length === 0) return createElement("p", { class: "hint" }, "There is no budget.");
   return createElement("ul", { class: "budgets" }, ...budgets.map(budgetView));
 }

@@ -349,18 +349,18 @@ test("a field over plain http from another machine comes with a warning", async 
 
 const BUDGETS = [
   { policy: "tenant-day", unit: "executions", limit: 1000, used: 12, remaining: 988, resetsAt: "2026-11-30T00:00:00Z" },
-  { policy: "tenant-month", unit: "cpuSeconds", limit: 60, used: 57.25, remaining: 2.75, resetsAt: "2026-12-01T00:00:00Z" },
-  { policy: "key-day", unit: "queuedBytes", limit: 10 * 1024 * 1024, used: 10 * 1024 * 1024, remaining: 0, resetsAt: "2026-11-30T00:00:00Z" },
+  { policy: "tenant-month-cpu", unit: "cpuSeconds", limit: 60, used: 57.25, remaining: 2.75, resetsAt: "2026-12-01T00:00:00Z" },
+  { policy: "key-day-bytes", unit: "queuedBytes", limit: 10 * 1024 * 1024, used: 10 * 1024 * 1024, remaining: 0, resetsAt: "2026-11-30T00:00:00Z" },
 ];
 
-async function stubUsage(page: Page, budgets: unknown[]): Promise<string[]> {
+async function stubUsage(page: Page, budgets: unknown[], tenant: string | null = "acme"): Promise<string[]> {
   const sent: string[] = [];
-  await page.route("**/api/usage", async (route) => {
+  await page.route("**/api/usage?*", async (route) => {
     const authorization = (await route.request().headerValue("authorization")) ?? "";
     sent.push(authorization);
     if (authorization !== `Bearer ${key}`) return route.continue();
     const totals = { executions: { succeeded: 1200, threw: 34 } };
-    return route.fulfill({ json: { tenant: "acme", from: "2026-11-01T00:00:00Z", to: "2026-12-01T00:00:00Z", by: "day", periods: [], totals, budgets } });
+    return route.fulfill({ json: { tenant, from: "2026-11-29T00:00:00Z", to: "2026-11-30T00:00:00Z", by: "day", periods: [], totals, budgets } });
   });
   return sent;
 }
@@ -388,13 +388,21 @@ test("a tenant without a budget has its executions shown", async ({ page }) => {
   await stubUsage(page, []);
   const complaints = await open(page);
   await give(page, key);
-  await expect(page.locator("#usage summary")).toHaveText("Usage · this month: 1,234 executions");
+  await expect(page.locator("#usage summary")).toHaveText("Usage · today: 1,234 executions");
+  expect(complaints).toEqual([]);
+});
+
+test("a key that reads all tenants is shown as such", async ({ page }) => {
+  await stubUsage(page, [], null);
+  const complaints = await open(page);
+  await give(page, key);
+  await expect(owner(page)).toContainText(`All tenants · key ${idOf(key)}`);
   expect(complaints).toEqual([]);
 });
 
 test("a service that tells no usage leaves the rest as it is", async ({ page }) => {
   let asked = 0;
-  await page.route("**/api/usage", (route) => {
+  await page.route("**/api/usage?*", (route) => {
     asked += 1;
     return route.fulfill({ status: 404, json: { code: "not_found", detail: "no such route" } });
   });
