@@ -1,5 +1,6 @@
 //! The command `key`: one function for each subcommand. A result goes to standard output, a remark to standard error.
 
+use crate::assign_jobs::assign_jobs;
 use crate::config::{
     AssignKeyOptions, BudgetOptions, KeyCommand, ListKeysOptions, NewKeyOptions, RevokeKeyOptions,
     RotateKeyOptions, ShowKeyOptions, SubjectOptions,
@@ -80,23 +81,25 @@ fn revoke(options: &RevokeKeyOptions) -> CommandResult {
 }
 
 fn assign(options: &AssignKeyOptions) -> CommandResult {
-    let AssignKeyOptions { file, id, tenant } = options;
-    let assigned = keys::assign(&file.keys_file, *id, tenant)?;
-    let from = &assigned.from;
-    if *from == tenant.to_string() {
+    let AssignKeyOptions {
+        file, id, tenant, ..
+    } = options;
+    let from = keys::assign(&file.keys_file, *id, tenant)?;
+    if from == tenant.to_string() {
         return remark(format_args!("{id} belongs to {tenant} already"));
     }
     remark(format_args!(
-        "{id} belongs to {tenant} from now on; open requests with this key end\n\
-         jobs of {from} stay with {from} until `sandpiper tenants move {from} {tenant}` is run"
+        "{id} belongs to {tenant} from now on; open requests with this key end"
     ))?;
-    if assigned.others > 0 {
-        remark(format_args!(
-            "that moves all jobs of {from}, to which {} other keys still belong",
-            assigned.others
-        ))?;
+    let service = options.service.authority()?;
+    match assign_jobs(&service, *id, &from, &tenant.to_string()) {
+        Ok(report) => print(report),
+        Err(reason) => Err(format!(
+            "the jobs of this key still belong to {from}: {reason}; move them with \
+             `sandpiper tenants assign {id} --from {from} --to {tenant}` where the service runs"
+        )
+        .into()),
     }
-    Ok(())
 }
 
 fn budget(options: &BudgetOptions) -> CommandResult {

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+mod assign_jobs;
 mod audit;
 mod authorization;
 mod browser;

@@ -1,5 +1,6 @@
 //! The options of `key`.
 
+use super::ServiceAddress;
 use super::values::{expiry, overlap, text_for_people};
 use crate::keys::commands::{NewKey, Rotation, Subject};
 use crate::keys::{BudgetChange, KeyId, Scope, TenantName};
@@ -192,6 +193,9 @@ pub struct AssignKeyOptions {
     /// Tenant that the key belongs to from now on
     #[arg(long, value_name = "NAME")]
     pub tenant: TenantName,
+    /// The service that moves the jobs of the key.
+    #[command(flatten)]
+    pub service: ServiceAddress,
 }
 
 /// The options of `key budget`.

@@ -4,6 +4,7 @@
 
 mod commands;
 mod keys;
+mod service;
 mod sources;
 mod telemetry;
 mod values;
@@ -13,6 +14,7 @@ pub use keys::{
     AssignKeyOptions, BudgetOptions, KeyCommand, KeysFileOption, ListKeysOptions, NewKeyOptions,
     RevokeKeyOptions, RotateKeyOptions, ShowKeyOptions, SubjectOptions,
 };
+pub use service::ServiceAddress;
 pub use sources::SourceOptions;
 pub use telemetry::TelemetryOptions;
 
@@ -42,17 +44,9 @@ pub struct ServeOptions {
     /// Port to listen on; 0 takes a free port
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
-    /// Host of the service: an IP address or a name
-    #[arg(
-        long,
-        env = "API_HOST",
-        value_name = "HOST",
-        default_value = "127.0.0.1"
-    )]
-    pub api_host: String,
-    /// Port of the service
-    #[arg(long, env = "API_PORT", value_name = "PORT", default_value_t = 8081)]
-    pub api_port: u16,
+    /// The address of the service.
+    #[command(flatten)]
+    pub service: ServiceAddress,
     /// Folder of the built web page; without it a plain page is served
     #[arg(
         long,
@@ -284,22 +278,7 @@ impl ServeOptions {
     }
 
     pub fn authority(&self) -> Result<Authority, OptionConflict> {
-        let invalid = || OptionConflict::InvalidApiHost(self.api_host.clone());
-        let host = match self.api_host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
-            _ => self.api_host.clone(),
-        };
-        let is_a_name = |host: &str| {
-            !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
-        };
-        let authority = format!("{host}:{}", self.api_port).parse::<Authority>();
-        authority
-            .ok()
-            .filter(|_| is_a_name(&host))
-            .ok_or_else(invalid)
+        self.service.authority()
     }
 
     pub fn upstream(&self) -> Result<UpstreamOptions, OptionConflict> {

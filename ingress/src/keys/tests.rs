@@ -335,7 +335,7 @@ fn the_service_is_told_of_tenant_scopes_and_budgets() {
         ["tenant:acme", "acme", &id(&shared), "admin", budgets]
     );
     let assigned = assign(&folder.file(), id(&alone).parse().unwrap(), &acme).unwrap();
-    assert_eq!((assigned.from, assigned.others), (own, 0));
+    assert_eq!(assigned, own);
     let moved = identity(&folder, &alone);
     assert_eq!(moved[..2], ["tenant:acme", "acme"]);
     assert_eq!(moved[4], "tenant-day;executions=1000;cpuSeconds=60");

@@ -1,6 +1,6 @@
 //! The commands that list and change keys.
 
-use super::support::{Folder, id_of, key, key_command, new_key};
+use super::support::{Folder, eventually, id_of, ingress, key, key_command, new_key, service};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
@@ -107,18 +107,23 @@ fn a_key_is_rotated_assigned_given_budgets_and_revoked() {
     let shown = list(&folder)["keys"][0].clone();
     assert!(shown["previousSecretUntil"].is_string(), "{shown}");
     assert!(shown["expires"].is_string(), "{shown}");
-    let assigned = key_command(&folder, "assign", &[id, "--tenant", "acme"]);
-    let said = String::from_utf8(assigned.stderr).unwrap();
-    let command = format!("`sandpiper tenants move key:{id} acme`");
-    assert!(said.contains(&command), "{said}");
+    let service = service(&[]);
+    let port = service.port.to_string();
+    let to = |tenant| ["--tenant", tenant, "--api-port", &port];
+    let moved = key(&folder, "assign", &[&[id], &to("acme")[..]].concat());
+    assert_eq!(moved, r#"{"tenant":"acme","jobs":0}"#);
     let again = key_command(&folder, "assign", &[id, "--tenant", "acme"]);
     let said = String::from_utf8(again.stderr).unwrap();
     assert!(said.contains("already"), "{said}");
-    // The jobs of a tenant with other keys are moved together.
     let second = new_key(&folder, &["--tenant", "acme"]);
-    let moved = key_command(&folder, "assign", &[id, "--tenant", "other"]);
+    drop(service);
+    // Without the service the key moves, and the error says how its jobs can follow.
+    let moved = key_command(&folder, "assign", &[&[id], &to("other")[..]].concat());
+    assert!(!moved.status.success());
     let said = String::from_utf8(moved.stderr).unwrap();
-    assert!(said.contains("1 other keys"), "{said}");
+    let command = format!("`sandpiper tenants assign {id} --from acme --to other`");
+    assert!(said.contains(&command), "{said}");
+    assert_eq!(list(&folder)["keys"][0]["tenant"], "other");
     let set = [id, "--set", "day:executions=5,month:cpuSeconds=6"];
     key(&folder, "budget", &set);
     let removed = key(&folder, "budget", &[id, "--set", "month:cpuSeconds=none"]);
@@ -211,12 +216,17 @@ fn an_invalid_value_is_refused_with_its_name_and_bound() {
 fn concurrent_commands_lose_nothing() {
     let folder = Folder::new();
     let keys: Vec<String> = (0..6).map(|_| new_key(&folder, &[])).collect();
+    let service = service(&[]);
+    let port = &service.port.to_string();
     thread::scope(|scope| {
         for (number, one) in keys.iter().enumerate() {
             let folder = &folder;
             scope.spawn(move || match number % 3 {
                 0 => key(folder, "revoke", &[id_of(one)]),
-                1 => key(folder, "assign", &[id_of(one), "--tenant", "acme"]),
+                1 => {
+                    let options = ["--tenant", "acme", "--api-port", port];
+                    key(folder, "assign", &[&[id_of(one)], &options[..]].concat())
+                }
                 _ => key(folder, "rotate", &[id_of(one), "--overlap", "1h"]),
             });
             scope.spawn(move || new_key(folder, &[]));
@@ -229,4 +239,31 @@ fn concurrent_commands_lose_nothing() {
     assert_eq!(count(&|key| key["tenant"] == "acme"), 2);
     assert_eq!(count(&|key| key["previousSecretUntil"].is_string()), 2);
     assert!(!list.to_string().contains(id_of(&keys[0])));
+}
+
+#[test]
+fn a_key_takes_its_jobs_to_its_new_tenant() {
+    let folder = Folder::new();
+    let one = new_key(&folder, &[]);
+    let service = service(&[]);
+    let options = ["--keys-file", &folder.text_of("keys.json")];
+    let ingress = ingress(service.port, &options);
+    let header = format!("x-api-key: {one}");
+    let headers = [header.as_str(), "content-type: application/json"];
+    let submitted = ingress.send("POST", "/api/jobs", &headers, r#"{"code":"1"}"#);
+    assert_eq!(submitted.status, 202, "{submitted:?}");
+    let job = submitted.json();
+    let path = format!("/api/jobs/{}", job["id"].as_str().unwrap());
+    let port = service.port.to_string();
+    let moved = key(
+        &folder,
+        "assign",
+        &[id_of(&one), "--tenant", "acme", "--api-port", &port],
+    );
+    assert_eq!(moved, r#"{"tenant":"acme","jobs":1}"#);
+    // The ingress reads the changed file within a second, and the key still reads its job.
+    eventually("the key has its tenant", || {
+        let shown = ingress.send("GET", &path, &headers[..1], "");
+        shown.status == 200 && shown.json()["tenant"] == "acme"
+    });
 }

@@ -106,7 +106,9 @@ fn a_key_that_is_assigned_to_a_tenant_belongs_to_it_within_a_second() {
         request.header("sandpiper-tenant").to_owned()
     };
     assert_eq!(tenant(), format!("key:{}", id_of(&one)));
-    key(&folder, "assign", &[id_of(&one), "--tenant", "acme"]);
+    let port = service.port.to_string();
+    let options = [id_of(&one), "--tenant", "acme", "--api-port", &port];
+    key(&folder, "assign", &options);
     eventually("the key has the tenant", || {
         // A request during the reload may be answered with 401.
         let header = format!("x-api-key: {one}");

@@ -10,7 +10,7 @@ mod revoke;
 mod rotate;
 mod table;
 
-pub use assign::{Assigned, assign};
+pub use assign::assign;
 pub use budget::change_budgets;
 pub use list::{KeyList, KeyView, list, show};
 pub use new::{NewKey, create};
