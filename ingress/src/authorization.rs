@@ -19,7 +19,6 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{Span, field};
 
 /// The request header that carries a key, beside `Authorization`.
 pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -233,7 +232,7 @@ fn check_length(gateway: &Gateway, request: &ServiceRequest) -> Result<(), Probl
     Ok(())
 }
 
-/// Finds the key of a request. A given key must be valid, also where none is needed. The log of the request names it.
+/// Finds the key of a request. A given key must be valid, also where none is needed.
 ///
 /// A request with a wrong key takes from the quota of its client, which limits the rate of guessing.
 fn find_key(
@@ -269,26 +268,12 @@ fn find_key(
     };
     let credential = match keys.find(presented) {
         Ok(credential) => credential,
-        Err(error) => {
-            if let Some(key) = error.key() {
-                log_key(key);
-            }
-            return reject(error.key(), Code::Unauthorized, error.to_string());
-        }
+        Err(error) => return reject(error.key(), Code::Unauthorized, error.to_string()),
     };
-    log_key(&credential.key);
     match missing_scope(&credential.key, access) {
         None => Ok(Some(credential)),
         Some(detail) => reject(Some(&credential.key), Code::Forbidden, detail),
     }
-}
-
-/// Names the key in the span of its request, and so in each line of the request's log.
-fn log_key(key: &Key) {
-    let span = Span::current();
-    span.record("key", field::display(key.id()));
-    span.record("key_name", key.name());
-    span.record("tenant", key.owner());
 }
 
 /// Returns the reason for which the scopes of the key do not permit the access; `None` if they do.

@@ -7,7 +7,7 @@ use crate::cors;
 use crate::gateway::Gateway;
 use crate::health;
 use crate::in_flight::InFlightPermit;
-use crate::keys::CredentialEnd;
+use crate::keys::{CredentialEnd, Key};
 use crate::limits::Class;
 use crate::pages;
 use crate::problem::{Code, Problem};
@@ -23,6 +23,7 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::{HttpRequest, HttpResponse};
 use sandpiper_http_kit::request_id;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tracing::{Instrument as _, debug, field, info_span};
@@ -45,44 +46,52 @@ pub(crate) async fn handle<B: MessageBody + 'static>(
     let mut record = OpenRecord::of(&request, target, &id);
     let trace = Trace::of(request.headers(), gateway.trace_ratio);
     let trace_id = trace.id.as_str();
-    let span = info_span!(
-        "request",
-        id = id.to_str().unwrap_or_default(),
-        trace_id,
-        key = field::Empty,
-        key_name = field::Empty,
-        tenant = field::Empty,
-    );
+    let span = info_span!("request", id = id.to_str().unwrap_or_default(), trace_id);
+    let mut key = None;
     let responded = async {
         match authorize(&request, target) {
             Ok(authorized) => {
+                let credential = authorized.context.credential.as_ref();
+                key = credential.map(|credential| Arc::clone(&credential.key));
                 if let Some(record) = &mut record {
-                    let credential = authorized.context.credential.as_ref();
-                    record.set_key(credential.map(|credential| &credential.key));
+                    record.set_key(key.as_ref());
                 }
                 trace.write(request.headers_mut());
                 respond(request, authorized, next).await
             }
             Err(rejected) => {
+                key = rejected.key().cloned();
                 if let Some(record) = &mut record {
-                    record.set_key(rejected.key());
+                    record.set_key(key.as_ref());
                 }
                 Ok(rejected.into_response(request))
             }
         }
     };
     let mut response = responded.instrument(span.clone()).await?;
-    span.in_scope(|| {
-        let request = response.request();
-        let code = response.response().extensions().get().map(|code: &Code| code.name());
-        debug!(method = %request.method(), path = request.path(), status = response.status().as_u16(), code, "request completed");
-    });
+    span.in_scope(|| log_completed(&response, key.as_deref()));
     open_request.end(response.status());
     if let Some(mut record) = record {
         record.set_response(response.response());
     }
     finish(&id, target, &mut response);
     Ok(response)
+}
+
+/// Logs a request with its response, and the id and the name of its key.
+fn log_completed(response: &ServiceResponse<BoxBody>, key: Option<&Key>) {
+    let request = response.request();
+    let extensions = response.response().extensions();
+    debug!(
+        method = %request.method(),
+        path = request.path(),
+        status = response.status().as_u16(),
+        code = extensions.get::<Code>().map(|code| code.name()),
+        key = key.map(|key| field::display(key.id())),
+        key_name = key.map(Key::name),
+        tenant = key.map(Key::owner),
+        "request completed"
+    );
 }
 
 fn upstream_of(request: &HttpRequest) -> &Upstream {
