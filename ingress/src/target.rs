@@ -36,6 +36,7 @@ pub(crate) enum Access {
 const EXECUTE: Access = Access::AnyOf(&[Scope::Execute]);
 const JOBS: Access = Access::AnyOf(&[Scope::Jobs]);
 const READ: Access = Access::AnyOf(&[Scope::Read]);
+const ADMIN: Access = Access::AnyOf(&[Scope::Admin]);
 /// The service shows a key without the scope `read` only the jobs that the key submitted itself.
 const ONE_JOB: Access = Access::AnyOf(&[Scope::Read, Scope::Execute, Scope::Jobs]);
 
@@ -78,6 +79,8 @@ fn api(method: &Method, rest: &str) -> Target {
             Method::DELETE => (Class::Read, JOBS),
             _ => (Class::Run, JOBS),
         }
+    } else if is_below("/tenants") {
+        (Class::Read, ADMIN)
     } else if rest == "/usage" {
         // The service shows a key its own usage.
         (Class::Read, Access::AnyKey)
@@ -117,6 +120,9 @@ mod tests {
         assert_eq!(of(Method::POST, "/api/jobs"), run(JOBS));
         assert_eq!(of(Method::DELETE, "/api/jobs/x"), read(JOBS));
         assert_eq!(of(Method::GET, "/api/jobs"), read(READ));
+        assert_eq!(of(Method::DELETE, "/api/tenants/acme"), read(ADMIN));
+        assert_eq!(of(Method::POST, "/api/tenants/a/assign"), read(ADMIN));
+        assert_eq!(of(Method::GET, "/api/tenants"), read(ADMIN));
         assert_eq!(of(Method::GET, "/api/health/ready"), read(Access::Public));
         assert_eq!(of(Method::GET, "/api"), read(Access::Public));
         assert_eq!(of(Method::GET, "/api/healthier"), read(READ));

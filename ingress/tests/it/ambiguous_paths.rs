@@ -22,6 +22,7 @@ fn routes(program: &Running) -> Vec<String> {
     let paths: Vec<String> = paths
         .keys()
         .map(|path| path.replace("{id}", "0197").replace("{name}", "simple.js"))
+        .map(|path| path.replace("{tenant}", "acme"))
         .collect();
     assert!(paths.len() >= 12, "{paths:?}");
     paths

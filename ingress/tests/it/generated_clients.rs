@@ -199,16 +199,20 @@ fn codes(operation: &Value, status: u16) -> &[Value] {
     codes.map(Vec::as_slice).unwrap_or_default()
 }
 
+const SCOPES: [&str; 4] = ["execute", "jobs", "read", "admin"];
+
 #[test]
 fn each_operation_lists_the_error_responses_of_the_ingress() {
     let secrets = Folder::new();
     let keys_file = secrets.text_of("keys.json");
     let lacking = |scope: &str| {
-        let others = ["execute", "jobs", "read"].into_iter();
-        let others: Vec<&str> = others.filter(|other| *other != scope).collect();
+        let others = SCOPES.into_iter().filter(|other| *other != scope);
+        // The scope `admin` includes `read`.
+        let others = others.filter(|other| (*other, scope) != ("admin", "read"));
+        let others: Vec<&str> = others.collect();
         (scope.to_owned(), new_key(&keys_file, &others.join(",")))
     };
-    let keys: BTreeMap<String, String> = ["execute", "jobs", "read"].map(lacking).into();
+    let keys: BTreeMap<String, String> = SCOPES.map(lacking).into();
     let service = service(&[]);
     let keyed = ingress(service.port, &["--keys-file", &keys_file]);
     let open = ingress(service.port, &["--open"]);
@@ -219,7 +223,8 @@ fn each_operation_lists_the_error_responses_of_the_ingress() {
     for (path, methods) in description["paths"].as_object().unwrap() {
         let target = path
             .replace("{id}", "01890a5d-ac96-774b-bcce-b302099a8057")
-            .replace("{name}", "pi.js");
+            .replace("{name}", "pi.js")
+            .replace("{tenant}", "acme");
         for (method, operation) in methods.as_object().unwrap() {
             let send = |ingress: &Running, key: &str| {
                 let authorization = format!("authorization: Bearer {key}");

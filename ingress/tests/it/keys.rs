@@ -144,6 +144,8 @@ fn a_key_may_do_what_its_scopes_allow() {
         ("GET", "/api/jobs", 200, 403, 200),
         ("GET", "/api/jobs?tenant=acme", 200, 403, 200),
         ("GET", "/api/nodes", 200, 403, 200),
+        ("DELETE", "/api/tenants/acme", 403, 403, 200),
+        ("POST", "/api/tenants/acme/assign", 403, 403, 200),
         // The service shows a key without `read` only its own jobs, and each key its own usage.
         ("GET", "/api/jobs/1", 200, 200, 200),
         ("GET", "/api/jobs/1/events", 200, 200, 200),
