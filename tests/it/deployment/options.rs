@@ -109,7 +109,7 @@ pub(super) fn assert_they_agree(service: &Environment, ingress: &Environment) {
     let client_header = name(service, "SANDPIPER_CLIENT_HEADER");
     assert_eq!(client_header.as_deref(), Some("sandpiper-client"));
     let (service, ingress) = (of_service(service), of_ingress(ingress));
-    assert_eq!(ingress.api_port, service.port);
+    assert_eq!(ingress.service.api_port, service.port);
     assert!(ingress.body_bytes.as_u64() <= service.body_bytes);
     let longest_answer = u64::max(
         service.queue_wait_ms
