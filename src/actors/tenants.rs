@@ -3,8 +3,8 @@
 use super::dispatcher::Cancel;
 use super::handle::{DispatcherHandle, unavailable};
 use super::purged_tenants::KNOWN_AFTER;
-use super::types::{Cancelled, DispatchError, ListQuery, Purged};
-use sandpiper_domain::{Access, ApiKeyId, JobId, JobState, Owner, Tenant};
+use super::types::{DispatchError, ListQuery, Lookup, Purged};
+use sandpiper_domain::{Access, ApiKeyId, JobId, JobRecord, JobState, Owner, Tenant};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::info;
@@ -36,14 +36,19 @@ impl DispatcherHandle {
 
     /// Stops a job if it is open, and deletes everything that is stored about it.
     pub async fn purge(&self, id: JobId, access: &Access) -> Result<Purged, DispatchError> {
-        match self.cancel(id, access).await? {
-            Cancelled::Unknown => return Ok(Purged::Unknown),
-            Cancelled::Done(job) if !job.state.is_final() => return Ok(Purged::StillRuns),
-            Cancelled::Done(_) | Cancelled::AlreadyFinal(_) | Cancelled::Expired => {}
-        }
+        self.cancel(id, access).await?;
+        let purged = match self.get(id, access).await? {
+            Lookup::Unknown => return Ok(Purged::Unknown),
+            Lookup::Found(now) if !now.job.state.is_final() => return Ok(Purged::StillRuns),
+            Lookup::Found(now) => Purged::Done(JobRecord {
+                execution: None,
+                ..now.job
+            }),
+            Lookup::Expired => Purged::Expired,
+        };
         self.0.store.purge(id).await.map_err(unavailable)?;
         self.0.recent.purge(access, Some(id));
-        Ok(Purged::Done)
+        Ok(purged)
     }
 
     /// Refuses the tenant's requests from now on, stops its jobs, and deletes everything that is stored about them.

@@ -66,6 +66,18 @@ pub struct JobSnapshot {
     pub log: Option<LogSoFar>,
 }
 
+impl JobSnapshot {
+    /// Returns a job of which this process knows nothing more.
+    #[must_use]
+    pub fn of(job: JobRecord) -> Self {
+        Self {
+            job,
+            queue_position: None,
+            log: None,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub enum Lookup {
     Found(JobSnapshot),
@@ -100,9 +112,12 @@ pub enum JobUpdate {
 }
 
 /// The result of a purge of one job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Purged {
-    Done,
+    /// The job as it was, without its execution.
+    Done(JobRecord),
+    /// The record had expired, and its rest is deleted too.
+    Expired,
     /// The job did not stop in time, and nothing is deleted.
     StillRuns,
     Unknown,

@@ -329,7 +329,13 @@ fn a_purged_job_is_gone_with_its_result_and_its_key(store: &Store) {
             "another tenant purges nothing"
         );
         let purged = purge(A, id);
-        assert_eq!((purged.status, purged.text.as_str()), (204, ""));
+        assert_eq!(
+            (purged.status, &purged.json()["id"]),
+            (200, &json!(id)),
+            "{}",
+            purged.text
+        );
+        assert!(purged.json()["execution"].is_null());
         assert_refused(&A.get(&service, &path(id)), 404, "job_not_found", id);
         assert_refused(&purge(A, id), 404, "job_not_found", id);
     }

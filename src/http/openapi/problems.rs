@@ -106,7 +106,11 @@ fn of_ingress(method: &str, route: Route, with_source: bool) -> Vec<IngressCode>
         IngressCode::ServiceUnreachable,
         IngressCode::ServiceTimeout,
     ];
-    if matches!((method, route), ("get", Route::Jobs) | (_, Route::Nodes)) {
+    let is_of_tenants = matches!(
+        route,
+        Route::Tenant | Route::TenantAssign | Route::TenantRestore
+    );
+    if is_of_tenants || matches!((method, route), ("get", Route::Jobs) | (_, Route::Nodes)) {
         all.push(IngressCode::NotListed);
     }
     if matches!((method, route), ("post", Route::Execute | Route::Jobs)) && with_source {

@@ -63,11 +63,7 @@ pub(super) async fn submit(
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     let now = match wait {
         Some(wait) => found(api.dispatcher.wait(job.id, &caller.access, wait).await?)?,
-        None => JobSnapshot {
-            job,
-            queue_position: None,
-            log: None,
-        },
+        None => JobSnapshot::of(job),
     };
     let mut response = HttpResponse::build(if now.job.state.is_final() {
         StatusCode::OK
@@ -214,13 +210,10 @@ fn list_query(caller: &Caller, text: &str) -> Result<ListQuery, Problem> {
         ("purge" = Option<bool>, Query, description = "Delete everything that is stored about the job"),
         ("Prefer" = Option<String>, Header, description = "`return=minimal` leaves the execution out"),
     ),
-    responses(
-        (status = 200, description = "The job has stopped, or is stopping", body = JobView<'_>,
-            headers(
-                ("Preference-Applied" = String, description = "`return=minimal`, where the execution was left out"),
-            )),
-        (status = 204, description = "The job was purged"),
-    )
+    responses((status = 200, description = "The job has stopped, or is stopping; with `purge`, the job that was deleted, without its execution", body = JobView<'_>,
+        headers(
+            ("Preference-Applied" = String, description = "`return=minimal`, where the execution was left out"),
+        )))
 )]
 pub(super) async fn cancel(
     api: Data<Api>,
@@ -231,7 +224,8 @@ pub(super) async fn cancel(
     let id = id_of(&path)?;
     if is_purge(request.query_string())? {
         return match api.dispatcher.purge(id, &caller.access).await? {
-            Purged::Done => Ok(HttpResponse::NoContent().finish()),
+            Purged::Done(job) => show_job(HttpResponse::Ok(), &JobSnapshot::of(job)),
+            Purged::Expired => Err(Problem::job_expired()),
             Purged::StillRuns => Err(DispatchError::JobsStillRun.into()),
             Purged::Unknown => Err(Problem::job_not_found()),
         };
@@ -244,12 +238,7 @@ pub(super) async fn cancel(
                 response.insert_header(prefer::MINIMAL);
                 job.execution = None;
             }
-            let now = JobSnapshot {
-                job,
-                queue_position: None,
-                log: None,
-            };
-            show_job(response, &now)
+            show_job(response, &JobSnapshot::of(job))
         }
         Cancelled::AlreadyFinal(state) => Err(Problem::job_already_final(state)),
         Cancelled::Expired => Err(Problem::job_expired()),
