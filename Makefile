@@ -11,7 +11,7 @@
 # make pin-images  writes the digests of base images, where their registries answer
 # make nightly  audit, test-asan, fuzz, crashtest
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
-# make crashtest  services and databases are killed at random, CRASHES times, and no accepted job may be lost
+# make crashtest  services and databases are killed at random, CRASHES times; no accepted job may be lost, nor usage beyond the last second
 # make test-asan  the engine under AddressSanitizer and UBSan, with memory refused at every point; some forty minutes
 # make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
 

@@ -17,6 +17,7 @@ use sandpiper::actors::{
     sandboxes,
 };
 use sandpiper::config::CommandLine;
+use sandpiper::usage::UsageMeter;
 use sandpiper_domain::{
     Ceiling, ClientKey, Job, JobId, JsonText, Limits, Outcome, Owner, Script, ScriptDraft,
     Timestamp,
@@ -214,6 +215,7 @@ fn start_actors() -> DispatcherHandle {
         Arc::clone(&stats),
         store.clone(),
         Arc::clone(&recent),
+        UsageMeter::new(store.clone()),
     )
     .start();
     DispatcherHandle::new(HandleParts {

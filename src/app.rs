@@ -19,6 +19,7 @@ use crate::http::{self, Api, HttpMeters};
 use crate::measured_store::{MeasuredStore, Operations};
 use crate::scripts::ScriptLibrary;
 use crate::telemetry::Telemetry;
+use crate::usage::UsageMeter;
 use actix::{Actor, System};
 use actix_web::App;
 use actix_web::dev::{Server, ServerHandle};
@@ -84,6 +85,7 @@ struct Parts {
     defaults: Limits,
     store: Arc<dyn JobStore>,
     operations: Arc<Operations>,
+    usage: Arc<UsageMeter>,
     telemetry: Telemetry,
 }
 
@@ -93,6 +95,7 @@ impl Parts {
         let proof = prove_isolation(options)?;
         let defaults = options.limits.defaults(&options.ceilings.ceiling())?;
         let (store, operations) = open_store(options, defaults)?;
+        let usage = UsageMeter::new(Arc::clone(&store) as _);
         let telemetry = Telemetry::start(&options.telemetry.telemetry())?;
         Ok(Self {
             started,
@@ -101,6 +104,7 @@ impl Parts {
             defaults,
             store,
             operations,
+            usage,
             telemetry,
         })
     }
@@ -119,10 +123,12 @@ async fn run(options: &ServeOptions, parts: Parts, ports: Ports) -> Result<(), S
         Arc::clone(&stats),
         Arc::clone(&parts.store),
         Arc::clone(&recent),
+        Arc::clone(&parts.usage),
     );
     let purged_tenants = PurgedTenants::new(Arc::clone(&parts.store));
     // Before the first request of a purged tenant can come.
     purged_tenants.read().await?;
+    let usage = Arc::clone(&parts.usage);
     let signals = StopSignals::install()?;
     let metrics_apart = ports.metrics.is_some();
     let state = SharedState {
@@ -139,9 +145,10 @@ async fn run(options: &ServeOptions, parts: Parts, ports: Ports) -> Result<(), S
     if let Some(listener) = ports.metrics {
         actix::spawn(metrics_server(api.clone(), listener)?);
     }
+    actix::spawn(async move { usage.run().await });
     let startup_ms = started.elapsed().as_millis();
     info!(%address, executors, startup_ms, "listening on http://{address}");
-    run_until_stopped(signals, &server_handle, &api.dispatcher, options).await;
+    run_until_stopped(signals, &server_handle, &api, options).await;
     server.abort();
     Ok(())
 }
@@ -194,6 +201,7 @@ fn api_start(
             started: parts.started,
             meters: HttpMeters::default(),
             store: parts.operations,
+            usage: parts.usage,
             metrics_apart,
         })
     }
@@ -318,15 +326,15 @@ fn metrics_server(api: Data<Api>, listener: TcpListener) -> io::Result<Server> {
 async fn run_until_stopped(
     mut signals: StopSignals,
     server: &ServerHandle,
-    dispatcher: &DispatcherHandle,
+    api: &Api,
     options: &ServeOptions,
 ) {
     signals.received().await;
     info!("stopping: no new work is taken, and running work gets time to end");
     let in_order = async {
-        dispatcher
-            .drain(Duration::from_millis(options.drain_ms))
-            .await;
+        let patience = Duration::from_millis(options.drain_ms);
+        api.dispatcher.drain(patience).await;
+        api.usage.close().await;
         server.stop(true).await;
     };
     tokio::select! {

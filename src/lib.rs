@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`telemetry`] | spans and their export |
 //! | [`measured_store`] | a store that measures another |
+//! | [`usage`] | usage of tenants, and their budgets |
 //! | [`actors`] | Dispatcher, Executors, and the handle through which they are reached |
 //! | [`scripts`] | the example scripts |
 //! | [`http`] | routes, bodies, problems |
@@ -25,3 +26,4 @@ pub mod scripts;
 pub mod selftest;
 pub mod sources;
 pub mod telemetry;
+pub mod usage;

@@ -5,7 +5,8 @@ use sandpiper_domain::{Access, ApiKeyId, JobId, LogSoFar, Tenant, Timestamp};
 use sandpiper_http_kit::counters::{Counter, Histogram};
 use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobRunner, JobStore, ListQuery, NewJob, Nodes,
-    Settlement, StoreCounts, StoreError,
+    RecordedTotals, RecordedUsage, Settlement, StoreCounts, StoreError, TotalsQuery, UsageBatch,
+    UsageQuery, UsageStore,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ const NAMES: &[&str] = &[
     "purge",
     "purged_tenants",
     "nodes",
+    "usage_record",
+    "usage_read",
+    "usage_totals",
     "health",
 ];
 
@@ -46,6 +50,9 @@ enum Operation {
     Purge,
     PurgedTenants,
     Nodes,
+    UsageRecord,
+    UsageRead,
+    UsageTotals,
     Health,
 }
 
@@ -244,6 +251,24 @@ impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
     }
 }
 
+#[async_trait]
+impl<S: JobStore + ?Sized> UsageStore for MeasuredStore<S> {
+    async fn record_usage(&self, batch: Arc<UsageBatch>) -> Result<(), StoreError> {
+        let recorded = self.store.record_usage(batch);
+        self.timed(Operation::UsageRecord, recorded).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<RecordedUsage, StoreError> {
+        self.timed(Operation::UsageRead, self.store.usage(query))
+            .await
+    }
+
+    async fn usage_totals(&self, query: &TotalsQuery) -> Result<RecordedTotals, StoreError> {
+        let totals = self.store.usage_totals(query);
+        self.timed(Operation::UsageTotals, totals).await
+    }
+}
+
 // A method left to its default would not reach the store.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
@@ -278,5 +303,6 @@ mod tests {
         assert_eq!(NAMES.len(), Operation::Health as usize + 1);
         assert_eq!(NAMES[Operation::Finish as usize], "finish");
         assert_eq!(NAMES[Operation::Cancel as usize], "cancel");
+        assert_eq!(NAMES[Operation::UsageTotals as usize], "usage_totals");
     }
 }

@@ -39,6 +39,9 @@ pub enum DispatchError {
     KeyReused,
     #[error("the job of this key has expired")]
     KeyExpired,
+    /// Only a repetition of an earlier request was to be accepted.
+    #[error("no earlier request had the key")]
+    NoReplay,
     /// The job has a start time or a priority, which only a database stores, and the service has none.
     #[error("the store keeps no times and no priorities")]
     NeedsDatabase,

@@ -145,6 +145,7 @@ impl ServeOptions {
             timeout: Duration::from_millis(self.store_bounds.store_timeout_ms),
             client_bytes: self.store_bounds.client_bytes,
             bytes_max: self.store_bounds.durable_bytes,
+            usage_kept: self.store_bounds.usage_kept(),
         }
     }
 
@@ -156,6 +157,7 @@ impl ServeOptions {
             ttl: Duration::from_secs(self.result_ttl_s),
             client_jobs_max: as_count(self.client_jobs_max),
             client_bytes: as_size(self.store_bounds.client_bytes),
+            usage_kept: self.store_bounds.usage_kept(),
         }
     }
 

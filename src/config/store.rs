@@ -7,6 +7,7 @@ use sandpiper_store::{Address, DataKeys, DataKeysError};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreChoice {
@@ -97,9 +98,18 @@ pub struct StoreBoundOptions {
     /// Maximum time to wait for the database, milliseconds
     #[arg(long, env = "SANDPIPER_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 4_000, value_parser = value_parser!(u64).range(500..=60_000))]
     pub store_timeout_ms: u64,
+    /// Days for which usage is kept; older sums are deleted
+    // Budgets of a month need the sums of that month.
+    #[arg(long, env = "SANDPIPER_USAGE_DAYS", value_name = "DAYS", default_value_t = 400, value_parser = value_parser!(u32).range(62..=3_660))]
+    pub usage_days: u32,
 }
 
 impl StoreBoundOptions {
+    /// Returns the time for which usage is kept.
+    pub(super) fn usage_kept(&self) -> Duration {
+        Duration::from_hours(24 * u64::from(self.usage_days))
+    }
+
     /// Checks that each bound is at least the longest body. A smaller bound would reject such a body forever.
     pub(super) fn check(&self, body_bytes: u64) -> Result<(), OptionConflict> {
         for (option, bound) in [

@@ -5,6 +5,7 @@
 //! otherwise become jobs of one.
 
 use super::Api;
+use super::budget::BUDGET;
 use super::client::client_of;
 use super::problem::{Code, Problem};
 use actix_web::dev::Payload;
@@ -154,7 +155,7 @@ fn access_of(scopes: &str, owner: &Owner) -> Result<Access, Problem> {
 
 /// Refuses the headers of a tenant where nothing says that a trusted proxy sets them.
 fn check_absent(headers: &HeaderMap) -> Result<(), Problem> {
-    if [TENANT, KEY, SCOPES]
+    if [TENANT, KEY, SCOPES, BUDGET]
         .iter()
         .any(|name| headers.contains_key(name))
     {
@@ -175,7 +176,10 @@ fn read<T: FromStr<Err: ToString>>(
 }
 
 /// Returns the text of a header that may be given once.
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
+pub(super) fn text<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
     let mut values = headers.get_all(name);
     let Some(value) = values.next() else {
         return Ok(None);

@@ -5,6 +5,7 @@
 
 mod body;
 mod browser;
+mod budget;
 mod caller;
 mod client;
 mod meters;
@@ -19,6 +20,7 @@ mod routes;
 mod streams;
 mod submission;
 mod trace;
+mod usage_view;
 mod view;
 
 pub use meters::HttpMeters;
@@ -32,6 +34,7 @@ use crate::actors::DispatcherHandle;
 use crate::measured_store::Operations;
 use crate::scripts::ScriptLibrary;
 use crate::sources::SourceFolder;
+use crate::usage::UsageMeter;
 use actix_web::http::header::HeaderName;
 use sandpiper_domain::{Ceiling, Limits};
 use sandpiper_http_kit::hosts::AllowedHosts;
@@ -81,6 +84,8 @@ pub struct Api {
     pub meters: HttpMeters,
     /// Metrics of store operations.
     pub store: Arc<Operations>,
+    /// Usage of tenants, and their budgets.
+    pub usage: Arc<UsageMeter>,
     /// `true` if `/metrics` is on a separate port.
     pub metrics_apart: bool,
 }

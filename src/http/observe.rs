@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::browser;
+use super::budget;
 use super::meters::OpenRequest;
 use super::problem::{Code, Problem};
 use super::request_id;
@@ -59,6 +60,7 @@ pub async fn observe<B: MessageBody>(
         parent,
     };
     observed.end(telemetry, &response, &id);
+    budget::add_headers(&api, &mut response);
     request_id::add_headers(id, response.headers_mut());
     Ok(response)
 }

@@ -116,6 +116,7 @@ async fn read(
         priority: submitted.priority.unwrap_or_default(),
         requested_limits,
         key: None,
+        replay_only: false,
     };
     let job = Job {
         id: JobId::generate(),

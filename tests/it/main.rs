@@ -7,6 +7,7 @@ mod bad_http;
 mod bad_input;
 mod bad_paths;
 mod browsers;
+mod budgets;
 mod cli;
 mod cli_serve;
 mod clients;
@@ -50,6 +51,8 @@ mod table;
 mod tenants;
 mod thrown;
 mod traces;
+mod usage;
+mod usage_store;
 mod values;
 
 #[test]

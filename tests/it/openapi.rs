@@ -94,6 +94,7 @@ fn every_response_is_described() {
         "/api/nodes",
         "/api/scripts",
         "/api/jobs",
+        "/api/usage",
     ] {
         description.assert_describes("get", path, &service.get(path));
     }
@@ -148,6 +149,10 @@ fn every_response_is_described() {
         &service.get(&format!("{path}/events")),
     );
     description.assert_describes("get", "/api/jobs", &service.get("/api/jobs"));
+    for query in ["?by=hour", "?format=csv"] {
+        let report = service.get(&format!("/api/usage{query}"));
+        description.assert_describes("get", "/api/usage", &report);
+    }
     let script = service.get("/api/scripts").json()["scripts"][0]["name"].clone();
     let script = service.get(&format!("/api/scripts/{}", script.as_str().unwrap()));
     description.assert_describes("get", "/api/scripts/{name}", &script);
@@ -210,6 +215,10 @@ fn every_error_response_is_described() {
         &service.get(&format!("{unknown}/events")),
     );
     refused("get", "/api/jobs", &service.get("/api/jobs?state=done"));
+    for query in ["by=minute", "tenant=another"] {
+        let answer = service.get(&format!("/api/usage?{query}"));
+        refused("get", "/api/usage", &answer);
+    }
     refused("get", "/api/netcheck", &service.get("/api/netcheck?port=0"));
     refused(
         "get",

@@ -16,6 +16,7 @@ mod tenant;
 mod terms;
 mod timestamp;
 mod trace;
+mod usage;
 
 pub use execution::{Execution, Limit, Outcome, ScriptError, Usage, ValueType};
 pub use job::{ClientKey, Job, JobId, JobRecord, JobState, Lane, UnknownJobState};
@@ -28,6 +29,10 @@ pub use tenant::{Access, ApiKeyId, InvalidApiKeyId, InvalidTenant, Owner, Tenant
 pub use terms::{IdempotencyKey, JobTerms, Priority};
 pub use timestamp::Timestamp;
 pub use trace::{TraceContext, TraceText};
+pub use usage::{
+    BudgetPeriod, BudgetScope, BudgetUnit, Budgets, ChargedUsage, InvalidBudgets, Period, Policy,
+    UsageCounts,
+};
 
 /// The JavaScript engine, as `/api` names it. A test compares the version with the lock file.
 pub const ENGINE: &str = "quickjs-ng (rquickjs 0.14.0)";

@@ -140,6 +140,15 @@ impl Script {
 
     /// Returns the bytes of memory that this script holds while it waits, approximately.
     pub fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.text_bytes()
+    }
+
+    /// Returns the bytes of the sources, of `input` and of the globals with their names.
+    pub fn content_bytes(&self) -> u64 {
+        u64::try_from(self.text_bytes()).unwrap_or(u64::MAX)
+    }
+
+    fn text_bytes(&self) -> usize {
         let sources: usize = self.sources.iter().map(|source| source.text.len()).sum();
         let globals: usize = self
             .globals
@@ -147,7 +156,7 @@ impl Script {
             .map(|global| global.name.len() + global.value.as_str().len())
             .sum();
         let input = self.input.as_ref().map_or(0, |input| input.as_str().len());
-        size_of::<Self>() + sources + globals + input
+        sources + globals + input
     }
 }
 

@@ -139,7 +139,7 @@ impl FromStr for ApiKeyId {
 }
 
 /// The tenant that a job belongs to, and the key that submitted the job.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Owner {
     pub tenant: Tenant,
     /// `None` where no keys are in use.

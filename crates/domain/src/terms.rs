@@ -11,6 +11,8 @@ pub struct JobTerms {
     /// The limits that the request names. A repeated request is recognised by them, whatever the defaults have become.
     pub requested_limits: RequestedLimits,
     pub key: Option<IdempotencyKey>,
+    /// True if only a repetition of an earlier request may be accepted.
+    pub replay_only: bool,
 }
 
 impl JobTerms {

@@ -6,7 +6,8 @@
 
 use super::{
     Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, NotRun,
-    QueuePlace, Settlement, StartHook, StoreCounts, StoreError,
+    QueuePlace, RecordedTotals, RecordedUsage, Settlement, StartHook, StoreCounts, StoreError,
+    TotalsQuery, UsageBatch, UsageQuery, UsageStore,
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -239,6 +240,21 @@ impl Shared {
             );
         }
         recorded.ok()
+    }
+}
+
+#[async_trait]
+impl UsageStore for InProcessStore {
+    async fn record_usage(&self, batch: Arc<UsageBatch>) -> Result<(), StoreError> {
+        self.0.records.record_usage(batch).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<RecordedUsage, StoreError> {
+        self.0.records.usage(query).await
+    }
+
+    async fn usage_totals(&self, query: &TotalsQuery) -> Result<RecordedTotals, StoreError> {
+        self.0.records.usage_totals(query).await
     }
 }
 

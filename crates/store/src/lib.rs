@@ -15,6 +15,7 @@ mod memory;
 mod recent;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use data_keys::{DataKeys, DataKeysError};
 pub use durable::{Address, BackupError, DurableOptions, DurableStore, OpenError, back_up};
@@ -22,6 +23,10 @@ pub use handover::{QueuePlace, StartHook};
 pub use in_process::{InProcessStore, JobRecords};
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
+pub use usage::{
+    RecordedTotals, RecordedUsage, TotalsQuery, UsageBatch, UsageEntry, UsageQuery, UsageStore,
+    UsageSum, UsageTotal,
+};
 
 use async_trait::async_trait;
 use sandpiper_domain::{
@@ -110,6 +115,12 @@ impl Settlement {
         }
     }
 
+    /// Returns the execution that counts as usage; `None` if the job never ran to an end.
+    pub(crate) fn counted_execution(&self) -> Option<&Execution> {
+        let is_lost = self.state == JobState::Lost;
+        self.execution.as_deref().filter(|_| !is_lost)
+    }
+
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.execution.as_ref().map(|execution| execution.outcome)
     }
@@ -166,6 +177,9 @@ pub enum StoreError {
     KeyReused,
     #[error("the job of this key has expired")]
     KeyExpired,
+    /// Only a repetition of an earlier request was to be accepted.
+    #[error("no earlier request had the key")]
+    NoReplay,
     #[error("the store is not available: {0}")]
     Unavailable(String),
     /// A row cannot be read: another version or another program wrote the row.
@@ -226,6 +240,8 @@ pub struct StoreCounts {
     pub refused_client_bytes: u64,
     /// Starts of jobs that were postponed because there was no room for the output.
     pub postponed: u64,
+    /// Sums of usage that were dropped because there were too many.
+    pub usage_dropped: u64,
     /// Stored bytes of requests, logs and executions, at the last count.
     pub bytes: u64,
     /// Most bytes of requests, logs and executions.
@@ -253,7 +269,7 @@ pub trait JobRunner: fmt::Debug + Send + Sync {
 
 /// A store of jobs. Every store keeps the same contract (`tests/contract.rs`).
 #[async_trait]
-pub trait JobStore: fmt::Debug + Send + Sync {
+pub trait JobStore: UsageStore {
     /// Returns the kind of the store: `memory`, `sqlite` or `postgres`.
     fn name(&self) -> &'static str;
 

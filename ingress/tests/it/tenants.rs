@@ -1,7 +1,7 @@
 //! The identity of a key that the service is told: tenant, id, scopes and budgets.
 
 use super::support::{
-    Folder, Message, OK, Running, Scripted, eventually, id_of, ingress, key, new_key,
+    Folder, Message, OK, Running, Scripted, eventually, id_of, ingress, key, new_key, service,
 };
 
 const HEADERS: [&str; 5] = [
@@ -154,4 +154,47 @@ fn budgets_of_the_service_stay_in_the_rate_limit_headers() {
         "\"tenant-day\";r=0;t=3600, \"client-run\";r=9;t=1"
     );
     assert_eq!(answer.header("x-ratelimit-limit"), "10");
+}
+
+#[test]
+fn the_service_holds_a_key_to_its_budget_and_shows_it_its_usage() {
+    let folder = Folder::new();
+    let budget = ["--budget", "month:executions=2,month:queuedBytes=100"];
+    let acme = ["--tenant", "acme", "--scopes", "execute"];
+    let bounded = new_key(&folder, &[&acme[..], &budget].concat());
+    let other = new_key(&folder, &acme);
+    let service = service(&["--port", "0"]);
+    let ingress = ingress(service.port, &["--keys-file", &folder.text_of("keys.json")]);
+    let send = |key: &str, method: &str, path: &str| {
+        let key = format!("x-api-key: {key}");
+        let headers = [key.as_str(), "content-type: application/json"];
+        ingress.send(method, path, &headers, r#"{"code":"1 + 2"}"#)
+    };
+    for remaining in [1, 0] {
+        let answer = send(&bounded, "POST", "/api/execute");
+        assert_eq!(answer.status, 200);
+        let expected = format!("\"key-month\";r={remaining};t=");
+        let status = answer.header("ratelimit");
+        assert!(status.starts_with(&expected), "{status}");
+        assert!(status.contains("\"key-month-bytes\";r=100;t="), "{status}");
+        assert!(status.contains("\"key-run\";r="), "{status}");
+    }
+    let refused = send(&bounded, "POST", "/api/execute");
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (429, "quota_exceeded")
+    );
+    // Budgets of one key are not those of another key of its tenant.
+    assert_eq!(send(&other, "POST", "/api/execute").status, 200);
+    let usage = ingress.send("GET", "/api/usage", &[&format!("x-api-key: {bounded}")], "");
+    let usage = usage.json();
+    assert_eq!(usage["tenant"], "acme");
+    assert_eq!(usage["totals"]["executions"]["succeeded"], 2);
+    assert_eq!(usage["periods"][0]["key"], id_of(&bounded));
+    let budget = &usage["budgets"][0];
+    assert_eq!(
+        [&budget["policy"], &budget["unit"]],
+        ["key-month", "executions"]
+    );
+    assert_eq!([&budget["used"], &budget["remaining"]], [2, 0]);
 }

@@ -123,6 +123,7 @@ impl Dispatcher {
             },
             StoreError::KeyReused => DispatchError::KeyReused,
             StoreError::KeyExpired => DispatchError::KeyExpired,
+            StoreError::NoReplay => DispatchError::NoReplay,
             StoreError::Unavailable(_) | StoreError::Unreadable(_) => {
                 self.count_failure(&failure);
                 DispatchError::StoreUnavailable

@@ -19,6 +19,7 @@ use super::executor::{Execute, ExecutorFailure, ExecutorResult, Executors};
 use super::queue::{Full, Queue, QueueBounds, Queued};
 use super::stats::Stats;
 use super::types::DispatchError;
+use crate::usage::UsageMeter;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use record::error_of;
 use reserve::{InFlightByClient, Reserve};
@@ -61,6 +62,7 @@ pub struct Dispatcher {
     stats: Arc<Stats>,
     store: Arc<dyn JobStore>,
     recent: Arc<RecentExecutions>,
+    usage: Arc<UsageMeter>,
     queue: Queue<Work>,
     running: HashMap<JobId, Running>,
     /// Work that was retracted from the Executors. The future that waits for its result has not ended yet.
@@ -85,6 +87,7 @@ impl Dispatcher {
         stats: Arc<Stats>,
         store: Arc<dyn JobStore>,
         recent: Arc<RecentExecutions>,
+        usage: Arc<UsageMeter>,
     ) -> Self {
         Self {
             queue: Queue::new(options.queue),
@@ -96,6 +99,7 @@ impl Dispatcher {
             stats,
             store,
             recent,
+            usage,
             running: HashMap::new(),
             retracted: HashSet::new(),
             checking_up: 0,

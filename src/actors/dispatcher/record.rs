@@ -30,11 +30,17 @@ impl Dispatcher {
             ReplyTo::Caller(reply) => {
                 let execution = Arc::new(execution);
                 if let Task::Script(job) = &work.task {
+                    self.usage.count_execution(job, &execution);
                     self.recent.insert(job.owner.clone(), &execution);
                 }
                 let _ = reply.send(Ok(execution));
             }
-            ReplyTo::Store(reply, _) => drop(reply.send(Ok(Arc::new(execution)))),
+            ReplyTo::Store(reply, _) => {
+                if let Task::Script(job) = &work.task {
+                    self.usage.note_job_execution(job, &execution);
+                }
+                let _ = reply.send(Ok(Arc::new(execution)));
+            }
             ReplyTo::NetCheck(_) => {}
         }
     }

@@ -5,7 +5,8 @@ use async_trait::async_trait;
 use sandpiper_domain::{Access, ApiKeyId, JobId, Tenant, Timestamp};
 use sandpiper_store::{
     Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, MemoryStore,
-    MemoryStoreBounds, NewJob, Settlement, StoreError,
+    MemoryStoreBounds, NewJob, RecordedTotals, RecordedUsage, Settlement, StoreError, TotalsQuery,
+    UsageBatch, UsageQuery, UsageStore,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,6 +36,7 @@ impl RecordingStore {
                 ttl: PATIENCE,
                 client_jobs_max: 1_000_000,
                 client_bytes: usize::MAX,
+                usage_kept: PATIENCE * 1_000_000,
             }),
             changes: Mutex::default(),
             may_start: watch::Sender::new(true),
@@ -152,6 +154,21 @@ impl JobStore for RecordingStore {
             return Err(StoreError::Unavailable("it cannot be written".to_owned()));
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl UsageStore for RecordingStore {
+    async fn record_usage(&self, batch: Arc<UsageBatch>) -> Result<(), StoreError> {
+        self.inner.record_usage(batch).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<RecordedUsage, StoreError> {
+        self.inner.usage(query).await
+    }
+
+    async fn usage_totals(&self, query: &TotalsQuery) -> Result<RecordedTotals, StoreError> {
+        self.inner.usage_totals(query).await
     }
 }
 

@@ -13,6 +13,7 @@ use super::super::types::ExecuteResult;
 use super::super::work_queue::{WorkItem, WorkQueue};
 use super::recording_store::RecordingStore;
 use crate::telemetry::Telemetry;
+use crate::usage::UsageMeter;
 use actix::{Actor, Addr};
 use sandpiper_domain::{
     Access, Execution, Job, JobId, JobRecord, JobTerms, Lane, Outcome, Timestamp, samples,
@@ -183,6 +184,7 @@ impl HarnessOptions {
             Arc::clone(&stats),
             Arc::clone(&store),
             Arc::clone(&recent),
+            UsageMeter::new(Arc::clone(&store) as _),
         )
         .start();
         let runner = Arc::new(DispatcherJobRunner::new(dispatcher.clone()));

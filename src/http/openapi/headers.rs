@@ -19,8 +19,8 @@ pub(super) fn components() -> Value {
         |description: &str| json!({ "description": description, "schema": { "type": "string" } });
     let number = |description: &str, minimum: u8| json!({ "description": description, "schema": { "type": "integer", "minimum": minimum } });
     json!({
-        "RateLimit": text("Remaining quota at an ingress, such as `\"client-run\";r=99;t=1`: requests left, and seconds until the quota is full"),
-        "RateLimit-Policy": text("Quota at an ingress, such as `\"client-run\";q=100;w=2`: requests, and seconds until an empty quota is full"),
+        "RateLimit": text("Remaining quota at an ingress, such as `\"client-run\";r=99;t=1`: requests left, and seconds until the quota is full; and what is left of each budget, such as `\"tenant-day\";r=12;t=3600`"),
+        "RateLimit-Policy": text("Quota at an ingress, such as `\"client-run\";q=100;w=2`: requests, and seconds until an empty quota is full; and each budget, such as `\"tenant-day\";q=1000;w=86400`"),
         "Retry-After": number("Time until a retry is worthwhile, seconds; not with every code", 1),
         "WWW-Authenticate": text("`Bearer`: the ingress requires a key"),
         "X-RateLimit-Limit": number("Requests of the quota at an ingress", 0),

@@ -27,6 +27,7 @@ fn of(method: &str, route: Route) -> Vec<Code> {
     let own: &[Code] = match (method, route) {
         ("post", Route::Execute) => &[
             Code::Unsupported,
+            Code::QuotaExceeded,
             Code::SourceMissing,
             Code::QueueFull,
             Code::Draining,
@@ -39,6 +40,7 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::JobExpired,
             Code::IdempotencyKeyReused,
             Code::ClientQueueFull,
+            Code::QuotaExceeded,
             Code::QueueFull,
             Code::StoreFull,
             Code::StoreUnavailable,
@@ -66,6 +68,7 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::QueueWaitExceeded,
         ],
         ("get", Route::Nodes) => &[Code::StoreUnavailable],
+        ("get", Route::Usage) => &[Code::InvalidField, Code::Forbidden, Code::StoreUnavailable],
         ("post", Route::TenantAssign) => &[
             Code::InvalidJson,
             Code::InvalidBody,
@@ -110,7 +113,12 @@ fn of_ingress(method: &str, route: Route, with_source: bool) -> Vec<IngressCode>
         route,
         Route::Tenant | Route::TenantAssign | Route::TenantRestore
     );
-    if is_of_tenants || matches!((method, route), ("get", Route::Jobs) | (_, Route::Nodes)) {
+    if is_of_tenants
+        || matches!(
+            (method, route),
+            ("get", Route::Jobs) | (_, Route::Nodes | Route::Usage)
+        )
+    {
         all.push(IngressCode::NotListed);
     }
     if matches!((method, route), ("post", Route::Execute | Route::Jobs)) && with_source {

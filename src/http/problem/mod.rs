@@ -209,7 +209,8 @@ impl From<DispatchError> for Problem {
             )
             .retry_after(SOON),
             DispatchError::QueueWaitExceeded { waited } => Self::queue_wait_exceeded(waited),
-            DispatchError::Internal => Self::new(
+            // A handler that asks for a repetition only says itself why it does.
+            DispatchError::NoReplay | DispatchError::Internal => Self::new(
                 Code::Internal,
                 "the service failed to answer; the log has the reason under this request's X-Request-ID",
             ),

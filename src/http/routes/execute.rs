@@ -1,6 +1,7 @@
 //! `POST /api/execute`: run a script and respond once it has ended.
 
 use super::json_with;
+use crate::http::budget;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use crate::http::view::ExecutionView;
@@ -36,7 +37,10 @@ pub(super) async fn execute(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
+    let budgets = budget::of(&caller, &request)?;
     let job = submission::read_now(&api, &caller, &request, payload).await?;
+    // Held until the handler ends: the execution is in flight.
+    let _charge = budget::charge_execution(&api, &job, budgets).await?;
     let execution = api.dispatcher.execute(job).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((LOCATION, format!("/api/jobs/{}", execution.id)));

@@ -4,6 +4,7 @@ use super::json_with;
 use crate::actors::types::{
     Accepted, Cancelled, DispatchError, JobSnapshot, ListQuery, Lookup, Purged,
 };
+use crate::http::budget;
 use crate::http::caller::Caller;
 use crate::http::prefer;
 use crate::http::problem::Problem;
@@ -54,8 +55,9 @@ pub(super) async fn submit(
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
+    let budgets = budget::of(&caller, &request)?;
     let (job, terms) = submission::read_later(&api, &caller, &request, payload).await?;
-    let Accepted { job, is_replay } = api.dispatcher.submit(job, terms).await?;
+    let Accepted { job, is_replay } = budget::submit(&api, job, terms, budgets).await?;
     if !caller.access.includes(&job.owner) {
         // Another key of the tenant submitted the job, and this key may not read it.
         return Err(DispatchError::KeyReused.into());
@@ -146,7 +148,7 @@ pub(super) struct PageQuery {
         ("state" = Option<JobState>, Query, description = "Only jobs in this state"),
         ("limit" = Option<u32>, Query, description = "Number of jobs in a page; 50 by default", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page", format = Uuid),
-        ("tenant" = Option<String>, Query, description = "Only jobs of this tenant; for keys with the scope `admin`, which list the jobs of all"),
+        ("tenant" = Option<String>, Query, pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|key:[0-9a-f]{16})$", description = "Only jobs of this tenant; for keys with the scope `admin`, which list the jobs of all"),
     ),
     responses((status = 200, description = "A page of jobs", body = JobPageView))
 )]

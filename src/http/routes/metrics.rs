@@ -11,7 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
-use sandpiper_domain::{ENGINE, Lane, Limit, Outcome};
+use sandpiper_domain::{ENGINE, Lane, Limit, Outcome, Policy};
 use sandpiper_http_kit::metrics::{CONTENT_TYPE, Families, as_u64, encode};
 use sandpiper_http_kit::{late_heads, process};
 use std::fmt;
@@ -71,6 +71,7 @@ impl Collector for Snapshot {
         self.executors(&mut family)?;
         self.jobs(&mut family)?;
         self.store(&mut family)?;
+        self.usage(&mut family)?;
         self.http(&mut family)?;
         self.process(&mut family)
     }
@@ -314,6 +315,35 @@ impl Snapshot {
             family.seconds("sandpiper_oldest_queued_age", help, age)?;
         }
         Ok(())
+    }
+
+    fn usage(&self, family: &mut Families<'_, '_>) -> fmt::Result {
+        let stats = self.api.usage.stats();
+        family.counters(
+            "sandpiper_usage_flushes",
+            "Attempts to write the usage of this node to the store, by result",
+            "result",
+            [
+                ("written", stats.flushes.get()),
+                ("failed", stats.flush_failures.get()),
+            ],
+        )?;
+        family.counter(
+            "sandpiper_usage_dropped",
+            "Executions whose usage was dropped, and sums that were dropped, for lack of room in memory",
+            stats.dropped.get() + self.status.jobs.usage_dropped,
+        )?;
+        family.counters(
+            "sandpiper_budget_refusals",
+            "Requests rejected because of a budget, by budget",
+            "policy",
+            Policy::all().map(|policy| (policy.name(), stats.refusals[policy.index()].get())),
+        )?;
+        family.counter(
+            "sandpiper_budget_checks_unverified",
+            "Requests held to budgets without recent totals of the store",
+            stats.unverified.get(),
+        )
     }
 
     fn http(&self, family: &mut Families<'_, '_>) -> fmt::Result {

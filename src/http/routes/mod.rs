@@ -12,6 +12,7 @@ mod nodes;
 mod route;
 mod scripts;
 mod tenants;
+mod usage;
 
 pub(in crate::http) use route::Route;
 
@@ -44,10 +45,12 @@ use utoipa::OpenApi;
         tenants::assign,
         tenants::purge,
         tenants::restore,
+        usage::show,
     ),
     tags(
         (name = "run", description = "Run a script, now or later"),
         (name = "jobs", description = "Follow, list and cancel jobs"),
+        (name = "usage", description = "Usage and budgets"),
         (name = "scripts", description = "Example scripts"),
         (name = "tenants", description = "Change tenants, with a key of the scope `admin`"),
         (name = "service", description = "Service status"),
@@ -71,6 +74,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource(Route::Tenant).delete(tenants::purge))
         .service(resource(Route::TenantAssign).post(tenants::assign))
         .service(resource(Route::TenantRestore).post(tenants::restore))
+        .service(resource(Route::Usage).get(usage::show))
         .service(resource(Route::OpenApi).get(description::json))
         .service(resource(Route::Docs).get(description::page))
         .service(resource(Route::DocsStyle).get(description::style))

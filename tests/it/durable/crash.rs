@@ -20,12 +20,12 @@ const ENDED_WITHIN: Duration = Duration::from_secs(900);
 
 /// Returns the number of kills; `CRASHES` overrides it.
 #[allow(clippy::disallowed_methods)] // a test's own variable
-fn crashes() -> usize {
+pub(super) fn crashes() -> usize {
     std::env::var("CRASHES").map_or(6, |text| text.parse().unwrap())
 }
 
 /// A small generator with a fixed seed.
-fn chance(state: &mut u64, below: u64) -> u64 {
+pub(super) fn chance(state: &mut u64, below: u64) -> u64 {
     *state = state
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1);

@@ -12,6 +12,7 @@ mod river;
 mod tenants;
 mod terms;
 mod trouble;
+mod usage;
 
 use crate::stores::{Folder, Postgres};
 use crate::support::Service;
@@ -49,6 +50,9 @@ impl Database {
              ALTER TABLE sandpiper_jobs DROP COLUMN api_key; \
              DROP TABLE sandpiper_tenants; \
              DROP TABLE sandpiper_data_keys; \
+             DROP TABLE sandpiper_usage; \
+             DROP TABLE sandpiper_usage_added; \
+             DROP TABLE sandpiper_usage_flushes; \
              DELETE FROM sandpiper_migrations WHERE version >= 5",
         );
     }

@@ -57,9 +57,14 @@ impl AdmissionControl {
         &self,
         jobs: Vec<(NewJob, Reply<Accepted>)>,
     ) -> (Vec<Admitted>, Vec<Reply<Accepted>>) {
+        let deadline = Instant::now() + self.database.timeout();
         let mut submits = Vec::with_capacity(jobs.len());
         let mut replies = Vec::with_capacity(jobs.len());
         for (job, reply) in jobs {
+            if job.terms.replay_only {
+                let _ = reply.send(self.replay(&job, StoreError::NoReplay, deadline).await);
+                continue;
+            }
             match Submit::new(job, &self.database.seal) {
                 Ok(submit) => {
                     submits.push(submit);
@@ -68,7 +73,6 @@ impl AdmissionControl {
                 Err(cause) => drop(reply.send(Err(cause.into()))),
             }
         }
-        let deadline = Instant::now() + self.database.timeout();
         let candidates: Vec<Candidate<'_>> = submits.iter().map(Submit::candidate).collect();
         let positions = self.quotas.add_jobs(&candidates);
         let positions = match self.database.in_time(positions).await {
@@ -87,14 +91,25 @@ impl AdmissionControl {
                     waiting.push(reply);
                 }
                 Err(rejection) => {
-                    // One deadline for all of them: together they wait no longer than one would.
-                    let earlier = timeout_at(deadline, self.keys.find(&submit.new)).await;
-                    let earlier = earlier.unwrap_or_else(|_| Some(Err(late())));
-                    let _ = reply.send(earlier.unwrap_or_else(|| Err(self.counted(rejection))));
+                    let replayed = self.replay(&submit.new, rejection, deadline).await;
+                    let _ = reply.send(replayed);
                 }
             }
         }
         (admitted, waiting)
+    }
+
+    /// Returns the job of an earlier request with the same key, or else the rejection. All rejected submits of a batch have
+    /// one deadline: together they wait no longer than one would.
+    async fn replay(
+        &self,
+        new: &NewJob,
+        rejection: StoreError,
+        deadline: Instant,
+    ) -> Result<Accepted, StoreError> {
+        let earlier = timeout_at(deadline, self.keys.find(new)).await;
+        let earlier = earlier.unwrap_or_else(|_| Some(Err(late())));
+        earlier.unwrap_or_else(|| Err(self.counted(rejection)))
     }
 
     fn counted(&self, rejection: StoreError) -> StoreError {

@@ -38,6 +38,7 @@ impl Counters {
             refused_client_jobs: read(&self.refused_client_jobs),
             refused_client_bytes: read(&self.refused_client_bytes),
             postponed: read(&self.postponed),
+            usage_dropped: 0,
             bytes,
             bytes_max,
         }

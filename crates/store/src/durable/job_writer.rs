@@ -15,12 +15,13 @@ use super::nodes::NodeRegistry;
 use super::notices;
 use super::numbers::unix_millis;
 use super::pool::{Transaction, on_transaction};
-use super::record::{execution_to_text, outcome_to_text};
+use super::record::{execution_to_text, outcome_to_text, owner_from_text};
 use super::seal::Column;
+use super::usage::UsageDelta;
 use super::waiters::Waiters;
 use crate::{Accepted, Finished, NewJob, StoreError};
 use riverqueue::{Client, InsertManyItem, InsertOpts, jiff};
-use sandpiper_domain::{JobId, Timestamp};
+use sandpiper_domain::{JobId, Owner, Timestamp};
 use sqlx::{AssertSqlSafe, QueryBuilder};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -62,6 +63,12 @@ struct Batch {
     submit_replies: Vec<Reply<Accepted>>,
     finishes: Vec<Finish>,
     finish_replies: Vec<Reply<Finished>>,
+}
+
+/// An open job whose running attempt reports its final state.
+struct OwnedAttempt {
+    river_id: i64,
+    owner: Owner,
 }
 
 impl JobWriter {
@@ -162,8 +169,10 @@ impl JobWriter {
         finishes: &[Finish],
     ) -> Result<Written, StoreError> {
         let mut transaction = self.database.pool.begin().await?;
-        let submitted = self.insert(&mut transaction, submits).await?;
-        let finished = self.settle(&mut transaction, finishes).await?;
+        let mut usage = UsageDelta::default();
+        let submitted = self.insert(&mut transaction, submits, &mut usage).await?;
+        let finished = self.settle(&mut transaction, finishes, &mut usage).await?;
+        usage.insert(&mut transaction).await?;
         transaction.commit().await?;
         let mut accepted = Vec::with_capacity(submits.len());
         for (admitted, submitted) in submits.iter().zip(submitted) {
@@ -183,12 +192,14 @@ impl JobWriter {
         &self,
         transaction: &mut Transaction,
         submits: &[Admitted],
+        usage: &mut UsageDelta,
     ) -> Result<Vec<Submitted>, StoreError> {
         let mut submitted = Vec::with_capacity(submits.len());
         let mut new = Vec::with_capacity(submits.len());
         for admitted in submits {
             let result = self.keys.insert(transaction, &admitted.submit.new).await?;
             if matches!(result, Submitted::New) {
+                usage.add_accepted(&admitted.submit.new);
                 new.push(admitted);
             }
             submitted.push(result);
@@ -248,6 +259,7 @@ impl JobWriter {
         &self,
         transaction: &mut Transaction,
         finishes: &[Finish],
+        usage: &mut UsageDelta,
     ) -> Result<Vec<Finished>, StoreError> {
         if finishes.is_empty() {
             return Ok(Vec::new());
@@ -255,11 +267,13 @@ impl JobWriter {
         let mut owned = self.lock_attempts(transaction, finishes).await?;
         let mut finished = Vec::with_capacity(finishes.len());
         for finish in finishes {
-            let Some(river_id) = owned.remove(&(finish.id.to_string(), finish.attempt)) else {
+            let key = (finish.id.to_string(), finish.attempt);
+            let Some(OwnedAttempt { river_id, owner }) = owned.remove(&key) else {
                 finished.push(Finished::Stale);
                 continue;
             };
             self.settle_one(transaction, finish, river_id).await?;
+            usage.add_settlement(&owner, &finish.settlement);
             finished.push(Finished::Recorded);
         }
         if self.nodes.has_others() {
@@ -268,16 +282,17 @@ impl JobWriter {
         Ok(finished)
     }
 
-    /// Returns River's ids of the open jobs, by id and running attempt. Their rows are locked until the transaction ends.
+    /// Returns the open jobs by id and running attempt. Their rows are locked until the transaction ends.
     async fn lock_attempts(
         &self,
         transaction: &mut Transaction,
         finishes: &[Finish],
-    ) -> Result<HashMap<(String, u32), i64>, StoreError> {
+    ) -> Result<HashMap<(String, u32), OwnedAttempt>, StoreError> {
+        type Row = (String, i64, i64, String, Option<String>);
         let for_update = self.database.pool.for_update();
-        let rows: Vec<(String, i64, i64)> = on_transaction!(transaction, connection => {
+        let rows: Vec<Row> = on_transaction!(transaction, connection => {
             let mut select = QueryBuilder::new(
-                "SELECT s.id, s.river_id, CAST(r.attempt AS BIGINT) \
+                "SELECT s.id, s.river_id, CAST(r.attempt AS BIGINT), s.tenant, s.api_key \
                  FROM sandpiper_jobs s JOIN river_job r ON r.id = s.river_id \
                  WHERE s.state = 'open' AND r.state = 'running' AND s.id IN (",
             );
@@ -288,10 +303,13 @@ impl JobWriter {
             select.push(") ORDER BY s.id").push(for_update);
             select.build_query_as().fetch_all(&mut **connection).await?
         });
-        let by_attempt = rows.into_iter().map(|(id, river_id, attempt)| {
-            let attempt = u32::try_from(attempt).unwrap_or_default();
-            ((id, attempt), river_id)
-        });
+        let by_attempt = rows
+            .into_iter()
+            .map(|(id, river_id, attempt, tenant, api_key)| {
+                let attempt = u32::try_from(attempt).unwrap_or_default();
+                let owner = owner_from_text(&tenant, api_key.as_deref());
+                ((id, attempt), OwnedAttempt { river_id, owner })
+            });
         Ok(by_attempt.collect())
     }
 

@@ -29,7 +29,7 @@ impl Migration {
 }
 
 /// All migrations, oldest first. A version is an index into this list, from 1. A released migration is never changed.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration::of_both(include_str!("migrations/1.sql")),
     Migration::of_both(include_str!("migrations/2.sql")),
     Migration::of_both(include_str!("migrations/3.sql")),
@@ -41,6 +41,7 @@ const MIGRATIONS: [Migration; 5] = [
         sqlite: include_str!("migrations/5.sqlite.sql"),
         postgres: include_str!("migrations/5.postgres.sql"),
     },
+    Migration::of_both(include_str!("migrations/6.sql")),
 ];
 
 /// Key of an advisory lock that no other program takes: "sandpipe" in ASCII.

@@ -41,6 +41,9 @@ mod seal;
 mod stored;
 mod sweep;
 mod upkeep;
+mod usage;
+mod usage_columns;
+mod usage_fold;
 mod waiters;
 mod work;
 
@@ -49,8 +52,8 @@ pub use connect::OpenError;
 pub use options::{Address, DurableOptions};
 
 use super::{
-    Accepted, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, StoreCounts,
-    StoreError,
+    Accepted, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, RecordedTotals,
+    RecordedUsage, StoreCounts, StoreError, TotalsQuery, UsageBatch, UsageQuery, UsageStore,
 };
 use async_trait::async_trait;
 use owners::Owners;
@@ -294,6 +297,27 @@ impl JobStore for DurableStore {
             Ok(())
         };
         self.open.parts.database.on_threads(probed).await
+    }
+}
+
+#[async_trait]
+impl UsageStore for DurableStore {
+    async fn record_usage(&self, batch: Arc<UsageBatch>) -> Result<(), StoreError> {
+        let usage = Arc::clone(&self.open.parts.usage);
+        let recorded = async move { usage.record(&batch).await };
+        self.open.parts.database.on_threads(recorded).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<RecordedUsage, StoreError> {
+        let (usage, query) = (Arc::clone(&self.open.parts.usage), query.clone());
+        let read = async move { usage.read(&query).await };
+        self.open.parts.database.on_threads(read).await
+    }
+
+    async fn usage_totals(&self, query: &TotalsQuery) -> Result<RecordedTotals, StoreError> {
+        let (usage, query) = (Arc::clone(&self.open.parts.usage), query.clone());
+        let totals = async move { usage.totals(&query).await };
+        self.open.parts.database.on_threads(totals).await
     }
 }
 

@@ -42,4 +42,6 @@ pub struct DurableOptions {
     pub client_bytes: u64,
     /// Most bytes of requests, logs and executions of all jobs.
     pub bytes_max: u64,
+    /// Time for which sums of usage are kept.
+    pub usage_kept: Duration,
 }

@@ -3,6 +3,7 @@
 use super::database::Database;
 use super::numbers::unix_millis;
 use super::pool::{Pool, on_pool, on_transaction};
+use super::usage_fold;
 use crate::StoreError;
 use sandpiper_domain::{ApiKeyId, JobId, Tenant, Timestamp};
 use sqlx::QueryBuilder;
@@ -17,7 +18,7 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// Gives the jobs of the tenant `from` that `key` submitted to the tenant `to`, in small batches.
+    /// Gives the jobs of the tenant `from` that `key` submitted to the tenant `to`, in small batches; then its usage.
     pub(super) async fn assign(
         &self,
         key: ApiKeyId,
@@ -29,11 +30,15 @@ impl Owners {
         loop {
             let ids = self.ids_of(key, from, &after).await?;
             let Some(last) = ids.last() else {
-                return Ok(assigned);
+                break;
             };
             after.clone_from(last);
             assigned += self.assign_batch(&ids, to).await?;
         }
+        let mut transaction = self.database.pool.begin().await?;
+        usage_fold::assign(&mut transaction, key, from, to).await?;
+        transaction.commit().await?;
+        Ok(assigned)
     }
 
     /// Deletes the rows of a job that is not open.
@@ -42,7 +47,7 @@ impl Owners {
         self.forget_pages().await
     }
 
-    /// Deletes the rows of a tenant's jobs that are not open, in small batches.
+    /// Deletes the rows of a tenant's jobs that are not open, in small batches; then the tenant's usage.
     pub(super) async fn purge_tenant(&self, tenant: &Tenant) -> Result<u64, StoreError> {
         let mut purged = 0;
         loop {
@@ -61,6 +66,7 @@ impl Owners {
             let ids: Vec<String> = rows.into_iter().map(|(id,)| id).collect();
             purged += self.purge_batch(&ids).await?;
         }
+        usage_fold::purge(&self.database, tenant).await?;
         self.forget_pages().await?;
         Ok(purged)
     }

@@ -17,6 +17,7 @@ use super::quotas::Quotas;
 use super::requests::Requests;
 use super::sweep::Sweeper;
 use super::upkeep::Upkeep;
+use super::usage::UsageTables;
 use super::waiters::Waiters;
 use super::work::{AttemptRunner, RunWorker};
 use super::{notices, river};
@@ -48,6 +49,7 @@ pub(super) struct Parts {
     pub(super) claims: Arc<Claims>,
     pub(super) attempts: Arc<Attempts>,
     pub(super) nodes: Arc<NodeRegistry>,
+    pub(super) usage: Arc<UsageTables>,
 }
 
 impl OpenStore {
@@ -91,6 +93,7 @@ impl Parts {
         let polls_notices = !database.is_shared();
         let claims = Claims::new(river.clone(), polls_notices, options);
         let attempts = Attempts::new(database.clone(), node.clone(), Arc::clone(&counters));
+        let usage = UsageTables::new(database.clone(), node.clone(), options.usage_kept);
         let executors = options.executors;
         let nodes = NodeRegistry::new(database.clone(), node, executors, Arc::clone(&counters));
         Self {
@@ -101,6 +104,7 @@ impl Parts {
             claims: Arc::new(claims),
             attempts: Arc::new(attempts),
             nodes: Arc::new(nodes),
+            usage: Arc::new(usage),
             database,
             river,
             counters,
@@ -150,6 +154,7 @@ impl Parts {
             requests: self.requests.clone(),
             quotas: Arc::clone(&self.quotas),
             counters: Arc::clone(&self.counters),
+            usage: Arc::clone(&self.usage),
             ttl: options.ttl,
             default_limits: options.defaults,
             settled_until: AtomicI64::new(0),

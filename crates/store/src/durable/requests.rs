@@ -4,12 +4,13 @@ use super::args::RunScript;
 use super::database::Database;
 use super::numbers::unix_millis;
 use super::options::DurableOptions;
-use super::pool::on_pool;
+use super::pool::{on_pool, on_transaction};
 use super::record::{job_from_text, owner_from_text, request_to_text};
 use super::seal::Column;
+use super::usage::UsageDelta;
 use crate::StoreError;
 use riverqueue::Job as RiverJob;
-use sandpiper_domain::{Ceiling, ClientKey, Job, JobId, Limits, Timestamp};
+use sandpiper_domain::{Ceiling, ClientKey, Job, JobId, Limits, Timestamp, UsageCounts};
 use std::sync::Arc;
 
 /// The client of jobs that other River clients insert.
@@ -123,12 +124,14 @@ impl Requests {
         Ok(row.and_then(|(id,)| id.parse().ok()))
     }
 
-    /// Inserts the row of a job that another River client inserted. Returns false if there is a row already.
+    /// Inserts the row of a job that another River client inserted, and counts the job as accepted. Returns false if there
+    /// is a row already.
     async fn adopt(&self, river_id: i64, job: &Job) -> Result<bool, StoreError> {
-        let id = job.id.to_string();
+        let (id, now) = (job.id.to_string(), Timestamp::now());
         let request = request_to_text(job)?;
         let request = self.database.seal.seal(Column::Request, &id, request);
-        let inserted = on_pool!(&self.database.pool, pool => {
+        let mut transaction = self.database.pool.begin().await?;
+        let inserted = on_transaction!(&mut transaction, connection => {
             sqlx::query(
                 "INSERT INTO sandpiper_jobs (id, river_id, client, request, state, attempt, created_at) \
                  VALUES ($1, $2, $3, $4, 'open', 0, $5) ON CONFLICT DO NOTHING",
@@ -137,11 +140,18 @@ impl Requests {
             .bind(river_id)
             .bind(job.client.as_str())
             .bind(request)
-            .bind(unix_millis(Timestamp::now()))
-            .execute(pool)
+            .bind(unix_millis(now))
+            .execute(&mut **connection)
             .await?
             .rows_affected()
         });
+        if inserted == 1 {
+            let mut usage = UsageDelta::default();
+            let counts = UsageCounts::of_accepted_job(&job.script);
+            usage.add(&job.owner, now, &counts);
+            usage.insert(&mut transaction).await?;
+        }
+        transaction.commit().await?;
         Ok(inserted == 1)
     }
 }

@@ -9,6 +9,8 @@ use super::quotas::Quotas;
 use super::record::{execution_to_text, outcome_to_text};
 use super::requests::{Requests, StoredJob};
 use super::seal::Column;
+use super::usage::UsageTables;
+use super::usage_fold;
 use crate::StoreError;
 use sandpiper_domain::{
     Execution, IdempotencyKey, JobId, JobState, Limits, Outcome, ScriptError, Timestamp,
@@ -40,6 +42,7 @@ pub(super) struct Sweeper {
     pub(super) requests: Requests,
     pub(super) quotas: Arc<Quotas>,
     pub(super) counters: Arc<Counters>,
+    pub(super) usage: Arc<UsageTables>,
     pub(super) ttl: Duration,
     /// Limits that are reported for a job whose request cannot be read.
     pub(super) default_limits: Limits,
@@ -90,7 +93,23 @@ impl Sweeper {
             Logs::abandoned_until(now),
         )
         .await?;
+        self.run_in_batches(
+            &format!(
+                "DELETE FROM sandpiper_usage WHERE (tenant, period, starts_at, api_key) IN \
+                 (SELECT tenant, period, starts_at, api_key FROM sandpiper_usage WHERE starts_at <= $1 \
+                  ORDER BY starts_at LIMIT {BATCH})"
+            ),
+            self.usage.kept_until(now),
+        )
+        .await?;
+        self.run_in_batches(
+            "DELETE FROM sandpiper_usage_flushes WHERE flushed_at <= $1",
+            UsageTables::sequences_kept_until(now),
+        )
+        .await?;
         self.quotas.fold().await?;
+        usage_fold::fold(&self.database).await?;
+        usage_fold::purge_late(&self.database).await?;
         self.return_pages().await?;
         self.quotas.count_between_batches().await?;
         Ok(expired)

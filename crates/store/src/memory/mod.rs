@@ -5,12 +5,13 @@
 
 mod keys;
 mod orders;
+mod records;
 mod usage;
+mod usage_table;
 
 use super::fingerprint::Fingerprint;
 use super::{
-    Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, NewJob, Settlement,
-    StoreCounts, StoreError,
+    Accepted, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreCounts, StoreError,
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
@@ -18,7 +19,7 @@ use keys::{Key, KeyedRequest, Keys};
 use orders::Orders;
 use parking_lot::Mutex;
 use sandpiper_domain::{
-    Access, ApiKeyId, ClientKey, JobId, JobRecord, JobState, Owner, Tenant, Timestamp,
+    Access, ApiKeyId, ClientKey, JobId, JobRecord, Owner, Tenant, Timestamp, UsageCounts,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use usage::Usage;
+use usage_table::UsageTable;
 
 /// Most jobs that one list reads.
 const SCANNED_MAX: usize = 2_000;
@@ -42,6 +44,8 @@ pub struct MemoryStoreBounds {
     pub client_jobs_max: usize,
     /// Most bytes of one client's jobs, also those with a final state.
     pub client_bytes: usize,
+    /// Time for which sums of usage are kept.
+    pub usage_kept: Duration,
 }
 
 #[derive(Debug)]
@@ -52,6 +56,7 @@ pub struct MemoryStore {
     keys: Mutex<Keys>,
     usage: Usage,
     purged_tenants: Mutex<HashSet<Tenant>>,
+    usage_table: UsageTable,
 }
 
 #[derive(Debug)]
@@ -89,6 +94,7 @@ impl MemoryStore {
             keys: Mutex::default(),
             usage: Usage::default(),
             purged_tenants: Mutex::default(),
+            usage_table: UsageTable::new(bounds.usage_kept),
         }
     }
 
@@ -182,6 +188,9 @@ impl MemoryStore {
     fn insert(&self, new: NewJob, bytes: usize) -> JobRecord {
         let (id, job) = (new.job.id, new.queued());
         self.usage.add_job(&new.job.client, bytes);
+        let counts = UsageCounts::of_accepted_job(&new.job.script);
+        self.usage_table
+            .add(&new.job.owner, new.created_at, &counts);
         let entry = Entry {
             job: job.clone(),
             client: new.job.client.clone(),
@@ -219,6 +228,9 @@ impl JobStore for MemoryStore {
             && let Some(replayed) = self.replay(&keys, key, fingerprint)
         {
             return replayed;
+        }
+        if new.terms.replay_only {
+            return Err(StoreError::NoReplay);
         }
         let bytes = size_of::<Entry>() + new.job.script.size_bytes();
         self.check_bounds(&new.job.client, bytes)?;
@@ -293,6 +305,11 @@ impl JobStore for MemoryStore {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<usize, StoreError> {
+        self.usage_table.sweep(now);
+        for tenant in &*self.purged_tenants.lock() {
+            // A node may have written its last usage after the purge.
+            self.usage_table.purge(tenant);
+        }
         self.keys.lock().sweep(now);
         let expired = self.orders.lock().take_expired(now);
         for id in &expired {
@@ -329,6 +346,7 @@ impl JobStore for MemoryStore {
             assigned.push(id);
         }
         self.orders.lock().assign(&assigned, &of_key, &new_owner);
+        self.usage_table.assign(key, from, to);
         let count = assigned.len() as u64;
         if let Some(client) = to.client() {
             keys.move_jobs(&assigned.into_iter().collect(), &client);
@@ -345,6 +363,7 @@ impl JobStore for MemoryStore {
         let ids: HashSet<JobId> = (self.orders.lock().newest_first(Some(tenant), None)).collect();
         let purged = self.purge_all(&ids);
         self.orders.lock().forget_expired(tenant);
+        self.usage_table.purge(tenant);
         Ok(purged)
     }
 
@@ -363,7 +382,10 @@ impl JobStore for MemoryStore {
     }
 
     fn counts(&self) -> StoreCounts {
-        self.usage.counts(self.bounds.bytes_max)
+        StoreCounts {
+            usage_dropped: self.usage_table.dropped(),
+            ..self.usage.counts(self.bounds.bytes_max)
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -372,54 +394,5 @@ impl JobStore for MemoryStore {
 
     async fn health(&self) -> Result<(), StoreError> {
         Ok(())
-    }
-}
-
-#[async_trait]
-impl JobRecords for MemoryStore {
-    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        if let Some(mut entry) = self.entries.get_mut(&id)
-            && !entry.job.state.is_final()
-        {
-            entry.job.state = JobState::Running;
-            entry.job.attempt = attempt;
-            entry.job.started_at = Some(Timestamp::now());
-        }
-        Ok(())
-    }
-
-    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
-        if let Some(mut entry) = self.entries.get_mut(&id)
-            && entry.job.state == JobState::Running
-            && entry.job.attempt == attempt
-        {
-            entry.job.state = JobState::Queued;
-            entry.job.started_at = None;
-        }
-        Ok(())
-    }
-
-    async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError> {
-        let (now, ttl) = (Timestamp::now(), self.bounds.ttl);
-        let (settled, client, before, after) = {
-            let Some(mut entry) = self.entries.get_mut(&id) else {
-                return Ok(Finished::Stale);
-            };
-            if entry.job.state.is_final() || entry.job.attempt != attempt {
-                return Ok(Finished::Stale);
-            }
-            let before = entry.settle(settlement, now, ttl);
-            let settled = Arc::clone(&entry.settled);
-            (settled, entry.client.clone(), before, entry.bytes)
-        };
-        self.usage.finish_job(&client, before, after);
-        self.orders.lock().insert_expiry(now.plus(ttl), id);
-        settled.notify_waiters();
-        Ok(Finished::Recorded)
     }
 }

@@ -9,6 +9,7 @@ fn store_of(jobs_max: usize, bytes_max: usize) -> MemoryStore {
         ttl: TTL,
         client_jobs_max: 1_000_000,
         client_bytes: usize::MAX,
+        usage_kept: ROOMY.usage_kept,
     })
 }
 

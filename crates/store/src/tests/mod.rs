@@ -4,6 +4,7 @@ mod contract;
 mod in_process;
 mod memory;
 mod recent;
+mod usage;
 
 use super::{
     Finished, Found, JobRecords, JobStore, MemoryStore, MemoryStoreBounds, NewJob, QueuePlace,
@@ -22,6 +23,7 @@ const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
     ttl: TTL,
     client_jobs_max: 1_000_000,
     client_bytes: 64 << 20,
+    usage_kept: Duration::from_hours(24 * 400),
 };
 
 /// Makes an empty store of each kind, with room for the tests of the contract and a [`TTL`] of a minute.

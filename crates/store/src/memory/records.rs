@@ -1,0 +1,83 @@
+//! The records of jobs in memory as attempts change them, and the usage that they count.
+
+use super::MemoryStore;
+use crate::{
+    Finished, JobRecords, RecordedTotals, RecordedUsage, Settlement, StoreError, TotalsQuery,
+    UsageBatch, UsageQuery, UsageStore,
+};
+use async_trait::async_trait;
+use sandpiper_domain::{JobId, JobState, Timestamp, UsageCounts};
+use std::sync::Arc;
+
+#[async_trait]
+impl UsageStore for MemoryStore {
+    async fn record_usage(&self, batch: Arc<UsageBatch>) -> Result<(), StoreError> {
+        self.usage_table.record(&batch);
+        Ok(())
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<RecordedUsage, StoreError> {
+        Ok(self.usage_table.read(query))
+    }
+
+    async fn usage_totals(&self, query: &TotalsQuery) -> Result<RecordedTotals, StoreError> {
+        Ok(self.usage_table.totals(query))
+    }
+}
+
+#[async_trait]
+impl JobRecords for MemoryStore {
+    async fn start(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        if let Some(mut entry) = self.entries.get_mut(&id)
+            && !entry.job.state.is_final()
+        {
+            entry.job.state = JobState::Running;
+            entry.job.attempt = attempt;
+            entry.job.started_at = Some(Timestamp::now());
+        }
+        Ok(())
+    }
+
+    async fn requeue(&self, id: JobId, attempt: u32) -> Result<(), StoreError> {
+        if let Some(mut entry) = self.entries.get_mut(&id)
+            && entry.job.state == JobState::Running
+            && entry.job.attempt == attempt
+        {
+            entry.job.state = JobState::Queued;
+            entry.job.started_at = None;
+        }
+        Ok(())
+    }
+
+    async fn finish(
+        &self,
+        id: JobId,
+        attempt: u32,
+        settlement: Settlement,
+    ) -> Result<Finished, StoreError> {
+        let (now, ttl) = (Timestamp::now(), self.bounds.ttl);
+        let counted = settlement.counted_execution().map(|execution| {
+            let counts = UsageCounts::of_job_execution(execution);
+            (execution.finished_at, counts)
+        });
+        let (settled, client, owner, before, after) = {
+            let Some(mut entry) = self.entries.get_mut(&id) else {
+                return Ok(Finished::Stale);
+            };
+            if entry.job.state.is_final() || entry.job.attempt != attempt {
+                return Ok(Finished::Stale);
+            }
+            let before = entry.settle(settlement, now, ttl);
+            let settled = Arc::clone(&entry.settled);
+            let owner = entry.job.owner.clone();
+            (settled, entry.client.clone(), owner, before, entry.bytes)
+        };
+        if let Some((at, counts)) = counted {
+            self.usage_table.add(&owner, at, &counts);
+        }
+        self.usage.finish_job(&client, before, after);
+        self.orders.lock().insert_expiry(now.plus(ttl), id);
+        settled.notify_waiters();
+        Ok(Finished::Recorded)
+    }
+}
