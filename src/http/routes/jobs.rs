@@ -209,7 +209,7 @@ fn list_query(caller: &Caller, text: &str) -> Result<ListQuery, Problem> {
     tag = "jobs",
     params(
         ("id" = String, Path, format = Uuid, description = "ID of the job"),
-        ("purge" = Option<bool>, Query, description = "Delete everything that is stored about the job"),
+        ("purge" = Option<String>, Query, description = "Delete everything that is stored about the job: `true`, or nothing after the name", pattern = "^(true|false)?$"),
         ("Prefer" = Option<String>, Header, description = "`return=minimal` leaves the execution out"),
     ),
     responses((status = 200, description = "The job has stopped, or is stopping; with `purge`, the job that was deleted, without its execution", body = JobView<'_>,
