@@ -350,10 +350,10 @@ fn a_purged_job_is_gone_with_its_result_and_its_key(store: &Store) {
 fn a_purged_tenant_is_gone_and_its_keys_are_refused(store: &Store) {
     let service = serve(store, &["--executors", "1"]);
     let gone = [
+        A.execute(&service, "1"),
         A.submit(&service, &json!({ "code": "1" })),
         A.submit(&service, &endless()),
         A.submit(&service, &endless()),
-        A.execute(&service, "1"),
     ];
     let kept = B.submit(&service, &json!({ "code": "1" }));
     let change = |method: &str, key: Key, path: &str| {

@@ -113,12 +113,11 @@ fn of_ingress(method: &str, route: Route, with_source: bool) -> Vec<IngressCode>
         route,
         Route::Tenant | Route::TenantAssign | Route::TenantRestore
     );
-    if is_of_tenants
-        || matches!(
-            (method, route),
-            ("get", Route::Jobs) | (_, Route::Nodes | Route::Usage)
-        )
-    {
+    let is_listed = matches!(
+        (method, route),
+        ("get", Route::Jobs) | (_, Route::Nodes | Route::Usage)
+    );
+    if is_of_tenants || is_listed {
         all.push(IngressCode::NotListed);
     }
     if matches!((method, route), ("post", Route::Execute | Route::Jobs)) && with_source {

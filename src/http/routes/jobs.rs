@@ -148,7 +148,7 @@ pub(super) struct PageQuery {
         ("state" = Option<JobState>, Query, description = "Only jobs in this state"),
         ("limit" = Option<u32>, Query, description = "Number of jobs in a page; 50 by default", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page", format = Uuid),
-        ("tenant" = Option<String>, Query, pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|key:[0-9a-f]{16})$", description = "Only jobs of this tenant; for keys with the scope `admin`, which list the jobs of all"),
+        ("tenant" = Option<String>, Query, description = "Only jobs of this tenant; for keys with the scope `admin`, which list the jobs of all"),
     ),
     responses((status = 200, description = "A page of jobs", body = JobPageView))
 )]

@@ -43,7 +43,7 @@ struct Assigned {
     post,
     operation_id = "assignKey", path = "/api/tenants/{tenant}/assign",
     tag = "tenants",
-    params(("tenant" = String, Path, pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|key:[0-9a-f]{16})$", description = "Tenant that the jobs belong to")),
+    params(("tenant" = String, Path, description = "Tenant that the jobs belong to")),
     request_body = Assignment,
     responses((status = 200, description = "The jobs have been moved", body = Assigned))
 )]
@@ -100,7 +100,7 @@ struct PurgedTenant {
     delete,
     operation_id = "purgeTenant", path = "/api/tenants/{tenant}",
     tag = "tenants",
-    params(("tenant" = String, Path, pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|key:[0-9a-f]{16})$", description = "Tenant to purge")),
+    params(("tenant" = String, Path, description = "Tenant to purge")),
     responses((status = 200, description = "The tenant was purged", body = PurgedTenant))
 )]
 pub(super) async fn purge(
@@ -121,7 +121,7 @@ pub(super) async fn purge(
     post,
     operation_id = "restoreTenant", path = "/api/tenants/{tenant}/restore",
     tag = "tenants",
-    params(("tenant" = String, Path, pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|key:[0-9a-f]{16})$", description = "Tenant that was purged")),
+    params(("tenant" = String, Path, description = "Tenant that was purged")),
     responses((status = 204, description = "The tenant's keys are accepted"))
 )]
 pub(super) async fn restore(

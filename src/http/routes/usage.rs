@@ -42,7 +42,7 @@ struct UsageParameters {
         ("from" = Option<String>, Query, format = DateTime, description = "First moment, rounded down to a whole period; by default the beginning of the month"),
         ("to" = Option<String>, Query, format = DateTime, description = "First moment that is not included, rounded up to a whole period; by default now"),
         ("by" = Option<PeriodWord>, Query, description = "Length of each period; `day` by default"),
-        ("tenant" = Option<String>, Query, pattern = "^([A-Za-z0-9][A-Za-z0-9._-]{0,63}|key:[0-9a-f]{16})$", description = "Only usage of this tenant; for keys with the scope `admin`, which get the usage of all"),
+        ("tenant" = Option<String>, Query, description = "Only usage of this tenant; for keys with the scope `admin`, which get the usage of all"),
         ("format" = inline(Option<Format>), Query, description = "Format of the report; by default the header `Accept` decides"),
     ),
     responses((
