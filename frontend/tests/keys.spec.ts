@@ -258,7 +258,7 @@ test("a key that is revoked while a job is followed is asked for again, and the 
 });
 
 test("a key that expires is asked for again, with the time of its end", async ({ page }) => {
-  const expiring = await newKey("read", "--expires", "8s");
+  const expiring = await newKey("read", "--expires", "20s");
   const complaints = await open(page);
   await give(page, expiring);
   await expect(owner(page)).toContainText(idOf(expiring));
@@ -429,9 +429,28 @@ test("a budget that is used up is told with the time of its end", async ({ page 
   expect(complaints).toEqual([]);
 });
 
+test("what a key uses is counted against its budget, until the budget refuses a run", async ({ page }) => {
+  const limited = await newKey("execute", "--budget", "day:executions=2", "--budget", "month:executions=1000");
+  const complaints = await open(page);
+  await give(page, limited);
+  const usage = page.locator("#usage");
+  await expect(owner(page)).toHaveText(`Tenant page · key ${idOf(limited)} · kept until this tab is closed`);
+  await expect(usage).toContainText("Key, today: 0 of 2 executions");
+  await expect(usage).toContainText("Key, this month: 0 of 1,000 executions");
+  await button(page, "Run").click();
+  await expect(usage).toContainText("Key, today: 1 of 2 executions");
+  await button(page, "Run").click();
+  await expect(usage.locator("summary")).toHaveText("Usage · Key, today: 2 of 2 executions, used up");
+  await button(page, "Run").click();
+  await expect(result(page)).toContainText("The budget is used up");
+  await expect(result(page)).toContainText(/Try again (after|in)/);
+  expect(complaints).toEqual([]);
+});
+
 test("events go on after the last one that arrived", async ({ page }) => {
   const complaints = await open(page);
   await give(page, key);
+  await expect(owner(page)).toBeVisible();
   const id = "01a20d9b-2f62-7a51-9d3e-5c1b7b0f4a11";
   const resumed: (string | null)[] = [];
   const job = { id, state: "running", createdAt: "2026-11-24T12:51:51Z", startedAt: null, attempt: 1 };
