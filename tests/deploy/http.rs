@@ -98,8 +98,9 @@ impl Client {
         let deadline = Instant::now() + within;
         for id in ids {
             loop {
-                let job = self
-                    .try_get(&format!("/api/jobs/{id}"))
+                let answer = self.try_get(&format!("/api/jobs/{id}"));
+                let seen = answer.as_ref().map(|answer| answer.text.clone());
+                let job = answer
                     .filter(|answer| answer.status == 200)
                     .map(|answer| answer.json());
                 let state = job.as_ref().and_then(|job| job["state"].as_str());
@@ -112,7 +113,7 @@ impl Client {
                     Some("queued" | "running") | None => {}
                     Some(_) => panic!("{}", job.unwrap()),
                 }
-                assert!(Instant::now() < deadline, "{id} did not end: {job:?}");
+                assert!(Instant::now() < deadline, "{id} did not end: {seen:?}");
                 thread::sleep(Duration::from_millis(50));
             }
         }

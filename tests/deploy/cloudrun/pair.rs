@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -109,6 +110,37 @@ impl Postgres {
     }
 }
 
+/// The secret with the API keys: a file that exists before the first instance starts, and that all instances share. A key
+/// made for each instance would be a tenant of its own, which sees no job of the instances before it.
+struct Secret {
+    /// Where a container has the file, in the words of the engine.
+    mount: String,
+    /// An API key of the file.
+    key: String,
+}
+
+impl Secret {
+    fn once() -> &'static Self {
+        static MADE: OnceLock<Secret> = OnceLock::new();
+        MADE.get_or_init(|| {
+            let folder = project().join("target/deploy/keys");
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+            let mount = format!("type=bind,source={},target=/keys", folder.display());
+            let mut arguments = vec!["run", "--rm", "--mount", &mount, INGRESS, "key", "new"];
+            arguments.extend(["--keys-file", "/keys/keys.json", "--name", "test"]);
+            arguments.extend(["--run-quota", "100000/s:100000"]);
+            arguments.extend(["--read-quota", "100000/s:100000"]);
+            let key = docker(&arguments);
+            Self {
+                mount: format!("{mount},readonly"),
+                key,
+            }
+        })
+    }
+}
+
 pub(super) struct Pair {
     pub(super) ingress: Container,
     pub(super) service: Container,
@@ -124,29 +156,7 @@ impl Pair {
     pub(super) fn start(filled: &Value, runtime: Runtime, postgres: Option<&Postgres>) -> Self {
         let spec = &filled["spec"]["template"]["spec"];
         let sources = Volume::new("0755");
-        // The secret is a file that exists before the container starts.
-        let keys = project().join("target/deploy/keys");
-        let _ = fs::remove_dir_all(&keys);
-        fs::create_dir_all(&keys).unwrap();
-        fs::set_permissions(&keys, fs::Permissions::from_mode(0o777)).unwrap();
-        let mount = format!("type=bind,source={},target=/keys", keys.display());
-        let key = docker(&[
-            "run",
-            "--rm",
-            "--mount",
-            &mount,
-            INGRESS,
-            "key",
-            "new",
-            "--keys-file",
-            "/keys/keys.json",
-            "--name",
-            "test",
-            "--run-quota",
-            "100000/s:100000",
-            "--read-quota",
-            "100000/s:100000",
-        ]);
+        let secret = Secret::once();
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -169,9 +179,9 @@ impl Pair {
         of_ingress.extend(["--network".to_owned(), format!("container:{}", service.0)]);
         of_ingress.extend(["--env".to_owned(), "PORT=8080".to_owned()]);
         of_ingress.extend(["--mount".to_owned(), sources.at("/sources")]);
-        of_ingress.extend(["--mount".to_owned(), format!("{mount},readonly")]);
+        of_ingress.extend(["--mount".to_owned(), secret.mount.clone()]);
         let ingress = run(of_ingress, container(spec, "ingress"));
-        let client = Client::of_port(port).with_key(&key);
+        let client = Client::of_port(port).with_key(&secret.key);
         client.wait_for_an_answer(Duration::from_secs(20));
         Self {
             ingress,
