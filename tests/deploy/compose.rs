@@ -229,7 +229,7 @@ fn a_stop_takes_at_most_ten_seconds_and_the_next_service_runs_the_accepted_jobs(
 
 #[test]
 fn a_service_below_the_least_isolation_does_not_start_and_says_why() {
-    crate::engine::images();
+    engine::images();
     let mut arguments = WALLS.to_vec();
     arguments.extend([
         "--env",
