@@ -1,7 +1,7 @@
 //! Promises that only show under load: nothing leaks, nothing blocks, nothing is lost beyond what was in flight.
 
 use crate::support::{
-    LATE_MS, SOON, Service, children_of, eventually, is_alive, looping_process, signal,
+    LATE_MS, Service, children_of, eventually, is_alive, looping_process, signal,
 };
 use serde_json::{Value, json};
 use std::collections::HashSet;
