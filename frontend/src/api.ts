@@ -23,6 +23,7 @@ export interface ScriptError {
   fileName?: string;
   lineNumber?: number;
   columnNumber?: number;
+  hint?: string;
 }
 
 export interface LogEntry {
@@ -36,6 +37,7 @@ export interface Execution {
   status: "success" | "error";
   result: unknown;
   error: false | ScriptError;
+  hint?: string;
   log: LogEntry[];
   id: string;
   outcome: string;

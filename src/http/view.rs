@@ -24,6 +24,10 @@ pub(super) struct ExecutionView<'a> {
     result: Option<&'a JsonText>,
     /// `false`, or the error.
     error: ErrorView<'a>,
+    /// For a script that succeeded and probably does not do what was meant: a sentence that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    hint: Option<&'a str>,
     /// The log, oldest entry first. A long log has only its head and its tail.
     #[schema(value_type = Vec<LogEntry>)]
     log: &'a [LogEntry],
@@ -135,6 +139,7 @@ impl<'a> From<&'a Execution> for ExecutionView<'a> {
             },
             result: execution.result.as_ref(),
             error: ErrorView(execution.error.as_ref()),
+            hint: execution.hint.as_deref(),
             log: &execution.log,
             execution_time: (execution.usage.wall_micros + 500) / 1000,
             id: execution.id,

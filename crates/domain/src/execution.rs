@@ -3,6 +3,8 @@
 use super::json_text::given_json;
 use super::{JobId, JsonText, Limits, LogEntry, LogSoFar, Timestamp};
 use serde::{Deserialize, Serialize};
+#[allow(unused_imports)] // in what utoipa derives
+use std::collections::HashMap;
 use utoipa::ToSchema;
 
 /// The outcome of an execution. A script's failure is data, never an error of the service.
@@ -125,6 +127,18 @@ pub struct ScriptError {
     #[serde(skip_serializing_if = "Option::is_none", default, with = "given_json")]
     #[schema(value_type = Option<serde_json::Value>)]
     pub cause: Option<JsonText>,
+    /// The error's own enumerable properties, converted as values, apart from those that have a field here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<HashMap<String, serde_json::Value>>, nullable = false)]
+    pub properties: Option<JsonText>,
+    /// The errors of an AggregateError, converted as values; of many, the first.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<Vec<serde_json::Value>>, nullable = false)]
+    pub errors: Option<JsonText>,
+    /// A sentence that says what is probably wrong, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(nullable = false)]
+    pub hint: Option<String>,
 }
 
 impl ScriptError {
@@ -139,7 +153,17 @@ impl ScriptError {
             column_number: None,
             value: None,
             cause: None,
+            properties: None,
+            errors: None,
+            hint: None,
         }
+    }
+
+    /// Returns the error with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// Returns the bytes on the heap. A script chooses each of these texts, so each of them counts.
@@ -152,6 +176,9 @@ impl ScriptError {
             + self.file_name.as_ref().map_or(0, String::len)
             + json_bytes(&self.value)
             + json_bytes(&self.cause)
+            + json_bytes(&self.properties)
+            + json_bytes(&self.errors)
+            + self.hint.as_ref().map_or(0, String::len)
     }
 }
 
@@ -220,6 +247,8 @@ pub struct Execution {
     pub result_type: Option<ValueType>,
     /// The error, if the script did not succeed.
     pub error: Option<ScriptError>,
+    /// A sentence about a script that succeeded and probably does not do what was meant.
+    pub hint: Option<String>,
     /// Log entries, oldest first; of a long log, its head and its tail.
     pub log: Vec<LogEntry>,
     /// Log entries that did not fit into `outputBytes`: the middle of the log.
@@ -241,6 +270,7 @@ impl Execution {
             result: None,
             result_type: None,
             error: Some(error),
+            hint: None,
             log: Vec::new(),
             log_dropped: 0,
             log_dropped_at: 0,
@@ -280,7 +310,8 @@ impl Execution {
             .sum();
         let result = self.result.as_ref().map_or(0, |text| text.as_str().len());
         let error = self.error.as_ref().map_or(0, ScriptError::size_bytes);
-        size_of::<Self>() + log + result + error
+        let hint = self.hint.as_ref().map_or(0, String::len);
+        size_of::<Self>() + log + result + error + hint
     }
 }
 
@@ -348,6 +379,10 @@ mod tests {
             grown_by(&|_, error| error.file_name = Some(long.clone())),
             grown_by(&|_, error| error.value = Some(json())),
             grown_by(&|_, error| error.cause = Some(json())),
+            grown_by(&|_, error| error.properties = Some(json())),
+            grown_by(&|_, error| error.errors = Some(json())),
+            grown_by(&|_, error| error.hint = Some(long.clone())),
+            grown_by(&|execution, _| execution.hint = Some(long.clone())),
         ];
         assert!(grown.iter().all(|bytes| *bytes >= 10_000), "{grown:?}");
     }

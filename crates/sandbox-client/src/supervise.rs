@@ -244,7 +244,7 @@ impl Supervision<'_> {
     }
 
     /// Takes complete frames, up to the final one.
-    fn take_frames(&mut self) -> Result<Option<Done>, BrokenProtocol> {
+    fn take_frames(&mut self) -> Result<Option<Box<Done>>, BrokenProtocol> {
         let mut log = self.handle.log();
         while let Some(frame) = self.buffers.reader.next_frame()? {
             match frame {

@@ -27,7 +27,7 @@ const KILLED_AT_ONCE_WALL: Duration = Duration::from_millis(250);
 /// The end of a job process, as its executor observed it. See the table of this module.
 #[derive(Debug)]
 pub(crate) enum Termination {
-    Done(Done),
+    Done(Box<Done>),
     Overran,
     Cancelled,
     Died,
@@ -93,6 +93,7 @@ impl Observation {
             result: None,
             result_type: None,
             error: None,
+            hint: None,
             usage: self.usage(report),
             log: self.log.entries,
             log_dropped: self.log.dropped,
@@ -106,6 +107,7 @@ impl Observation {
                 execution.result_type = done.result_type;
                 execution.result = done.result;
                 execution.error = done.error;
+                execution.hint = done.hint;
                 execution.usage.peak_memory_bytes = done.peak_memory_bytes;
                 execution.usage.output_bytes += u64::try_from(result_bytes).unwrap_or_default();
                 return execution;

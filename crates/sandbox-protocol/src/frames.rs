@@ -53,6 +53,9 @@ pub struct Completion {
     pub result: Option<String>,
     pub result_type: Option<ValueType>,
     pub error: Option<ScriptError>,
+    /// The hint of a script that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// Peak size of the heap, bytes.
     pub peak_memory_bytes: u64,
 }
@@ -106,7 +109,7 @@ fn end(buffer: &mut [u8]) {
 pub enum Frame {
     Log(LogEntry),
     Dropped,
-    Done(Done),
+    Done(Box<Done>),
 }
 
 #[derive(Debug)]
@@ -115,6 +118,7 @@ pub struct Done {
     pub result: Option<JsonText>,
     pub result_type: Option<ValueType>,
     pub error: Option<ScriptError>,
+    pub hint: Option<String>,
     pub peak_memory_bytes: u64,
 }
 
@@ -186,7 +190,7 @@ impl FrameReader {
         };
         let frame = match header[4] {
             LOG => Frame::Log(decode_log(payload)?),
-            DONE => Frame::Done(decode_done(payload)?),
+            DONE => Frame::Done(Box::new(decode_done(payload)?)),
             DROPPED if payload.is_empty() => Frame::Dropped,
             DROPPED => return Err(BrokenProtocol::Malformed),
             _ => return Err(BrokenProtocol::UnknownKind),
@@ -244,6 +248,7 @@ fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
         result: if succeeded { Some(json(result)?) } else { None },
         result_type: summary.result_type,
         error: summary.error,
+        hint: summary.hint,
         peak_memory_bytes: summary.peak_memory_bytes,
     })
 }
@@ -339,6 +344,7 @@ mod tests {
                 result: Some(data.clone()),
                 result_type: Some(ValueType::Array),
                 error: None,
+                hint: Some(text.clone()),
                 peak_memory_bytes: peak,
             };
             encode_done(&mut buffer, &completion);
@@ -350,6 +356,7 @@ mod tests {
             prop_assert_eq!((entry.kind, entry.depth, entry.data.as_str()), (LogKind::Warn, depth, data.as_str()));
             let Ok(Some(Frame::Done(done))) = reader.next_frame() else { panic!("no end") };
             prop_assert_eq!(done.result.as_ref().map(JsonText::as_str), Some(data.as_str()));
+            prop_assert_eq!(done.hint.as_ref(), Some(&text));
             prop_assert_eq!(done.peak_memory_bytes, peak);
         }
     }

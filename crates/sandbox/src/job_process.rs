@@ -206,6 +206,7 @@ fn net_check_completion(text: &str) -> Completion {
         result: Some(format!("\"{text}\"")),
         result_type: Some(ValueType::String),
         error: None,
+        hint: None,
         peak_memory_bytes: 0,
     }
 }

@@ -194,6 +194,7 @@ impl Host {
             result: None,
             result_type: None,
             error: None,
+            hint: None,
             peak_memory_bytes: as_u64(self.memory.peak()),
         }
     }

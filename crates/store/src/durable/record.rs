@@ -66,6 +66,8 @@ struct StoredExecution {
     result_type: Option<ValueType>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     error: Option<ScriptError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
     log: Vec<StoredLogEntry>,
     log_dropped: u64,
     #[serde(default)]
@@ -168,6 +170,7 @@ pub(super) fn execution_to_text(execution: &Execution) -> Result<String, Unreada
         result: execution.result.clone(),
         result_type: execution.result_type,
         error: execution.error.clone(),
+        hint: execution.hint.clone(),
         log: execution.log.iter().map(StoredLogEntry::from).collect(),
         log_dropped: execution.log_dropped,
         log_dropped_at: execution.log_dropped_at,
@@ -211,6 +214,7 @@ pub(super) fn execution_from_text(id: JobId, text: &str) -> Result<Execution, Un
         result: stored.result,
         result_type: stored.result_type,
         error: stored.error,
+        hint: stored.hint,
         log: stored.log.into_iter().map(LogEntry::from).collect(),
         log_dropped: stored.log_dropped,
         log_dropped_at: stored.log_dropped_at,
@@ -234,7 +238,11 @@ mod tests {
         let id = JobId::generate();
         let mut execution = samples::success(id, 2);
         execution.result = Some(JsonText::parse(r#"[1.0, "\u0000", 1e400]"#.to_owned()).unwrap());
-        execution.error = Some(ScriptError::of_service("Error", "x"));
+        let mut error = ScriptError::of_service("Error", "x").with_hint("a hint");
+        error.properties = Some(JsonText::parse(r#"{"status":502}"#.to_owned()).unwrap());
+        error.errors = Some(JsonText::parse("[1]".to_owned()).unwrap());
+        execution.error = Some(error);
+        execution.hint = Some("another".to_owned());
         let text = execution_to_text(&execution).unwrap();
         assert_eq!(execution_from_text(id, &text).unwrap(), execution);
         let mut job = samples::job("a", 3);

@@ -112,6 +112,7 @@ impl MemoryAccount {
             result: None,
             result_type: None,
             error: Some(ScriptError::of_service("MemoryLimitError", MEMORY_MESSAGE)),
+            hint: None,
             peak_memory_bytes: u64::try_from(self.peak.get()).unwrap_or(u64::MAX),
         })
     }
