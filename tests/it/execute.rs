@@ -138,7 +138,7 @@ fn other_languages_and_kinds_are_unsupported_by_name() {
 #[test]
 fn the_limits_that_held_are_in_the_answer() {
     let service = Service::start_with(&["--timeout-ms", "1500", "--memory-bytes", "16MiB"]);
-    let silent = service.run("1")["limits"].clone();
+    let silent = service.execute(&json!({ "code": "1" }))["limits"].clone();
     assert_eq!(
         silent,
         json!({ "timeoutMs": 1500, "memoryBytes": 16 << 20, "stackBytes": 4 << 20, "outputBytes": 1 << 20 })
