@@ -108,6 +108,7 @@ function errorOf(error: ScriptError, show: (line: number, column: number) => voi
       box.append(` (${place})`);
     }
   }
+  if (error.hint) box.append(createElement("p", { class: "hint" }, error.hint));
   if (error.stack) box.append(createElement("pre", { tabindex: "0", "aria-label": "Stack" }, error.stack));
   return box;
 }
@@ -129,6 +130,7 @@ export function executionView(execution: Execution, show: (line: number, column:
     });
     head.append(createElement("span", { class: "hint" }, execution.resultType ?? ""), toggle);
     box.append(value);
+    if (execution.hint) box.append(createElement("p", { class: "hint" }, execution.hint));
   }
   if (execution.log.length > 0 || execution.logDropped > 0) box.append(createElement("h3", {}, "Log"), fullLog(execution));
   box.append(usage(execution));

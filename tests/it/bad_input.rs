@@ -266,24 +266,47 @@ fn a_limit_above_the_ceiling_is_rejected_with_the_ceiling() {
 }
 
 #[test]
-fn a_lone_surrogate_is_refused_in_source_and_kept_in_values() {
+fn a_lone_surrogate_is_itself_in_source_and_in_values() {
     let service = Service::start();
-    for body in [r#"{"code": "'\ud800'"}"#, r#"{"code": "'\udc00\ud800'"}"#] {
+    for (body, result) in [
+        (
+            r#"{"code": "['\ud800'.length, '\ud800'.charCodeAt(0)]"}"#,
+            json!([1, 0xd800]),
+        ),
+        (
+            r#"{"code": "['\\\udc00\ud83d'].map((s) => [...s].length)[0]"}"#,
+            json!(2),
+        ),
+        (r#"{"code": "'\ud83d\ude00'"}"#, json!("😀")),
+        (r#"{"code": "1 // \udfff\ud800"}"#, json!(1)),
+        (
+            r#"{"code": "[input.length, input.charCodeAt(0)]", "input": "\ud800"}"#,
+            json!([1, 0xd800]),
+        ),
+    ] {
         let answer = service.post_raw(PATHS[0], &JSON, body.as_bytes());
-        assert_refused(&answer, 400, "invalid_field", body);
-        assert_eq!(answer.json()["field"], "code");
+        assert_eq!(answer.json()["result"], result, "{body}: {}", answer.json());
     }
-    let in_input = r#"{"code": "[input.length, input.charCodeAt(0)]", "input": "\ud800"}"#;
-    let answer = service.post_raw(PATHS[0], &JSON, in_input.as_bytes());
-    assert_eq!(answer.json()["result"], json!([1, 0xd800]));
+    let answer = service.post_raw(PATHS[0], &JSON, br#"{"code": "let a\ud800"}"#);
+    assert_eq!(answer.json()["error"]["name"], "SyntaxError");
+    let answer = service.post_raw(PATHS[0], &JSON, br#"{"code": "1", "file": "\ud800"}"#);
+    assert_ne!(answer.status, 200);
 }
 
 #[test]
-fn a_nul_is_refused_in_source_and_kept_in_values() {
+fn a_nul_is_itself_in_source_and_in_values() {
     let service = Service::start();
-    let answer = service.post(PATHS[0], &json!({ "code": "1\u{0}2" }));
-    assert_refused(&answer, 400, "invalid_field", "NUL");
-    assert_eq!(answer.json()["field"], "code");
+    for code in [
+        "'a\u{0}b'",
+        "`a\u{0}b`",
+        "'a\\\u{0}b'",
+        "/* \u{0} */ /a\u{0}b/.exec('a\\0b')[0] // \u{0}",
+    ] {
+        let answer = service.execute(&json!({ "code": code }));
+        assert_eq!(answer["result"], "a\u{0}b", "{answer}");
+    }
+    let answer = service.execute(&json!({ "code": "1\u{0}2" }));
+    assert_eq!(answer["error"]["name"], "SyntaxError");
     let answer = service.execute(&json!({ "code": "[input, '\\0']", "input": "a\u{0}b" }));
     assert_eq!(answer["result"], json!(["a\u{0}b", "\u{0}"]));
 }

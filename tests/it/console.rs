@@ -56,14 +56,6 @@ fn arguments_have_the_form_that_results_have() {
 }
 
 #[test]
-fn a_format_string_is_data_like_any_other() {
-    let service = Service::start();
-    let log = log_of(&service, "console.log('%s is %d and %o', 1, 2, {a: 3})");
-    let data = json!(["%s is %d and %o", 1, 2, {"a": 3}]);
-    assert_eq!(log, json!([entry("log", data)]));
-}
-
-#[test]
 fn dir_takes_its_first_argument_only() {
     let service = Service::start();
     let log = log_of(&service, "console.dir({a: 1}, {depth: 0}); console.dir()");
@@ -366,10 +358,10 @@ fn a_script_that_tampers_with_console_harms_only_itself() {
 #[test]
 fn console_has_the_documented_methods_and_no_others() {
     let service = Service::start();
-    let methods = service.result("Reflect.ownKeys(console).sort().join(' ')");
+    let methods = service.result("Object.getOwnPropertyNames(console).sort().join(' ')");
     assert_eq!(
         methods,
-        "assert count countReset debug dir error group groupCollapsed groupEnd info log table time timeEnd timeLog \
-         trace warn"
+        "assert clear count countReset debug dir dirxml error group groupCollapsed groupEnd info log table time timeEnd \
+         timeLog trace warn"
     );
 }

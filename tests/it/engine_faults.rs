@@ -37,3 +37,60 @@ fn an_async_generator_entered_again_rejects_with_a_value_of_the_engines_own() {
     assert_eq!(shown["log"][0]["data"], json!([null]), "{shown}");
     assert_eq!(service.result("1 + 2"), 3);
 }
+
+/// A script, and what it returns today, and what it should return.
+const FAULTS: [(&str, &str, &str); 9] = [
+    ("({ ...'ab', z: 1 })", r#"{"z":1}"#, r#"{"0":"a","1":"b","z":1}"#),
+    (
+        "[String(2 ** -44), String(2 ** 89), String(2 ** -24)]",
+        r#"["5.6843418860808015e-14","6.1897001964269014e+26","5.9604644775390625e-8"]"#,
+        r#"["5.684341886080802e-14","6.189700196426902e+26","5.960464477539063e-8"]"#,
+    ),
+    (
+        "let closed = 0;
+        const pages = { [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(new Error('page 2')), return() { closed++; return {}; } }) };
+        try { for await (const p of pages) p; } catch (e) { }
+        closed",
+        "1",
+        "0",
+    ),
+    ("{ function f() { return 1; } function f() { return 2; } }\nf()", "1", "2"),
+    (
+        "const target = { get total() { return 42; } };
+        const p = new Proxy(target, { getOwnPropertyDescriptor: Reflect.getOwnPropertyDescriptor });
+        typeof Object.getOwnPropertyDescriptor(p, 'total').get",
+        r#""undefined""#,
+        r#""function""#,
+    ),
+    (
+        "const log = []; const key = { toString() { log.push('key'); return 'k'; } };
+        ({})[key] = (log.push('value'), 1);
+        log",
+        r#"["key","value"]"#,
+        r#"["value","key"]"#,
+    ),
+    (
+        "[[1, 2, 3].sort(() => 1), [1, 2, 3].sort(() => -1), [3, 1, 2].sort((a, b) => a > b)]",
+        "[[3,2,1],[1,2,3],[1,2,3]]",
+        "[[1,2,3],[3,2,1],[3,1,2]]",
+    ),
+    ("typeof (async function await() {})", r#""function""#, "a SyntaxError"),
+    (
+        "class Report {\n  rows = this.config.rows;\n}\ntry { new Report() } catch (e) { e.stack.includes('code:0:1') }",
+        "true",
+        "false",
+    ),
+];
+
+#[test]
+fn a_fault_that_docs_engine_lists_is_still_there() {
+    let service = Service::start();
+    for (code, today, right) in FAULTS {
+        let execution = service.run(code);
+        let today: serde_json::Value = serde_json::from_str(today).unwrap();
+        assert_eq!(
+            execution["result"], today,
+            "{code}: QuickJS answers otherwise than it did; {right} is right. See the head of this file for what to do"
+        );
+    }
+}

@@ -192,13 +192,13 @@ fn a_script_finds_only_the_language_and_the_documented_globals() {
     let enumerable = service.result("Object.keys(globalThis).sort().join(' ')");
     assert_eq!(
         enumerable,
-        "clearInterval clearTimeout console performance setInterval setTimeout"
+        "atob btoa clearInterval clearTimeout performance queueMicrotask setInterval setTimeout"
     );
     let code = "Reflect.ownKeys(globalThis).map(String).sort().join(' ')";
     let all = "AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt BigInt64Array BigUint64Array \
         Boolean DOMException DataView Date DisposableStack Error EvalError FinalizationRegistry Float16Array \
         Float32Array Float64Array Function Infinity Int16Array Int32Array Int8Array InternalError Iterator JSON Map \
-        Math NaN Number Object Promise Proxy RangeError ReferenceError Reflect RegExp Set SharedArrayBuffer String \
+        Math NaN Number Object Performance Promise Proxy RangeError ReferenceError Reflect RegExp Set SharedArrayBuffer String \
         SuppressedError Symbol Symbol(Symbol.toStringTag) SyntaxError TypeError URIError Uint16Array Uint32Array \
         Uint8Array Uint8ClampedArray WeakMap WeakRef WeakSet atob btoa clearInterval clearTimeout console decodeURI \
         decodeURIComponent encodeURI encodeURIComponent escape eval globalThis isFinite isNaN parseFloat parseInt \

@@ -74,9 +74,12 @@ fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
     assert_eq!(execution["log"][0]["data"], json!(["kept"]));
     let error = &execution["error"];
     assert_eq!(error["name"], "TimeoutError");
-    assert_eq!(error["message"], "stopped at its limit of 100 ms");
+    assert_eq!(
+        error["message"],
+        "stopped at its limit of 100 ms, in the loop of line 2"
+    );
     assert_eq!(error["fileName"], "code");
-    assert_eq!(error["lineNumber"], 3);
+    assert_eq!(error["lineNumber"], 2);
     let wall_ms = execution["usage"]["wallMs"].as_f64().unwrap();
     assert!((100.0..100.0 + LATE_MS).contains(&wall_ms), "{wall_ms}");
 }

@@ -48,7 +48,6 @@ fn anything_can_be_thrown_and_the_api_shows_its_value() {
             r#"{"name":"N","message":"m"}"#,
             json!({"name": "N", "message": "m"}),
         ),
-        ("Object.create(Error.prototype)", "{}", json!({})),
     ] {
         let expected = json!({"name": "NonError", "message": message, "stack": "", "value": value});
         for code in [
@@ -85,6 +84,126 @@ fn an_error_of_ones_own_keeps_the_name_it_was_given() {
         let error = error_of(&service, &format!("{class}; throw new Mine('m')"));
         assert_eq!([&error["name"], &error["message"]], [name, "m"], "{class}");
         assert_eq!(error["fileName"], "code", "{class}");
+    }
+}
+
+#[test]
+fn an_error_without_the_class_keeps_name_message_and_properties() {
+    let service = Service::start();
+    for (code, name, message) in [
+        (
+            "function MyError(m) { this.message = m } MyError.prototype = Object.create(Error.prototype); throw new MyError('boo')",
+            "Error",
+            "boo",
+        ),
+        (
+            "function MyError(m) { this.name = 'MyError'; this.message = m } MyError.prototype = new Error(); throw new MyError('boo')",
+            "MyError",
+            "boo",
+        ),
+        (
+            "throw Object.create(RangeError.prototype)",
+            "RangeError",
+            "",
+        ),
+        ("throw Object.create(Error.prototype)", "Error", ""),
+    ] {
+        let error = error_of(&service, code);
+        assert_eq!(
+            [&error["name"], &error["message"]],
+            [name, message],
+            "{code}"
+        );
+        assert_eq!(error.get("value"), None, "{code}");
+    }
+    // Its prototype is behind a proxy, which could answer anything.
+    let code = "throw Object.create(new Proxy(Error.prototype, {}))";
+    assert_eq!(error_of(&service, code)["name"], "NonError");
+}
+
+#[test]
+fn own_properties_of_an_error_are_shown_within_bounds() {
+    let service = Service::start();
+    for (fields, shown) in [
+        (
+            "{code: 'E', status: 502}",
+            json!({"code": "E", "status": 502}),
+        ),
+        (
+            "{a: {b: [1n, undefined]}}",
+            json!({"a": {"b": ["1", null]}}),
+        ),
+        (
+            "{name: 'N', message: 'm', cause: 1, errors: 2, lineNumber: 7, ok: 1}",
+            json!({"ok": 1}),
+        ),
+        (
+            "{get bad() { throw 1 }, good: 2}",
+            json!({"bad": "[Unreadable]", "good": 2}),
+        ),
+        (
+            "{long: 'x'.repeat(20_000), short: 1}",
+            json!({"long": "[Too large]", "short": 1}),
+        ),
+        ("{[Symbol('s')]: 1, 'a b': 2}", json!({"a b": 2})),
+    ] {
+        let code = format!(
+            "throw Object.defineProperties(new Error('m'), Object.getOwnPropertyDescriptors({fields}))"
+        );
+        let error = error_of(&service, &code);
+        assert_eq!(error["properties"], shown, "{fields}");
+    }
+    let error = error_of(
+        &service,
+        "const e = new Error('m'); for (let i = 0; i < 5000; i++) e['p' + i] = i; throw e",
+    );
+    assert_eq!(error["properties"].as_object().unwrap().len(), 100);
+    let error = error_of(
+        &service,
+        "const e = new Error('m'); for (let i = 0; i < 50; i++) e['p' + i] = 'x'.repeat(1000); throw e",
+    );
+    let shown = error["properties"].as_object().unwrap().len();
+    assert!((10..17).contains(&shown), "{shown}");
+    assert_eq!(
+        error_of(&service, "throw new Error('m')").get("properties"),
+        None
+    );
+}
+
+#[test]
+fn the_errors_of_an_aggregate_are_shown() {
+    let service = Service::start();
+    let code = "await Promise.any([Promise.reject(new TypeError('a')), Promise.reject('b')])";
+    let error = error_of(&service, code);
+    assert_eq!(error["name"], "AggregateError");
+    let errors = &error["errors"];
+    assert_eq!(
+        [&errors[0]["name"], &errors[0]["message"], &errors[1]],
+        ["TypeError", "a", "b"]
+    );
+    let code = "let e = new Error('deep'); for (let i = 0; i < 200; i++) e = new AggregateError([e]); throw e";
+    assert!(error_of(&service, code).get("errors").is_some());
+    let code = "throw new AggregateError(Array.from({length: 1000}, (_, i) => i))";
+    assert_eq!(
+        error_of(&service, code)["errors"].as_array().unwrap().len(),
+        100
+    );
+    assert_eq!(
+        error_of(&service, "throw new AggregateError([])").get("errors"),
+        None
+    );
+}
+
+#[test]
+fn an_error_whose_texts_are_all_escapes_is_reported_whole() {
+    let service = Service::start();
+    let code = "const t = '\\x01'.repeat(1e5); const e = new Error(t); e.name = t; e.stack = t; e.p = t; throw e";
+    let error = error_of(&service, code);
+    for text in ["name", "message", "stack"] {
+        assert!(
+            error[text].as_str().unwrap().len() >= TEXT_BYTES_MAX,
+            "{text}"
+        );
     }
 }
 

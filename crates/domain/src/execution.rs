@@ -1,7 +1,7 @@
 //! One attempt at a job: its outcome, its log, its usage.
 
 use super::json_text::given_json;
-use super::{JobId, JsonText, Limits, LogEntry, LogSoFar, Timestamp};
+use super::{JobId, JsonText, Limit, Limits, LogEntry, LogSoFar, Timestamp};
 use serde::{Deserialize, Serialize};
 #[allow(unused_imports)] // in what utoipa derives
 use std::collections::HashMap;
@@ -27,38 +27,6 @@ pub enum Outcome {
     Cancelled,
     /// The job process died, or broke the protocol.
     Crashed,
-}
-
-/// A limit that ended an execution, by its name in the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Limit {
-    /// Elapsed time.
-    TimeoutMs,
-    /// Heap.
-    MemoryBytes,
-    /// Stack.
-    StackBytes,
-    /// Result and log.
-    OutputBytes,
-}
-
-impl Limit {
-    pub const ALL: [Self; 4] = [
-        Self::TimeoutMs,
-        Self::MemoryBytes,
-        Self::StackBytes,
-        Self::OutputBytes,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TimeoutMs => "timeoutMs",
-            Self::MemoryBytes => "memoryBytes",
-            Self::StackBytes => "stackBytes",
-            Self::OutputBytes => "outputBytes",
-        }
-    }
 }
 
 impl Outcome {

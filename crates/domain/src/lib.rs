@@ -5,6 +5,7 @@
 //! system.
 #![forbid(unsafe_code)]
 
+mod escapes;
 mod execution;
 mod job;
 mod json_text;
@@ -18,11 +19,12 @@ mod timestamp;
 mod trace;
 mod usage;
 
-pub use execution::{Execution, Limit, Outcome, ScriptError, Usage, ValueType};
+pub use escapes::without_lone_surrogates;
+pub use execution::{Execution, Outcome, ScriptError, Usage, ValueType};
 pub use job::{ClientKey, Job, JobId, JobRecord, JobState, Lane, UnknownJobState};
 pub use json_text::given_json;
 pub use json_text::{InvalidJson, JsonText};
-pub use limits::{AboveCeiling, Ceiling, LimitError, Limits, RequestedLimits};
+pub use limits::{AboveCeiling, Ceiling, Limit, LimitError, Limits, RequestedLimits};
 pub use log::{LogEntry, LogKind, LogSoFar};
 pub use script::{Global, Script, ScriptDraft, ScriptRefusal, Source};
 pub use tenant::{Access, ApiKeyId, InvalidApiKeyId, InvalidTenant, Owner, Tenant};

@@ -25,6 +25,56 @@ pub struct Ceiling {
     pub output_bytes: u32,
 }
 
+/// A limit that ended an execution, by its name in the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Limit {
+    /// Elapsed time.
+    TimeoutMs,
+    /// Heap.
+    MemoryBytes,
+    /// Stack.
+    StackBytes,
+    /// Result and log.
+    OutputBytes,
+}
+
+impl Limit {
+    pub const ALL: [Self; 4] = [
+        Self::TimeoutMs,
+        Self::MemoryBytes,
+        Self::StackBytes,
+        Self::OutputBytes,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TimeoutMs => "timeoutMs",
+            Self::MemoryBytes => "memoryBytes",
+            Self::StackBytes => "stackBytes",
+            Self::OutputBytes => "outputBytes",
+        }
+    }
+
+    /// Returns a sentence about what a client can do when this limit has ended an execution.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::TimeoutMs => {
+                "A request may ask for more time with `limits.timeoutMs`, up to the ceiling that `GET /api` shows"
+            }
+            Self::MemoryBytes => {
+                "A request may ask for more memory with `limits.memoryBytes`, up to the ceiling that `GET /api` shows"
+            }
+            Self::StackBytes => {
+                "The stack is the same for all scripts. A loop over a list of what is left to do needs no deep stack"
+            }
+            Self::OutputBytes => {
+                "A request may ask for more output with `limits.outputBytes`, up to the ceiling that `GET /api` shows"
+            }
+        }
+    }
+}
+
 /// Limits of one execution. A value above the maximum is rejected, not reduced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

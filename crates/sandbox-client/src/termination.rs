@@ -24,6 +24,9 @@ const KILLED_AT_ONCE_CPU: Duration = Duration::from_millis(20);
 /// Run time below which such a job process is run again: the client that waits for the response has a time limit.
 const KILLED_AT_ONCE_WALL: Duration = Duration::from_millis(250);
 
+const OUT_OF_MEMORY_HINT: &str = "The kernel kills a process like this when the container or the machine has no memory left. \
+     The container needs more memory, or the service fewer executors or a lower `memoryBytes`";
+
 /// The end of a job process, as its executor observed it. See the table of this module.
 #[derive(Debug)]
 pub(crate) enum Termination {
@@ -106,15 +109,18 @@ impl Observation {
                 execution.outcome = done.outcome;
                 execution.result_type = done.result_type;
                 execution.result = done.result;
-                execution.error = done.error;
+                execution.error = done.error.map(|error| hinted(done.outcome, error));
                 execution.hint = done.hint;
                 execution.usage.peak_memory_bytes = done.peak_memory_bytes;
                 execution.usage.output_bytes += u64::try_from(result_bytes).unwrap_or_default();
                 return execution;
             }
-            Termination::Overran => (Outcome::TimedOut, timed_out(limits)),
+            Termination::Overran => {
+                let error = timed_out(limits);
+                (Outcome::TimedOut, hinted(Outcome::TimedOut, error))
+            }
             Termination::Cancelled => (Outcome::Cancelled, cancelled()),
-            Termination::Died | Termination::DiedUnread => crashed(cause_of_death(report)),
+            Termination::Died | Termination::DiedUnread => died(report),
             Termination::Broke(broken) => crashed(format!(
                 "the job process broke the rules it is held to and was killed: {broken}"
             )),
@@ -143,6 +149,24 @@ impl Observation {
 
 pub(crate) fn never_started(id: JobId, limits: Limits) -> Execution {
     Execution::never_ran(id, limits, Outcome::Cancelled, cancelled())
+}
+
+/// Returns an error with the hint of the limit that was hit, if it has no better one.
+fn hinted(outcome: Outcome, mut error: ScriptError) -> ScriptError {
+    if error.hint.is_none() {
+        error.hint = outcome.limit().map(|limit| limit.hint().to_owned());
+    }
+    error
+}
+
+/// Returns the outcome of a job process that died. The kernel sends this signal to processes when memory has run out, and
+/// the service has sent none.
+fn died(report: Option<ChildReport>) -> (Outcome, ScriptError) {
+    let (outcome, error) = crashed(cause_of_death(report));
+    if report.is_none_or(|report| report.signal != Some(libc::SIGKILL)) {
+        return (outcome, error);
+    }
+    (outcome, error.with_hint(OUT_OF_MEMORY_HINT))
 }
 
 fn cancelled() -> ScriptError {

@@ -19,8 +19,9 @@ const HEADER_BYTES: usize = 5;
 const LOG_PREFIX_BYTES: usize = 13;
 /// Bytes before the summary of a done payload.
 const DONE_PREFIX_BYTES: usize = 4;
-/// Most bytes of a summary: an error's message, stack and cause. The engine cuts each of them.
-const SUMMARY_BYTES_MAX: usize = 256 * 1024;
+/// Most bytes of a summary: the texts of an error, with six bytes for a character that JSON escapes. The engine cuts each
+/// of them.
+const SUMMARY_BYTES_MAX: usize = 512 * 1024;
 
 const LOG: u8 = 1;
 const DONE: u8 = 2;

@@ -2,6 +2,7 @@
 
 use super::members::Members;
 use crate::http::problem::{Code, Problem};
+use sandpiper_domain::without_lone_surrogates;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, MapDeserializer};
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, Error as _, Expected, IntoDeserializer,
@@ -51,7 +52,10 @@ impl<'de> Value<'de> {
         match self {
             Self::Part(text) => Ok(text.to_owned()),
             Self::Json(json) if json.starts_with('"') => {
-                serde_json::from_str(json).map_err(|error| {
+                // A lone surrogate is no text, but JavaScript may have one, and so may `input`.
+                let read = serde_json::from_str(json);
+                let read = read.or_else(|_| serde_json::from_str(&without_lone_surrogates(json)));
+                read.map_err(|error| {
                     FieldError::custom(format_args!("is not well-formed text: {error}"))
                 })
             }

@@ -1,8 +1,9 @@
 //! `console`: the script's log entries, sent at once as structured values.
 //!
-//! In scope: the methods of the console, its counters and stopwatches. Out of scope: the form of values (`convert`) and
-//! the budget (`host`). There are no format strings: every argument is data. An entry that does not fit is counted and
-//! dropped.
+//! In scope: the methods of the console, its counters and stopwatches. Out of scope: the form of values (`convert`),
+//! format strings (`format`) and the budget (`host`). An entry that does not fit is counted and dropped.
+
+mod format;
 
 use super::convert::{Converter, Stop};
 use super::failure;
@@ -11,6 +12,7 @@ use super::stack;
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::convert::Coerced;
 use rquickjs::function::Rest;
+use rquickjs::object::Property;
 use rquickjs::{Exception, FromJs, Function, Object, Value};
 use sandpiper_domain::LogKind;
 use std::cell::RefCell;
@@ -31,18 +33,28 @@ struct Labels {
 /// Defines `console` on the global object.
 pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     let console = Object::new(scene.ctx.clone())?;
+    console.set_prototype(Some(&Object::new(scene.ctx.clone())?))?;
+    let tag = Property::from("console").configurable();
+    console.prop(PredefinedAtom::SymbolToStringTag, tag)?;
     for (name, kind) in [
         ("log", LogKind::Log),
         ("info", LogKind::Info),
         ("warn", LogKind::Warn),
         ("error", LogKind::Error),
         ("debug", LogKind::Debug),
-        ("table", LogKind::Table),
+        ("dirxml", LogKind::Log),
     ] {
         method(scene, &console, name, move |scene, values| {
-            write_entry(scene, kind, &values, &[])
+            write_formatted(scene, kind, &values, &[])
         })?;
     }
+    method(scene, &console, "table", |scene, values| {
+        write_entry(scene, LogKind::Table, &values, &[])
+    })?;
+    method(scene, &console, "clear", |scene, _| {
+        scene.host.group_depth.set(0);
+        Ok(())
+    })?;
     method(scene, &console, "dir", |scene, mut values| {
         // The second argument is options, which have no use here.
         values.truncate(1);
@@ -50,18 +62,19 @@ pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     })?;
     method(scene, &console, "trace", |scene, values| {
         let stack = stack_here(scene);
-        write_entry(scene, LogKind::Trace, &values, &[&stack])
+        write_formatted(scene, LogKind::Trace, &values, &[&stack])
     })?;
     method(scene, &console, "assert", assert)?;
     install_groups(scene, &console)?;
     install_counters(scene, &console, &Rc::new(Labels::default()))?;
-    scene.ctx.globals().set("console", console)
+    let property = Property::from(console).writable().configurable();
+    scene.ctx.globals().prop("console", property)
 }
 
 fn install_groups<'js>(scene: &Scene<'js>, console: &Object<'js>) -> rquickjs::Result<()> {
     for name in ["group", "groupCollapsed"] {
         method(scene, console, name, |scene, values| {
-            write_entry(scene, LogKind::Group, &values, &[])?;
+            write_formatted(scene, LogKind::Group, &values, &[])?;
             let depth = &scene.host.group_depth;
             depth.set(depth.get().saturating_add(1));
             Ok(())
@@ -152,7 +165,7 @@ fn assert<'js>(scene: &Scene<'js>, mut values: Vec<Value<'js>>) -> rquickjs::Res
     }
     if values.len() > 1 {
         values.remove(0);
-        return write_entry(scene, LogKind::Assert, &values, &[]);
+        return write_formatted(scene, LogKind::Assert, &values, &[]);
     }
     write_entry(scene, LogKind::Assert, &[], &["Assertion failed"])
 }
@@ -213,6 +226,29 @@ fn stack_here(scene: &Scene<'_>) -> String {
     })
 }
 
+/// Sends one entry whose first value may be a format string.
+fn write_formatted<'js>(
+    scene: &Scene<'js>,
+    kind: LogKind,
+    values: &[Value<'js>],
+    texts: &[&str],
+) -> rquickjs::Result<()> {
+    match format::formatted(scene, values) {
+        Ok(Some((text, rest))) => {
+            let text = rquickjs::String::from_str(scene.ctx.clone(), &text)?.into_value();
+            let values: Vec<Value<'js>> =
+                std::iter::once(text).chain(rest.iter().cloned()).collect();
+            write_entry(scene, kind, &values, texts)
+        }
+        Ok(None) => write_entry(scene, kind, values, texts),
+        Err(Stop::OverBudget) => {
+            scene.host.drop_log_entry();
+            Ok(())
+        }
+        Err(Stop::Thrown) => Err(rquickjs::Error::Exception),
+    }
+}
+
 /// Sends one entry: `values`, then `texts`.
 fn write_entry<'js>(
     scene: &Scene<'js>,
@@ -261,6 +297,17 @@ fn write<'scene, 'js: 'scene>(
     }
 }
 
+/// Returns the text in place of a value that threw while it was read; passes on an exception that must end the execution.
+fn thrown_text(scene: &Scene<'_>) -> Result<String, Stop> {
+    let thrown = scene.ctx.catch();
+    if failure::must_propagate(scene, &thrown) {
+        scene.ctx.throw(thrown);
+        return Err(Stop::Thrown);
+    }
+    let error = failure::describe(scene, &thrown);
+    Ok(format!("[Thrown: {}]", error.message))
+}
+
 /// Writes one argument. Logging never throws because of an argument. If guest code throws while the argument is read,
 /// the entry says so in its place.
 fn argument<'js>(
@@ -273,12 +320,7 @@ fn argument<'js>(
         Err(Stop::Thrown) => {}
         done => return done,
     }
-    let thrown = scene.ctx.catch();
-    if failure::must_propagate(scene, &thrown) {
-        scene.ctx.throw(thrown);
-        return Err(Stop::Thrown);
-    }
-    let error = failure::describe(scene, &thrown);
+    let text = thrown_text(scene)?;
     converter.rewind(mark);
-    converter.text(&format!("[Thrown: {}]", error.message))
+    converter.text(&text)
 }

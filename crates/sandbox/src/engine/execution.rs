@@ -7,7 +7,7 @@ use super::convert::{self, Stop};
 use super::realm::Scene;
 use super::rejections::Rejections;
 use super::timers::Timers;
-use super::{EngineJob, failure};
+use super::{EngineJob, advice, failure};
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
@@ -201,7 +201,10 @@ impl<'js> Execution<'js> {
         let host = &self.scene.host;
         let value_type = convert::type_of(&self.scene, value);
         match convert::to_json(&self.scene, value, host.room_for_result()) {
-            Ok(json) => host.finish_succeeded(json, value_type),
+            Ok(json) => {
+                let hint = advice::hint_for_value(host, value_type, &json);
+                host.finish_succeeded(json, value_type, hint)
+            }
             Err(Stop::OverBudget) => host.finish_result_too_long(),
             Err(Stop::Thrown) => failure::fail_pending(&self.scene, &rquickjs::Error::Exception),
         }

@@ -7,7 +7,7 @@
 use super::allocator::MEMORY_MESSAGE;
 use super::convert::{self, Stop};
 use super::realm::Scene;
-use super::stack;
+use super::{advice, error_parts, stack};
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::{CString, IntoAtom, Object, Value};
 use sandpiper_domain::{JsonText, Outcome, ScriptError};
@@ -17,7 +17,12 @@ pub(super) const ERROR_TEXT_BYTES_MAX: usize = 16 * 1024;
 /// The end of a clipped text.
 const CLIPPED: &str = "… [truncated]";
 /// Largest JSON of a thrown value or of a cause, bytes.
-const ERROR_VALUE_BYTES_MAX: usize = 16 * 1024;
+pub(super) const ERROR_VALUE_BYTES_MAX: usize = 16 * 1024;
+
+/// The JSON of a value that throws while it is read.
+pub(super) const UNREADABLE: &str = "\"[Unreadable]\"";
+const UNSETTLED_HINT: &str = "Something waits for a promise that nothing will settle. Look for a `new Promise` that \
+     calls neither of its functions, or for a callback that is never called";
 
 /// Ends the execution because of the exception that is pending after `error`.
 pub(super) fn fail_pending(scene: &Scene<'_>, error: &rquickjs::Error) -> ! {
@@ -42,9 +47,17 @@ pub(super) fn fail<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ! {
         }
         Outcome::TimedOut => {
             let message = scene.host.timeout_message("");
-            placed(scene, thrown, "TimeoutError", message)
+            let mut error = placed(scene, thrown, "TimeoutError", message);
+            advice::complete_timeout(&scene.host, &mut error, |place| {
+                scene.host.timeout_message(place)
+            });
+            error
         }
-        _ => describe(scene, thrown),
+        _ => {
+            let mut error = describe(scene, thrown);
+            advice::complete(&scene.host, &mut error);
+            error
+        }
     };
     scene.host.finish_failed(outcome, error)
 }
@@ -56,7 +69,8 @@ pub(super) fn fail_unsettled(scene: &Scene<'_>) -> ! {
         ScriptError::of_service(
             "UnsettledPromise",
             "the script waits for a promise that can never settle: no timer and no microtask is left",
-        ),
+        )
+        .with_hint(UNSETTLED_HINT),
     )
 }
 
@@ -115,7 +129,10 @@ fn placed<'js>(
 /// Returns an exception as the API reports it.
 pub(super) fn describe<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptError {
     let error = thrown.as_object();
-    let Some(object) = error.filter(|object| scene.realm.is_error(object)) else {
+    let is_error = |object: &&Object<'js>| {
+        scene.realm.is_error(object) || scene.realm.inherits_from_error(object)
+    };
+    let Some(object) = error.filter(is_error) else {
         return describe_non_error(scene, thrown);
     };
     let name = read_text(scene, object, PredefinedAtom::Name);
@@ -131,6 +148,8 @@ pub(super) fn describe<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptEr
         Ok(_) => {}
         Err(_) => drop(scene.ctx.catch()),
     }
+    error.properties = error_parts::properties(scene, object);
+    error.errors = error_parts::errors(scene, object);
     error
 }
 
@@ -181,13 +200,13 @@ fn read_text<'js, K: IntoAtom<'js>>(
 }
 
 /// Returns a value that belongs to an error as JSON. If it cannot be converted, the JSON is a text with the reason.
-fn json_of<'js>(scene: &Scene<'js>, value: &Value<'js>) -> Option<JsonText> {
+pub(super) fn json_of<'js>(scene: &Scene<'js>, value: &Value<'js>) -> Option<JsonText> {
     let text = match convert::to_json(scene, value, ERROR_VALUE_BYTES_MAX) {
         Ok(text) => text,
         Err(Stop::OverBudget) => "\"[Too large]\"".to_owned(),
         Err(Stop::Thrown) => {
             scene.ctx.catch();
-            "\"[Unreadable]\"".to_owned()
+            UNREADABLE.to_owned()
         }
     };
     JsonText::parse(text).ok()

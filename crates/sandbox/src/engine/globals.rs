@@ -5,8 +5,9 @@
 
 use super::realm::{self, Scene};
 use super::{EngineJob, failure};
+use rquickjs::atom::PredefinedAtom;
 use rquickjs::object::{Accessor, Property};
-use rquickjs::{Array, Function, Object, Value};
+use rquickjs::{Array, Ctx, Exception, Function, Object, Value};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,16 +20,50 @@ pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     let math: Object<'js> = globals.get("Math")?;
     math.prop("random", hidden(random.with_name("random")?))?;
 
+    install_performance(scene)?;
+    for name in ["atob", "btoa"] {
+        let function: Function<'js> = globals.get(name)?;
+        globals.prop(name, operation(function))?;
+    }
+    Ok(())
+}
+
+/// Defines `performance` and its class `Performance`.
+fn install_performance<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
+    const CLASS: &str = "Performance";
+    let ctx = &scene.ctx;
+    let refuse = |ctx: Ctx<'js>| -> rquickjs::Result<()> {
+        Err(Exception::throw_type(&ctx, "Illegal constructor"))
+    };
+    let class = Function::new(ctx.clone(), refuse)?
+        .with_name(CLASS)?
+        .with_constructor(true);
+    let prototype = Object::new(ctx.clone())?;
     let host = Rc::clone(&scene.host);
-    let now = Function::new(scene.ctx.clone(), move || {
-        whole_micros_as_millis(host.clock.elapsed())
-    })?;
-    let performance = Object::new(scene.ctx.clone())?;
-    performance.set("now", now.with_name("now")?)?;
+    let now = move || whole_micros_as_millis(host.clock.elapsed());
+    let now = Function::new(ctx.clone(), now)?.with_name("now")?;
+    prototype.prop("now", operation(now))?;
     let host = Rc::clone(&scene.host);
     let origin = Accessor::from(move || host.clock.origin_unix_millis());
-    performance.prop("timeOrigin", origin.enumerable().configurable())?;
-    globals.set("performance", performance)
+    prototype.prop("timeOrigin", origin.enumerable().configurable())?;
+    let host = Rc::clone(&scene.host);
+    let to_json = move |ctx: Ctx<'js>| -> rquickjs::Result<Object<'js>> {
+        let json = Object::new(ctx)?;
+        json.set("timeOrigin", host.clock.origin_unix_millis())?;
+        Ok(json)
+    };
+    let to_json = Function::new(ctx.clone(), to_json)?.with_name("toJSON")?;
+    prototype.prop("toJSON", operation(to_json))?;
+    prototype.prop(
+        PredefinedAtom::SymbolToStringTag,
+        Property::from(CLASS).configurable(),
+    )?;
+    prototype.prop("constructor", hidden(class.clone()))?;
+    class.prop("prototype", Property::from(prototype.clone()))?;
+    let performance = Object::new(ctx.clone())?;
+    performance.set_prototype(Some(&prototype))?;
+    ctx.globals().prop(CLASS, hidden(class))?;
+    ctx.globals().prop("performance", operation(performance))
 }
 
 /// Sets the state that depends on the start of the execution: under a seed, the clock of `Date`. Without a seed nothing
@@ -90,4 +125,9 @@ fn whole_micros_as_millis(elapsed: Duration) -> f64 {
 
 fn hidden<T>(value: T) -> Property<T> {
     Property::from(value).writable().configurable()
+}
+
+/// Returns a property as the operations of the web's interfaces are, which are enumerable.
+pub(super) fn operation<T>(value: T) -> Property<T> {
+    hidden(value).enumerable()
 }

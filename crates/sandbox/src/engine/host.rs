@@ -73,6 +73,11 @@ impl Host {
         Some(text)
     }
 
+    /// Returns the text of the source that runs last.
+    pub(super) fn last_source(&self) -> Option<&str> {
+        self.sources.get()?.last().map(|(_, text)| text.as_str())
+    }
+
     /// Returns the time until the deadline; `None` after it.
     pub(super) fn time_left(&self) -> Option<Duration> {
         let left = self
@@ -180,10 +185,16 @@ impl Host {
         unreachable!("an execution ended before it started")
     }
 
-    pub(super) fn finish_succeeded(&self, json: String, value_type: ValueType) -> ! {
+    pub(super) fn finish_succeeded(
+        &self,
+        json: String,
+        value_type: ValueType,
+        hint: Option<String>,
+    ) -> ! {
         self.finish(Completion {
             result: Some(json),
             result_type: Some(value_type),
+            hint,
             ..self.empty_completion()
         })
     }

@@ -10,14 +10,17 @@ pub(crate) use allocator::process as heap;
 #[cfg(sandpiper_asan)]
 pub(crate) use allocator::sanitized::{Refusals, refuse_by_choice, was_refused_by_choice};
 
+mod advice;
 mod allocator;
 mod clock;
 mod console;
 mod convert;
+mod error_parts;
 mod execution;
 mod failure;
 mod globals;
 mod host;
+mod mended;
 mod realm;
 mod rehearsal;
 mod rejections;

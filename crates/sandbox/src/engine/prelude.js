@@ -11,13 +11,17 @@
   const { create, getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf, defineProperty } = Object;
   const getter = (prototype, key) => uncurry(getOwnPropertyDescriptor(prototype, key).get);
   const { isArray } = Array;
-  const { construct } = Reflect;
+  const { construct, ownKeys } = Reflect;
+  const { parseFloat, parseInt } = globalThis;
 
+  const hidden = (value) => ({ __proto__: null, value, writable: true, enumerable: false, configurable: true });
   const sourceOf = uncurry(toString);
   const descriptionOf = getter(Symbol.prototype, "description");
   const bigintText = uncurry(BigInt.prototype.toString);
 
   const RealDate = Date;
+  // What scripts know as `Date`.
+  let PublicDate = RealDate;
   const timeOf = uncurry(Date.prototype.getTime);
   const isoText = uncurry(Date.prototype.toISOString);
   const dateText = uncurry(Date.prototype.toString);
@@ -121,6 +125,7 @@
     __proto__: null,
     prototypes,
     objectPrototype: Object.prototype,
+    errorPrototype: Error.prototype,
     dateToJSON: Date.prototype.toJSON,
 
     // What stands inside an object of the given brand, or undefined when it only looks like one.
@@ -143,6 +148,9 @@
       return "Symbol(" + (description === undefined ? "" : description) + ")";
     },
 
+    // The number at the begin of a text, as a text.
+    numberText: (text, isWhole) => `${isWhole ? parseInt(text, 10) : parseFloat(text)}`,
+
     functionText(value) {
       const source = sourceOf(value);
       const after = source[5];
@@ -161,6 +169,18 @@
 
     construct,
 
+    // Puts `replacement` in the place of `Date`, with everything that `Date` has.
+    replaceDate(replacement) {
+      for (const key of ownKeys(RealDate)) {
+        if (key !== "name" && key !== "length") {
+          defineProperty(replacement, key, setPrototypeOf(getOwnPropertyDescriptor(RealDate, key), null));
+        }
+      }
+      PublicDate = replacement;
+      defineProperty(RealDate.prototype, "constructor", hidden(replacement));
+      defineProperty(globalThis, "Date", hidden(replacement));
+    },
+
     // Makes `Date` tell the time of `now`. A proxy keeps everything else of it as it is. Its trap `construct` is not of
     // this file, because guest code may run inside it (`valueOf` of an argument) and would see the frame in its stack.
     installVirtualDate(now, construct) {
@@ -169,9 +189,8 @@
         apply: () => dateText(new RealDate(now())),
         construct,
       };
-      const VirtualDate = new Proxy(RealDate, handler);
-      const hidden = (value) => ({ __proto__: null, value, writable: true, enumerable: false, configurable: true });
-      defineProperty(RealDate, "now", hidden(now));
+      const VirtualDate = new Proxy(PublicDate, handler);
+      defineProperty(PublicDate, "now", hidden(now));
       defineProperty(RealDate.prototype, "constructor", hidden(VirtualDate));
       defineProperty(globalThis, "Date", hidden(VirtualDate));
     },

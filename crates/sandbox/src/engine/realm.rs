@@ -61,6 +61,7 @@ pub(super) type Helper = Persistent<Function<'static>>;
 /// Primordials and helpers, as the prelude captured them.
 pub(super) struct Realm {
     object_prototype: Persistent<Object<'static>>,
+    error_prototype: Persistent<Object<'static>>,
     branded: Vec<Persistent<Object<'static>>>,
     date_to_json: Persistent<Value<'static>>,
     pub(super) map_chunk: Helper,
@@ -71,6 +72,7 @@ pub(super) struct Realm {
     pub(super) bigint_text: Helper,
     pub(super) symbol_text: Helper,
     pub(super) function_text: Helper,
+    pub(super) number_text: Helper,
     pub(super) construct: Helper,
     pub(super) install_virtual_date: Helper,
     open: Helper,
@@ -101,6 +103,7 @@ impl Realm {
             ))
         };
         let object_prototype: Object<'js> = helpers.get("objectPrototype")?;
+        let error_prototype: Object<'js> = helpers.get("errorPrototype")?;
         let date_to_json: Value<'js> = helpers.get("dateToJSON")?;
         let prototypes: Array<'js> = helpers.get("prototypes")?;
         let branded = prototypes
@@ -108,6 +111,7 @@ impl Realm {
             .map(|prototype| Ok(Persistent::save(ctx, prototype?)));
         Ok(Self {
             object_prototype: Persistent::save(ctx, object_prototype),
+            error_prototype: Persistent::save(ctx, error_prototype),
             branded: branded.collect::<rquickjs::Result<_>>()?,
             date_to_json: Persistent::save(ctx, date_to_json),
             map_chunk: helper("mapChunk")?,
@@ -118,6 +122,7 @@ impl Realm {
             bigint_text: helper("bigintText")?,
             symbol_text: helper("symbolText")?,
             function_text: helper("functionText")?,
+            number_text: helper("numberText")?,
             construct: helper("construct")?,
             install_virtual_date: helper("installVirtualDate")?,
             open: helper("open")?,
@@ -161,6 +166,39 @@ impl Realm {
             return true;
         }
         !object.is_proxy() && matches!(self.brand_of(object), Ok(Some((Brand::DomException, _))))
+    }
+
+    /// Returns whether `object` is a DOMException, whatever its prototype is. Runs no guest code.
+    pub(super) fn is_dom_exception(&self, object: &Object<'_>) -> bool {
+        if object.is_proxy() {
+            return false;
+        }
+        let index = BRANDS
+            .iter()
+            .position(|brand| *brand == Brand::DomException);
+        let inside: rquickjs::Result<Value<'_>> =
+            call(object.ctx(), &self.open, (index, object.clone()));
+        inside.is_ok_and(|inside| !inside.is_undefined())
+    }
+
+    /// Returns whether `object` is an error by its prototypes alone, as classes from before `class` make them. Runs no
+    /// guest code: the search stops at a proxy.
+    pub(super) fn inherits_from_error<'js>(&self, object: &Object<'js>) -> bool {
+        let mut link = Some(object.clone());
+        for _ in 0..PROTOTYPE_CHAIN_MAX {
+            let Some(object) = link.filter(|object| !object.is_proxy()) else {
+                return false;
+            };
+            let prototype = object.get_prototype();
+            let is_found = prototype.as_ref().is_some_and(|prototype| {
+                Persistent::save(object.ctx(), prototype.clone()) == self.error_prototype
+            });
+            if is_found {
+                return true;
+            }
+            link = prototype;
+        }
+        false
     }
 
     /// Returns whether `function` is the original `toJSON` of dates.

@@ -33,7 +33,17 @@ pub(super) fn for_the_user(host: &Host, stack: &str) -> String {
         let position = (index < FRAMES_TRANSLATED_MAX)
             .then(|| Position::of(frame))
             .flatten();
-        match position.and_then(|position| position.translated(host)) {
+        let Some(position) = position else {
+            shown.push_str(frame);
+            continue;
+        };
+        if position.line == 0 {
+            // The engine knows no line in the fields of a class.
+            shown.push_str(position.before_line);
+            shown.push_str(position.after_column);
+            continue;
+        }
+        match position.translated(host) {
             Some((before, column, after)) => {
                 shown.push_str(before);
                 shown.push_str(&column.to_string());
@@ -58,12 +68,52 @@ pub(super) fn first_place(host: &Host, stack: &str) -> Option<Place> {
     })
 }
 
+/// One line of a stack.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// The name of the function; empty for the place of a syntax error.
+    pub(super) function: String,
+    /// The name of the source; `native` for a built-in function.
+    pub(super) file_name: String,
+    /// Line, from 1; 0 if the engine does not know it.
+    pub(super) line: u32,
+    /// Column, from 1; 0 if the engine does not know it.
+    pub(super) column: u32,
+}
+
+/// Returns the frames of a stack, innermost first. `stack` comes from [`for_the_user`].
+pub(super) fn frames(stack: &str) -> impl Iterator<Item = Frame> {
+    stack.lines().filter_map(|line| {
+        let called = line.trim_start().strip_prefix("at ")?;
+        let (function, position) = match called.rsplit_once(" (") {
+            Some((function, inside)) => (function, inside.strip_suffix(')')?),
+            None => ("", called),
+        };
+        let known = Position::of(line);
+        Some(Frame {
+            function: function.to_owned(),
+            file_name: known
+                .as_ref()
+                .map_or(position, |known| known.file_name)
+                .to_owned(),
+            line: known.as_ref().map_or(0, |known| known.line),
+            column: known.as_ref().map_or(0, |known| known.column),
+        })
+    })
+}
+
+/// Returns the innermost frame of a stack.
+pub(super) fn first_frame(stack: &str) -> Option<Frame> {
+    frames(stack).next()
+}
+
 /// The position of a frame. Frames read `    at name (file:line:column)`, and those of a SyntaxError `    at
 /// file:line:column`.
 struct Position<'a> {
     file_name: &'a str,
     line: u32,
     column: u32,
+    before_line: &'a str,
     before_column: &'a str,
     after_column: &'a str,
 }
@@ -79,8 +129,10 @@ impl<'a> Position<'a> {
         let column = parts.next()?;
         let line = parts.next()?;
         let before = frame.len() - after_column.len() - column.len();
+        let before_line = before - line.len() - ":".len() * 2;
         Some(Self {
             file_name: parts.next()?,
+            before_line: &frame[..before_line],
             line: line.parse().ok()?,
             column: column.parse().ok()?,
             before_column: &frame[..before],

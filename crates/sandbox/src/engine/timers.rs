@@ -4,6 +4,7 @@
 //! state is in Rust, so that guest code can neither see nor change it. It is charged to the execution's memory.
 
 use super::failure;
+use super::globals::operation;
 use super::realm::Scene;
 use rquickjs::convert::Coerced;
 use rquickjs::function::{Args, Opt, Rest};
@@ -13,8 +14,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Longest delay, milliseconds: the largest 32-bit integer, as in browsers and Node.
-const DELAY_MILLIS_MAX: f64 = 2_147_483_647.0;
 /// Cost of a timer, bytes of the execution's memory, in addition to its arguments.
 const TIMER_BYTES: usize = 256;
 /// Cost of one argument of a timer, bytes.
@@ -121,6 +120,7 @@ impl Timers {
             (timer.callback.clone(), timer.arguments.clone())
         };
         let mut values = Args::new(scene.ctx.clone(), arguments.len());
+        values.this(scene.ctx.globals())?;
         for argument in arguments {
             values.push_arg(argument.restore(&scene.ctx)?)?;
         }
@@ -149,12 +149,14 @@ impl Timers {
 pub(super) fn install<'js>(scene: &Scene<'js>, timers: &Rc<Timers>) -> rquickjs::Result<()> {
     let globals = scene.ctx.globals();
     for (name, repeats) in [("setTimeout", false), ("setInterval", true)] {
-        globals.set(name, setter(scene, timers, name, repeats)?)?;
+        let set = setter(scene, timers, name, repeats)?.with_length(1)?;
+        globals.prop(name, operation(set))?;
     }
     for name in ["clearTimeout", "clearInterval"] {
-        globals.set(name, clearer(scene, timers, name)?)?;
+        globals.prop(name, operation(clearer(scene, timers, name)?))?;
     }
-    globals.set("queueMicrotask", microtask_queuer(scene)?)
+    let queue = microtask_queuer(scene)?.with_length(1)?;
+    globals.prop("queueMicrotask", operation(queue))
 }
 
 fn setter<'js>(
@@ -195,12 +197,11 @@ fn clearer<'js>(
     name: &str,
 ) -> rquickjs::Result<Function<'js>> {
     let (scene_of_calls, timers) = (scene.clone(), Rc::clone(timers));
-    let clear = move |id: Opt<Value<'js>>| {
-        if let Some(id) = id.0.and_then(|id| id.as_int())
-            && let Ok(id) = u32::try_from(id)
-        {
+    let clear = move |ctx: Ctx<'js>, id: Opt<Value<'js>>| -> rquickjs::Result<()> {
+        if let Ok(id) = u32::try_from(long_of(&ctx, id)?) {
             timers.remove(&scene_of_calls, id);
         }
+        Ok(())
     };
     Function::new(scene.ctx.clone(), clear)?.with_name(name)
 }
@@ -233,12 +234,52 @@ fn function_or_throw<'js>(
         .ok_or_else(|| Exception::throw_type(ctx, &format!("{taker} needs a function")))
 }
 
+/// Returns a delay. A negative one is none, and one beyond 32 bits wraps around, as in browsers.
 fn delay_of<'js>(ctx: &Ctx<'js>, delay: Opt<Value<'js>>) -> rquickjs::Result<Duration> {
-    let Some(delay) = delay.0.filter(|delay| !delay.is_undefined()) else {
-        return Ok(Duration::ZERO);
+    let millis = u64::try_from(long_of(ctx, delay)?).unwrap_or_default();
+    Ok(Duration::from_millis(millis))
+}
+
+/// Converts an argument to a 32-bit integer, as the web's interfaces do: modulo 2^32, and 0 if it is no number.
+fn long_of<'js>(ctx: &Ctx<'js>, argument: Opt<Value<'js>>) -> rquickjs::Result<i32> {
+    let Some(argument) = argument.0.filter(|argument| !argument.is_undefined()) else {
+        return Ok(0);
     };
-    let millis = <Coerced<f64> as rquickjs::FromJs>::from_js(ctx, delay)?.0;
-    // NaN becomes 0 here as well.
-    let whole = millis.clamp(0.0, DELAY_MILLIS_MAX).floor();
-    Ok(Duration::try_from_secs_f64(whole / 1000.0).unwrap_or_default())
+    if let Some(integer) = argument.as_int() {
+        return Ok(integer);
+    }
+    let number = <Coerced<f64> as rquickjs::FromJs>::from_js(ctx, argument)?.0;
+    Ok(wrapped(number))
+}
+
+fn wrapped(number: f64) -> i32 {
+    const MODULUS: f64 = 4_294_967_296.0;
+    if !number.is_finite() {
+        return 0;
+    }
+    // The remainder is below 2^32, and its bits are those of the integer.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let bits = number.trunc().rem_euclid(MODULUS) as u32;
+    bits.cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrapped;
+
+    #[test]
+    fn numbers_wrap_around_as_32_bit_integers() {
+        for (number, integer) in [
+            (1.9, 1),
+            (-1.9, -1),
+            (2_147_483_648.0, i32::MIN),
+            (4_294_967_296.0, 0),
+            (4_294_967_297.0, 1),
+            (1e300, 0),
+            (f64::INFINITY, 0),
+            (f64::NAN, 0),
+        ] {
+            assert_eq!(wrapped(number), integer, "{number}");
+        }
+    }
 }

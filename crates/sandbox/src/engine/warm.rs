@@ -10,7 +10,7 @@ use super::host::Host;
 use super::realm::{self, Realm, Scene};
 use super::rejections::{REJECTION_BYTES, Rejections};
 use super::timers::{self, Timers};
-use super::{EngineJob, Output, console, globals, heap, stack_bound};
+use super::{EngineJob, Output, console, globals, heap, mended, stack_bound};
 use rquickjs::runtime::RejectionTracker;
 use rquickjs::{Context, Ctx, Persistent, Runtime};
 use sandpiper_domain::Limits;
@@ -128,6 +128,7 @@ fn install_host_functions<'js>(
     console::install(&scene)?;
     timers::install(&scene, timers)?;
     globals::install(&scene)?;
+    mended::install(&scene, &helpers)?;
     // The first local time reads the time zone's file, which a job process may not open.
     ctx.eval::<(), _>(
         "new Date(2020, 6, 1).toString(), new Date().getTimezoneOffset(), undefined",
