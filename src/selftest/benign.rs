@@ -59,4 +59,32 @@ pub(super) const SCRIPTS: &[(&str, u64)] = &[
         "const p = new Proxy({}, {ownKeys: () => Array.from({length: 200}, (x, i) => 'k' + i), getOwnPropertyDescriptor: () => ({enumerable: true, configurable: true, value: 1})}); Object.keys(p).length",
         200,
     ),
+    (
+        "const u = []; for (let i = 0; i < 100; i++) u.push(new URL('../b?x=' + i, 'http://a.example/c/d')); u[99].searchParams.append('y', 1); u[99].href.length",
+        29,
+    ),
+    (
+        "const t = []; for (let i = 0; i < 100; i++) t.push(new TextDecoder('shift_jis').decode(new TextEncoder().encode('x'.repeat(i)))); t.join('').length",
+        4950,
+    ),
+    (
+        "const c = structuredClone(Array.from({length: 200}, (x, i) => ({i, m: new Map([[i, new Set([i])]]), d: new Date(i)}))); c.length",
+        200,
+    ),
+    (
+        "const e = new EventTarget(), c = new AbortController(); let n = 0; for (let i = 0; i < 100; i++) e.addEventListener('x', () => n++, {signal: c.signal}); e.dispatchEvent(new Event('x')); c.abort(); e.dispatchEvent(new CustomEvent('x')); n",
+        100,
+    ),
+    (
+        "const k = await crypto.subtle.importKey('raw', new Uint8Array(9), {name: 'HMAC', hash: 'SHA-512'}, true, ['sign']); const s = []; for (let i = 0; i < 50; i++) s.push(await crypto.subtle.sign('HMAC', k, new Uint8Array(i)), crypto.randomUUID()); s.length",
+        100,
+    ),
+    (
+        "const t = new TransformStream({transform(x, c) { c.enqueue(x + 1) }}); const w = t.writable.getWriter(); for (let i = 0; i < 50; i++) w.write(i); w.close(); let n = 0; for await (const x of t.readable) n += x; n",
+        1275,
+    ),
+    (
+        "const h = new Headers(), f = new FormData(); for (let i = 0; i < 50; i++) { h.append('a' + i, 'b'); f.append('c', new Blob(['d'.repeat(i)])) } let n = 0; for (const x of f.getAll('c')) n += (await x.text()).length; n + [...h].length",
+        1275,
+    ),
 ];

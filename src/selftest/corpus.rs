@@ -90,6 +90,18 @@ pub(super) const CLASSES: &[Class] = &[
         timeout_ms: PATIENT_MS,
         table: include_str!("corpus/engine.table"),
     },
+    Class {
+        name: "web-endless",
+        about: "web APIs that are given no end of work",
+        timeout_ms: SHORT_MS,
+        table: include_str!("corpus/web-endless.table"),
+    },
+    Class {
+        name: "web",
+        about: "web APIs: re-entrance, detached buffers, long inputs, prototypes changed before",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/web.table"),
+    },
 ];
 
 pub(super) struct Case {

@@ -57,6 +57,7 @@ mod traces;
 mod usage;
 mod usage_store;
 mod values;
+mod web_apis;
 
 #[test]
 fn code_in_result_out() {

@@ -141,7 +141,7 @@ impl<'js> Execution<'js> {
         }
         self.run_microtasks();
         if !last.awaited {
-            while self.timers.run_next(&self.scene) {
+            while !self.timers.are_all_weak() && self.timers.run_next(&self.scene) {
                 self.run_microtasks();
             }
         }

@@ -6,7 +6,7 @@
 
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
-use super::{Completion, EngineJob, Output};
+use super::{Completion, EngineJob, Output, entropy};
 use sandpiper_domain::{Limits, LogEntry, LogKind, Outcome, ScriptError, ValueType};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -76,6 +76,16 @@ impl Host {
     /// Returns the text of the source that runs last.
     pub(super) fn last_source(&self) -> Option<&str> {
         self.sources.get()?.last().map(|(_, text)| text.as_str())
+    }
+
+    /// Fills `bytes` with random ones: under a seed from the generator that `Math.random` has, and otherwise from the
+    /// kernel's, whose output cannot be predicted.
+    pub(super) fn fill_random(&self, bytes: &mut [u8]) {
+        if self.clock.is_virtual() {
+            self.random.borrow_mut().fill(bytes);
+        } else {
+            entropy::fill(bytes);
+        }
     }
 
     /// Returns the time until the deadline; `None` after it.

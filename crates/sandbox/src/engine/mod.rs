@@ -15,6 +15,7 @@ mod allocator;
 mod clock;
 mod console;
 mod convert;
+mod entropy;
 mod error_parts;
 mod execution;
 mod failure;
@@ -28,6 +29,7 @@ mod stack;
 mod stack_bound;
 mod timers;
 mod warm;
+mod web;
 
 pub use rehearsal::Sample;
 pub(crate) use rehearsal::rehearse;

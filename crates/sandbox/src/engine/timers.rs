@@ -22,12 +22,23 @@ const TIMER_ARGUMENT_BYTES: usize = 32;
 /// The due time of a timer, then the order in which it was set.
 type Due = (Duration, u64);
 
+/// The maker of a timer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Script,
+    /// A task of a web API. No script can clear it.
+    Task,
+    /// A task of a web API that does not keep the execution running.
+    WeakTask,
+}
+
 struct Timer {
     callback: Persistent<Function<'static>>,
     arguments: Vec<Persistent<Value<'static>>>,
     /// The interval after which the timer fires again, if it repeats.
     interval: Option<Duration>,
     due: Due,
+    owner: Owner,
 }
 
 impl Timer {
@@ -42,11 +53,48 @@ pub(super) struct Timers {
     order: RefCell<BTreeMap<Due, u32>>,
     last_id: Cell<u32>,
     last_number: Cell<u64>,
+    /// Number of weak timers.
+    weak: Cell<usize>,
 }
 
 impl Timers {
     pub(super) fn len(&self) -> usize {
         self.by_id.borrow().len()
+    }
+
+    /// Returns whether no timer keeps the execution running.
+    pub(super) fn are_all_weak(&self) -> bool {
+        self.weak.get() == self.len()
+    }
+
+    /// Calls `act` after `delay`, for a web API.
+    pub(super) fn add_task<'js>(
+        &self,
+        scene: &Scene<'js>,
+        owner: Owner,
+        delay: Duration,
+        act: Function<'js>,
+    ) {
+        let timer = Timer {
+            callback: Persistent::save(&scene.ctx, act),
+            arguments: Vec::new(),
+            interval: None,
+            due: self.next_due(scene.host.clock.elapsed() + delay),
+            owner,
+        };
+        scene.host.memory.charge(timer.bytes());
+        if owner == Owner::WeakTask {
+            self.weak.set(self.weak.get() + 1);
+        }
+        self.add(timer);
+    }
+
+    /// Clears a timer for a script.
+    fn clear(&self, scene: &Scene<'_>, id: u32) {
+        let owner = self.by_id.borrow().get(&id).map(|timer| timer.owner);
+        if owner == Some(Owner::Script) {
+            self.remove(scene, id);
+        }
     }
 
     fn next(&self) -> Option<(Due, u32)> {
@@ -73,6 +121,9 @@ impl Timers {
         let removed = self.by_id.borrow_mut().remove(&id);
         if let Some(timer) = removed {
             self.order.borrow_mut().remove(&timer.due);
+            if timer.owner == Owner::WeakTask {
+                self.weak.set(self.weak.get() - 1);
+            }
             scene.host.memory.discharge(timer.bytes());
         }
     }
@@ -184,6 +235,7 @@ fn setter<'js>(
             // A virtual clock would never advance with an interval of zero.
             interval: repeats.then_some(delay.max(Duration::from_millis(1))),
             due: timers.next_due(host.clock.elapsed() + delay),
+            owner: Owner::Script,
         };
         host.memory.charge(timer.bytes());
         Ok(timers.add(timer))
@@ -199,7 +251,7 @@ fn clearer<'js>(
     let (scene_of_calls, timers) = (scene.clone(), Rc::clone(timers));
     let clear = move |ctx: Ctx<'js>, id: Opt<Value<'js>>| -> rquickjs::Result<()> {
         if let Ok(id) = u32::try_from(long_of(&ctx, id)?) {
-            timers.remove(&scene_of_calls, id);
+            timers.clear(&scene_of_calls, id);
         }
         Ok(())
     };

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::realm::{self, Realm, Scene};
 use super::rejections::{REJECTION_BYTES, Rejections};
 use super::timers::{self, Timers};
-use super::{EngineJob, Output, console, globals, heap, mended, stack_bound};
+use super::{EngineJob, Output, console, globals, heap, mended, stack_bound, web};
 use rquickjs::runtime::RejectionTracker;
 use rquickjs::{Context, Ctx, Persistent, Runtime};
 use sandpiper_domain::Limits;
@@ -76,6 +76,19 @@ impl WarmEngine {
         })
     }
 
+    /// Evaluates `code` outside of any execution. Returns its value as text.
+    #[cfg(test)]
+    pub(super) fn evaluate_for_test(&self, code: &str) -> String {
+        self.context.with(|ctx| {
+            let value = ctx.eval::<rquickjs::convert::Coerced<String>, _>(code);
+            let text = value.map_or_else(|_| format!("{:?}", ctx.catch()), |text| text.0);
+            match self.rejections.first_reason() {
+                Some(reason) => format!("rejected: {:?}", reason.restore(&ctx)),
+                None => text,
+            }
+        })
+    }
+
     /// Runs one job. Its time counts from here. Ends through [`Output::finish`].
     pub fn run(self, job: &EngineJob<'_>, output: Rc<dyn Output>) -> ! {
         self.host.start(job, output);
@@ -129,6 +142,7 @@ fn install_host_functions<'js>(
     timers::install(&scene, timers)?;
     globals::install(&scene)?;
     mended::install(&scene, &helpers)?;
+    web::install(&scene, timers)?;
     // The first local time reads the time zone's file, which a job process may not open.
     ctx.eval::<(), _>(
         "new Date(2020, 6, 1).toString(), new Date().getTimezoneOffset(), undefined",

@@ -19,13 +19,7 @@ const MISSING: &[(&[&str], &str)] = &[
         "There is no `Buffer`. Use Uint8Array with `toBase64`, `fromBase64`, `toHex` and `fromHex`, or `atob` and `btoa`",
     ),
     (
-        &[
-            "fetch",
-            "XMLHttpRequest",
-            "WebSocket",
-            "EventSource",
-            "axios",
-        ],
+        &["XMLHttpRequest", "WebSocket", "EventSource", "axios"],
         "Scripts have no network. Fetch the data before, and pass it as `input`",
     ),
     (
