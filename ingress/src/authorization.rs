@@ -13,10 +13,11 @@ use crate::meters::ExceededLimit;
 use crate::principal::Principal;
 use crate::problem::{Code, Problem};
 use crate::proxy::ForwardingContext;
-use crate::target::{Access, Target, TargetError};
+use crate::target::{Target, TargetError};
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use sandpiper_http_kit::scopes::Access;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,6 +114,7 @@ pub(crate) fn authorize(
         address,
         principal,
         credential: None,
+        lacks_key: gateway.keys.is_some(),
         script: None,
     };
     let (class, access) = match target {
@@ -136,6 +138,7 @@ pub(crate) fn authorize(
     Ok(Authorized {
         target,
         context: ForwardingContext {
+            lacks_key: gateway.keys.is_some() && credential.is_none(),
             credential,
             ..context(principal)
         },

@@ -153,7 +153,8 @@ async fn respond<B: MessageBody + 'static>(
     Ok(response)
 }
 
-/// Forwards a request to the service. Stops with 401 if the key of the request is revoked or expires meanwhile.
+/// Forwards a request to the service. Stops with 401 if the key of the request is revoked or expires meanwhile. The code
+/// differs from that of a request which was never forwarded, because only that one is safe to repeat.
 async fn forward_while_key_is_valid(
     request: &HttpRequest,
     payload: Payload,
@@ -169,9 +170,9 @@ async fn forward_while_key_is_valid(
         None => forwarded.await,
         Some(credential) => tokio::select! {
             forwarded = forwarded => forwarded,
-            end = credential.end() => Err(Problem::new(Code::Unauthorized, match end {
-                CredentialEnd::Revoked => "this key was revoked while its request was open",
-                CredentialEnd::Expired => "this key expired while its request was open",
+            end = credential.end() => Err(Problem::new(Code::KeyEnded, match end {
+                CredentialEnd::Revoked => "this key was revoked while its request was open; what was asked for may have happened",
+                CredentialEnd::Expired => "this key expired while its request was open; what was asked for may have happened",
             })),
         },
     };

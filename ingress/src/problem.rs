@@ -72,7 +72,7 @@ impl Problem {
             response.insert_header((RETRY_AFTER, whole_seconds(after)));
         }
         match self.code {
-            Code::Unauthorized => {
+            Code::Unauthorized | Code::KeyEnded => {
                 response.insert_header((WWW_AUTHENTICATE, "Bearer"));
             }
             Code::MethodNotAllowed => {

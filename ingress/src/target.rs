@@ -3,10 +3,10 @@
 //! The path is forwarded to the service unchanged. The ingress and the service both reject ambiguous paths
 //! (`sandpiper_http_kit::path`), so that both decide on the same form.
 
-use crate::keys::Scope;
 use crate::limits::Class;
 use actix_web::http::{Method, Uri};
 use sandpiper_http_kit::path;
+use sandpiper_http_kit::scopes::{Access, access, is_below};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
@@ -21,24 +21,6 @@ pub(crate) enum Target {
     /// A page, or a path that nothing serves.
     Page,
 }
-
-/// The key that a request to the API needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// No key.
-    Public,
-    /// A key with any scopes.
-    AnyKey,
-    /// A key with at least one of these scopes.
-    AnyOf(&'static [Scope]),
-}
-
-const EXECUTE: Access = Access::AnyOf(&[Scope::Execute]);
-const JOBS: Access = Access::AnyOf(&[Scope::Jobs]);
-const READ: Access = Access::AnyOf(&[Scope::Read]);
-const ADMIN: Access = Access::AnyOf(&[Scope::Admin]);
-/// The service shows a key without the scope `read` only the jobs that the key submitted itself.
-const ONE_JOB: Access = Access::AnyOf(&[Scope::Read, Scope::Execute, Scope::Jobs]);
 
 /// A request has no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,36 +47,16 @@ impl Target {
 }
 
 fn api(method: &Method, rest: &str) -> Target {
-    let is_below = |parent: &str| {
-        let below = rest.strip_prefix(parent);
-        below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    let class = match method.as_str() {
+        // `/netcheck` starts a job process.
+        _ if is_below(rest, "/execute") || is_below(rest, "/netcheck") => Class::Run,
+        "GET" | "HEAD" | "OPTIONS" | "DELETE" => Class::Read,
+        _ if is_below(rest, "/jobs") => Class::Run,
+        _ => Class::Read,
     };
-    // `/netcheck` starts a job process.
-    let (class, access) = if is_below("/execute") || is_below("/netcheck") {
-        (Class::Run, EXECUTE)
-    } else if is_below("/jobs") {
-        match *method {
-            Method::GET | Method::HEAD if rest != "/jobs" => (Class::Read, ONE_JOB),
-            Method::GET | Method::HEAD | Method::OPTIONS => (Class::Read, READ),
-            Method::DELETE => (Class::Read, JOBS),
-            _ => (Class::Run, JOBS),
-        }
-    } else if is_below("/tenants") {
-        (Class::Read, ADMIN)
-    } else if rest == "/usage" {
-        // The service shows a key its own usage.
-        (Class::Read, Access::AnyKey)
-    } else if PUBLIC.iter().any(|path| is_below(path)) || rest.is_empty() {
-        (Class::Read, Access::Public)
-    } else {
-        // Routes that the service adds later need a key that may read.
-        (Class::Read, READ)
-    };
+    let access = access(method.as_str(), rest);
     Target::Api { class, access }
 }
-
-/// The paths below `/api` that show no job and run no code.
-const PUBLIC: [&str; 5] = ["/health", "/scripts", "/openapi.json", "/docs", "/docs.css"];
 
 #[cfg(test)]
 mod tests {
@@ -106,44 +68,40 @@ mod tests {
 
     #[test]
     fn requests_that_run_code_have_their_own_class() {
-        let run = |access| {
-            let class = Class::Run;
-            Ok(Target::Api { class, access })
-        };
-        let read = |access| {
-            let class = Class::Read;
-            Ok(Target::Api { class, access })
-        };
-        assert_eq!(of(Method::POST, "/api/execute"), run(EXECUTE));
-        assert_eq!(of(Method::POST, "/api/execute?file=x"), run(EXECUTE));
-        assert_eq!(of(Method::GET, "/api/netcheck?port=80"), run(EXECUTE));
-        assert_eq!(of(Method::POST, "/api/jobs"), run(JOBS));
-        assert_eq!(of(Method::DELETE, "/api/jobs/x"), read(JOBS));
-        assert_eq!(of(Method::GET, "/api/jobs"), read(READ));
-        assert_eq!(of(Method::DELETE, "/api/tenants/acme"), read(ADMIN));
-        assert_eq!(of(Method::POST, "/api/tenants/a/assign"), read(ADMIN));
-        assert_eq!(of(Method::GET, "/api/tenants"), read(ADMIN));
-        assert_eq!(of(Method::GET, "/api/health/ready"), read(Access::Public));
-        assert_eq!(of(Method::GET, "/api"), read(Access::Public));
-        assert_eq!(of(Method::GET, "/api/healthier"), read(READ));
+        for (method, path, expected) in [
+            (Method::POST, "/api/execute", Class::Run),
+            (Method::POST, "/api/execute?file=x", Class::Run),
+            (Method::GET, "/api/netcheck?port=80", Class::Run),
+            (Method::POST, "/api/jobs", Class::Run),
+            (Method::PUT, "/api/jobs/x", Class::Run),
+            (Method::DELETE, "/api/jobs/x", Class::Read),
+            (Method::GET, "/api/jobs", Class::Read),
+            (Method::POST, "/api/tenants/a/assign", Class::Read),
+            (Method::GET, "/api/health/ready", Class::Read),
+            (Method::GET, "/api", Class::Read),
+        ] {
+            match of(method, path) {
+                Ok(Target::Api { class, .. }) => assert_eq!(class, expected, "{path}"),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
     }
 
     #[test]
-    fn one_job_is_read_with_any_scope_and_usage_with_any_key() {
-        let access = |method, path| match of(method, path) {
-            Ok(Target::Api { access, .. }) => access,
-            other => panic!("{other:?}"),
-        };
-        for path in ["/api/jobs/x", "/api/jobs/x?a=b", "/api/jobs/x/events"] {
-            assert_eq!(access(Method::GET, path), ONE_JOB, "{path}");
-            assert_eq!(access(Method::HEAD, path), ONE_JOB, "{path}");
-            assert_eq!(access(Method::PUT, path), JOBS, "{path}");
-            assert_eq!(access(Method::OPTIONS, path), READ, "{path}");
+    fn the_key_is_that_of_the_route_without_the_query() {
+        for (path, route) in [
+            ("/api/jobs/x?a=b", "/jobs/{id}"),
+            ("/api/jobs?limit=1", "/jobs"),
+            ("/api/usage?by=day", "/usage"),
+            ("/api", ""),
+        ] {
+            match of(Method::GET, path) {
+                Ok(Target::Api { access: needed, .. }) => {
+                    assert_eq!(needed, access("GET", route), "{path}");
+                }
+                other => panic!("{path}: {other:?}"),
+            }
         }
-        assert_eq!(access(Method::HEAD, "/api/jobs?limit=1"), READ);
-        assert_eq!(access(Method::GET, "/api/usage?by=day"), Access::AnyKey);
-        assert_eq!(access(Method::GET, "/api/usages"), READ);
-        assert_eq!(access(Method::GET, "/api/usage/x"), READ);
     }
 
     #[test]

@@ -13,17 +13,13 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::web::Data;
 use actix_web::{FromRequest, HttpRequest};
 use sandpiper_domain::{Access, ApiKeyId, ClientKey, Owner, Tenant};
+use sandpiper_http_kit::scopes::Scope;
 use std::future::{Ready, ready};
 use std::str::FromStr;
 
 const TENANT: HeaderName = HeaderName::from_static("sandpiper-tenant");
 const KEY: HeaderName = HeaderName::from_static("sandpiper-key");
 const SCOPES: HeaderName = HeaderName::from_static("sandpiper-scopes");
-
-/// The scope that sees the jobs of all tenants.
-const ADMIN: &str = "admin";
-/// The scope that sees the jobs of all keys of the tenant.
-const READ: &str = "read";
 
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
@@ -138,13 +134,24 @@ impl Caller {
     }
 }
 
+/// Returns true if the request may see the load of the service, which all tenants cause together.
+///
+/// An ingress with keys sends the scopes of the key, and an empty list for a request without a key. A request without the
+/// list came without such an ingress. The list can only take something from such a request, so it is believed from anyone.
+pub(super) fn may_see_load(headers: &HeaderMap) -> bool {
+    match text(headers, &SCOPES) {
+        Ok(None) => true,
+        Ok(Some(scopes)) => Scope::Admin.is_listed(scopes),
+        Err(_) => false,
+    }
+}
+
 /// Returns the access of a key with these scopes.
 fn access_of(scopes: &str, owner: &Owner) -> Result<Access, Problem> {
-    let has = |wanted: &str| scopes.split(',').any(|scope| scope.trim() == wanted);
-    if has(ADMIN) {
+    if Scope::Admin.is_listed(scopes) {
         return Ok(Access::All);
     }
-    if has(READ) {
+    if Scope::Read.is_listed(scopes) {
         return Ok(Access::Tenant(owner.tenant.clone()));
     }
     match owner.key {
@@ -226,6 +233,19 @@ mod tests {
             ..owner()
         };
         assert!(access_of("execute", &without_key).is_err());
+    }
+
+    #[test]
+    fn the_load_is_seen_without_keys_and_with_the_scope_admin() {
+        let headers = |values: &[&str]| -> HeaderMap {
+            let values = values.iter().map(|value| value.parse().unwrap());
+            values.map(|value| (SCOPES, value)).collect()
+        };
+        assert!(may_see_load(&headers(&[])));
+        assert!(may_see_load(&headers(&["admin,execute"])));
+        for scopes in [&[""][..], &["execute,jobs,read"], &["admin", "admin"]] {
+            assert!(!may_see_load(&headers(scopes)), "{scopes:?}");
+        }
     }
 
     #[test]

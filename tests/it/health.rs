@@ -107,6 +107,26 @@ fn readiness_counts_what_runs_and_what_waits() {
 }
 
 #[test]
+fn the_load_is_left_out_where_an_ingress_says_that_the_request_lacks_the_scope() {
+    let service = Service::start_with(&["--client-header", "sandpiper-client"]);
+    let numbers = ["executions", "executors", "queue", "reserveExecutors"];
+    let resources = ["memory", "processes", "uptime"];
+    for (scopes, is_shown) in [("", false), ("execute,jobs,read", false), ("admin", true)] {
+        let headers = [("sandpiper-scopes", scopes)];
+        let ready = service.get_with("/api/health/ready", &headers);
+        assert_eq!(ready.status, 200);
+        let health = service.get_with("/api/health", &headers).json();
+        let ready = ready.json();
+        assert_eq!(ready["status"], "UP");
+        for (shown, fields) in [(&ready, &numbers[..]), (&health, &resources)] {
+            for field in fields {
+                assert_eq!(shown.get(field).is_some(), is_shown, "{scopes}: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
 fn readiness_counts_what_only_a_kill_could_end() {
     let service = Service::start();
     let executions = || {

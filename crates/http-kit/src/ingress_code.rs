@@ -13,6 +13,8 @@ pub enum IngressCode {
     InvalidField,
     /// The request has no key, or one that is unknown or not valid any more.
     Unauthorized,
+    /// The key was revoked or expired while the request was open: the service may have done what the request asked for.
+    KeyEnded,
     Forbidden,
     CrossOrigin,
     NotListed,
@@ -67,6 +69,7 @@ impl IngressCode {
             Self::InvalidBody => (400, "invalid_body", "The body cannot be read"),
             Self::InvalidField => (400, "invalid_field", "A field has a value it cannot have"),
             Self::Unauthorized => (401, "unauthorized", "A key is needed"),
+            Self::KeyEnded => (401, "key_ended", "The key ended while its request was open"),
             Self::Forbidden => (403, "forbidden", "The key may not do this"),
             Self::CrossOrigin => (
                 403,

@@ -15,9 +15,10 @@
 //! process. `log` starts the log, `signals` installs the handlers of SIGTERM and SIGINT, and `descriptors` raises the
 //! limit of open files.
 //!
-//! `ingress_code` lists the codes of the ingress's error responses, which the service describes.
+//! `ingress_code` lists the codes of the ingress's error responses, and `scopes` the permissions of API keys with the
+//! requests that need them. The ingress enforces both, and the service describes them.
 //!
-//! Routes, keys and options belong to the callers. The crate depends on no other crate of the workspace.
+//! Handlers, keys and options belong to the callers. The crate depends on no other crate of the workspace.
 #![forbid(unsafe_code)]
 
 pub mod authority;
@@ -33,6 +34,7 @@ pub mod metrics;
 pub mod path;
 pub mod process;
 pub mod request_id;
+pub mod scopes;
 mod server;
 mod service;
 pub mod signals;

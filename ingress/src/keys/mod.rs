@@ -34,42 +34,10 @@ pub use tenant::TenantName;
 pub(crate) use uses::UsesFile;
 
 use crate::hex::{Digest, from_hex, to_hex};
-use serde::{Deserialize, Serialize};
+pub use sandpiper_http_kit::scopes::Scope;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
-
-/// A permission of a key.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// `POST /api/execute`, `GET /api/netcheck`
-    Execute,
-    /// `POST /api/jobs`, `DELETE /api/jobs/<id>`
-    Jobs,
-    /// `GET /api/jobs`, and the jobs of other keys of the same tenant
-    Read,
-    /// The jobs and the usage of every tenant; includes `read`
-    Admin,
-}
-
-impl Scope {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Execute => "execute",
-            Self::Jobs => "jobs",
-            Self::Read => "read",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// Returns true if a key with the scope `self` has the permission `other` too.
-    pub(crate) fn includes(self, other: Self) -> bool {
-        self == other || (self == Self::Admin && other == Self::Read)
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(u64);

@@ -47,6 +47,8 @@ impl FromStr for TenantName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::KeyId;
+    use sandpiper_domain::{ApiKeyId, Tenant};
 
     #[test]
     fn a_name_is_short_and_of_plain_characters() {
@@ -60,6 +62,37 @@ mod tests {
             &too_long,
         ] {
             assert!(name.parse::<TenantName>().is_err(), "{name}");
+        }
+    }
+
+    /// The ingress and the service share no code for keys. The service must accept what the ingress tells it.
+    #[test]
+    fn the_service_knows_the_same_names_and_ids() {
+        let letters = ["a", "Z", "9", ".", "_", "-", ":", " ", "/", "é", "\n"];
+        let pairs = letters.iter().flat_map(|first| {
+            let second = letters.iter().chain(&[""]);
+            second.map(move |second| format!("{first}{second}"))
+        });
+        let lengths = [0, 1, 63, 64, 65].map(|length| "a".repeat(length));
+        for name in pairs.chain(lengths) {
+            let of_service = name.parse::<Tenant>();
+            assert_eq!(
+                name.parse::<TenantName>().is_ok(),
+                of_service.is_ok(),
+                "{name}"
+            );
+        }
+        assert_eq!(TenantName::WITHOUT_KEYS, Tenant::DEFAULT);
+        for id in [
+            "00000000000000ff",
+            "80b0bcab28bcae82",
+            "",
+            "ff",
+            "80B0BCAB28BCAE82",
+        ] {
+            let of_service = id.parse::<ApiKeyId>().map(|id| id.to_string());
+            let id = id.parse::<KeyId>().map(|id| id.to_string());
+            assert_eq!(id.ok(), of_service.ok());
         }
     }
 }

@@ -141,6 +141,9 @@ pub(super) fn insert_context(context: &ForwardingContext, to: &mut HeaderMap) {
     to.insert(HOST, SERVICE_HOST);
     if let Some(credential) = &context.credential {
         insert_identity(credential.key.identity(), to);
+    } else if context.lacks_key {
+        // The service shows a request without scopes nothing of the load of all tenants.
+        to.insert(SCOPES, HeaderValue::from_static(""));
     }
 }
 

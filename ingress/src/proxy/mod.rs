@@ -106,6 +106,8 @@ pub(crate) struct ForwardingContext {
     pub principal: Principal,
     /// The key, if the request has one. The request is ended when the key is not valid any more.
     pub credential: Option<Credential>,
+    /// True if the ingress has keys and the request came without one.
+    pub lacks_key: bool,
     /// The script that the request references. The guard keeps the script in the cache.
     pub script: Option<CacheGuard>,
 }

@@ -320,7 +320,7 @@ fn open_requests_of_a_revoked_key_end_and_those_of_others_go_on() {
     assert_eq!(keys.len(), 1);
     folder.write("keys.json", file.to_string());
     assert!(ends.closes_within(super::support::WITHIN));
-    assert_eq!(waiting.answer().code(), "unauthorized");
+    assert_eq!(waiting.answer().code(), "key_ended");
     assert!(!goes_on.closes_within(std::time::Duration::from_millis(500)));
 }
 

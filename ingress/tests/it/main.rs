@@ -16,6 +16,7 @@ mod hostile_http;
 mod key_commands;
 mod keys;
 mod limits;
+mod load;
 mod metrics;
 mod pages;
 mod proxy;

@@ -87,9 +87,11 @@ fn a_client_cannot_say_itself_who_it_is() {
         assert!(count.count() <= 1, "{name}: {request:?}");
     }
     // A public route without a key, and an ingress without keys.
-    for (ingress, target) in [(&keyed, "/api"), (&open, "/api/jobs")] {
+    for (ingress, target, has_scopes) in [(&keyed, "/api", true), (&open, "/api/jobs", false)] {
         assert_eq!(ingress.send("GET", target, &forged, "").status, 200);
         let request = service.request();
+        // An empty list says that the request lacks the key that others have.
+        assert_eq!(request.has("sandpiper-scopes"), has_scopes, "{request:?}");
         assert_eq!(told(&request), ["127.0.0.1", "", "", "", ""]);
         assert!(!request.has("sandpiper-tenant"), "{request:?}");
     }

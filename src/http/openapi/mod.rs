@@ -31,7 +31,7 @@ pub fn document(defaults: &Limits, ceiling: &Ceiling, with_source: bool) -> Valu
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document["servers"] =
         json!([{ "url": "/", "description": "The host that serves this description" }]);
-    document["security"] = security::requirement(None);
+    document["security"] = security::requirement(&[]);
     document["components"]["securitySchemes"] = security::schemes();
     document["components"]["headers"] = headers::components();
     if let Some(schemas) = document.pointer_mut(SCHEMAS).and_then(Value::as_object_mut) {
@@ -117,9 +117,7 @@ fn complete(route: Route, method: &str, with_source: bool, operation: &mut Value
         let content = &mut operation["responses"]["200"]["content"];
         content["text/javascript; charset=utf-8"]["schema"]["format"] = "javascript".into();
     }
-    if let Some(scope) = security::scope(method, route) {
-        operation["security"] = security::requirement(Some(scope));
-    }
+    security::add(method, route, operation);
     let parameters = operation.get_mut("parameters");
     let parameters = parameters.and_then(Value::as_array_mut);
     for parameter in parameters.into_iter().flatten() {

@@ -1,6 +1,6 @@
 //! The API's description as an HTML page: text, tables and links, no script. All text from the description is escaped.
 
-use super::{OPEN_ENUM, headers};
+use super::{OPEN_ENUM, headers, security};
 use serde_json::{Map, Value};
 use std::fmt::{self, Write as _};
 
@@ -94,12 +94,8 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
             Line(&body["schema"], 0)
         )?;
     }
-    if let Some((_, scopes)) = members(&operation["security"][1]).next() {
-        let scope = Text(scopes[0].as_str().unwrap_or_default());
-        write!(
-            html,
-            "<p>Where an ingress requires keys: a key with the scope <code>{scope}</code>.</p>"
-        )?;
+    if let Some(scopes) = operation[security::SCOPES].as_array() {
+        needed_key(html, scopes)?;
     }
     html.push_str("<table><thead><tr><th>status</th><th>body</th><th></th></tr></thead><tbody>");
     for (status, response) in members(&operation["responses"]) {
@@ -126,6 +122,21 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
         html.push_str("</td></tr>");
     }
     html.push_str("</tbody></table></section>");
+    Ok(())
+}
+
+/// Writes which key an operation needs: one with any of these scopes, or any key if there are none.
+fn needed_key(html: &mut String, scopes: &[Value]) -> fmt::Result {
+    html.push_str("<p>Where an ingress requires keys: ");
+    if scopes.is_empty() {
+        html.push_str("any key");
+    }
+    let mut before = "a key with the scope ";
+    for scope in scopes.iter().filter_map(Value::as_str) {
+        write!(html, "{before}<code>{}</code>", Text(scope))?;
+        before = " or ";
+    }
+    html.push_str(".</p>");
     Ok(())
 }
 
@@ -195,7 +206,7 @@ fn one_schema(html: &mut String, name: &str, schema: &Value) -> fmt::Result {
     html.push_str("</tbody></table>");
     for example in schema["examples"].as_array().into_iter().flatten() {
         let example = serde_json::to_string_pretty(example).unwrap_or_default();
-        write!(html, "<pre>{}</pre>", Text(&example))?;
+        write!(html, "<pre tabindex=\"0\">{}</pre>", Text(&example))?;
     }
     Ok(())
 }
@@ -317,7 +328,7 @@ mod tests {
                 "tags": ["t"], "operationId": evil, "summary": evil, "description": evil,
                 "parameters": [{ "name": evil, "in": evil, "description": evil, "schema": { "enum": [evil] } }],
                 "requestBody": { "content": { evil: { "schema": { "type": evil, "default": evil } } } },
-                "security": [{}, { evil: [evil] }],
+                "x-key-scopes": [evil],
                 "responses": { evil: { "description": evil,
                     "headers": { evil: { "description": evil }, format!("{evil}2"): { "$ref": evil } },
                     "content": { "application/json": { "schema": { "$ref": evil } } } } },

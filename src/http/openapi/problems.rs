@@ -4,6 +4,7 @@ use super::{OPEN_ENUM, headers, security};
 use crate::http::problem::Code;
 use crate::http::routes::Route;
 use sandpiper_http_kit::ingress_code::IngressCode;
+use sandpiper_http_kit::scopes::Access;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,7 +90,7 @@ fn of(method: &str, route: Route) -> Vec<Code> {
     if matches!(method, "post" | "delete") || route == Route::NetCheck {
         all.push(Code::CrossOrigin);
     }
-    if security::scope(method, route).is_some() {
+    if matches!(security::access(method, route), Access::AnyOf(_)) {
         all.push(Code::Forbidden);
     }
     if route.path().contains('{') {
@@ -103,6 +104,7 @@ fn of(method: &str, route: Route) -> Vec<Code> {
 fn of_ingress(method: &str, route: Route, with_source: bool) -> Vec<IngressCode> {
     let mut all = vec![
         IngressCode::Unauthorized,
+        IngressCode::KeyEnded,
         IngressCode::UrlTooLong,
         IngressCode::RateLimited,
         IngressCode::HeadTooLarge,

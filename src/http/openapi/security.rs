@@ -1,6 +1,7 @@
 //! The API keys of an ingress. They are optional in the description: the service itself has no keys.
 
 use crate::http::routes::Route;
+use sandpiper_http_kit::scopes::{self, Access, Scope};
 use serde_json::{Value, json};
 
 /// Names of the security schemes: a key may be in either header.
@@ -24,20 +25,37 @@ pub(super) fn schemes() -> Value {
     })
 }
 
-/// Returns the security requirement of an operation: no key, or a key with this scope.
-pub(super) fn requirement(scope: Option<&str>) -> Value {
-    let [bearer, header] = SCHEMES;
-    let scopes: Vec<&str> = scope.into_iter().collect();
-    json!([{}, { bearer: scopes }, { header: scopes }])
+/// Member of an operation that needs a key: the scopes of which the key must have one; empty if any key will do.
+pub(super) const SCOPES: &str = "x-key-scopes";
+
+/// Returns the security requirement of an operation: no key, or a key with one of these scopes.
+pub(super) fn requirement(scopes: &[Scope]) -> Value {
+    let mut alternatives = vec![json!({})];
+    for scheme in SCHEMES {
+        match scopes {
+            [] => alternatives.push(json!({ scheme: [] })),
+            scopes => {
+                let scopes = scopes.iter().map(|scope| json!({ scheme: [scope.name()] }));
+                alternatives.extend(scopes);
+            }
+        }
+    }
+    alternatives.into()
 }
 
-/// Returns the scope that an ingress with keys requires; `None` where it requires no key.
-pub(super) fn scope(method: &str, route: Route) -> Option<&'static str> {
-    match (method, route) {
-        (_, Route::Execute | Route::NetCheck) => Some("execute"),
-        ("post" | "delete", Route::Jobs | Route::Job) => Some("jobs"),
-        (_, Route::Jobs | Route::Job | Route::JobEvents | Route::Nodes) => Some("read"),
-        (_, Route::Tenant | Route::TenantAssign | Route::TenantRestore) => Some("admin"),
-        _ => None,
-    }
+/// Returns the key that an ingress with keys requires.
+pub(super) fn access(method: &str, route: Route) -> Access {
+    let path = route.path().strip_prefix("/api").unwrap_or(route.path());
+    scopes::access(&method.to_uppercase(), path)
+}
+
+/// Adds to an operation the key that it needs.
+pub(super) fn add(method: &str, route: Route, operation: &mut Value) {
+    let scopes = match access(method, route) {
+        Access::Public => return,
+        Access::AnyKey => &[],
+        Access::AnyOf(scopes) => scopes,
+    };
+    operation["security"] = requirement(scopes);
+    operation[SCOPES] = scopes.iter().map(|scope| scope.name()).collect();
 }

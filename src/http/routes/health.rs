@@ -1,19 +1,24 @@
 //! `/api/health`: figures for people, liveness and readiness for machines. The handlers call no actor, so they respond
 //! while every executor is busy. Readiness queries the store, at most once a second.
+//!
+//! The figures show the load that all tenants cause. A request that comes through an ingress with keys gets them only if
+//! its key has the scope `admin`.
 
 use super::json;
 use crate::actors::types::{LayerReport, ServiceStatus};
 use crate::http::Api;
+use crate::http::caller::may_see_load;
 use crate::http::problem::Problem;
 use crate::http::process_stats::{self, MemoryView};
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
 use sandpiper_domain::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Resource usage of the service.
+/// Resource usage of the service. An ingress with keys shows memory, uptime and processes only to a key with the scope
+/// `admin`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Health)]
 struct HealthView {
@@ -23,23 +28,30 @@ struct HealthView {
     #[schema(value_type = String, format = DateTime)]
     timestamp: Timestamp,
     /// Memory of the service's own process.
-    memory: MemoryView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    memory: Option<MemoryView>,
     /// Time since the start, seconds.
-    uptime: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    uptime: Option<f64>,
     /// Number of processes: the service, its zygotes and their job processes.
-    processes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    processes: Option<usize>,
 }
 
 /// Service status: memory, uptime, processes
 #[utoipa::path(get, operation_id = "getHealth", path = "/api/health", tag = "service", responses((status = 200, description = "Service status", body = HealthView)))]
-pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
-    let uptime = api.started.elapsed().as_secs_f64();
+pub(super) async fn show(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let shows_load = may_see_load(request.headers());
+    let uptime = || (api.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
     let view = HealthView {
         status: "UP",
         timestamp: Timestamp::now(),
-        memory: process_stats::memory(),
-        uptime: (uptime * 1000.0).round() / 1000.0,
-        processes: api.dispatcher.status().process_ids.len(),
+        memory: shows_load.then(process_stats::memory),
+        uptime: shows_load.then(uptime),
+        processes: shows_load.then(|| api.dispatcher.status().process_ids.len()),
     };
     json(StatusCode::OK, &view)
 }
@@ -58,7 +70,8 @@ pub(super) async fn live() -> Result<HttpResponse, Problem> {
     json(StatusCode::OK, &LiveView { status: "UP" })
 }
 
-/// Readiness of the service.
+/// Readiness of the service. An ingress with keys shows executors, queue and executions only to a key with the scope
+/// `admin`.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Ready)]
 struct ReadyView<'a> {
@@ -72,14 +85,21 @@ struct ReadyView<'a> {
     #[schema(value_type = Vec<LayerReport>)]
     walls: &'a [LayerReport],
     /// The executors.
-    executors: ExecutorsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    executors: Option<ExecutorsView>,
     /// The reserve executors, which run work of clients that hold no executor while other clients hold all of them.
-    #[serde(rename = "reserveExecutors")]
-    reserve_executors: ReserveExecutorsView,
+    #[serde(rename = "reserveExecutors", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reserve_executors: Option<ReserveExecutorsView>,
     /// The queue of this process.
-    queue: QueueView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    queue: Option<QueueView>,
     /// Executions since the start.
-    executions: ExecutionsView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    executions: Option<ExecutionsView>,
 }
 
 /// A reason why the status is not `UP`.
@@ -155,37 +175,38 @@ struct ExecutionsView {
         (status = 503, description = "The service rejects work, for these reasons", body = ReadyView<'_>),
     )
 )]
-pub(super) async fn ready(api: Data<Api>) -> Result<HttpResponse, Problem> {
+pub(super) async fn ready(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let store_is_up = api.dispatcher.store_is_up().await;
     let status = api.dispatcher.status();
     let (word, code) = verdict(&status, store_is_up);
+    let shows_load = may_see_load(request.headers());
     let view = ReadyView {
         status: word,
-        reasons: reasons(&status, store_is_up),
+        reasons: reasons(&status, store_is_up, shows_load),
         isolation: &status.isolation_level,
         walls: &status.isolation_layers,
-        executors: ExecutorsView {
+        executors: shows_load.then(|| ExecutorsView {
             total: status.executors,
             ready: status.executors_ready,
             busy: status.executors_busy,
             revived: status.executors_revived,
             zygotes_replaced: status.zygotes_replaced,
-        },
-        reserve_executors: ReserveExecutorsView {
+        }),
+        reserve_executors: shows_load.then(|| ReserveExecutorsView {
             total: status.reserve_executors,
             up: status.reserve_executors_up,
             busy: status.reserve_executors_busy,
-        },
-        queue: QueueView {
+        }),
+        queue: shows_load.then(|| QueueView {
             interactive: status.queued_interactive,
             background: status.queued_background,
-        },
-        executions: ExecutionsView {
+        }),
+        executions: shows_load.then(|| ExecutionsView {
             ended: status.executions.iter().map(|(_, count)| count).sum(),
             mean_wall_ms: (status.mean_wall.as_secs_f64() * 1e6).round() / 1e3,
             crashed: status.executions_crashed,
             killed: status.executions_killed,
-        },
+        }),
     };
     json(code, &view)
 }
@@ -200,7 +221,8 @@ fn verdict(status: &ServiceStatus, store_is_up: bool) -> (&'static str, StatusCo
     }
 }
 
-fn reasons(status: &ServiceStatus, store_is_up: bool) -> Vec<Reason> {
+/// Returns the reasons for which the status is not `UP`. Only `with_counts` has numbers of executors.
+fn reasons(status: &ServiceStatus, store_is_up: bool, with_counts: bool) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if status.draining {
         reasons.push(Reason {
@@ -209,10 +231,10 @@ fn reasons(status: &ServiceStatus, store_is_up: bool) -> Vec<Reason> {
         });
     }
     if status.executors_ready < status.executors {
-        let (ready, total) = (status.executors_ready, status.executors);
+        let detail = isolation_lost(status.executors_ready, status.executors, with_counts);
         reasons.push(Reason {
             code: "isolation_lost",
-            detail: format!("{ready} of {total} executors have a working sandbox"),
+            detail,
         });
     }
     if !store_is_up {
@@ -222,4 +244,30 @@ fn reasons(status: &ServiceStatus, store_is_up: bool) -> Vec<Reason> {
         });
     }
     reasons
+}
+
+/// Says how many executors have a sandbox, with numbers or without.
+fn isolation_lost(ready: usize, total: usize, with_counts: bool) -> String {
+    match ready {
+        ready if with_counts => format!("{ready} of {total} executors have a working sandbox"),
+        0 => "no executor has a working sandbox".to_owned(),
+        _ => "some executors have no working sandbox".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_numbers_only_for_those_who_may_see_the_load() {
+        assert!(isolation_lost(1, 4, true).starts_with("1 of 4 "));
+        for ready in 0..4 {
+            let reason = isolation_lost(ready, 4, false);
+            assert!(
+                !reason.contains(|letter: char| letter.is_numeric()),
+                "{reason}"
+            );
+        }
+    }
 }
