@@ -3,7 +3,7 @@
 use crate::assign_jobs::assign_jobs;
 use crate::config::{
     AssignKeyOptions, BudgetOptions, KeyCommand, ListKeysOptions, NewKeyOptions, RevokeKeyOptions,
-    RotateKeyOptions, ShowKeyOptions, SubjectOptions,
+    RotateKeyOptions, SetKeyOptions, ShowKeyOptions, SubjectOptions,
 };
 use crate::keys::KeyFileError;
 use crate::keys::commands::{self as keys, Subject};
@@ -19,6 +19,7 @@ pub fn run(command: &KeyCommand) -> CommandResult {
         KeyCommand::New(options) => create(options),
         KeyCommand::List(options) => list(options),
         KeyCommand::Show(options) => show(options),
+        KeyCommand::Set(options) => set(options),
         KeyCommand::Rotate(options) => rotate(options),
         KeyCommand::Revoke(options) => revoke(options),
         KeyCommand::Assign(options) => assign(options),
@@ -53,6 +54,14 @@ fn show(options: &ShowKeyOptions) -> CommandResult {
     } else {
         key.to_text()
     })?;
+    remark_on_uses(failure)
+}
+
+fn set(options: &SetKeyOptions) -> CommandResult {
+    let path = &options.file.keys_file;
+    keys::change(path, options.id, options.change())?;
+    let (key, failure) = keys::show(path, options.id)?;
+    print(key.to_text())?;
     remark_on_uses(failure)
 }
 

@@ -1,8 +1,8 @@
 //! The options of `key`.
 
 use super::ServiceAddress;
-use super::values::{expiry, overlap, text_for_people};
-use crate::keys::commands::{NewKey, Rotation, Subject};
+use super::values::{expiry, or_none, overlap, requests, text_for_people};
+use crate::keys::commands::{KeyChange, NewKey, Rotation, Setting, Subject};
 use crate::keys::{BudgetChange, KeyId, Scope, TenantName};
 use crate::limits::Quota;
 use crate::timestamp::Timestamp;
@@ -24,6 +24,8 @@ pub enum KeyCommand {
     List(ListKeysOptions),
     /// Show one key of the file
     Show(ShowKeyOptions),
+    /// Change the scopes, the quotas, the expiry, the note or the name of a key; its secret stays
+    Set(SetKeyOptions),
     /// Give a key a new secret, and print the key; it cannot be shown again
     Rotate(RotateKeyOptions),
     /// Remove a key, or all keys of a tenant; open requests with them end
@@ -125,6 +127,61 @@ pub struct ShowKeyOptions {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// The options of `key set`.
+#[derive(Debug, Args)]
+pub struct SetKeyOptions {
+    /// The keys file.
+    #[command(flatten)]
+    pub file: KeysFileOption,
+    /// Id of the key: the 16 digits after `sp_`
+    pub id: KeyId,
+    /// The parts to change.
+    #[command(flatten)]
+    change: KeyChangeOptions,
+}
+
+/// The parts of a key that `key set` changes, at least one.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct KeyChangeOptions {
+    /// Name of the key's holder, for people who read the file
+    #[arg(long, value_name = "TEXT", value_parser = text_for_people(NAME_CHARS_MAX))]
+    name: Option<String>,
+    /// All scopes of the key from now on
+    #[arg(long, value_enum, value_delimiter = ',')]
+    scopes: Vec<Scope>,
+    /// Time from which on the key is not valid, as for `key new`, or none
+    #[arg(long, value_name = "TIME", value_parser = or_none(expiry))]
+    expires: Option<Setting<Timestamp>>,
+    /// Rate limit of the key for running code, such as 20/s:40, or none for that of clients without a key
+    #[arg(long, value_name = "QUOTA", value_parser = or_none(str::parse::<Quota>))]
+    run_quota: Option<Setting<Quota>>,
+    /// Rate limit of the key for every other request, or none for that of clients without a key
+    #[arg(long, value_name = "QUOTA", value_parser = or_none(str::parse::<Quota>))]
+    read_quota: Option<Setting<Quota>>,
+    /// Maximum open requests of the key, or none for that of clients without a key
+    #[arg(long, value_name = "COUNT", value_parser = or_none(requests))]
+    requests_max: Option<Setting<u32>>,
+    /// Remark, for people who read the file, or none
+    #[arg(long, value_name = "TEXT", value_parser = or_none(text_for_people(NOTE_CHARS_MAX)))]
+    note: Option<Setting<String>>,
+}
+
+impl SetKeyOptions {
+    pub fn change(&self) -> KeyChange {
+        let change = &self.change;
+        KeyChange {
+            name: change.name.clone(),
+            scopes: (!change.scopes.is_empty()).then(|| change.scopes.clone()),
+            expires: change.expires.clone(),
+            run_quota: change.run_quota.clone(),
+            read_quota: change.read_quota.clone(),
+            requests_max: change.requests_max.clone(),
+            note: change.note.clone(),
+        }
+    }
 }
 
 /// The options of `key rotate`.

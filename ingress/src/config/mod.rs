@@ -12,7 +12,7 @@ mod values;
 pub use commands::{Command, CommandLine, HealthOptions};
 pub use keys::{
     AssignKeyOptions, BudgetOptions, KeyCommand, KeysFileOption, ListKeysOptions, NewKeyOptions,
-    RevokeKeyOptions, RotateKeyOptions, ShowKeyOptions, SubjectOptions,
+    RevokeKeyOptions, RotateKeyOptions, SetKeyOptions, ShowKeyOptions, SubjectOptions,
 };
 pub use service::ServiceAddress;
 pub use sources::SourceOptions;

@@ -1,5 +1,6 @@
 //! Parsers of option values, with the error texts for invalid ones.
 
+use crate::keys::commands::Setting;
 use crate::timestamp::Timestamp;
 use bytesize::ByteSize;
 use clap::builder::RangedU64ValueParser;
@@ -98,6 +99,24 @@ pub(super) fn overlap(text: &str) -> Result<Duration, String> {
     overlap.ok_or_else(|| {
         format!("give a duration such as 30m, 1h or 7d, from 1s to {OVERLAP_DAYS_MAX}d")
     })
+}
+
+/// Parses `none`, or a value with another parser.
+pub(super) fn or_none<T: 'static>(
+    parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<Setting<T>, String> + Clone + Send + Sync + 'static {
+    move |text| match text {
+        "none" => Ok(Setting::Removed),
+        text => parse(text)
+            .map(Setting::To)
+            .map_err(|error| format!("{error}; or none")),
+    }
+}
+
+/// Parses a maximum of open requests.
+pub(super) fn requests(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("give 1 to {}", u32::MAX))
 }
 
 /// Parses `45s`, `30m`, `12h` or `90d`.

@@ -139,6 +139,65 @@ fn a_key_is_rotated_assigned_given_budgets_and_revoked() {
 }
 
 #[test]
+fn the_parts_of_a_key_are_changed_and_its_secret_stays() {
+    let folder = Folder::new();
+    let one = new_key(
+        &folder,
+        &["--tenant", "acme", "--budget", "day:executions=7"],
+    );
+    let id = id_of(&one);
+    let of_file = || -> Value {
+        let file = std::fs::read_to_string(folder.path("keys.json")).unwrap();
+        serde_json::from_str::<Value>(&file).unwrap()["keys"][0].clone()
+    };
+    let before = of_file();
+    let options = [
+        "--name",
+        "the reports",
+        "--scopes",
+        "read,execute,read",
+        "--expires",
+        "2099-12-31T23:59:59Z",
+        "--run-quota",
+        "5/s:10",
+        "--read-quota",
+        "20/s:40",
+        "--requests-max",
+        "8",
+        "--note",
+        "asked for by mail",
+    ];
+    let shown = key(&folder, "set", &[&[id], &options[..]].concat());
+    for part in ["the reports", "execute,read", "2099-12-31T23:59:59Z"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    let mut expected = before.clone();
+    expected["name"] = "the reports".into();
+    expected["scopes"] = json!(["execute", "read"]);
+    expected["expires"] = "2099-12-31T23:59:59Z".into();
+    expected["runQuota"] = "5/s:10".into();
+    expected["readQuota"] = "20/s:40".into();
+    expected["requestsMax"] = 8.into();
+    expected["note"] = "asked for by mail".into();
+    assert_eq!(of_file(), expected);
+    // One part alone, and then each away again.
+    key(&folder, "set", &[id, "--note", "a new one"]);
+    expected["note"] = "a new one".into();
+    assert_eq!(of_file(), expected);
+    for (option, part) in [
+        ("--expires", "expires"),
+        ("--run-quota", "runQuota"),
+        ("--read-quota", "readQuota"),
+        ("--requests-max", "requestsMax"),
+        ("--note", "note"),
+    ] {
+        key(&folder, "set", &[id, option, "none"]);
+        expected.as_object_mut().unwrap().remove(part);
+        assert_eq!(of_file(), expected, "{option}");
+    }
+}
+
+#[test]
 fn an_invalid_value_is_refused_with_its_name_and_bound() {
     let folder = Folder::new();
     let one = new_key(&folder, &[]);
@@ -187,6 +246,22 @@ fn an_invalid_value_is_refused_with_its_name_and_bound() {
         ("show", vec!["00000000000000aa"], "00000000000000aa"),
         ("show", vec!["x"], "16 lower-case hexadecimal digits"),
         ("rotate", vec![id, "--overlap", "91d"], "from 1s to 90d"),
+        ("set", vec![id], "--scopes"),
+        ("set", vec!["--note", "x"], "<ID>"),
+        ("set", vec![id, "--tenant", "acme"], "--tenant"),
+        ("set", vec![id, "--scopes", "none"], "admin"),
+        ("set", vec![id, "--scopes", ""], "--scopes"),
+        ("set", vec![id, "--expires", "0d"], "in the past; give"),
+        ("set", vec![id, "--expires", "soon"], "36525d; or none"),
+        ("set", vec![id, "--run-quota", "0/s:1"], "1 to 1000000"),
+        ("set", vec![id, "--requests-max", "0"], "1 to 4294967295"),
+        ("set", vec![id, "--note", ""], "1 to 1000 characters"),
+        ("set", vec![id, "--name", "a\nb"], "control characters"),
+        (
+            "set",
+            vec!["00000000000000aa", "--note", "x"],
+            "00000000000000aa",
+        ),
         ("revoke", vec![], "--tenant"),
         ("revoke", vec![id, "--tenant", "acme"], "--tenant"),
         ("revoke", vec!["--tenant", "acme"], "acme"),
@@ -215,18 +290,19 @@ fn an_invalid_value_is_refused_with_its_name_and_bound() {
 #[test]
 fn concurrent_commands_lose_nothing() {
     let folder = Folder::new();
-    let keys: Vec<String> = (0..6).map(|_| new_key(&folder, &[])).collect();
+    let keys: Vec<String> = (0..8).map(|_| new_key(&folder, &[])).collect();
     let service = service(&[]);
     let port = &service.port.to_string();
     thread::scope(|scope| {
         for (number, one) in keys.iter().enumerate() {
             let folder = &folder;
-            scope.spawn(move || match number % 3 {
+            scope.spawn(move || match number % 4 {
                 0 => key(folder, "revoke", &[id_of(one)]),
                 1 => {
                     let options = ["--tenant", "acme", "--api-port", port];
                     key(folder, "assign", &[&[id_of(one)], &options[..]].concat())
                 }
+                2 => key(folder, "set", &[id_of(one), "--note", "changed"]),
                 _ => key(folder, "rotate", &[id_of(one), "--overlap", "1h"]),
             });
             scope.spawn(move || new_key(folder, &[]));
@@ -234,9 +310,10 @@ fn concurrent_commands_lose_nothing() {
     });
     let list = list(&folder);
     let listed = list["keys"].as_array().unwrap();
-    assert_eq!(listed.len(), 10);
+    assert_eq!(listed.len(), 14);
     let count = |is: &dyn Fn(&Value) -> bool| listed.iter().filter(|key| is(key)).count();
     assert_eq!(count(&|key| key["tenant"] == "acme"), 2);
+    assert_eq!(count(&|key| key["note"] == "changed"), 2);
     assert_eq!(count(&|key| key["previousSecretUntil"].is_string()), 2);
     assert!(!list.to_string().contains(id_of(&keys[0])));
 }

@@ -8,6 +8,7 @@ mod list;
 mod new;
 mod revoke;
 mod rotate;
+mod set;
 mod table;
 
 pub use assign::assign;
@@ -16,6 +17,7 @@ pub use list::{KeyList, KeyView, list, show};
 pub use new::{NewKey, create};
 pub use revoke::{Revoked, revoke};
 pub use rotate::{Rotated, Rotation, rotate};
+pub use set::{KeyChange, Setting, change};
 
 use super::file::{KeyFile, load, store};
 use super::storage::lock;
