@@ -51,6 +51,7 @@ export class Access {
     try {
       const usage = await usageOfToday();
       if (apiKey.current !== key) return;
+      apiKey.isAdmin = usage.tenant === null;
       this.tenant = usage.tenant === null ? "All tenants" : `Tenant ${usage.tenant}`;
       this.showOwner(key);
       if (this.usage.hidden) this.usage.open = usage.budgets.length <= OPEN_MAX;

@@ -102,23 +102,53 @@ interface Options {
   scope?: Scope;
   /** True for a request that the user did not cause: the field for a key takes no focus. */
   isBackground?: boolean;
+  /** Names the job that the request creates: the same name again finds that job and creates no other. */
+  idempotencyKey?: string;
   /** Called with true when the request begins to wait for a key, and with false when it is repeated. */
   onWait?: (isWaiting: boolean) => void;
 }
 
-/** Routes that need no key. They are sent none, so that a key that is no longer valid does not hide the service's state. */
+/**
+ * Routes that need no key. They are sent none, so that a key that is no longer valid does not hide the service's state. Only a key
+ * that sees all tenants is sent: the service shows it the load of all.
+ */
 const PUBLIC = /^\/api(\/(health|scripts)(\/.*)?)?$/;
 
-/** Sends a request with the key. On 401 it waits for another key and repeats the request. */
+/** Code of a 401 that came while the request was open: the service may have done what was asked for. */
+const KEY_ENDED = "key_ended";
+/** Codes of error responses that leave open whether the service did what was asked for. */
+const UNKNOWN_EFFECT = ["offline", KEY_ENDED, "service_unreachable", "service_timeout", "store_unavailable", "internal"];
+
+/** Returns true if a request that failed so may have had its effect. */
+export function mayHaveHappened(failure: ApiError): boolean {
+  return UNKNOWN_EFFECT.includes(failure.code) || (failure.code === "unknown" && failure.status >= 500);
+}
+
+/** Returns a name for one job, of 128 random bits. `crypto.randomUUID` is missing on pages over plain http. */
+export function newIdempotencyKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/**
+ * Sends a request with the key. On 401 it waits for another key and repeats the request. It repeats a POST only if the first one
+ * certainly had no effect: a script would run twice otherwise.
+ */
 async function send(path: string, init: RequestInit, options: Options): Promise<Response> {
   const { signal, scope, isBackground = false, onWait } = options;
-  for (;;) {
-    const key = PUBLIC.test(path) ? undefined : apiKey.current;
+  const isPublic = PUBLIC.test(path);
+  for (let isRejected = false; ; ) {
+    const key = isPublic && (isRejected || !apiKey.isAdmin) ? undefined : apiKey.current;
     const response = await sendOnce(path, signal ? { ...init, signal } : init, key);
     if (response.ok) return response;
     const failure = await errorOf(response);
     if (failure.code === "forbidden" && scope !== undefined) apiKey.deny(scope, key);
-    if (failure.status !== 401 || PUBLIC.test(path)) throw failure;
+    if (failure.status !== 401 || (isPublic && isRejected)) throw failure;
+    isRejected = true;
+    if (isPublic) continue;
+    if (init.method === "POST" && failure.code === KEY_ENDED) {
+      apiKey.reject(key, failure.message, true);
+      throw failure;
+    }
     onWait?.(true);
     await apiKey.another(key, failure.message, isBackground, signal);
     onWait?.(false);
@@ -141,6 +171,13 @@ async function errorOf(response: Response): Promise<ApiError> {
   const problem: unknown = await response.json().catch(() => null);
   const { code, detail } = (problem ?? {}) as { code?: string; detail?: string };
   return new ApiError(response.status, code ?? "unknown", detail ?? `The service answered ${response.status}.`, retryAfter);
+}
+
+/** Returns the readiness of the service, also if that is not ready. A key that sees all tenants is told the load too. */
+export async function readiness(): Promise<unknown> {
+  const path = "/api/health/ready";
+  const response = await sendOnce(path, {}, apiKey.isAdmin ? apiKey.current : undefined);
+  return (response.status === 401 ? await sendOnce(path, {}, undefined) : response).json();
 }
 
 /** Returns the path of today's usage. One day keeps the report short for a key that reads all tenants. */
@@ -175,7 +212,9 @@ export async function getText(path: string): Promise<string> {
 }
 
 export async function post<T>(path: string, body: Request, options: Options): Promise<T> {
-  const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+  const headers: Record<string, string> = { "content-type": "application/json" };
+  if (options.idempotencyKey !== undefined) headers["idempotency-key"] = options.idempotencyKey;
+  const init = { method: "POST", headers, body: JSON.stringify(body) };
   return (await send(path, init, options)).json() as Promise<T>;
 }
 

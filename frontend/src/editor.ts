@@ -19,7 +19,7 @@ const colours = HighlightStyle.define([
 ]);
 
 const look = EditorView.theme({
-  "&": { color: "var(--ink)", backgroundColor: "var(--field)", fontSize: "14px" },
+  "&": { color: "var(--ink)", backgroundColor: "var(--field)", fontSize: "var(--code)" },
   "&.cm-focused": { outline: "2px solid var(--accent)" },
   ".cm-scroller": { fontFamily: "ui-monospace, monospace", minHeight: "14rem", maxHeight: "26rem" },
   ".cm-content": { caretColor: "var(--ink)" },
@@ -49,7 +49,7 @@ const typeOverSelection = EditorView.domEventHandlers({
 export class Editor {
   private readonly view: EditorView;
 
-  constructor(place: HTMLElement, code: string, run: () => void) {
+  constructor(place: HTMLElement, code: string, run: () => void, changed: () => void) {
     const root = place.attachShadow({ mode: "open" });
     this.view = new EditorView({
       parent: root,
@@ -70,7 +70,9 @@ export class Editor {
           look,
           EditorView.contentAttributes.of({ "aria-label": "Script", tabindex: "0" }),
           EditorView.updateListener.of((update) => {
-            if (update.docChanged) this.mark();
+            if (!update.docChanged) return;
+            this.mark();
+            changed();
           }),
           keymap.of([
             { key: "Mod-Enter", run: () => (run(), true) },

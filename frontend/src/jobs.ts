@@ -4,6 +4,7 @@ import { type Job, ApiError, get } from "./api";
 import { createElement, elementById } from "./dom";
 import { apiKey } from "./key";
 import { outcomeName, errorBox } from "./result";
+import { timeAgo, timeElement } from "./time";
 
 const PAGE = 12;
 
@@ -12,6 +13,7 @@ export class JobList {
   private readonly state = elementById("job-state", HTMLSelectElement);
   private readonly newest = elementById("jobs-newest", HTMLButtonElement);
   private readonly older = elementById("jobs-older", HTMLButtonElement);
+  private readonly table = new JobTable();
   private cursor = "";
   private next: string | null = null;
   private loading = new AbortController();
@@ -45,7 +47,9 @@ export class JobList {
       this.state.disabled = false;
       this.newest.disabled = this.cursor === "";
       this.older.disabled = this.next === null;
-      this.place.replaceChildren(page.jobs.length > 0 ? table(page.jobs) : this.nothing());
+      this.table.show(page.jobs);
+      if (page.jobs.length === 0) this.nothing();
+      else if (!this.place.contains(this.table.element)) this.place.replaceChildren(this.table.element);
     } catch (failure) {
       if (signal.aborted) return;
       if (!(failure instanceof ApiError)) throw failure;
@@ -64,6 +68,7 @@ export class JobList {
   clear(): void {
     this.loading.abort();
     this.cursor = "";
+    this.table.show([]);
     this.place.replaceChildren();
   }
 
@@ -76,28 +81,62 @@ export class JobList {
     this.place.replaceChildren(createElement("p", { class: "hint" }, words));
   }
 
-  private nothing(): HTMLElement {
+  private nothing(): void {
     const words = this.state.value ? "No job in this state." : "No job yet. “Submit as a job” makes one.";
-    return createElement("p", { class: "hint" }, words);
+    if (this.place.textContent !== words) this.tell(words);
   }
 }
 
-function table(jobs: Job[]): HTMLElement {
-  const rows = jobs.map((job) =>
-    createElement(
-      "tr",
-      {},
-      createElement("td", {}, createElement("a", { href: `#/jobs/${encodeURIComponent(job.id)}` }, job.id)),
-      createElement(
-        "td",
-        {},
-        createElement("span", { class: `badge ${job.outcome ?? job.state}` }, job.outcome ? outcomeName(job.outcome) : job.state),
-      ),
-      createElement("td", {}, new Date(job.createdAt).toLocaleTimeString()),
-      createElement("td", {}, String(job.attempt)),
-    ),
-  );
+/** The table of one page of jobs. Only what has changed is written, so that the focus and a selection stay. */
+class JobTable {
+  private readonly body = createElement("tbody");
+  private readonly rows = new Map<string, JobRow>();
+  readonly element = createElement("table", {}, head(), this.body);
+
+  show(jobs: Job[]): void {
+    const listed = new Set(jobs.map((job) => job.id));
+    for (const [id, row] of this.rows) {
+      if (listed.has(id)) continue;
+      row.element.remove();
+      this.rows.delete(id);
+    }
+    jobs.forEach((job, index) => {
+      let row = this.rows.get(job.id);
+      if (!row) this.rows.set(job.id, (row = new JobRow(job)));
+      row.show(job);
+      const there = this.body.children[index] ?? null;
+      if (there !== row.element) this.body.insertBefore(row.element, there);
+    });
+  }
+}
+
+class JobRow {
+  private readonly badge = createElement("span");
+  private readonly submitted: HTMLTimeElement;
+  private readonly attempt = createElement("td");
+  readonly element: HTMLTableRowElement;
+
+  constructor({ id, createdAt }: Job) {
+    this.submitted = timeElement(createdAt, "");
+    const link = createElement("a", { href: `#/jobs/${encodeURIComponent(id)}` }, id);
+    const cells = [link, this.badge, this.submitted].map((content) => createElement("td", {}, content));
+    this.element = createElement("tr", {}, ...cells, this.attempt);
+  }
+
+  show(job: Job): void {
+    const className = `badge ${job.outcome ?? job.state}`;
+    if (this.badge.className !== className) this.badge.className = className;
+    write(this.badge, job.outcome ? outcomeName(job.outcome) : job.state);
+    write(this.submitted, timeAgo(job.createdAt));
+    write(this.attempt, String(job.attempt));
+  }
+}
+
+function write(element: HTMLElement, words: string): void {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+function head(): HTMLElement {
   const names = ["Job", "State", "Submitted", "Attempt"];
-  const head = createElement("tr", {}, ...names.map((name) => createElement("th", { scope: "col" }, name)));
-  return createElement("table", {}, createElement("thead", {}, head), createElement("tbody", {}, ...rows));
+  return createElement("thead", {}, createElement("tr", {}, ...names.map((name) => createElement("th", { scope: "col" }, name))));
 }

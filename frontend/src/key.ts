@@ -38,6 +38,8 @@ function write(place: Place, key: string | undefined): void {
 }
 
 class ApiKey {
+  /** True if the key is known to see all tenants. */
+  isAdmin = false;
   private key = read("sessionStorage") ?? read("localStorage");
   private wasAsked = false;
   /** The reason for which the server has rejected the last key. */
@@ -89,14 +91,19 @@ class ApiKey {
 
   /** Waits until the page has another key than `rejected`, with which a request was answered 401. */
   async another(rejected: string | undefined, reason: string, isBackground: boolean, signal?: AbortSignal): Promise<void> {
+    if (this.reject(rejected, reason, isBackground)) await this.given(signal);
+  }
+
+  /** Asks for another key than `rejected`. Returns false if the page has one already. */
+  reject(rejected: string | undefined, reason: string, isBackground: boolean): boolean {
     this.wasAsked = true;
-    if (this.key !== undefined && this.key !== rejected) return;
+    if (this.key !== undefined && this.key !== rejected) return false;
     if (rejected !== undefined) {
       this.reason = reason;
       this.drop(rejected);
     }
     this.onAsk(this.reason, isBackground);
-    await this.given(signal);
+    return true;
   }
 
   /** Records that `key` was answered 403 for a request that needs `scope`. */
@@ -116,6 +123,7 @@ class ApiKey {
     }
     if (this.key === undefined) return;
     this.key = undefined;
+    this.isAdmin = false;
     this.denied.clear();
     this.tell("rejected");
   }
@@ -134,6 +142,7 @@ class ApiKey {
 
   private set(key: string | undefined): void {
     this.key = key;
+    this.isAdmin = false;
     this.reason = undefined;
     this.denied.clear();
     this.tell(key === undefined ? "forgotten" : "given");

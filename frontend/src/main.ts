@@ -1,13 +1,14 @@
 // The page: connects the editor, the result and the list of jobs.
 
 import { Access } from "./access";
-import { type Execution, type Info, type Job, type Limits, type LogEntry, ApiError, type Request, cancel, get, getText, post } from "./api";
+import { type Execution, type Info, type Job, type Limits, ApiError, type Request, get, getText, mayHaveHappened, newIdempotencyKey, post } from "./api";
 import { createElement, elementById } from "./dom";
+import { DraftWriter, readDraft } from "./draft";
 import { Editor } from "./editor";
-import { follow } from "./follow";
+import { JobView } from "./job";
 import { JobList } from "./jobs";
 import { type Scope, apiKey } from "./key";
-import { Log, executionView, errorBox } from "./result";
+import { type Show, errorBox, executionView } from "./result";
 import { snippet } from "./snippets";
 import { Status } from "./status";
 import { tree } from "./value";
@@ -30,7 +31,14 @@ const ACTIONS: Record<Scope, string> = {
   jobs: "submit or stop jobs",
   read: "list jobs",
 };
+/** Share of the window within whose top the result counts as seen. */
+const IN_SIGHT = 0.5;
 const LIMITS = ["timeoutMs", "memoryBytes", "outputBytes"] as const;
+
+/** The fields whose values belong to the draft. */
+const FIELDS = ["input", ...LIMITS] as const;
+/** Jobs whose script the page remembers, to find the place of an error in it. */
+const SCRIPTS_MAX = 100;
 
 const result = elementById("result", HTMLElement);
 const runButton = elementById("run", HTMLButtonElement);
@@ -40,42 +48,80 @@ const netcheckButton = elementById("netcheck", HTMLButtonElement);
 const status = new Status();
 const access = new Access();
 const jobs = new JobList();
-const editor = new Editor(elementById("editor", HTMLElement), FIRST, () => void run());
+/** The draft of before a reload. */
+const kept = readDraft();
+const drafts = new DraftWriter(draft);
+const editor = new Editor(elementById("editor", HTMLElement), kept?.code ?? FIRST, () => void run(), () => drafts.change());
 
-/** Stops the current run or job. */
-let stop: (() => void) | undefined;
-/** The scope that stopping needs: `jobs` for a job, none for a run. */
-let stopScope: Scope | undefined;
-/** The run or job that the result shows; aborted when another one takes its place. */
-let view = new AbortController();
+/** What the script of the editor came to. It is kept while a job is shown in its place. */
+const outcome = createElement("div");
+/** The request of the editor that is open. */
+let sending: AbortController | undefined;
+/** The job that is shown. */
+let job: JobView | undefined;
+/** The scripts of the jobs that this page has submitted, by id, the oldest first. */
+const scripts = new Map<string, string>();
 
-function openView(): AbortController {
-  view.abort();
-  view = new AbortController();
-  return view;
+function draft(): { code: string; fields: Record<string, string> } {
+  return { code: editor.code, fields: Object.fromEntries(FIELDS.map((id) => [id, field(id).value])) };
 }
 
-function show(line: number, column: number): void {
-  editor.show(line, column);
+function field(id: string): HTMLInputElement | HTMLTextAreaElement {
+  return id === "input" ? elementById(id, HTMLTextAreaElement) : elementById(id, HTMLInputElement);
 }
 
-function begin(stopIt: () => void, scope?: Scope): void {
-  stop = stopIt;
-  stopScope = scope;
+/** Shows what the script came to, in place of a job. */
+function showOutcome(): void {
+  job?.close();
+  job = undefined;
+  result.replaceChildren(outcome);
+}
+
+function openJob(id: string): void {
+  job?.close();
+  const mark = (of: string, execution: Execution): Show => markError(execution, scripts.get(of));
+  const ended = (): void => {
+    void jobs.show();
+    void access.refresh();
+  };
+  job = new JobView(id, { leave, ended, mark });
+  result.replaceChildren(job.element);
   showButtons();
+  reveal();
 }
 
-function end(): void {
-  stop = undefined;
-  showButtons();
+/** Goes back from a job to the script. */
+function leave(): void {
+  leaveAddress();
+  runButton.focus();
+}
+
+/** Takes the job from the address. Returns true if there was one. */
+function leaveAddress(): boolean {
+  if (currentJob() === undefined) return false;
+  history.pushState(null, "", location.pathname + location.search);
+  showOutcome();
+  return true;
+}
+
+/** Scrolls to the result if its beginning is out of sight, as on a phone. */
+function reveal(): void {
+  const section = elementById("result-section", HTMLElement);
+  // On a phone there is room for it from now on, before it has come.
+  section.classList.add("shown");
+  const { top } = section.getBoundingClientRect();
+  if (top >= 0 && top < innerHeight * IN_SIGHT) return;
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  section.scrollIntoView({ behavior: isCalm ? "instant" : "smooth", block: "start" });
 }
 
 /** Enables what can be done now, and says which of it the key does not permit. */
 function showButtons(): void {
-  runButton.disabled = stop !== undefined || apiKey.isDenied("execute");
-  submitButton.disabled = stop !== undefined || apiKey.isDenied("jobs");
-  stopButton.disabled = stop === undefined || (stopScope !== undefined && apiKey.isDenied(stopScope));
+  runButton.disabled = sending !== undefined || apiKey.isDenied("execute");
+  submitButton.disabled = sending !== undefined || apiKey.isDenied("jobs");
+  stopButton.disabled = sending === undefined;
   netcheckButton.disabled = apiKey.isDenied("execute");
+  job?.permit(!apiKey.isDenied("jobs"));
   const denied = (Object.keys(ACTIONS) as Scope[]).filter((scope) => apiKey.isDenied(scope));
   const words = denied.map((scope) => `This key may not ${ACTIONS[scope]}: it does not have the scope “${scope}”.`).join(" ");
   const hint = elementById("scope-hint", HTMLElement);
@@ -84,22 +130,28 @@ function showButtons(): void {
 }
 
 function showHint(words: string): void {
-  result.replaceChildren(createElement("p", { class: "hint" }, words));
+  outcome.replaceChildren(createElement("p", { class: "hint" }, words));
 }
 
-function showExecution(execution: Execution): void {
-  result.replaceChildren(executionView(execution, show));
-  const { error } = execution;
+/** Marks the error of a script if the editor holds that script. Returns the link to the place of the error. */
+function markError({ error }: Execution, code: string | undefined): Show {
+  if (code !== editor.code) return undefined;
   if (error && (error.fileName ?? "code") === "code") {
     editor.mark(error.lineNumber, error.columnNumber, `${error.name}: ${error.message}`);
   } else {
     editor.mark();
   }
+  return (line, column) => editor.show(line, column);
 }
 
-function showFailure(failure: unknown): void {
+function showExecution(execution: Execution, code: string): void {
+  outcome.replaceChildren(executionView(execution, markError(execution, code)));
+}
+
+/** Shows why a request has no result. `again` is what the user may do if the request may have had its effect. */
+function showFailure(failure: unknown, again?: () => HTMLElement): void {
   if (failure instanceof ApiError) {
-    result.replaceChildren(errorBox(failure));
+    outcome.replaceChildren(errorBox(failure), ...(again && mayHaveHappened(failure) ? [again()] : []));
   } else if (failure instanceof DOMException && failure.name === "AbortError") {
     showHint("Stopped.");
   } else {
@@ -131,92 +183,76 @@ function request(): Request | undefined {
   return asked;
 }
 
-/** Sends a request for the result, and shows what came of it unless something else is shown by then. */
-async function send<T>(path: string, asked: Request, scope: Scope, doing: string, then: (response: T) => void): Promise<void> {
-  if (stop || apiKey.isDenied(scope)) return;
-  const mine = openView();
+interface Sending<T> {
+  path: string;
+  asked: Request;
+  scope: Scope;
+  doing: string;
+  idempotencyKey?: string;
+  then: (response: T) => void;
+  /** What the user may do if the request may have had its effect. */
+  again: () => HTMLElement;
+}
+
+/** Sends a request of the editor, and shows what came of it. */
+async function send<T>({ path, asked, scope, doing, idempotencyKey, then, again }: Sending<T>): Promise<void> {
+  const mine = (sending = new AbortController());
   const onWait = (isWaiting: boolean): void => showHint(isWaiting ? "Waiting for an API key…" : doing);
   onWait(false);
-  begin(() => mine.abort());
+  showButtons();
+  reveal();
+  const named = idempotencyKey === undefined ? {} : { idempotencyKey };
   try {
-    const response = await post<T>(path, asked, { signal: mine.signal, scope, onWait });
-    if (view === mine) then(response);
+    const response = await post<T>(path, asked, { signal: mine.signal, scope, onWait, ...named });
+    if (sending === mine) then(response);
   } catch (failure) {
-    if (view === mine) showFailure(failure);
+    if (sending === mine) showFailure(failure, again);
   } finally {
-    if (view === mine) end();
+    if (sending === mine) {
+      sending = undefined;
+      showButtons();
+    }
     void access.refresh();
   }
 }
 
 async function run(): Promise<void> {
   const asked = request();
-  if (asked) await send<Execution>("/api/execute", asked, "execute", "Running…", showExecution);
+  if (!asked || sending || apiKey.isDenied("execute")) return;
+  leaveAddress();
+  await send<Execution>({
+    path: "/api/execute",
+    asked,
+    scope: "execute",
+    doing: "Running…",
+    then: (execution) => showExecution(execution, asked.code ?? ""),
+    again: () => createElement("p", { class: "hint" }, "The script may have run all the same. Run starts it again."),
+  });
 }
 
-async function submit(): Promise<void> {
-  const asked = request();
-  if (!asked) return;
-  await send<Job>("/api/jobs", asked, "jobs", "Submitting…", (job) => (location.hash = `#/jobs/${job.id}`));
+/** Submits the script as a job. Each click has a key of its own, by which a repeated request finds the job of the first. */
+async function submit(asked = request(), idempotencyKey = newIdempotencyKey()): Promise<void> {
+  if (!asked || sending || apiKey.isDenied("jobs")) return;
+  const wasJob = leaveAddress();
+  const again = (): HTMLElement => {
+    const button = createElement("button", { type: "button" }, "Find or submit it");
+    button.addEventListener("click", () => void submit(asked, idempotencyKey));
+    return createElement("p", { class: "bar" }, "The job may have been accepted all the same.", button);
+  };
+  const then = ({ id }: Job): void => {
+    scripts.set(id, asked.code ?? "");
+    const [oldest] = scripts.keys();
+    if (scripts.size > SCRIPTS_MAX && oldest !== undefined) scripts.delete(oldest);
+    showHint(NOTHING);
+    // Back leads to the job that was shown before, not to the address between the two.
+    if (wasJob) location.replace(`#/jobs/${id}`);
+    else location.hash = `#/jobs/${id}`;
+  };
+  await send<Job>({ path: "/api/jobs", asked, scope: "jobs", doing: "Submitting…", idempotencyKey, then, again });
   void jobs.show();
 }
 
-/** Shows and follows a job. */
-async function openJob(id: string): Promise<void> {
-  const mine = openView();
-  const log = new Log();
-  const state = createElement("span", { class: "badge" }, "…");
-  const head = createElement("div", { class: "bar" }, state, createElement("a", { href: `#/jobs/${encodeURIComponent(id)}` }, id));
-  const trouble = createElement("p", { class: "refused", role: "status" });
-  let attempt: number | undefined;
-  const showState = (job: Job): void => {
-    state.textContent = job.state;
-    state.className = `badge ${job.state}`;
-  };
-  begin(() => {
-    void cancel(id).catch((failure: unknown) => {
-      if (!(failure instanceof ApiError)) throw failure;
-      // A job that has ended meanwhile is shown anyway.
-      if (failure.code !== "job_already_final") head.after(errorBox(failure));
-    });
-  }, "jobs");
-  result.replaceChildren(head, createElement("h3", {}, "Log"), log.element);
-  try {
-    const handlers = {
-      state: (job: Job): void => {
-        showState(job);
-        // A further attempt logs from the beginning.
-        if (attempt !== undefined && attempt !== job.attempt) log.clear();
-        attempt = job.attempt;
-      },
-      log: (entry: LogEntry): void => log.add(entry),
-      brokeOff: (failure: ApiError, seconds: number): void => {
-        trouble.textContent = `The events broke off: ${failure.message} The job is looked at again in ${seconds} s.`;
-        head.after(trouble);
-      },
-      opened: (): void => trouble.remove(),
-    };
-    const job = await follow(id, handlers, mine.signal);
-    if (view !== mine) return;
-    showState(job);
-    if (job.execution) {
-      showExecution(job.execution);
-      result.prepend(head);
-    } else {
-      result.replaceChildren(head, createElement("p", { class: "hint" }, "Nothing of it ran."));
-    }
-  } catch (failure) {
-    if (view === mine) showFailure(failure);
-  } finally {
-    if (view === mine) {
-      end();
-      void jobs.show();
-      void access.refresh();
-    }
-  }
-}
-
-function current(): string | undefined {
+function currentJob(): string | undefined {
   const found = /^#\/jobs\/([^/]+)$/.exec(location.hash);
   try {
     return found?.[1] === undefined ? undefined : decodeURIComponent(found[1]);
@@ -226,10 +262,9 @@ function current(): string | undefined {
 }
 
 function followAddress(): void {
-  openView();
-  end();
-  const id = current();
-  if (id !== undefined) void openJob(id);
+  const id = currentJob();
+  if (id === undefined) showOutcome();
+  else openJob(id);
 }
 
 /** The request of the dialog; aborted by the next one. */
@@ -276,7 +311,8 @@ async function fillIn(): Promise<void> {
 
 runButton.addEventListener("click", () => void run());
 submitButton.addEventListener("click", () => void submit());
-stopButton.addEventListener("click", () => stop?.());
+for (const id of FIELDS) field(id).addEventListener("input", () => drafts.change());
+stopButton.addEventListener("click", () => sending?.abort());
 elementById("clear", HTMLButtonElement).addEventListener("click", () => {
   editor.code = "";
   elementById("examples", HTMLSelectElement).value = "";
@@ -290,7 +326,11 @@ elementById("copy", HTMLButtonElement).addEventListener("click", () => {
   const clipboard = navigator.clipboard as Clipboard | undefined;
   void (clipboard?.writeText(text) ?? Promise.reject(new Error("no clipboard"))).then(
     () => (button.textContent = "Copied"),
-    () => result.replaceChildren(createElement("pre", { tabindex: "0" }, text)),
+    () => {
+      leaveAddress();
+      outcome.replaceChildren(createElement("pre", { tabindex: "0", "aria-label": "Snippet" }, text));
+      reveal();
+    },
   );
   setTimeout(() => (button.textContent = "Copy"), 1_500);
 });
@@ -302,7 +342,10 @@ apiKey.onChange((change) => {
   showButtons();
   if (change !== "forgotten") return;
   // The next user of this tab sees nothing of the key's owner; the script stays.
+  sending?.abort();
+  sending = undefined;
   showHint(NOTHING);
+  showButtons();
   followAddress();
   jobs.clear();
   void jobs.show();
@@ -316,8 +359,10 @@ function whileSeen(every: number, work: () => Promise<void>): void {
   next();
 }
 
+for (const id of FIELDS) field(id).value = kept?.fields[id] ?? "";
 fillIn().then(() => void status.show(), showFailure);
 whileSeen(STATUS_EVERY_MS, () => status.show());
 whileSeen(LIST_EVERY_MS, () => jobs.show(true));
 whileSeen(USAGE_EVERY_MS, () => access.refresh());
+showHint(NOTHING);
 followAddress();

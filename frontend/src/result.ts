@@ -2,6 +2,7 @@
 
 import type { Execution, LogEntry, ApiError, ScriptError } from "./api";
 import { createElement } from "./dom";
+import { timeElement, timeOfDay } from "./time";
 import { text, tree } from "./value";
 
 const OUTCOMES: Record<string, string> = {
@@ -18,6 +19,9 @@ const OUTCOMES: Record<string, string> = {
 /** Maximum log lines on the page; older lines are removed. */
 const LINES_MAX = 2_000;
 
+/** Distance from the end of a log within which new lines scroll it, pixels. */
+const AT_END_PX = 30;
+
 /** Maximum wait that is counted down, seconds; of a longer one the end is shown. */
 const COUNTDOWN_MAX_S = 600;
 
@@ -30,47 +34,79 @@ export function logLine(entry: LogEntry): HTMLElement {
   const line = createElement(
     "div",
     { class: `line ${entry.type === "error" ? "error" : entry.type === "warn" ? "warn" : ""}` },
-    createElement("time", {}, entry.timestamp.slice(11, 23)),
+    timeElement(entry.timestamp, timeOfDay(entry.timestamp)),
     createElement("span", {}, `${"  ".repeat(entry.depth ?? 0)}${words.join(" ")}`),
   );
   return line;
 }
 
+function emptyLog(): HTMLElement {
+  return createElement("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
+}
+
 /** The live log of a job. */
 export class Log {
-  readonly element = createElement("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
+  readonly element = emptyLog();
   private readonly waiting: HTMLElement[] = [];
   private drawn = true;
+  /** Entries that have arrived, shown or not. */
+  private count = 0;
 
   clear(): void {
     this.waiting.length = 0;
+    this.count = 0;
     this.element.replaceChildren();
   }
 
   add(entry: LogEntry): void {
+    this.count += 1;
     this.waiting.push(logLine(entry));
     if (!this.drawn) return;
     // Lines that arrive within one frame are drawn together.
     this.drawn = false;
     requestAnimationFrame(() => {
       this.drawn = true;
-      const atEnd = this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < 30;
-      this.element.append(...this.waiting.splice(0).slice(-LINES_MAX));
-      while (this.element.childElementCount > LINES_MAX) this.element.firstElementChild?.remove();
-      if (atEnd) this.element.scrollTop = this.element.scrollHeight;
+      this.draw();
     });
+  }
+
+  /** Shows the whole log of an execution that has ended. A log that is shown already stays as the reader has scrolled it. */
+  finish(execution: Execution): void {
+    this.draw();
+    const isWhole = this.count === execution.log.length && this.count <= LINES_MAX && execution.logDropped === 0;
+    if (isWhole) return;
+    const { scrollTop, scrollHeight } = this.element;
+    const isAtEnd = this.isAtEnd();
+    const lostLines = this.count > LINES_MAX;
+    this.element.replaceChildren(...logLines(execution));
+    // Lines are missing above what was shown if the oldest were removed, and else only below.
+    const grown = this.element.scrollHeight - scrollHeight;
+    this.element.scrollTop = isAtEnd ? this.element.scrollHeight : scrollTop + (lostLines ? grown : 0);
+  }
+
+  private draw(): void {
+    const isAtEnd = this.isAtEnd();
+    this.element.append(...this.waiting.splice(0).slice(-LINES_MAX));
+    while (this.element.childElementCount > LINES_MAX) this.element.firstElementChild?.remove();
+    if (isAtEnd) this.element.scrollTop = this.element.scrollHeight;
+  }
+
+  private isAtEnd(): boolean {
+    return this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < AT_END_PX;
   }
 }
 
-function fullLog(execution: Execution): HTMLElement {
-  const log = createElement("div", { class: "log", role: "log", tabindex: "0", "aria-label": "Log" });
-  const gap = createElement("div", { class: "line warn" }, createElement("span", {}, `… ${execution.logDropped} lines were too many …`));
-  execution.log.forEach((entry, index) => {
-    if (execution.logDropped > 0 && index === execution.logDroppedAt) log.append(gap);
-    log.append(logLine(entry));
-  });
-  if (execution.logDropped > 0 && !gap.isConnected && !log.contains(gap)) log.append(gap);
-  return log;
+function logLines({ log, logDropped, logDroppedAt }: Execution): HTMLElement[] {
+  const lines = log.map(logLine);
+  if (logDropped > 0) {
+    const gap = createElement("div", { class: "line warn" }, createElement("span", {}, `… ${logDropped} lines were too many …`));
+    lines.splice(logDroppedAt ?? lines.length, 0, gap);
+  }
+  return lines;
+}
+
+export function hasLog({ log, logDropped }: Execution): boolean {
+  return log.length > 0 || logDropped > 0;
 }
 
 function meter(name: string, used: number, limit: number, shown: string, isHit: boolean): HTMLElement {
@@ -84,7 +120,7 @@ export function bytes(count: number): string {
   return count < 1024 ** 3 ? `${(count / 1024 ** 2).toFixed(1)} MiB` : `${(count / 1024 ** 3).toFixed(1)} GiB`;
 }
 
-function usage({ usage, limits, limitHit }: Execution): HTMLElement {
+export function usageView({ usage, limits, limitHit }: Execution): HTMLElement {
   return createElement(
     "div",
     { class: "usage" },
@@ -95,12 +131,15 @@ function usage({ usage, limits, limitHit }: Execution): HTMLElement {
   );
 }
 
-function errorOf(error: ScriptError, show: (line: number, column: number) => void): HTMLElement {
+/** Moves the cursor of the editor; `undefined` if the editor does not hold the script. */
+export type Show = ((line: number, column: number) => void) | undefined;
+
+function errorOf(error: ScriptError, show: Show): HTMLElement {
   const box = createElement("div", { class: "script-error" }, createElement("strong", {}, `${error.name}: `), error.message);
   const { lineNumber, columnNumber, fileName } = error;
   if (lineNumber !== undefined) {
     const place = `${fileName ?? "code"}, line ${lineNumber}`;
-    if ((fileName ?? "code") === "code") {
+    if (show && (fileName ?? "code") === "code") {
       const link = createElement("button", { type: "button", class: "link" }, place);
       link.addEventListener("click", () => show(lineNumber, columnNumber ?? 1));
       box.append(" ", link);
@@ -113,7 +152,8 @@ function errorOf(error: ScriptError, show: (line: number, column: number) => voi
   return box;
 }
 
-export function executionView(execution: Execution, show: (line: number, column: number) => void): HTMLElement {
+/** Returns the outcome with the value or the error. */
+export function outcomeView(execution: Execution, show: Show): HTMLElement {
   const badge = createElement("span", { class: `badge ${execution.outcome}` }, outcomeName(execution.outcome));
   const head = createElement("div", { class: "bar" }, badge);
   if (execution.limitHit) head.append(createElement("span", {}, `Limit hit: ${execution.limitHit}`));
@@ -132,8 +172,18 @@ export function executionView(execution: Execution, show: (line: number, column:
     box.append(value);
     if (execution.hint) box.append(createElement("p", { class: "hint" }, execution.hint));
   }
-  if (execution.log.length > 0 || execution.logDropped > 0) box.append(createElement("h3", {}, "Log"), fullLog(execution));
-  box.append(usage(execution));
+  return box;
+}
+
+/** Returns the view of an execution as a whole. */
+export function executionView(execution: Execution, show: Show): HTMLElement {
+  const box = createElement("div", {}, outcomeView(execution, show));
+  if (hasLog(execution)) {
+    const log = emptyLog();
+    log.append(...logLines(execution));
+    box.append(createElement("h3", {}, "Log"), log);
+  }
+  box.append(usageView(execution));
   return box;
 }
 
@@ -142,6 +192,7 @@ export function errorBox(error: ApiError): HTMLElement {
   const words: Record<string, string> = {
     forbidden: "This key may not do that",
     quota_exceeded: "The budget is used up",
+    key_ended: "The key is no longer valid",
     429: "Too many requests",
     503: "The service takes no more work now",
     0: "Offline",

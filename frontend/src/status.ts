@@ -1,39 +1,42 @@
 // The line about the service in the head of the page, and its plots. The health check needs no key.
 
+import { ApiError, readiness } from "./api";
 import { elementById } from "./dom";
 import { ThroughputPlot } from "./plot";
 
+/** Where keys are needed, only a key that sees all tenants is told the load. */
 interface Readiness {
   status: string;
   isolation: string;
-  executors: { total: number; ready: number; busy: number };
-  queue: { interactive: number; background: number };
-  executions: { ended: number; meanWallMs: number };
+  executors?: { total: number; ready: number; busy: number };
+  queue?: { interactive: number; background: number };
+  executions?: { ended: number; meanWallMs: number };
 }
 
 export class Status {
   /** The name of the store, once it is known. */
   store = "";
   private readonly place = elementById("status", HTMLElement);
-  private readonly throughput = new ThroughputPlot(elementById("pace", HTMLElement));
+  private readonly pace = elementById("pace", HTMLElement);
+  private readonly throughput = new ThroughputPlot(this.pace);
 
   async show(): Promise<void> {
-    let words: string;
+    let words = "The service does not answer.";
     let isFine = false;
     try {
-      const response = await fetch("/api/health/ready");
-      const ready = (await response.json()) as Partial<Readiness>;
-      if (ready.executors && ready.queue) {
-        const { executors, queue } = ready;
+      const ready = (await readiness()) as Partial<Readiness>;
+      if (ready.status !== undefined && ready.isolation !== undefined) {
+        const { executors, queue, executions } = ready;
         isFine = ready.status === "UP";
-        if (ready.executions) this.throughput.add(ready.executions.ended, ready.executions.meanWallMs);
-        const store = this.store && ` · store ${this.store}`;
-        words = `${ready.status ?? ""} · isolation ${ready.isolation ?? ""}${store} · ${executors.busy} of ${executors.total} executors busy · ${queue.interactive + queue.background} waiting`;
-      } else {
-        words = "The service does not answer.";
+        this.pace.hidden = !executions;
+        if (executions) this.throughput.add(executions.ended, executions.meanWallMs);
+        const parts = [ready.status, `isolation ${ready.isolation}`, this.store && `store ${this.store}`];
+        if (executors) parts.push(`${executors.busy} of ${executors.total} executors busy`);
+        if (queue) parts.push(`${queue.interactive + queue.background} waiting`);
+        words = parts.filter((part) => part !== "").join(" · ");
       }
-    } catch {
-      words = "Offline: the service cannot be reached.";
+    } catch (failure) {
+      words = failure instanceof ApiError ? "Offline: the service cannot be reached." : words;
     }
     this.place.className = isFine ? "" : "error";
     if (this.place.textContent !== words) this.place.textContent = words;

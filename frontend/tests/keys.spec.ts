@@ -2,7 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import AxeBuilder from "@axe-core/playwright";
-import { type Page, chromium, expect, test } from "@playwright/test";
+import { type Page, type Route, chromium, expect, test } from "@playwright/test";
 import { House, Keys, idOf } from "./house";
 
 const LOOP = "for (let n = 0; ; n += 1) { console.log('line', n); await new Promise((done) => setTimeout(done, 100)); }";
@@ -75,8 +75,13 @@ async function placesOf(page: Page, searched: string): Promise<string[]> {
   return found;
 }
 
+/** Returns the key that each storage holds, and the number of entries beside the draft of the script. */
 const kept = (page: Page) =>
-  page.evaluate(() => [sessionStorage.getItem("sandpiper-key"), localStorage.getItem("sandpiper-key"), sessionStorage.length + localStorage.length]);
+  page.evaluate(() => {
+    const names = [...Object.keys(sessionStorage), ...Object.keys(localStorage)];
+    const others = names.filter((name) => name !== "sandpiper-draft");
+    return [sessionStorage.getItem("sandpiper-key"), localStorage.getItem("sandpiper-key"), others.length];
+  });
 
 test("without a key the page asks for one, and shows what needs none", async ({ page }) => {
   const complaints = await open(page);
@@ -91,8 +96,39 @@ test("without a key the page asks for one, and shows what needs none", async ({ 
   await page.getByLabel("Example").selectOption({ index: 1 });
   await expect(page.locator("#editor .cm-content")).not.toContainText("Hello from");
   await button(page, "Health").click();
-  await expect(page.getByRole("dialog")).toContainText("uptime");
+  await expect(page.getByRole("dialog")).toContainText("UP");
+  await expect(page.getByRole("dialog")).not.toContainText("uptime");
   await button(page, "Close").click();
+  expect(complaints).toEqual([]);
+});
+
+test("the load of the service is shown to a key that sees all tenants, and to no other", async ({ page }) => {
+  const admin = await newKey("admin,execute");
+  const complaints = await open(page);
+  const status = page.locator("#status");
+  const isTold = async (): Promise<void> => {
+    await expect(status).toContainText("of 2 executors busy");
+    await expect(page.locator("#pace")).toBeVisible();
+    await button(page, "Health").click();
+    await expect(page.getByRole("dialog")).toContainText("uptime");
+    await button(page, "Close").click();
+  };
+  const isNotTold = async (): Promise<void> => {
+    await expect(status).toHaveText(/^UP · isolation L\d · store sqlite$/);
+    await expect(page.locator("#pace")).toBeHidden();
+  };
+  await isNotTold();
+  await give(page, key);
+  await expect(owner(page)).toContainText("Tenant page");
+  await page.waitForResponse((response) => response.url().endsWith("/api/health/ready"));
+  await isNotTold();
+  await button(page, "Forget key").click();
+  await give(page, admin);
+  await isTold();
+  // A key that has ended leaves the readiness as it is.
+  keys.revoke(admin);
+  await expect(page.locator("#key-reason")).toContainText("The key was rejected");
+  await isNotTold();
   expect(complaints).toEqual([]);
 });
 
@@ -212,7 +248,7 @@ test("a key runs, submits, follows, stops and lists", async ({ page }) => {
   await button(page, "Submit as a job").click();
   await expect(result(page)).toContainText("running");
   await expect(result(page).getByRole("log")).toContainText("line 5");
-  await button(page, "Stop").click();
+  await button(page, "Stop job").click();
   await expect(result(page)).toContainText("cancelled");
   await expect(page.locator("#jobs")).toContainText("Stopped");
   await button(page, "Network check").click();
@@ -252,10 +288,72 @@ test("a key that is revoked while a job is followed is asked for again, and the 
   // No line is lost and none comes twice.
   const lines = await log.locator(".line span").allInnerTexts();
   expect(lines).toEqual(lines.map((_, number) => `line ${number}`));
-  await button(page, "Stop").click();
+  await button(page, "Stop job").click();
   await expect(result(page)).toContainText("cancelled");
   expect(complaints).toEqual([]);
 });
+
+test("a script whose key is revoked while it runs is not run again", async ({ page }) => {
+  const revoked = await newKey();
+  const complaints = await open(page);
+  let runs = 0;
+  page.on("request", (request) => (runs += Number(request.url().endsWith("/api/execute"))));
+  await give(page, revoked);
+  await page.getByLabel("Time, ms").fill("30000");
+  await write(page, "await new Promise((done) => setTimeout(done, 25_000)); 'once'");
+  await button(page, "Run").click();
+  await page.waitForRequest((request) => request.url().endsWith("/api/execute"));
+  keys.revoke(revoked);
+  await expect(result(page)).toContainText("The key is no longer valid");
+  await expect(result(page)).toContainText("The script may have run all the same. Run starts it again.");
+  await expect(field(page)).toBeVisible();
+  await give(page, key);
+  await expect(page.locator("#jobs table")).toBeVisible();
+  await expect(button(page, "Run")).toBeEnabled();
+  expect(runs).toBe(1);
+  // A click is the user's own decision.
+  await write(page, "'again'");
+  await button(page, "Run").click();
+  await expect(result(page)).toContainText("Succeeded");
+  expect(runs).toBe(2);
+  expect(complaints).toEqual([]);
+});
+
+for (const [loss, lose] of [
+  ["a connection that broke", (route: Route) => route.abort("connectionreset")],
+  ["a key that ended", (route: Route) => route.fulfill({ status: 401, json: { code: "key_ended", detail: "this key was revoked while its request was open" } })],
+  ["a proxy that gave up", (route: Route) => route.fulfill({ status: 504, body: "<h1>Gateway Timeout</h1>" })],
+] as const) {
+  test(`a job whose response was lost with ${loss} is found again, and no second one is made`, async ({ page }) => {
+    const complaints = await open(page);
+    await give(page, key);
+    await write(page, "'the one job'");
+    const names = new Set<string | null>();
+    let accepted = 0;
+    await page.route("**/api/jobs", async (route) => {
+      names.add(await route.request().headerValue("idempotency-key"));
+      accepted += 1;
+      if (accepted > 1) return route.continue();
+      await route.fetch();
+      return lose(route);
+    });
+    await button(page, "Submit as a job").click();
+    await expect(result(page)).toContainText("The job may have been accepted all the same.");
+    if (loss === "a key that ended") await give(page, key);
+    const replayed = page.waitForResponse((response) => response.request().method() === "POST" && response.url().endsWith("/api/jobs"));
+    await button(page, "Find or submit it").click();
+    expect((await replayed).headers()["idempotency-replayed"]).toBe("true");
+    await expect(result(page)).toContainText("finished");
+    await expect(result(page)).toContainText("the one job");
+    expect(names.size).toBe(1);
+    expect([...names][0]).toMatch(/^[0-9a-f]{32}$/);
+    // Another click is another job.
+    await button(page, "Submit as a job").click();
+    await expect(result(page)).toContainText("finished");
+    expect(names.size).toBe(2);
+    expect(complaints).toEqual([]);
+  });
+}
 
 test("a key that expires is asked for again, with the time of its end", async ({ page }) => {
   const expiring = await newKey("read", "--expires", "20s");

@@ -117,7 +117,7 @@ test("a job is followed while it runs, has an address of its own, and can be sto
   await expect(result.getByRole("log")).toContainText("line 5");
   const address = page.url();
   expect(address).toMatch(/#\/jobs\/[0-9a-f-]{36}$/);
-  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("button", { name: "Stop job" }).click();
   await expect(result).toContainText("cancelled");
   await expect(result).toContainText("Stopped");
   await expect(page.locator("#jobs")).toContainText("Stopped");
