@@ -97,7 +97,9 @@ fn one_operation(html: &mut String, method: &str, path: &str, operation: &Value)
     if let Some(scopes) = operation[security::SCOPES].as_array() {
         needed_key(html, scopes)?;
     }
-    html.push_str("<table><thead><tr><th>status</th><th>body</th><th></th></tr></thead><tbody>");
+    html.push_str(
+        "<table><thead><tr><th>status</th><th>body</th><th>meaning</th></tr></thead><tbody>",
+    );
     for (status, response) in members(&operation["responses"]) {
         let body = members(&response["content"]).next();
         let is_problem = body.is_some_and(|(kind, _)| kind == "application/problem+json");
@@ -167,7 +169,7 @@ fn response_headers(html: &mut String, all: &Value) -> fmt::Result {
 
 fn parameters_table(html: &mut String, parameters: &[Value]) -> fmt::Result {
     html.push_str(
-        "<table><thead><tr><th>parameter</th><th>in</th><th>type</th><th></th></tr></thead><tbody>",
+        "<table><thead><tr><th>parameter</th><th>in</th><th>type</th><th>meaning</th></tr></thead><tbody>",
     );
     for parameter in parameters {
         write!(
@@ -193,7 +195,9 @@ fn one_schema(html: &mut String, name: &str, schema: &Value) -> fmt::Result {
     let Some(properties) = schema["properties"].as_object() else {
         return write!(html, "<p>{}</p>", Line(schema, 0));
     };
-    html.push_str("<table><thead><tr><th>field</th><th>type</th><th></th></tr></thead><tbody>");
+    html.push_str(
+        "<table><thead><tr><th>field</th><th>type</th><th>meaning</th></tr></thead><tbody>",
+    );
     for (field, schema) in properties {
         write!(
             html,

@@ -185,19 +185,19 @@ pub(super) async fn ready(api: Data<Api>, request: HttpRequest) -> Result<HttpRe
         reasons: reasons(&status, store_is_up, shows_load),
         isolation: &status.isolation_level,
         walls: &status.isolation_layers,
-        executors: shows_load.then(|| ExecutorsView {
+        executors: shows_load.then_some(ExecutorsView {
             total: status.executors,
             ready: status.executors_ready,
             busy: status.executors_busy,
             revived: status.executors_revived,
             zygotes_replaced: status.zygotes_replaced,
         }),
-        reserve_executors: shows_load.then(|| ReserveExecutorsView {
+        reserve_executors: shows_load.then_some(ReserveExecutorsView {
             total: status.reserve_executors,
             up: status.reserve_executors_up,
             busy: status.reserve_executors_busy,
         }),
-        queue: shows_load.then(|| QueueView {
+        queue: shows_load.then_some(QueueView {
             interactive: status.queued_interactive,
             background: status.queued_background,
         }),
