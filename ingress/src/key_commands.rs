@@ -13,6 +13,9 @@ use std::io::{self, Write as _};
 
 type CommandResult = Result<(), Box<dyn Error>>;
 
+/// Time within which an ingress has read a change of the keys file.
+const READ_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Runs a subcommand of `key`.
 pub fn run(command: &KeyCommand) -> CommandResult {
     match command {
@@ -101,6 +104,8 @@ fn assign(options: &AssignKeyOptions) -> CommandResult {
         "{id} belongs to {tenant} from now on; open requests with this key end"
     ))?;
     let service = options.service.authority()?;
+    // What the ingress accepts before it has read the file belongs to the tenant before, and must be moved too.
+    std::thread::sleep(READ_WITHIN);
     match assign_jobs(&service, *id, &from, &tenant.to_string()) {
         Ok(report) => print(report),
         Err(reason) => Err(format!(

@@ -66,6 +66,7 @@ impl DispatcherHandle {
     /// Runs `job` and waits for its execution. The wait is bounded by the queue's longest wait, the script's own
     /// time limit and a grace. Dropping the future cancels the job: a queued job is removed, a running job is killed.
     pub async fn execute(&self, job: Arc<Job>) -> ExecuteResult {
+        self.check_not_purged(&job.owner.tenant)?;
         let (reply, result) = oneshot::channel();
         let patience = self.0.execute_within + job.limits.timeout();
         let mut on_drop = CancelOnDrop {
@@ -97,7 +98,17 @@ impl DispatcherHandle {
     }
 
     pub async fn submit(&self, job: Arc<Job>, terms: JobTerms) -> Result<Accepted, DispatchError> {
-        self.ask(Submit { job, terms }).await?
+        self.check_not_purged(&job.owner.tenant)?;
+        let submitted = Arc::clone(&job);
+        let accepted = self.ask(Submit { job, terms }).await??;
+        let tenant = &submitted.owner.tenant;
+        if self.is_purged(tenant) {
+            // The purge may have looked for the tenant's jobs before the store had this one.
+            let access = Access::Tenant(tenant.clone());
+            self.purge(accepted.job.id, &access).await?;
+            return Err(DispatchError::TenantPurged);
+        }
+        Ok(accepted)
     }
 
     /// Returns the job if `access` includes it.

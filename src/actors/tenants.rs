@@ -79,6 +79,14 @@ impl DispatcherHandle {
         self.0.purged_tenants.contains(tenant)
     }
 
+    /// Refuses a request whose tenant was purged while its body arrived.
+    pub(super) fn check_not_purged(&self, tenant: &Tenant) -> Result<(), DispatchError> {
+        if self.is_purged(tenant) {
+            return Err(DispatchError::TenantPurged);
+        }
+        Ok(())
+    }
+
     async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), DispatchError> {
         let set = self.0.store.set_purged(tenant, is_purged).await;
         set.map_err(unavailable)?;

@@ -53,6 +53,9 @@ pub enum DispatchError {
     QueueWaitExceeded { waited: Duration },
     #[error("jobs that are to be deleted still run")]
     JobsStillRun,
+    /// The tenant was purged after the request began.
+    #[error("the tenant was purged")]
+    TenantPurged,
     /// A part of the service did not respond in time. The failure is counted and logged where it happened.
     #[error("the service could not answer")]
     Internal,

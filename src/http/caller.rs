@@ -8,6 +8,7 @@ use super::Api;
 use super::budget::BUDGET;
 use super::client::client_of;
 use super::problem::{Code, Problem};
+use crate::actors::types::DispatchError;
 use actix_web::dev::Payload;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::web::Data;
@@ -44,8 +45,7 @@ impl Caller {
     fn of(api: &Api, request: &HttpRequest) -> Result<Self, Problem> {
         let caller = Self::of_headers(api, request)?;
         if api.dispatcher.is_purged(&caller.owner.tenant) {
-            let detail = "the tenant of this key was purged; its keys are no longer accepted";
-            return Err(Problem::new(Code::Unauthorized, detail));
+            return Err(DispatchError::TenantPurged.into());
         }
         Ok(caller)
     }

@@ -1,11 +1,15 @@
 //! Tenants: a job is seen, followed and cancelled by its owner alone, over every kind of store and from every node.
 
+use crate::raw::{answer_on, post};
 use crate::stores::{Postgres, Store, over_every_store};
 use crate::support::{Answer, SOON, Service, assert_refused, eventually};
 use proptest::prelude::{Just, Strategy, prop, prop_oneof};
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::io::Write as _;
+use std::thread;
+use std::time::Duration;
 
 over_every_store!(
     another_tenants_job_is_unknown_in_every_route,
@@ -16,6 +20,7 @@ over_every_store!(
     a_key_that_moves_to_another_tenant_takes_its_jobs_along,
     a_purged_job_is_gone_with_its_result_and_its_key,
     a_purged_tenant_is_gone_and_its_keys_are_refused,
+    a_request_that_began_before_the_purge_of_its_tenant_leaves_no_job,
     a_position_in_the_queue_counts_the_tenants_own_jobs,
     no_sequence_of_requests_shows_one_tenant_anything_of_another,
 );
@@ -345,6 +350,33 @@ fn a_purged_job_is_gone_with_its_result_and_its_key(store: &Store) {
     assert_ne!(again.json()["id"], json!(finished), "the key is free again");
     let refused = service.delete_with(&format!("{}?purge=1", path(&finished)), &A.headers());
     assert_refused(&refused, 400, "invalid_field", "purge=1");
+}
+
+fn a_request_that_began_before_the_purge_of_its_tenant_leaves_no_job(store: &Store) {
+    let service = serve(store, &[]);
+    let body = json!({ "code": "1" }).to_string();
+    for route in ["/api/jobs", "/api/execute"] {
+        let request = post(route, &A.headers(), body.as_bytes());
+        let (first, rest) = request.split_at(request.len() - 3);
+        let mut open = service.send_raw(first);
+        // Usually enough for the service to have read the headers. If it has not, it refuses them.
+        thread::sleep(Duration::from_millis(200));
+        let purged = service.delete_with("/api/tenants/a", &ADMIN.headers());
+        assert_eq!(purged.status, 200, "{}", purged.text);
+        open.write_all(rest).unwrap();
+        let refused = answer_on(open).unwrap();
+        assert_refused(&refused, 401, "unauthorized", route);
+        assert_refused(
+            &A.get(&service, "/api/netcheck"),
+            401,
+            "unauthorized",
+            route,
+        );
+        let left = ADMIN.get(&service, "/api/jobs?tenant=a").json();
+        assert_eq!(left["jobs"], json!([]), "{route}");
+        let restored = service.post_raw("/api/tenants/a/restore", &ADMIN.headers(), b"");
+        assert_eq!(restored.status, 204, "{}", restored.text);
+    }
 }
 
 fn a_purged_tenant_is_gone_and_its_keys_are_refused(store: &Store) {

@@ -1,6 +1,6 @@
 //! The record of one request.
 
-use super::route::{Route, job_of_location};
+use super::route::{OTHER, Route, job_of_location, tenant_of_path};
 use crate::gateway::Gateway;
 use crate::keys::Key;
 use crate::problem::Code;
@@ -34,6 +34,8 @@ pub(super) struct Record {
     client: Option<IpAddr>,
     method: &'static str,
     route: Route,
+    /// The tenant that the path names.
+    target_tenant: Option<String>,
     /// The status of the response; `None` if the client left before.
     status: Option<u16>,
     refusal: Option<Refusal>,
@@ -56,6 +58,8 @@ struct Line<'a> {
     route: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_tenant: Option<&'a str>,
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'a str>,
@@ -77,6 +81,7 @@ impl Record {
             method: self.method,
             route: self.route.template,
             job: self.route.job.map(|job| job.to_string()),
+            target_tenant: self.target_tenant.as_deref(),
             status: self.status,
             code: self.refusal.as_ref().and_then(|refusal| match refusal {
                 Refusal::OfIngress(code) => Some(code.name()),
@@ -131,6 +136,10 @@ impl OpenRecord {
         if route.is_health {
             return None;
         }
+        let target_tenant = match route.template {
+            OTHER => None,
+            _ => tenant_of_path(request.uri().path()).map(str::to_owned),
+        };
         let client = request.peer_addr().map(|peer| {
             let address = gateway.trust.client_address(peer.ip(), request.headers());
             address.to_canonical()
@@ -142,6 +151,7 @@ impl OpenRecord {
             key: None,
             client,
             method: name_of(request.method()),
+            target_tenant,
             route,
             status: None,
             refusal: None,
@@ -220,6 +230,7 @@ pub(super) fn record_for_tests(number: u16) -> Record {
         status: Some(number),
         refusal: None,
         outcome: None,
+        target_tenant: None,
     }
 }
 

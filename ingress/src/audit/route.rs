@@ -62,6 +62,14 @@ impl Route {
     }
 }
 
+/// Returns the tenant that a path names, if it has the form of a tenant's name.
+pub(super) fn tenant_of_path(path: &str) -> Option<&str> {
+    const BYTES_MAX: usize = 64;
+    let name = path.strip_prefix("/api/tenants/")?.split('/').next()?;
+    let is_named = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    (!name.is_empty() && name.len() <= BYTES_MAX && name.bytes().all(is_named)).then_some(name)
+}
+
 /// Returns the job of a `Location` header.
 pub(super) fn job_of_location(location: &str) -> Option<Uuid> {
     location.strip_prefix("/api/jobs/")?.parse().ok()
@@ -108,6 +116,15 @@ mod tests {
             assert!(Route::of(path).is_health, "{path}");
         }
         assert!(!Route::of("/api/health/x").is_health);
+        for (path, tenant) in [
+            ("/api/tenants/acme", Some("acme")),
+            ("/api/tenants/key:0a/assign", Some("key:0a")),
+            ("/api/tenants/", None),
+            ("/api/tenants/%3Cscript%3E", None),
+            ("/api/jobs/acme", None),
+        ] {
+            assert_eq!(tenant_of_path(path), tenant, "{path}");
+        }
         assert_eq!(job_of_location(&one), job);
         assert_eq!(job_of_location(&events), None);
         assert_eq!(job_of_location("/api/jobs/x"), None);

@@ -203,6 +203,10 @@ impl From<DispatchError> for Problem {
                 Code::Unsupported,
                 "`runAt` and `priority` need a database (--store); this service keeps jobs in memory",
             ),
+            DispatchError::TenantPurged => Self::new(
+                Code::Unauthorized,
+                "the tenant of this key was purged; its keys are no longer accepted",
+            ),
             DispatchError::JobsStillRun => Self::new(
                 Code::JobsStillRun,
                 "a job to be deleted has not stopped in time, and its data is still there; repeat the request",

@@ -11,7 +11,7 @@ use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
 /// Response header that tells a gateway the outcome of an execution.
-const OUTCOME: HeaderName = HeaderName::from_static("sandpiper-outcome");
+pub(super) const OUTCOME: HeaderName = HeaderName::from_static("sandpiper-outcome");
 
 /// Run a script now
 ///

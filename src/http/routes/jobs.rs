@@ -1,5 +1,6 @@
 //! `/api/jobs`: submit, get, list and cancel jobs.
 
+use super::execute::OUTCOME;
 use super::json_with;
 use crate::actors::types::{
     Accepted, Cancelled, DispatchError, JobSnapshot, ListQuery, Lookup, Purged,
@@ -7,7 +8,7 @@ use crate::actors::types::{
 use crate::http::budget;
 use crate::http::caller::Caller;
 use crate::http::prefer;
-use crate::http::problem::Problem;
+use crate::http::problem::{Code, Problem};
 use crate::http::view::{JobPageView, JobSummary, JobView};
 use crate::http::{Api, submission};
 use actix_web::http::StatusCode;
@@ -59,8 +60,9 @@ pub(super) async fn submit(
     let (job, terms) = submission::read_later(&api, &caller, &request, payload).await?;
     let Accepted { job, is_replay } = budget::submit(&api, job, terms, budgets).await?;
     if !caller.access.includes(&job.owner) {
-        // Another key of the tenant submitted the job, and this key may not read it.
-        return Err(DispatchError::KeyReused.into());
+        let detail = "another key of the tenant has sent this `Idempotency-Key`, and this key may not read its job; \
+                      use a new key for a new request";
+        return Err(Problem::new(Code::IdempotencyKeyReused, detail));
     }
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     let now = match wait {
@@ -283,6 +285,9 @@ fn found(lookup: Lookup) -> Result<JobSnapshot, Problem> {
 fn show_job(mut response: HttpResponseBuilder, now: &JobSnapshot) -> Result<HttpResponse, Problem> {
     if !now.job.state.is_final() {
         response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
+    }
+    if let Some(execution) = &now.job.execution {
+        response.insert_header((OUTCOME, execution.outcome.as_str()));
     }
     json_with(response, &JobView::from(now))
 }

@@ -3,6 +3,7 @@
 use super::json;
 use crate::http::Api;
 use crate::http::browser::check_site;
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Query};
@@ -58,7 +59,11 @@ struct SideView {
     params(("port" = Option<u16>, Query, description = "Port to try", minimum = 1, maximum = 65_535)),
     responses((status = 200, description = "Result of both attempts", body = NetCheckView))
 )]
-pub(super) async fn check(api: Data<Api>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn check(
+    api: Data<Api>,
+    _: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     // This GET starts a job process, so pages of other origins may not send it.
     check_site(request.uri(), request.headers())?;
     let port = port_of(request.query_string())?;
