@@ -12,6 +12,18 @@ pub(super) const SCRIPTS: &[(&str, u64)] = &[
     ),
     ("'x'.repeat(500).replace(/x/g, 'yz').split('z').length", 501),
     (
+        "const s = []; for (let i = 0; i < 100; i++) s.push(new SharedArrayBuffer(1, {maxByteLength: 2000})); s.reduce((n, b) => (b.grow(2), n + b.byteLength), 0)",
+        200,
+    ),
+    (
+        "const d = []; for (let i = 0; i < 300; i++) d.push(new Date('2024-01-31 10:00:00-05:00'), Date.parse('Jan 1 2024' + ' '.repeat(i % 50))); d.length",
+        600,
+    ),
+    (
+        "for (let i = 0; i < 200; i++) console.log('%s %d %o', 'x'.repeat(100), i, {i}); Math.hypot(...Array.from({length: 400}, () => 1))",
+        20,
+    ),
+    (
         "const m = new Map(); for (let i = 0; i < 800; i++) m.set('k' + i, [i]); m.size",
         800,
     ),
