@@ -134,6 +134,10 @@ fn what_is_no_function_is_named_where_the_source_tells_it() {
         ),
         ("const f = 5;\nf()", "f"),
         ("const a = [1];\na[0]()", "a[0]"),
+        (
+            "const users = [{n: 1}];\nusers.forEach(u => u.greet('x', u.n))",
+            "u.greet",
+        ),
         ("const o = {};\no.run(1, 'two', o)", "o.run"),
         ("const o = {};\nconsole.log(o.total())", "o.total"),
         ("const o = { f() { return {} } };\no.f().g()", "o.f().g"),

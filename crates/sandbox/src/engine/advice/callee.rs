@@ -73,7 +73,7 @@ impl Calls<'_> {
                 .tokens
                 .get(close + 1)
                 .is_some_and(|next| next.is("{") || next.is("=>"));
-        if !is_callee {
+        if !is_callee || self.structure.function_of(open) != self.structure.function_of(index) {
             return false;
         }
         let is_argument = open < index && index < close;
@@ -177,6 +177,9 @@ mod tests {
                 "order.total",
             ),
             ("xs.summ(() => { y() })", "summ", "xs.summ"),
+            ("users.forEach(u => u.greet('x', u.n))", "u.n", "u.greet"),
+            ("[1].sort((a, b) => a.cmp(b))", "b", "a.cmp"),
+            ("a.b(c, (x, y) => x(y))", "c", "a.b"),
             ("a\n  .b\n  .c()", "c", "a .b .c"),
         ] {
             assert_eq!(named(source, known).as_deref(), Some(name), "{source}");

@@ -19,6 +19,11 @@ pub(super) struct Structure {
 
 /// Words before a bracket that make the braces behind it a block and no function's body.
 const BLOCK_WORDS: &[&str] = &["if", "for", "while", "switch", "catch", "with"];
+/// Words that begin a statement and stand in no expression.
+const STATEMENT_WORDS: &[&str] = &[
+    "break", "const", "continue", "do", "for", "if", "let", "return", "switch", "throw", "try",
+    "var", "while",
+];
 /// Words of the language that read no variable.
 const KEYWORDS: &[&str] = &[
     "async",
@@ -68,21 +73,19 @@ impl Structure {
     pub(super) fn of(tokens: &[Token<'_>]) -> Self {
         let partners = partners(tokens);
         let mut functions = Vec::with_capacity(tokens.len());
-        // The functions that are open, innermost last, and for each brace whether it opened one.
-        let (mut open, mut braces, mut count) = (vec![0], Vec::new(), 0);
+        let mut open = OpenFunctions::default();
         for (index, token) in tokens.iter().enumerate() {
-            if token.is("}") && braces.pop() == Some(true) {
-                open.pop();
+            open.pass_end(token);
+            functions.push(open.innermost());
+            let is_body = token.is("{") && opens_function(tokens, &partners, index);
+            if token.is("=>") || is_body {
+                mark_parameters(&mut functions, &partners, index, open.next());
             }
-            functions.push(open.last().copied().unwrap_or_default());
-            if token.is("{") {
-                let is_body = opens_function(tokens, &partners, index);
-                if is_body {
-                    count += 1;
-                    open.push(count);
-                }
-                braces.push(is_body);
+            let has_braces = tokens.get(index + 1).is_some_and(|next| next.is("{"));
+            if token.is("=>") && !has_braces {
+                open.begin_expression();
             }
+            open.pass_begin(token, is_body);
         }
         let loops =
             (0..tokens.len()).filter_map(|index| loop_at(tokens, &partners, &functions, index));
@@ -101,6 +104,85 @@ impl Structure {
     pub(super) fn loops_of(&self, function: usize) -> impl DoubleEndedIterator<Item = Loop> {
         let loops = self.loops.iter().copied();
         loops.filter(move |one| one.function == function)
+    }
+}
+
+/// The functions around a token, while the tokens are passed one by one.
+#[derive(Default)]
+struct OpenFunctions {
+    /// Each open function, innermost last. An arrow function without braces has the depth of brackets at its arrow.
+    stack: Vec<(usize, Option<usize>)>,
+    /// For each open brace, whether it is that of a function.
+    braces: Vec<bool>,
+    depth: usize,
+    count: usize,
+}
+
+impl OpenFunctions {
+    fn innermost(&self) -> usize {
+        self.stack.last().map_or(0, |(function, _)| *function)
+    }
+
+    /// Returns the number of the next function.
+    fn next(&self) -> usize {
+        self.count + 1
+    }
+
+    fn begin_expression(&mut self) {
+        self.count += 1;
+        self.stack.push((self.count, Some(self.depth)));
+    }
+
+    /// Closes the functions that end before or with this token.
+    fn pass_end(&mut self, token: &Token<'_>) {
+        let closes = token.is(")") || token.is("]") || token.is("}");
+        if closes {
+            self.depth = self.depth.saturating_sub(1);
+        }
+        let separates = token.is(",") || token.is(";");
+        let begins_statement = STATEMENT_WORDS.iter().any(|word| token.is(word));
+        while let Some((_, Some(depth))) = self.stack.last() {
+            let ends = (closes && self.depth < *depth)
+                || (separates && self.depth <= *depth)
+                || begins_statement;
+            if !ends {
+                break;
+            }
+            self.stack.pop();
+        }
+        if token.is("}") && self.braces.pop() == Some(true) {
+            self.stack.pop();
+        }
+    }
+
+    /// Opens what begins behind this token.
+    fn pass_begin(&mut self, token: &Token<'_>, is_body: bool) {
+        if token.is("(") || token.is("[") || token.is("{") {
+            self.depth += 1;
+        }
+        if token.is("{") {
+            if is_body {
+                self.count += 1;
+                self.stack.push((self.count, None));
+            }
+            self.braces.push(is_body);
+        }
+    }
+}
+
+/// Makes the parameters before an arrow or a body part of the function: they are no variables that are read outside.
+fn mark_parameters(
+    functions: &mut [usize],
+    partners: &[Option<usize>],
+    behind: usize,
+    function: usize,
+) {
+    let Some(last) = behind.checked_sub(1) else {
+        return;
+    };
+    let first = partners[last].filter(|first| *first < last).unwrap_or(last);
+    for parameter in &mut functions[first..=last] {
+        *parameter = function;
     }
 }
 
@@ -226,6 +308,19 @@ mod tests {
         assert_eq!(starts(0), ["for"]);
         assert_eq!(starts(1), ["whi"]);
         assert_eq!(starts(2), ["do "]);
+    }
+
+    #[test]
+    fn an_arrow_without_braces_is_a_function_up_to_its_end() {
+        let source = "f((a, b) => a(b), c); g = x => y\nlet z; h(function (p) { q })";
+        let tokens = tokens(source);
+        let structure = Structure::of(&tokens);
+        let of = |text: &str| {
+            let index = tokens.iter().position(|token| token.is(text));
+            structure.function_of(index.unwrap())
+        };
+        assert_eq!(["f", "c", "g", "z", "h"].map(of), [0; 5]);
+        assert_eq!(["a", "b", "x", "y", "p", "q"].map(of), [1, 1, 2, 2, 3, 3]);
     }
 
     #[test]
