@@ -1,24 +1,24 @@
 //! The commands other than `serve`: run one script, report the isolation layers, run the selftest, print the API's
 //! description, ask a running service for its health, change tenants, back up the database.
 
+mod run;
 mod tenants;
 
+pub use run::run;
 pub use tenants::tenants;
 
 use crate::config::{
-    BackupOptions, HealthOptions, IsolationOptions, OpenapiOptions, OptionConflict, RunOptions,
+    BackupOptions, HealthOptions, IsolationOptions, OpenapiOptions, OptionConflict,
     SelftestOptions, StoreChoice,
 };
-use crate::http::{self, execution_json};
+use crate::http;
 use crate::selftest::{self, Local, Remote, Selection, Target, TargetError};
-use sandpiper_domain::{JobId, JsonText, Outcome, Script, ScriptDraft, ScriptRefusal, Source};
+use sandpiper_domain::{JobId, ScriptRefusal};
 use sandpiper_sandbox_client::{
-    ExecutionHandle, IsolationLevel, LayerReport, Sandbox, SandboxError, SandboxProgram, Work,
-    remedy,
+    IsolationLevel, LayerReport, Sandbox, SandboxError, SandboxProgram, remedy,
 };
 use sandpiper_store::{Address, BackupError, DataKeys, back_up};
-use std::io::{self, IsTerminal as _, Read as _, Write};
-use std::path::Path;
+use std::io::{self, IsTerminal as _, Write};
 use std::time::Duration;
 use std::{fs, process::ExitCode};
 
@@ -44,58 +44,6 @@ pub enum CommandError {
     Json(#[from] serde_json::Error),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
-}
-
-/// Runs one script (`sandpiper run`). Exit status 0 means that the script succeeded, 1 that it failed.
-pub fn run(options: &RunOptions) -> Result<ExitCode, CommandError> {
-    options.isolation.check()?;
-    let limits = options.limits.own()?;
-    let script = Script::new(ScriptDraft {
-        file: Some(read_source(&options.file)?),
-        input: options.input.clone().map(JsonText::parse).transpose()?,
-        seed: options.seed,
-        ..ScriptDraft::default()
-    })?;
-    let mut sandbox = Sandbox::start(options.isolation.sandbox(program()?))?;
-    let work = Work::Script {
-        script: &script,
-        limits,
-        entropy: rand::random(),
-    };
-    let execution = sandbox.run(JobId::generate(), &work, &ExecutionHandle::default())?;
-    writeln!(io::stdout().lock(), "{}", execution_json(&execution)?)?;
-    Ok(exit_code(execution.outcome == Outcome::Succeeded))
-}
-
-fn read_source(path: &Path) -> Result<Source, CommandError> {
-    let unreadable = |cause| CommandError::Unreadable {
-        path: path.display().to_string(),
-        cause,
-    };
-    let text = if path.as_os_str() == "-" {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(path)
-    };
-    let text = text.map_err(unreadable)?;
-    if text.len() > Script::CODE_BYTES_MAX {
-        return Err(ScriptRefusal::CodeTooLarge {
-            field: Script::CODE_FILE_NAME,
-            bytes: text.len(),
-            most: Script::CODE_BYTES_MAX,
-        }
-        .into());
-    }
-    if text.contains('\0') {
-        return Err(unreadable(io::Error::other(
-            "the file contains a NUL character",
-        )));
-    }
-    let file_name = path
-        .file_name()
-        .map_or_else(|| "script".to_owned(), |name| name.to_string_lossy().into());
-    Ok(Source { file_name, text })
 }
 
 /// Prints the description of the API (`sandpiper openapi`).

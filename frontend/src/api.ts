@@ -79,6 +79,7 @@ export interface Usage {
 
 export interface Request {
   code?: string;
+  kind?: string;
   input?: unknown;
   limits?: Partial<Limits>;
 }

@@ -162,6 +162,8 @@ function showFailure(failure: unknown, again?: () => HTMLElement): void {
 /** Returns the request of the form; `undefined` and a message if the input is not JSON. */
 function request(): Request | undefined {
   const asked: Request = { code: editor.code };
+  const kind = elementById("kind", HTMLSelectElement).value;
+  if (kind !== "script") asked.kind = kind;
   const input = elementById("input", HTMLTextAreaElement).value.trim();
   const wrong = elementById("input-error", HTMLElement);
   wrong.hidden = true;
@@ -305,6 +307,7 @@ async function fillIn(): Promise<void> {
   examples.append(...scripts.map(({ name, description }) => createElement("option", { value: name, title: description }, name)));
   examples.addEventListener("change", () => {
     if (!examples.value) return;
+    elementById("kind", HTMLSelectElement).value = "script";
     void getText(`/api/scripts/${encodeURIComponent(examples.value)}`).then((code) => (editor.code = code), showFailure);
   });
 }

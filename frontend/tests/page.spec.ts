@@ -69,6 +69,21 @@ test("an error is marked at its line, and a click goes there", async ({ page }) 
   expect(complaints).toEqual([]);
 });
 
+test("a function and a module run, and a script that should be one gets a hint", async ({ page }) => {
+  const complaints = await open(page);
+  await run(page, "return 6 * 7");
+  await expect(page.locator("#result")).toContainText('"kind": "function"');
+  await page.getByLabel("Kind").selectOption("function");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await expect(page.locator("#result")).toContainText("42");
+  await page.getByLabel("Kind").selectOption("module");
+  await run(page, "export default () => 'of a module'");
+  await expect(page.locator("#result")).toContainText("of a module");
+  await page.getByLabel("Example").selectOption({ index: 1 });
+  await expect(page.getByLabel("Kind")).toHaveValue("script");
+  expect(complaints).toEqual([]);
+});
+
 test("input is checked as JSON, and limits are sent and shown when they are hit", async ({ page }) => {
   const complaints = await open(page);
   await page.getByLabel("Input, as JSON").fill("{ a: 1 }");

@@ -4,6 +4,7 @@ use super::{GIB, KIB, MIB};
 use crate::selftest;
 use actix_web::http::Uri;
 use actix_web::http::header::{self, HeaderName};
+use sandpiper_domain::ScriptKind;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Parses an IP address or `localhost`.
@@ -51,6 +52,13 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     url.filter(|url| is_http(url) && url.host().is_some_and(|host| !host.is_empty()))
         .map(|_| text.to_owned())
         .ok_or_else(|| "give a URL, such as http://127.0.0.1:4318".to_owned())
+}
+
+/// Parses a kind of script.
+pub(super) fn kind(text: &str) -> Result<ScriptKind, String> {
+    let kinds = ScriptKind::ALL;
+    let kind = kinds.into_iter().find(|kind| kind.as_str() == text);
+    kind.ok_or_else(|| "give script, function or module".to_owned())
 }
 
 /// Parses a 64-bit integer, signed or unsigned, as requests do.

@@ -4,7 +4,7 @@ use super::Api;
 use super::body::{self, BodyType};
 use super::caller::Caller;
 use super::problem::{Code, Problem};
-use super::request::{JOB_FIELDS, Language, ScriptKind, SubmitRequest};
+use super::request::{JOB_FIELDS, Language, SubmitRequest};
 use super::trace;
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
@@ -160,9 +160,16 @@ fn draft(
     submitted: SubmitRequest,
     source: Option<String>,
 ) -> Result<ScriptDraft, Problem> {
-    // The only values so far: a further one has to be handled before this compiles.
-    let (None | Some(ScriptKind::Script), None | Some(Language::JavaScript)) =
-        (submitted.kind, submitted.language);
+    // The only value so far: a further one has to be handled before this compiles.
+    let (None | Some(Language::JavaScript)) = submitted.language;
+    let kind = submitted.kind.unwrap_or_default();
+    if submitted.file.is_some() && !kind.is_script() {
+        let detail = format!(
+            "`file` is a script and cannot be run as a {}; give a text as `code`",
+            kind.as_str()
+        );
+        return Err(Problem::new(Code::Unsupported, detail).with("field", "file"));
+    }
     let file = match submitted.file {
         None => None,
         Some(name) => match api.scripts.get(&name) {
@@ -177,6 +184,10 @@ fn draft(
         input: submitted.input,
         globals: submitted.globals,
         seed: submitted.seed,
+        kind,
+        language: sandpiper_domain::Language::JavaScript,
+        modules: submitted.modules,
+        prelude: submitted.prelude,
     })
 }
 

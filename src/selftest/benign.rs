@@ -1,5 +1,7 @@
 //! Benign scripts that need memory. The sweep and `make test-asan` run them with too little of it.
 
+use sandpiper_domain::ScriptKind;
+
 /// Scripts and their results. Each script needs some hundred kilobytes.
 pub(super) const SCRIPTS: &[(&str, u64)] = &[
     (
@@ -73,7 +75,7 @@ pub(super) const SCRIPTS: &[(&str, u64)] = &[
     ),
     (
         "const u = []; for (let i = 0; i < 100; i++) u.push(new URL('../b?x=' + i, 'http://a.example/c/d')); u[99].searchParams.append('y', 1); u[99].href.length",
-        29,
+        27,
     ),
     (
         "const t = []; for (let i = 0; i < 100; i++) t.push(new TextDecoder('shift_jis').decode(new TextEncoder().encode('x'.repeat(i)))); t.join('').length",
@@ -98,5 +100,44 @@ pub(super) const SCRIPTS: &[(&str, u64)] = &[
     (
         "const h = new Headers(), f = new FormData(); for (let i = 0; i < 50; i++) { h.append('a' + i, 'b'); f.append('c', new Blob(['d'.repeat(i)])) } let n = 0; for (const x of f.getAll('c')) n += (await x.text()).length; n + [...h].length",
         1275,
+    ),
+];
+
+/// A script of another kind, or with modules: kind, code, modules by name, result.
+type OfKind = (
+    ScriptKind,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    u64,
+);
+
+/// Scripts of other kinds, and their results. Each script needs some hundred kilobytes.
+pub(super) const KINDS: &[OfKind] = &[
+    (
+        ScriptKind::Function,
+        "const a = []; for (let i = 0; i < 1000; i++) a.push({ i, s: 'x' + i }); await null; return a.length",
+        &[],
+        1000,
+    ),
+    (
+        ScriptKind::Module,
+        "import { twice } from './a.js'; import * as b from './b/b.js'; let s = 0; for (let i = 0; i < 1000; i++) s += twice([i]).length + b.one; export default s",
+        &[
+            (
+                "./a.js",
+                "import { one } from './b/b.js'; export const twice = (list) => [...list, ...list].slice(one - 1)",
+            ),
+            (
+                "./b/b.js",
+                "import '../a.js'; export const one = 1; export const more = Array.from({ length: 500 }, (_, i) => 'x' + i)",
+            ),
+        ],
+        3000,
+    ),
+    (
+        ScriptKind::Script,
+        "let n = 0; for (let i = 0; i < 100; i++) { const m = await import('./m.js'); n += m.default.length; await import('./none.js').catch((e) => n += e.message.length > 0) } n",
+        &[("./m.js", "export default 'x'.repeat(99)")],
+        10_000,
     ),
 ];

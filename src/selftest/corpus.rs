@@ -5,9 +5,13 @@
 //! code ==> JSON                     it succeeds with this result
 //! code ==> distinct                 no two executions have the same result
 //! code ==> … log JSON               and logs exactly these entries
+//! @{"kind": …, "modules": {…}}@ code ==> …   a script of another kind, or with modules
 //! ```
 
+use sandpiper_domain::{ScriptKind, Source};
+use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Scripts of one kind, with a common time limit.
@@ -102,10 +106,33 @@ pub(super) const CLASSES: &[Class] = &[
         timeout_ms: PATIENT_MS,
         table: include_str!("corpus/web.table"),
     },
+    Class {
+        name: "modules",
+        about: "circles, failed loads, odd exports, and functions that do not stay closed",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/modules.table"),
+    },
 ];
 
+/// A script of the selftest.
+#[derive(Debug, Clone, Default)]
+pub struct TestScript {
+    pub code: String,
+    pub kind: ScriptKind,
+    pub modules: Vec<Source>,
+}
+
+impl From<&str> for TestScript {
+    fn from(code: &str) -> Self {
+        Self {
+            code: code.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
 pub(super) struct Case {
-    pub(super) code: String,
+    pub(super) script: TestScript,
     pub(super) expected: Expected,
     pub(super) log: Option<Value>,
 }
@@ -161,9 +188,34 @@ fn parse(line: &str) -> Option<Case> {
         ),
     };
     Some(Case {
-        code: code.to_owned(),
+        script: script_of(code)?,
         expected,
         log,
+    })
+}
+
+/// The fields of a script other than its code.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct More {
+    #[serde(default)]
+    kind: ScriptKind,
+    #[serde(default)]
+    modules: BTreeMap<String, String>,
+}
+
+fn script_of(text: &str) -> Option<TestScript> {
+    let Some(fields) = text.strip_prefix("@{") else {
+        return Some(text.into());
+    };
+    let (fields, code) = fields.split_once("}@ ")?;
+    let more: More = serde_json::from_str(&format!("{{{fields}}}")).ok()?;
+    let modules = more.modules.into_iter();
+    let modules = modules.map(|(file_name, text)| Source { file_name, text });
+    Some(TestScript {
+        code: code.to_owned(),
+        kind: more.kind,
+        modules: modules.collect(),
     })
 }
 

@@ -8,6 +8,7 @@ mod corpus;
 mod sweep;
 mod target;
 
+pub use corpus::TestScript;
 pub use target::{Local, Remote, Target, TargetError};
 
 use corpus::{CLASSES, Case, Class, Expected};
@@ -84,7 +85,7 @@ pub fn run(
         for case in class.cases() {
             progress(class.name, tally.scripts);
             let verdict = run_case(target, class, &case, selection.time_factor)?;
-            tally.add(&case.code, verdict, &mut report.failures);
+            tally.add(&case.script.code, verdict, &mut report.failures);
         }
         report.tallies.push(tally);
     }
@@ -175,14 +176,14 @@ fn run_case(
         Expected::Distinct => all_differ(target, case, timeout_ms)?,
         expected => {
             let started = Instant::now();
-            let execution = target.execute(&case.code, timeout_ms, None)?;
+            let execution = target.execute(&case.script, timeout_ms, None)?;
             let took = started.elapsed();
             check_execution(&execution, timeout_ms, factor, took).and_then(|wall_ms| {
                 is_expected(&execution, expected, case.log.as_ref()).map(|()| wall_ms)
             })
         }
     };
-    let next = target.execute("1 + 2", timeout_ms.max(2_000), None)?;
+    let next = target.execute(&"1 + 2".into(), timeout_ms.max(2_000), None)?;
     if next["result"] != 3 {
         return Ok(Err(format!("the next execution, 1 + 2, returned {next}")));
     }
@@ -196,7 +197,7 @@ fn all_differ(
 ) -> Result<Verdict, TargetError> {
     let mut seen = HashSet::new();
     for _ in 0..DISTINCT_RUNS {
-        let execution = target.execute(&case.code, timeout_ms, None)?;
+        let execution = target.execute(&case.script, timeout_ms, None)?;
         if execution["outcome"] != "succeeded" || !seen.insert(execution["result"].to_string()) {
             return Ok(Err(format!(
                 "two executions returned the same, or one failed: {}",

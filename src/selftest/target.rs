@@ -1,5 +1,6 @@
 //! The targets of the selftest: a sandbox of this process, or a deployment.
 
+use super::corpus::TestScript;
 use crate::http::execution_json;
 use sandpiper_domain::{
     Ceiling, JobId, LimitError, Limits, RequestedLimits, Script, ScriptDraft, ScriptRefusal,
@@ -42,10 +43,10 @@ pub enum TargetError {
 
 /// Runs scripts, one at a time.
 pub trait Target {
-    /// Runs `code` to its end, and returns the execution as the API shows it.
+    /// Runs a script to its end, and returns the execution as the API shows it.
     fn execute(
         &mut self,
-        code: &str,
+        script: &TestScript,
         timeout_ms: u32,
         memory_bytes: Option<u64>,
     ) -> Result<Value, TargetError>;
@@ -78,7 +79,7 @@ impl Local {
 impl Target for Local {
     fn execute(
         &mut self,
-        code: &str,
+        script: &TestScript,
         timeout_ms: u32,
         memory_bytes: Option<u64>,
     ) -> Result<Value, TargetError> {
@@ -95,7 +96,9 @@ impl Target for Local {
         };
         let limits = Limits::within(&requested, &defaults, &Self::DEFAULTS)?;
         let script = Script::new(ScriptDraft {
-            code: Some(code.to_owned()),
+            code: Some(script.code.clone()),
+            kind: script.kind,
+            modules: script.modules.clone(),
             ..ScriptDraft::default()
         })?;
         let work = Work::Script {
@@ -143,7 +146,7 @@ impl Remote {
 impl Target for Remote {
     fn execute(
         &mut self,
-        code: &str,
+        script: &TestScript,
         timeout_ms: u32,
         memory_bytes: Option<u64>,
     ) -> Result<Value, TargetError> {
@@ -151,7 +154,15 @@ impl Target for Remote {
         if let Some(bytes) = memory_bytes {
             limits["memoryBytes"] = bytes.into();
         }
-        let request = json!({"code": code, "limits": limits}).to_string();
+        let mut request = json!({"code": script.code, "limits": limits});
+        // A plain script is one for every version.
+        if !script.kind.is_script() || !script.modules.is_empty() {
+            let modules = script.modules.iter();
+            let modules = modules.map(|module| (module.file_name.clone(), module.text.clone()));
+            request["kind"] = script.kind.as_str().into();
+            request["modules"] = modules.collect();
+        }
+        let request = request.to_string();
         let deadline = Instant::now() + BUSY_FOR;
         loop {
             let mut response = self

@@ -29,6 +29,7 @@ mod health;
 mod hints;
 mod hostile;
 mod jobs;
+mod kinds;
 mod limits;
 mod metrics;
 mod observability;

@@ -71,7 +71,7 @@ fn the_same_request_with_the_same_key_is_the_same_job(store: &Store) {
 }
 
 /// Groups of bodies with the same meaning. Bodies of different groups differ in meaning.
-const GROUPS: [&[&str]; 9] = [
+const GROUPS: [&[&str]; 13] = [
     &[
         r#"{"code":"1","input":{"a":1,"b":[{"c":"x/y","d":1e2}]}}"#,
         r#"{ "input" : { "b":[ {"d":100.0, "c":"\u0078\/y"} ], "a":1.0 }, "code" : "\u0031" }"#,
@@ -97,6 +97,16 @@ const GROUPS: [&[&str]; 9] = [
         r#"{"file":"pi.js","seed":1,"limits":{"timeoutMs":1999}}"#,
         r#"{"seed":1.0,"limits":{"timeoutMs":1.999e3},"file":"pi.js"}"#,
     ],
+    &[
+        r#"{"code":"1","input":[1,2],"kind":"module"}"#,
+        r#"{"kind":"module","modules":{},"prelude":null,"code":"1","input":[1,2.0]}"#,
+    ],
+    &[r#"{"code":"1","input":[1,2],"kind":"function"}"#],
+    &[
+        r#"{"code":"1","kind":"module","modules":{"./a.js":"1","./b.js":"2"}}"#,
+        r#"{"code":"1","kind":"module","modules":{"./b.js":"\u0032", "./a.js":"1"}}"#,
+    ],
+    &[r#"{"code":"1","kind":"module","modules":{"./a.js":"1","./b.js":"2"},"prelude":"1"}"#],
 ];
 
 fn a_request_is_the_same_by_what_it_means_and_not_by_how_it_is_written(store: &Store) {

@@ -25,12 +25,14 @@ from sandpiper.models import (
     JobPage,
     JobRequest,
     JobState,
+    Modules,
     NetCheck,
     Nodes,
     Problem,
     Ready,
     RequestedLimits,
     ScriptError,
+    ScriptKind,
     StatusWord,
 )
 from sandpiper.types import UNSET
@@ -84,6 +86,10 @@ with AuthenticatedClient(base_url=url, token=key, raise_on_unexpected_status=Tru
     globals_ = Globals.from_dict({"b": 1})
     free = is_a(Execution, execute.sync(client=client, body=ExecuteRequest(code="b", globals_=globals_)))
     assert free.result == 1
+    modules = Modules.from_dict({"./util.js": "export const twice = (number) => 2 * number"})
+    code = "import { twice } from './util.js'; export default (input) => twice(input) + base"
+    body = ExecuteRequest(code=code, kind=ScriptKind.MODULE, modules=modules, prelude="var base = 1", input_=20)
+    assert is_a(Execution, execute.sync(client=client, body=body)).result == 41
     limits = RequestedLimits(timeout_ms=900)
     form = ExecuteForm(code="input.a + b", input_=json.dumps({"a": 1}), globals_=globals_, limits=limits)
     filled = is_a(Execution, execute.sync(client=client, body=form))

@@ -52,6 +52,10 @@ async function main(): Promise<void> {
   const error = thrownBy(thrown.error);
   same([thrown.outcome, thrown.result, error.name, error.lineNumber], ["threw", null, "TypeError", 2]);
 
+  const modules = { "./util.js": "export const twice = (number) => 2 * number" };
+  const code = "import { twice } from './util.js'; export default (input) => twice(input)";
+  same(given(await api.execute({ client, body: { code, kind: "module", modules, input: 21 } })).result, 42);
+
   const form = { code: "input.a + 1", input: { a: 1 }, limits: { timeoutMs: 900 } };
   const headers = { "Content-Type": null };
   const filled = given(await api.execute({ client, body: form, headers, ...formDataBodySerializer }));

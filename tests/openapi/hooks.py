@@ -23,6 +23,12 @@ def names_two_files(case):
     return in_query is not None and fields_of(case).get("file") is not None
 
 
+def has_a_file_of_another_kind(case):
+    """`file` is a script, and no function or module."""
+    file = (case.query or {}).get("file") is not None or fields_of(case).get("file") is not None
+    return file and fields_of(case).get("kind") not in (None, "", "script")
+
+
 def is_scheduled_too_late(case):
     """`runAt` is at most 366 days ahead."""
     run_at = fields_of(case).get("runAt")
@@ -41,7 +47,8 @@ def reuses_a_key(case, keys=set()):
 
 def has_an_unquoted_string(case):
     """The tool writes a string into a JSON part of a form without its quotes."""
-    return case.media_type == "multipart/form-data" and isinstance(fields_of(case).get("input"), str)
+    json = (type(None), bool, int, float, list, dict)
+    return case.media_type == "multipart/form-data" and not isinstance(fields_of(case).get("input"), json)
 
 
 def is_of_no_report(case):
@@ -62,7 +69,15 @@ def is_of_no_report(case):
         return True
 
 
-RULES = (is_of_no_report, has_an_unquoted_string, lacks_a_script, names_two_files, is_scheduled_too_late, reuses_a_key)
+RULES = (
+    is_of_no_report,
+    has_an_unquoted_string,
+    lacks_a_script,
+    names_two_files,
+    has_a_file_of_another_kind,
+    is_scheduled_too_late,
+    reuses_a_key,
+)
 
 
 @schemathesis.hook

@@ -75,7 +75,7 @@ pub struct ScriptError {
     pub message: String,
     /// The call stack, without the service's own frames; empty if there is none.
     pub stack: String,
-    /// `code`, `source`, or the example script's name.
+    /// `code`, `source`, `prelude`, the name of a module, or the example script's name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     #[schema(nullable = false)]
     pub file_name: Option<String>,

@@ -1,14 +1,16 @@
-//! Validated scripts: the sources, and the values that they find as globals.
+//! Validated scripts: the sources, their kind and modules, and the values that they find as globals.
 
-use super::JsonText;
 use super::escapes::without_nul;
 use super::json_text::given_json;
+use super::modules::{check_modules, text_bytes_of};
+use super::script_checks::{check_code, check_depth, check_global, invalid};
+use super::{JsonText, Language, ScriptKind};
 use serde::{Deserialize, Serialize};
 
 /// A source text with the name that error positions refer to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// `code`, `source`, or the example script's file name.
+    /// `code`, `source`, `prelude`, the example script's file name, or the name of a module.
     pub file_name: String,
     /// JavaScript. A NUL in it is written as its escape.
     pub text: String,
@@ -21,10 +23,19 @@ pub struct Global {
     pub value: JsonText,
 }
 
-/// A validated script: one or two sources in order, `input`, `globals` and a seed.
+/// A validated script: its sources in order, its kind and modules, `input`, `globals` and a seed.
+///
+/// Databases keep this form. A field that has its default is left out, so that a script which an earlier version could
+/// run is stored as that version stored it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Script {
     sources: Vec<Source>,
+    #[serde(default, skip_serializing_if = "ScriptKind::is_script")]
+    kind: ScriptKind,
+    #[serde(default, skip_serializing_if = "Language::is_javascript")]
+    language: Language,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    modules: Vec<Source>,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "given_json")]
     input: Option<JsonText>,
     globals: Vec<Global>,
@@ -38,8 +49,15 @@ pub struct ScriptDraft {
     pub code: Option<String>,
     /// A source from an external address, in place of `code`.
     pub source: Option<String>,
-    /// An example script, already found by its name, that runs after `code`.
+    /// An example script, already found by its name, that runs after `code`. In a script of another kind than `script`
+    /// a file stands in the place of `code`.
     pub file: Option<Source>,
+    pub kind: ScriptKind,
+    pub language: Language,
+    /// Modules by name, in order.
+    pub modules: Vec<Source>,
+    /// A script that runs before all other sources.
+    pub prelude: Option<String>,
     pub input: Option<JsonText>,
     pub globals: Vec<Global>,
     /// The seed that makes `Math.random` and the clock repeatable.
@@ -56,6 +74,8 @@ pub enum ScriptRefusal {
         bytes: usize,
         most: usize,
     },
+    #[error("code, `modules` and `prelude` have {bytes} bytes together; the most is {most}")]
+    TogetherTooLarge { bytes: usize, most: usize },
     #[error("{detail}")]
     InvalidField {
         /// The path of the field in the request, such as `globals.rate`.
@@ -72,14 +92,29 @@ impl Script {
     pub const GLOBALS_MAX: usize = 256;
     pub const GLOBAL_NAME_BYTES_MAX: usize = 128;
 
+    /// Most modules of a script.
+    pub const MODULES_MAX: usize = 256;
+    /// Longest name of a module, bytes.
+    pub const MODULE_NAME_BYTES_MAX: usize = 256;
+
+    /// The name under which error positions refer to the client's `prelude`.
+    pub const PRELUDE_FILE_NAME: &'static str = "prelude";
     /// The name under which error positions refer to the client's own `code`.
     pub const CODE_FILE_NAME: &'static str = "code";
     /// The name under which error positions refer to a source from an external address.
     pub const SOURCE_FILE_NAME: &'static str = "source";
 
     /// Checks a draft. Fails on the first rule that it breaks.
-    pub fn new(draft: ScriptDraft) -> Result<Self, ScriptRefusal> {
+    pub fn new(mut draft: ScriptDraft) -> Result<Self, ScriptRefusal> {
         let mut sources = Vec::with_capacity(2);
+        if let Some(text) = draft.prelude.map(without_nul) {
+            check_code(Self::PRELUDE_FILE_NAME, &text)?;
+            sources.push(Source {
+                file_name: Self::PRELUDE_FILE_NAME.to_owned(),
+                text,
+            });
+        }
+        let preludes = sources.len();
         if draft.code.is_some() && draft.source.is_some() {
             let detail = "give `code` or `source`, not both".to_owned();
             return Err(invalid(Self::SOURCE_FILE_NAME, detail));
@@ -94,9 +129,29 @@ impl Script {
                 text,
             });
         }
+        let mut own_bytes = text_bytes_of(&sources);
         sources.extend(draft.file);
-        if sources.is_empty() {
+        if sources.len() == preludes {
             return Err(ScriptRefusal::MissingCode);
+        }
+        if !draft.kind.is_script() && sources.len() > preludes + 1 {
+            let kind = draft.kind.as_str();
+            let detail = format!("a script of the kind `{kind}` is one text, without a `file`");
+            return Err(invalid("file", detail));
+        }
+        if !draft.kind.is_script() {
+            own_bytes = text_bytes_of(&sources);
+        }
+        for module in &mut draft.modules {
+            module.text = without_nul(std::mem::take(&mut module.text));
+        }
+        check_modules(&draft.modules, &sources)?;
+        let bytes = own_bytes + text_bytes_of(&draft.modules);
+        if bytes > Self::CODE_BYTES_MAX {
+            return Err(ScriptRefusal::TogetherTooLarge {
+                bytes,
+                most: Self::CODE_BYTES_MAX,
+            });
         }
         if let Some(input) = &draft.input {
             check_depth("input", input)?;
@@ -116,15 +171,45 @@ impl Script {
         }
         Ok(Self {
             sources,
+            kind: draft.kind,
+            language: draft.language,
+            modules: draft.modules,
             input: draft.input,
             globals: draft.globals,
             seed: draft.seed,
         })
     }
 
-    /// Returns the sources, in the order in which they run.
+    /// Returns the sources, in the order in which they run. All but the last are scripts; the last is of this script's
+    /// kind.
     pub fn sources(&self) -> &[Source] {
         &self.sources
+    }
+
+    pub fn kind(&self) -> ScriptKind {
+        self.kind
+    }
+
+    pub fn language(&self) -> Language {
+        self.language
+    }
+
+    /// Returns the modules that can be imported, each under its name.
+    pub fn modules(&self) -> &[Source] {
+        &self.modules
+    }
+
+    /// Returns whether versions that know neither kinds nor languages nor modules nor preludes run this script as it is
+    /// meant.
+    pub fn is_plain(&self) -> bool {
+        let has_prelude = self
+            .sources
+            .first()
+            .is_some_and(|source| source.file_name == Self::PRELUDE_FILE_NAME);
+        self.kind.is_script()
+            && self.language.is_javascript()
+            && self.modules.is_empty()
+            && !has_prelude
     }
 
     /// Returns the value of the global `input`. If there is none, `typeof input` is `"undefined"`.
@@ -145,13 +230,14 @@ impl Script {
         size_of::<Self>() + self.text_bytes()
     }
 
-    /// Returns the bytes of the sources, of `input` and of the globals with their names.
+    /// Returns the bytes of the sources, of the modules with their names, of `input` and of the globals with their names.
     pub fn content_bytes(&self) -> u64 {
         u64::try_from(self.text_bytes()).unwrap_or(u64::MAX)
     }
 
     fn text_bytes(&self) -> usize {
-        let sources: usize = self.sources.iter().map(|source| source.text.len()).sum();
+        let names: usize = self.modules.iter().map(|one| one.file_name.len()).sum();
+        let sources = text_bytes_of(&self.sources) + text_bytes_of(&self.modules) + names;
         let globals: usize = self
             .globals
             .iter()
@@ -159,67 +245,6 @@ impl Script {
             .sum();
         let input = self.input.as_ref().map_or(0, |input| input.as_str().len());
         sources + globals + input
-    }
-}
-
-fn check_code(field: &'static str, code: &str) -> Result<(), ScriptRefusal> {
-    if code.len() > Script::CODE_BYTES_MAX {
-        return Err(ScriptRefusal::CodeTooLarge {
-            field,
-            bytes: code.len(),
-            most: Script::CODE_BYTES_MAX,
-        });
-    }
-    Ok(())
-}
-
-fn check_global(global: &Global) -> Result<(), ScriptRefusal> {
-    let field = format!("globals.{}", global.name);
-    let mut characters = global.name.chars();
-    let starts_well = characters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_' || first == '$');
-    let goes_on_well =
-        characters.all(|next| next.is_ascii_alphanumeric() || next == '_' || next == '$');
-    if !starts_well || !goes_on_well || global.name.len() > Script::GLOBAL_NAME_BYTES_MAX {
-        return Err(invalid(
-            "globals",
-            format!(
-                "a key of `globals` must be an identifier of ASCII letters, digits, _ and $, at most {} bytes",
-                Script::GLOBAL_NAME_BYTES_MAX
-            ),
-        ));
-    }
-    if matches!(
-        global.name.as_str(),
-        "input" | "undefined" | "NaN" | "Infinity" | "globalThis" | "__proto__"
-    ) {
-        return Err(invalid(
-            &field,
-            format!("`{}` cannot be set through `globals`", global.name),
-        ));
-    }
-    check_depth(&field, &global.value)
-}
-
-fn check_depth(field: &str, value: &JsonText) -> Result<(), ScriptRefusal> {
-    let depth = value.depth();
-    if depth <= Script::JSON_DEPTH_MAX {
-        return Ok(());
-    }
-    Err(invalid(
-        field,
-        format!(
-            "`{field}` nests {depth} levels deep; the most is {}",
-            Script::JSON_DEPTH_MAX
-        ),
-    ))
-}
-
-fn invalid(field: &str, detail: String) -> ScriptRefusal {
-    ScriptRefusal::InvalidField {
-        field: field.to_owned(),
-        detail,
     }
 }
 
@@ -287,5 +312,57 @@ mod tests {
         assert!(
             matches!(&refused, ScriptRefusal::InvalidField { field, .. } if field == "globals.tree")
         );
+    }
+
+    #[test]
+    fn the_prelude_runs_first_and_is_no_code() {
+        let prelude = || Some("var a = 1".to_owned());
+        let alone = ScriptDraft {
+            prelude: prelude(),
+            ..ScriptDraft::default()
+        };
+        assert_eq!(Script::new(alone), Err(ScriptRefusal::MissingCode));
+        let script = Script::new(ScriptDraft {
+            code: Some("a".to_owned()),
+            prelude: prelude(),
+            ..ScriptDraft::default()
+        });
+        let script = script.unwrap();
+        assert_eq!(script.sources()[0].file_name, "prelude");
+        assert!(!script.is_plain());
+    }
+
+    #[test]
+    fn a_function_or_a_module_is_one_text() {
+        let draft = |kind, code: Option<&str>| ScriptDraft {
+            code: code.map(str::to_owned),
+            file: Some(Source {
+                file_name: "pi.js".to_owned(),
+                text: "1".to_owned(),
+            }),
+            kind,
+            ..ScriptDraft::default()
+        };
+        for kind in [ScriptKind::Function, ScriptKind::Module] {
+            let refusal = Script::new(draft(kind, Some("1"))).unwrap_err();
+            assert!(
+                matches!(&refusal, ScriptRefusal::InvalidField { field, .. } if field == "file")
+            );
+            assert!(Script::new(draft(kind, None)).is_ok());
+        }
+        assert!(Script::new(draft(ScriptKind::Script, Some("1"))).is_ok());
+    }
+
+    #[test]
+    fn a_plain_script_is_stored_as_earlier_versions_stored_it() {
+        let script = Script::new(ScriptDraft {
+            code: Some("1".to_owned()),
+            ..ScriptDraft::default()
+        });
+        let stored = r#"{"sources":[{"file_name":"code","text":"1"}],"globals":[],"seed":null}"#;
+        let script = script.unwrap();
+        assert!(script.is_plain());
+        assert_eq!(serde_json::to_string(&script).unwrap(), stored);
+        assert_eq!(serde_json::from_str::<Script>(stored).unwrap(), script);
     }
 }

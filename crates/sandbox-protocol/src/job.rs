@@ -7,7 +7,7 @@
 //! address space that it was forked with. The executor, which is trusted, writes the header. The texts are the
 //! client's.
 
-use sandpiper_domain::{Limits, Script};
+use sandpiper_domain::{Language, Limits, Script, ScriptKind, Source};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -51,6 +51,14 @@ pub enum Header<'a> {
         /// File name and length of each source.
         #[serde(borrow)]
         sources: Vec<(Cow<'a, str>, usize)>,
+        /// Kind of the last source. What a plain script does not have is left out.
+        #[serde(default, skip_serializing_if = "ScriptKind::is_script")]
+        kind: ScriptKind,
+        #[serde(default, skip_serializing_if = "Language::is_javascript")]
+        language: Language,
+        /// Name and length of each module.
+        #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+        modules: Vec<(Cow<'a, str>, usize)>,
         input: Option<usize>,
         /// Name and length of each global.
         #[serde(borrow)]
@@ -70,6 +78,11 @@ pub enum Header<'a> {
 pub struct EngineJob<'a> {
     /// `(file name, text)` of each source, in the order in which they run.
     pub sources: Vec<(&'a str, &'a str)>,
+    /// Kind of the last source. The others are scripts.
+    pub kind: ScriptKind,
+    pub language: Language,
+    /// `(name, text)` of each module.
+    pub modules: Vec<(&'a str, &'a str)>,
     /// JSON for the global `input`.
     pub input: Option<&'a str>,
     /// `(name, JSON)` of each other global.
@@ -92,7 +105,7 @@ pub fn encode(work: &Work<'_>, buffer: &mut Vec<u8>) -> Result<(), BadJob> {
     serde_json::to_writer(&mut *buffer, &header_of(work)).map_err(|_| BadJob)?;
     let header_bytes = buffer.len() - PREFIX_BYTES;
     if let Work::Script { script, .. } = work {
-        for source in script.sources() {
+        for source in script.sources().iter().chain(script.modules()) {
             buffer.extend_from_slice(source.text.as_bytes());
         }
         if let Some(input) = script.input() {
@@ -134,11 +147,10 @@ fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
             limits,
             entropy,
         } => Header::Script {
-            sources: script
-                .sources()
-                .iter()
-                .map(|source| (Cow::Borrowed(source.file_name.as_str()), source.text.len()))
-                .collect(),
+            sources: named_lengths(script.sources()),
+            kind: script.kind(),
+            language: script.language(),
+            modules: named_lengths(script.modules()),
             input: script.input().map(|input| input.as_str().len()),
             globals: script
                 .globals()
@@ -155,6 +167,13 @@ fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
             limits: *limits,
         },
     }
+}
+
+fn named_lengths(sources: &[Source]) -> Vec<(Cow<'_, str>, usize)> {
+    sources
+        .iter()
+        .map(|source| (Cow::Borrowed(source.file_name.as_str()), source.text.len()))
+        .collect()
 }
 
 /// The numbers before the header.
@@ -185,6 +204,9 @@ pub fn decode_header(bytes: &[u8]) -> Result<Header<'_>, BadJob> {
 pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJob<'a>, BadJob> {
     let Header::Script {
         sources,
+        kind,
+        language,
+        modules,
         input,
         globals,
         seed,
@@ -197,10 +219,14 @@ pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJ
     let mut texts = Texts(std::str::from_utf8(texts).map_err(|_| BadJob)?);
     // The order of the texts is the order in `encode`.
     let sources = texts.take_named(sources)?;
+    let modules = texts.take_named(modules)?;
     let input = input.map(|length| texts.take(length)).transpose()?;
     let globals = texts.take_named(globals)?;
     Ok(EngineJob {
         sources,
+        kind: *kind,
+        language: *language,
+        modules,
         input,
         globals,
         limits: *limits,
@@ -239,7 +265,6 @@ mod tests {
         let json = |text: &str| JsonText::parse(text.to_owned()).unwrap();
         let script = Script::new(ScriptDraft {
             code: Some("var é = 1;".to_owned()),
-            source: None,
             file: Some(Source {
                 file_name: "pi.js".to_owned(),
                 text: "input".to_owned(),
@@ -250,6 +275,12 @@ mod tests {
                 value: json("2"),
             }],
             seed: Some(7),
+            modules: vec![Source {
+                file_name: "./util.js".to_owned(),
+                text: "export {}".to_owned(),
+            }],
+            prelude: Some("var p".to_owned()),
+            ..ScriptDraft::default()
         })
         .unwrap();
         let ceiling = Ceiling {
@@ -275,10 +306,33 @@ mod tests {
         let (header, texts) = bytes[PREFIX_BYTES..].split_at(read.header_bytes);
         let header = decode_header(header).unwrap();
         let job = engine_job(&header, texts).unwrap();
-        assert_eq!(job.sources, [("code", "var é = 1;"), ("pi.js", "input")]);
+        assert_eq!(
+            job.sources,
+            [
+                ("prelude", "var p"),
+                ("code", "var é = 1;"),
+                ("pi.js", "input")
+            ]
+        );
+        assert_eq!(job.modules, [("./util.js", "export {}")]);
+        assert_eq!(job.kind, ScriptKind::Script);
         assert_eq!(job.input, Some("[1]"));
         assert_eq!(job.globals, [("rate", "2")]);
         assert_eq!((job.seed, job.entropy), (Some(7), 9));
         assert_eq!(job.limits, limits);
+    }
+
+    #[test]
+    fn a_plain_script_has_a_header_without_kind_language_and_modules() {
+        let script = sandpiper_domain::samples::script(1);
+        let header = serde_json::to_string(&header_of(&Work::Script {
+            script: &script,
+            limits: sandpiper_domain::samples::limits(),
+            entropy: 1,
+        }));
+        let header = header.unwrap();
+        for field in ["kind", "language", "modules"] {
+            assert!(!header.contains(field), "{header}");
+        }
     }
 }

@@ -106,7 +106,11 @@ fn write_script(script: &Script, to: &mut Vec<u8>) {
     write_count(script.sources().len(), to);
     for source in script.sources() {
         write_text(&source.file_name, to);
-        let is_clients = [Script::CODE_FILE_NAME, Script::SOURCE_FILE_NAME];
+        let is_clients = [
+            Script::PRELUDE_FILE_NAME,
+            Script::CODE_FILE_NAME,
+            Script::SOURCE_FILE_NAME,
+        ];
         // The name of an example script decides: another version of the service may have another text under it.
         if is_clients.contains(&source.file_name.as_str()) {
             write_text(&source.text, to);
@@ -127,6 +131,25 @@ fn write_script(script: &Script, to: &mut Vec<u8>) {
         json_meaning::write(value, to);
     }
     write_number(script.seed(), to);
+    if !script.is_plain() {
+        write_more(script, to);
+    }
+}
+
+/// Writes what a plain script does not have. The fingerprint of a plain script is that of earlier versions.
+fn write_more(script: &Script, to: &mut Vec<u8>) {
+    to.push(b'k');
+    write_text(script.kind().as_str(), to);
+    write_text(script.language().as_str(), to);
+    let modules = script.modules().iter();
+    let modules: BTreeMap<&str, &str> = modules
+        .map(|module| (module.file_name.as_str(), module.text.as_str()))
+        .collect();
+    write_count(modules.len(), to);
+    for (name, text) in modules {
+        write_text(name, to);
+        write_text(text, to);
+    }
 }
 
 fn write_text(text: &str, to: &mut Vec<u8>) {
@@ -157,7 +180,8 @@ mod tests {
     use super::*;
     use crate::QueuePlace;
     use sandpiper_domain::{
-        Global, Job, JobTerms, JsonText, Priority, ScriptDraft, Source, Timestamp, samples,
+        Global, Job, JobTerms, JsonText, Language, Priority, ScriptDraft, ScriptKind, Source,
+        Timestamp, samples,
     };
     use std::sync::Arc;
 
@@ -195,6 +219,21 @@ mod tests {
         }
     }
 
+    fn module(name: &str, text: &str) -> Source {
+        Source {
+            file_name: name.to_owned(),
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_order_of_modules_makes_no_difference() {
+        let (a, b) = (|| module("a", "1"), || module("b", "2"));
+        let one = of(|draft, _| draft.modules = vec![a(), b()]);
+        let other = of(|draft, _| draft.modules = vec![b(), a()]);
+        assert!(one.is_same(&other));
+    }
+
     fn example(text: &str) -> Option<Source> {
         Some(Source {
             file_name: "pi.js".to_owned(),
@@ -230,6 +269,15 @@ mod tests {
             of(|draft, _| draft.globals = vec![global("a", "1")]),
             of(|draft, _| draft.globals = vec![global("b", "1")]),
             of(|draft, _| draft.seed = Some(1)),
+            of(|draft, _| draft.kind = ScriptKind::Function),
+            of(|draft, _| draft.kind = ScriptKind::Module),
+            of(|draft, _| draft.language = Language::TypeScript),
+            of(|draft, _| draft.prelude = Some("2".to_owned())),
+            of(|draft, _| draft.prelude = Some("3".to_owned())),
+            of(|draft, _| draft.modules = vec![module("a", "1")]),
+            of(|draft, _| draft.modules = vec![module("a", "2")]),
+            of(|draft, _| draft.modules = vec![module("b", "1")]),
+            of(|draft, _| draft.modules = vec![module("a", "1"), module("b", "1")]),
             of(|_, terms| terms.run_at = Some(Timestamp::from_unix_millis(1))),
             of(|_, terms| terms.priority = Priority::new(1).unwrap()),
         ];

@@ -221,7 +221,7 @@ mod tests {
         let json_parts: Vec<&String> = members(&form["encoding"]).map(|(name, _)| name).collect();
         assert_eq!(
             json_parts,
-            ["globals", "input", "limits", "priority", "seed"]
+            ["globals", "input", "limits", "modules", "priority", "seed"]
         );
         let schemas = &description["components"]["schemas"];
         assert!(schemas["JobRequest"]["properties"]["source"].is_object());

@@ -16,6 +16,7 @@ pub(super) fn schemas(
     let mut schemas = named_fields();
     add_bounds(&mut schemas["RequestedLimits"], defaults, ceiling);
     schemas.insert("Globals".to_owned(), globals());
+    schemas.insert("Modules".to_owned(), modules());
     if with_source {
         schemas.insert("PinnedSource".to_owned(), pinned_source());
     }
@@ -78,10 +79,12 @@ fn as_json(schema: impl Serialize) -> Value {
 fn request(name: &str, with_source: bool) -> Value {
     let mut schema = as_json(SubmitRequest::schema());
     let fields = &mut schema["properties"];
-    fields["globals"] = json!({
-        "description": fields["globals"]["description"],
-        "oneOf": [{ "$ref": "#/components/schemas/Globals" }, { "type": "null" }],
-    });
+    for (field, named) in [("globals", "Globals"), ("modules", "Modules")] {
+        fields[field] = json!({
+            "description": fields[field]["description"],
+            "oneOf": [{ "$ref": format!("#/components/schemas/{named}") }, { "type": "null" }],
+        });
+    }
     fields["source"]["oneOf"] = json!([
         location(),
         { "$ref": "#/components/schemas/PinnedSource" },
@@ -139,6 +142,24 @@ fn globals() -> Value {
             "pattern": "^[A-Za-z_$][A-Za-z0-9_$]*$",
             "maxLength": Script::GLOBAL_NAME_BYTES_MAX,
             "not": { "enum": ["input", "undefined", "NaN", "Infinity", "globalThis", "__proto__"] },
+        },
+    })
+}
+
+fn modules() -> Value {
+    json!({
+        "type": "object",
+        "description": "Texts of ES modules, by the names under which they are imported: `./util.js`, or a bare name.",
+        "maxProperties": Script::MODULES_MAX,
+        "propertyNames": {
+            "minLength": 1,
+            "maxLength": Script::MODULE_NAME_BYTES_MAX,
+            "pattern": r"^[^\s\\\u0000-\u001f\u007f-\u009f]+$",
+            "not": { "enum": ["code", "source", "prelude"] },
+        },
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": Script::CODE_BYTES_MAX,
         },
     })
 }

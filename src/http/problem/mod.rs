@@ -241,7 +241,8 @@ impl From<ScriptRefusal> for Problem {
         let detail = refusal.to_string();
         match refusal {
             ScriptRefusal::MissingCode => Self::new(Code::MissingCode, detail),
-            ScriptRefusal::CodeTooLarge { most, .. } => {
+            ScriptRefusal::CodeTooLarge { most, .. }
+            | ScriptRefusal::TogetherTooLarge { most, .. } => {
                 Self::new(Code::CodeTooLarge, detail).with("bound", most)
             }
             ScriptRefusal::InvalidField { field, .. } => Self::invalid_field(&field, detail),

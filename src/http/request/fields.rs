@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use std::{fmt, iter};
 
 /// Values that are planned, each after the value that is supported.
-const PLANNED: [(&str, &str); 2] = [("script", "module"), ("javascript", "typescript")];
+const PLANNED: [(&str, &str); 1] = [("javascript", "typescript")];
 
 /// Reads a struct from its fields, in their order.
 pub(super) fn read<'n, 'de, T: Deserialize<'de>>(
@@ -48,7 +48,7 @@ pub(super) enum Value<'de> {
 }
 
 impl<'de> Value<'de> {
-    fn string(self) -> Result<String, FieldError> {
+    pub(super) fn string(self) -> Result<String, FieldError> {
         match self {
             Self::Part(text) => Ok(text.to_owned()),
             Self::Json(json) if json.starts_with('"') => {

@@ -11,7 +11,9 @@ use self::fields::{Value, whole_number};
 use self::members::Members;
 use super::problem::{Code, Problem};
 use actix_web::web::Bytes;
-use sandpiper_domain::{Global, JobTerms, JsonText, Priority, RequestedLimits, Script, Timestamp};
+use sandpiper_domain::{
+    Global, JobTerms, JsonText, Priority, RequestedLimits, Script, ScriptKind, Source, Timestamp,
+};
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -23,16 +25,24 @@ pub(super) const JOB_FIELDS: [&str; 2] = ["runAt", "priority"];
 /// The fields of a request, in the order in which errors list them. `null` means absent, except as `input`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(examples(json!({
-    "code": "console.log(input.a); input.a + input.b",
-    "input": { "a": 1, "b": 2 },
-    "limits": { "timeoutMs": 500 },
-})))]
+#[schema(examples(
+    json!({
+        "code": "console.log(input.a); input.a + input.b",
+        "input": { "a": 1, "b": 2 },
+        "limits": { "timeoutMs": 500 },
+    }),
+    json!({
+        "kind": "module",
+        "code": "import { twice } from './util.js'; export default (input) => twice(input.a)",
+        "modules": { "./util.js": "export const twice = (number) => 2 * number" },
+        "input": { "a": 21 },
+    })
+))]
 pub(super) struct SubmitRequest {
-    /// JavaScript, at most 1048576 bytes of UTF-8. Its completion value is the result; `await` works at its top level.
+    /// JavaScript, at most 1048576 bytes of UTF-8 together with `modules` and `prelude`. `await` works at its top level.
     #[schema(max_length = 1048576)]
     pub(super) code: Option<String>,
-    /// Name of an example script, which runs after `code`.
+    /// Name of an example script, which runs after `code`. Only of the kind `script`.
     pub(super) file: Option<String>,
     /// Further global variables, by name.
     #[serde(default, deserialize_with = "globals")]
@@ -41,12 +51,19 @@ pub(super) struct SubmitRequest {
     /// Any JSON, nested at most 100 deep: the global `input`. Left out, `typeof input` is "undefined".
     #[schema(value_type = Option<serde_json::Value>)]
     pub(super) input: Option<JsonText>,
-    /// Kind of script.
+    /// Kind of script. `script` (the default): the result is the completion value. `function`: the code is the body of an async function, and the result is what it returns. `module`: the code is an ES module, and the result is its default export; a function is called with `input`.
     pub(super) kind: Option<ScriptKind>,
     /// Language of the script.
     pub(super) language: Option<Language>,
     /// Limits of the execution.
     pub(super) limits: Option<RequestedLimits>,
+    /// Modules that can be imported, by name: `./util.js`, or a bare name. In a form also files, one part each.
+    #[serde(default, deserialize_with = "modules")]
+    #[schema(value_type = Option<Object>)]
+    pub(super) modules: Vec<Source>,
+    /// A script that runs before `code`, with a file name of its own, `prelude`.
+    #[schema(max_length = 1048576)]
+    pub(super) prelude: Option<String>,
     /// 1 is first, 4 is last. Other than the default it needs a database as the store.
     #[serde(default, deserialize_with = "priority")]
     #[schema(value_type = Option<u8>, minimum = 1, maximum = 4, default = 2)]
@@ -62,13 +79,6 @@ pub(super) struct SubmitRequest {
     /// Location of a script, instead of `code`. The ingress fetches it, if its operator allows that location.
     #[schema(value_type = Option<serde_json::Value>)]
     pub(super) source: Option<IgnoredAny>,
-}
-
-/// Kind of script.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum ScriptKind {
-    Script,
 }
 
 /// Language of a script.
@@ -101,14 +111,18 @@ impl SubmitRequest {
     /// Reads a form, in which a field that is not a string has JSON as its part.
     pub(super) async fn from_form(body: Bytes, boundary: String) -> Result<Self, Problem> {
         let parts = form::parts(body, boundary).await?;
-        let values = parts.iter().map(|(name, text)| {
-            let value = match text.as_str() {
+        let (modules, parts): (Vec<_>, Vec<_>) = parts.into_iter().partition(form::Part::is_module);
+        let values = parts.iter().map(|part| {
+            let value = match part.text.as_str() {
                 "" => Value::Absent,
                 text => Value::Part(text),
             };
-            (name.as_str(), value)
+            (part.name.as_str(), value)
         });
-        Ok(fields::read(values)?)
+        let mut request: Self = fields::read(values)?;
+        let modules = modules.into_iter().map(form::Part::into_module);
+        request.modules.extend(modules);
+        Ok(request)
     }
 
     /// Sets the example script that the query names.
@@ -142,6 +156,33 @@ fn globals<'de, D: Deserializer<'de>>(field: D) -> Result<Vec<Global>, D::Error>
         value: JsonText::from(value.to_owned()),
     });
     Ok(globals.collect())
+}
+
+fn modules<'de, D: Deserializer<'de>>(field: D) -> Result<Vec<Source>, D::Error> {
+    let Some(object) = Option::<&RawValue>::deserialize(field)? else {
+        return Ok(Vec::new());
+    };
+    let members: Members<'_> = serde_json::from_str(object.get())
+        .map_err(|_| D::Error::custom("must be an object of texts, by the names of modules"))?;
+    if members.count > Script::MODULES_MAX {
+        return Err(D::Error::custom(format_args!(
+            "has {} entries; the most is {}",
+            members.count,
+            Script::MODULES_MAX
+        )));
+    }
+    let modules = members.entries.into_iter().map(|(file_name, value)| {
+        match Value::Json(value.get()).string() {
+            Ok(text) => Ok(Source { file_name, text }),
+            Err(_) => {
+                let shown: String = file_name.chars().take(100).collect();
+                Err(D::Error::custom(format_args!(
+                    "must have a string for each module; {shown:?} has something else"
+                )))
+            }
+        }
+    });
+    modules.collect()
 }
 
 fn priority<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Priority>, D::Error> {

@@ -1,8 +1,9 @@
 //! The scripts to run, and the allocations to refuse in each.
 
-use crate::corpus::CLASSES;
+use crate::benign::{KINDS, SCRIPTS};
+use crate::corpus::{CLASSES, TestScript};
 use crate::engine::Refusals;
-use crate::benign::SCRIPTS;
+use sandpiper_domain::Source;
 
 const MIB: u64 = 1 << 20;
 /// The service's default.
@@ -16,7 +17,7 @@ const LIMIT_STEP_BYTES: u64 = 16_000;
 /// One execution.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
-    pub(crate) code: String,
+    pub(crate) script: TestScript,
     pub(crate) timeout_ms: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) refusals: Refusals,
@@ -25,9 +26,9 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    fn new(code: impl Into<String>, timeout_ms: u32) -> Self {
+    fn new(script: impl Into<TestScript>, timeout_ms: u32) -> Self {
         Self {
-            code: code.into(),
+            script: script.into(),
             timeout_ms,
             memory_bytes: MEMORY_BYTES,
             refusals: Refusals::None,
@@ -50,7 +51,7 @@ impl Case {
 pub(crate) fn corpus(mut run: impl FnMut(&Case) -> bool) {
     for class in CLASSES {
         for case in class.cases() {
-            run(&Case::new(case.code, class.timeout_ms(1)));
+            run(&Case::new(case.script, class.timeout_ms(1)));
         }
     }
 }
@@ -59,14 +60,14 @@ pub(crate) fn corpus(mut run: impl FnMut(&Case) -> bool) {
 pub(crate) fn collected(mut run: impl FnMut(&Case) -> bool) {
     const TIMEOUT_MS: u32 = 1_500;
     for class in CLASSES {
-        if ["engine", "reading", "tampering"].contains(&class.name) {
+        if ["engine", "modules", "reading", "tampering"].contains(&class.name) {
             for case in class.cases() {
-                run(&Case::new(case.code, TIMEOUT_MS));
+                run(&Case::new(case.script, TIMEOUT_MS));
             }
         }
     }
-    for (script, _) in SCRIPTS {
-        run(&Case::new(*script, TIMEOUT_MS));
+    for script in benign_scripts() {
+        run(&Case::new(script, TIMEOUT_MS));
     }
 }
 
@@ -74,10 +75,10 @@ pub(crate) fn collected(mut run: impl FnMut(&Case) -> bool) {
 /// Then the limit is lowered step by step.
 pub(crate) fn sweep(mut run: impl FnMut(&Case) -> bool) {
     const TIMEOUT_MS: u32 = 5_000;
-    for (script, _) in SCRIPTS {
+    for script in benign_scripts() {
         let benign = Case {
             is_benign: true,
-            ..Case::new(*script, TIMEOUT_MS)
+            ..Case::new(script, TIMEOUT_MS)
         };
         let kinds: [fn(u64) -> Refusals; 2] = [Refusals::One, Refusals::AllFrom];
         for refusals in kinds {
@@ -97,7 +98,7 @@ pub(crate) fn sweep(mut run: impl FnMut(&Case) -> bool) {
         while memory_bytes > 200_000 {
             run(&Case {
                 memory_bytes: MIB,
-                code: ballast(MIB - memory_bytes, script),
+                script: with_ballast(MIB - memory_bytes, &benign.script),
                 ..benign.clone()
             });
             memory_bytes -= LIMIT_STEP_BYTES;
@@ -105,8 +106,28 @@ pub(crate) fn sweep(mut run: impl FnMut(&Case) -> bool) {
     }
 }
 
-fn ballast(bytes: u64, script: &str) -> String {
-    format!("const ballast = 'x'.repeat({bytes}); {script}")
+fn with_ballast(bytes: u64, script: &TestScript) -> TestScript {
+    let code = &script.code;
+    TestScript {
+        code: format!("const ballast = 'x'.repeat({bytes}); {code}"),
+        ..script.clone()
+    }
+}
+
+fn benign_scripts() -> impl Iterator<Item = TestScript> {
+    let plain = SCRIPTS.iter().map(|(code, _)| TestScript::from(*code));
+    let of_kinds = KINDS.iter().map(|(kind, code, modules, _)| {
+        let modules = modules.iter().map(|(name, text)| Source {
+            file_name: (*name).to_owned(),
+            text: (*text).to_owned(),
+        });
+        TestScript {
+            code: (*code).to_owned(),
+            kind: *kind,
+            modules: modules.collect(),
+        }
+    });
+    plain.chain(of_kinds)
 }
 
 /// Returns long texts for the compiler and other large requests. Each large block is refused in turn, alone and with
@@ -140,7 +161,7 @@ pub(crate) fn large(mut run: impl FnMut(&Case) -> bool) {
                 let case = Case {
                     memory_bytes: 64 * MIB,
                     is_benign: true,
-                    ..Case::new(code, TIMEOUT_MS)
+                    ..Case::new(code.as_str(), TIMEOUT_MS)
                 };
                 let mut number = 1;
                 while run(&Case {

@@ -1,7 +1,7 @@
 //! One execution in a forked child, and the end of that child.
 
 use crate::cases::Case;
-use sandpiper_domain::{Ceiling, Limits, LogKind};
+use sandpiper_domain::{Ceiling, Language, Limits, LogKind};
 use crate::engine::{
     Completion, EngineJob, Output, WarmEngine, refuse_by_choice, was_refused_by_choice,
 };
@@ -118,8 +118,13 @@ fn execute(engine: WarmEngine, case: &Case, output: Pipe) -> ! {
     };
     let limits = Limits::defaults(case.timeout_ms, case.memory_bytes, OUTPUT_BYTES, &ceiling);
     let Ok(limits) = limits else { exit(71) };
+    let modules = case.script.modules.iter();
+    let modules = modules.map(|module| (module.file_name.as_str(), module.text.as_str()));
     let job = EngineJob {
-        sources: vec![("code", case.code.as_str())],
+        sources: vec![("code", case.script.code.as_str())],
+        kind: case.script.kind,
+        language: Language::JavaScript,
+        modules: modules.collect(),
         input: None,
         globals: Vec::new(),
         limits,

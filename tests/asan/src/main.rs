@@ -93,7 +93,7 @@ impl Tally {
     /// Counts an execution. Returns whether the chosen refusal took place.
     fn add(&mut self, case: &Case, ended: Ended) -> bool {
         self.executions += 1;
-        let code: String = case.code.chars().take(400).collect();
+        let code: String = case.script.code.chars().take(400).collect();
         match ended {
             Ended::WithOutcome {
                 outcome,

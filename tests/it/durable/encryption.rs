@@ -52,10 +52,12 @@ fn id_of(key: &str) -> &str {
     key.split(':').next().unwrap()
 }
 
-/// A job with a mark in its code, input, globals, log and result.
+/// A job with a mark in its code, modules, prelude, input, globals, log and result.
 fn marked() -> Value {
     json!({
         "code": "console.log('secret-mark'); [input, name, 'secret-mark']",
+        "modules": { "./secret-mark.js": "'secret-mark'" },
+        "prelude": "'secret-mark'",
         "input": "secret-mark",
         "globals": { "name": "secret-mark" },
     })

@@ -5,6 +5,7 @@ mod bytes;
 mod crash;
 mod deadlines;
 mod encryption;
+mod kinds;
 mod life;
 mod nodes;
 mod outage;

@@ -11,18 +11,19 @@ use super::{EngineJob, advice, failure};
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
+use sandpiper_domain::ScriptKind;
 use std::rc::Rc;
 
 pub(super) struct Execution<'js> {
-    scene: Scene<'js>,
+    pub(super) scene: Scene<'js>,
     timers: Rc<Timers>,
     rejections: Rc<Rejections>,
 }
 
-struct Completed<'js> {
-    value: Value<'js>,
-    /// True if the source waited at its top level.
-    awaited: bool,
+pub(super) struct Completed<'js> {
+    pub(super) value: Value<'js>,
+    /// True if the source waited at its top level, or is a function.
+    pub(super) awaited: bool,
 }
 
 impl<'js> Execution<'js> {
@@ -35,6 +36,10 @@ impl<'js> Execution<'js> {
     }
 
     pub(super) fn run(&self, job: &EngineJob<'_>) -> ! {
+        if !job.language.is_javascript() {
+            // No part of the service accepts such a script yet. It must not run as JavaScript.
+            failure::fail_language(&self.scene);
+        }
         let mut last = Completed {
             value: Value::new_undefined(self.scene.ctx.clone()),
             awaited: false,
@@ -44,7 +49,12 @@ impl<'js> Execution<'js> {
                 // Each script starts with an empty microtask queue, as in a browser.
                 self.run_microtasks();
             }
-            last = self.run_source(name, text);
+            let is_last = index + 1 == job.sources.len();
+            last = match job.kind {
+                ScriptKind::Function if is_last => self.run_function(name, text),
+                ScriptKind::Module if is_last => self.run_module(name, text),
+                _ => self.run_source(name, text),
+            };
         }
         let value = self.settle(last);
         self.finish(&value)
@@ -149,7 +159,7 @@ impl<'js> Execution<'js> {
     }
 
     /// Runs microtasks and timers until `promise` is settled. Returns its value.
-    fn drive(&self, promise: &Promise<'js>) -> Value<'js> {
+    pub(super) fn drive(&self, promise: &Promise<'js>) -> Value<'js> {
         loop {
             self.run_microtasks();
             if promise.state() != PromiseState::Pending {
@@ -161,7 +171,7 @@ impl<'js> Execution<'js> {
         }
     }
 
-    fn value_of(&self, promise: &Promise<'js>) -> Value<'js> {
+    pub(super) fn value_of(&self, promise: &Promise<'js>) -> Value<'js> {
         match promise.result() {
             Some(Ok(value)) => value,
             Some(Err(error)) => failure::fail_pending(&self.scene, &error),

@@ -7,7 +7,7 @@
 use super::allocator::MEMORY_MESSAGE;
 use super::convert::{self, Stop};
 use super::realm::Scene;
-use super::{advice, error_parts, stack};
+use super::{advice, error_parts, imports, stack};
 use rquickjs::atom::PredefinedAtom;
 use rquickjs::{CString, IntoAtom, Object, Value};
 use sandpiper_domain::{JsonText, Outcome, ScriptError};
@@ -55,11 +55,30 @@ pub(super) fn fail<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ! {
         }
         _ => {
             let mut error = describe(scene, thrown);
+            add_place_of_import(scene, &mut error);
             advice::complete(&scene.host, &mut error);
             error
         }
     };
     scene.host.finish_failed(outcome, error)
+}
+
+/// Adds the place of an import whose name the module does not export. The engine's error has none.
+fn add_place_of_import(scene: &Scene<'_>, error: &mut ScriptError) {
+    if error.name != "SyntaxError" || error.file_name.is_some() || !error.stack.is_empty() {
+        return;
+    }
+    // All messages of the engine name first the export, then the module.
+    let mut quoted = error.message.split('\'').skip(1).step_by(2);
+    let (Some(name), Some(module)) = (quoted.next(), quoted.next()) else {
+        return;
+    };
+    let Some((file, place)) = imports::place_of_name(&scene.host, module, name) else {
+        return;
+    };
+    let stack = format!("    at {file}:{place}");
+    error.stack = stack::for_the_user(&scene.host, &stack);
+    set_place(scene, error);
 }
 
 /// Ends the execution because a promise it waits for can never settle.
@@ -72,6 +91,13 @@ pub(super) fn fail_unsettled(scene: &Scene<'_>) -> ! {
         )
         .with_hint(UNSETTLED_HINT),
     )
+}
+
+/// Ends the execution because its language cannot be run.
+pub(super) fn fail_language(scene: &Scene<'_>) -> ! {
+    let message = "this version runs JavaScript only";
+    let error = ScriptError::of_service("SyntaxError", message);
+    scene.host.finish_failed(Outcome::Threw, error)
 }
 
 /// Returns whether an exception must end the execution even where exceptions are otherwise only reported: the engine
@@ -172,6 +198,10 @@ fn describe_non_error<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ScriptErr
 fn add_stack<'js>(scene: &Scene<'js>, object: &Object<'js>, error: &mut ScriptError) {
     let text = read_text(scene, object, PredefinedAtom::Stack).unwrap_or_default();
     error.stack = stack::for_the_user(&scene.host, &text);
+    set_place(scene, error);
+}
+
+fn set_place(scene: &Scene<'_>, error: &mut ScriptError) {
     if let Some(place) = stack::first_place(&scene.host, &error.stack) {
         error.file_name = Some(place.file_name);
         error.line_number = Some(place.line);

@@ -7,7 +7,7 @@
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
 use super::{Completion, EngineJob, Output, entropy};
-use sandpiper_domain::{Limits, LogEntry, LogKind, Outcome, ScriptError, ValueType};
+use sandpiper_domain::{Limits, LogEntry, LogKind, Outcome, ScriptError, ScriptKind, ValueType};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,10 @@ pub(super) struct Host {
     output: OnceCell<Rc<dyn Output>>,
     /// Name and text of each of the user's sources.
     sources: OnceCell<Vec<(String, String)>>,
+    /// Name and text of each module.
+    modules: OnceCell<Vec<(String, String)>>,
+    /// Kind of the last source.
+    kind: Cell<ScriptKind>,
     timeout: Cell<Duration>,
     deadline: Cell<Instant>,
     interrupted: Cell<bool>,
@@ -39,6 +43,8 @@ impl Host {
             group_depth: Cell::new(0),
             output: OnceCell::new(),
             sources: OnceCell::new(),
+            modules: OnceCell::new(),
+            kind: Cell::new(ScriptKind::Script),
             timeout: Cell::new(Duration::MAX),
             deadline: Cell::new(Instant::now() + Duration::from_secs(3600)),
             interrupted: Cell::new(false),
@@ -59,18 +65,59 @@ impl Host {
         self.clock.start(now, job.seed.is_some());
         self.random
             .replace(fastrand::Rng::with_seed(job.seed.unwrap_or(job.entropy)));
-        let sources = job.sources.iter();
-        let sources = sources.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         // A second start cannot happen: `WarmEngine::run` takes the engine and never returns.
-        let _ = self.sources.set(sources.collect());
+        let _ = self.sources.set(owned(&job.sources));
+        if !job.modules.is_empty() {
+            let _ = self.modules.set(owned(&job.modules));
+        }
+        self.kind.set(job.kind);
         let limit = usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX);
         self.memory.start(limit, Rc::clone(&output));
         let _ = self.output.set(output);
     }
 
+    /// Returns the text of a source or of a module.
     pub(super) fn source(&self, name: &str) -> Option<&str> {
-        let (_, text) = self.sources.get()?.iter().find(|(own, _)| own == name)?;
-        Some(text)
+        let source = self.sources.get()?.iter().find(|(own, _)| own == name);
+        source.map_or_else(|| self.module(name), |(_, text)| Some(text))
+    }
+
+    /// Returns the text of a module that can be imported.
+    pub(super) fn module(&self, name: &str) -> Option<&str> {
+        let mut modules = self.modules.get()?.iter();
+        modules
+            .find(|(own, _)| own == name)
+            .map(|(_, text)| text.as_str())
+    }
+
+    /// Returns the names of the modules that can be imported.
+    pub(super) fn module_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        let modules = self.modules.get().map_or(&[] as &[_], Vec::as_slice);
+        modules.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Returns name and text of the main module, if there is one, and of each module that can be imported.
+    pub(super) fn module_texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_module = self.kind.get() == ScriptKind::Module;
+        let sources = self.sources.get().filter(|_| is_module);
+        let main = sources.and_then(|sources| sources.last());
+        let modules = self.modules.get().into_iter().flatten();
+        main.into_iter()
+            .chain(modules)
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// Returns the kind of the text of this name; `None` if it is not of the user's.
+    pub(super) fn kind_of(&self, name: &str) -> Option<ScriptKind> {
+        if self.module(name).is_some() {
+            return Some(ScriptKind::Module);
+        }
+        let sources = self.sources.get()?;
+        let place = sources.iter().position(|(own, _)| own == name)?;
+        if place + 1 == sources.len() {
+            return Some(self.kind.get());
+        }
+        Some(ScriptKind::Script)
     }
 
     /// Returns the text of the source that runs last.
@@ -227,6 +274,13 @@ impl Host {
             None => unreachable!("an execution ended before it started"),
         }
     }
+}
+
+fn owned(texts: &[(&str, &str)]) -> Vec<(String, String)> {
+    let texts = texts.iter();
+    texts
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect()
 }
 
 fn as_u64(bytes: usize) -> u64 {

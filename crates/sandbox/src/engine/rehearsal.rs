@@ -2,7 +2,7 @@
 
 use super::heap;
 use super::{Completion, EngineJob, Output, WarmEngine, Written};
-use sandpiper_domain::{Ceiling, Limits, LogKind};
+use sandpiper_domain::{Ceiling, Language, Limits, LogKind, ScriptKind};
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -47,6 +47,9 @@ pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallibl
     let Ok(limits) = limits else { return };
     let job = EngineJob {
         sources: vec![("sample", sample.text())],
+        kind: ScriptKind::Script,
+        language: Language::JavaScript,
+        modules: Vec::new(),
         input: None,
         globals: Vec::new(),
         limits,

@@ -6,6 +6,7 @@
 
 use super::host::Host;
 use super::realm::PRELUDE_FILE_NAME;
+use sandpiper_domain::ScriptKind;
 
 /// Most frames whose columns are translated. The engine writes ten unless the script asks for more. A forged stack may
 /// have thousands, and each frame costs a search for its line.
@@ -37,6 +38,12 @@ pub(super) fn for_the_user(host: &Host, stack: &str) -> String {
             shown.push_str(frame);
             continue;
         };
+        if position.is_of_wrapper(host) {
+            shown.push_str(position.before_line);
+            shown.push_str(":1:1");
+            shown.push_str(position.after_column);
+            continue;
+        }
         if position.line == 0 {
             // The engine knows no line in the fields of a class.
             shown.push_str(position.before_line);
@@ -138,6 +145,14 @@ impl<'a> Position<'a> {
             before_column: &frame[..before],
             after_column,
         })
+    }
+
+    /// Returns whether the position is that of the wrapper around a function's body (`kinds`). The engine gives the start
+    /// of a function for what comes before its first statement with a position.
+    fn is_of_wrapper(&self, host: &Host) -> bool {
+        self.line == 0
+            && self.before_line.contains(" at <anonymous> (")
+            && host.kind_of(self.file_name) == Some(ScriptKind::Function)
     }
 
     /// Returns the position with its column in UTF-16 units; `None` if the engine's count of bytes is the same, or if

@@ -10,7 +10,7 @@ use super::host::Host;
 use super::realm::{self, Realm, Scene};
 use super::rejections::{REJECTION_BYTES, Rejections};
 use super::timers::{self, Timers};
-use super::{EngineJob, Output, console, globals, heap, mended, stack_bound, web};
+use super::{EngineJob, Output, console, globals, heap, mended, modules, stack_bound, web};
 use rquickjs::runtime::RejectionTracker;
 use rquickjs::{Context, Ctx, Persistent, Runtime};
 use sandpiper_domain::Limits;
@@ -61,6 +61,7 @@ impl WarmEngine {
                 EngineError(format!("{error}: {thrown:?}"))
             })
         })?;
+        modules::install(&runtime, &host);
         runtime.run_gc();
         let asked = Rc::clone(&host);
         runtime.set_interrupt_handler(Some(Box::new(move || asked.should_interrupt())));

@@ -3,12 +3,26 @@
 use riverqueue::JobArgs;
 use sandpiper_domain::{
     Ceiling, ClientKey, Job, JobId, JsonText, Limits, Owner, RequestedLimits, Script, ScriptDraft,
-    given_json,
+    ScriptKind, Source, given_json,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// River's queue of scripts.
+/// River's queue of plain scripts, which nodes of every version work.
 pub(super) const QUEUE: &str = "sandpiper";
+/// River's queue of the other scripts: of another kind or language, with modules or with a prelude. Nodes of earlier
+/// versions do not work it. They would run a module as a script.
+pub(super) const KINDS_QUEUE: &str = "sandpiper-kinds";
+pub(super) const QUEUES: [&str; 2] = [QUEUE, KINDS_QUEUE];
+
+/// Returns River's queue for a script.
+pub(super) fn queue_of(script: &Script) -> &'static str {
+    if script.is_plain() {
+        QUEUE
+    } else {
+        KINDS_QUEUE
+    }
+}
 
 /// The arguments of a script in River. A job that was submitted by HTTP has only its id: the row in `sandpiper_jobs` has the
 /// request. Other River clients give the request itself, and an id if they want to query the job by HTTP.
@@ -26,6 +40,12 @@ pub(super) struct RunScript {
     seed: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limits: Option<WantedLimits>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kind: Option<ScriptKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    modules: Option<BTreeMap<String, String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prelude: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -56,8 +76,16 @@ impl RunScript {
         defaults: &Limits,
         ceiling: &Ceiling,
     ) -> Result<Job, String> {
+        let modules = self.modules.iter().flatten();
+        let modules = modules.map(|(name, text)| Source {
+            file_name: name.clone(),
+            text: text.clone(),
+        });
         let script = Script::new(ScriptDraft {
             code: self.code.clone(),
+            kind: self.kind.unwrap_or_default(),
+            modules: modules.collect(),
+            prelude: self.prelude.clone(),
             input: self.input.clone(),
             seed: self.seed,
             ..ScriptDraft::default()

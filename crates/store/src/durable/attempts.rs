@@ -1,6 +1,6 @@
 //! The attempts that this node has, and jobs that it requeued.
 
-use super::args::{QUEUE, RunScript};
+use super::args::{KINDS_QUEUE, QUEUE, RunScript};
 use super::counters::Counters;
 use super::database::Database;
 use super::pool::on_pool;
@@ -114,7 +114,7 @@ impl Attempts {
         let (now, last_node) = (pool.now(), pool.last_node());
         let attempted_at = pool.millis("attempted_at");
         let select = format!(
-            "SELECT id, CAST(attempt AS BIGINT) FROM river_job WHERE state = 'running' AND queue = $1 AND {last_node} = $2 \
+            "SELECT id, CAST(attempt AS BIGINT) FROM river_job WHERE state = 'running' AND queue IN ($1, '{KINDS_QUEUE}') AND {last_node} = $2 \
              AND {attempted_at} < {now} - $3"
         );
         let requeue = format!(

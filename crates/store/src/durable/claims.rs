@@ -1,6 +1,6 @@
 //! The number of jobs that this node claims from River at a time.
 
-use super::args::QUEUE;
+use super::args::QUEUES;
 use super::options::DurableOptions;
 use super::prefetch::PrefetchController;
 use parking_lot::Mutex;
@@ -54,11 +54,11 @@ impl Claims {
         &self.prefetch
     }
 
-    /// Has River look for jobs now. In SQLite River reads notices from a table every tenth of a second, which is a long wait
+    /// Has River look for jobs in a queue now. In SQLite River reads notices from a table every tenth of a second, which is a long wait
     /// for a job of an idle node; but a queue that is configured anew looks for jobs at once.
-    pub(super) fn look_for_jobs(&self) {
+    pub(super) fn look_for_jobs(&self, queue: &str) {
         if self.polls_notices {
-            self.configure(self.prefetch.per_executor());
+            self.configure(&[queue], self.prefetch.per_executor());
         }
     }
 
@@ -70,24 +70,26 @@ impl Claims {
             until.take_if(|until| *until <= Instant::now()).is_some()
         };
         if claimed_more || self.per_executor.load(Ordering::Relaxed) != per_executor {
-            self.configure(per_executor);
+            self.configure(&QUEUES, per_executor);
         }
     }
 
     /// Has River look for jobs now, also for the reserve executors.
     pub(super) fn claim_more(&self) {
         *self.claim_more_until.lock() = Some(Instant::now() + CLAIM_MORE_FOR);
-        self.configure(self.prefetch.per_executor());
+        self.configure(&QUEUES, self.prefetch.per_executor());
     }
 
     /// Counts a worker as superseded, so that another job is claimed beside it.
     pub(super) fn supersede_worker(&self) -> SupersededWorker<'_> {
         self.superseded_workers.fetch_add(1, Ordering::Relaxed);
-        self.configure(self.prefetch.per_executor());
+        self.configure(&QUEUES, self.prefetch.per_executor());
         SupersededWorker(self)
     }
 
-    fn configure(&self, per_executor: usize) {
+    /// Configures these queues anew. Each may claim as many jobs as the node has room for: jobs of two queues that arrive
+    /// together wait for an executor in the Dispatcher, and are requeued after a second.
+    fn configure(&self, queues: &[&str], per_executor: usize) {
         self.per_executor.store(per_executor, Ordering::Relaxed);
         // River looks for jobs only if the configuration differs from the last one: the poll interval alternates.
         let odd = self.configurations.fetch_add(1, Ordering::Relaxed) % 2;
@@ -98,12 +100,15 @@ impl Claims {
             _ => 0,
         };
         let jobs_max = self.executors * per_executor + superseded + more;
-        let config = queue_config(jobs_max, poll_every);
-        if let Err(cause) = self.river.local_queues().update(QUEUE, config) {
-            tracing::warn!(
-                %cause,
-                "the queue cannot be told to look for jobs now; it looks at its next poll, within half a second"
-            );
+        for queue in queues {
+            let config = queue_config(jobs_max, poll_every);
+            if let Err(cause) = self.river.local_queues().update(queue, config) {
+                tracing::warn!(
+                    queue,
+                    %cause,
+                    "the queue cannot be told to look for jobs now; it looks at its next poll, within half a second"
+                );
+            }
         }
     }
 }
@@ -112,7 +117,7 @@ impl Drop for SupersededWorker<'_> {
     fn drop(&mut self) {
         let claims = self.0;
         claims.superseded_workers.fetch_sub(1, Ordering::Relaxed);
-        claims.configure(claims.prefetch.per_executor());
+        claims.configure(&QUEUES, claims.prefetch.per_executor());
     }
 }
 

@@ -5,7 +5,7 @@
 //! fails because of another. A cancellation is written by itself.
 
 use super::admission::{AdmissionControl, Admitted};
-use super::args::{QUEUE, RunScript};
+use super::args::{QUEUES, RunScript, queue_of};
 use super::change_queue::{Change, Finish, Reply, repeated, reply_all};
 use super::claims::Claims;
 use super::database::Database;
@@ -157,8 +157,11 @@ impl JobWriter {
     ) -> Result<Written, StoreError> {
         let limit = BATCH_TIMEOUTS * self.database.timeout();
         let written = within(limit, self.write_in_transaction(submits, finishes)).await?;
-        if !submits.is_empty() {
-            self.claims.look_for_jobs();
+        for queue in QUEUES {
+            let is_in_queue = |submit: &Admitted| queue_of(&submit.submit.new.job.script) == queue;
+            if submits.iter().any(is_in_queue) {
+                self.claims.look_for_jobs(queue);
+            }
         }
         Ok(written)
     }
@@ -242,7 +245,7 @@ impl JobWriter {
         let new: &NewJob = &admitted.submit.new;
         let attempts = i32::try_from(self.attempts_max).unwrap_or(i32::MAX);
         let options = InsertOpts::default()
-            .with_queue(QUEUE)
+            .with_queue(queue_of(&new.job.script))
             .with_max_attempts(attempts)
             .with_priority(i16::from(new.terms.priority.get()));
         let run_at = new.terms.run_at.map(unix_millis);

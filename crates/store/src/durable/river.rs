@@ -1,6 +1,6 @@
 //! River's client as this service configures it.
 
-use super::args::{QUEUE, RunScript};
+use super::args::{QUEUES, RunScript};
 use super::claims::{POLL_EVERY, queue_config};
 use super::options::DurableOptions;
 use super::pool::Pool;
@@ -39,16 +39,18 @@ pub(super) fn client(
 ) -> Result<Client, riverqueue::Error> {
     let mut workers = Workers::new();
     workers.add::<RunScript, _>(worker.clone())?;
-    let builder = match pool {
+    let mut builder = match pool {
         Pool::Sqlite(pool) => Client::builder(pool.clone()),
         Pool::Postgres(pool) => Client::builder(pool.clone()),
     };
+    for queue in QUEUES {
+        builder = builder.queue(queue, queue_config(options.executors, POLL_EVERY));
+    }
     let retention = Retention::DeleteAfter(options.ttl);
     builder
         .id(node)
         .workers(workers)
         .hook(DueAtOnce)
-        .queue(QUEUE, queue_config(options.executors, POLL_EVERY))
         .fetch_cooldown(CLAIM_EVERY)
         // A job has limits of its own, and the heartbeats of its node tell whether it still runs.
         .without_job_timeout()

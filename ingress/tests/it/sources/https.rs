@@ -43,6 +43,36 @@ fn a_job_has_its_script_even_when_the_host_is_gone() {
 }
 
 #[test]
+fn a_remote_script_may_be_a_function_or_a_module() {
+    let host = Host::answering(|asked| {
+        let text = match asked.path.as_str() {
+            "/body.js" => "return input",
+            "/main.mjs" => {
+                "import { twice } from './util.js';\nexport default (input) => twice(input) + base"
+            }
+            _ => "\nimport './none.js'",
+        };
+        content(text, &[])
+    });
+    let pair = Pair::before(&host, &[]);
+    let run = |path: &str, kind: &str| {
+        let request = json!({
+            "source": host.url(NAME, path),
+            "kind": kind,
+            "modules": { "./util.js": "export const twice = (number) => 2 * number" },
+            "prelude": "var base = 1",
+            "input": 20,
+        });
+        pair.post("/api/execute", &request).json()
+    };
+    assert_eq!(run("/body.js", "function")["result"], 20);
+    assert_eq!(run("/main.mjs", "module")["result"], 41);
+    let error = run("/broken.mjs", "module")["error"].clone();
+    assert_eq!(error["fileName"], "source", "{error}");
+    assert_eq!(error["lineNumber"], 2, "{error}");
+}
+
+#[test]
 fn an_error_in_a_remote_script_has_its_line() {
     let host = Host::answering(|_| content("1;\n2;\nthrow new Error('x')", &[]));
     let pair = Pair::before(&host, &[]);

@@ -6,6 +6,7 @@
 //! and `execution`.
 
 mod callee;
+mod kinds;
 mod names;
 mod places;
 mod positions;
@@ -176,7 +177,15 @@ fn hint_for(host: &Host, error: &ScriptError) -> Option<&'static str> {
     if typescript::is_likely(source) {
         return Some(TYPESCRIPT_HINT);
     }
-    let place = positions::offset(source, error.line_number?, error.column_number?)?;
+    let (line, column) = (error.line_number?, error.column_number?);
+    let kind = host.kind_of(error.file_name.as_deref()?)?;
+    let index = usize::try_from(line).ok()?.checked_sub(1)?;
+    if let Some(text) = source.split('\n').nth(index)
+        && let Some(hint) = kinds::hint_for(kind, text, column, &error.message)
+    {
+        return Some(hint);
+    }
+    let place = positions::offset(source, line, column)?;
     let tokens = tokens::tokens(source);
     let index = tokens.iter().position(|token| token.end() > place)?;
     let stands_at_await = |index: usize| tokens[index].is("await");
