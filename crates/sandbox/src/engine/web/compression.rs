@@ -164,7 +164,7 @@ impl Codec {
                 // The decoder passes on what it has made when it is written to again.
                 loop {
                     let before = decoder.get_ref().bytes.len();
-                    decoder.write(&[]).ok()?;
+                    let _taken = decoder.write(&[]).ok()?;
                     if decoder.get_ref().bytes.len() == before {
                         break;
                     }
