@@ -40,6 +40,7 @@ fn a_request_that_an_earlier_version_has_stored_is_the_same_after_the_upgrade() 
     let service = database.serve(&[]);
     let body = json!({ "code": "1", "input": { "b": 1, "a": [2.0] } });
     let (_, id, _) = submit_with_key(&service, "old", &body);
+    service.finished(&id);
     let stored = postgres.ask("SELECT length(fingerprint) FROM sandpiper_keys");
     assert_eq!(stored.as_deref(), Some("64"));
     postgres
