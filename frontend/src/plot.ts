@@ -57,6 +57,8 @@ export class ThroughputPlot {
   /** Adds a sample: the executions since the start of the service, and their mean duration. */
   add(ended: number, meanWallMs: number): void {
     const at = performance.now();
+    // Two samples of one moment have no rate.
+    if (this.last && at <= this.last.at) return;
     // A smaller count means that the service was restarted.
     if (this.last && ended >= this.last.ended) {
       this.rate.add(((ended - this.last.ended) * 1_000) / (at - this.last.at));

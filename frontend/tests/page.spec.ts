@@ -205,6 +205,19 @@ test("the pace of the service is told and drawn", async ({ page }) => {
   expect(complaints).toEqual([]);
 });
 
+test("two samples of the pace at one moment draw nothing wrong", async ({ page }) => {
+  await page.addInitScript(() => {
+    performance.now = () => 1_000;
+  });
+  let told = 0;
+  page.on("response", (response) => {
+    if (response.url().endsWith("/api/health/ready")) told += 1;
+  });
+  const complaints = await open(page);
+  await expect.poll(() => told).toBeGreaterThanOrEqual(3);
+  expect(complaints).toEqual([]);
+});
+
 test("a request can be taken along as a command, as JavaScript and as Python, and works there", async ({ page, context }) => {
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   const complaints = await open(page);

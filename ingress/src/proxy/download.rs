@@ -6,10 +6,10 @@ use crate::keys::{Credential, CredentialEnd};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 use hyper::body::{Body as _, Incoming};
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::{fmt, mem};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// The body cannot be completed. The client's connection is closed, so that the client does not take a part for the
@@ -42,6 +42,8 @@ pub(super) struct Download {
     pause_max: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
+    /// True once the server has asked for the body. It sends the head of the response after the first answer.
+    has_begun: bool,
     credential: Option<Credential>,
     /// The end of the credential. Created at the first wait: most bodies are complete at once.
     credential_end: Option<Pin<Box<dyn Future<Output = CredentialEnd>>>>,
@@ -66,6 +68,7 @@ impl Download {
             pause_max,
             timer: None,
             is_waiting: false,
+            has_begun: false,
             credential,
             credential_end: None,
             _unread: unread,
@@ -115,12 +118,21 @@ impl MessageBody for Download {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, DownloadError>>> {
         let download = self.get_mut();
-        if let Some(end) = download.credential.as_ref().and_then(Credential::ended) {
+        // An error now would close the connection before the head has been sent: a client could not tell it from a
+        // failure of the network.
+        let is_first = !mem::replace(&mut download.has_begun, true);
+        let ended = download.credential.as_ref().and_then(Credential::ended);
+        if let (Some(end), false) = (ended, is_first) {
             return Poll::Ready(Some(Err(end.into())));
         }
         let Poll::Ready(frame) = Pin::new(&mut download.body).poll_frame(context) else {
-            if let Poll::Ready(end) = download.poll_credential_end(context) {
-                return Poll::Ready(Some(Err(end.into())));
+            match download.poll_credential_end(context) {
+                Poll::Ready(_) if is_first => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(end) => return Poll::Ready(Some(Err(end.into()))),
+                Poll::Pending => {}
             }
             ready!(download.poll_pause(context));
             return Poll::Ready(Some(Err(DownloadError::TimedOut)));

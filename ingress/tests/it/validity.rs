@@ -228,6 +228,23 @@ fn the_keys_of_a_tenant_are_revoked_together() {
     assert!(!file.contains("acme"), "{file}");
 }
 
+/// A key that ends between the head and the body of a response must not close the connection before the head.
+#[test]
+fn a_request_is_answered_even_if_its_key_ends_at_that_moment() {
+    const KEYS: usize = 8;
+    let folder = Folder::new();
+    let service = Scripted::answering(OK);
+    let keys = [(); KEYS].map(|()| new_key(&folder, &["--tenant", "acme"]));
+    let ingress = keyed(&service, &folder);
+    std::thread::scope(|scope| {
+        for key_text in &keys {
+            let ingress = &ingress;
+            scope.spawn(move || while status(ingress, key_text) != 401 {});
+        }
+        key(&folder, "revoke", &["--tenant", "acme"]);
+    });
+}
+
 #[test]
 fn a_changed_file_that_others_may_write_changes_nothing() {
     use std::os::unix::fs::PermissionsExt as _;
