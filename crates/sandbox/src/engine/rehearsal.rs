@@ -12,16 +12,19 @@ pub enum Sample {
     Shortest,
     /// A script with common features.
     Ordinary,
+    /// A script with the web APIs that the zygote has taken up.
+    Web,
 }
 
 impl Sample {
     /// All samples, shorter ones first.
-    pub const ALL: [Self; 2] = [Self::Shortest, Self::Ordinary];
+    pub const ALL: [Self; 3] = [Self::Shortest, Self::Ordinary, Self::Web];
 
     fn text(self) -> &'static str {
         match self {
             Self::Shortest => "1 + 2",
             Self::Ordinary => include_str!("rehearsal.js"),
+            Self::Web => include_str!("rehearsal_web.js"),
         }
     }
 }

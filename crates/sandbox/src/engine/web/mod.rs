@@ -4,8 +4,9 @@
 //! is a part: a file of JavaScript (the glue) with the shape of the interface, and natives in Rust for the work.
 //!
 //! A script that uses no part pays for none. The build script compiles the glue to bytecode, which lies outside the
-//! engine's heap. In the zygote each name becomes an accessor of the global object. The first use of a name in a job
-//! process reads the bytecode of its part, evaluates it, and puts a data property in the place of the accessor.
+//! engine's heap. In the zygote each name becomes an accessor of the global object. The first use of a name reads the
+//! bytecode of its part, evaluates it, and puts a data property in the place of the accessor. For a few small parts that
+//! many scripts use ([`WARM`]) the zygote is that first use; for all others a job process is.
 //!
 //! Guest code may have changed every built-in object before that first use. So the glue uses nothing but the primordials,
 //! which primordials.js takes in the zygote. Neither the glue nor a native has a power that a guest does not have.
@@ -27,7 +28,7 @@ use self::bytecode::bytecode;
 use super::realm::Scene;
 use super::timers::Timers;
 use rquickjs::function::IntoJsFunc;
-use rquickjs::{Exception, Function, Object, Persistent};
+use rquickjs::{Exception, Function, Object, Persistent, Value};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -228,6 +229,9 @@ const PARTS: [Part; 31] = [
     ),
 ];
 
+/// Parts that the zygote takes up. Their blocks lie apart from those that every execution writes to.
+const WARM: [&str; 5] = ["shared", "url", "encoding", "clone", "crypto"];
+
 fn no_natives<'js>(_: &Tools<'js>, _: &Object<'js>) -> rquickjs::Result<()> {
     Ok(())
 }
@@ -266,6 +270,13 @@ pub(super) fn install<'js>(scene: &Scene<'js>, timers: &Rc<Timers>) -> rquickjs:
     let primordials: Object<'js> = setup.call((take, globals))?;
     let primordials = Persistent::save(&scene.ctx, primordials);
     web.primordials.replace(Some(primordials));
+    let names = PARTS
+        .iter()
+        .filter(|part| WARM.contains(&part.name))
+        .flat_map(|part| part.globals);
+    for name in names {
+        scene.ctx.globals().get::<_, Value<'js>>(*name)?;
+    }
     Ok(())
 }
 

@@ -90,11 +90,22 @@ fn objects_of_the_platform_are_not_cloned() {
 fn names_are_taken_up_at_their_first_use() {
     assert_text(
         "const of = (name) => Object.getOwnPropertyDescriptor(globalThis, name);
-         const before = typeof of('URL').get + of('URL').enumerable;
-         const kind = typeof URL;
-         const {value, writable, enumerable, configurable, get} = of('URL');
-         [before, kind, value === URL, writable, enumerable, configurable, get, typeof of('URLSearchParams').get].join()",
+         const before = typeof of('Event').get + of('Event').enumerable;
+         const kind = typeof Event;
+         const {value, writable, enumerable, configurable, get} = of('Event');
+         [before, kind, value === Event, writable, enumerable, configurable, get, typeof of('EventTarget').get].join()",
         "functionfalse,function,true,true,false,true,,function",
+    );
+}
+
+#[test]
+fn names_that_many_scripts_use_are_taken_up_in_the_zygote() {
+    assert_text(
+        "['URL', 'URLSearchParams', 'TextEncoder', 'TextDecoder', 'structuredClone', 'crypto', 'Crypto'].map((name) => {
+           const {value, writable, enumerable, configurable} = Object.getOwnPropertyDescriptor(globalThis, name);
+           return [value === globalThis[name], writable, enumerable, configurable].join();
+         }).filter((text) => text !== 'true,true,false,true').join()",
+        "",
     );
 }
 
@@ -113,10 +124,12 @@ fn a_script_may_declare_the_names_itself() {
         "delete globalThis.URL; globalThis.URL ?? 1",
         "const inherits = Object.create(globalThis); inherits.URL = 1; typeof URL === 'function' && inherits.URL",
         "Object.defineProperty(globalThis, 'URL', {value: 1}); URL",
-        "const {get} = Object.getOwnPropertyDescriptor(globalThis, 'URL'); URL = 1; get.call(globalThis); URL",
+        "const {get} = Object.getOwnPropertyDescriptor(globalThis, 'URL'); URL = 1; get?.call(globalThis); URL",
         "Object.freeze(globalThis); URL === URL ? 1 : 0",
     ] {
         assert_text(declaration, "1");
+        // A name that is not taken up before its first use.
+        assert_text(&declaration.replace("URL", "Event"), "1");
     }
 }
 
