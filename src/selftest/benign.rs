@@ -94,6 +94,10 @@ pub(super) const SCRIPTS: &[(&str, u64)] = &[
         100,
     ),
     (
+        "const s = crypto.subtle, a = {name: 'ECDSA', namedCurve: 'P-256'}, h = {name: 'ECDSA', hash: 'SHA-256'}; const {privateKey, publicKey} = await s.generateKey(a, true, ['sign', 'verify']); const k = await s.importKey('pkcs8', await s.exportKey('pkcs8', privateKey), a, true, ['sign']), p = await s.importKey('jwk', await s.exportKey('jwk', publicKey), a, true, ['verify']); const g = await s.sign(h, k, new Uint8Array(9)); g.byteLength + await s.verify(h, p, g, new Uint8Array(9))",
+        65,
+    ),
+    (
         "const t = new TransformStream({transform(x, c) { c.enqueue(x + 1) }}); const w = t.writable.getWriter(); for (let i = 0; i < 50; i++) w.write(i); w.close(); let n = 0; for await (const x of t.readable) n += x; n",
         1275,
     ),

@@ -1,4 +1,4 @@
-//! The natives of AES for `crypto.subtle`: the modes GCM, CBC and CTR, over the crates of RustCrypto.
+//! The natives of AES for `crypto.subtle`: the modes GCM, CBC and CTR and the key wrap, over the crates of RustCrypto.
 //!
 //! GCM is put together here from counter mode and GHASH: the crate of the mode fixes the lengths of nonce and tag when it
 //! is compiled, and the standard leaves them to the script.
@@ -12,6 +12,7 @@ use aes::cipher::{
     StreamCipher, StreamCipherCoreWrapper,
 };
 use aes::{Aes128, Aes192, Aes256};
+use aes_kw::AesKw;
 use ghash::GHash;
 use ghash::universal_hash::UniversalHash;
 use rquickjs::{Object, Value};
@@ -21,6 +22,9 @@ const BLOCK_BYTES: usize = 16;
 /// Length of a nonce that is its own start of the counter.
 const NONCE_BYTES: usize = 12;
 
+/// Fewest bytes that a key is wrapped of.
+const WRAPPED_BYTES_MIN: usize = 2 * aes_kw::IV_LEN;
+
 type Block = [u8; BLOCK_BYTES];
 
 /// The block of GHASH, and the stream of counter mode behind the block that hides the tag.
@@ -29,6 +33,9 @@ type Start = (GHash, Box<dyn FnMut(&mut [u8]) -> Option<()>>, Block);
 /// A function of key, first block and data.
 type Cbc = fn(&[u8], &[u8], &[u8]) -> Option<Vec<u8>>;
 
+/// A function of key, data and a place for the result. Returns the bytes of the result.
+type Wrap = fn(&[u8], &[u8], &mut [u8]) -> Option<usize>;
+
 /// AES with a key of one length. Each function returns `None` for arguments of a wrong length.
 struct Cipher {
     start_of_gcm: fn(&[u8], &[u8]) -> Option<Start>,
@@ -36,6 +43,8 @@ struct Cipher {
     ctr: fn(&[u8], &Block, &mut [u8]) -> Option<()>,
     encrypt_cbc: Cbc,
     decrypt_cbc: Cbc,
+    wrap: Wrap,
+    unwrap: Wrap,
 }
 
 macro_rules! cipher {
@@ -66,6 +75,14 @@ macro_rules! cipher {
             decrypt_cbc: |key, iv, data| {
                 let cipher = cbc::Decryptor::<$aes>::new_from_slices(key, iv).ok()?;
                 cipher.decrypt_padded_vec::<Pkcs7>(data).ok()
+            },
+            wrap: |key, data, output| {
+                let cipher = AesKw::<$aes>::new_from_slice(key).ok()?;
+                Some(cipher.wrap_key(data, output).ok()?.len())
+            },
+            unwrap: |key, data, output| {
+                let cipher = AesKw::<$aes>::new_from_slice(key).ok()?;
+                Some(cipher.unwrap_key(data, output).ok()?.len())
             },
         }
     };
@@ -116,7 +133,16 @@ pub(super) fn natives<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickj
             apply(key, nonce, &extra, tag_bytes, data)
         })
     };
-    native(tools, natives, "gcm", gcm)
+    native(tools, natives, "gcm", gcm)?;
+    let scene = tools.scene.clone();
+    let wrap = move |is_wrapping: bool, key: Value<'js>, data: Value<'js>| {
+        let (made, _held) = bytes::read_two(&scene, [&key, &data], |key, data| {
+            let held = Held::new(&scene.host.memory, data.len() + BLOCK_BYTES);
+            (apply_wrap(is_wrapping, key, data), held)
+        })?;
+        bytes::new_buffer_of(&scene.ctx, made)
+    };
+    native(tools, natives, "kw", wrap)
 }
 
 /// Returns the bytes that `act` makes of three views as an `ArrayBuffer`; `undefined` if it makes none.
@@ -125,18 +151,12 @@ fn with_three<'js>(
     [first, second, third]: [&Value<'js>; 3],
     act: impl FnOnce(&[u8], &[u8], &[u8]) -> Option<Vec<u8>>,
 ) -> rquickjs::Result<Value<'js>> {
-    let (made, _held) = bytes::read(scene, first, |first| {
-        bytes::read(scene, second, |second| {
-            bytes::read(scene, third, |third| {
-                let held = Held::new(&scene.host.memory, third.len() + 2 * BLOCK_BYTES);
-                (act(first, second, third), held)
-            })
-        })
-    })???;
-    match made {
-        Some(made) => bytes::new_buffer(&scene.ctx, &made),
-        None => Ok(Value::new_undefined(scene.ctx.clone())),
-    }
+    let (made, _held) =
+        bytes::read_three(scene, [first, second, third], |first, second, third| {
+            let held = Held::new(&scene.host.memory, third.len() + 2 * BLOCK_BYTES);
+            (act(first, second, third), held)
+        })?;
+    bytes::new_buffer_of(&scene.ctx, made)
 }
 
 /// Applies counter mode with a counter of `bits` bits: the counter's other bits stay, and it starts again at 0 after its
@@ -163,6 +183,23 @@ fn apply_ctr(key: &[u8], counter: &Block, bits: u32, data: &[u8]) -> Option<Vec<
     let (until, after) = output.split_at_mut(split.min(data.len()));
     (cipher.ctr)(key, &counter.to_be_bytes(), until)?;
     (cipher.ctr)(key, &(counter & !mask).to_be_bytes(), after)?;
+    Some(output)
+}
+
+/// Wraps or unwraps a key by RFC 3394. Returns `None` for data of a wrong length, or which nothing was wrapped to.
+fn apply_wrap(is_wrapping: bool, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
+    let cipher = Cipher::for_key(key)?;
+    let (act, fewest) = if is_wrapping {
+        (cipher.wrap, WRAPPED_BYTES_MIN)
+    } else {
+        (cipher.unwrap, WRAPPED_BYTES_MIN + aes_kw::IV_LEN)
+    };
+    if data.len() < fewest {
+        return None;
+    }
+    let mut output = vec![0; data.len() + aes_kw::IV_LEN];
+    let length = act(key, data, &mut output)?;
+    output.truncate(length);
     Some(output)
 }
 
@@ -264,6 +301,29 @@ mod tests {
                 assert_eq!(open(&key, &nonce, &extra, 16, &forged), None);
             }
         }
+    }
+
+    /// RFC 3394, section 4.1.
+    #[test]
+    fn the_key_wrap_is_that_of_its_rfc() {
+        let key = bytes("000102030405060708090a0b0c0d0e0f");
+        let data = bytes("00112233445566778899aabbccddeeff");
+        let wrapped = apply_wrap(true, &key, &data).unwrap();
+        assert_eq!(
+            wrapped,
+            bytes("1fa68b0a8112b447aef34bd8fb5a7b829d3e862371d2cfe5")
+        );
+        assert_eq!(apply_wrap(false, &key, &wrapped).unwrap(), data);
+        for place in [0, wrapped.len() - 1] {
+            let mut forged = wrapped.clone();
+            forged[place] ^= 1;
+            assert_eq!(apply_wrap(false, &key, &forged), None);
+        }
+        for length in [0, 7, 8, 15, 17] {
+            assert_eq!(apply_wrap(true, &key, &vec![0; length]), None, "{length}");
+            assert_eq!(apply_wrap(false, &key, &vec![0; length]), None, "{length}");
+        }
+        assert_eq!(apply_wrap(false, &key, &[0; 16]), None);
     }
 
     #[test]

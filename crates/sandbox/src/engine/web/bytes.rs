@@ -23,6 +23,30 @@ pub(super) fn read<'js, T>(
     }))
 }
 
+/// Calls `act` with the bytes of two views, as [`read`] does.
+pub(super) fn read_two<'js, T>(
+    scene: &Scene<'js>,
+    [first, second]: [&Value<'js>; 2],
+    act: impl FnOnce(&[u8], &[u8]) -> T,
+) -> rquickjs::Result<T> {
+    read(scene, first, |first| {
+        read(scene, second, |second| act(first, second))
+    })?
+}
+
+/// Calls `act` with the bytes of three views, as [`read`] does.
+pub(super) fn read_three<'js, T>(
+    scene: &Scene<'js>,
+    [first, second, third]: [&Value<'js>; 3],
+    act: impl FnOnce(&[u8], &[u8], &[u8]) -> T,
+) -> rquickjs::Result<T> {
+    read(scene, first, |first| {
+        read_two(scene, [second, third], |second, third| {
+            act(first, second, third)
+        })
+    })?
+}
+
 /// Calls `act` with the bytes of a `Uint8Array`, as [`read`] does, to change them. `act` must not call the engine. Throws
 /// a TypeError if the buffer is immutable.
 pub(super) fn write<'js, T>(
@@ -119,6 +143,28 @@ pub(super) fn new_view<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> rquickjs::Result<Va
         qjs::JS_NewUint8ArrayCopy(ctx.as_raw().as_ptr(), bytes.as_ptr(), bytes.len() as _)
     };
     made(ctx, view)
+}
+
+/// Returns a new `ArrayBuffer` with a copy of `bytes`; `undefined` if there are none.
+pub(super) fn new_buffer_of<'js>(
+    ctx: &Ctx<'js>,
+    bytes: Option<impl AsRef<[u8]>>,
+) -> rquickjs::Result<Value<'js>> {
+    match bytes {
+        Some(bytes) => new_buffer(ctx, bytes.as_ref()),
+        None => Ok(Value::new_undefined(ctx.clone())),
+    }
+}
+
+/// Returns a new `Uint8Array` with a copy of `bytes`; `undefined` if there are none.
+pub(super) fn new_view_of<'js>(
+    ctx: &Ctx<'js>,
+    bytes: Option<impl AsRef<[u8]>>,
+) -> rquickjs::Result<Value<'js>> {
+    match bytes {
+        Some(bytes) => new_view(ctx, bytes.as_ref()),
+        None => Ok(Value::new_undefined(ctx.clone())),
+    }
 }
 
 fn made<'js>(ctx: &Ctx<'js>, value: qjs::JSValue) -> rquickjs::Result<Value<'js>> {

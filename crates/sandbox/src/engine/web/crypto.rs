@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 type Expand = fn(&[u8], &[u8], &[u8], &mut [u8]) -> bool;
 type Stretch = fn(&[u8], &[u8], u32, &mut [u8], &dyn Fn() -> bool) -> bool;
 
-/// The algorithms with one hash, in the order of `hashes` in subtle.js.
+/// The algorithms with one hash, in the order of `hashes` in keys.js.
 struct Algorithms {
     /// Bytes of a digest.
     size: usize,
@@ -88,6 +88,8 @@ const HASHES: [Algorithms; 4] = [
 
 /// Blocks that HKDF gives.
 const HKDF_BLOCKS_MAX: usize = 255;
+/// Bytes of U+FFFD, which may stand for each byte of malformed text.
+const REPLACEMENT_BYTES: usize = 3;
 /// Iterations of PBKDF2 between two looks at the deadline: some milliseconds.
 const ITERATIONS_BETWEEN_LOOKS: u32 = 4096;
 
@@ -120,12 +122,16 @@ fn uuid<'js>(scene: &Scene<'js>) -> rquickjs::Result<JsString<'js>> {
     to_js(&scene.ctx, &text)
 }
 
-/// Gives the glue the names of algorithms in lower case. They have ASCII letters alone.
+/// Gives the glue the names of algorithms in lower case, random bytes, and whether a seed governs them.
 pub(super) fn natives_of_keys<'js>(
     tools: &Tools<'js>,
     natives: &Object<'js>,
 ) -> rquickjs::Result<()> {
+    fill_of(tools, natives)?;
+    let host = tools.scene.host.clone();
+    native(tools, natives, "isSeeded", move || host.clock.is_virtual())?;
     let scene = tools.scene.clone();
+    // The names have ASCII letters alone.
     native(tools, natives, "lower", move |name: Value<'js>| {
         let name = Text::of(&scene, &name)?;
         to_js(&scene.ctx, &name.as_str().to_ascii_lowercase())
@@ -136,22 +142,43 @@ pub(super) fn natives_of_subtle<'js>(
     tools: &Tools<'js>,
     natives: &Object<'js>,
 ) -> rquickjs::Result<()> {
-    fill_of(tools, natives)?;
-    natives_of_keys(tools, natives)?;
-    aes::natives(tools, natives)?;
-    let host = tools.scene.host.clone();
-    native(tools, natives, "isSeeded", move || host.clock.is_virtual())?;
     let scene = tools.scene.clone();
-    native(
-        tools,
-        natives,
-        "digest",
-        move |hash: usize, data: Value<'js>| {
-            let digest = of_hash(&scene, hash)?.digest;
-            let digest = bytes::read(&scene, &data, digest)?;
-            bytes::new_buffer(&scene.ctx, &digest)
-        },
-    )?;
+    let digest = move |hash: usize, data: Value<'js>| {
+        bytes::new_buffer(&scene.ctx, &digest_of(&scene, hash, &data)?)
+    };
+    native(tools, natives, "digest", digest)?;
+    let scene = tools.scene.clone();
+    let encode = move |text: Value<'js>| {
+        let text = Text::of(&scene, &text)?;
+        bytes::new_view(&scene.ctx, text.as_str().as_bytes())
+    };
+    native(tools, natives, "encode", encode)?;
+    let scene = tools.scene.clone();
+    let decode = move |data: Value<'js>| {
+        let (text, _held) = bytes::read(&scene, &data, |data| {
+            let held = Held::new(&scene.host.memory, data.len() * REPLACEMENT_BYTES);
+            (String::from_utf8_lossy(data).into_owned(), held)
+        })?;
+        to_js(&scene.ctx, &text)
+    };
+    native(tools, natives, "decode", decode)
+}
+
+/// Returns the digest of a view's bytes.
+pub(super) fn digest_of<'js>(
+    scene: &Scene<'js>,
+    hash: usize,
+    data: &Value<'js>,
+) -> rquickjs::Result<Vec<u8>> {
+    let digest = of_hash(scene, hash)?.digest;
+    bytes::read(scene, data, digest)
+}
+
+pub(super) fn natives_of_symmetric<'js>(
+    tools: &Tools<'js>,
+    natives: &Object<'js>,
+) -> rquickjs::Result<()> {
+    aes::natives(tools, natives)?;
     natives_of_hashes(tools, natives)
 }
 
@@ -159,20 +186,14 @@ fn natives_of_hashes<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickjs
     let scene = tools.scene.clone();
     let hmac = move |hash: usize, key: Value<'js>, data: Value<'js>| {
         let hmac = of_hash(&scene, hash)?.hmac;
-        let signature = bytes::read(&scene, &key, |key| {
-            bytes::read(&scene, &data, |data| hmac(key, data))
-        })??;
+        let signature = bytes::read_two(&scene, [&key, &data], hmac)?;
         bytes::new_buffer(&scene.ctx, &signature)
     };
     native(tools, natives, "hmac", hmac)?;
     let scene = tools.scene.clone();
     let is_right = move |hash: usize, key: Value<'js>, signature: Value<'js>, data: Value<'js>| {
         let is_right = of_hash(&scene, hash)?.hmac_is_right;
-        bytes::read(&scene, &key, |key| {
-            bytes::read(&scene, &signature, |signature| {
-                bytes::read(&scene, &data, |data| is_right(key, signature, data))
-            })
-        })??
+        bytes::read_three(&scene, [&key, &signature, &data], is_right)
     };
     native(tools, natives, "hmacIsRight", is_right)?;
     let scene = tools.scene.clone();
@@ -184,11 +205,9 @@ fn natives_of_hashes<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickjs
             }
             let _held = Held::new(&scene.host.memory, length);
             let mut output = vec![0; length];
-            let is_done = bytes::read(&scene, &key, |key| {
-                bytes::read(&scene, &salt, |salt| {
-                    bytes::read(&scene, &info, |info| hkdf(key, salt, info, &mut output))
-                })
-            })???;
+            let is_done = bytes::read_three(&scene, [&key, &salt, &info], |key, salt, info| {
+                hkdf(key, salt, info, &mut output)
+            })?;
             if !is_done {
                 return Ok(Value::new_undefined(scene.ctx.clone()));
             }
@@ -202,11 +221,9 @@ fn natives_of_hashes<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickjs
             let _held = Held::new(&scene.host.memory, length);
             let mut output = vec![0; length];
             let is_late = || scene.host.time_left().is_none();
-            let is_done = bytes::read(&scene, &key, |key| {
-                bytes::read(&scene, &salt, |salt| {
-                    pbkdf2(key, salt, iterations, &mut output, &is_late)
-                })
-            })??;
+            let is_done = bytes::read_two(&scene, [&key, &salt], |key, salt| {
+                pbkdf2(key, salt, iterations, &mut output, &is_late)
+            })?;
             if !is_done {
                 scene.host.finish_timed_out("");
             }

@@ -1,9 +1,9 @@
-// What `crypto.subtle` needs of keys and arguments: the class CryptoKey, conversions, and the JWK format.
+// What `crypto.subtle` needs of keys and arguments: the class CryptoKey, and conversions.
 (function (primordials, natives, part) {
   "use strict";
 
-  const { apply, DOMException, fromBase64, iterator, toBase64, TypeError, typedArraySet, Uint8Array } = primordials;
-  const { lower } = natives;
+  const { apply, DOMException, iterator, TypeError, typedArrayBuffer, typedArraySet, Uint8Array } = primordials;
+  const { fill, isSeeded, lower } = natives;
   const { arrayOf, bytesOf, enforced, expose, iterate, list, platformObject, sizeOf, toText } = part("shared");
 
   const SECRET = {};
@@ -11,19 +11,20 @@
   const USAGES = ["encrypt", "decrypt", "sign", "verify", "deriveKey", "deriveBits", "wrapKey", "unwrapKey"];
   const FORMATS = ["raw", "spki", "pkcs8", "jwk"];
   const NO_USAGES = "the usages must be a sequence";
-  const NO_OPERATIONS = "key_ops must be a sequence";
-  const base64url = { __proto__: null, alphabet: "base64url", omitPadding: true };
 
-  // In the order of `HASHES` in crypto.rs; bits of a block, and the name in a JWK.
+  // In the order of `HASHES` in crypto.rs; bits of a block, and the number in the names of JWKs.
   const hashes = {
     __proto__: null,
-    "sha-1": { __proto__: null, index: 0, name: "SHA-1", block: 512, jwk: "HS1" },
-    "sha-256": { __proto__: null, index: 1, name: "SHA-256", block: 512, jwk: "HS256" },
-    "sha-384": { __proto__: null, index: 2, name: "SHA-384", block: 1024, jwk: "HS384" },
-    "sha-512": { __proto__: null, index: 3, name: "SHA-512", block: 1024, jwk: "HS512" },
+    "sha-1": { __proto__: null, index: 0, name: "SHA-1", block: 512, number: "1" },
+    "sha-256": { __proto__: null, index: 1, name: "SHA-256", block: 512, number: "256" },
+    "sha-384": { __proto__: null, index: 2, name: "SHA-384", block: 1024, number: "384" },
+    "sha-512": { __proto__: null, index: 3, name: "SHA-512", block: 1024, number: "512" },
   };
 
   const fault = (name, message) => new DOMException(message, name);
+  const failed = (message) => fault("OperationError", message);
+  const wrongData = (message) => fault("DataError", message);
+  const noFormat = (name, format) => fault("NotSupportedError", "a key of " + name + " does not have the format " + format);
   const isObject = (value) => (typeof value === "object" && value !== null) || typeof value === "function";
 
   let stateOf, isKey;
@@ -62,12 +63,22 @@
     return arrayOf(copy);
   }
 
-  // Makes a key of `bytes`. Scripts see `algorithm`; `hash` is an entry of `hashes` where there is one.
-  function secretKey(bytes, algorithm, hash, extractable, usages) {
-    if (usages.length === 0) throw fault("SyntaxError", "a key needs at least one usage");
+  // Makes a key. Scripts see `algorithm`. The members of `fields` are for the algorithm alone.
+  function newKey(type, algorithm, extractable, usages, fields) {
+    if (type !== "public") needsUsage(usages);
     return new CryptoKey(SECRET, {
-      __proto__: null, type: "secret", extractable, algorithm, usages, bytes, hash, name: algorithm.name, shown: undefined,
+      __proto__: null, type, extractable, algorithm, usages, name: algorithm.name, shown: undefined, ...fields,
     });
+  }
+
+  function needsUsage(usages) {
+    if (usages.length === 0) throw fault("SyntaxError", "a key needs at least one usage");
+  }
+
+  // Makes the two keys of a pair. Each gets those of the usages that are its own, and an object of `algorithmOf`.
+  function newPair(algorithmOf, extractable, usages, own, publicFields, privateFields) {
+    const privateKey = newKey("private", algorithmOf(), extractable, among(usages, own.private), privateFields);
+    return { publicKey: newKey("public", algorithmOf(), true, among(usages, own.public), publicFields), privateKey };
   }
 
   // The argument as WebIDL converts it: an object, or a text.
@@ -162,48 +173,58 @@
     return text;
   }
 
-  // Returns the bytes of a JWK of the type `oct`. `algorithmOf` returns the name that belongs to so many bytes.
-  function fromJwk(jwk, algorithmOf, use, extractable, usages) {
-    if (jwk.kty !== "oct") throw fault("DataError", "the JWK is not of the type oct");
-    if (jwk.k === undefined) throw fault("DataError", "the JWK has no k");
-    let bytes;
-    try {
-      bytes = fromBase64(jwk.k, base64url);
-    } catch {
-      throw fault("DataError", "k is not base64url");
+  // Returns those of the usages that are allowed.
+  function among(usages, allowed) {
+    const some = list();
+    for (let index = 0; index < usages.length; index++) {
+      if (contains(allowed, usages[index])) some[some.length] = usages[index];
     }
-    const algorithm = algorithmOf(sizeOf(bytes));
-    if (jwk.alg !== undefined && jwk.alg !== algorithm) throw fault("DataError", "alg is not " + algorithm);
-    if (usages.length > 0 && jwk.use !== undefined && jwk.use !== use) throw fault("DataError", "use is not " + use);
-    for (let index = 0; jwk.key_ops !== undefined && index < usages.length; index++) {
-      if (!contains(jwk.key_ops, usages[index])) throw fault("DataError", "key_ops does not have " + usages[index]);
+    return some;
+  }
+
+  // Throws unless a key of this type can be exported.
+  function ofType(state, type) {
+    if (state.type !== type) throw fault("InvalidAccessError", "the key is not " + type);
+  }
+
+  const bufferOf = (view) => apply(typedArrayBuffer, view, []);
+
+  // Returns `size` bytes of a view from `start` on, as a view of the same buffer. The view begins where its buffer does.
+  const slice = (view, start, size) => new Uint8Array(bufferOf(view), start, size);
+
+  // Returns the first bits of a shared secret: all of them if `bits` is null.
+  function firstBits(secret, bits) {
+    if (bits === null) return bufferOf(secret);
+    const size = bytesFor(bits);
+    if (size > sizeOf(secret)) throw failed("the shared secret has only " + sizeOf(secret) * 8 + " bits");
+    const first = copyOf(slice(secret, 0, size));
+    if (bits % 8 !== 0) first[size - 1] &= 0xff << (8 - bits % 8);
+    return bufferOf(first);
+  }
+
+  const bytesFor = (bits) => (bits + 7 - (bits + 7) % 8) / 8;
+
+  function same(one, other) {
+    if (sizeOf(one) !== sizeOf(other)) return false;
+    for (let index = 0; index < sizeOf(one); index++) {
+      if (one[index] !== other[index]) return false;
     }
-    if (jwk.ext === false && extractable) throw fault("DataError", "the JWK is not extractable");
+    return true;
+  }
+
+  // Throws under a seed: every generator of keys begins with it.
+  function unseeded() {
+    if (isSeeded()) throw failed("no key is generated under a seed: it could be guessed");
+  }
+
+  function randomBytes(bits) {
+    unseeded();
+    const size = bytesFor(bits);
+    const bytes = new Uint8Array(size);
+    fill(bytes);
+    if (bits % 8 !== 0) bytes[size - 1] &= 0xff << (8 - bits % 8);
     return bytes;
   }
-
-  // Reads the members of a JWK in the order of WebIDL.
-  function jwkOf(value) {
-    if (!isObject(value)) throw new TypeError("a JWK must be an object");
-    const jwk = { __proto__: null };
-    const text = (name) => {
-      const present = value[name];
-      if (present !== undefined) jwk[name] = toText(present);
-    };
-    text("alg");
-    const { ext } = value;
-    if (ext !== undefined) jwk.ext = !!ext;
-    text("k");
-    const operations = value.key_ops;
-    if (operations !== undefined) jwk.key_ops = texts(operations, NO_OPERATIONS);
-    text("kty");
-    text("use");
-    return jwk;
-  }
-
-  const toJwk = (state, alg) => ({
-    kty: "oct", k: apply(toBase64, state.bytes, [base64url]), alg, key_ops: copied(state.usages), ext: true,
-  });
 
   expose(CryptoKey, "CryptoKey");
   platformObject({
@@ -214,7 +235,8 @@
   });
 
   return {
-    __proto__: null, CryptoKey, LENGTH_MAX, bytesIn, copyOf, fault, format, fromJwk, hashIn, hashNamed, identifier, jwkOf,
-    key, nameOf, numberIn, only, permitted, secretKey, source, stateOf, toJwk, usagesOf,
+    __proto__: null, CryptoKey, LENGTH_MAX, among, bufferOf, bytesIn, contains, copyOf, failed, fault, firstBits, format, hashIn,
+    hashNamed, identifier, isKey, isObject, key, lower, member, nameOf, needsUsage, newKey, newPair, noFormat,
+    numberIn, ofType, only, permitted, randomBytes, same, slice, source, stateOf, texts, unseeded, usagesOf, wrongData,
   };
 })

@@ -17,6 +17,9 @@ mod bytes;
 mod clone;
 mod compression;
 mod crypto;
+mod curve25519;
+mod der;
+mod ec;
 mod encoding;
 mod events;
 mod fetch;
@@ -70,7 +73,7 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 31] = [
+const PARTS: [Part; 35] = [
     Part::new("shared", &[], bytecode!("shared"), no_natives),
     Part::new(
         "url",
@@ -120,6 +123,20 @@ const PARTS: [Part; 31] = [
         &["SubtleCrypto", "CryptoKey"],
         bytecode!("subtle"),
         crypto::natives_of_subtle,
+    ),
+    Part::new("jwk", &[], bytecode!("jwk"), no_natives),
+    Part::new(
+        "symmetric",
+        &[],
+        bytecode!("symmetric"),
+        crypto::natives_of_symmetric,
+    ),
+    Part::new("elliptic", &[], bytecode!("elliptic"), ec::natives),
+    Part::new(
+        "curve25519",
+        &[],
+        bytecode!("curve25519"),
+        curve25519::natives,
     ),
     Part::new(
         "navigator",
@@ -242,11 +259,19 @@ fn navigator<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickjs::Result
 }
 
 /// The parts of a context.
-#[derive(Default)]
 struct Web {
     /// The exports of each part that was taken up.
     taken: RefCell<[Option<Persistent<Object<'static>>>; PARTS.len()]>,
     primordials: RefCell<Option<Persistent<Object<'static>>>>,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            taken: RefCell::new([const { None }; PARTS.len()]),
+            primordials: RefCell::default(),
+        }
+    }
 }
 
 /// Takes the primordials, and defines the names of the parts on the global object.

@@ -67,6 +67,7 @@
     objectPrototype: Object.prototype,
     hasOwn: Object.hasOwn,
     objectKeys: Object.keys,
+    isArray: Array.isArray,
     iterator: Symbol.iterator,
     asyncIterator: Symbol.asyncIterator,
     asyncIteratorPrototype: getPrototypeOf(getPrototypeOf(async function* () {}.prototype)),

@@ -180,6 +180,15 @@ fn what_a_script_did_to_the_built_in_objects_before_does_not_matter() {
         ("crypto.randomUUID()[14]", "4"),
         ("crypto.getRandomValues(new Uint8Array(4)) && 1", "1"),
         ("crypto.subtle.digest('SHA-256', new Uint8Array(3)) && 1", "1"),
+        // What a key may do is read by the iterator of the argument. So these have one of their own.
+        (
+            "const may = (usage) => ({*[Symbol.iterator]() { yield usage }}), s = crypto.subtle;
+             s.generateKey({name: 'ECDSA', namedCurve: 'P-256'}, true, may('sign'));
+             s.generateKey('X25519', true, may('deriveBits')); s.generateKey('Ed25519', true, may('sign'));
+             s.importKey('jwk', {kty: 'oct', k: 'AAAAAAAAAAAAAAAAAAAAAA', key_ops: may('wrapKey')}, 'AES-KW', true, may('wrapKey'));
+             1",
+            "1",
+        ),
         ("navigator.userAgent[0]", "S"),
         (
             "const s = new ReadableStream({start(c) { c.enqueue(1) }}), r = s.getReader(); r.read(); r.releaseLock();
