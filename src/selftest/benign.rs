@@ -98,6 +98,10 @@ pub(super) const SCRIPTS: &[(&str, u64)] = &[
         65,
     ),
     (
+        "const s = crypto.subtle, a = {name: 'RSA-OAEP', hash: 'SHA-1'}; const k = await s.importKey('jwk', {kty: 'RSA', n: '_'.repeat(341) + 'w', e: 'AQAB'}, a, true, ['encrypt', 'wrapKey']); const x = await s.generateKey({name: 'AES-KW', length: 128}, true, ['wrapKey', 'unwrapKey']); (await s.encrypt(a, k, new Uint8Array(9))).byteLength + (await s.wrapKey('raw', x, k, a)).byteLength + (await s.wrapKey('raw', x, x, 'AES-KW')).byteLength",
+        536,
+    ),
+    (
         "const t = new TransformStream({transform(x, c) { c.enqueue(x + 1) }}); const w = t.writable.getWriter(); for (let i = 0; i < 50; i++) w.write(i); w.close(); let n = 0; for await (const x of t.readable) n += x; n",
         1275,
     ),

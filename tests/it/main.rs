@@ -59,6 +59,7 @@ mod usage;
 mod usage_store;
 mod values;
 mod web_apis;
+mod web_crypto;
 
 #[test]
 fn code_in_result_out() {

@@ -12,6 +12,9 @@ use rquickjs::{Exception, Object, Value};
 /// The first bytes of a point: compressed with one or the other sign, or uncompressed.
 const POINT_TAGS: [u8; 3] = [2, 3, 4];
 
+/// A function of a public key, a digest and a signature.
+type Verify = fn(&[u8], &[u8], &[u8]) -> Option<()>;
+
 /// The functions of a curve. Each returns `None` for an argument that is no key of the curve.
 struct Curve {
     /// Bytes of a scalar.
@@ -24,8 +27,8 @@ struct Curve {
     public: fn(&[u8]) -> Option<Vec<u8>>,
     /// Returns the signature of a digest.
     sign: fn(&[u8], &[u8]) -> Option<Vec<u8>>,
-    /// Checks the signature of a digest by a public key.
-    verify: fn(&[u8], &[u8], &[u8]) -> Option<()>,
+    /// Checks the signature of a digest.
+    verify: Verify,
     /// Returns the secret that a private and a public key share.
     agree: fn(&[u8], &[u8]) -> Option<Vec<u8>>,
 }

@@ -24,6 +24,8 @@ mod encoding;
 mod events;
 mod fetch;
 mod multipart;
+mod rsa;
+mod rsakeys;
 mod text;
 mod url;
 
@@ -73,7 +75,7 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 35] = [
+const PARTS: [Part; 36] = [
     Part::new("shared", &[], bytecode!("shared"), no_natives),
     Part::new(
         "url",
@@ -138,6 +140,7 @@ const PARTS: [Part; 35] = [
         bytecode!("curve25519"),
         curve25519::natives,
     ),
+    Part::new("rsa", &[], bytecode!("rsa"), rsa::natives),
     Part::new(
         "navigator",
         &["navigator", "Navigator"],

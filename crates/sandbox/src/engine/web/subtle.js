@@ -19,7 +19,7 @@
   const FAMILIES = {
     __proto__: null, "hmac": "symmetric", "aes-cbc": "symmetric", "aes-ctr": "symmetric", "aes-gcm": "symmetric",
     "aes-kw": "symmetric", "hkdf": "symmetric", "pbkdf2": "symmetric", "ecdsa": "elliptic", "ecdh": "elliptic",
-    "ed25519": "curve25519", "x25519": "curve25519",
+    "ed25519": "curve25519", "x25519": "curve25519", "rsassa-pkcs1-v1_5": "rsa", "rsa-pss": "rsa", "rsa-oaep": "rsa",
   };
 
   function algorithmNamed(name) {
