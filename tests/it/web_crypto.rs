@@ -12,7 +12,7 @@ fn numbers_of_node() -> Value {
     serde_json::from_str(include_str!("web_crypto.json")).unwrap()
 }
 
-/// What the scripts below share: the keys of a vector, imported from each format.
+/// Script text before each of the scripts below: the keys of a vector, imported from each format.
 const PRELUDE: &str = "
     const s = crypto.subtle, { keys, data: text, signed, agreed, sealed, wrapped } = input;
     const bytes = (text) => Uint8Array.fromBase64(text), base64 = (b) => new Uint8Array(b).toBase64();
