@@ -4,7 +4,7 @@ use super::Api;
 use super::body::{self, BodyType};
 use super::caller::Caller;
 use super::problem::{Code, Problem};
-use super::request::{JOB_FIELDS, Language, SubmitRequest};
+use super::request::{JOB_FIELDS, SubmitRequest};
 use super::trace;
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
@@ -160,8 +160,6 @@ fn draft(
     submitted: SubmitRequest,
     source: Option<String>,
 ) -> Result<ScriptDraft, Problem> {
-    // The only value so far: a further one has to be handled before this compiles.
-    let (None | Some(Language::JavaScript)) = submitted.language;
     let kind = submitted.kind.unwrap_or_default();
     if submitted.file.is_some() && !kind.is_script() {
         let detail = format!(
@@ -185,7 +183,7 @@ fn draft(
         globals: submitted.globals,
         seed: submitted.seed,
         kind,
-        language: sandpiper_domain::Language::JavaScript,
+        language: submitted.language.unwrap_or_default(),
         modules: submitted.modules,
         prelude: submitted.prelude,
     })

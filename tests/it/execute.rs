@@ -119,15 +119,16 @@ fn the_file_may_be_named_in_the_query_but_not_two_of_them() {
 }
 
 #[test]
-fn other_languages_are_unsupported_by_name() {
+fn other_languages_are_rejected_with_those_that_there_are() {
     let service = Service::start();
     for path in ["/api/execute", "/api/jobs"] {
-        let answer = service.post(path, &json!({ "code": "1", "language": "typescript" }));
+        let answer = service.post(path, &json!({ "code": "1", "language": "python" }));
         assert_eq!(
             (answer.status, answer.code().as_str()),
-            (422, "unsupported")
+            (400, "invalid_field")
         );
         assert_eq!(answer.json()["field"], "language");
+        assert!(answer.text.contains("typescript"), "{}", answer.text);
     }
     let defaults = json!({ "code": "1", "language": "javascript", "kind": "script" });
     assert_eq!(service.execute(&defaults)["result"], 1);

@@ -177,10 +177,11 @@ fn every_error_response_is_described() {
             r#"{"code":"1","foo":2}"#,
             r#"{"code":"1","limits":{"timeoutMs":0}}"#,
             r#"{"code":"1","limits":{"timeoutMs":1e9}}"#,
-            r#"{"code":"1","language":"typescript"}"#,
+            r#"{"code":"1","language":"python"}"#,
             r#"{"code":"1","kind":"worker"}"#,
             r#"{"code":"1","modules":{"../x":""}}"#,
             r#"{"file":"none.js"}"#,
+            r#"{"file":"simple.js","kind":"module"}"#,
             r#"{"code":"1","priority":9}"#,
             r#"{"code":"1","runAt":"soon"}"#,
         ] {

@@ -71,7 +71,7 @@ fn the_same_request_with_the_same_key_is_the_same_job(store: &Store) {
 }
 
 /// Groups of bodies with the same meaning. Bodies of different groups differ in meaning.
-const GROUPS: [&[&str]; 13] = [
+const GROUPS: [&[&str]; 14] = [
     &[
         r#"{"code":"1","input":{"a":1,"b":[{"c":"x/y","d":1e2}]}}"#,
         r#"{ "input" : { "b":[ {"d":100.0, "c":"\u0078\/y"} ], "a":1.0 }, "code" : "\u0031" }"#,
@@ -102,6 +102,10 @@ const GROUPS: [&[&str]; 13] = [
         r#"{"kind":"module","modules":{},"prelude":null,"code":"1","input":[1,2.0]}"#,
     ],
     &[r#"{"code":"1","input":[1,2],"kind":"function"}"#],
+    &[
+        r#"{"code":"1","input":[1,2],"language":"typescript"}"#,
+        r#"{"language":"typescript","kind":"script","code":"1","input":[1,2.0]}"#,
+    ],
     &[
         r#"{"code":"1","kind":"module","modules":{"./a.js":"1","./b.js":"2"}}"#,
         r#"{"code":"1","kind":"module","modules":{"./b.js":"\u0032", "./a.js":"1"}}"#,

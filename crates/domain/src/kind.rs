@@ -32,16 +32,19 @@ impl ScriptKind {
     }
 }
 
-/// Language of all texts of a script.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Language of a script: of each of its texts whose name has no ending of another language.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Language {
     #[default]
     JavaScript,
+    /// TypeScript that can be erased: its types are blanked before it runs.
     TypeScript,
 }
 
 impl Language {
+    pub const ALL: [Self; 2] = [Self::JavaScript, Self::TypeScript];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::JavaScript => "javascript",
@@ -51,5 +54,22 @@ impl Language {
 
     pub fn is_javascript(&self) -> bool {
         *self == Self::JavaScript
+    }
+
+    /// Returns the language that the ending of a file's name means; `None` if the ending says nothing.
+    ///
+    /// ```
+    /// use sandpiper_domain::Language;
+    /// assert_eq!(Language::of_ending("./lib/util.ts"), Some(Language::TypeScript));
+    /// assert_eq!(Language::of_ending("main.mjs"), Some(Language::JavaScript));
+    /// assert_eq!(Language::of_ending("lodash"), None);
+    /// ```
+    pub fn of_ending(name: &str) -> Option<Self> {
+        let (_, ending) = name.rsplit_once('.')?;
+        match ending {
+            "ts" | "mts" => Some(Self::TypeScript),
+            "js" | "mjs" => Some(Self::JavaScript),
+            _ => None,
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Source {
     /// `code`, `source`, `prelude`, the example script's file name, or the name of a module.
     pub file_name: String,
-    /// JavaScript. A NUL in it is written as its escape.
+    /// JavaScript or TypeScript. A NUL in it is written as its escape.
     pub text: String,
 }
 
@@ -190,8 +190,13 @@ impl Script {
         self.kind
     }
 
+    /// Returns the language of the texts whose names have no ending of a language.
     pub fn language(&self) -> Language {
         self.language
+    }
+
+    fn language_of(&self, name: &str) -> Language {
+        Language::of_ending(name).unwrap_or(self.language)
     }
 
     /// Returns the modules that can be imported, each under its name.
@@ -206,8 +211,10 @@ impl Script {
             .sources
             .first()
             .is_some_and(|source| source.file_name == Self::PRELUDE_FILE_NAME);
+        let is_javascript = |source: &Source| self.language_of(&source.file_name).is_javascript();
         self.kind.is_script()
             && self.language.is_javascript()
+            && self.sources.iter().all(is_javascript)
             && self.modules.is_empty()
             && !has_prelude
     }
@@ -351,6 +358,24 @@ mod tests {
             assert!(Script::new(draft(kind, None)).is_ok());
         }
         assert!(Script::new(draft(ScriptKind::Script, Some("1"))).is_ok());
+    }
+
+    #[test]
+    fn typescript_is_no_plain_script() {
+        let of = |language, name: &str| {
+            let script = Script::new(ScriptDraft {
+                file: Some(Source {
+                    file_name: name.to_owned(),
+                    text: "1".to_owned(),
+                }),
+                language,
+                ..ScriptDraft::default()
+            });
+            script.unwrap().is_plain()
+        };
+        assert!(of(Language::JavaScript, "a.js") && of(Language::JavaScript, "a"));
+        assert!(!of(Language::TypeScript, "a"));
+        assert!(!of(Language::JavaScript, "a.ts") && !of(Language::JavaScript, "a.mts"));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //!
 //! `zygote` sets up the isolation layers (`layers`, `filters`, `proof`) and forks. `job_process` is the code of its
 //! children, and `engine` is the JavaScript engine inside them. `sys` has the raw system calls, `privilege` those that
-//! only a zygote may make. `huge_pages` and `code_mover` put the program on huge pages, so that a fork is cheap.
+//! only a zygote may make. `guarded` turns a parser that runs out of stack into an answer. `huge_pages` and `code_mover` put the program on huge pages, so that a fork is cheap.
 //! `sandpiper-sandbox-client` is the other end of every message.
 //!
 //! The crate is a library so that the attackers of `crates/sandbox-attackers` can take the engine's place.
@@ -20,6 +20,7 @@ mod code_mover;
 mod control;
 pub mod engine;
 mod filters;
+mod guarded;
 mod huge_pages;
 mod job_process;
 mod layers;

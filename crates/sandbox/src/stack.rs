@@ -41,6 +41,12 @@ impl JobStack {
         })
     }
 
+    /// Returns the addresses of the stack.
+    pub(super) fn range(&self) -> Range<usize> {
+        let end = self.end.addr();
+        end - STACK_BYTES..end
+    }
+
     /// Returns the upper end, where the stack starts; aligned to a page.
     pub(super) fn end(&self) -> *mut c_void {
         self.end

@@ -5,6 +5,7 @@
 //! fork a spare, report how a job process ended, reap it. It never touches a job's bytes.
 
 use super::control::{next_order, receive_setup, send_message, send_privileged, send_report};
+use super::guarded::{self, Trouble};
 use super::job_process::{self, Inheritance, JobBody};
 use super::layers::{self, LayerMissing, missing};
 use super::privilege::{self, Privilege};
@@ -45,8 +46,12 @@ pub fn enter_if_requested<B: JobBody>() {
 }
 
 fn enter<B: JobBody>() -> ! {
-    // A panic prints nothing and opens nothing. It ends the process, and the executor starts another.
-    std::panic::set_hook(Box::new(|_| sys::exit_now(EXIT_PANICKED)));
+    // A panic prints nothing and opens nothing. It ends the process, and the executor starts another. A panic of a guarded
+    // call ends its execution alone.
+    std::panic::set_hook(Box::new(|_| {
+        guarded::end(Trouble::Panicked);
+        sys::exit_now(EXIT_PANICKED)
+    }));
     sys::close_from(Descriptors::FIRST);
     // Job processes inherit the name. Without it the kernel names them by the number of the executed descriptor.
     let _ = nix::sys::prctl::set_name(PROCESS_NAME);
@@ -126,6 +131,7 @@ fn set_up_layers<B: JobBody>(setup: Setup) -> Result<Ready<B>, Failure> {
     let own_stack =
         stack::own().ok_or_else(|| missing("fork", "/proc/self/maps cannot be read"))?;
     let stack = JobStack::new().map_err(|errno| missing("fork", errno))?;
+    guarded::install(&stack.range()).map_err(|errno| missing("fork", errno))?;
     let privilege = Privilege::new().map_err(|errno| missing("seccomp", errno))?;
     let forked_with_bytes = layers::address_space_bytes()?;
     let zygote = nix::unistd::getpid();

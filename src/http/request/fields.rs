@@ -12,9 +12,6 @@ use serde::forward_to_deserialize_any;
 use serde_json::value::RawValue;
 use std::{fmt, iter};
 
-/// Values that are planned, each after the value that is supported.
-const PLANNED: [(&str, &str); 1] = [("javascript", "typescript")];
-
 /// Reads a struct from its fields, in their order.
 pub(super) fn read<'n, 'de, T: Deserialize<'de>>(
     fields: impl Iterator<Item = (&'n str, Value<'de>)>,
@@ -234,15 +231,8 @@ impl de::Error for FieldError {
         must_be(expected)
     }
 
-    fn unknown_variant(given: &str, known: &'static [&'static str]) -> Self {
+    fn unknown_variant(_: &str, known: &'static [&'static str]) -> Self {
         let known = known.join("\" or \"");
-        if PLANNED.contains(&(&known, given)) {
-            let says = format_args!("\"{given}\" is not supported; \"{known}\" is");
-            return Self {
-                code: Code::Unsupported,
-                ..Self::custom(says)
-            };
-        }
         Self::custom(format_args!("must be \"{known}\""))
     }
 

@@ -12,7 +12,8 @@ use self::members::Members;
 use super::problem::{Code, Problem};
 use actix_web::web::Bytes;
 use sandpiper_domain::{
-    Global, JobTerms, JsonText, Priority, RequestedLimits, Script, ScriptKind, Source, Timestamp,
+    Global, JobTerms, JsonText, Language, Priority, RequestedLimits, Script, ScriptKind, Source,
+    Timestamp,
 };
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
@@ -39,7 +40,7 @@ pub(super) const JOB_FIELDS: [&str; 2] = ["runAt", "priority"];
     })
 ))]
 pub(super) struct SubmitRequest {
-    /// JavaScript, at most 1048576 bytes of UTF-8 together with `modules` and `prelude`. `await` works at its top level.
+    /// JavaScript or TypeScript, at most 1048576 bytes of UTF-8 together with `modules` and `prelude`. `await` works at its top level.
     #[schema(max_length = 1048576)]
     pub(super) code: Option<String>,
     /// Name of an example script, which runs after `code`. Only of the kind `script`.
@@ -53,7 +54,7 @@ pub(super) struct SubmitRequest {
     pub(super) input: Option<JsonText>,
     /// Kind of script. `script` (the default): the result is the completion value. `function`: the code is the body of an async function, and the result is what it returns. `module`: the code is an ES module, and the result is its default export; a function is called with `input`.
     pub(super) kind: Option<ScriptKind>,
-    /// Language of the script.
+    /// Language of the texts. `javascript` (the default), or `typescript`, whose types are erased in place. The ending of a module's name comes first: `.ts` and `.mts` are TypeScript, `.js` and `.mjs` JavaScript.
     pub(super) language: Option<Language>,
     /// Limits of the execution.
     pub(super) limits: Option<RequestedLimits>,
@@ -79,13 +80,6 @@ pub(super) struct SubmitRequest {
     /// Location of a script, instead of `code`. The ingress fetches it, if its operator allows that location.
     #[schema(value_type = Option<serde_json::Value>)]
     pub(super) source: Option<IgnoredAny>,
-}
-
-/// Language of a script.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Language {
-    JavaScript,
 }
 
 impl SubmitRequest {
@@ -262,7 +256,7 @@ mod tests {
             (r#"{"globals": 7}"#, "globals"),
             (r#"{"seed": 1.5}"#, "seed"),
             (r#"{"seed": -9223372036854775809}"#, "seed"),
-            (r#"{"language": "typescript"}"#, "language"),
+            (r#"{"language": "cobol"}"#, "language"),
             (r#"{"kind": "worker"}"#, "kind"),
         ];
         for (body, field) in rows {

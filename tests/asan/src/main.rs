@@ -11,6 +11,8 @@
 mod corpus;
 #[path = "../../../crates/sandbox/src/engine/mod.rs"]
 mod engine;
+#[path = "../../../crates/sandbox/src/guarded.rs"]
+mod guarded;
 #[path = "../../../src/selftest/benign.rs"]
 mod benign;
 

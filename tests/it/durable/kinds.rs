@@ -26,12 +26,13 @@ fn a_module_runs_after_its_service_was_killed() {
         let ids = [
             service.submit(&module()),
             service.submit(&json!({ "code": "return input", "kind": "function", "input": 7 })),
+            service.submit(&json!({ "code": "5 as number", "language": "typescript" })),
         ];
         service.signal(9);
         service.exit_within(SOON);
         let service = database.serve(&["--executors", "2"]);
         let results = ids.map(|id| service.finished(&id)["execution"]["result"].clone());
-        assert_eq!(results, [json!(41), json!(7)]);
+        assert_eq!(results, [json!(41), json!(7), json!(5)]);
     });
 }
 
@@ -63,6 +64,7 @@ fn what_earlier_versions_cannot_run_waits_in_a_queue_that_they_do_not_work() {
         json!({ "code": "return 1", "kind": "function" }),
         json!({ "code": "1", "modules": { "a": "" } }),
         json!({ "code": "1", "prelude": "1" }),
+        json!({ "code": "1", "language": "typescript" }),
     ] {
         assert_eq!(queue_of(other), "sandpiper-kinds sandpiper_run");
     }
@@ -88,8 +90,9 @@ fn another_program_enqueues_a_module_with_its_fields() {
         "id": id,
         "kind": "module",
         "code": "import a from \"./a.js\"; export default a + b",
+        "language": "typescript",
         "modules": { "./a.js": "export default 40" },
-        "prelude": "var b = 2",
+        "prelude": "var b: number = 2",
     });
     postgres.ask(&format!(
         "INSERT INTO river_job (args, kind, max_attempts, queue) VALUES ('{args}', 'sandpiper_run', 3, 'sandpiper-kinds')"

@@ -2,6 +2,7 @@
 
 mod failures;
 mod fuzz;
+mod typescript;
 mod ways;
 
 use crate::support::Service;

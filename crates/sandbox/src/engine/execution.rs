@@ -7,11 +7,12 @@ use super::convert::{self, Stop};
 use super::realm::Scene;
 use super::rejections::Rejections;
 use super::timers::Timers;
-use super::{EngineJob, advice, failure};
+use super::{EngineJob, advice, failure, typescript};
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
 use sandpiper_domain::ScriptKind;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 pub(super) struct Execution<'js> {
@@ -36,10 +37,6 @@ impl<'js> Execution<'js> {
     }
 
     pub(super) fn run(&self, job: &EngineJob<'_>) -> ! {
-        if !job.language.is_javascript() {
-            // No part of the service accepts such a script yet. It must not run as JavaScript.
-            failure::fail_language(&self.scene);
-        }
         let mut last = Completed {
             value: Value::new_undefined(self.scene.ctx.clone()),
             awaited: false,
@@ -50,14 +47,30 @@ impl<'js> Execution<'js> {
                 self.run_microtasks();
             }
             let is_last = index + 1 == job.sources.len();
-            last = match job.kind {
-                ScriptKind::Function if is_last => self.run_function(name, text),
-                ScriptKind::Module if is_last => self.run_module(name, text),
-                _ => self.run_source(name, text),
+            let kind = if is_last {
+                job.kind
+            } else {
+                ScriptKind::Script
+            };
+            let text = self.javascript_of(name, text, kind);
+            last = match kind {
+                ScriptKind::Function => self.run_function(name, &text),
+                ScriptKind::Module => self.run_module(name, &text),
+                ScriptKind::Script => self.run_source(name, &text),
             };
         }
         let value = self.settle(last);
         self.finish(&value)
+    }
+
+    fn javascript_of<'t>(&self, name: &str, text: &'t str, kind: ScriptKind) -> Cow<'t, str> {
+        match typescript::to_javascript(&self.scene.host, name, text, kind) {
+            Ok(Cow::Borrowed(text)) => Cow::Borrowed(text),
+            // The engine cannot interrupt the parser.
+            Ok(_) if self.scene.host.time_left().is_none() => self.time_out(),
+            Ok(text) => text,
+            Err(refusal) => refusal.fail(&self.scene, name, text),
+        }
     }
 
     fn run_source(&self, name: &str, text: &str) -> Completed<'js> {

@@ -93,13 +93,6 @@ pub(super) fn fail_unsettled(scene: &Scene<'_>) -> ! {
     )
 }
 
-/// Ends the execution because its language cannot be run.
-pub(super) fn fail_language(scene: &Scene<'_>) -> ! {
-    let message = "this version runs JavaScript only";
-    let error = ScriptError::of_service("SyntaxError", message);
-    scene.host.finish_failed(Outcome::Threw, error)
-}
-
 /// Returns whether an exception must end the execution even where exceptions are otherwise only reported: the engine
 /// raised it because time or memory has run out.
 pub(super) fn must_propagate<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> bool {

@@ -7,7 +7,9 @@
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
 use super::{Completion, EngineJob, Output, entropy};
-use sandpiper_domain::{Limits, LogEntry, LogKind, Outcome, ScriptError, ScriptKind, ValueType};
+use sandpiper_domain::{
+    Language, Limits, LogEntry, LogKind, Outcome, ScriptError, ScriptKind, ValueType,
+};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -25,6 +27,8 @@ pub(super) struct Host {
     modules: OnceCell<Vec<(String, String)>>,
     /// Kind of the last source.
     kind: Cell<ScriptKind>,
+    /// Language of the texts whose names have no ending of a language.
+    language: Cell<Language>,
     timeout: Cell<Duration>,
     deadline: Cell<Instant>,
     interrupted: Cell<bool>,
@@ -45,6 +49,7 @@ impl Host {
             sources: OnceCell::new(),
             modules: OnceCell::new(),
             kind: Cell::new(ScriptKind::Script),
+            language: Cell::new(Language::JavaScript),
             timeout: Cell::new(Duration::MAX),
             deadline: Cell::new(Instant::now() + Duration::from_secs(3600)),
             interrupted: Cell::new(false),
@@ -71,6 +76,7 @@ impl Host {
             let _ = self.modules.set(owned(&job.modules));
         }
         self.kind.set(job.kind);
+        self.language.set(job.language);
         let limit = usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX);
         self.memory.start(limit, Rc::clone(&output));
         let _ = self.output.set(output);
@@ -118,6 +124,11 @@ impl Host {
             return Some(self.kind.get());
         }
         Some(ScriptKind::Script)
+    }
+
+    /// Returns the language of the text of this name.
+    pub(super) fn language_of(&self, name: &str) -> Language {
+        Language::of_ending(name).unwrap_or(self.language.get())
     }
 
     /// Returns the text of the source that runs last.

@@ -104,7 +104,8 @@ fn words_in<'t>(text: &'t str, word: &'t str) -> impl Iterator<Item = usize> + '
     })
 }
 
-fn position(text: &str, byte: usize) -> Position {
+/// Returns the position of a byte of `text`.
+pub(super) fn position(text: &str, byte: usize) -> Position {
     let before = &text[..byte];
     let line_start = before.rfind('\n').map_or(0, |end| end + 1);
     Position {

@@ -32,6 +32,7 @@ mod rejections;
 mod stack;
 mod stack_bound;
 mod timers;
+mod typescript;
 mod warm;
 mod web;
 

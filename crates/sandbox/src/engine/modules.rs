@@ -8,12 +8,12 @@
 //! So no module that was loaded together with a failed one is ever handed out: [`Loads`] refuses their names.
 
 use super::host::Host;
-use super::imports;
+use super::{imports, typescript};
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::Declared;
 use rquickjs::object::Property;
 use rquickjs::{Ctx, Error, Exception, Module, Runtime};
-use sandpiper_domain::resolve_module;
+use sandpiper_domain::{ScriptKind, resolve_module};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -152,7 +152,11 @@ impl Loader for TextLoader {
             return Err(Error::new_loading(name));
         };
         self.loads.begin(name);
-        let module = declare(ctx, name, text);
+        let javascript = typescript::to_javascript(&self.host, name, text, ScriptKind::Module);
+        let module = match javascript {
+            Ok(javascript) => declare(ctx, name, &javascript),
+            Err(refusal) => Err(refusal.throw(ctx, name, text)),
+        };
         self.loads.end(name, module.is_ok());
         module
     }

@@ -2,8 +2,8 @@
 
 use riverqueue::JobArgs;
 use sandpiper_domain::{
-    Ceiling, ClientKey, Job, JobId, JsonText, Limits, Owner, RequestedLimits, Script, ScriptDraft,
-    ScriptKind, Source, given_json,
+    Ceiling, ClientKey, Job, JobId, JsonText, Language, Limits, Owner, RequestedLimits, Script,
+    ScriptDraft, ScriptKind, Source, given_json,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ pub(super) struct RunScript {
     limits: Option<WantedLimits>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kind: Option<ScriptKind>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    language: Option<Language>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     modules: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +86,7 @@ impl RunScript {
         let script = Script::new(ScriptDraft {
             code: self.code.clone(),
             kind: self.kind.unwrap_or_default(),
+            language: self.language.unwrap_or_default(),
             modules: modules.collect(),
             prelude: self.prelude.clone(),
             input: self.input.clone(),

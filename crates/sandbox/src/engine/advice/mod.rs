@@ -17,7 +17,7 @@ mod typescript;
 use super::host::Host;
 use super::stack::{self, Frame};
 use places::Interrupted;
-use sandpiper_domain::{ScriptError, ValueType};
+use sandpiper_domain::{Language, ScriptError, ValueType};
 
 /// Longest source that is looked into, bytes: at the end of an execution there may be little time and memory left.
 const SOURCE_BYTES_MAX: usize = 64 * 1024;
@@ -27,7 +27,9 @@ const FENCES: [&str; 2] = ["```", "~~~"];
 const FENCE_HINT: &str =
     "The code stands in a Markdown fence. Send the text between the lines with ``` alone";
 const TYPESCRIPT_HINT: &str =
-    "The code looks like TypeScript, which needs \"language\": \"typescript\"";
+    "The code looks like TypeScript: send it with \"language\": \"typescript\"";
+const TYPESCRIPT_FILE_HINT: &str =
+    "The text looks like TypeScript: give it a name that ends in `.ts`, not in `.js`";
 const AWAIT_HINT: &str =
     "`await` works at the top level and in async functions. The function around it needs `async`";
 
@@ -174,8 +176,14 @@ fn hint_for(host: &Host, error: &ScriptError) -> Option<&'static str> {
     if !is_short(source) {
         return None;
     }
-    if typescript::is_likely(source) {
-        return Some(TYPESCRIPT_HINT);
+    let name = error.file_name.as_deref()?;
+    if host.language_of(name).is_javascript() && typescript::is_likely(source) {
+        let has_ending = Language::of_ending(name).is_some();
+        return Some(if has_ending {
+            TYPESCRIPT_FILE_HINT
+        } else {
+            TYPESCRIPT_HINT
+        });
     }
     let (line, column) = (error.line_number?, error.column_number?);
     let kind = host.kind_of(error.file_name.as_deref()?)?;

@@ -24,6 +24,47 @@ static HEAP: AtomicPtr<Heap> = AtomicPtr::new(ptr::null_mut());
 /// The account of a zygote's engine; null in every other process.
 static ACCOUNT: AtomicPtr<MemoryAccount> = AtomicPtr::new(ptr::null_mut());
 
+/// The account that Rust's own allocations are charged to; null except during [`charged`].
+static CHARGED: AtomicPtr<MemoryAccount> = AtomicPtr::new(ptr::null_mut());
+
+/// Runs `call`, whose allocations by Rust are charged to `account` as if they were the engine's: the execution ends if
+/// they exceed the limit. Afterwards nothing is charged any more, so what the call returns is small, or is its own
+/// allocation. Applies to a zygote's children alone.
+pub(in crate::engine) fn charged<T>(account: &Rc<MemoryAccount>, call: impl FnOnce() -> T) -> T {
+    if of_this_process().is_none() {
+        return call();
+    }
+    let held_before = account.current();
+    CHARGED.store(Rc::as_ptr(account).cast_mut(), Ordering::Relaxed);
+    let done = call();
+    CHARGED.store(ptr::null_mut(), Ordering::Relaxed);
+    account.discharge(account.current().saturating_sub(held_before));
+    done
+}
+
+/// Prepares the final message of a call that was broken off: nothing is charged any more, and the reserve of the heap is
+/// open.
+pub(in crate::engine) fn break_off() {
+    CHARGED.store(ptr::null_mut(), Ordering::Relaxed);
+    open_reserve();
+}
+
+#[inline]
+fn charge(bytes: usize) {
+    // SAFETY: the pointer is null, or to an account that `charged` borrows. There is one thread.
+    if let Some(account) = unsafe { CHARGED.load(Ordering::Relaxed).as_ref() } {
+        account.charge(bytes);
+    }
+}
+
+#[inline]
+fn discharge(bytes: usize) {
+    // SAFETY: as in `charge`.
+    if let Some(account) = unsafe { CHARGED.load(Ordering::Relaxed).as_ref() } {
+        account.discharge(bytes);
+    }
+}
+
 /// Makes `account` end the execution when Rust is refused memory. Applies to a zygote alone: another process goes on
 /// after its engines.
 pub(in crate::engine) fn set_account(account: &Rc<MemoryAccount>) {
@@ -166,6 +207,7 @@ fn or_end_execution(block: *mut u8) -> *mut u8 {
 unsafe impl GlobalAlloc for ProcessAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        charge(layout.size());
         if let Some(mut heap) = of_this_process()
             && layout.align() <= Heap::ALIGNMENT
         {
@@ -181,6 +223,7 @@ unsafe impl GlobalAlloc for ProcessAllocator {
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        discharge(layout.size());
         if let Some(mut heap) = of_this_process() {
             // SAFETY: as in `close`. The caller guarantees that a block of the room is live.
             unsafe {
@@ -200,6 +243,8 @@ unsafe impl GlobalAlloc for ProcessAllocator {
         let is_of_room =
             of_this_process().is_some_and(|heap| unsafe { heap.as_ref() }.is_of_room(block));
         if !is_of_room {
+            charge(size);
+            discharge(layout.size());
             // SAFETY: guaranteed by the caller. The block is none of the heap's.
             return or_end_execution(unsafe { System.realloc(block, layout, size) });
         }
