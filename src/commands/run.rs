@@ -36,6 +36,7 @@ fn draft(options: &RunOptions) -> Result<ScriptDraft, CommandError> {
         input: options.input.clone().map(JsonText::parse).transpose()?,
         seed: options.seed,
         kind: options.kind.unwrap_or_else(|| kind_of(&options.file)),
+        language: options.language,
         modules: modules.collect::<Result<_, _>>()?,
         prelude,
         ..ScriptDraft::default()
@@ -45,7 +46,7 @@ fn draft(options: &RunOptions) -> Result<ScriptDraft, CommandError> {
 /// Returns the kind of script that the ending of a file's name means.
 fn kind_of(path: &Path) -> ScriptKind {
     match path.extension() {
-        Some(ending) if ending == "mjs" => ScriptKind::Module,
+        Some(ending) if ending == "mjs" || ending == "mts" => ScriptKind::Module,
         _ => ScriptKind::Script,
     }
 }

@@ -19,11 +19,11 @@ pub use telemetry::TelemetryArgs;
 
 use crate::selftest::TIME_FACTOR_MAX;
 use clap::{Args, Parser, Subcommand, value_parser};
-use sandpiper_domain::{ApiKeyId, ScriptKind, Tenant};
+use sandpiper_domain::{ApiKeyId, Language, ScriptKind, Tenant};
 use sandpiper_http_kit::local_address;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use values::{address, class, kind, seed};
+use values::{address, class, kind, language, seed};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -194,9 +194,12 @@ pub struct RunOptions {
     /// File of the script; `-` reads standard input
     pub file: PathBuf,
     /// Kind of script: `script`, `function` (the body of an async function) or `module`; by default `module` for a file
-    /// that ends in `.mjs`, and else `script`
+    /// that ends in `.mjs` or `.mts`, and else `script`
     #[arg(long, value_name = "KIND", value_parser = kind)]
     pub kind: Option<ScriptKind>,
+    /// Language of files whose names do not end in `.js`, `.mjs`, `.ts` or `.mts`: `javascript` or `typescript`
+    #[arg(long, value_name = "LANGUAGE", value_parser = language, default_value = "javascript")]
+    pub language: Language,
     /// File of a module that can be imported; without NAME its name is `./` and the file's. May be repeated
     #[arg(long = "module", value_name = "[NAME=]FILE")]
     pub modules: Vec<String>,

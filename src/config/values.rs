@@ -4,7 +4,7 @@ use super::{GIB, KIB, MIB};
 use crate::selftest;
 use actix_web::http::Uri;
 use actix_web::http::header::{self, HeaderName};
-use sandpiper_domain::ScriptKind;
+use sandpiper_domain::{Language, ScriptKind};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Parses an IP address or `localhost`.
@@ -59,6 +59,15 @@ pub(super) fn kind(text: &str) -> Result<ScriptKind, String> {
     let kinds = ScriptKind::ALL;
     let kind = kinds.into_iter().find(|kind| kind.as_str() == text);
     kind.ok_or_else(|| "give script, function or module".to_owned())
+}
+
+/// Parses a language of scripts.
+pub(super) fn language(text: &str) -> Result<Language, String> {
+    let languages = Language::ALL;
+    let language = languages
+        .into_iter()
+        .find(|language| language.as_str() == text);
+    language.ok_or_else(|| "give javascript or typescript".to_owned())
 }
 
 /// Parses a 64-bit integer, signed or unsigned, as requests do.

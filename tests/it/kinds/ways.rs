@@ -28,6 +28,20 @@ fn a_job_has_the_kinds_modules_and_prelude_of_an_execution(store: &Store) {
             json!({ "code": "(await import('./a.js')).a", "modules": { "./a.js": "export const a = 2" } }),
             json!(2),
         ),
+        (
+            json!({ "code": "const a: number = 4; a as any", "language": "typescript" }),
+            json!(4),
+        ),
+        (
+            json!({
+                "code": "import { a } from './a.ts'; export default (x: number) => a + x",
+                "kind": "module",
+                "language": "typescript",
+                "modules": { "./a.ts": "export const a: number = 4" },
+                "input": 1,
+            }),
+            json!(5),
+        ),
         (json!({ "code": "1 + 2" }), json!(3)),
     ] {
         let id = service.submit(&request);
@@ -105,8 +119,20 @@ fn a_form_has_modules_as_files_or_as_json() {
         ("prelude", "prelude.js", "var c = 3"),
     ];
     assert_eq!(form(&service, &both).json()["result"], json!([2, 1, 3]));
+    let typescript = [
+        ("kind", "", "module"),
+        ("language", "", "typescript"),
+        (
+            "code",
+            "main.mts",
+            "import { a } from './a.ts'; export default a as number",
+        ),
+        ("modules", "a.ts", "export const a: number = 7"),
+    ];
+    assert_eq!(form(&service, &typescript).json()["result"], 7);
     let empty = [
         ("code", "", "1 + 2"),
+        ("language", "", ""),
         ("kind", "", ""),
         ("modules", "", ""),
         ("prelude", "", ""),
@@ -185,4 +211,65 @@ fn run_takes_the_kind_from_an_option_or_from_the_ending_of_the_file() {
         let said = String::from_utf8(refused.stderr).unwrap();
         assert!(said.contains(part), "{said}");
     }
+}
+
+#[test]
+fn run_takes_the_language_from_the_ending_of_the_file_or_from_an_option() {
+    let folder = Folder::new();
+    for (name, text) in [
+        ("main.ts", "const x: number = (input as number) * 2; x"),
+        (
+            "main.mts",
+            "import { twice } from './util.ts';\nexport default (x: number): number => twice(x) + base",
+        ),
+        (
+            "util.ts",
+            "export const twice = (x: number): number => x * 2",
+        ),
+        ("bindings.ts", "var base: number = 100"),
+        ("body", "return (input as number) + 1"),
+        ("broken.ts", "\nenum A { B }"),
+        ("types.js", "const x: number = 1"),
+    ] {
+        std::fs::write(folder.path(name), text).unwrap();
+    }
+    for (arguments, result) in [
+        (&["main.ts", "--input", "4"] as &[&str], 8),
+        (
+            &[
+                "main.mts",
+                "--module",
+                "util.ts",
+                "--prelude",
+                "bindings.ts",
+                "--language",
+                "typescript",
+                "--input",
+                "20",
+            ],
+            140,
+        ),
+        (
+            &[
+                "body",
+                "--language",
+                "typescript",
+                "--kind",
+                "function",
+                "--input",
+                "6",
+            ],
+            7,
+        ),
+    ] {
+        let output = sandpiper(&folder, arguments);
+        assert_eq!(execution(&output)["result"], result, "{output:?}");
+    }
+    let broken = execution(&sandpiper(&folder, &["broken.ts"]));
+    assert_eq!(super::place(&broken), ("broken.ts", 2, 1), "{broken}");
+    let named = execution(&sandpiper(&folder, &["types.js"]));
+    let hint = named["error"]["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains("`.ts`"), "{named}");
+    let refused = sandpiper(&folder, &["main.ts", "--language", "cobol"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }
