@@ -149,3 +149,9 @@ pub(super) const KINDS: &[OfKind] = &[
         10_000,
     ),
 ];
+
+/// Scripts in TypeScript and their results.
+pub(super) const TYPESCRIPT: &[(&str, u64)] = &[(
+    "interface Row<T> { id: number; value?: T }\ntype Rows<T> = readonly Row<T>[];\nabstract class Table<T> { protected abstract readonly name: string; private rows: Row<T>[] = [];\n  add(id: number, value?: T): this { this.rows.push({ id, value } as Row<T>); return this }\n  all(): Rows<T> { return this.rows } }\nclass Named extends Table<string> { protected readonly name = 'named' satisfies string }\nconst table = new Named(); for (let i: number = 0; i < 500; i++) table.add(i, `row ${i as number}`);\nconst sum = <T,>(rows: Rows<T>, of: (row: Row<T>) => number): number => rows.reduce((n, row) => n + of(row), 0);\nsum<string>(table.all(), (row) => row.value!.length > 5 ? 1 : 0)",
+    490,
+)];

@@ -5,10 +5,11 @@
 //! code ==> JSON                     it succeeds with this result
 //! code ==> distinct                 no two executions have the same result
 //! code ==> … log JSON               and logs exactly these entries
-//! @{"kind": …, "modules": {…}}@ code ==> …   a script of another kind, or with modules
+//! @{"kind": …, "language": …, "modules": {…}}@ code ==> …   a script of another kind or language, or with modules
+//! ⟦a…b…c⟧                          in a code: `a` a hundred thousand times if there is room, `b`, and `c` as often as `a`
 //! ```
 
-use sandpiper_domain::{ScriptKind, Source};
+use sandpiper_domain::{Language, ScriptKind, Source};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -112,13 +113,32 @@ pub(super) const CLASSES: &[Class] = &[
         timeout_ms: PATIENT_MS,
         table: include_str!("corpus/modules.table"),
     },
+    Class {
+        name: "typescript",
+        about: "TypeScript that looks like JavaScript, that hides code in types, or that is none",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/typescript.table"),
+    },
+    Class {
+        name: NESTING,
+        about: "TypeScript that is nested a hundred thousand deep",
+        timeout_ms: PATIENT_MS,
+        table: include_str!("corpus/nesting.table"),
+    },
 ];
+
+/// The class whose scripts drive the parser of TypeScript out of its stack.
+pub(super) const NESTING: &str = "nesting";
+/// Repetitions of the parts of a nested code, if the code does not get longer than [`NESTED_BYTES_MAX`].
+const NESTED: usize = 100_000;
+const NESTED_BYTES_MAX: usize = 1_000_000;
 
 /// A script of the selftest.
 #[derive(Debug, Clone, Default)]
 pub struct TestScript {
     pub code: String,
     pub kind: ScriptKind,
+    pub language: Language,
     pub modules: Vec<Source>,
 }
 
@@ -201,6 +221,8 @@ struct More {
     #[serde(default)]
     kind: ScriptKind,
     #[serde(default)]
+    language: Language,
+    #[serde(default)]
     modules: BTreeMap<String, String>,
 }
 
@@ -213,10 +235,29 @@ fn script_of(text: &str) -> Option<TestScript> {
     let modules = more.modules.into_iter();
     let modules = modules.map(|(file_name, text)| Source { file_name, text });
     Some(TestScript {
-        code: code.to_owned(),
+        code: unfolded(code)?,
         kind: more.kind,
+        language: more.language,
         modules: modules.collect(),
     })
+}
+
+/// Writes out each `⟦a…b…c⟧` of a code.
+fn unfolded(code: &str) -> Option<String> {
+    let Some((before, rest)) = code.split_once('⟦') else {
+        return Some(code.to_owned());
+    };
+    let (nested, after) = rest.split_once('⟧')?;
+    let mut parts = nested.split('…');
+    let (Some(open), Some(middle), Some(close), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    let times = NESTED.min(NESTED_BYTES_MAX / (open.len() + close.len()).max(1));
+    let (open, close) = (open.repeat(times), close.repeat(times));
+    let after = unfolded(after)?;
+    Some(format!("{before}{open}{middle}{close}{after}"))
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 //! With enough memory each script must return its result. With too little it must end as `memory_exceeded`. Any other
 //! end is a failure.
 
-use super::benign::{KINDS, SCRIPTS};
+use super::benign::{KINDS, SCRIPTS, TYPESCRIPT};
 use super::corpus::TestScript;
 use super::target::{Target, TargetError};
 use super::{Verdict, brief, check_execution};
-use sandpiper_domain::{Limits, Source};
+use sandpiper_domain::{Language, Limits, Source};
 use std::time::Instant;
 
 pub(super) const NAME: &str = "sweep";
@@ -33,10 +33,18 @@ fn scripts() -> impl Iterator<Item = (TestScript, u64)> {
             code: (*code).to_owned(),
             kind: *kind,
             modules: modules.collect(),
+            ..TestScript::default()
         };
         (script, *result)
     });
-    plain.chain(of_kinds)
+    let typescript = TYPESCRIPT.iter().map(|(code, result)| {
+        let script = TestScript {
+            language: Language::TypeScript,
+            ..(*code).into()
+        };
+        (script, *result)
+    });
+    plain.chain(of_kinds).chain(typescript)
 }
 
 /// Runs every step, and calls `each` with the step's number, its script and its verdict.

@@ -98,6 +98,7 @@ impl Target for Local {
         let script = Script::new(ScriptDraft {
             code: Some(script.code.clone()),
             kind: script.kind,
+            language: script.language,
             modules: script.modules.clone(),
             ..ScriptDraft::default()
         })?;
@@ -156,6 +157,9 @@ impl Target for Remote {
         }
         let mut request = json!({"code": script.code, "limits": limits});
         // A plain script is one for every version.
+        if !script.language.is_javascript() {
+            request["language"] = script.language.as_str().into();
+        }
         if !script.kind.is_script() || !script.modules.is_empty() {
             let modules = script.modules.iter();
             let modules = modules.map(|module| (module.file_name.clone(), module.text.clone()));

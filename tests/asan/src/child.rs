@@ -1,7 +1,7 @@
 //! One execution in a forked child, and the end of that child.
 
 use crate::cases::Case;
-use sandpiper_domain::{Ceiling, Language, Limits, LogKind};
+use sandpiper_domain::{Ceiling, Limits, LogKind};
 use crate::engine::{
     Completion, EngineJob, Output, WarmEngine, refuse_by_choice, was_refused_by_choice,
 };
@@ -123,7 +123,7 @@ fn execute(engine: WarmEngine, case: &Case, output: Pipe) -> ! {
     let job = EngineJob {
         sources: vec![("code", case.script.code.as_str())],
         kind: case.script.kind,
-        language: Language::JavaScript,
+        language: case.script.language,
         modules: modules.collect(),
         input: None,
         globals: Vec::new(),
