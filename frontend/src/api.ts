@@ -80,6 +80,7 @@ export interface Usage {
 export interface Request {
   code?: string;
   kind?: string;
+  language?: string;
   input?: unknown;
   limits?: Partial<Limits>;
 }

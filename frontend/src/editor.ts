@@ -6,7 +6,7 @@ import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirro
 import { javascript } from "@codemirror/lang-javascript";
 import { HighlightStyle, bracketMatching, indentOnInput, syntaxHighlighting } from "@codemirror/language";
 import { setDiagnostics } from "@codemirror/lint";
-import { EditorState } from "@codemirror/state";
+import { Compartment, EditorState } from "@codemirror/state";
 import { EditorView, drawSelection, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 
@@ -48,6 +48,7 @@ const typeOverSelection = EditorView.domEventHandlers({
 
 export class Editor {
   private readonly view: EditorView;
+  private readonly language = new Compartment();
 
   constructor(place: HTMLElement, code: string, run: () => void, changed: () => void) {
     const root = place.attachShadow({ mode: "open" });
@@ -65,7 +66,7 @@ export class Editor {
           closeBrackets(),
           highlightActiveLine(),
           typeOverSelection,
-          javascript(),
+          this.language.of(javascript()),
           syntaxHighlighting(colours),
           look,
           EditorView.contentAttributes.of({ "aria-label": "Script", tabindex: "0" }),
@@ -92,6 +93,12 @@ export class Editor {
 
   set code(text: string) {
     this.view.dispatch({ changes: { from: 0, to: this.view.state.doc.length, insert: text } });
+  }
+
+  /** Colours the script as one of this language. */
+  setLanguage(name: string): void {
+    const effects = this.language.reconfigure(javascript({ typescript: name === "typescript" }));
+    this.view.dispatch({ effects });
   }
 
   /** Marks the position of an error; without a line, removes the mark. */

@@ -37,6 +37,8 @@ const LIMITS = ["timeoutMs", "memoryBytes", "outputBytes"] as const;
 
 /** The fields whose values belong to the draft. */
 const FIELDS = ["input", ...LIMITS] as const;
+/** The choices that belong to the draft. */
+const CHOICES = ["kind", "language"] as const;
 /** Jobs whose script the page remembers, to find the place of an error in it. */
 const SCRIPTS_MAX = 100;
 
@@ -53,6 +55,8 @@ const kept = readDraft();
 const drafts = new DraftWriter(draft);
 const editor = new Editor(elementById("editor", HTMLElement), kept?.code ?? FIRST, () => void run(), () => drafts.change());
 
+const language = elementById("language", HTMLSelectElement);
+
 /** What the script of the editor came to. It is kept while a job is shown in its place. */
 const outcome = createElement("div");
 /** The request of the editor that is open. */
@@ -63,10 +67,17 @@ let job: JobView | undefined;
 const scripts = new Map<string, string>();
 
 function draft(): { code: string; fields: Record<string, string> } {
-  return { code: editor.code, fields: Object.fromEntries(FIELDS.map((id) => [id, field(id).value])) };
+  return { code: editor.code, fields: Object.fromEntries([...FIELDS, ...CHOICES].map((id) => [id, field(id).value])) };
 }
 
-function field(id: string): HTMLInputElement | HTMLTextAreaElement {
+/** Chooses the language of the script, as the user may. */
+function setLanguage(name: string): void {
+  language.value = name;
+  editor.setLanguage(name);
+}
+
+function field(id: string): HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement {
+  if (CHOICES.some((choice) => choice === id)) return elementById(id, HTMLSelectElement);
   return id === "input" ? elementById(id, HTMLTextAreaElement) : elementById(id, HTMLInputElement);
 }
 
@@ -164,6 +175,7 @@ function request(): Request | undefined {
   const asked: Request = { code: editor.code };
   const kind = elementById("kind", HTMLSelectElement).value;
   if (kind !== "script") asked.kind = kind;
+  if (language.value !== "javascript") asked.language = language.value;
   const input = elementById("input", HTMLTextAreaElement).value.trim();
   const wrong = elementById("input-error", HTMLElement);
   wrong.hidden = true;
@@ -308,13 +320,15 @@ async function fillIn(): Promise<void> {
   examples.addEventListener("change", () => {
     if (!examples.value) return;
     elementById("kind", HTMLSelectElement).value = "script";
+    setLanguage("javascript");
     void getText(`/api/scripts/${encodeURIComponent(examples.value)}`).then((code) => (editor.code = code), showFailure);
   });
 }
 
 runButton.addEventListener("click", () => void run());
 submitButton.addEventListener("click", () => void submit());
-for (const id of FIELDS) field(id).addEventListener("input", () => drafts.change());
+for (const id of [...FIELDS, ...CHOICES]) field(id).addEventListener("input", () => drafts.change());
+language.addEventListener("change", () => editor.setLanguage(language.value));
 stopButton.addEventListener("click", () => sending?.abort());
 elementById("clear", HTMLButtonElement).addEventListener("click", () => {
   editor.code = "";
@@ -363,6 +377,8 @@ function whileSeen(every: number, work: () => Promise<void>): void {
 }
 
 for (const id of FIELDS) field(id).value = kept?.fields[id] ?? "";
+for (const id of CHOICES) field(id).value = kept?.fields[id] ?? field(id).value;
+editor.setLanguage(language.value);
 fillIn().then(() => void status.show(), showFailure);
 whileSeen(STATUS_EVERY_MS, () => status.show());
 whileSeen(LIST_EVERY_MS, () => jobs.show(true));

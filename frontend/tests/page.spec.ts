@@ -84,6 +84,25 @@ test("a function and a module run, and a script that should be one gets a hint",
   expect(complaints).toEqual([]);
 });
 
+test("TypeScript runs once it is chosen, is kept through a reload, and its errors have their places", async ({ page }) => {
+  const complaints = await open(page);
+  const code = "interface Row { id: number }\nconst row: Row = { id: 42 };\nrow.id as number";
+  await run(page, code);
+  await expect(page.locator("#result")).toContainText('"language": "typescript"');
+  await page.getByLabel("Language").selectOption("typescript");
+  await page.getByRole("button", { name: "Run", exact: true }).click();
+  await expect(page.locator("#result")).toContainText("42");
+  await expect(page.locator("#editor .cm-content")).toContainText("interface Row");
+  await page.reload();
+  await expect(page.getByLabel("Language")).toHaveValue("typescript");
+  await run(page, "type A = string;\nenum B { C }");
+  await expect(page.locator("#result")).toContainText("`enum` cannot be erased");
+  await page.locator("#result").getByRole("button", { name: "code, line 2" }).click();
+  await page.getByLabel("Example").selectOption({ index: 1 });
+  await expect(page.getByLabel("Language")).toHaveValue("javascript");
+  expect(complaints).toEqual([]);
+});
+
 test("input is checked as JSON, and limits are sent and shown when they are hit", async ({ page }) => {
   const complaints = await open(page);
   await page.getByLabel("Input, as JSON").fill("{ a: 1 }");
@@ -223,6 +242,7 @@ test("a request can be taken along as a command, as JavaScript and as Python, an
   const complaints = await open(page);
   await write(page, "`it's ${input.a}`");
   await page.getByLabel("Input, as JSON").fill('{ "a": "\\"quoted\\"" }');
+  await page.getByLabel("Language").selectOption("typescript");
   for (const [kind, command] of [
     ["curl", (text: string) => ["sh", "-c", text]],
     ["fetch", (text: string) => ["node", "--input-type=module", "-e", text]],
@@ -237,6 +257,7 @@ test("a request can be taken along as a command, as JavaScript and as Python, an
     expect(said, kind).toContain("it's");
     expect(said, kind).toContain("quoted");
     expect(said, kind).toContain("succeeded");
+    expect(text, kind).toContain("typescript");
   }
   expect(complaints).toEqual([]);
 });
