@@ -36,6 +36,8 @@ pub struct WarmEngine {
     host: Rc<Host>,
     timers: Rc<Timers>,
     rejections: Rc<Rejections>,
+    /// Bytes of the engine that do not count against the memory of an execution.
+    uncounted_bytes: usize,
 }
 
 impl std::fmt::Debug for WarmEngine {
@@ -55,7 +57,7 @@ impl WarmEngine {
         let runtime = Runtime::new_with_alloc(allocator).map_err(no_context)?;
         runtime.set_max_stack_size(Limits::STACK_BYTES);
         let context = Context::full(&runtime).map_err(no_context)?;
-        let realm = context.with(|ctx| {
+        let (realm, uncounted_bytes) = context.with(|ctx| {
             install_host_functions(&ctx, &host, &timers).map_err(|error| {
                 let thrown = ctx.catch();
                 EngineError(format!("{error}: {thrown:?}"))
@@ -74,6 +76,7 @@ impl WarmEngine {
             host,
             timers,
             rejections,
+            uncounted_bytes,
         })
     }
 
@@ -97,6 +100,8 @@ impl WarmEngine {
         let room = usize::try_from(job.limits.memory_bytes())
             .unwrap_or(usize::MAX)
             .saturating_sub(held);
+        // The engine compares it with all that it holds.
+        let held = held + self.uncounted_bytes;
         self.runtime
             .set_gc_threshold(held + FIRST_COLLECTION_AFTER_BYTES.min(room / 4));
         match self.context.with(|ctx| self.run_in(&ctx, job)) {}
@@ -132,7 +137,7 @@ fn install_host_functions<'js>(
     ctx: &Ctx<'js>,
     host: &Rc<Host>,
     timers: &Rc<Timers>,
-) -> rquickjs::Result<Rc<Realm>> {
+) -> rquickjs::Result<(Rc<Realm>, usize)> {
     let helpers = realm::evaluate_prelude(ctx)?;
     let scene = Scene {
         ctx: ctx.clone(),
@@ -143,12 +148,12 @@ fn install_host_functions<'js>(
     timers::install(&scene, timers)?;
     globals::install(&scene)?;
     mended::install(&scene, &helpers)?;
-    web::install(&scene, timers)?;
+    let uncounted_bytes = web::install(&scene, timers)?;
     // The first local time reads the time zone's file, which a job process may not open.
     ctx.eval::<(), _>(
         "new Date(2020, 6, 1).toString(), new Date().getTimezoneOffset(), undefined",
     )?;
-    Ok(scene.realm)
+    Ok((scene.realm, uncounted_bytes))
 }
 
 fn tracker(host: &Rc<Host>, rejections: &Rc<Rejections>) -> RejectionTracker {

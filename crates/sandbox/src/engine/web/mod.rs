@@ -277,8 +277,9 @@ impl Default for Web {
     }
 }
 
-/// Takes the primordials, and defines the names of the parts on the global object.
-pub(super) fn install<'js>(scene: &Scene<'js>, timers: &Rc<Timers>) -> rquickjs::Result<()> {
+/// Takes the primordials, and defines the names of the parts on the global object. Returns the bytes of the parts that
+/// the zygote takes up. They do not count against the memory of an execution, which may use none of them.
+pub(super) fn install<'js>(scene: &Scene<'js>, timers: &Rc<Timers>) -> rquickjs::Result<usize> {
     let tools = Tools {
         scene: scene.clone(),
         timers: Rc::clone(timers),
@@ -298,6 +299,7 @@ pub(super) fn install<'js>(scene: &Scene<'js>, timers: &Rc<Timers>) -> rquickjs:
     let primordials: Object<'js> = setup.call((take, globals))?;
     let primordials = Persistent::save(&scene.ctx, primordials);
     web.primordials.replace(Some(primordials));
+    let held = scene.host.memory.current();
     let names = PARTS
         .iter()
         .filter(|part| WARM.contains(&part.name))
@@ -305,7 +307,9 @@ pub(super) fn install<'js>(scene: &Scene<'js>, timers: &Rc<Timers>) -> rquickjs:
     for name in names {
         scene.ctx.globals().get::<_, Value<'js>>(*name)?;
     }
-    Ok(())
+    let uncounted = scene.host.memory.current().saturating_sub(held);
+    scene.host.memory.discharge(uncounted);
+    Ok(uncounted)
 }
 
 impl Web {
