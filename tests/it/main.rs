@@ -24,6 +24,7 @@ mod execute;
 mod field_cases;
 mod files;
 mod fuzz;
+mod global_events;
 mod globals;
 mod health;
 mod hints;

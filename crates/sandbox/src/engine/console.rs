@@ -213,8 +213,8 @@ fn charge_label(scene: &Scene<'_>, label: &str) {
     scene.host.memory.charge(LABEL_BYTES + label.len());
 }
 
-/// Returns the call stack of the console's caller.
-fn stack_here(scene: &Scene<'_>) -> String {
+/// Returns the call stack of the script's code that is running.
+pub(super) fn stack_here(scene: &Scene<'_>) -> String {
     // Only an error that is thrown gets a stack.
     drop(Exception::throw_message(&scene.ctx, "trace"));
     let thrown = scene.ctx.catch();

@@ -7,7 +7,7 @@ use super::convert::{self, Stop};
 use super::realm::Scene;
 use super::rejections::Rejections;
 use super::timers::Timers;
-use super::{EngineJob, advice, failure, typescript};
+use super::{EngineJob, advice, failure, reports, typescript};
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
@@ -44,7 +44,7 @@ impl<'js> Execution<'js> {
         for (index, (name, text)) in job.sources.iter().enumerate() {
             if index > 0 {
                 // Each script starts with an empty microtask queue, as in a browser.
-                self.run_microtasks();
+                self.run_microtasks(None);
             }
             let is_last = index + 1 == job.sources.len();
             let kind = if is_last {
@@ -162,10 +162,10 @@ impl<'js> Execution<'js> {
         if let Ok(promise) = Promise::from_value(last.value.clone()) {
             return self.drive(&promise);
         }
-        self.run_microtasks();
+        self.run_microtasks(None);
         if !last.awaited {
             while !self.timers.are_all_weak() && self.timers.run_next(&self.scene) {
-                self.run_microtasks();
+                self.run_microtasks(None);
             }
         }
         last.value
@@ -174,7 +174,7 @@ impl<'js> Execution<'js> {
     /// Runs microtasks and timers until `promise` is settled. Returns its value.
     pub(super) fn drive(&self, promise: &Promise<'js>) -> Value<'js> {
         loop {
-            self.run_microtasks();
+            self.run_microtasks(Some(promise));
             if promise.state() != PromiseState::Pending {
                 return self.value_of(promise);
             }
@@ -192,21 +192,19 @@ impl<'js> Execution<'js> {
         }
     }
 
-    /// Empties the microtask queue, until the deadline at most, then looks for unhandled rejections.
-    fn run_microtasks(&self) {
+    /// Empties the microtask queue, until the deadline at most, and reports rejections that nothing handles. The rejection
+    /// of `awaited` is the caller's.
+    fn run_microtasks(&self, awaited: Option<&Promise<'js>>) {
         let scene = &self.scene;
         loop {
             if scene.host.time_left().is_none() {
                 self.time_out();
             }
-            if !scene.ctx.execute_pending_job() {
-                break;
+            if scene.ctx.execute_pending_job() {
+                continue;
             }
-        }
-        if let Some(reason) = self.rejections.first_reason() {
-            match reason.restore(&scene.ctx) {
-                Ok(reason) => failure::fail(scene, &reason),
-                Err(error) => failure::fail_pending(scene, &error),
+            if !reports::next_rejection(scene, &self.rejections, awaited) {
+                return;
             }
         }
     }

@@ -203,7 +203,7 @@ fn set_place(scene: &Scene<'_>, error: &mut ScriptError) {
 }
 
 /// Returns a property as clipped text; `None` if it is missing or no primitive, or if guest code threw.
-fn read_text<'js, K: IntoAtom<'js>>(
+pub(super) fn read_text<'js, K: IntoAtom<'js>>(
     scene: &Scene<'js>,
     object: &Object<'js>,
     key: K,

@@ -28,7 +28,7 @@ pub(super) fn install<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     Ok(())
 }
 
-/// Defines `performance` and its class `Performance`.
+/// Defines `performance`. Its class becomes a global name with the part `events` of the web APIs.
 fn install_performance<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     const CLASS: &str = "Performance";
     let ctx = &scene.ctx;
@@ -62,7 +62,6 @@ fn install_performance<'js>(scene: &Scene<'js>) -> rquickjs::Result<()> {
     class.prop("prototype", Property::from(prototype.clone()))?;
     let performance = Object::new(ctx.clone())?;
     performance.set_prototype(Some(&prototype))?;
-    ctx.globals().prop(CLASS, hidden(class))?;
     ctx.globals().prop("performance", operation(performance))
 }
 

@@ -29,6 +29,7 @@ mod numbered;
 mod realm;
 mod rehearsal;
 mod rejections;
+mod reports;
 mod stack;
 mod stack_bound;
 mod timers;

@@ -7,6 +7,7 @@ use super::host::Host;
 use rquickjs::context::EvalOptions;
 use rquickjs::function::IntoArgs;
 use rquickjs::{Array, Ctx, FromJs, Function, Object, Persistent, Value};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 const PRELUDE: &str = include_str!("prelude.js");
@@ -76,6 +77,8 @@ pub(super) struct Realm {
     pub(super) construct: Helper,
     pub(super) install_virtual_date: Helper,
     open: Helper,
+    /// The function that asks the listeners of the global object, once there is one (`reports`).
+    reporter: RefCell<Option<Helper>>,
 }
 
 /// A context, the host behind it and the handles into it: the common arguments of all parts of the engine.
@@ -126,7 +129,21 @@ impl Realm {
             construct: helper("construct")?,
             install_virtual_date: helper("installVirtualDate")?,
             open: helper("open")?,
+            reporter: RefCell::default(),
         })
+    }
+
+    /// Returns whether the script has listeners of the global object.
+    pub(super) fn has_reporter(&self) -> bool {
+        self.reporter.borrow().is_some()
+    }
+
+    pub(super) fn reporter(&self) -> Option<Helper> {
+        self.reporter.borrow().clone()
+    }
+
+    pub(super) fn set_reporter(&self, reporter: Helper) {
+        self.reporter.replace(Some(reporter));
     }
 
     /// Returns the built-in class of `object` and the value inside it. Runs no guest code: the prototype chain names a

@@ -3,9 +3,9 @@
 //! In scope: the choice of the next timer and the call of its function. Out of scope: the event loop (`execution`). All
 //! state is in Rust, so that guest code can neither see nor change it. It is charged to the execution's memory.
 
-use super::failure;
 use super::globals::operation;
 use super::realm::Scene;
+use super::reports;
 use rquickjs::convert::Coerced;
 use rquickjs::function::{Args, Opt, Rest};
 use rquickjs::{Ctx, Exception, Function, Persistent, Value};
@@ -138,7 +138,7 @@ impl Timers {
         let called = self.call(scene, id);
         self.set_again_or_drop(scene, id);
         if let Err(error) = called {
-            failure::fail_pending(scene, &error);
+            reports::pending(scene, &error);
         }
         true
     }
@@ -258,14 +258,13 @@ fn clearer<'js>(
     Function::new(scene.ctx.clone(), clear)?.with_name(name)
 }
 
-/// Returns `queueMicrotask`. The engine's own would lose an exception of the callback; this one ends the execution with
-/// it.
+/// Returns `queueMicrotask`. The engine's own would lose an exception of the callback; this one reports it.
 fn microtask_queuer<'js>(scene: &Scene<'js>) -> rquickjs::Result<Function<'js>> {
     const NAME: &str = "queueMicrotask";
     let scene_of_calls = scene.clone();
     let run = Function::new(scene.ctx.clone(), move |callback: Function<'js>| {
         if let Err(error) = callback.call::<(), Value<'js>>(()) {
-            failure::fail_pending(&scene_of_calls, &error);
+            reports::pending(&scene_of_calls, &error);
         }
     })?;
     let queue = move |ctx: Ctx<'js>, callback: Opt<Value<'js>>| -> rquickjs::Result<()> {

@@ -86,8 +86,8 @@ impl WarmEngine {
         self.context.with(|ctx| {
             let value = ctx.eval::<rquickjs::convert::Coerced<String>, _>(code);
             let text = value.map_or_else(|_| format!("{:?}", ctx.catch()), |text| text.0);
-            match self.rejections.first_reason() {
-                Some(reason) => format!("rejected: {:?}", reason.restore(&ctx)),
+            match self.rejections.oldest() {
+                Some(oldest) => format!("rejected: {:?}", oldest.reason.restore(&ctx)),
                 None => text,
             }
         })
@@ -160,15 +160,17 @@ fn tracker(host: &Rc<Host>, rejections: &Rc<Rejections>) -> RejectionTracker {
     let (host, rejections) = (Rc::clone(host), Rc::clone(rejections));
     Box::new(move |ctx, promise, reason, is_handled| {
         let promise = Persistent::save(&ctx, promise);
+        let is_interrupt = reason.is_uncatchable_error();
+        let reason = Persistent::save(&ctx, reason);
         if is_handled {
             if rejections.remove(&promise) {
                 host.memory.discharge(REJECTION_BYTES);
+            } else if rejections.add_handled_late(promise, reason) {
+                host.memory.charge(REJECTION_BYTES);
             }
             return;
         }
         host.memory.charge(REJECTION_BYTES);
-        let is_interrupt = reason.is_uncatchable_error();
-        let reason = Persistent::save(&ctx, reason);
         if is_interrupt {
             rejections.note_interrupt(reason.clone());
         }

@@ -3,10 +3,11 @@
 (function (primordials, natives, part) {
   "use strict";
 
-  const { apply, defineProperty, getOwnPropertyDescriptor, performance, performanceNow, DOMException, TypeError } =
-    primordials;
-  const { report } = natives;
-  const { arrayOf, constant, dictionary, expose, list, platformObject, required, scalars, toText } = part("shared");
+  const {
+    apply, defineProperty, deleteProperty, getOwnPropertyDescriptor, global, lazyTarget, Object, Performance, performance,
+    performanceNow, performancePrototype, setPrototypeOf, DOMException, TypeError,
+  } = primordials;
+  const { arrayOf, constant, define, dictionary, expose, list, platformObject, required, toText } = part("shared");
 
   const NONE = 0, CAPTURING_PHASE = 1, AT_TARGET = 2, BUBBLING_PHASE = 3;
   let stateOf, listenersOf, isEvent, isTarget;
@@ -156,53 +157,22 @@
     }
   }
 
-  class ErrorEvent extends Event {
-    #message = "";
-    #filename = "";
-    #lineno = 0;
-    #colno = 0;
-    #error = undefined;
-
-    constructor(type, eventInitDict = undefined) {
-      required(arguments.length, 1, "ErrorEvent");
-      super(type, eventInitDict);
-      const init = dictionary(eventInitDict, "the second argument of ErrorEvent");
-      if (init === null) return;
-      const { colno, error, filename, lineno, message } = init;
-      if (colno !== undefined) this.#colno = colno >>> 0;
-      this.#error = error;
-      if (filename !== undefined) this.#filename = scalars(filename);
-      if (lineno !== undefined) this.#lineno = lineno >>> 0;
-      if (message !== undefined) this.#message = toText(message);
-    }
-
-    get message() {
-      return this.#message;
-    }
-    get filename() {
-      return this.#filename;
-    }
-    get lineno() {
-      return this.#lineno;
-    }
-    get colno() {
-      return this.#colno;
-    }
-    get error() {
-      return this.#error;
-    }
-  }
+  // The listeners of the targets that no constructor has made.
+  const globalListeners = list(), performanceListeners = list();
 
   class EventTarget {
     #listeners = list();
 
     static {
-      listenersOf = (target) => target.#listeners;
-      isTarget = (object) => #listeners in object;
+      listenersOf = (target) => {
+        if (target === undefined || target === null || target === global) return globalListeners;
+        return target === performance ? performanceListeners : target.#listeners;
+      };
+      isTarget = (object) => #listeners in object || object === global || object === performance;
     }
 
     addEventListener(type, callback, options = undefined) {
-      const listeners = this.#listeners;
+      const listeners = listenersOf(this);
       required(arguments.length, 2, "addEventListener");
       type = toText(type);
       callback = callbackOf(callback);
@@ -212,12 +182,12 @@
       const listener = {
         __proto__: null, type, callback, capture, once, passive, isRemoved: false,
       };
-      listeners[listeners.length] = listener;
+      add(listeners, listener);
       if (signal !== null) signals.whenAborted(signal, () => remove(listeners, listener));
     }
 
     removeEventListener(type, callback, options = undefined) {
-      const listeners = this.#listeners;
+      const listeners = listenersOf(this);
       required(arguments.length, 2, "removeEventListener");
       type = toText(type);
       callback = callbackOf(callback);
@@ -228,15 +198,21 @@
     }
 
     dispatchEvent(event) {
-      required(this.#listeners && arguments.length, 1, "dispatchEvent");
+      required(listenersOf(this) && arguments.length, 1, "dispatchEvent");
       if (!isEvent(event)) throw new TypeError("dispatchEvent needs an Event");
       const state = stateOf(event);
       if (state.isDispatched || !state.isInitialized) {
         throw new DOMException("the event is being dispatched already", "InvalidStateError");
       }
       state.isTrusted = false;
-      return dispatch(this, event, state);
+      return dispatch(this === undefined || this === null ? global : this, event, state);
     }
+  }
+
+  function add(listeners, listener) {
+    listeners[listeners.length] = listener;
+    // From now on the engine must ask before it ends the execution because of an exception.
+    if (listeners === globalListeners) part("reports").watch();
   }
 
   function callbackOf(callback) {
@@ -302,7 +278,7 @@
       try {
         callListener(listener.callback, target, event);
       } catch (error) {
-        report(error);
+        part("reports").report(error);
       }
       state.isInPassiveListener = false;
       if (state.isStoppedAtOnce) return;
@@ -319,17 +295,28 @@
     apply(handle, callback, [event]);
   }
 
-  // Fires an event of the platform's own.
+  // Fires an event of the platform's own. Returns false if a listener has canceled the event.
   const fire = (target, type) => fireEvent(target, new Event(type));
 
   function fireEvent(target, event) {
     const state = stateOf(event);
     state.isTrusted = true;
-    dispatch(target, event, state);
+    return dispatch(target, event, state);
   }
 
+  // Returns whether the global object has a listener of this type.
+  function globalHas(type) {
+    for (let index = 0; index < globalListeners.length; index++) {
+      if (globalListeners[index].type === type) return true;
+    }
+    return false;
+  }
+
+  // Calls the handler of an event handler attribute. Returns whether the event is canceled by it.
+  const callHandler = (handler, target, event) => apply(handler, target, [event]) === false;
+
   // Sets the handler of an event handler attribute. `present` is what an earlier call returned, or null.
-  function handlerOf(target, type, value, present) {
+  function handlerOf(target, type, value, present, call = callHandler) {
     const handler = typeof value === "function" || (typeof value === "object" && value !== null) ? value : null;
     if (present !== null) {
       if (handler === null) {
@@ -342,19 +329,17 @@
     if (handler === null) return null;
     const entry = { __proto__: null, handler, listener: undefined };
     const callback = function (event) {
-      if (typeof entry.handler === "function" && apply(entry.handler, this, [event]) === false) cancel(stateOf(event));
+      if (typeof entry.handler === "function" && call(entry.handler, this, event)) cancel(stateOf(event));
     };
     entry.listener = {
       __proto__: null, type, callback, capture: false, once: false, passive: false, isRemoved: false,
     };
-    const listeners = listenersOf(target);
-    listeners[listeners.length] = entry.listener;
+    add(listenersOf(target), entry.listener);
     return entry;
   }
 
   expose(Event, "Event");
   expose(CustomEvent, "CustomEvent");
-  expose(ErrorEvent, "ErrorEvent");
   expose(EventTarget, "EventTarget");
   for (let index = 0; index < 2; index++) {
     const object = index === 0 ? Event : Event.prototype;
@@ -366,13 +351,17 @@
   platformObject({ name: "Event", is: isEvent });
   platformObject({ name: "EventTarget", is: isTarget });
 
-  function reportError(error) {
-    required(arguments.length, 1, "reportError");
-    report(error);
-  }
+  // The global object and `performance` have inherited accessors of these names until now.
+  const { addEventListener, dispatchEvent, removeEventListener } = EventTarget.prototype;
+  const methods = { __proto__: null, addEventListener, dispatchEvent, removeEventListener };
+  for (const name in methods) deleteProperty(lazyTarget, name);
+  define(lazyTarget, "constructor", Object, false, true);
+  setPrototypeOf(lazyTarget, EventTarget.prototype);
+  setPrototypeOf(performancePrototype, EventTarget.prototype);
+  setPrototypeOf(Performance, EventTarget);
 
   return {
-    __proto__: null, Event, CustomEvent, ErrorEvent, EventTarget, reportError, fire, fireEvent, handlerOf,
-    initialize, isEvent, signals, stateOf,
+    __proto__: null, Event, CustomEvent, EventTarget, Performance, fire, fireEvent, globalHas, handlerOf, initialize,
+    isEvent, methods, signals, stateOf,
   };
 })

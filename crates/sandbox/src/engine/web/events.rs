@@ -1,23 +1,35 @@
-//! The natives of `EventTarget` and `AbortSignal`: an exception of a listener ends the execution, and timers that do not
-//! keep it running.
+//! The natives of the reports of exceptions, of `AbortSignal` and of messages.
 
 use super::{Tools, native};
-use crate::engine::failure;
 use crate::engine::timers::Owner;
-use rquickjs::{Function, Object, Value};
+use crate::engine::{failure, reports};
+use rquickjs::{Function, Object, Persistent, Value};
 use std::time::Duration;
 
 /// Longest delay, milliseconds: no execution lasts so long.
 const DELAY_MILLIS_MAX: f64 = 1e12;
 
-pub(super) fn natives<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickjs::Result<()> {
+/// Gives the glue the end of an execution, the parts of an exception, and the place of the function that asks listeners.
+pub(super) fn natives_of_reports<'js>(
+    tools: &Tools<'js>,
+    natives: &Object<'js>,
+) -> rquickjs::Result<()> {
     let of_calls = tools.scene.clone();
     let fail =
         move |thrown: Value<'js>| -> rquickjs::Result<()> { failure::fail(&of_calls, &thrown) };
     let fail = Function::new(tools.scene.ctx.clone(), fail)?;
-    // A microtask: the other listeners are called before.
-    native(tools, natives, "report", move |thrown: Value<'js>| {
+    // A microtask: the code that runs, and the other listeners, run to their ends before.
+    native(tools, natives, "fail", move |thrown: Value<'js>| {
         fail.defer((thrown,))
+    })?;
+    let scene = tools.scene.clone();
+    native(tools, natives, "describe", move |thrown: Value<'js>| {
+        reports::describe(&scene, &thrown)
+    })?;
+    let scene = tools.scene.clone();
+    native(tools, natives, "watch", move |reporter: Function<'js>| {
+        let reporter = Persistent::save(&scene.ctx, reporter);
+        scene.realm.set_reporter(reporter);
     })
 }
 

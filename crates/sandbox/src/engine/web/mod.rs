@@ -75,7 +75,7 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 36] = [
+const PARTS: [Part; 37] = [
     Part::new("shared", &[], bytecode!("shared"), no_natives),
     Part::new(
         "url",
@@ -97,15 +97,15 @@ const PARTS: [Part; 36] = [
     ),
     Part::new(
         "events",
-        &[
-            "Event",
-            "EventTarget",
-            "CustomEvent",
-            "ErrorEvent",
-            "reportError",
-        ],
+        &["Event", "EventTarget", "CustomEvent", "Performance"],
         bytecode!("events"),
-        events::natives,
+        no_natives,
+    ),
+    Part::new(
+        "reports",
+        &["ErrorEvent", "PromiseRejectionEvent", "reportError"],
+        bytecode!("reports"),
+        events::natives_of_reports,
     ),
     Part::new(
         "abort",

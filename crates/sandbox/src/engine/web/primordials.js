@@ -7,17 +7,20 @@
 (function (take, globals) {
   "use strict";
 
-  const { apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf } = Reflect;
+  const {
+    apply, construct, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf,
+  } = Reflect;
+  const global = globalThis;
   const getter = (prototype, key) => getOwnPropertyDescriptor(prototype, key).get;
   const typedArray = getPrototypeOf(Uint8Array.prototype);
 
   // Returns the value for `name`. Puts it in the place of the accessor, unless guest code has put something else there.
   function settle(name, part, get) {
     const value = take(part)[name];
-    const present = getOwnPropertyDescriptor(globalThis, name);
+    const present = getOwnPropertyDescriptor(global, name);
     if (present !== undefined) {
       setPrototypeOf(present, null);
-      if (present.get === get) define(globalThis, name, value, false);
+      if (present.get === get) define(global, name, value, false);
     }
     return value;
   }
@@ -26,22 +29,56 @@
     return defineProperty(object, name, { __proto__: null, value, writable: true, enumerable, configurable: true });
   }
 
-  define(globalThis, "self", globalThis, false);
+  // Defines what `accessor` has under `name` as an accessor of `object`.
+  function defineAccessor(object, name, accessor, enumerable) {
+    const { get, set } = getOwnPropertyDescriptor(accessor, name);
+    defineProperty(object, name, { __proto__: null, get, set, enumerable, configurable: true });
+    return get;
+  }
+
+  define(global, "self", global, false);
   for (const name of ownKeys(globals)) {
     const part = globals[name];
-    const accessor = {
+    const get = defineAccessor(global, name, {
       get [name]() {
         return settle(name, part, get);
       },
       // An assignment does what it does to a data property: an object that inherits from the global object gets a
       // property of its own.
       set [name](value) {
-        const isGlobal = this === globalThis || this === undefined;
-        define(isGlobal ? globalThis : this, name, value, !isGlobal);
+        const isGlobal = this === global || this === undefined;
+        define(isGlobal ? global : this, name, value, !isGlobal);
       },
-    };
-    const { get, set } = getOwnPropertyDescriptor(accessor, name);
-    defineProperty(globalThis, name, { __proto__: null, get, set, enumerable: false, configurable: true });
+    }, false);
+  }
+
+  // The global object and `performance` are targets of events. They inherit from this object, which inherits from
+  // `EventTarget.prototype` once that exists.
+  const lazyTarget = {};
+  for (const name of ["addEventListener", "dispatchEvent", "removeEventListener"]) {
+    defineAccessor(lazyTarget, name, {
+      get [name]() {
+        return take(globals.EventTarget).methods[name];
+      },
+      set [name](value) {
+        define(this === undefined ? global : this, name, value, true);
+      },
+    }, true);
+  }
+  const performancePrototype = getPrototypeOf(performance);
+  setPrototypeOf(performancePrototype, lazyTarget);
+  setPrototypeOf(global, lazyTarget);
+
+  for (const type of ["error", "rejectionhandled", "unhandledrejection"]) {
+    const name = "on" + type;
+    defineAccessor(global, name, {
+      get [name]() {
+        return take(globals.reportError).handler(type);
+      },
+      set [name](value) {
+        take(globals.reportError).setHandler(type, value);
+      },
+    }, true);
   }
 
   const { prototype: buffer } = ArrayBuffer;
@@ -61,7 +98,8 @@
 
   return {
     __proto__: null,
-    apply, construct, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf,
+    apply, construct, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, ownKeys, setPrototypeOf,
+    global, lazyTarget,
     Array, ArrayBuffer, DataView, Date, DOMException, Error, errors, Map, Object, Promise, RangeError, RegExp, Set, TypeError,
     typedArrays, Uint8Array,
     objectPrototype: Object.prototype,
@@ -97,6 +135,7 @@
     bufferTransfer: buffer.transfer,
     sharedBufferBytes: getter(SharedArrayBuffer.prototype, "byteLength"),
     dateTime: Date.prototype.getTime,
+    regexpExec: RegExp.prototype.exec,
     regexpSource: getter(RegExp.prototype, "source"),
     regexpFlags(regexp) {
       let flags = "";
@@ -120,6 +159,8 @@
     jsonStringify: JSON.stringify,
     performance,
     performanceNow: performance.now,
+    performancePrototype,
+    Performance: performancePrototype.constructor,
     toBase64: Uint8Array.prototype.toBase64,
     fromBase64: Uint8Array.fromBase64,
     // Samples of classes whose objects the glue cannot make itself.
