@@ -109,6 +109,14 @@ pub(super) const SCRIPTS: &[(&str, u64)] = &[
         "const h = new Headers(), f = new FormData(); for (let i = 0; i < 50; i++) { h.append('a' + i, 'b'); f.append('c', new Blob(['d'.repeat(i)])) } let n = 0; for (const x of f.getAll('c')) n += (await x.text()).length; n + [...h].length",
         1275,
     ),
+    (
+        "const p = new URLPattern('https://:a.example/:b/*'); let n = 0; for (let i = 0; i < 30; i++) n += p.exec('https://x.example/y/z').pathname.groups.b.length; n",
+        30,
+    ),
+    (
+        "let n = 0; addEventListener('error', (e) => { n++; e.preventDefault() }); addEventListener('unhandledrejection', (e) => { n++; e.preventDefault() }); for (let i = 0; i < 50; i++) { Promise.reject(i); queueMicrotask(() => { throw i }) } await new Promise((f) => setTimeout(f)); n",
+        100,
+    ),
 ];
 
 /// A script of another kind, or with modules: kind, code, modules by name, result.

@@ -192,7 +192,8 @@ fn a_script_finds_only_the_language_and_the_documented_globals() {
     let enumerable = service.result("Object.keys(globalThis).sort().join(' ')");
     assert_eq!(
         enumerable,
-        "atob btoa clearInterval clearTimeout performance queueMicrotask setInterval setTimeout"
+        "atob btoa clearInterval clearTimeout onerror onrejectionhandled onunhandledrejection performance \
+         queueMicrotask setInterval setTimeout"
     );
     let code = "Reflect.ownKeys(globalThis).map(String).sort().join(' ')";
     let all = "AbortController AbortSignal AggregateError Array ArrayBuffer AsyncDisposableStack Atomics BigInt \
@@ -201,15 +202,15 @@ fn a_script_finds_only_the_language_and_the_documented_globals() {
         DisposableStack Error ErrorEvent EvalError Event EventTarget File FinalizationRegistry Float16Array \
         Float32Array Float64Array FormData Function Headers Infinity Int16Array Int32Array Int8Array \
         InternalError Iterator JSON Map Math MessageChannel MessageEvent MessagePort NaN Navigator Number \
-        Object Performance Promise Proxy RangeError ReadableByteStreamController ReadableStream \
+        Object Performance Promise PromiseRejectionEvent Proxy RangeError ReadableByteStreamController ReadableStream \
         ReadableStreamBYOBReader ReadableStreamBYOBRequest ReadableStreamDefaultController \
         ReadableStreamDefaultReader ReferenceError Reflect RegExp Request Response Set SharedArrayBuffer String \
         SubtleCrypto SuppressedError Symbol Symbol(Symbol.toStringTag) SyntaxError TextDecoder \
         TextDecoderStream TextEncoder TextEncoderStream TransformStream TransformStreamDefaultController \
-        TypeError URIError URL URLSearchParams Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap \
+        TypeError URIError URL URLPattern URLSearchParams Uint16Array Uint32Array Uint8Array Uint8ClampedArray WeakMap \
         WeakRef WeakSet WritableStream WritableStreamDefaultController WritableStreamDefaultWriter atob btoa \
         clearInterval clearTimeout console crypto decodeURI decodeURIComponent encodeURI encodeURIComponent \
-        escape eval fetch globalThis isFinite isNaN navigator parseFloat parseInt performance queueMicrotask \
+        escape eval fetch globalThis isFinite isNaN navigator onerror onrejectionhandled onunhandledrejection parseFloat parseInt performance queueMicrotask \
         reportError self setInterval setTimeout structuredClone undefined unescape";
     assert_eq!(service.result(code), all);
 }

@@ -49,6 +49,43 @@ fn an_error_of_a_web_api_has_its_place_in_the_script() {
 }
 
 #[test]
+fn a_url_keeps_what_the_standard_keeps() {
+    check(
+        r#"new URL('x', 'file://host/C:/a/b').href ==> "file://host/C:/a/x" : string
+        new URL('file://localhost//a//../b').href ==> "file:////a/b" : string
+        new URL('foo:opaque  ?q').href ==> "foo:opaque %20?q" : string
+        const u = new URL('data:x  #f'); u.hash = ''; u.href ==> "data:x %20" : string
+        new URL('http://xn--a.example/').host ==> "xn--a.example" : string
+        URL.canParse('http://xn--\u00ad/') ==> false : boolean
+        const u = new URL('web+x:/a'); u.pathname = '//b'; [u.href, u.pathname] ==> ["web+x:/.//b","//b"] : array
+        const u = new URL('http://a/'); u.hostname = ''; u.hostname = 'b:1'; u.host = 'c:2/x'; u.href ==> "http://c:2/" : string
+        new URL('blob:https://a.example:8080/x').origin ==> "https://a.example:8080" : string
+        new URL('http://[::ffff:1.2.3.4]/').hostname ==> "[::ffff:102:304]" : string
+        new URL('http://0x7F.1/').hostname ==> "127.0.0.1" : string"#,
+    );
+}
+
+#[test]
+fn a_pattern_matches_the_parts_of_a_url() {
+    check(
+        r#"new URLPattern({pathname: '/books/:id'}).exec('https://a.example/books/12').pathname.groups ==> {"id":"12"} : object
+        new URLPattern('https://*.example.com/:kind(a|b)/*').exec('https://x.example.com/a/b/c').pathname ==> {"groups":{"0":"b/c","kind":"a"},"input":"/a/b/c"} : object
+        const p = new URLPattern('/a/:b?', 'https://x.example'); [p.protocol, p.hostname, p.port, p.pathname, p.search, p.hasRegExpGroups] ==> ["https","x.example","","/a/:b?","*",false] : array
+        const p = new URLPattern({pathname: '/a/:b?'}); ['/a', '/a/1', '/a/1/2'].map((pathname) => p.test({pathname})) ==> [true,true,false] : array
+        new URLPattern({pathname: '/foo'}, {ignoreCase: true}).test({pathname: '/FOO'}) ==> true : boolean
+        new URLPattern({hostname: 'xn--caf-dma.com'}).test({hostname: 'café.com'}) ==> true : boolean
+        new URLPattern({pathname: '/:a+'}).exec({pathname: '/b/c'}).pathname.groups.a ==> "b/c" : string
+        new URLPattern({pathname: '/([0-9]+)'}).hasRegExpGroups ==> true : boolean
+        new URLPattern({protocol: 'http{s}?', port: '8080'}).test('https://a:8080/') ==> true : boolean
+        new URLPattern({search: 'a=:a&*'}).exec({search: '?a=1&b=2'}).search.groups ==> {"0":"b=2","a":"1"} : object
+        new URLPattern().test('https://a/b?c#d') ==> true : boolean
+        ['/(', '/:a/:a', '/{a', '/(?<x>y)', '/([a)'].map((pathname) => { try { new URLPattern({pathname}) } catch (e) { return e.name } }) ==> ["TypeError","TypeError","TypeError","TypeError","TypeError"] : array
+        try { new URLPattern('/a') } catch (e) { e.message } ==> "the pattern has no protocol, and there is no base URL" : string
+        new URLPattern({pathname: '/:a'}).exec({pathname: '/'}) ==> null : null"#,
+    );
+}
+
+#[test]
 fn texts_become_bytes_and_bytes_become_texts() {
     check(
         r#"new TextEncoder().encode('aé\u{1f600}\ud800') ==> [97,195,169,240,159,152,128,239,191,189] : typed_array

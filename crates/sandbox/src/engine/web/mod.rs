@@ -75,13 +75,26 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 37] = [
+const PARTS: [Part; 40] = [
     Part::new("shared", &[], bytecode!("shared"), no_natives),
     Part::new(
         "url",
         &["URL", "URLSearchParams"],
         bytecode!("url"),
         url::natives,
+    ),
+    Part::new("patterns", &[], bytecode!("patterns"), no_natives),
+    Part::new(
+        "patterninit",
+        &[],
+        bytecode!("patterninit"),
+        url::natives_of_patterns,
+    ),
+    Part::new(
+        "urlpattern",
+        &["URLPattern"],
+        bytecode!("urlpattern"),
+        no_natives,
     ),
     Part::new(
         "encoding",

@@ -241,3 +241,24 @@ fn the_glue_has_no_template_literals() {
     }
     assert!(files > 20);
 }
+
+#[test]
+fn a_pattern_matches_by_the_regular_expressions_of_the_engine() {
+    assert_text(
+        "RegExp.prototype.exec = () => null;
+         const p = new URLPattern('https://*.example/:a([\\\\p{Ll}&&[a-f]]+)/:b?');
+         JSON.stringify(p.exec('https://x.example/abc/z')?.pathname.groups) + p.test('https://x.example/xyz') + p.pathname",
+        "{\"a\":\"abc\",\"b\":\"z\"}false/:a([\\p{Ll}&&[a-f]]+)/:b?",
+    );
+}
+
+#[test]
+fn the_global_object_inherits_from_event_target_once_that_is_used() {
+    assert_text(
+        "const link = Object.getPrototypeOf(globalThis);
+         const before = Object.getPrototypeOf(link) === Object.prototype;
+         [before, typeof addEventListener, Object.getPrototypeOf(link) === EventTarget.prototype,
+          Object.getPrototypeOf(globalThis) === link, Reflect.ownKeys(link).join()].join()",
+        "true,function,true,true,constructor",
+    );
+}
