@@ -6,6 +6,7 @@
 
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
+use super::web::OwnedBytes;
 use super::{Completion, EngineJob, Output, entropy};
 use sandpiper_domain::{
     Language, Limits, LogEntry, LogKind, Outcome, ScriptError, ScriptKind, ValueType,
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 
 pub(super) struct Host {
     pub(super) memory: Rc<MemoryAccount>,
+    /// The part of the memory that natives hold for objects of the script.
+    pub(super) owned: Rc<OwnedBytes>,
     pub(super) clock: Clock,
     pub(super) random: RefCell<fastrand::Rng>,
     /// Number of open `console.group`.
@@ -42,6 +45,7 @@ impl Host {
     pub(super) fn new(memory: Rc<MemoryAccount>) -> Self {
         Self {
             memory,
+            owned: Rc::default(),
             clock: Clock::new(),
             random: RefCell::new(fastrand::Rng::with_seed(0)),
             group_depth: Cell::new(0),

@@ -151,7 +151,7 @@ impl MemoryAccount {
     }
 
     #[inline]
-    fn has_room_for(&self, bytes: usize) -> bool {
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         self.current
             .get()
             .checked_add(bytes)

@@ -1,5 +1,6 @@
 //! The native of `CompressionStream` and `DecompressionStream`, by the crate `flate2`.
 
+use super::owned::Owned;
 use super::{Tools, bytes, native};
 use crate::engine::allocator::MemoryAccount;
 use crate::engine::realm::Scene;
@@ -70,17 +71,10 @@ enum Codec {
     Finished,
 }
 
-/// A codec, whose memory is charged until the engine collects it.
-struct Charged {
+/// A codec and the memory that it owns.
+struct Owner {
     codec: RefCell<Codec>,
-    memory: Rc<MemoryAccount>,
-    bytes: usize,
-}
-
-impl Drop for Charged {
-    fn drop(&mut self) {
-        self.memory.discharge(self.bytes);
-    }
+    _memory: Owned,
 }
 
 pub(super) fn natives<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickjs::Result<()> {
@@ -100,14 +94,13 @@ fn codec<'js>(
     compresses: bool,
     format: &str,
 ) -> rquickjs::Result<Function<'js>> {
-    let memory = &scene.host.memory;
     let bytes = if compresses {
         COMPRESSOR_BYTES
     } else {
         DECOMPRESSOR_BYTES
     };
-    memory.charge(bytes);
-    let (level, output) = (Compression::default(), Output::new(memory));
+    let owned = Owned::new(scene, bytes);
+    let (level, output) = (Compression::default(), Output::new(&scene.host.memory));
     let codec = match (compresses, format) {
         (true, "gzip") => Codec::CompressGzip(GzEncoder::new(output, level)),
         (false, "gzip") => Codec::DecompressGzip(GzDecoder::new(output)),
@@ -126,15 +119,14 @@ fn codec<'js>(
             ));
         }
     };
-    let charged = Charged {
+    let owner = Owner {
         codec: RefCell::new(codec),
-        memory: Rc::clone(memory),
-        bytes,
+        _memory: owned,
     };
     let scene_of_calls = scene.clone();
     Function::new(scene.ctx.clone(), move |view: Value<'js>, is_last: bool| {
         let scene = &scene_of_calls;
-        let Ok(mut codec) = charged.codec.try_borrow_mut() else {
+        let Ok(mut codec) = owner.codec.try_borrow_mut() else {
             return Err(Exception::throw_type(&scene.ctx, "the codec is busy"));
         };
         let made = bytes::read(scene, &view, |bytes| codec.process(bytes, is_last))?;

@@ -24,12 +24,14 @@ mod encoding;
 mod events;
 mod fetch;
 mod multipart;
+mod owned;
 mod rsa;
 mod rsakeys;
 mod text;
 mod url;
 
 use self::bytecode::bytecode;
+pub(super) use self::owned::OwnedBytes;
 use super::realm::Scene;
 use super::timers::Timers;
 use rquickjs::function::IntoJsFunc;
