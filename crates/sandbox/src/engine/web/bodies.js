@@ -83,9 +83,13 @@
   function streamOf(body) {
     if (body === null) return null;
     if (body.stream === undefined) {
-      const { stateOf } = part("readable");
-      body.stream = stateOf(streamOfBytes(body.bytes));
-      if (body.isUsed) body.stream.disturbed = true;
+      const { acquireReader, stateOf } = part("readable");
+      body.stream = stateOf(streamOfBytes(body.isUsed ? new Uint8Array() : body.bytes));
+      if (body.isUsed) {
+        // As if a reader had read it to its end.
+        acquireReader(body.stream);
+        body.stream.disturbed = true;
+      }
     }
     return body.stream.object;
   }
@@ -176,7 +180,11 @@
     const form = new FormData();
     const kind = essence(type);
     if (kind === "application/x-www-form-urlencoded") {
-      const pairs = parseQuery("?" + textOfBytes(bytes));
+      // A byte order mark is not at the start of the text then, so that the decoder keeps it.
+      const parts = list();
+      parts[0] = encode("?");
+      parts[1] = bytes;
+      const pairs = parseQuery(textOfBytes(joined(parts)));
       for (let index = 0; index < pairs.length; index += 2) addTo(form, pairs[index], pairs[index + 1]);
       return form;
     }

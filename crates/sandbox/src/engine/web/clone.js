@@ -352,7 +352,9 @@
   function transferable(object) {
     for (let index = 0; index < platformObjects.length; index++) {
       const description = platformObjects[index];
-      if (description.transfer !== undefined && description.is(object)) return description;
+      if (description.transfer === undefined || !description.is(object)) continue;
+      if (description.isDetached(object)) throw new DOMException("an object was transferred before", CLONE_ERROR);
+      return description;
     }
     throw new DOMException("only an ArrayBuffer or a MessagePort can be transferred", CLONE_ERROR);
   }

@@ -35,6 +35,8 @@
   class Headers {
     // Names in lower case and values by turns, in the order of their arrival.
     #list = list();
+    // What an iteration shows, until the list changes.
+    #shown = null;
     #isImmutable = false;
 
     static {
@@ -46,6 +48,7 @@
       copied = (headers) => {
         const copy = new Headers();
         for (let index = 0; index < headers.#list.length; index++) copy.#list[index] = headers.#list[index];
+        copy.#isImmutable = headers.#isImmutable;
         return copy;
       };
       addTo = (headers, name, value) => headers.#append(name, value);
@@ -145,6 +148,7 @@
 
     #push(name, value) {
       const present = this.#list;
+      this.#shown = null;
       present[present.length] = name;
       present[present.length] = value;
     }
@@ -176,10 +180,12 @@
         kept[kept.length] = present[index + 1];
       }
       this.#list = kept;
+      this.#shown = null;
     }
 
     // Names and values by turns: sorted, and the values of one name combined, but for cookies.
     #sorted() {
+      if (this.#shown !== null) return this.#shown;
       const names = sortedNames(this.#list);
       const sorted = list();
       for (let index = 0; index < names.length; index++) {
@@ -190,6 +196,7 @@
           sorted[sorted.length] = isCookie ? values[inner] : combined(values);
         }
       }
+      this.#shown = sorted;
       return sorted;
     }
   }

@@ -134,6 +134,7 @@
       detach = (port) => {
         const state = port.#state;
         port.#state = newState();
+        port.#state.isDetached = true;
         return state;
       };
     }
@@ -149,7 +150,7 @@
   }
 
   const newState = () => ({
-    __proto__: null, object: undefined, other: undefined, isStarted: false, isClosed: false, waiting: list(),
+    __proto__: null, object: undefined, other: undefined, isStarted: false, isClosed: false, isDetached: false, waiting: list(),
   });
 
   function post(state, port, message, objects) {
@@ -234,6 +235,7 @@
   platformObject({
     name: "MessagePort",
     is: isPort,
+    isDetached: (port) => portStateOf(port).isDetached,
     transfer(port) {
       const state = detach(port);
       if (state.isClosed) throw new DOMException("the port is closed", "DataCloneError");

@@ -65,7 +65,9 @@
         readable.read(reader, {
           __proto__: null,
           chunk(chunk) {
-            currentWrite = then(writers.write(writer, chunk), undefined, noop);
+            // A microtask later: the code that enqueues the chunk must not call the sink.
+            const written = then(resolvedWith(undefined), () => writers.write(writer, chunk));
+            currentWrite = then(written, undefined, noop);
             resolveRead(false);
           },
           close: () => resolveRead(true),
