@@ -3,7 +3,7 @@
   "use strict";
 
   const { apply, getOwnPropertyDescriptor, iterator, ownKeys, setPrototypeOf, TypeError } = primordials;
-  const { parse, split, set, parseQuery, serializeQuery, sorted } = natives;
+  const { parse, parseQuery, replaceQuery, serializeQuery, set, sorted, split } = natives;
   const {
     arrayOf, callback, expose, iterable, iterate, iteratorClass, list, platformObject, required, scalars, toText,
   } = part("shared");
@@ -33,7 +33,7 @@
     static {
       // The query of `params` has changed.
       isUrl = (object) => #href in object;
-      queryOf = (url, query) => url.#change(set(url.#href, SEARCH, query));
+      queryOf = (url, query) => url.#change(replaceQuery(url.#href, query));
     }
 
     constructor(url, base = undefined) {

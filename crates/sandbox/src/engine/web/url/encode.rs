@@ -26,18 +26,20 @@ impl EncodeSet {
     }
 }
 
-/// Appends a byte of UTF-8, percent-encoded if it is in the set.
-pub(super) fn push_byte(text: &mut String, byte: u8, set: EncodeSet) {
-    if set.has(byte) {
-        text.push_str(&format!("%{byte:02X}"));
-    } else {
-        text.push(char::from(byte));
-    }
-}
-
-pub(super) fn push(text: &mut String, bytes: &[u8], set: EncodeSet) {
-    for byte in bytes {
-        push_byte(text, *byte, set);
+/// Appends bytes of UTF-8. Those in the set are percent-encoded.
+pub(super) fn push(text: &mut String, mut bytes: &[u8], set: EncodeSet) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digit = |value: u8| char::from(DIGITS[usize::from(value & 0xf)]);
+    loop {
+        let plain = bytes.iter().position(|byte| set.has(*byte));
+        let (plain, rest) = bytes.split_at(plain.unwrap_or(bytes.len()));
+        // All of it is ASCII.
+        text.push_str(std::str::from_utf8(plain).unwrap_or_default());
+        let Some((byte, rest)) = rest.split_first() else {
+            return;
+        };
+        text.extend(['%', digit(byte >> 4), digit(*byte)]);
+        bytes = rest;
     }
 }
 

@@ -76,6 +76,8 @@ const SETTERS: [fn(&mut Record, &str); 9] = [
 const COPIES: usize = 4;
 /// Bytes of a byte that is percent-encoded.
 const ENCODED_BYTES: usize = 3;
+/// Memory that a byte of a parameter takes while parameters become a query, at most: the string grows to twice its length.
+const QUERY_BYTES: usize = 2 * ENCODED_BYTES;
 
 fn marked(mark: char, part: Option<&str>) -> String {
     match part {
@@ -119,6 +121,13 @@ pub(super) fn natives<'js>(tools: &Tools<'js>, natives: &Object<'js>) -> rquickj
         natives,
         "set",
         move |href: Value<'js>, part: usize, text: Value<'js>| set(&of_calls, &href, part, &text),
+    )?;
+    let of_calls = tools.scene.clone();
+    native(
+        tools,
+        natives,
+        "replaceQuery",
+        move |href: Value<'js>, query: Value<'js>| replace_query(&of_calls, &href, &query),
     )?;
     let of_calls = tools.scene.clone();
     native(tools, natives, "parseQuery", move |text: Value<'js>| {
@@ -247,6 +256,35 @@ fn set<'js>(
     to_js(&scene.ctx, &url.serialized())
 }
 
+/// Returns a serialisation with another query, which is that of parameters: nothing in it has to be encoded. An empty one is
+/// none.
+fn replace_query<'js>(
+    scene: &Scene<'js>,
+    href: &Value<'js>,
+    query: &Value<'js>,
+) -> rquickjs::Result<JsString<'js>> {
+    let (href, query) = (Text::of(scene, href)?, Text::of(scene, query)?);
+    let (before, fragment) = match href.as_str().split_once('#') {
+        Some((before, fragment)) => (before, Some(fragment)),
+        None => (href.as_str(), None),
+    };
+    let before = before.split_once('?').map_or(before, |(before, _)| before);
+    let _held = Held::new(
+        &scene.host.memory,
+        href.as_str().len() + query.as_str().len(),
+    );
+    let mut made = String::with_capacity(href.as_str().len() + query.as_str().len() + 1);
+    made.push_str(before);
+    let query = Some(query.as_str()).filter(|query| !query.is_empty());
+    for (mark, part) in [('?', query), ('#', fragment)] {
+        if let Some(part) = part {
+            made.push(mark);
+            made.push_str(part);
+        }
+    }
+    to_js(&scene.ctx, &made)
+}
+
 /// Returns the names and values of a query, by turns. A question mark at its start is left out.
 fn parse_query<'js>(scene: &Scene<'js>, text: &Value<'js>) -> rquickjs::Result<Array<'js>> {
     let text = Text::of(scene, text)?;
@@ -267,8 +305,8 @@ fn serialize_query<'js>(scene: &Scene<'js>, list: &Array<'js>) -> rquickjs::Resu
     for index in (0..list.len()).step_by(2) {
         let name = Text::of(scene, &list.get(index)?)?;
         let value = Text::of(scene, &list.get(index + 1)?)?;
-        held.push(self::held(scene, name.as_str()));
-        held.push(self::held(scene, value.as_str()));
+        let bytes = (name.as_str().len() + value.as_str().len()).saturating_mul(QUERY_BYTES);
+        held.push(Held::new(&scene.host.memory, bytes));
         query.append_pair(name.as_str(), value.as_str());
     }
     to_js(&scene.ctx, &query.finish())
