@@ -212,8 +212,13 @@ fn open_store(
     options: &ServeOptions,
     defaults: Limits,
 ) -> Result<(Arc<dyn JobStore>, Arc<Operations>), ServeError> {
+    // Read whatever the store, so that a mistake is found before the store is changed to a database.
+    let data_keys = options.data_keys.read()?;
     Ok(match &options.store {
         StoreChoice::Memory => {
+            if data_keys.is_some() {
+                warn!("the data keys are not used: the memory store writes nothing to a disk");
+            }
             let memory = MemoryStore::new(options.memory_store());
             let records = MeasuredStore::new(Arc::new(memory));
             let operations = records.operations();
@@ -221,7 +226,6 @@ fn open_store(
             (Arc::new(store), operations)
         }
         StoreChoice::Durable(address) => {
-            let data_keys = options.data_keys.read()?;
             let durable = options.durable_store(address.clone(), data_keys, defaults);
             let store = MeasuredStore::new(Arc::new(DurableStore::open(durable)?));
             let operations = store.operations();

@@ -3,6 +3,7 @@
 //! This module is the only one that reads the environment. Values in an options struct are valid: each value is checked
 //! when it is parsed, and combinations by [`ServeOptions::check`] before a port is bound.
 
+mod data_keys;
 mod isolation;
 mod limits;
 mod parts;
@@ -11,10 +12,11 @@ mod store;
 mod telemetry;
 mod values;
 
+pub use data_keys::{DataKeyError, DataKeyOptions};
 pub use isolation::{IsolationOptions, SpeculationOption};
 pub use limits::{CeilingOptions, LimitOptions};
 pub use serve::{PinExecutors, ServeOptions};
-pub use store::{DataKeyError, DataKeyOptions, StoreBoundOptions, StoreChoice};
+pub use store::{StoreBoundOptions, StoreChoice};
 pub use telemetry::TelemetryArgs;
 
 use crate::selftest::TIME_FACTOR_MAX;

@@ -1,8 +1,9 @@
 //! The options of `serve`.
 
+use super::data_keys::DataKeyOptions;
 use super::isolation::IsolationOptions;
 use super::limits::{CeilingOptions, LimitOptions};
-use super::store::{DataKeyOptions, StoreBoundOptions, StoreChoice};
+use super::store::{StoreBoundOptions, StoreChoice};
 use super::telemetry::TelemetryArgs;
 use super::values::{address, bytes, client_header};
 use super::{GIB, KIB, MIB};

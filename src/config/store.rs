@@ -3,10 +3,8 @@
 use super::values::bytes;
 use super::{GIB, MIB, OptionConflict};
 use clap::{Args, value_parser};
-use sandpiper_store::{Address, DataKeys, DataKeysError};
-use std::path::PathBuf;
+use sandpiper_store::Address;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,57 +28,6 @@ impl FromStr for StoreChoice {
             return Ok(Self::Durable(Address::Postgres(text.to_owned())));
         }
         Err("give sqlite:PATH, postgres://USER@HOST/DATABASE, or memory")
-    }
-}
-
-/// The keys that encrypt the contents of jobs in a database.
-#[derive(Debug, Clone, Default, Args)]
-pub struct DataKeyOptions {
-    /// File of data keys, one a line as `sandpiper data-key` prints them: the first encrypts code, input, log, result and
-    /// error of jobs in a database, and all of them decrypt [default: no encryption]
-    #[arg(long, env = "SANDPIPER_DATA_KEYS_FILE", value_name = "FILE")]
-    pub data_keys_file: Option<PathBuf>,
-    /// The same keys as text, for an environment that holds secrets
-    #[arg(
-        long,
-        env = "SANDPIPER_DATA_KEYS",
-        value_name = "KEYS",
-        hide_env_values = true,
-        conflicts_with = "data_keys_file"
-    )]
-    pub data_keys: Option<String>,
-}
-
-/// The data keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DataKeyError {
-    #[error("--data-keys-file: {path}: {cause}")]
-    Unreadable {
-        path: PathBuf,
-        cause: std::io::Error,
-    },
-    #[error("--data-keys-file: {path}: {cause}")]
-    InvalidFile { path: PathBuf, cause: DataKeysError },
-    #[error("--data-keys: {0}")]
-    Invalid(#[from] DataKeysError),
-}
-
-impl DataKeyOptions {
-    /// Reads the keys; `None` if none are configured.
-    pub fn read(&self) -> Result<Option<Arc<DataKeys>>, DataKeyError> {
-        let Some(path) = &self.data_keys_file else {
-            let keys = self.data_keys.as_deref().map(str::parse).transpose()?;
-            return Ok(keys.map(Arc::new));
-        };
-        let text = std::fs::read_to_string(path).map_err(|cause| DataKeyError::Unreadable {
-            path: path.clone(),
-            cause,
-        })?;
-        let keys = text.parse().map_err(|cause| DataKeyError::InvalidFile {
-            path: path.clone(),
-            cause,
-        })?;
-        Ok(Some(Arc::new(keys)))
     }
 }
 

@@ -4,6 +4,8 @@ use super::{Database, over_each};
 use crate::stores::{Folder, Postgres};
 use crate::support::{SOON, Service, eventually};
 use serde_json::{Value, json};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sandpiper");
@@ -20,6 +22,12 @@ impl Keys {
 
     fn write(&self, lines: &[&str]) {
         std::fs::write(self.0.path("keys"), lines.join("\n")).unwrap();
+        self.set_mode(0o600);
+    }
+
+    fn set_mode(&self, mode: u32) {
+        let permissions = Permissions::from_mode(mode);
+        std::fs::set_permissions(self.0.path("keys"), permissions).unwrap();
     }
 
     fn serve(&self, database: &Database) -> Service {
@@ -33,8 +41,12 @@ impl Keys {
 }
 
 fn refused(database: &Database, options: &[&str]) -> String {
+    refused_with(&database.store(), options)
+}
+
+fn refused_with(store: &str, options: &[&str]) -> String {
     let output = Command::new(BINARY)
-        .args(["serve", "--port", "0", "--store", &database.store()])
+        .args(["serve", "--port", "0", "--store", store])
         .args(options)
         .output()
         .unwrap();
@@ -250,8 +262,18 @@ fn unusable_data_keys_are_refused_by_name() {
             "{said}"
         );
     }
-    let said = refused(&database, &["--data-keys-file", "/nowhere/keys"]);
-    assert!(said.contains("/nowhere/keys"), "{said}");
+    for store in [database.store().as_str(), "memory"] {
+        let said = refused_with(store, &["--data-keys-file", "/nowhere/keys"]);
+        assert!(said.contains("/nowhere/keys"), "{store}: {said}");
+    }
+    let keys = Keys::new(&[&new_key()]);
+    for mode in [0o604, 0o640, 0o644, 0o660, 0o666] {
+        keys.set_mode(mode);
+        let said = keys.refused(&database);
+        assert!(said.contains("chmod go= "), "{mode:o}: {said}");
+    }
+    keys.set_mode(0o400);
+    keys.serve(&database);
     let said = refused(&database, &["--data-keys", "x"]);
     assert!(
         said.contains("--data-keys") && !said.contains("--data-keys-file"),
