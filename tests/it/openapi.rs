@@ -358,6 +358,8 @@ fn requests_made_up_from_the_description_find_no_fault() {
         // A cancelled job can still be read.
         .args(["--exclude-checks", "use_after_free"])
         .args(["--max-examples", "50", "--seed", "1", "--no-color"])
+        // Longer than a request with `Prefer: wait` takes, which may ask for ten seconds.
+        .args(["--request-timeout", "60"])
         .env("SCHEMATHESIS_HOOKS", hooks)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         // The tool stores its findings, and would start with them the next time.

@@ -1,6 +1,7 @@
 """Rules that the description states in words only. Cases that break one are valid by the schemas, and rejected."""
 
 import datetime
+import unicodedata
 
 import schemathesis
 
@@ -69,7 +70,16 @@ def is_of_no_report(case):
         return True
 
 
+def names_a_script_ambiguously(case):
+    """A name in a path has no `/`, `\\`, `;` or `%`, no control character, and no space at its ends."""
+    name = (case.path_parameters or {}).get("name")
+    if case.path != "/api/scripts/{name}" or not isinstance(name, str):
+        return False
+    return name != name.strip() or any(letter in "/\\;%" or unicodedata.category(letter) == "Cc" for letter in name)
+
+
 RULES = (
+    names_a_script_ambiguously,
     is_of_no_report,
     has_an_unquoted_string,
     lacks_a_script,
