@@ -57,13 +57,13 @@ COPY crates/sandbox-protocol/src crates/sandbox-protocol/src
 COPY crates/store/src crates/store/src
 COPY ingress/src ingress/src
 RUN cargo build $PROGRAMS --profile dist --locked --target $TARGET \
- && mkdir -p /root-of-service/data /root-of-service/sources /root-of-ingress/keys /root-of-ingress/sources \
+ && mkdir -p /root-of-service/data /root-of-service/sources /root-of-ingress/keys /root-of-ingress/sources /root-of-ingress/uses \
  && cp target/$TARGET/dist/sandpiper target/$TARGET/dist/sandpiper-sandbox /root-of-service \
  && cp target/$TARGET/dist/sandpiper-ingress /root-of-ingress
 COPY --from=page /build/frontend/dist /root-of-ingress/page
 # Read-only for everybody but the folders that are written to.
 RUN chmod -R a+rX,go-w /root-of-service /root-of-ingress \
- && chown -R 65532:65532 /root-of-service/data /root-of-service/sources /root-of-ingress/sources
+ && chown -R 65532:65532 /root-of-service/data /root-of-service/sources /root-of-ingress/sources /root-of-ingress/uses
 
 # --- the service --------------------------------------------------------------------------------------------------------
 FROM scratch AS service
@@ -95,6 +95,7 @@ LABEL org.opencontainers.image.title="Sandpiper ingress" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=programs /root-of-ingress/ /
 COPY --from=programs --chown=65532:65532 /root-of-ingress/sources/ /sources/
+COPY --from=programs --chown=65532:65532 /root-of-ingress/uses/ /uses/
 USER 65532:65532
 # Reached from outside of the container. It starts once it is told who may use it: SANDPIPER_INGRESS_KEYS_FILE,
 # SANDPIPER_INGRESS_TRUSTED_NETWORK=true or SANDPIPER_INGRESS_OPEN=true.

@@ -10,13 +10,13 @@ use crate::cors::Cors;
 use crate::gateway::Gateway;
 use crate::health::Readiness;
 use crate::in_flight::InFlight;
-use crate::keys::{self, KeyFileError, KeyRing, Stamp};
+use crate::keys::{self, KeyFileError, KeyRing, Stamp, UsesFile};
 use crate::limits::{ClientBounds, Limits};
 use crate::meters::Meters;
 use crate::principal::Principal;
 use crate::proxy::Upstream;
 use crate::sources::{Sources, SourcesError};
-use crate::tasks::Tasks;
+use crate::tasks::{KeyFiles, Tasks};
 use crate::{metrics, middleware, pages};
 use actix_web::App;
 use actix_web::dev::{Extensions, Server};
@@ -85,7 +85,12 @@ pub fn serve(mut options: ServeOptions) -> Result<(), ServeError> {
         if let Some(server) = metrics_server(options, &gateway)? {
             actix_web::rt::spawn(server);
         }
-        let tasks = Tasks::start(&gateway, options.keys_file.as_deref(), keys_seen, hangups);
+        let key_files = options.keys_file.clone().map(|keys| KeyFiles {
+            uses: UsesFile::new(options.key_uses_file.as_deref(), &keys),
+            keys,
+            keys_seen,
+        });
+        let tasks = Tasks::start(&gateway, key_files, hangups);
         log_access(options, &gateway);
         info!(
             %address,

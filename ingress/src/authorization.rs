@@ -7,13 +7,13 @@ use crate::browser;
 use crate::client::Client;
 use crate::gateway::Gateway;
 use crate::in_flight::{InFlightExceeded, InFlightPermit};
-use crate::keys::{Credential, Key};
+use crate::keys::{Credential, Key, Scope};
 use crate::limits::{Class, QuotaExceeded, RateLimitStatus};
 use crate::meters::ExceededLimit;
 use crate::principal::Principal;
 use crate::problem::{Code, Problem};
 use crate::proxy::ForwardingContext;
-use crate::target::{Target, TargetError};
+use crate::target::{Target, TargetError, named_tenant};
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderName};
@@ -115,6 +115,7 @@ pub(crate) fn authorize(
         principal,
         credential: None,
         lacks_key: gateway.keys.is_some(),
+        known_tenant: None,
         script: None,
     };
     let (class, access) = match target {
@@ -139,12 +140,25 @@ pub(crate) fn authorize(
         target,
         context: ForwardingContext {
             lacks_key: gateway.keys.is_some() && credential.is_none(),
+            known_tenant: known_tenant(gateway, request, credential.as_ref()),
             credential,
             ..context(principal)
         },
         rate_limit: Some(rate_limit),
         permit: Some(permit),
     })
+}
+
+/// Returns the tenant that a request of an admin names, if a key has it: the service knows no keys.
+fn known_tenant(
+    gateway: &Gateway,
+    request: &ServiceRequest,
+    credential: Option<&Credential>,
+) -> Option<String> {
+    credential.filter(|credential| credential.key.allows(Scope::Admin))?;
+    let uri = &request.head().uri;
+    let tenant = named_tenant(uri.path(), uri.query().unwrap_or_default())?;
+    gateway.keys.as_ref()?.has_owner(&tenant).then_some(tenant)
 }
 
 /// Checks the quotas and the open requests of the key, or of the client if there is no key.

@@ -1,12 +1,12 @@
 //! The command `key`: one function for each subcommand. A result goes to standard output, a remark to standard error.
 
-use crate::assign_jobs::assign_jobs;
 use crate::config::{
     AssignKeyOptions, BudgetOptions, KeyCommand, ListKeysOptions, NewKeyOptions, RevokeKeyOptions,
     RotateKeyOptions, SetKeyOptions, ShowKeyOptions, SubjectOptions,
 };
-use crate::keys::KeyFileError;
 use crate::keys::commands::{self as keys, Subject};
+use crate::keys::{KeyFileError, TenantName};
+use crate::tenant_changes::{assign_jobs, purge};
 use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -41,7 +41,7 @@ fn create(options: &NewKeyOptions) -> CommandResult {
 }
 
 fn list(options: &ListKeysOptions) -> CommandResult {
-    let (list, failure) = keys::list(&options.file.keys_file)?;
+    let (list, failure) = keys::list(&options.file.keys_file, options.uses.path())?;
     print(if options.json {
         serde_json::to_string_pretty(&list)?
     } else {
@@ -51,7 +51,7 @@ fn list(options: &ListKeysOptions) -> CommandResult {
 }
 
 fn show(options: &ShowKeyOptions) -> CommandResult {
-    let (key, failure) = keys::show(&options.file.keys_file, options.id)?;
+    let (key, failure) = keys::show(&options.file.keys_file, options.uses.path(), options.id)?;
     print(if options.json {
         serde_json::to_string_pretty(&key)?
     } else {
@@ -63,7 +63,7 @@ fn show(options: &ShowKeyOptions) -> CommandResult {
 fn set(options: &SetKeyOptions) -> CommandResult {
     let path = &options.file.keys_file;
     keys::change(path, options.id, options.change())?;
-    let (key, failure) = keys::show(path, options.id)?;
+    let (key, failure) = keys::show(path, options.uses.path(), options.id)?;
     print(key.to_text())?;
     remark_on_uses(failure)
 }
@@ -82,14 +82,41 @@ fn rotate(options: &RotateKeyOptions) -> CommandResult {
 }
 
 fn revoke(options: &RevokeKeyOptions) -> CommandResult {
-    let revoked = keys::revoke(&options.file.keys_file, &subject(&options.subject)?)?;
+    let subject = subject(&options.subject)?;
+    let revoked = match (keys::revoke(&options.file.keys_file, &subject), &subject) {
+        // An earlier command may have revoked the keys and not reached the service.
+        (Err(KeyFileError::UnknownTenant { .. }), Subject::Tenant(tenant)) if options.purge => {
+            remark(format_args!("no key has the tenant {tenant}"))?;
+            return purge_tenant(options, tenant);
+        }
+        (revoked, _) => revoked?,
+    };
     for key in &revoked {
         remark(format_args!("revoked {} ({})", key.id, key.name))?;
     }
     if revoked.is_empty() {
         remark("the tenant had no keys; its budgets were removed")?;
     }
-    Ok(())
+    match &subject {
+        Subject::Tenant(tenant) if options.purge => {
+            // An ingress accepts the keys until it has read the file.
+            std::thread::sleep(READ_WITHIN);
+            purge_tenant(options, tenant)
+        }
+        Subject::Tenant(_) | Subject::Key(_) => Ok(()),
+    }
+}
+
+/// Has the service delete the data of a tenant whose keys are revoked.
+fn purge_tenant(options: &RevokeKeyOptions, tenant: &TenantName) -> CommandResult {
+    match purge(&options.service.authority()?, &tenant.to_string()) {
+        Ok(report) => print(report),
+        Err(reason) => Err(format!(
+            "the keys of {tenant} are revoked, and its data is still stored: {reason}; repeat this command, or run \
+             `sandpiper tenants purge {tenant}` where the service runs"
+        )
+        .into()),
+    }
 }
 
 fn assign(options: &AssignKeyOptions) -> CommandResult {

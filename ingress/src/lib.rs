@@ -13,7 +13,6 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
-mod assign_jobs;
 mod audit;
 mod authorization;
 mod browser;
@@ -38,5 +37,6 @@ mod proxy;
 pub mod sources;
 mod target;
 mod tasks;
+mod tenant_changes;
 mod timestamp;
 mod trace;

@@ -58,6 +58,17 @@ fn api(method: &Method, rest: &str) -> Target {
     Target::Api { class, access }
 }
 
+/// Returns the tenant that a request names: in the path, or as `?tenant=`.
+pub(crate) fn named_tenant(path: &str, query: &str) -> Option<String> {
+    let rest = path::below_api(path).ok()??;
+    if let Some(below) = rest.strip_prefix("/tenants/") {
+        return below.split('/').next().map(str::to_owned);
+    }
+    let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+    let (_, tenant) = parameters.find(|(name, _)| name == "tenant")?;
+    Some(tenant.into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +151,25 @@ mod tests {
             assert!(
                 matches!(of(Method::GET, path), Err(TargetError::Path(_))),
                 "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_named_in_the_path_or_in_the_query() {
+        for (path, query, tenant) in [
+            ("/api/tenants/acme", "", Some("acme")),
+            ("/api/tenants/key:0a/restore", "tenant=b", Some("key:0a")),
+            ("/api/jobs", "limit=1&tenant=acme", Some("acme")),
+            ("/api/usage", "tenant=key%3A0a", Some("key:0a")),
+            ("/api/usage", "by=day", None),
+            ("/api", "", None),
+            ("/tenants/acme", "tenant=acme", None),
+        ] {
+            assert_eq!(
+                named_tenant(path, query).as_deref(),
+                tenant,
+                "{path}?{query}"
             );
         }
     }

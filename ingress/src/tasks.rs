@@ -5,7 +5,7 @@ use crate::gateway::Gateway;
 use crate::keys::{self, Stamp, UsesFile};
 use actix_web::rt;
 use actix_web::web::Data;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,6 +18,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(30);
 const KEYS_EVERY: Duration = Duration::from_millis(500);
 const USES_EVERY: Duration = Duration::from_mins(1);
 
+/// The files of API keys.
+#[derive(Debug)]
+pub(crate) struct KeyFiles {
+    pub(crate) keys: PathBuf,
+    /// The state of the keys file before it was first read.
+    pub(crate) keys_seen: Option<Stamp>,
+    pub(crate) uses: UsesFile,
+}
+
 /// The running tasks.
 #[derive(Debug)]
 pub(crate) struct Tasks {
@@ -26,18 +35,21 @@ pub(crate) struct Tasks {
 }
 
 impl Tasks {
-    /// Starts all tasks. `keys_seen` is the state of the keys file before it was first read, `hangups` the signals after
-    /// which the audit log is opened anew.
+    /// Starts all tasks. After each of `hangups` the audit log is opened anew.
     pub(crate) fn start(
         gateway: &Data<Gateway>,
-        keys_file: Option<&Path>,
-        keys_seen: Option<Stamp>,
+        key_files: Option<KeyFiles>,
         hangups: Option<Signal>,
     ) -> Self {
         let mut handles = vec![sweep(gateway.clone())];
-        let uses = keys_file.map(|path| {
-            handles.push(watch_keys(gateway.clone(), path.to_owned(), keys_seen));
-            let uses = Arc::new(UsesWriter::beside(path));
+        let uses = key_files.map(|files| {
+            let KeyFiles {
+                keys,
+                keys_seen,
+                uses,
+            } = files;
+            handles.push(watch_keys(gateway.clone(), keys, keys_seen));
+            let uses = Arc::new(UsesWriter::new(uses));
             uses.restore(gateway);
             handles.push(write_uses(gateway.clone(), Arc::clone(&uses)));
             uses
@@ -108,7 +120,7 @@ fn watch_keys(gateway: Data<Gateway>, path: PathBuf, mut seen: Option<Stamp>) ->
     })
 }
 
-/// Writes the times at which keys were last used to a file beside the keys file.
+/// Writes the times at which keys were last used to their file.
 #[derive(Debug)]
 struct UsesWriter {
     file: UsesFile,
@@ -117,9 +129,9 @@ struct UsesWriter {
 }
 
 impl UsesWriter {
-    fn beside(keys_file: &Path) -> Self {
+    fn new(file: UsesFile) -> Self {
         Self {
-            file: UsesFile::beside(keys_file),
+            file,
             fails: AtomicBool::new(false),
         }
     }
@@ -147,7 +159,7 @@ impl UsesWriter {
             Err(cause) => {
                 gateway.meters.uses_failed.count();
                 if !failed_before {
-                    warn!(%cause, "the times of last use of keys cannot be written beside the keys file, so `key list` does not show them; requests are not affected");
+                    warn!(%cause, "the times of last use of keys cannot be written, so `key list` does not show them; requests are not affected: let the ingress write the folder of --key-uses-file");
                 }
             }
         }

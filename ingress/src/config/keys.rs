@@ -7,7 +7,7 @@ use crate::keys::{BudgetChange, KeyId, Scope, TenantName};
 use crate::limits::Quota;
 use crate::timestamp::Timestamp;
 use clap::{Args, Subcommand, value_parser};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Maximum length of a key's name, characters.
@@ -47,6 +47,20 @@ pub struct KeysFileOption {
         default_value = "keys.json"
     )]
     pub keys_file: PathBuf,
+}
+
+/// The option of the subcommands that show the last use of keys.
+#[derive(Debug, Args)]
+pub struct KeyUsesOption {
+    /// File in which ingresses write the times of last use, as given to `serve`; a file beside the keys file when absent
+    #[arg(long, env = "SANDPIPER_INGRESS_KEY_USES_FILE", value_name = "FILE")]
+    key_uses_file: Option<PathBuf>,
+}
+
+impl KeyUsesOption {
+    pub fn path(&self) -> Option<&Path> {
+        self.key_uses_file.as_deref()
+    }
 }
 
 /// The options of `key new`.
@@ -111,6 +125,9 @@ pub struct ListKeysOptions {
     /// The keys file.
     #[command(flatten)]
     pub file: KeysFileOption,
+    /// The file of last uses.
+    #[command(flatten)]
+    pub uses: KeyUsesOption,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -122,6 +139,9 @@ pub struct ShowKeyOptions {
     /// The keys file.
     #[command(flatten)]
     pub file: KeysFileOption,
+    /// The file of last uses.
+    #[command(flatten)]
+    pub uses: KeyUsesOption,
     /// Id of the key: the 16 digits after `sp_`
     pub id: KeyId,
     /// Print JSON
@@ -135,6 +155,9 @@ pub struct SetKeyOptions {
     /// The keys file.
     #[command(flatten)]
     pub file: KeysFileOption,
+    /// The file of last uses.
+    #[command(flatten)]
+    pub uses: KeyUsesOption,
     /// Id of the key: the 16 digits after `sp_`
     pub id: KeyId,
     /// The parts to change.
@@ -237,6 +260,12 @@ pub struct RevokeKeyOptions {
     /// The keys to remove.
     #[command(flatten)]
     pub subject: SubjectOptions,
+    /// Have the service delete the tenant's jobs, results and usage too
+    #[arg(long, conflicts_with = "id")]
+    pub purge: bool,
+    /// The service that deletes.
+    #[command(flatten)]
+    pub service: ServiceAddress,
 }
 
 /// The options of `key assign`.

@@ -11,8 +11,9 @@ mod values;
 
 pub use commands::{Command, CommandLine, HealthOptions};
 pub use keys::{
-    AssignKeyOptions, BudgetOptions, KeyCommand, KeysFileOption, ListKeysOptions, NewKeyOptions,
-    RevokeKeyOptions, RotateKeyOptions, SetKeyOptions, ShowKeyOptions, SubjectOptions,
+    AssignKeyOptions, BudgetOptions, KeyCommand, KeyUsesOption, KeysFileOption, ListKeysOptions,
+    NewKeyOptions, RevokeKeyOptions, RotateKeyOptions, SetKeyOptions, ShowKeyOptions,
+    SubjectOptions,
 };
 pub use service::ServiceAddress;
 pub use sources::SourceOptions;
@@ -126,6 +127,9 @@ pub struct ServeOptions {
     /// File of API keys; without it no key is needed
     #[arg(long, env = "SANDPIPER_INGRESS_KEYS_FILE", value_name = "FILE")]
     pub keys_file: Option<PathBuf>,
+    /// File in which the times of last use of keys are written; a file beside the keys file when absent
+    #[arg(long, env = "SANDPIPER_INGRESS_KEY_USES_FILE", value_name = "FILE")]
+    pub key_uses_file: Option<PathBuf>,
     /// Host names accepted in the Host header, beside localhost and IP addresses, separated by commas; * accepts every
     /// host. With --keys-file the list applies to the metrics port alone
     #[arg(
@@ -248,6 +252,10 @@ pub enum OptionConflict {
         "--source-allow needs --sources-dir, a folder that the service reads with its own --sources-dir"
     )]
     SourcesDirMissing,
+    #[error(
+        "--key-uses-file and --keys-file name the same file; the first is overwritten: name another one"
+    )]
+    UsesOverKeys,
 }
 
 impl ServeOptions {
@@ -269,6 +277,9 @@ impl ServeOptions {
                 "--trusted-network",
                 "a public demonstration trusts no client, so jobs are not listed",
             ));
+        }
+        if has_keys && self.key_uses_file == self.keys_file {
+            return Err(OptionConflict::UsesOverKeys);
         }
         let is_guarded = has_keys || self.trusted_network || self.open;
         if is_guarded || self.host.to_canonical().is_loopback() {

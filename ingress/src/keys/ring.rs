@@ -178,6 +178,12 @@ impl KeyRing {
         keys.values().filter(|key| !has_expired(key)).count()
     }
 
+    /// Returns whether a key belongs to this tenant.
+    pub(crate) fn has_owner(&self, tenant: &str) -> bool {
+        let keys = self.keys.read();
+        keys.values().any(|key| key.owner == tenant)
+    }
+
     /// Returns every key of the file.
     pub(super) fn all(&self) -> Vec<Arc<Key>> {
         self.keys.read().values().cloned().collect()

@@ -476,7 +476,7 @@ fn last_uses_are_written_beside_the_file_and_read_again() {
     create(&folder.file(), new_key(&[Scope::Read])).unwrap();
     let file = load(&folder.file()).unwrap();
     let ring = KeyRing::new(&file, quotas(), 5);
-    let uses = UsesFile::beside(&folder.file());
+    let uses = UsesFile::new(None, &folder.file());
     let path = folder.0.join("keys.json.used.json");
     assert!(!uses.write(&ring).unwrap());
     assert!(!path.exists(), "no use was written");
@@ -501,13 +501,13 @@ fn last_uses_are_written_beside_the_file_and_read_again() {
     fs::remove_file(&path).unwrap();
     uses.write(&restarted).unwrap();
     assert_eq!(uses.read().unwrap()[&key.id()], later);
-    let (listed, failure) = list(&folder.file()).unwrap();
+    let (listed, failure) = list(&folder.file(), None).unwrap();
     assert!(failure.is_none());
     let text = listed.to_text();
     assert!(text.contains(&later.to_string()), "{text}");
     // Uses of removed keys are left out, and a file that is no list of uses is replaced.
     fs::write(&path, "no list").unwrap();
-    assert!(list(&folder.file()).unwrap().1.is_some());
+    assert!(list(&folder.file(), None).unwrap().1.is_some());
     uses.write(&KeyRing::new(&KeyFile::default(), quotas(), 5))
         .unwrap();
     assert!(uses.read().unwrap().is_empty());
@@ -524,7 +524,7 @@ fn a_list_shows_keys_and_tenants_and_no_hash() {
     };
     create(&folder.file(), key).unwrap();
     let file = load(&folder.file()).unwrap();
-    let (listed, _) = list(&folder.file()).unwrap();
+    let (listed, _) = list(&folder.file(), None).unwrap();
     let json = serde_json::to_string(&listed).unwrap();
     for text in [&listed.to_text(), &json] {
         for part in [

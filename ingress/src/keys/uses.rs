@@ -1,4 +1,4 @@
-//! The times at which keys were last used, in a file beside the keys file: `<keys file>.used.json`.
+//! The times at which keys were last used, in a file of their own: by default `<keys file>.used.json`.
 //!
 //! The keys file itself is not rewritten for a use. Several ingresses may write the same file: each write retains the
 //! later time of each key.
@@ -48,10 +48,10 @@ pub(crate) struct UsesFile {
 }
 
 impl UsesFile {
-    /// Returns the file beside this keys file.
-    pub(crate) fn beside(keys_file: &Path) -> Self {
+    /// Returns the file at `path`, by default the one beside the keys file.
+    pub(crate) fn new(path: Option<&Path>, keys_file: &Path) -> Self {
         Self {
-            path: with_suffix(keys_file, SUFFIX),
+            path: path.map_or_else(|| with_suffix(keys_file, SUFFIX), Path::to_owned),
         }
     }
 

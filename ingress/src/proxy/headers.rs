@@ -19,6 +19,7 @@ const CLIENT: HeaderName = HeaderName::from_static("sandpiper-client");
 const TENANT: HeaderName = HeaderName::from_static("sandpiper-tenant");
 const KEY: HeaderName = HeaderName::from_static("sandpiper-key");
 const SCOPES: HeaderName = HeaderName::from_static("sandpiper-scopes");
+const KNOWN_TENANT: HeaderName = HeaderName::from_static("sandpiper-known-tenant");
 const BUDGET: HeaderName = HeaderName::from_static("sandpiper-budget");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// The code of an error response, and the outcome of an execution, from the service for the ingress alone.
@@ -134,6 +135,9 @@ pub(super) fn insert_context(context: &ForwardingContext, to: &mut HeaderMap) {
     insert(FORWARDED_FOR, context.address.to_canonical().to_string());
     if context.credential.is_none() {
         insert(CLIENT, context.principal.to_string());
+    }
+    if let Some(tenant) = &context.known_tenant {
+        insert(KNOWN_TENANT, tenant.clone());
     }
     if let Some(script) = &context.script {
         insert(HeaderName::from_static(SOURCE), to_hex(script.digest()));

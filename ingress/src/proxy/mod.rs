@@ -108,6 +108,8 @@ pub(crate) struct ForwardingContext {
     pub credential: Option<Credential>,
     /// True if the ingress has keys and the request came without one.
     pub lacks_key: bool,
+    /// The tenant that the request names, if a key has it.
+    pub known_tenant: Option<String>,
     /// The script that the request references. The guard keeps the script in the cache.
     pub script: Option<CacheGuard>,
 }

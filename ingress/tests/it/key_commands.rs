@@ -1,6 +1,8 @@
 //! The commands that list and change keys.
 
-use super::support::{Folder, eventually, id_of, ingress, key, key_command, new_key, service};
+use super::support::{
+    Folder, eventually, free_port, id_of, ingress, key, key_command, new_key, service,
+};
 use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
@@ -285,6 +287,42 @@ fn an_invalid_value_is_refused_with_its_name_and_bound() {
     assert_eq!(std::fs::read(folder.path("keys.json")).unwrap(), before);
     let missing = refused(&Folder::new(), "list", &[]);
     assert!(missing.contains("keys.json"), "{missing}");
+}
+
+#[test]
+fn one_command_revokes_the_keys_of_a_tenant_and_deletes_its_data() {
+    let folder = Folder::new();
+    let acme = ["--tenant", "acme"];
+    let one = new_key(&folder, &acme);
+    let other = new_key(&folder, &["--tenant", "other"]);
+    let service = service(&[]);
+    let options = ["--keys-file", &folder.text_of("keys.json")];
+    let ingress = ingress(service.port, &options);
+    let submit = |key: &str| {
+        let header = format!("x-api-key: {key}");
+        let headers = [header.as_str(), "content-type: application/json"];
+        ingress.send("POST", "/api/jobs", &headers, r#"{"code":"1"}"#)
+    };
+    for key in [&one, &other] {
+        assert_eq!(submit(key).status, 202);
+    }
+    let (port, closed) = (service.port.to_string(), free_port().to_string());
+    let to = |port| [&acme[..], &["--purge", "--api-port", port]].concat();
+    let refused = key_command(&folder, "revoke", &[id_of(&other), "--purge"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    // A service that cannot be reached leaves the data, and the command can be repeated.
+    let unreached = key_command(&folder, "revoke", &to(&closed));
+    assert!(!unreached.status.success());
+    let said = String::from_utf8(unreached.stderr).unwrap();
+    assert!(said.contains("`sandpiper tenants purge acme`"), "{said}");
+    let purged = key(&folder, "revoke", &to(&port));
+    assert_eq!(purged, r#"{"tenant":"acme","jobs":1}"#);
+    assert_eq!(submit(&one).status, 401);
+    assert_eq!(submit(&other).status, 202);
+    // Keys of that name that are made later are refused until the tenant is restored.
+    new_key(&folder, &acme);
+    let never_used = key(&folder, "revoke", &to(&port));
+    assert_eq!(never_used, r#"{"tenant":"acme","jobs":0}"#);
 }
 
 #[test]

@@ -98,6 +98,38 @@ fn a_client_cannot_say_itself_who_it_is() {
 }
 
 #[test]
+fn the_service_is_told_of_a_tenant_that_only_the_keys_name_if_an_admin_asks_for_it() {
+    let folder = Folder::new();
+    let admin = new_key(&folder, &["--scopes", "admin"]);
+    let reader = new_key(&folder, &["--tenant", "acme", "--scopes", "read"]);
+    let alone = format!("key:{}", id_of(&admin));
+    let service = Scripted::answering(OK);
+    let ingress = ingress(service.port, &["--keys-file", &folder.text_of("keys.json")]);
+    let told = |key: &str, method: &str, target: &str| {
+        let key = format!("x-api-key: {key}");
+        let forged = "sandpiper-known-tenant: other";
+        let answer = ingress.send(method, target, &[&key, forged], "");
+        assert_eq!(answer.status, 200, "{target}");
+        service
+            .request()
+            .header("sandpiper-known-tenant")
+            .to_owned()
+    };
+    for (method, target, known) in [
+        ("GET", "/api/jobs?limit=1&tenant=acme", "acme"),
+        ("GET", "/api/usage?tenant=acme", "acme"),
+        ("DELETE", "/api/tenants/acme", "acme"),
+        ("POST", "/api/tenants/acme/restore", "acme"),
+        ("GET", &format!("/api/usage?tenant={alone}"), &alone),
+        ("GET", "/api/usage?tenant=other", ""),
+        ("GET", "/api/usage", ""),
+    ] {
+        assert_eq!(told(&admin, method, target), known, "{target}");
+    }
+    assert_eq!(told(&reader, "GET", "/api/usage?tenant=acme"), "");
+}
+
+#[test]
 fn a_key_that_is_assigned_to_a_tenant_belongs_to_it_within_a_second() {
     let folder = Folder::new();
     let one = new_key(&folder, &[]);

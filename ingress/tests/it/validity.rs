@@ -301,6 +301,41 @@ fn the_last_use_is_shown_after_the_ingress_has_stopped() {
     assert_eq!(last_used(&used), last);
 }
 
+#[test]
+fn the_last_use_may_be_written_elsewhere_than_beside_the_keys() {
+    let folder = Folder::new();
+    let service = Scripted::answering(OK);
+    let one = new_key(&folder, &[]);
+    let elsewhere = folder.text_of("uses.json");
+    let keys = folder.text_of("keys.json");
+    let options = ["--keys-file", &keys, "--key-uses-file", &elsewhere];
+    let mut ingress = ingress(service.port, &options);
+    assert_eq!(status(&ingress, &one), 200);
+    ingress.signal(Signal::SIGTERM);
+    assert!(ingress.exit_within(WITHIN).success());
+    assert!(!folder.path("keys.json.used.json").exists());
+    let shown = |options: &[&str]| {
+        let options = [&[id_of(&one), "--json"], options].concat();
+        let shown = key(&folder, "show", &options);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        shown["lastUsed"].clone()
+    };
+    assert_eq!(shown(&[]), Value::Null);
+    let last = shown(&["--key-uses-file", &elsewhere]);
+    assert!(last.as_str().unwrap().starts_with("20"), "{last}");
+    let listed = key(&folder, "list", &["--key-uses-file", &elsewhere]);
+    assert!(listed.contains(last.as_str().unwrap()), "{listed}");
+    // The keys are not overwritten by mistake.
+    let before = std::fs::read(folder.path("keys.json")).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_sandpiper-ingress"))
+        .args(["serve", "--port", "0", "--keys-file", &keys])
+        .args(["--key-uses-file", &keys])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(std::fs::read(folder.path("keys.json")).unwrap(), before);
+}
+
 /// The tests run as root, for whom no folder is read-only: a folder in the place of the file cannot be replaced.
 #[test]
 fn last_uses_that_cannot_be_written_are_logged_once_and_nothing_else_happens() {

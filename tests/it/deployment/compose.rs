@@ -120,6 +120,28 @@ fn the_ingress_starts_as_it_is_and_with_keys_and_its_image_alone_does_not() {
 }
 
 #[test]
+fn the_last_use_of_keys_is_written_to_a_volume_and_the_keys_are_read_only() {
+    let base = compose();
+    let ingress = &base["services"]["ingress"];
+    let file = &environment(ingress)["SANDPIPER_INGRESS_KEY_USES_FILE"];
+    let folder = std::path::Path::new(file).parent().unwrap();
+    let folder = folder.to_str().unwrap();
+    let volumes = ingress["volumes"].as_array().unwrap();
+    let volumes: Vec<&str> = volumes.iter().map(|it| it.as_str().unwrap()).collect();
+    assert!(
+        volumes.contains(&format!("uses:{folder}").as_str()),
+        "{volumes:?}"
+    );
+    assert!(volumes.iter().any(|volume| volume.ends_with(":/keys:ro")));
+    assert!(base["volumes"].get("uses").is_some());
+    // A new volume has the owner of the folder in the image.
+    let image = text("Dockerfile");
+    assert!(image.contains("--chown=65532:65532 /root-of-ingress/uses/ /uses/"));
+    let options = options::of_ingress(&environment(ingress));
+    assert_eq!(options.key_uses_file.unwrap().to_str(), Some(file.as_str()));
+}
+
+#[test]
 fn what_can_be_set_from_outside_is_an_option() {
     let base = compose();
     let value = |name: &str| {

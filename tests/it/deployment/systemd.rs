@@ -41,6 +41,18 @@ fn both_agree_and_have_time_to_stop() {
 }
 
 #[test]
+fn the_last_use_of_keys_is_written_to_a_folder_of_the_ingress() {
+    let ingress = unit("sandpiper-ingress");
+    let file = &environment(&ingress)["SANDPIPER_INGRESS_KEY_USES_FILE"];
+    let folder = format!("%S/{}/", ingress["StateDirectory"][0]);
+    assert!(file.starts_with(&folder), "{file}");
+    assert_eq!(ingress["StateDirectoryMode"], ["0700"]);
+    // %S is /var/lib.
+    let shown = file.replacen("%S", "/var/lib", 1);
+    assert!(text("docs/deploy.md").contains(&shown), "{shown}");
+}
+
+#[test]
 fn fetched_scripts_are_read_by_the_service_and_by_no_other_user() {
     let (service, ingress) = (unit("sandpiper"), unit("sandpiper-ingress"));
     assert_eq!(ingress["RuntimeDirectoryMode"], ["0750"]);

@@ -61,9 +61,12 @@ pub struct KeyList {
 /// # Errors
 ///
 /// The keys file cannot be read. The second result is the reason for which the last uses cannot be read.
-pub fn list(path: &Path) -> Result<(KeyList, Option<KeyFileError>), KeyFileError> {
+pub fn list(
+    path: &Path,
+    uses_file: Option<&Path>,
+) -> Result<(KeyList, Option<KeyFileError>), KeyFileError> {
     let file = load(path)?;
-    let (uses, failure) = uses_of(path);
+    let (uses, failure) = uses_of(path, uses_file);
     let keys = file.keys.iter();
     let keys: Vec<_> = keys.map(|entry| KeyView::of(entry, &file, &uses)).collect();
     let tenants = tenants(&file);
@@ -75,16 +78,20 @@ pub fn list(path: &Path) -> Result<(KeyList, Option<KeyFileError>), KeyFileError
 /// # Errors
 ///
 /// The id is unknown, or the file cannot be read. The second result is as for [`list`].
-pub fn show(path: &Path, id: KeyId) -> Result<(KeyView, Option<KeyFileError>), KeyFileError> {
+pub fn show(
+    path: &Path,
+    uses_file: Option<&Path>,
+    id: KeyId,
+) -> Result<(KeyView, Option<KeyFileError>), KeyFileError> {
     let file = load(path)?;
-    let (uses, failure) = uses_of(path);
+    let (uses, failure) = uses_of(path, uses_file);
     let entry = file.keys.iter().find(|entry| entry.id == id);
     let entry = entry.ok_or_else(|| unknown_id(path, id))?;
     Ok((KeyView::of(entry, &file, &uses), failure))
 }
 
-fn uses_of(path: &Path) -> (Uses, Option<KeyFileError>) {
-    match UsesFile::beside(path).read() {
+fn uses_of(path: &Path, uses_file: Option<&Path>) -> (Uses, Option<KeyFileError>) {
+    match UsesFile::new(uses_file, path).read() {
         Ok(uses) => (uses, None),
         Err(error) => (Uses::new(), Some(error)),
     }
