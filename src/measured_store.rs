@@ -221,6 +221,11 @@ impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
         self.timed(Operation::PurgedTenants, set).await
     }
 
+    async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError> {
+        let known = self.store.knows_tenant(tenant);
+        self.timed(Operation::PurgedTenants, known).await
+    }
+
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
         let purged = self.store.purged_tenants();
         self.timed(Operation::PurgedTenants, purged).await

@@ -68,6 +68,7 @@ impl DispatcherHandle {
     pub async fn execute(&self, job: Arc<Job>) -> ExecuteResult {
         self.check_not_purged(&job.owner.tenant)?;
         let (reply, result) = oneshot::channel();
+        let (id, tenant) = (job.id, job.owner.tenant.clone());
         let patience = self.0.execute_within + job.limits.timeout();
         let mut on_drop = CancelOnDrop {
             dispatcher: self.0.dispatcher.clone(),
@@ -83,6 +84,11 @@ impl DispatcherHandle {
             return Err(DispatchError::Internal);
         };
         on_drop.id = None;
+        if self.is_purged(&tenant) {
+            // The purge may have deleted the results of the tenant before there was this one.
+            self.0.recent.purge(&Access::Tenant(tenant), Some(id));
+            return Err(DispatchError::PurgedMeanwhile);
+        }
         result.unwrap_or(Err(DispatchError::Internal))
     }
 
@@ -106,7 +112,7 @@ impl DispatcherHandle {
             // The purge may have looked for the tenant's jobs before the store had this one.
             let access = Access::Tenant(tenant.clone());
             self.purge(accepted.job.id, &access).await?;
-            return Err(DispatchError::TenantPurged);
+            return Err(DispatchError::PurgedMeanwhile);
         }
         Ok(accepted)
     }

@@ -74,6 +74,15 @@ impl DispatcherHandle {
         self.set_purged(tenant, false).await
     }
 
+    /// Returns whether there is a job, an execution or usage of a tenant, or its purge. The tenant without keys exists.
+    pub async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, DispatchError> {
+        if *tenant == Tenant::default() || self.0.recent.has(&Access::Tenant(tenant.clone())) {
+            return Ok(true);
+        }
+        let known = self.0.store.knows_tenant(tenant).await;
+        known.map_err(unavailable)
+    }
+
     #[must_use]
     pub fn is_purged(&self, tenant: &Tenant) -> bool {
         self.0.purged_tenants.contains(tenant)

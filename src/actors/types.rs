@@ -53,9 +53,12 @@ pub enum DispatchError {
     QueueWaitExceeded { waited: Duration },
     #[error("jobs that are to be deleted still run")]
     JobsStillRun,
-    /// The tenant was purged after the request began.
+    /// The tenant was purged before anything ran.
     #[error("the tenant was purged")]
     TenantPurged,
+    /// The tenant was purged after the request was accepted.
+    #[error("the tenant was purged while its request was open")]
+    PurgedMeanwhile,
     /// A part of the service did not respond in time. The failure is counted and logged where it happened.
     #[error("the service could not answer")]
     Internal,

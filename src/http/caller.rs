@@ -21,12 +21,16 @@ use std::str::FromStr;
 const TENANT: HeaderName = HeaderName::from_static("sandpiper-tenant");
 const KEY: HeaderName = HeaderName::from_static("sandpiper-key");
 const SCOPES: HeaderName = HeaderName::from_static("sandpiper-scopes");
+/// The tenant that the request names, if a key of the ingress has it.
+const KNOWN_TENANT: HeaderName = HeaderName::from_static("sandpiper-known-tenant");
 
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) client: ClientKey,
     pub(super) owner: Owner,
     pub(super) access: Access,
+    /// A tenant that the ingress knows, beside those that the store knows.
+    known: Option<Tenant>,
 }
 
 impl FromRequest for Caller {
@@ -79,6 +83,7 @@ impl Caller {
             client,
             owner,
             access,
+            known: read(headers, &KNOWN_TENANT)?,
         })
     }
 
@@ -88,6 +93,7 @@ impl Caller {
             client,
             owner,
             access,
+            known: None,
         }
     }
 
@@ -113,6 +119,29 @@ impl Caller {
     /// Returns true if the caller may see numbers that concern all tenants together.
     pub(super) fn may_see_totals(&self) -> bool {
         self.is_admin() || self.owner.tenant == Tenant::default()
+    }
+
+    /// Refuses a tenant that nothing is known of: neither the store nor the ingress has it.
+    pub(super) async fn check_known(&self, api: &Api, tenant: &Tenant) -> Result<(), Problem> {
+        let is_known = self.owner.tenant == *tenant || self.known.as_ref() == Some(tenant);
+        if is_known
+            || api.usage.has_unwritten(tenant)
+            || api.dispatcher.knows_tenant(tenant).await?
+        {
+            return Ok(());
+        }
+        let detail = format!(
+            "there is no tenant {tenant}: no key has it, and no job and no usage belongs to it; check the spelling"
+        );
+        Err(Problem::new(Code::UnknownTenant, detail))
+    }
+
+    /// Refuses an empty answer about a tenant that nothing is known of.
+    pub(super) async fn check_empty(&self, api: &Api, access: &Access) -> Result<(), Problem> {
+        match access {
+            Access::Tenant(tenant) if self.is_admin() => self.check_known(api, tenant).await,
+            Access::All | Access::Tenant(_) | Access::Key(..) => Ok(()),
+        }
     }
 
     /// Returns the access to the jobs of one tenant, or all access that the caller has if the request names no tenant.
@@ -254,6 +283,7 @@ mod tests {
             client: ClientKey::new("tenant:acme"),
             owner: owner(),
             access,
+            known: None,
         };
         let own = caller(Access::Tenant(owner().tenant));
         assert_eq!(own.narrowed_to(None).unwrap(), own.access);

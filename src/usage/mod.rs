@@ -18,7 +18,7 @@ pub use budgets::Charge;
 
 use accounts::Accounts;
 use parking_lot::Mutex;
-use sandpiper_domain::{Execution, Job, Period, Policy, UsageCounts};
+use sandpiper_domain::{Execution, Job, Period, Policy, Tenant, UsageCounts};
 use sandpiper_http_kit::counters::Counter;
 use sandpiper_store::{StoreError, UsageQuery, UsageStore, UsageSum};
 use std::collections::BTreeMap;
@@ -103,6 +103,14 @@ impl UsageMeter {
     pub fn note_job_execution(&self, job: &Job, execution: &Execution) {
         let counts = UsageCounts::of_job_execution(execution);
         self.state.lock().accounts.count(job, &counts);
+    }
+
+    /// Returns whether there is usage of a tenant that this node has not written yet.
+    #[must_use]
+    pub fn has_unwritten(&self, tenant: &Tenant) -> bool {
+        let state = self.state.lock();
+        let mut entries = state.unwritten.entries();
+        entries.any(|(_, owner, ..)| owner.tenant == *tenant)
     }
 
     /// Returns sums by start and owner, with the usage that this node has not written yet. One more than the limit of the

@@ -21,6 +21,7 @@ over_every_store!(
     a_purged_job_is_gone_with_its_result_and_its_key,
     a_purged_tenant_is_gone_and_its_keys_are_refused,
     a_request_that_began_before_the_purge_of_its_tenant_leaves_no_job,
+    a_tenant_that_nothing_is_known_of_is_named_as_such,
     a_position_in_the_queue_counts_the_tenants_own_jobs,
     no_sequence_of_requests_shows_one_tenant_anything_of_another,
 );
@@ -356,6 +357,7 @@ fn a_request_that_began_before_the_purge_of_its_tenant_leaves_no_job(store: &Sto
     let service = serve(store, &[]);
     let body = json!({ "code": "1" }).to_string();
     for route in ["/api/jobs", "/api/execute"] {
+        A.submit(&service, &json!({ "code": "1" }));
         let request = post(route, &A.headers(), body.as_bytes());
         let (first, rest) = request.split_at(request.len() - 3);
         let mut open = service.send_raw(first);
@@ -376,6 +378,56 @@ fn a_request_that_began_before_the_purge_of_its_tenant_leaves_no_job(store: &Sto
         assert_eq!(left["jobs"], json!([]), "{route}");
         let restored = service.post_raw("/api/tenants/a/restore", &ADMIN.headers(), b"");
         assert_eq!(restored.status, 204, "{}", restored.text);
+    }
+}
+
+fn a_tenant_that_nothing_is_known_of_is_named_as_such(store: &Store) {
+    let service = serve(store, &[]);
+    let named = |tenant: &str, more: &[(&str, &str)]| {
+        let headers = ADMIN.with(more);
+        [
+            service.get_with(&format!("/api/jobs?tenant={tenant}"), &headers),
+            service.get_with(&format!("/api/usage?tenant={tenant}"), &headers),
+            service.post_raw(&format!("/api/tenants/{tenant}/restore"), &headers, b""),
+            service.delete_with(&format!("/api/tenants/{tenant}"), &headers),
+        ]
+    };
+    for unknown in ["a", "key:00000000000000aa"] {
+        for refused in named(unknown, &[]) {
+            assert_refused(&refused, 404, "unknown_tenant", unknown);
+            assert!(refused.text.contains(unknown), "{}", refused.text);
+        }
+    }
+    // The ingress knows a tenant by its keys, and the store one that has used something.
+    let of_ingress = [("sandpiper-known-tenant", "new")];
+    A.execute(&service, "1");
+    B.submit(&service, &json!({ "code": "1" }));
+    let own = format!("/api/jobs?tenant={}", ADMIN.tenant);
+    assert_eq!(ADMIN.get(&service, &own).status, 200);
+    let cases: [(&str, &[(&str, &str)]); 4] = [
+        ("new", &of_ingress),
+        ("a", &[]),
+        ("b", &[]),
+        ("default", &[]),
+    ];
+    for (known, more) in cases {
+        for answer in named(known, more) {
+            assert!(answer.status < 300, "{known}: {}", answer.text);
+        }
+    }
+    // A purged tenant stays known.
+    for answer in [
+        ADMIN.get(&service, "/api/jobs?tenant=b"),
+        ADMIN.get(&service, "/api/usage?tenant=b"),
+        service.delete_with("/api/tenants/b", &ADMIN.headers()),
+    ] {
+        assert_eq!(answer.status, 200, "{}", answer.text);
+    }
+    // A key without the scope `admin` does not learn which tenants there are.
+    let narrow = Key { tenant: "c", ..A };
+    for tenant in ["nobody", "new", "operators"] {
+        let refused = narrow.get(&service, &format!("/api/jobs?tenant={tenant}"));
+        assert_refused(&refused, 403, "forbidden", tenant);
     }
 }
 
@@ -468,6 +520,10 @@ enum Step {
     Wait(usize),
     Events(usize),
     Cancel(usize),
+    Purge(usize),
+    /// A request with the `ETag` of an earlier response, or with any.
+    Unchanged(usize),
+    Usage(&'static str),
     List {
         state: &'static str,
         cursor: Option<usize>,
@@ -485,6 +541,9 @@ fn steps() -> impl Strategy<Value = Vec<(bool, bool, Step)>> {
         job.clone().prop_map(Step::Wait),
         job.clone().prop_map(Step::Events),
         job.clone().prop_map(Step::Cancel),
+        job.clone().prop_map(Step::Purge),
+        job.clone().prop_map(Step::Unchanged),
+        prop::sample::select(vec!["", "?by=hour", "?format=csv"]).prop_map(Step::Usage),
         (
             prop::sample::select(vec![
                 "",
@@ -555,9 +614,12 @@ fn no_sequence_of_requests_shows_one_tenant_anything_of_another(store: &Store) {
 /// Returns the job that a step names.
 fn step_names<'a>(step: &Step, jobs: &'a [(bool, String)]) -> Option<&'a String> {
     let number = match step {
-        Step::Get(number) | Step::Wait(number) | Step::Events(number) | Step::Cancel(number) => {
-            *number
-        }
+        Step::Get(number)
+        | Step::Wait(number)
+        | Step::Events(number)
+        | Step::Cancel(number)
+        | Step::Purge(number)
+        | Step::Unchanged(number) => *number,
         Step::List { cursor, .. } => (*cursor)?,
         _ => return None,
     };
@@ -622,6 +684,9 @@ fn take(
         Step::Wait(_) => service.get_with(&job_path, &key.with(&[("prefer", "wait=1")])),
         Step::Events(_) => key.get(service, &format!("{job_path}/events")),
         Step::Cancel(_) => service.delete_with(&job_path, &key.headers()),
+        Step::Purge(_) => service.delete_with(&format!("{job_path}?purge"), &key.headers()),
+        Step::Unchanged(_) => service.get_with(&job_path, &key.with(&[("if-none-match", "*")])),
+        Step::Usage(query) => key.get(service, &format!("/api/usage{query}")),
         Step::List { state, .. } => {
             let cursor = chosen
                 .as_ref()
@@ -633,7 +698,12 @@ fn take(
     };
     let names_a_job = matches!(
         step,
-        Step::Get(_) | Step::Wait(_) | Step::Events(_) | Step::Cancel(_)
+        Step::Get(_)
+            | Step::Wait(_)
+            | Step::Events(_)
+            | Step::Cancel(_)
+            | Step::Purge(_)
+            | Step::Unchanged(_)
     );
     if names_a_job && !is_own {
         assert_eq!(answer.status, 404, "{step:?}: {}", answer.text);

@@ -331,6 +331,10 @@ impl JobStore for InProcessStore {
         self.0.records.set_purged(tenant, is_purged).await
     }
 
+    async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError> {
+        self.0.records.knows_tenant(tenant).await
+    }
+
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
         self.0.records.purged_tenants().await
     }

@@ -331,6 +331,9 @@ pub trait JobStore: UsageStore {
     /// Records that a tenant is purged, or no longer.
     async fn set_purged(&self, tenant: &Tenant, is_purged: bool) -> Result<(), StoreError>;
 
+    /// Returns whether the store has a job or usage of a tenant, or knows that the tenant was purged.
+    async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError>;
+
     /// Returns the tenants that are purged.
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError>;
 

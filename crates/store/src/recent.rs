@@ -81,6 +81,13 @@ impl RecentExecutions {
         })
     }
 
+    /// Returns whether there is an execution that `access` includes.
+    #[must_use]
+    pub fn has(&self, access: &Access) -> bool {
+        let mut executions = self.executions.iter();
+        executions.any(|entry| access.includes(&entry.0))
+    }
+
     /// Gives the executions that `before` includes to another owner.
     pub fn assign(&self, before: &Access, owner: &Owner) {
         for mut entry in self.executions.iter_mut() {

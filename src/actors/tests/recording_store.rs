@@ -131,6 +131,10 @@ impl JobStore for RecordingStore {
         self.inner.set_purged(tenant, is_purged).await
     }
 
+    async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError> {
+        self.inner.knows_tenant(tenant).await
+    }
+
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
         self.inner.purged_tenants().await
     }

@@ -47,7 +47,11 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::StoreUnavailable,
             Code::Draining,
         ],
-        ("get", Route::Jobs) => &[Code::InvalidField, Code::StoreUnavailable],
+        ("get", Route::Jobs) => &[
+            Code::InvalidField,
+            Code::UnknownTenant,
+            Code::StoreUnavailable,
+        ],
         ("delete", Route::Job) => &[
             Code::InvalidField,
             Code::JobAlreadyFinal,
@@ -55,10 +59,15 @@ fn of(method: &str, route: Route) -> Vec<Code> {
         ],
         ("delete", Route::Tenant) => &[
             Code::InvalidField,
+            Code::UnknownTenant,
             Code::JobsStillRun,
             Code::StoreUnavailable,
         ],
-        ("post", Route::TenantRestore) => &[Code::InvalidField, Code::StoreUnavailable],
+        ("post", Route::TenantRestore) => &[
+            Code::InvalidField,
+            Code::UnknownTenant,
+            Code::StoreUnavailable,
+        ],
         ("get", Route::JobEvents) => &[Code::TooManyStreams, Code::Draining],
         ("get", Route::Script) => &[Code::ScriptNotFound],
         ("get", Route::NetCheck) => &[
@@ -69,7 +78,12 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::QueueWaitExceeded,
         ],
         ("get", Route::Nodes) => &[Code::StoreUnavailable],
-        ("get", Route::Usage) => &[Code::InvalidField, Code::Forbidden, Code::StoreUnavailable],
+        ("get", Route::Usage) => &[
+            Code::InvalidField,
+            Code::Forbidden,
+            Code::UnknownTenant,
+            Code::StoreUnavailable,
+        ],
         ("post", Route::TenantAssign) => &[
             Code::InvalidJson,
             Code::InvalidBody,

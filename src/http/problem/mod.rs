@@ -140,7 +140,7 @@ impl ResponseError for Problem {
             let whole_seconds = after.as_millis().div_ceil(1000).max(1);
             response.insert_header((RETRY_AFTER, whole_seconds.to_string()));
         }
-        if self.code == Code::Unauthorized {
+        if matches!(self.code, Code::Unauthorized | Code::KeyEnded) {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         if let Some(allow) = self.allow {
@@ -206,6 +206,10 @@ impl From<DispatchError> for Problem {
             DispatchError::TenantPurged => Self::new(
                 Code::Unauthorized,
                 "the tenant of this key was purged; its keys are no longer accepted",
+            ),
+            DispatchError::PurgedMeanwhile => Self::new(
+                Code::KeyEnded,
+                "the tenant of this key was purged while its request was open; what was asked for may have happened",
             ),
             DispatchError::JobsStillRun => Self::new(
                 Code::JobsStillRun,

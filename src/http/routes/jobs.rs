@@ -160,7 +160,11 @@ pub(super) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let query = list_query(&caller, request.query_string())?;
+    let access = query.access.clone();
     let page = api.dispatcher.list(query).await?;
+    if page.jobs.is_empty() {
+        caller.check_empty(&api, &access).await?;
+    }
     let view = JobPageView {
         jobs: page.jobs.iter().map(JobSummary::from).collect(),
         next_cursor: page.next,

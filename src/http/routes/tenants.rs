@@ -110,6 +110,7 @@ pub(super) async fn purge(
 ) -> Result<HttpResponse, Problem> {
     caller.check_admin()?;
     let tenant = tenant_of("tenant", &path)?;
+    caller.check_known(&api, &tenant).await?;
     let jobs = api.dispatcher.purge_tenant(&tenant).await?;
     json(StatusCode::OK, &PurgedTenant { tenant, jobs })
 }
@@ -131,6 +132,7 @@ pub(super) async fn restore(
 ) -> Result<HttpResponse, Problem> {
     caller.check_admin()?;
     let tenant = tenant_of("tenant", &path)?;
+    caller.check_known(&api, &tenant).await?;
     api.dispatcher.restore_tenant(&tenant).await?;
     Ok(HttpResponse::NoContent().finish())
 }

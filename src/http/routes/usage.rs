@@ -65,6 +65,9 @@ pub(super) async fn show(
     if sums.len() > query.limit {
         return Err(too_many_periods());
     }
+    if sums.is_empty() {
+        caller.check_empty(&api, &query.access).await?;
+    }
     let mut response = HttpResponse::Ok();
     response.insert_header(("Vary", "Accept"));
     if format.unwrap_or_else(|| accepted_format(&request)) == Format::Csv {

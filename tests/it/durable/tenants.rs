@@ -142,6 +142,26 @@ fn what_is_purged_leaves_no_byte_in_a_file_of_sqlite() {
 }
 
 #[test]
+fn a_tenant_is_restored_whatever_the_clock_of_the_node_that_purged_it_was() {
+    over_each(|database| {
+        let mut service = serve(database);
+        let of_a = [("sandpiper-tenant", "a")];
+        let admin = [("sandpiper-tenant", "ops"), ("sandpiper-scopes", "admin")];
+        let body = json!({ "code": "1" });
+        assert_eq!(service.post_with("/api/jobs", &of_a, &body).status, 202);
+        assert_eq!(service.delete_with("/api/tenants/a", &admin).status, 200);
+        service.signal(15);
+        service.exit_within(SOON);
+        database.change("UPDATE sandpiper_tenants SET purged_at = purged_at + 3600000");
+        let service = serve(database);
+        assert_eq!(service.get_with("/api/jobs", &of_a).status, 401);
+        let restored = service.post_raw("/api/tenants/a/restore", &admin, b"");
+        assert_eq!(restored.status, 204, "{}", restored.text);
+        assert_eq!(service.get_with("/api/jobs", &of_a).status, 200);
+    });
+}
+
+#[test]
 fn a_purge_at_one_node_is_known_at_the_others_and_after_a_restart() {
     let database = Database::Postgres(Postgres::start());
     let nodes = [serve(&database), serve(&database)];

@@ -229,6 +229,12 @@ impl JobStore for DurableStore {
         self.open.parts.database.on_threads(set).await
     }
 
+    async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError> {
+        let (owners, tenant) = (self.owners(), tenant.clone());
+        let known = async move { owners.knows_tenant(&tenant).await };
+        self.open.parts.database.on_threads(known).await
+    }
+
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
         let owners = self.owners();
         let purged = async move { owners.purged_tenants().await };

@@ -1,12 +1,11 @@
 //! Changes of the owners of jobs, and the deletion of all that is stored about jobs.
 
 use super::database::Database;
-use super::numbers::unix_millis;
 use super::pool::{Pool, on_pool, on_transaction};
 use super::usage_fold;
 use crate::StoreError;
-use sandpiper_domain::{ApiKeyId, JobId, Tenant, Timestamp};
-use sqlx::QueryBuilder;
+use sandpiper_domain::{ApiKeyId, JobId, Tenant};
+use sqlx::{AssertSqlSafe, QueryBuilder};
 use std::collections::HashSet;
 
 /// Jobs of one transaction: other writers wait no longer than one transaction takes.
@@ -111,20 +110,40 @@ impl Owners {
         tenant: &Tenant,
         is_purged: bool,
     ) -> Result<(), StoreError> {
+        // The clock of the database: those of nodes may differ.
+        let now = self.database.pool.now();
         let statement = if is_purged {
-            "INSERT INTO sandpiper_tenants (tenant, purged_at) VALUES ($1, $2) \
-             ON CONFLICT (tenant) DO UPDATE SET purged_at = excluded.purged_at"
+            format!(
+                "INSERT INTO sandpiper_tenants (tenant, purged_at) VALUES ($1, {now}) \
+                 ON CONFLICT (tenant) DO UPDATE SET purged_at = excluded.purged_at"
+            )
         } else {
-            "DELETE FROM sandpiper_tenants WHERE tenant = $1 AND purged_at <= $2"
+            // Whatever its time: a node of an earlier version writes the time of its own clock.
+            "DELETE FROM sandpiper_tenants WHERE tenant = $1".to_owned()
         };
         on_pool!(&self.database.pool, pool => {
-            sqlx::query(statement)
+            sqlx::query(AssertSqlSafe(statement))
                 .bind(tenant.as_str())
-                .bind(unix_millis(Timestamp::now()))
                 .execute(pool)
                 .await?;
         });
         Ok(())
+    }
+
+    /// Returns whether there is a job or usage of a tenant, or its purge.
+    pub(super) async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError> {
+        let (known,): (bool,) = on_pool!(&self.database.readers, pool => {
+            sqlx::query_as(
+                "SELECT EXISTS (SELECT 1 FROM sandpiper_jobs WHERE tenant = $1) \
+                 OR EXISTS (SELECT 1 FROM sandpiper_usage WHERE tenant = $1) \
+                 OR EXISTS (SELECT 1 FROM sandpiper_usage_added WHERE tenant = $1) \
+                 OR EXISTS (SELECT 1 FROM sandpiper_tenants WHERE tenant = $1)",
+            )
+            .bind(tenant.as_str())
+            .fetch_one(pool)
+            .await?
+        });
+        Ok(known)
     }
 
     pub(super) async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {

@@ -377,6 +377,13 @@ impl JobStore for MemoryStore {
         Ok(())
     }
 
+    async fn knows_tenant(&self, tenant: &Tenant) -> Result<bool, StoreError> {
+        let has_job = (self.orders.lock().newest_first(Some(tenant), None))
+            .next()
+            .is_some();
+        Ok(has_job || self.usage_table.has(tenant) || self.purged_tenants.lock().contains(tenant))
+    }
+
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
         Ok(self.purged_tenants.lock().clone())
     }

@@ -105,6 +105,13 @@ impl UsageTable {
         }
     }
 
+    /// Returns whether there is usage of a tenant.
+    pub(super) fn has(&self, tenant: &Tenant) -> bool {
+        let sums = self.sums.lock();
+        let mut owners = sums.periods.iter().flat_map(BTreeMap::values);
+        owners.any(|owners| owners.keys().any(|owner| owner.tenant == *tenant))
+    }
+
     /// Drops the usage of a tenant.
     pub(super) fn purge(&self, tenant: &Tenant) {
         let sums = &mut *self.sums.lock();
