@@ -8,7 +8,7 @@ use crate::usage::{BudgetStatus, Charge, OverBudget};
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest};
-use sandpiper_domain::{BudgetScope, Budgets, Job, JobTerms, Owner, Timestamp};
+use sandpiper_domain::{BudgetScope, BudgetUnit, Budgets, Job, JobTerms, Owner, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::error;
@@ -16,6 +16,9 @@ use tracing::error;
 pub(super) const BUDGET: HeaderName = HeaderName::from_static("sandpiper-budget");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATUS: HeaderName = HeaderName::from_static("ratelimit");
+
+/// The `Retry-After` of a request that would fit once jobs have ended and released what is reserved for them.
+const RESERVED_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The budgets of a request, for the headers of its response.
 #[derive(Debug, Clone)]
@@ -85,6 +88,10 @@ pub(super) async fn submit(
     let Some(budgets) = budgets else {
         return Ok(api.dispatcher.submit(job, terms).await?);
     };
+    let terms = JobTerms {
+        reserves_cpu: budgets.has_unit(BudgetUnit::CpuSeconds),
+        ..terms
+    };
     let over = match api.usage.charge_job(&job, &budgets).await {
         Ok(charge) => {
             let accepted = api.dispatcher.submit(job, terms).await?;
@@ -113,16 +120,27 @@ fn quota_exceeded(over: &OverBudget) -> Problem {
         policy,
         limit,
         used,
+        reserved,
+        is_reserved,
         resets_at,
     } = over;
     let (name, unit) = (policy.name(), policy.unit.as_str());
+    let reserved = match reserved {
+        0 => String::new(),
+        seconds => format!(", {seconds} of them reserved for jobs that have not ended"),
+    };
     let detail = format!(
-        "this request would exceed the budget `{name}` of {limit} {unit}; {used} are used, and the budget begins anew at {}",
+        "this request would exceed the budget `{name}` of {limit} {unit}; {used} are used{reserved}, and the budget begins \
+         anew at {}",
         resets_at.to_rfc3339()
     );
+    let retry_after = match is_reserved {
+        true => until(*resets_at).min(RESERVED_RETRY_AFTER),
+        false => until(*resets_at),
+    };
     Problem::new(Code::QuotaExceeded, detail)
         .with("bound", *limit)
-        .retry_after(until(*resets_at))
+        .retry_after(retry_after)
 }
 
 /// Adds the headers that report budgets to the response of a request that has some.

@@ -117,6 +117,7 @@ async fn read(
         requested_limits,
         key: None,
         replay_only: false,
+        reserves_cpu: false,
     };
     let job = Job {
         id: JobId::generate(),

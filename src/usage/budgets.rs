@@ -1,7 +1,9 @@
 //! Holds requests to budgets.
 
 use super::UsageMeter;
-use super::accounts::{BudgetStatus, Knowledge, OverBudget};
+use super::account::{Knowledge, OverBudget, Request, Verdict};
+use super::accounts::BudgetStatus;
+use super::shares::Doubt;
 use sandpiper_domain::{Budgets, ChargedUsage, Job, JobId, Owner, Tenant};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,16 @@ use tokio::time::Instant;
 
 /// Longest time that the first request of a tenant waits for the store.
 pub(super) const TOTALS_WITHIN: Duration = Duration::from_secs(4);
+
+/// Time after which a request that waits for the shares of other nodes to end looks at them again.
+const SHARES_EVERY: Duration = Duration::from_millis(100);
+
+/// The purpose of a charge. The store counts the acceptance of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IsJob {
+    Yes,
+    No,
+}
 
 /// A request that was let through and is not counted yet. Dropping it forgets a request that came to nothing.
 #[derive(Debug)]
@@ -40,59 +52,98 @@ impl Drop for Charge {
 }
 
 impl UsageMeter {
-    /// Lets an execution of `POST /api/execute` through, or returns the budget that it would exceed. The first request of a
-    /// tenant waits for the store, for at most [`TOTALS_WITHIN`].
+    /// Lets an execution of `POST /api/execute` through, or returns the budget that it would exceed. A request waits for the
+    /// store, for at most [`TOTALS_WITHIN`], if the totals of its tenant were not read for long, or if other nodes may use
+    /// up the rest of a budget.
     pub async fn charge_execution(
         self: &Arc<Self>,
         job: &Job,
         budgets: &Budgets,
     ) -> Result<Charge, OverBudget> {
-        self.note_knowledge(&job.owner.tenant).await;
-        self.charge(job, budgets, 0, None)
+        let charged = ChargedUsage {
+            executions: 1,
+            ..ChargedUsage::default()
+        };
+        self.charge(job, budgets, charged, IsJob::No).await
     }
 
-    /// Lets a job of `POST /api/jobs` through, as [`UsageMeter::charge_execution`].
+    /// Lets a job of `POST /api/jobs` through, as [`UsageMeter::charge_execution`]. The job's time limit is reserved in
+    /// budgets of processor time until the job has ended.
     pub async fn charge_job(
         self: &Arc<Self>,
         job: &Job,
         budgets: &Budgets,
     ) -> Result<Charge, OverBudget> {
-        self.note_knowledge(&job.owner.tenant).await;
-        let shared = Arc::clone(&self.gate).read_owned().await;
-        let queued_bytes = job.script.content_bytes();
-        self.charge(job, budgets, queued_bytes, Some(shared))
+        let timeout = job.limits.timeout().as_micros();
+        let charged = ChargedUsage {
+            executions: 1,
+            reserved_micros: u64::try_from(timeout).unwrap_or(u64::MAX),
+            queued_bytes: job.script.content_bytes(),
+            ..ChargedUsage::default()
+        };
+        self.charge(job, budgets, charged, IsJob::Yes).await
     }
 
-    async fn note_knowledge(&self, tenant: &Tenant) {
-        if self.learn_totals(tenant).await != Knowledge::Recent {
-            self.stats.unverified.count();
-        }
-    }
-
-    fn charge(
+    async fn charge(
         self: &Arc<Self>,
         job: &Job,
         budgets: &Budgets,
-        queued_bytes: u64,
-        shared: Option<OwnedRwLockReadGuard<()>>,
+        charged: ChargedUsage,
+        is_job: IsJob,
     ) -> Result<Charge, OverBudget> {
-        let charged = ChargedUsage {
-            executions: 1,
-            cpu_micros: 0,
-            queued_bytes,
+        let tenant = &job.owner.tenant;
+        if self.learn_totals(tenant).await != Knowledge::Recent {
+            self.stats.unverified.count();
+        }
+        let mut request = Request {
+            budgets,
+            key: job.owner.key,
+            id: job.id,
+            charged,
+            arrived: std::time::Instant::now(),
+            may_wait: true,
         };
-        let accounts = &mut self.state.lock().accounts;
-        match accounts.charge(&job.owner, budgets, job.id, charged) {
-            Ok(()) => Ok(Charge {
-                meter: Arc::clone(self),
-                owner: job.owner.clone(),
-                id: job.id,
-                _shared: shared,
-            }),
-            Err(over) => {
-                self.stats.refusals[over.policy.index()].count();
-                Err(over)
+        let deadline = Instant::now() + TOTALS_WITHIN;
+        let mut has_waited = false;
+        loop {
+            let refreshed = self.refreshed.notified();
+            tokio::pin!(refreshed);
+            // Registered before the account is asked, so that no reading in between is missed.
+            refreshed.as_mut().enable();
+            let shared = match is_job {
+                IsJob::Yes => Some(Arc::clone(&self.gate).read_owned().await),
+                IsJob::No => None,
+            };
+            let verdict = self.state.lock().accounts.charge(tenant, &request);
+            let doubt = match verdict {
+                Verdict::Fits => {
+                    return Ok(Charge {
+                        meter: Arc::clone(self),
+                        owner: job.owner.clone(),
+                        id: job.id,
+                        _shared: shared,
+                    });
+                }
+                Verdict::Exceeds(over) => {
+                    self.stats.refusals[over.policy.index()].count();
+                    return Err(over);
+                }
+                Verdict::Doubtful(doubt) => doubt,
+            };
+            drop(shared);
+            if !has_waited {
+                self.stats.waits.count();
             }
+            has_waited = true;
+            let read = async {
+                if doubt == Doubt::Others {
+                    tokio::time::sleep(SHARES_EVERY).await;
+                }
+                self.state.lock().accounts.want(tenant);
+                self.refresh_wanted.notify_one();
+                refreshed.await;
+            };
+            request.may_wait = tokio::time::timeout_at(deadline, read).await.is_ok();
         }
     }
 

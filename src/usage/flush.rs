@@ -1,4 +1,4 @@
-//! Writes the usage of this node to the store, every second.
+//! Writes the usage of this node to the store: twice a second, and at once where a tenant's budget nears its end.
 
 use super::UsageMeter;
 use std::sync::atomic::Ordering;
@@ -21,9 +21,14 @@ impl UsageMeter {
         let mut ticks = tokio::time::interval(FLUSH_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            let is_tick = tokio::select! {
+                _ = ticks.tick() => true,
+                () = self.flush_wanted.notified() => false,
+            };
             self.flush().await;
-            self.state.lock().accounts.drop_idle();
+            if is_tick {
+                self.state.lock().accounts.drop_idle();
+            }
         }
     }
 

@@ -1,6 +1,12 @@
 //! Use of a tenant or a key in the current day and month, as far as this node knows.
 
+use super::shares::Shares;
 use sandpiper_domain::{BudgetPeriod, BudgetUnit, ChargedUsage, Period, Timestamp};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Time between two marks.
+const MARK_EVERY: Duration = Duration::from_millis(250);
 
 /// The day and the month of a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +56,7 @@ pub(super) struct Ledger {
 }
 
 /// Usage of one period.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Spent {
     /// The first moment of the period.
     start: Option<Timestamp>,
@@ -60,6 +66,10 @@ struct Spent {
     before_refresh: ChargedUsage,
     /// Counted by this node since.
     since: ChargedUsage,
+    /// Totals of readings, each with the beginning of its reading, oldest first.
+    marks: VecDeque<(Instant, ChargedUsage)>,
+    /// The total before any share that another node could still use at the last reading; nothing if it is not known.
+    before_shares: ChargedUsage,
 }
 
 impl Spent {
@@ -75,9 +85,31 @@ impl Spent {
 
     fn sum(&self) -> ChargedUsage {
         let mut sum = self.total;
-        sum.add(&self.before_refresh);
-        sum.add(&self.since);
+        sum.add(&self.counted());
         sum
+    }
+
+    /// Returns what this node has counted since the last refresh that ended.
+    fn counted(&self) -> ChargedUsage {
+        let mut counted = self.before_refresh;
+        counted.add(&self.since);
+        counted
+    }
+
+    /// Retains the total as that of a reading which began at `read`, and forgets totals that are of no more use.
+    fn mark(&mut self, read: Instant) {
+        let has_recent = |(at, _): &(Instant, ChargedUsage)| read < *at + MARK_EVERY;
+        if !self.marks.back().is_some_and(has_recent) {
+            self.marks.push_back((read, self.total));
+        }
+        while let Some((second, _)) = self.marks.get(1)
+            && *second + Shares::END_AFTER <= read
+        {
+            self.marks.pop_front();
+        }
+        let oldest = self.marks.front();
+        let before = oldest.filter(|(at, _)| *at + Shares::END_AFTER <= read);
+        self.before_shares = before.map_or_else(ChargedUsage::default, |(_, total)| *total);
     }
 }
 
@@ -132,24 +164,53 @@ impl Ledger {
         }
     }
 
+    /// Notes that the totals are complete. Their reading began at `read`.
+    pub(super) fn end_refresh(&mut self, read: Instant) {
+        self.day.mark(read);
+        self.month.mark(read);
+    }
+
+    fn spent(&self, period: BudgetPeriod) -> &Spent {
+        match period {
+            BudgetPeriod::Day => &self.day,
+            BudgetPeriod::Month => &self.month,
+        }
+    }
+
     /// Returns what is used of a budget, requests in flight included.
     pub(super) fn used(&mut self, today: &Today, period: BudgetPeriod) -> ChargedUsage {
         self.enter(today);
-        let mut used = match period {
-            BudgetPeriod::Day => self.day.sum(),
-            BudgetPeriod::Month => self.month.sum(),
-        };
+        let mut used = self.spent(period).sum();
         used.add(&self.in_flight);
         used
+    }
+
+    /// Returns the numbers from which the shares of all nodes in a budget follow.
+    pub(super) fn shares(
+        &mut self,
+        today: &Today,
+        period: BudgetPeriod,
+        unit: BudgetUnit,
+        limit: u64,
+    ) -> Shares {
+        self.enter(today);
+        let spent = self.spent(period);
+        let mut own = spent.counted();
+        own.add(&self.in_flight);
+        let limit = limit.saturating_mul(unit.exact_parts());
+        let left = |used: &ChargedUsage| limit.saturating_sub(used.exact(unit));
+        Shares {
+            left_at_reading: left(&spent.total),
+            left_before: left(&spent.before_shares),
+            own: own.exact(unit),
+        }
     }
 }
 
 /// Returns what is left of a budget.
 pub(super) fn remaining(limit: u64, unit: BudgetUnit, used: &ChargedUsage) -> u64 {
-    match unit {
-        BudgetUnit::CpuSeconds => micros(limit).saturating_sub(used.cpu_micros) / 1_000_000,
-        unit => limit.saturating_sub(used.amount(unit)),
-    }
+    let limit = limit.saturating_mul(unit.exact_parts());
+    limit.saturating_sub(used.exact(unit)) / unit.exact_parts()
 }
 
 /// Returns true if a request beyond `used` would exceed a budget. Its processor time is not known yet, so a budget of
@@ -160,17 +221,14 @@ pub(super) fn would_exceed(
     used: &ChargedUsage,
     request: &ChargedUsage,
 ) -> bool {
+    let (limit, used) = (limit.saturating_mul(unit.exact_parts()), used.exact(unit));
     match unit {
-        BudgetUnit::CpuSeconds => used.cpu_micros >= micros(limit),
-        unit => {
-            let more = request.amount(unit);
-            more > 0 && used.amount(unit).saturating_add(more) > limit
+        BudgetUnit::CpuSeconds => used >= limit,
+        BudgetUnit::Executions | BudgetUnit::QueuedBytes => {
+            let more = request.exact(unit);
+            more > 0 && used.saturating_add(more) > limit
         }
     }
-}
-
-fn micros(seconds: u64) -> u64 {
-    seconds.saturating_mul(1_000_000)
 }
 
 #[cfg(test)]
@@ -228,13 +286,14 @@ mod tests {
         use BudgetUnit::{CpuSeconds, Executions, QueuedBytes};
         let used = ChargedUsage {
             executions: 9,
-            cpu_micros: 59_999_999,
+            cpu_micros: 29_999_999,
+            reserved_micros: 30_000_000,
             queued_bytes: 90,
         };
         let request = |queued_bytes| ChargedUsage {
             executions: 1,
-            cpu_micros: 0,
             queued_bytes,
+            ..ChargedUsage::default()
         };
         assert!(!would_exceed(10, Executions, &used, &request(0)));
         assert!(would_exceed(9, Executions, &used, &request(0)));
@@ -247,5 +306,45 @@ mod tests {
         assert_eq!(remaining(10, Executions, &used), 1);
         assert_eq!(remaining(60, CpuSeconds, &used), 0);
         assert_eq!(remaining(50, QueuedBytes, &used), 0);
+    }
+
+    #[test]
+    fn shares_follow_from_the_last_totals_and_from_those_before_any_share() {
+        let (mut ledger, day) = (Ledger::default(), today("2026-11-24T12:00:00Z"));
+        let start = Instant::now();
+        let after = |millis| start + Duration::from_millis(millis);
+        let end = u64::try_from(Shares::END_AFTER.as_millis()).unwrap();
+        let read = |ledger: &mut Ledger, total, at| {
+            ledger.begin_refresh(&day);
+            ledger.clear_totals(&day);
+            ledger.add_total(BudgetPeriod::Day, day.day, &executions(total));
+            ledger.end_refresh(at);
+        };
+        let shares = |ledger: &mut Ledger| {
+            ledger.shares(&day, BudgetPeriod::Day, BudgetUnit::Executions, 100)
+        };
+        read(&mut ledger, 10, start);
+        ledger.add(&day, &executions(2));
+        ledger.in_flight = executions(3);
+        let expected = Shares {
+            left_at_reading: 90,
+            left_before: 100,
+            own: 5,
+        };
+        assert_eq!(shares(&mut ledger), expected);
+        // A reading soon after another one leaves no mark.
+        read(&mut ledger, 40, after(100));
+        read(&mut ledger, 60, after(1_000));
+        read(&mut ledger, 70, after(end));
+        let later = shares(&mut ledger);
+        assert_eq!((later.left_at_reading, later.left_before), (30, 90));
+        assert_eq!(later.own, 3);
+        read(&mut ledger, 80, after(end + 1_000));
+        assert_eq!(shares(&mut ledger).left_before, 40);
+        assert_eq!(ledger.day.marks.len(), 3);
+        // A new day has nothing of the day before.
+        let next = today("2026-11-25T00:00:00Z");
+        let new = ledger.shares(&next, BudgetPeriod::Day, BudgetUnit::Executions, 100);
+        assert_eq!((new.left_at_reading, new.left_before), (100, 100));
     }
 }

@@ -4,16 +4,19 @@
 //! The store counts the jobs that it accepts and settles ([`sandpiper_store::UsageStore`]); the meter counts the
 //! executions of `POST /api/execute`. Counting takes one short lock. Nothing that a request waits for waits for a flush.
 
+mod account;
 mod accounts;
 mod budgets;
 mod flush;
 mod ledger;
 mod refresh;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod unwritten;
 
-pub use accounts::{BudgetStatus, OverBudget};
+pub use account::OverBudget;
+pub use accounts::BudgetStatus;
 pub use budgets::Charge;
 
 use accounts::Accounts;
@@ -37,6 +40,8 @@ pub struct UsageMeter {
     gate: Arc<RwLock<()>>,
     /// Notified when totals of a tenant are to be read.
     refresh_wanted: Notify,
+    /// Notified when usage is to be written at once.
+    flush_wanted: Notify,
     /// Notified when totals were read, or could not be read.
     refreshed: Notify,
     stats: UsageStats,
@@ -65,6 +70,9 @@ pub struct UsageStats {
     pub refusals: [Counter; Policy::COUNT],
     /// Requests held to budgets without recent totals of the store.
     pub unverified: Counter,
+    /// Requests that waited for a reading of totals because other nodes may use up the rest of a budget, or because jobs
+    /// that have ended may have made room.
+    pub waits: Counter,
 }
 
 impl UsageMeter {
@@ -75,6 +83,7 @@ impl UsageMeter {
             state: Mutex::default(),
             gate: Arc::default(),
             refresh_wanted: Notify::new(),
+            flush_wanted: Notify::new(),
             refreshed: Notify::new(),
             stats: UsageStats::default(),
             flush_fails: AtomicBool::new(false),
@@ -95,7 +104,9 @@ impl UsageMeter {
         if !state.unwritten.add(&job.owner, hour, &counts) {
             self.stats.dropped.count();
         }
-        state.accounts.count(job, &counts);
+        if state.accounts.count(job, &counts) {
+            self.flush_wanted.notify_one();
+        }
     }
 
     /// Notes the processor time of a job's execution. The store counts the execution when it records the final state, and

@@ -18,6 +18,10 @@ impl UsageMeter {
         if !self.state.lock().accounts.has_wanted() {
             return false;
         }
+        // A node that reads has written: its share begins anew, and what it used of the last one is not hidden from others.
+        if self.state.lock().accounts.is_shared() {
+            self.flush().await;
+        }
         let gate = self.gate.write().await;
         let refresh = {
             let State {

@@ -34,16 +34,20 @@ struct FaultyStore {
 impl FaultyStore {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            inner: MemoryStore::new(MemoryStoreBounds {
-                jobs_max: 1_000,
-                bytes_max: 1 << 30,
-                ttl: PATIENCE,
-                client_jobs_max: 1_000,
-                client_bytes: usize::MAX,
-                usage_kept: Duration::from_hours(24 * 400),
-            }),
+            inner: Self::memory(),
             fault: Mutex::new(Fault::None),
             batches: Mutex::default(),
+        })
+    }
+
+    fn memory() -> MemoryStore {
+        MemoryStore::new(MemoryStoreBounds {
+            jobs_max: 1_000,
+            bytes_max: 1 << 30,
+            ttl: PATIENCE,
+            client_jobs_max: 1_000,
+            client_bytes: usize::MAX,
+            usage_kept: Duration::from_hours(24 * 400),
         })
     }
 
@@ -272,4 +276,111 @@ async fn a_store_that_is_away_holds_no_request_up_and_the_node_goes_by_what_it_k
     assert!(meter.charge_execution(&job(), &budgets).await.is_err());
     assert_eq!(meter.stats().unverified.get(), 3);
     assert_eq!(reported(&meter).await, 2);
+}
+
+/// One node's view of a store in memory that two nodes share.
+#[derive(Debug)]
+struct SharedStore {
+    inner: Arc<MemoryStore>,
+    /// The number of the last batch of all nodes.
+    last: Arc<tokio::sync::Mutex<u64>>,
+    /// The number of this node's last batch.
+    own: Mutex<u64>,
+}
+
+impl SharedStore {
+    fn of_two_nodes() -> [Arc<Self>; 2] {
+        let inner = Arc::new(FaultyStore::memory());
+        let last = Arc::default();
+        [(); 2].map(|()| {
+            Arc::new(Self {
+                inner: Arc::clone(&inner),
+                last: Arc::clone(&last),
+                own: Mutex::default(),
+            })
+        })
+    }
+}
+
+#[async_trait]
+impl UsageStore for SharedStore {
+    async fn record_usage(&self, batch: Arc<UsageBatch>) -> Result<(), StoreError> {
+        let mut last = self.last.lock().await;
+        // As long as a commit takes.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if batch.sequence <= *self.own.lock() {
+            return Ok(());
+        }
+        *last += 1;
+        *self.own.lock() = batch.sequence;
+        let renumbered = UsageBatch {
+            sequence: *last,
+            entries: batch.entries.clone(),
+        };
+        self.inner.record_usage(Arc::new(renumbered)).await
+    }
+
+    async fn usage(&self, query: &UsageQuery) -> Result<RecordedUsage, StoreError> {
+        self.inner.usage(query).await
+    }
+
+    async fn usage_totals(&self, query: &TotalsQuery) -> Result<RecordedTotals, StoreError> {
+        let _unchanged = self.last.lock().await;
+        let totals = self.inner.usage_totals(query).await?;
+        Ok(RecordedTotals {
+            sequence: *self.own.lock(),
+            other_nodes: 1,
+            ..totals
+        })
+    }
+}
+
+#[tokio::test]
+async fn two_nodes_exceed_a_budget_by_what_is_in_flight_at_the_other() {
+    const LIMIT: usize = 400;
+    let meters = SharedStore::of_two_nodes().map(|store| UsageMeter::new(store as _));
+    meters.iter().for_each(start);
+    let budgets = budgets(&format!("tenant-day;executions={LIMIT}"));
+    let senders = meters.clone().map(|meter| {
+        tokio::spawn(async move {
+            let mut sent = 0;
+            loop {
+                let job = job();
+                let Ok(charge) = meter.charge_execution(&job, &budgets).await else {
+                    return sent;
+                };
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                run(&meter, &job);
+                drop(charge);
+                sent += 1;
+            }
+        })
+    });
+    let mut sent = Vec::new();
+    for sender in senders {
+        let ended = tokio::time::timeout(2 * PATIENCE, sender).await;
+        sent.push(ended.expect("a sender hangs").unwrap());
+    }
+    let total: usize = sent.iter().sum();
+    // One execution that runs, and one whose usage is being written.
+    assert!((LIMIT..=LIMIT + 2).contains(&total), "{sent:?}");
+    let waits = meters.iter().map(|meter| meter.stats().waits.get());
+    assert!(waits.sum::<u64>() < LIMIT as u64, "most requests waited");
+    assert!(meters[0].charge_execution(&job(), &budgets).await.is_err());
+}
+
+#[tokio::test]
+async fn a_node_that_is_alone_reads_no_totals_for_each_request() {
+    let store = FaultyStore::new();
+    let meter = meter(&store);
+    start(&meter);
+    let budgets = budgets("tenant-day;executions=10");
+    for _ in 0..10 {
+        let job = job();
+        let charge = meter.charge_execution(&job, &budgets).await.unwrap();
+        run(&meter, &job);
+        drop(charge);
+    }
+    assert!(meter.charge_execution(&job(), &budgets).await.is_err());
+    assert_eq!(meter.stats().waits.get(), 0);
 }

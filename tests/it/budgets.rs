@@ -4,6 +4,7 @@ use crate::stores::{Postgres, Store, over_every_store};
 use crate::support::{Answer, SOON, Service, assert_refused, eventually};
 use crate::usage::{A, B, Key, serve};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 over_every_store!(
@@ -12,6 +13,7 @@ over_every_store!(
     a_repeated_request_gets_its_job_although_the_budget_is_used_up,
     each_unit_has_a_budget_of_its_own,
     a_budget_outlives_the_process_where_the_store_does,
+    a_job_reserves_its_processor_time_until_it_has_ended,
 );
 
 const DAY_S: u64 = 86_400;
@@ -205,6 +207,108 @@ fn a_budget_outlives_the_process_where_the_store_does(store: &Store) {
     eventually(SOON, "the jobs have ended", || {
         A.usage(&service, "")["totals"]["executions"]["succeeded"] == 4
     });
+}
+
+fn a_job_reserves_its_processor_time_until_it_has_ended(store: &Store) {
+    let options = ["--executors", "3"];
+    let mut service = serve(store, &options);
+    let (budget, policy) = ("tenant-day;cpuSeconds=50", "tenant-day-cpu");
+    // It waits, and takes no processor time.
+    let waiting = json!({
+        "code": "await new Promise((done) => setTimeout(done, 29_000))",
+        "limits": { "timeoutMs": 30_000 },
+    });
+    let id_of = |answer: &Answer| answer.json()["id"].as_str().unwrap().to_owned();
+    let accepted = [20, 0].map(|left| {
+        let answer = post(&service, A, "/api/jobs", budget, &waiting);
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        assert_eq!(parameter(&answer, "ratelimit", policy, "r"), left);
+        id_of(&answer)
+    });
+    let refusals = |service: &Service| {
+        for request in [execute, submit] {
+            let refused = request(service, A, budget);
+            assert_refused(&refused, 429, "quota_exceeded", "reserved");
+            let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("60 of them reserved"), "{detail}");
+            // It fits once the jobs have ended, which will be long before the next day.
+            assert_eq!(refused.header("retry-after"), "5");
+        }
+    };
+    refusals(&service);
+    // Neither a budget of another unit nor another tenant is concerned.
+    let other = execute(&service, A, "tenant-day;executions=3");
+    assert_eq!(parameter(&other, "ratelimit", "tenant-day", "r"), 0);
+    assert_eq!(execute(&service, B, budget).status, 200);
+    if !matches!(store, Store::Memory) {
+        // The jobs are still open after a restart.
+        service.signal(9);
+        service.exit_within(SOON);
+        service = serve(store, &options);
+        refusals(&service);
+    }
+    let used = |service: &Service| {
+        let headers = with(A, &[("sandpiper-budget", budget)]);
+        let report = service.get_with("/api/usage", &headers).json();
+        report["budgets"][0]["used"].as_u64().unwrap()
+    };
+    assert!(used(&service) >= 60, "{}", used(&service));
+    for id in accepted {
+        let stopped = service.delete_with(&format!("/api/jobs/{id}"), &A.headers());
+        assert_eq!(stopped.status, 200, "{}", stopped.text);
+    }
+    eventually(SOON, "the reserved time is free again", || {
+        used(&service) < 50 && submit(&service, A, budget).status == 202
+    });
+}
+
+#[test]
+fn a_budget_that_two_nodes_use_up_together_is_exceeded_by_what_is_in_flight() {
+    const LIMIT: usize = 60;
+    let store = Store::Postgres(Postgres::shared_database());
+    let nodes = [serve(&store, &[]), serve(&store, &[])];
+    for node in &nodes {
+        // A share of this budget is less than one request, so a node that knows of the other reads the totals.
+        let number = Cell::new(0);
+        eventually(SOON, "it knows of the other node", || {
+            number.set(number.get() + 1);
+            let tenant = format!("tenant-{}", number.get());
+            let headers = [
+                ("sandpiper-tenant", tenant.as_str()),
+                ("sandpiper-budget", "tenant-day;executions=15"),
+            ];
+            let answer = node.post_with("/api/execute", &headers, &json!({ "code": "1" }));
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            node.metric("budget_checks_waited_total") > Some(0.0)
+        });
+    }
+    let budget = format!("tenant-day;executions={LIMIT}");
+    let is_job = [false, true];
+    let counts = std::thread::scope(|scope| {
+        let senders = nodes
+            .iter()
+            .flat_map(|node| is_job.map(|is_job| (node, is_job)));
+        let senders: Vec<_> = senders
+            .map(|(node, is_job)| {
+                let request: Request = if is_job { submit } else { execute };
+                let budget = &budget;
+                scope.spawn(move || {
+                    let accepted = |_: &usize| request(node, A, budget).status < 300;
+                    (0..).take_while(accepted).count()
+                })
+            })
+            .collect();
+        senders
+            .into_iter()
+            .map(|sender| sender.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let accepted: usize = counts.iter().sum();
+    // Two senders at the other node, each with one request in flight and one whose usage is being written.
+    assert!((LIMIT..=LIMIT + 4).contains(&accepted), "{counts:?}");
+    for node in &nodes {
+        assert_refused(&execute(node, A, &budget), 429, "quota_exceeded", "a node");
+    }
 }
 
 #[test]

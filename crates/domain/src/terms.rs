@@ -13,6 +13,8 @@ pub struct JobTerms {
     pub key: Option<IdempotencyKey>,
     /// True if only a repetition of an earlier request may be accepted.
     pub replay_only: bool,
+    /// True if the job's time limit is reserved in a budget of processor time until the job ends.
+    pub reserves_cpu: bool,
 }
 
 impl JobTerms {

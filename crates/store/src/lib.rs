@@ -49,6 +49,11 @@ pub struct NewJob {
 }
 
 impl NewJob {
+    /// Returns the processor time that budgets reserve for the job until it ends; `None` without such a budget.
+    pub(crate) fn reserved(&self) -> Option<Duration> {
+        (self.terms.reserves_cpu).then(|| self.job.limits.timeout())
+    }
+
     pub(crate) fn queued(&self) -> JobRecord {
         JobRecord {
             id: self.job.id,

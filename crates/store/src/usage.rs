@@ -76,11 +76,15 @@ pub struct UsageTotal {
 }
 
 /// The totals of tenants at one moment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RecordedTotals {
+    /// Several totals of one owner and period add up. Those with reserved processor time are of all jobs that have not
+    /// ended, whenever they were accepted.
     pub totals: Vec<UsageTotal>,
     /// The number of this node's last batch that the totals include; 0 for none.
     pub sequence: u64,
+    /// The number of other nodes that are alive, and accept requests of the same tenants.
+    pub other_nodes: u64,
 }
 
 /// The part of a store that holds usage.

@@ -343,6 +343,11 @@ impl Snapshot {
             "sandpiper_budget_checks_unverified",
             "Requests held to budgets without recent totals of the store",
             stats.unverified.get(),
+        )?;
+        family.counter(
+            "sandpiper_budget_checks_waited",
+            "Requests that waited for the totals of the store near the end of a budget",
+            stats.waits.get(),
         )
     }
 

@@ -13,6 +13,7 @@ mod river;
 mod tenants;
 mod terms;
 mod trouble;
+mod upgrade;
 mod usage;
 
 use crate::stores::{Folder, Postgres};
@@ -45,7 +46,9 @@ impl Database {
             self.change("DROP FUNCTION sandpiper_jobs_tenant CASCADE");
         }
         self.change(
-            "DROP INDEX sandpiper_jobs_tenant; \
+            "DROP INDEX sandpiper_jobs_reserved; \
+             ALTER TABLE sandpiper_jobs DROP COLUMN reserved_ms; \
+             DROP INDEX sandpiper_jobs_tenant; \
              DROP INDEX sandpiper_jobs_tenant_state; \
              ALTER TABLE sandpiper_jobs DROP COLUMN tenant; \
              ALTER TABLE sandpiper_jobs DROP COLUMN api_key; \

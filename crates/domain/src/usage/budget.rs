@@ -55,6 +55,14 @@ impl BudgetUnit {
             Self::QueuedBytes => "queuedBytes",
         }
     }
+
+    /// Returns the number of parts of one unit in which usage is counted: processor time is counted in microseconds.
+    pub fn exact_parts(self) -> u64 {
+        match self {
+            Self::CpuSeconds => 1_000_000,
+            Self::Executions | Self::QueuedBytes => 1,
+        }
+    }
 }
 
 /// One of the budgets that a request can have.
@@ -120,6 +128,8 @@ impl Policy {
 pub struct ChargedUsage {
     pub executions: u64,
     pub cpu_micros: u64,
+    /// Processor time that is reserved for jobs that have not ended.
+    pub reserved_micros: u64,
     pub queued_bytes: u64,
 }
 
@@ -127,16 +137,33 @@ impl ChargedUsage {
     pub fn add(&mut self, more: &Self) {
         self.executions = self.executions.saturating_add(more.executions);
         self.cpu_micros = self.cpu_micros.saturating_add(more.cpu_micros);
+        self.reserved_micros = self.reserved_micros.saturating_add(more.reserved_micros);
         self.queued_bytes = self.queued_bytes.saturating_add(more.queued_bytes);
     }
 
-    /// Returns the amount in this unit, whole seconds of processor time.
-    pub fn amount(&self, unit: BudgetUnit) -> u64 {
+    /// Returns the usage without that of an earlier moment.
+    #[must_use]
+    pub fn without(&self, less: &Self) -> Self {
+        Self {
+            executions: self.executions.saturating_sub(less.executions),
+            cpu_micros: self.cpu_micros.saturating_sub(less.cpu_micros),
+            reserved_micros: self.reserved_micros.saturating_sub(less.reserved_micros),
+            queued_bytes: self.queued_bytes.saturating_sub(less.queued_bytes),
+        }
+    }
+
+    /// Returns the amount in this unit, microseconds of processor time. Reserved processor time is included.
+    pub fn exact(&self, unit: BudgetUnit) -> u64 {
         match unit {
             BudgetUnit::Executions => self.executions,
-            BudgetUnit::CpuSeconds => self.cpu_micros / 1_000_000,
+            BudgetUnit::CpuSeconds => self.cpu_micros.saturating_add(self.reserved_micros),
             BudgetUnit::QueuedBytes => self.queued_bytes,
         }
+    }
+
+    /// Returns the amount in this unit, whole seconds of processor time. Reserved processor time is included.
+    pub fn amount(&self, unit: BudgetUnit) -> u64 {
+        self.exact(unit) / unit.exact_parts()
     }
 }
 
@@ -165,6 +192,10 @@ impl Budgets {
 
     pub fn has(&self, scope: BudgetScope) -> bool {
         self.iter().any(|(policy, _)| policy.scope == scope)
+    }
+
+    pub fn has_unit(&self, unit: BudgetUnit) -> bool {
+        self.iter().any(|(policy, _)| policy.unit == unit)
     }
 
     /// Reads the budgets of one owner and period, such as `tenant-day;executions=1000;cpuSeconds=60`.

@@ -95,6 +95,7 @@ impl UsageCounts {
         ChargedUsage {
             executions: self.executions_charged,
             cpu_micros: self.cpu_micros,
+            reserved_micros: 0,
             queued_bytes: self.queued_bytes,
         }
     }

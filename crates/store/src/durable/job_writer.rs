@@ -13,7 +13,7 @@ use super::deadline::{late, within};
 use super::keys::{Keys, Submitted};
 use super::nodes::NodeRegistry;
 use super::notices;
-use super::numbers::unix_millis;
+use super::numbers::{as_millis, unix_millis};
 use super::pool::{Transaction, on_transaction};
 use super::record::{execution_to_text, outcome_to_text, owner_from_text};
 use super::seal::Column;
@@ -35,7 +35,7 @@ const _: () = assert!(BATCH_MAX <= notices::IDS_MAX);
 const BATCH_TIMEOUTS: u32 = 4;
 
 const INSERT: &str = "INSERT INTO sandpiper_jobs \
-    (id, river_id, tenant, api_key, client, request, state, attempt, created_at, run_at) ";
+    (id, river_id, tenant, api_key, client, request, state, attempt, created_at, run_at, reserved_ms) ";
 
 /// Settles a job. A job without an execution never ran, so that its request is of no more use.
 const SETTLE: &str = "UPDATE sandpiper_jobs SET state = $2, outcome = $3, attempt = $4, started_at = $5, \
@@ -234,7 +234,8 @@ impl JobWriter {
                     .push("'open'")
                     .push("0")
                     .push_bind(unix_millis(new.created_at))
-                    .push_bind(new.terms.run_at.map(unix_millis));
+                    .push_bind(new.terms.run_at.map(unix_millis))
+                    .push_bind(new.reserved().map(as_millis));
             });
             insert.build().execute(&mut **connection).await?;
         });

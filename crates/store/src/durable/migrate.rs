@@ -29,7 +29,7 @@ impl Migration {
 }
 
 /// All migrations, oldest first. A version is an index into this list, from 1. A released migration is never changed.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration::of_both(include_str!("migrations/1.sql")),
     Migration::of_both(include_str!("migrations/2.sql")),
     Migration::of_both(include_str!("migrations/3.sql")),
@@ -42,6 +42,7 @@ const MIGRATIONS: [Migration; 6] = [
         postgres: include_str!("migrations/5.postgres.sql"),
     },
     Migration::of_both(include_str!("migrations/6.sql")),
+    Migration::of_both(include_str!("migrations/7.sql")),
 ];
 
 /// Key of an advisory lock that no other program takes: "sandpipe" in ASCII.

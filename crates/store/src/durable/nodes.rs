@@ -13,7 +13,7 @@ use crate::{Node, Nodes, StoreError};
 use parking_lot::Mutex;
 use sqlx::AssertSqlSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tracing::{error, info};
 
@@ -31,7 +31,7 @@ pub(super) struct NodeRegistry {
     id: String,
     executors: usize,
     counters: Arc<Counters>,
-    has_others: AtomicBool,
+    others: AtomicU64,
     heartbeats: Mutex<Heartbeats>,
 }
 
@@ -75,14 +75,19 @@ impl NodeRegistry {
             id,
             executors,
             counters,
-            has_others: AtomicBool::new(false),
+            others: AtomicU64::new(0),
             heartbeats: Mutex::new(Heartbeats::new()),
         }
     }
 
     /// Returns whether other nodes were alive at the last heartbeat.
     pub(super) fn has_others(&self) -> bool {
-        self.has_others.load(Ordering::Relaxed)
+        self.count_others() > 0
+    }
+
+    /// Returns the number of other nodes that were alive at the last heartbeat.
+    pub(super) fn count_others(&self) -> u64 {
+        self.others.load(Ordering::Relaxed)
     }
 
     /// Returns whether the other nodes must take this node for dead, because it could not write its heartbeats.
@@ -137,16 +142,17 @@ impl NodeRegistry {
                 .await?;
         });
         if self.database.is_shared() {
-            let others: (bool,) = on_pool!(&self.database.pool, pool => {
+            let (others,): (i64,) = on_pool!(&self.database.pool, pool => {
                 sqlx::query_as(AssertSqlSafe(format!(
-                    "SELECT EXISTS (SELECT 1 FROM sandpiper_nodes WHERE id <> $1 AND seen_at > {now} - $2)"
+                    "SELECT count(*) FROM sandpiper_nodes WHERE id <> $1 AND seen_at > {now} - $2"
                 )))
                 .bind(&self.id)
                 .bind(DEAD_AFTER_MS)
                 .fetch_one(pool)
                 .await?
             });
-            self.has_others.store(others.0, Ordering::Relaxed);
+            let others = u64::try_from(others).unwrap_or_default();
+            self.others.store(others, Ordering::Relaxed);
         }
         Ok(())
     }

@@ -93,9 +93,11 @@ impl Parts {
         let polls_notices = !database.is_shared();
         let claims = Claims::new(river.clone(), polls_notices, options);
         let attempts = Attempts::new(database.clone(), node.clone(), Arc::clone(&counters));
-        let usage = UsageTables::new(database.clone(), node.clone(), options.usage_kept);
-        let executors = options.executors;
-        let nodes = NodeRegistry::new(database.clone(), node, executors, Arc::clone(&counters));
+        let (id, executors) = (node.clone(), options.executors);
+        let nodes = NodeRegistry::new(database.clone(), id, executors, Arc::clone(&counters));
+        let nodes = Arc::new(nodes);
+        let kept = options.usage_kept;
+        let usage = UsageTables::new(database.clone(), node, Arc::clone(&nodes), kept);
         Self {
             jobs: Jobs::new(database.clone(), Arc::clone(&waiters)),
             requests: Requests::new(database.clone(), options),
@@ -103,7 +105,7 @@ impl Parts {
             quotas: Arc::new(Quotas::new(database.clone(), options)),
             claims: Arc::new(claims),
             attempts: Arc::new(attempts),
-            nodes: Arc::new(nodes),
+            nodes,
             usage: Arc::new(usage),
             database,
             river,

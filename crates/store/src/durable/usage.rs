@@ -6,6 +6,7 @@
 //! in one statement and so at one moment.
 
 use super::database::Database;
+use super::nodes::NodeRegistry;
 use super::numbers::{as_i64, as_millis, timestamp, unix_millis};
 use super::pool::{Transaction, on_pool, on_transaction};
 use super::record::owner_from_text;
@@ -17,7 +18,7 @@ use crate::{NewJob, Settlement, StoreError};
 use sandpiper_domain::{ChargedUsage, Owner, Period, Tenant, Timestamp, UsageCounts};
 use sqlx::{QueryBuilder, Row as _};
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Rows of one INSERT: a statement of SQLite takes 32,766 values.
@@ -88,15 +89,22 @@ impl UsageDelta {
 pub(super) struct UsageTables {
     database: Database,
     node: String,
+    nodes: Arc<NodeRegistry>,
     /// Time for which sums are kept.
     kept: Duration,
 }
 
 impl UsageTables {
-    pub(super) fn new(database: Database, node: String, kept: Duration) -> Self {
+    pub(super) fn new(
+        database: Database,
+        node: String,
+        nodes: Arc<NodeRegistry>,
+        kept: Duration,
+    ) -> Self {
         Self {
             database,
             node,
+            nodes,
             kept,
         }
     }
@@ -193,14 +201,13 @@ impl UsageTables {
             Option<i64>,
             Option<i64>,
             Option<i64>,
+            Option<i64>,
         );
-        const CHARGED: &str = "executions_charged, cpu_micros, queued_bytes";
+        const CHARGED: &str = "executions_charged, cpu_micros, 0 AS reserved_ms, queued_bytes";
         if query.tenants.is_empty() {
-            return Ok(RecordedTotals {
-                totals: Vec::new(),
-                sequence: 0,
-            });
+            return Ok(RecordedTotals::default());
         }
+        let other_nodes = self.nodes.count_others();
         let rows: Vec<Row> = on_pool!(&self.database.readers, pool => {
             let mut select = QueryBuilder::new("WITH wanted (tenant) AS (");
             select.push_values(&query.tenants, |mut row, tenant| {
@@ -212,7 +219,7 @@ impl UsageTables {
                 .push(
                     "), t.* FROM (SELECT 1 AS one) o LEFT JOIN (SELECT tenant, api_key, period, \
                      CAST(sum(executions_charged) AS BIGINT) AS executions, CAST(sum(cpu_micros) AS BIGINT) AS cpu_micros, \
-                     CAST(sum(queued_bytes) AS BIGINT) AS queued_bytes FROM (",
+                     CAST(sum(reserved_ms) AS BIGINT) AS reserved_ms, CAST(sum(queued_bytes) AS BIGINT) AS queued_bytes FROM (",
                 );
             let periods = [(Period::Day, query.day), (Period::Month, query.month)];
             for (index, (period, start)) in periods.into_iter().enumerate() {
@@ -228,14 +235,20 @@ impl UsageTables {
                         " UNION ALL SELECT tenant, api_key, '{letter}' AS period, {CHARGED} FROM sandpiper_usage_added \
                          WHERE tenant IN (SELECT tenant FROM wanted) AND {column} = "
                     ))
-                    .push_bind(unix_millis(start));
+                    .push_bind(unix_millis(start))
+                    // A job takes its time in the period in which it ends, whichever that will be.
+                    .push(format!(
+                        " UNION ALL SELECT tenant, coalesce(api_key, ''), '{letter}', 0, 0, reserved_ms, 0 FROM sandpiper_jobs \
+                         WHERE tenant IN (SELECT tenant FROM wanted) AND state = 'open' AND reserved_ms IS NOT NULL"
+                    ));
             }
             select.push(") s GROUP BY tenant, api_key, period) t ON true");
             select.build_query_as().fetch_all(pool).await?
         });
         let sequence = sequence(rows.first().map(|row| row.0));
         let totals = rows.into_iter().filter_map(|row| {
-            let (_, tenant, api_key, period, executions, cpu_micros, queued_bytes) = row;
+            let (_, tenant, api_key, period, executions, cpu_micros, reserved_ms, queued_bytes) =
+                row;
             let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
             Some(UsageTotal {
                 owner: owner_from_text(&tenant?, api_key.as_deref()),
@@ -246,6 +259,9 @@ impl UsageTables {
                 charged: ChargedUsage {
                     executions: number(executions).unwrap_or_default(),
                     cpu_micros: number(cpu_micros).unwrap_or_default(),
+                    reserved_micros: number(reserved_ms)
+                        .unwrap_or_default()
+                        .saturating_mul(1_000),
                     queued_bytes: number(queued_bytes).unwrap_or_default(),
                 },
             })
@@ -253,6 +269,7 @@ impl UsageTables {
         Ok(RecordedTotals {
             totals: totals.collect(),
             sequence,
+            other_nodes,
         })
     }
 

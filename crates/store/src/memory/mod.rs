@@ -3,6 +3,7 @@
 //! No job is evicted before it expires. A full store rejects submits, and starts no job whose result would have no room.
 //! The bound of bytes is exceeded at most by the results of the jobs that were running when the store became full.
 
+mod entry;
 mod keys;
 mod orders;
 mod records;
@@ -10,11 +11,10 @@ mod usage;
 mod usage_table;
 
 use super::fingerprint::Fingerprint;
-use super::{
-    Accepted, Found, JobPage, JobStore, ListQuery, NewJob, Settlement, StoreCounts, StoreError,
-};
+use super::{Accepted, Found, JobPage, JobStore, ListQuery, NewJob, StoreCounts, StoreError};
 use async_trait::async_trait;
 use dashmap::DashMap;
+use entry::Entry;
 use keys::{Key, KeyedRequest, Keys};
 use orders::Orders;
 use parking_lot::Mutex;
@@ -57,31 +57,6 @@ pub struct MemoryStore {
     usage: Usage,
     purged_tenants: Mutex<HashSet<Tenant>>,
     usage_table: UsageTable,
-}
-
-#[derive(Debug)]
-struct Entry {
-    job: JobRecord,
-    client: ClientKey,
-    bytes: usize,
-    /// Notified when the job has its final state.
-    settled: Arc<Notify>,
-}
-
-impl Entry {
-    /// Gives the job its final state, and returns the bytes of the entry before.
-    fn settle(&mut self, settlement: Settlement, now: Timestamp, ttl: Duration) -> usize {
-        // The entry holds the execution from now on, and the script no longer.
-        let execution = settlement.execution.as_ref();
-        let bytes = size_of::<Self>() + execution.map_or(0, |execution| execution.size_bytes());
-        let before = std::mem::replace(&mut self.bytes, bytes);
-        self.job.state = settlement.state;
-        self.job.outcome = settlement.outcome();
-        self.job.execution = settlement.execution;
-        self.job.finished_at = Some(now);
-        self.job.expires_at = Some(now.plus(ttl));
-        before
-    }
 }
 
 impl MemoryStore {
@@ -195,6 +170,7 @@ impl MemoryStore {
             job: job.clone(),
             client: new.job.client.clone(),
             bytes,
+            reserved: new.reserved(),
             settled: Arc::new(Notify::new()),
         };
         self.entries.insert(id, entry);

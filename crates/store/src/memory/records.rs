@@ -3,10 +3,10 @@
 use super::MemoryStore;
 use crate::{
     Finished, JobRecords, RecordedTotals, RecordedUsage, Settlement, StoreError, TotalsQuery,
-    UsageBatch, UsageQuery, UsageStore,
+    UsageBatch, UsageQuery, UsageStore, UsageTotal,
 };
 use async_trait::async_trait;
-use sandpiper_domain::{JobId, JobState, Timestamp, UsageCounts};
+use sandpiper_domain::{ChargedUsage, JobId, JobState, Period, Timestamp, UsageCounts};
 use std::sync::Arc;
 
 #[async_trait]
@@ -21,7 +21,28 @@ impl UsageStore for MemoryStore {
     }
 
     async fn usage_totals(&self, query: &TotalsQuery) -> Result<RecordedTotals, StoreError> {
-        Ok(self.usage_table.totals(query))
+        let mut recorded = self.usage_table.totals(query);
+        for entry in &self.entries {
+            let owner = &entry.job.owner;
+            let Some(reserved) = entry
+                .reserved
+                .filter(|_| query.tenants.contains(&owner.tenant))
+            else {
+                continue;
+            };
+            let charged = ChargedUsage {
+                reserved_micros: u64::try_from(reserved.as_micros()).unwrap_or(u64::MAX),
+                ..ChargedUsage::default()
+            };
+            // A job takes its time in the period in which it ends, whichever that will be.
+            let totals = [Period::Day, Period::Month].map(|period| UsageTotal {
+                owner: owner.clone(),
+                period,
+                charged,
+            });
+            recorded.totals.extend(totals);
+        }
+        Ok(recorded)
     }
 }
 

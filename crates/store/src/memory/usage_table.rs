@@ -85,6 +85,7 @@ impl UsageTable {
         RecordedTotals {
             totals,
             sequence: sums.sequence,
+            other_nodes: 0,
         }
     }
 

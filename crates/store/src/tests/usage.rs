@@ -1,7 +1,7 @@
 //! The usage that a store counts itself: jobs that it accepts, and executions that it records as final.
 
 use super::*;
-use crate::{UsageBatch, UsageEntry, UsageQuery, UsageStore};
+use crate::{TotalsQuery, UsageBatch, UsageEntry, UsageQuery, UsageStore};
 use sandpiper_domain::{IdempotencyKey, Owner, Period, UsageCounts};
 
 /// Returns all usage of the current day.
@@ -48,6 +48,54 @@ async fn a_job_counts_once_when_it_is_accepted_and_once_when_it_ends() {
         assert_eq!(ended, expected);
         let nobody = Owner::default();
         assert_eq!(usage_of(&*store, &nobody).await, UsageCounts::default());
+    })
+    .await;
+}
+
+/// Returns the processor time that is reserved for the jobs of an owner, in the day and in the month.
+async fn reserved(store: &(impl UsageStore + ?Sized), owner: &Owner) -> [Duration; 2] {
+    let now = Timestamp::now();
+    let query = TotalsQuery {
+        tenants: vec![owner.tenant.clone()],
+        day: Period::Day.start(now),
+        month: Period::Month.start(now),
+    };
+    let totals = store.usage_totals(&query).await.unwrap().totals;
+    [Period::Day, Period::Month].map(|period| {
+        let of_period = totals.iter().filter(|total| total.period == period);
+        let of_owner = of_period.filter(|total| total.owner == *owner);
+        let micros = of_owner.map(|total| total.charged.reserved_micros).sum();
+        Duration::from_micros(micros)
+    })
+}
+
+#[tokio::test]
+async fn a_job_under_a_budget_of_processor_time_reserves_its_time_limit_until_it_ends() {
+    over_every_store(|store| async move {
+        let mut ids = Vec::new();
+        for reserves_cpu in [true, true, false] {
+            let mut new = new_job("key:00000000000000aa", 10);
+            new.terms.reserves_cpu = reserves_cpu;
+            ids.push(new.job.id);
+            store.submit(new).await.unwrap();
+        }
+        let new = new_job("key:00000000000000aa", 10);
+        let (owner, timeout) = (new.job.owner.clone(), new.job.limits.timeout());
+        assert_eq!(reserved(&*store, &owner).await, [2 * timeout; 2]);
+        store.start(ids[0], 1).await.unwrap();
+        store.requeue(ids[0], 1).await.unwrap();
+        store.start(ids[0], 2).await.unwrap();
+        assert_eq!(reserved(&*store, &owner).await, [2 * timeout; 2]);
+        let ended = finished(ids[0]);
+        store.finish(ids[0], 2, ended).await.unwrap();
+        assert_eq!(reserved(&*store, &owner).await, [timeout; 2]);
+        store.start(ids[1], 1).await.unwrap();
+        store.finish(ids[1], 1, cancelled()).await.unwrap();
+        assert_eq!(reserved(&*store, &owner).await, [Duration::ZERO; 2]);
+        assert_eq!(
+            reserved(&*store, &Owner::default()).await,
+            [Duration::ZERO; 2]
+        );
     })
     .await;
 }
