@@ -42,8 +42,12 @@ pub(super) struct Download {
     pause_max: Duration,
     timer: Option<Pin<Box<Sleep>>>,
     is_waiting: bool,
-    /// True once the server has asked for the body. It sends the head of the response after the first answer.
     has_begun: bool,
+    /// True while the server may hold the head or bytes of the body that it has not sent. An error would drop them with
+    /// the connection.
+    has_unsent: bool,
+    /// The error that follows once the server has had time to send.
+    failure: Option<DownloadError>,
     credential: Option<Credential>,
     /// The end of the credential. Created at the first wait: most bodies are complete at once.
     credential_end: Option<Pin<Box<dyn Future<Output = CredentialEnd>>>>,
@@ -69,6 +73,8 @@ impl Download {
             timer: None,
             is_waiting: false,
             has_begun: false,
+            has_unsent: true,
+            failure: None,
             credential,
             credential_end: None,
             _unread: unread,
@@ -85,6 +91,20 @@ impl Download {
             timer.as_mut().reset(Instant::now() + pause_max);
         }
         timer.as_mut().poll(context)
+    }
+
+    /// Ends the body with an error. Lets the server send first what it holds: it sends when a body is pending.
+    fn fail(
+        &mut self,
+        error: DownloadError,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, DownloadError>>> {
+        if !mem::take(&mut self.has_unsent) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        self.failure = Some(error);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Returns ready once the key is not valid any more.
@@ -118,30 +138,31 @@ impl MessageBody for Download {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, DownloadError>>> {
         let download = self.get_mut();
-        // An error now would close the connection before the head has been sent: a client could not tell it from a
-        // failure of the network.
+        if let Some(failure) = download.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
+        }
         let is_first = !mem::replace(&mut download.has_begun, true);
+        // What the service has sent already is forwarded: a whole response often comes at once.
         let ended = download.credential.as_ref().and_then(Credential::ended);
         if let (Some(end), false) = (ended, is_first) {
-            return Poll::Ready(Some(Err(end.into())));
+            return download.fail(end.into(), context);
         }
         let Poll::Ready(frame) = Pin::new(&mut download.body).poll_frame(context) else {
-            match download.poll_credential_end(context) {
-                Poll::Ready(_) if is_first => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Poll::Ready(end) => return Poll::Ready(Some(Err(end.into()))),
-                Poll::Pending => {}
+            if let Poll::Ready(end) = download.poll_credential_end(context) {
+                return download.fail(end.into(), context);
             }
             ready!(download.poll_pause(context));
-            return Poll::Ready(Some(Err(DownloadError::TimedOut)));
+            return download.fail(DownloadError::TimedOut, context);
         };
         download.is_waiting = false;
-        // A frame that is no data has trailers, which are not forwarded.
-        Poll::Ready(frame.map(|frame| match frame {
-            Ok(frame) => Ok(frame.into_data().unwrap_or_default()),
-            Err(_) => Err(DownloadError::Broken),
-        }))
+        match frame {
+            None => Poll::Ready(None),
+            // A frame that is no data has trailers, which are not forwarded.
+            Some(Ok(frame)) => {
+                download.has_unsent = true;
+                Poll::Ready(Some(Ok(frame.into_data().unwrap_or_default())))
+            }
+            Some(Err(_)) => download.fail(DownloadError::Broken, context),
+        }
     }
 }
