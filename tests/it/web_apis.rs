@@ -160,6 +160,22 @@ fn data_is_compressed_and_decompressed() {
 }
 
 #[test]
+fn what_a_compressor_holds_counts_until_nothing_refers_to_it() {
+    let service = Service::start();
+    let peak = |keep: &str| {
+        let code = format!(
+            "const kept = []; for (let i = 0; i < 40; i++) {{ const s = new CompressionStream('gzip'); {keep}; await new Promise((f) => setTimeout(f)) }} 1"
+        );
+        let execution = service.run(&code);
+        assert_eq!(execution["outcome"], "succeeded", "{execution}");
+        execution["usage"]["peakMemoryBytes"].as_u64().unwrap()
+    };
+    let (kept, dropped) = (peak("kept.push(s)"), peak("0"));
+    assert!(kept > 12 * MIB, "{kept}");
+    assert!(dropped < kept - 4 * MIB, "{dropped} of {kept}");
+}
+
+#[test]
 fn requests_and_responses_are_made_and_never_sent() {
     check(
         r#"const r = new Response('{"a":1}', {status: 201, headers: {b: 'c'}}); [r.status, r.ok, r.headers.get('content-type'), (await r.json()).a, r.bodyUsed] ==> [201,true,"text/plain;charset=UTF-8",1,true] : array

@@ -125,6 +125,8 @@ fn codec<'js>(
     };
     let scene_of_calls = scene.clone();
     Function::new(scene.ctx.clone(), move |view: Value<'js>, is_last: bool| {
+        // As a whole: a closure takes only the fields that it names, and the memory would be released at once.
+        let owner = &owner;
         let scene = &scene_of_calls;
         let Ok(mut codec) = owner.codec.try_borrow_mut() else {
             return Err(Exception::throw_type(&scene.ctx, "the codec is busy"));
