@@ -242,10 +242,13 @@ fn a_name_of_a_private_address_is_rejected() {
 /// DNS rebinding: the name resolves to a public address first, and to a private one later.
 #[test]
 fn a_rebound_name_reaches_only_the_checked_address() {
-    let outside = Host::answering(|_| content("'outside'", &[]));
-    let port = outside.address.port();
-    let inside = Host::at((Ipv4Addr::LOCALHOST, port).into(), |_, stream| {
+    // The connections of other tests use ports of 127.0.0.1, so a port that is free there is free everywhere.
+    let inside = Host::at((Ipv4Addr::LOCALHOST, 0).into(), |_, stream| {
         let _ = stream.write_all(content("'inside'", &[]).as_bytes());
+    });
+    let port = inside.address.port();
+    let outside = Host::at((Ipv4Addr::new(127, 0, 0, 2), port).into(), |_, stream| {
+        let _ = stream.write_all(content("'outside'", &[]).as_bytes());
     });
     let names = NameServer::start(|_, before| match before % 2 {
         0 => vec![Ipv4Addr::new(127, 0, 0, 2)],
