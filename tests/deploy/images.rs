@@ -37,7 +37,7 @@ fn an_image_holds_its_program_what_it_reads_and_nothing_else() {
         ),
         (
             INGRESS,
-            &["keys", "page", "sandpiper-ingress", "sources"][..],
+            &["keys", "page", "sandpiper-ingress", "sources", "uses"][..],
         ),
     ] {
         let container = Container(docker(&["create", image]));
@@ -62,7 +62,7 @@ fn an_image_holds_its_program_what_it_reads_and_nothing_else() {
             if ["dev", "etc", "proc", "sys", ".dockerenv"].contains(&top) {
                 continue;
             }
-            let is_written_to = matches!(path, "data/" | "sources/");
+            let is_written_to = matches!(path, "data/" | "sources/" | "uses/");
             let expected_owner = if is_written_to { "65532/65532" } else { "0/0" };
             assert_eq!(owner, expected_owner, "{line}");
             assert!(!rights.contains('s') && &rights[8..9] != "w", "{line}");

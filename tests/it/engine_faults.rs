@@ -39,7 +39,7 @@ fn an_async_generator_entered_again_rejects_with_a_value_of_the_engines_own() {
 }
 
 /// A script, and what it returns today, and what it should return.
-const FAULTS: [(&str, &str, &str); 10] = [
+const FAULTS: [(&str, &str, &str); 11] = [
     ("({ ...'ab', z: 1 })", r#"{"z":1}"#, r#"{"0":"a","1":"b","z":1}"#),
     (
         "[String(2 ** -44), String(2 ** 89), String(2 ** -24)]",
@@ -84,6 +84,15 @@ const FAULTS: [(&str, &str, &str); 10] = [
         "class Report {\n  rows = this.config.rows;\n}\ntry { new Report() } catch (e) { e.stack.includes('code:0:1') }",
         "true",
         "false",
+    ),
+    (
+        "const text = '({a:'.repeat(2e4) + '1' + '})'.repeat(2e4);
+        const at = (depth) => (depth ? at(depth - 1) : eval(text));
+        const names = new Set();
+        for (let depth = 0; depth < 32; depth++) try { at(depth) } catch (e) { names.add(e.name) }
+        [...names].sort()",
+        r#"["RangeError","SyntaxError"]"#,
+        r#"["RangeError"]"#,
     ),
 ];
 
