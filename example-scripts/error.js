@@ -1,5 +1,5 @@
 // expect: threw
-// An error that nobody catches: name, message, place and cause come back as data, with HTTP 200.
+// An error that the script does not catch: name, message, place and cause come back as data, with HTTP 200.
 function parseConfiguration(text) {
   try {
     return JSON.parse(text);

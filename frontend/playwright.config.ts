@@ -5,7 +5,7 @@ const debian = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find((path) =>
 
 export default defineConfig({
   testDir: "tests",
-  workers: 1,
+  workers: 2, // each file has a service and an ingress of its own
   // Slower than anything here is on a busy machine, so that a hang is a failure and not a wait.
   timeout: 300_000,
   expect: { timeout: 60_000 },

@@ -8,8 +8,8 @@
 //!
 //! `app` builds the shared state (`gateway`) and both servers. `config` has every option. `meters` counts, `metrics`
 //! serves the counts on a port that the public does not reach, `audit` writes a line for each request to the API, and
-//! `trace` reads the trace of a request. `key_commands`
-//! is the command `key`. The ingress shares with the service only HTTP, one folder, and `sandpiper_http_kit`.
+//! `trace` reads the trace of a request. `key_commands` is the command `key`. The ingress shares with the service only
+//! HTTP, one folder, and `sandpiper_http_kit`.
 #![forbid(unsafe_code)]
 
 pub mod app;

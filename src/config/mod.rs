@@ -106,7 +106,7 @@ pub struct AssignOptions {
     /// Tenant that the jobs belong to; `key:` and the ID for a key that had none
     #[arg(long, value_name = "TENANT")]
     pub from: Tenant,
-    /// Tenant that the jobs shall belong to
+    /// Tenant that the jobs belong to afterwards
     #[arg(long, value_name = "TENANT")]
     pub to: Tenant,
     #[command(flatten)]

@@ -95,14 +95,16 @@ impl IngressCode {
                 "host_not_allowed",
                 "The request is for a host that is not answered here",
             ),
-            Self::SourceUnfit => (422, "source_unfit", "The script cannot be taken"),
-            Self::SourceUnavailable => (424, "source_unavailable", "The script cannot be had"),
+            Self::SourceUnfit => (422, "source_unfit", "The script cannot be used"),
+            Self::SourceUnavailable => {
+                (424, "source_unavailable", "The script could not be fetched")
+            }
             Self::RateLimited => (429, "rate_limited", "Too many requests"),
             Self::HeadTooLarge => (431, "head_too_large", "The request's head is too large"),
-            Self::SourceNotKept => (500, "source_not_kept", "The script could not be kept"),
+            Self::SourceNotKept => (500, "source_not_kept", "The script could not be stored"),
             Self::ServiceUnreachable => (502, "service_unreachable", "The service did not answer"),
             Self::SourcesFull => (503, "sources_full", "There is no room for the script"),
-            Self::SourceTimeout => (504, "source_timeout", "The script was not here in time"),
+            Self::SourceTimeout => (504, "source_timeout", "The script took too long to arrive"),
             Self::ServiceTimeout => (504, "service_timeout", "The service did not answer in time"),
         }
     }

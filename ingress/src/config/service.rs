@@ -17,7 +17,7 @@ pub struct ServiceAddress {
     )]
     pub api_host: String,
     /// Port of the service
-    #[arg(long, env = "API_PORT", value_name = "PORT", default_value_t = 8081)]
+    #[arg(long, env = "API_PORT", value_name = "PORT", default_value_t = 8081, value_parser = clap::value_parser!(u16).range(1..))]
     pub api_port: u16,
 }
 

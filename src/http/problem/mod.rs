@@ -186,7 +186,7 @@ impl From<DispatchError> for Problem {
             .retry_after(SOON),
             DispatchError::IsolationLost => Self::new(
                 Code::IsolationLost,
-                "no sandbox could be raised for this execution, and nothing runs without one",
+                "no sandbox could be started for this execution, and nothing runs without one",
             )
             .retry_after(SOON),
             DispatchError::StoreUnavailable => Self::new(
