@@ -1,9 +1,10 @@
 //! Promises that only show under load: nothing leaks, nothing blocks, nothing is lost beyond what was in flight.
 
 use crate::support::{
-    LATE_MS, Service, children_of, eventually, is_alive, looping_process, signal,
+    LATE_MS, Service, children_of, eventually, is_alive, is_asleep, looping_process, signal,
 };
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs;
 use std::sync::Mutex;
@@ -36,6 +37,24 @@ fn kill_job_processes(service: &Service) {
     for pid in processes {
         signal(pid, SIGKILL);
     }
+}
+
+/// Returns a job process that waits: it sleeps at each of many looks. The processes of a sandbox that starts compute.
+fn waiting_process(service: &Service) -> u32 {
+    const LOOKS: usize = 100;
+    let seen = Cell::new((0, 0));
+    eventually(SOON, "a job process waits", || {
+        let zygotes = children_of(service.pid());
+        let mut processes = service.descendants().into_iter();
+        let waiting = processes.find(|pid| !zygotes.contains(pid) && is_asleep(*pid));
+        let (last, looks) = seen.get();
+        seen.set(match waiting {
+            Some(pid) if pid == last => (pid, looks + 1),
+            other => (other.unwrap_or_default(), 1),
+        });
+        seen.get().0 != 0 && seen.get().1 >= LOOKS
+    });
+    seen.get().0
 }
 
 /// Calls `act` from this many threads until it has been called `count` times.
@@ -202,27 +221,19 @@ fn a_script_whose_process_is_killed_before_it_has_done_anything_runs_in_another(
 
 #[test]
 fn a_script_whose_process_is_killed_twice_gets_that_as_its_error() {
-    let service = Service::start_with(&["--executors", "1"]);
-    let over = AtomicBool::new(false);
+    // Long enough that the second kill comes in time on any machine.
+    let options = ["--executors", "1", "--timeout-ms-ceiling", "300000"];
+    let service = Service::start_with(&options);
+    let request = json!({
+        "code": "await new Promise((done) => setTimeout(done, 290_000)); 'done'",
+        "limits": { "timeoutMs": 300_000 },
+    });
     let execution = thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(60));
-                kill_job_processes(&service);
-            }
-        });
-        // Long enough that the second kill comes in time on any machine.
-        let answer = service.post(
-            "/api/execute",
-            &json!({
-                "code": "await new Promise((done) => setTimeout(done, 20_000)); 'done'",
-                "limits": { "timeoutMs": 30_000 },
-            }),
-        );
-        // Before anything is asserted: a thread that is not told would kill for ever.
-        over.store(true, Ordering::Relaxed);
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        answer.json()
+        let execution = scope.spawn(|| service.execute(&request));
+        for _ in 0..2 {
+            signal(waiting_process(&service), SIGKILL);
+        }
+        execution.join().unwrap()
     });
     assert_eq!(execution["outcome"], "crashed", "{execution}");
     eventually(SOON, "it is counted once", || {

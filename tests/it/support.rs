@@ -330,6 +330,11 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     stat_of(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
 }
 
+/// Returns whether a process waits for something.
+pub(crate) fn is_asleep(pid: u32) -> bool {
+    stat_of(pid, 0).is_some_and(|state| state == "S")
+}
+
 /// Returns a field of `/proc/PID/stat`, counted from the state, or `None` if there is no such process.
 fn stat_of(pid: u32, field: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
