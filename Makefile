@@ -116,6 +116,7 @@ test-gvisor: build tools-gvisor
 
 fuzz: tools
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --test it fuzz
+	DETERMINISM_SCRIPTS=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --test it determinism::
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) -p sandpiper-sandbox-protocol --lib frames
 
 crashtest: tools tools-test

@@ -15,6 +15,7 @@ mod console;
 mod crowd;
 mod deployment;
 mod descriptors;
+mod determinism;
 mod durable;
 mod engine_faults;
 mod errors;
