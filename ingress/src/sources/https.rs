@@ -8,7 +8,7 @@ use reqwest::header::{
     CONTENT_ENCODING, ETAG, HeaderMap, HeaderName, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
     LOCATION,
 };
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use std::error::Error;
 use url::Url;
 
@@ -62,7 +62,7 @@ impl Https {
                 let (name, value) = condition(&cached.validator);
                 request = request.header(name, value);
             }
-            let answer = request.send().await.map_err(|error| source_error(&error))?;
+            let answer = self.send(request).await?;
             match (answer.status(), cached) {
                 (StatusCode::OK, _) => return self.read(url, answer).await,
                 (StatusCode::NOT_MODIFIED, Some(cached)) => {
@@ -81,6 +81,17 @@ impl Https {
             }
         }
         Err(SourceError::Redirects(REDIRECTS_MAX))
+    }
+
+    /// Sends a request. A host may close a kept connection at the moment at which the next request is written to it; the
+    /// request is then sent once more.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, SourceError> {
+        let again = request.try_clone();
+        let answer = match (request.send().await, again) {
+            (Err(error), Some(again)) if was_connection_lost(&error) => again.send().await,
+            (answer, _) => answer,
+        };
+        answer.map_err(|error| source_error(&error))
     }
 
     async fn read(&self, url: Url, mut answer: Response) -> Result<Fetched, SourceError> {
@@ -125,6 +136,11 @@ fn redirected(from: &Url, answer: &Response, allowed: &[Allowed]) -> Result<Url,
         Location::Https(url) => Ok(url),
         Location::Object { .. } => Err(SourceError::RedirectNotAllowed),
     }
+}
+
+/// Returns whether a connection was opened and ended without a response.
+fn was_connection_lost(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 fn source_error(error: &reqwest::Error) -> SourceError {

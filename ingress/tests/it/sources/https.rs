@@ -4,7 +4,7 @@ use super::Pair;
 use super::hosts::{Host, NameServer, content, hold, status};
 use crate::support::{WITHIN, eventually, service};
 use serde_json::json;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -383,6 +383,20 @@ fn invalid_content_is_rejected_and_not_cached() {
     );
     let answer = pair.execute(gone);
     assert!(matches!(answer.status, 424 | 504), "{answer:?}");
+}
+
+#[test]
+fn a_kept_connection_that_its_host_closes_costs_no_request() {
+    // Each connection is kept after its first response, and ends without a response to its second request.
+    let host = Host::acting(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n1 + 2");
+        let _ = stream.read(&mut [0]);
+    });
+    let pair = Pair::before(&host, &[]);
+    for path in ["/first.js", "/second.js", "/third.js"] {
+        assert_eq!(pair.result(host.url(NAME, path)), 3);
+    }
+    assert_eq!(host.connections(), 3);
 }
 
 #[test]
