@@ -5,6 +5,7 @@ use crate::usage::BudgetStatus;
 use sandpiper_domain::{Outcome, Owner, Tenant, Timestamp, UsageCounts};
 use sandpiper_store::UsageSum;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use utoipa::ToSchema;
 
@@ -213,8 +214,7 @@ impl From<&BudgetStatus> for BudgetView {
     }
 }
 
-/// Returns sums as CSV (RFC 4180). No field needs quotes: tenants and keys have plain letters, digits and few signs, and
-/// begin with a letter or a digit, so that no spreadsheet takes one for a formula.
+/// Returns sums as CSV (RFC 4180). Times, keys and numbers need no quotes.
 pub(super) fn csv(sums: &[UsageSum]) -> String {
     let mut text = CSV_COLUMNS.join(",");
     text.push_str(END_OF_LINE);
@@ -226,7 +226,8 @@ pub(super) fn csv(sums: &[UsageSum]) -> String {
         } = sum;
         let key = key_of(owner).unwrap_or_default();
         // Writing to memory cannot fail.
-        let _ = write!(text, "{},{},{key}", start.to_rfc3339(), owner.tenant);
+        let tenant = field(owner.tenant.as_str());
+        let _ = write!(text, "{},{tenant},{key}", start.to_rfc3339());
         for count in counts.executions {
             let _ = write!(text, ",{count}");
         }
@@ -246,9 +247,41 @@ pub(super) fn csv(sums: &[UsageSum]) -> String {
     text
 }
 
+/// Returns a text as one field of CSV, in quotes where it needs them. A text that a spreadsheet would calculate gets an
+/// apostrophe in front. The names of tenants need neither, but another program may have written rows of its own.
+fn field(text: &str) -> Cow<'_, str> {
+    const NEED_QUOTES: [char; 4] = [',', '"', '\r', '\n'];
+    const BEGIN_FORMULAS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+    let is_formula = text.starts_with(BEGIN_FORMULAS);
+    if !is_formula && !text.contains(NEED_QUOTES) {
+        return Cow::Borrowed(text);
+    }
+    let apostrophe = if is_formula { "'" } else { "" };
+    Cow::Owned(format!("\"{apostrophe}{}\"", text.replace('"', "\"\"")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_of_csv_is_quoted_where_needed_and_never_a_formula() {
+        for (text, expected) in [
+            ("acme", "acme"),
+            ("key:00000000000000ff", "key:00000000000000ff"),
+            ("", ""),
+            ("a,b", "\"a,b\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("a\r\nb", "\"a\r\nb\""),
+            ("=1+2", "\"'=1+2\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@A1", "\"'@A1\""),
+            ("\t=1", "\"'\t=1\""),
+        ] {
+            assert_eq!(field(text), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn csv_has_a_column_for_each_value_in_the_order_of_its_head() {
