@@ -121,16 +121,22 @@ impl Accounts {
         }
     }
 
-    /// Counts an execution that has ended, or the part of it that was not charged before. Returns true if other nodes
-    /// should know of it soon.
+    /// Counts an execution that has ended, and whose request is in flight until now. Returns true if other nodes should
+    /// know of it soon.
     pub(super) fn count(&mut self, job: &Job, counts: &UsageCounts) -> bool {
+        self.release(&job.owner.tenant, job.id);
+        self.count_job(job, counts)
+    }
+
+    /// Counts the part of a job's execution that was not charged before. The request may be in flight still: a short job
+    /// can end before its submitter knows that it was accepted. Returns true if other nodes should know of it soon.
+    pub(super) fn count_job(&mut self, job: &Job, counts: &UsageCounts) -> bool {
         let tenant = &job.owner.tenant;
         if !self.tenants.contains_key(tenant) {
             return false;
         }
         let today = self.today();
         self.tenants.get_mut(tenant).is_some_and(|account| {
-            account.release(job.id);
             account.count(&today, job.owner.key, &counts.charged());
             account.is_urgent()
         })

@@ -113,7 +113,7 @@ impl UsageMeter {
     /// budgets know of it at once.
     pub fn note_job_execution(&self, job: &Job, execution: &Execution) {
         let counts = UsageCounts::of_job_execution(execution);
-        self.state.lock().accounts.count(job, &counts);
+        self.state.lock().accounts.count_job(job, &counts);
     }
 
     /// Returns whether there is usage of a tenant that this node has not written yet.

@@ -260,6 +260,24 @@ async fn a_job_is_charged_when_it_is_accepted_and_not_otherwise() {
 }
 
 #[tokio::test]
+async fn a_job_that_ends_before_its_submitter_knows_of_its_acceptance_stays_charged() {
+    let store = FaultyStore::new();
+    let meter = meter(&store);
+    start(&meter);
+    let budgets = budgets("tenant-day;executions=3;queuedBytes=1000");
+    for _ in 0..3 {
+        let job = job();
+        let charge = meter.charge_job(&job, &budgets).await.unwrap();
+        meter.note_job_execution(&job, &samples::success(job.id, 2));
+        charge.accept();
+    }
+    assert!(meter.charge_job(&job(), &budgets).await.is_err());
+    let status = meter.budget_status(&owner(), &budgets);
+    let used: Vec<u64> = status.iter().map(|budget| budget.used).collect();
+    assert_eq!(used, [3, 30]);
+}
+
+#[tokio::test]
 async fn a_store_that_is_away_holds_no_request_up_and_the_node_goes_by_what_it_knows() {
     let store = FaultyStore::new();
     store.set_fault(Fault::Away);
