@@ -106,16 +106,8 @@ impl DispatcherHandle {
     async fn stop_jobs(&self, tenant: &Tenant) -> Result<(), DispatchError> {
         let deadline = Instant::now() + STOPPED_WITHIN;
         loop {
-            let mut open = Vec::new();
-            for state in [JobState::Queued, JobState::Running] {
-                let query = ListQuery {
-                    access: Access::Tenant(tenant.clone()),
-                    state: Some(state),
-                    limit: PAGE,
-                    before: None,
-                };
-                open.extend(self.list(query).await?.jobs);
-            }
+            let mut open = self.some_jobs(tenant, JobState::Queued).await?;
+            open.extend(self.some_jobs(tenant, JobState::Running).await?);
             if open.is_empty() {
                 return Ok(());
             }
@@ -127,6 +119,29 @@ impl DispatcherHandle {
                 self.ask(Cancel(job.id)).await?;
             }
             tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Returns jobs of a tenant in this state, at least one if there is one. A page may be empty although there are jobs
+    /// on a later one.
+    async fn some_jobs(
+        &self,
+        tenant: &Tenant,
+        state: JobState,
+    ) -> Result<Vec<JobRecord>, DispatchError> {
+        let mut before = None;
+        loop {
+            let query = ListQuery {
+                access: Access::Tenant(tenant.clone()),
+                state: Some(state),
+                limit: PAGE,
+                before,
+            };
+            let page = self.list(query).await?;
+            if !page.jobs.is_empty() || page.next.is_none() {
+                return Ok(page.jobs);
+            }
+            before = page.next;
         }
     }
 }

@@ -6,7 +6,9 @@ use super::super::types::{Cancelled, DispatchError, Lookup};
 use super::support::{
     Harness, HarnessOptions, PATIENCE, eventually, new_job, respond, soon, succeed,
 };
-use sandpiper_domain::{Access, JobId, JobState, JobTerms, Outcome, samples};
+use sandpiper_domain::{Access, JobId, JobState, JobTerms, Outcome, Timestamp, samples};
+use sandpiper_store::{Found, JobRecords as _, JobStore as _, NewJob, QueuePlace, Settlement};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -231,4 +233,40 @@ async fn a_drain_is_not_over_before_all_results_are_recorded() {
     harness.store.let_start(true);
     soon("the drain is over", drain).await.unwrap();
     assert_eq!(harness.job(id).await.state, JobState::Finished);
+}
+
+#[actix::test]
+async fn a_purge_of_a_tenant_stops_a_job_that_is_older_than_thousands_that_have_ended() {
+    // More than one look at the list reads.
+    const ENDED: u64 = 4_500;
+    let mut harness = HarnessOptions::new(1).build();
+    let client = "tenant:acme";
+    let running = harness.submit_as(client).await;
+    let execute = harness.next().await;
+    for _ in 0..ENDED {
+        let job = Arc::new(samples::job(client, 1));
+        let id = job.id;
+        let new = NewJob {
+            job,
+            created_at: Timestamp::now(),
+            terms: JobTerms::default(),
+            queue_place: QueuePlace::default(),
+        };
+        harness.store.submit(new).await.unwrap();
+        let never_ran = Settlement {
+            state: JobState::Cancelled,
+            execution: None,
+        };
+        harness.store.finish(id, 0, never_ran).await.unwrap();
+    }
+    let executor = async {
+        eventually("it is stopped", || execute.handle.is_cancelled()).await;
+        killed(execute);
+    };
+    let tenant = "acme".parse().unwrap();
+    let purge = async { tokio::join!(harness.handle.purge_tenant(&tenant), executor) };
+    let (purged, ()) = soon("the tenant is purged", purge).await;
+    assert_eq!(purged.unwrap(), ENDED + 1);
+    let left = harness.store.get(running, &Access::All).await.unwrap();
+    assert!(matches!(left, Found::Unknown), "{left:?}");
 }
