@@ -5,14 +5,24 @@ use super::handle::DispatcherHandle;
 use super::types::{Cursor, DispatchError, JobSnapshot, JobUpdate, Lookup};
 use sandpiper_domain::{Access, JobId, JobState, LogSoFar};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// Time between two looks at a job that waits, or that runs in another process.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Least time between two looks at a log that grows.
 const LOG_EVERY: Duration = Duration::from_millis(20);
 
+/// Longest wait for the store when it is asked for the owner of a job.
+const OWNER_WITHIN: Duration = Duration::from_millis(500);
+
 impl DispatcherHandle {
+    /// Returns false if `access` does not include a job of the store, or does not any more: the job may have moved to
+    /// another tenant. A store that does not respond in time changes nothing.
+    pub async fn may_follow(&self, id: JobId, access: &Access) -> bool {
+        let get = timeout(OWNER_WITHIN, self.get(id, access)).await;
+        !matches!(get, Ok(Ok(Lookup::Unknown)))
+    }
+
     /// Returns the first change of a job beyond `cursor`. Waits for one for at most `patience`.
     pub async fn follow(
         &self,

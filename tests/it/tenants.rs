@@ -18,6 +18,7 @@ over_every_store!(
     a_key_without_a_tenant_owns_what_its_client_owned_before,
     a_request_that_another_key_repeats_is_not_its_own,
     a_key_that_moves_to_another_tenant_takes_its_jobs_along,
+    a_stream_ends_when_its_job_moves_to_another_tenant,
     a_purged_job_is_gone_with_its_result_and_its_key,
     a_purged_tenant_is_gone_and_its_keys_are_refused,
     a_request_that_began_before_the_purge_of_its_tenant_leaves_no_job,
@@ -309,6 +310,30 @@ fn a_key_that_moves_to_another_tenant_takes_its_jobs_along(store: &Store) {
         assert_refused(&refused, 400, "invalid_field", field);
         assert_eq!(refused.json()["field"], field);
     }
+}
+
+fn a_stream_ends_when_its_job_moves_to_another_tenant(store: &Store) {
+    let service = serve(store, &[]);
+    let code =
+        "for (;;) { const end = Date.now() + 20; while (Date.now() < end); console.log('logged') }";
+    let id = A.submit(
+        &service,
+        &json!({ "code": code, "limits": { "timeoutMs": 30_000 } }),
+    );
+    let state = |key: Key| key.get(&service, &path(&id)).json()["state"].clone();
+    eventually(SOON, "it runs", || state(A) == "running");
+    // A key of the tenant that stays there.
+    let stays = Key { id: KEY_B, ..A };
+    thread::scope(|scope| {
+        let stream = scope.spawn(|| stays.get(&service, &format!("{}/events", path(&id))));
+        let body = json!({ "key": KEY_A, "to": "c" });
+        let moved = service.post_with("/api/tenants/a/assign", &ADMIN.headers(), &body);
+        assert_eq!(moved.json()["jobs"], 1, "{}", moved.text);
+        let stream = stream.join().unwrap();
+        assert!(!stream.text.contains("event: end"), "{}", stream.text);
+    });
+    assert_eq!(state(Key { tenant: "c", ..A }), "running");
+    assert_eq!(stays.get(&service, &path(&id)).status, 404);
 }
 
 fn a_purged_job_is_gone_with_its_result_and_its_key(store: &Store) {

@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// Time between two keep-alive comments while nothing happens.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(15);
+/// Time between two checks whether the caller may still see the job: it may move to another tenant.
+const ACCESS_CHECKED_EVERY: Duration = Duration::from_secs(1);
 /// Time after which a client should reconnect when its stream broke off, milliseconds.
 const RECONNECT_MS: u32 = 1_000;
 /// Maximum bytes of events in one chunk of the response.
@@ -68,8 +70,10 @@ pub(super) async fn follow(
         .dispatcher
         .follow(id, &caller.access, cursor, Duration::ZERO)
         .await?;
+    let now = Instant::now();
     let mut follower = Follower {
-        ends_at: Instant::now() + api.bounds.events_for,
+        ends_at: now + api.bounds.events_for,
+        checked_at: now,
         api: api.clone(),
         access: caller.access,
         id,
@@ -116,6 +120,8 @@ struct Follower {
     unsent: VecDeque<String>,
     has_ended: bool,
     ends_at: Instant,
+    /// The moment of the last check that the caller may see the job.
+    checked_at: Instant,
     _stream: OpenStream,
 }
 
@@ -125,6 +131,12 @@ impl Follower {
         while self.unsent.is_empty() {
             if self.has_ended || Instant::now() >= self.ends_at {
                 return None;
+            }
+            if self.checked_at.elapsed() >= ACCESS_CHECKED_EVERY {
+                self.checked_at = Instant::now();
+                if !self.api.dispatcher.may_follow(self.id, &self.access).await {
+                    return None;
+                }
             }
             let timeout =
                 HEARTBEAT_EVERY.min(self.ends_at.saturating_duration_since(Instant::now()));
