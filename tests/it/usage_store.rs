@@ -96,7 +96,11 @@ impl Opened {
 }
 
 fn durable(address: Address) -> Arc<dyn JobStore> {
-    let options = DurableOptions {
+    Arc::new(DurableStore::open(durable_options(address)).unwrap())
+}
+
+pub(crate) fn durable_options(address: Address) -> DurableOptions {
+    DurableOptions {
         address,
         data_keys: None,
         defaults: samples::limits(),
@@ -116,8 +120,7 @@ fn durable(address: Address) -> Arc<dyn JobStore> {
         client_bytes: 1 << 20,
         bytes_max: 1 << 20,
         usage_kept: KEPT,
-    };
-    Arc::new(DurableStore::open(options).unwrap())
+    }
 }
 
 fn at(text: &str) -> Timestamp {

@@ -3,7 +3,12 @@
 use super::{Database, over_each};
 use crate::stores::{Folder, Postgres};
 use crate::support::{SOON, Service, eventually};
+use crate::usage_store::durable_options;
+use sandpiper_domain::{Job, JobTerms, Script, ScriptDraft, Timestamp, samples};
+use sandpiper_store::{Address, DurableStore, JobStore as _, NewJob, QueuePlace};
 use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
 
 const KEY: &str = "key:00000000000000aa";
 
@@ -139,6 +144,43 @@ fn what_is_purged_leaves_no_byte_in_a_file_of_sqlite() {
         files_with(folder, "all-mark") == 0
     });
     assert!(files_with(folder, "other-mark") > 0);
+}
+
+#[test]
+fn what_has_expired_leaves_no_byte_in_a_file_of_sqlite_after_a_minute() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("deep/er")).unwrap();
+    let options = durable_options(Address::Sqlite(folder.path("deep/er/jobs.db")));
+    let (ttl, store) = (options.ttl, DurableStore::open(options).unwrap());
+    let draft = ScriptDraft {
+        code: Some("'expired-mark'".to_owned()),
+        ..ScriptDraft::default()
+    };
+    let job = Job {
+        script: Script::new(draft).unwrap(),
+        ..samples::job("tenant:a", 1)
+    };
+    let id = job.id;
+    let new = NewJob {
+        job: Arc::new(job),
+        created_at: Timestamp::now(),
+        terms: JobTerms::default(),
+        queue_place: QueuePlace::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        store.submit(new).await.unwrap();
+        store.cancel(id).await.unwrap();
+        assert!(files_with(&folder, "expired-mark") > 0);
+        let minute = Duration::from_mins(1);
+        let expiry = Timestamp::now().plus(ttl).plus(minute);
+        assert_eq!(store.sweep(expiry).await.unwrap(), 1);
+        store.sweep(expiry.plus(minute)).await.unwrap();
+    });
+    assert_eq!(files_with(&folder, "expired-mark"), 0);
 }
 
 #[test]

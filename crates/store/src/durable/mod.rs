@@ -19,6 +19,7 @@ mod connect;
 mod counters;
 mod database;
 mod deadline;
+mod deleted_bytes;
 mod job_writer;
 mod jobs;
 mod keys;
@@ -121,6 +122,7 @@ impl DurableStore {
     fn owners(&self) -> Owners {
         Owners {
             database: self.open.parts.database.clone(),
+            deleted_bytes: Arc::clone(&self.open.parts.deleted_bytes),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Changes of the owners of jobs, and the deletion of all that is stored about jobs.
 
 use super::database::Database;
-use super::pool::{Pool, on_pool, on_transaction};
+use super::deleted_bytes::DeletedBytes;
+use super::numbers::unix_millis;
+use super::pool::{on_pool, on_transaction};
 use super::usage_fold;
 use crate::StoreError;
-use sandpiper_domain::{ApiKeyId, JobId, Tenant};
+use sandpiper_domain::{ApiKeyId, JobId, Tenant, Timestamp};
 use sqlx::{AssertSqlSafe, QueryBuilder};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Jobs of one transaction: other writers wait no longer than one transaction takes.
 const BATCH: u32 = 500;
@@ -14,6 +17,7 @@ const BATCH: u32 = 500;
 #[derive(Debug, Clone)]
 pub(super) struct Owners {
     pub(super) database: Database,
+    pub(super) deleted_bytes: Arc<DeletedBytes>,
 }
 
 impl Owners {
@@ -94,15 +98,9 @@ impl Owners {
         Ok(purged)
     }
 
-    /// Empties the write-ahead log of SQLite, which still has the pages as they were. Deleted rows are overwritten with
-    /// zeros in the file itself (`connect.rs`).
     async fn forget_pages(&self) -> Result<(), StoreError> {
-        if let Pool::Sqlite(pool) = &self.database.pool {
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-                .execute(pool)
-                .await?;
-        }
-        Ok(())
+        let now = unix_millis(Timestamp::now());
+        self.deleted_bytes.empty_log(now).await
     }
 
     pub(super) async fn set_purged(

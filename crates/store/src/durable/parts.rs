@@ -7,11 +7,13 @@ use super::claims::Claims;
 use super::connect::{self, FileLock, OpenError, Opened};
 use super::counters::Counters;
 use super::database::Database;
+use super::deleted_bytes::DeletedBytes;
 use super::job_writer::JobWriter;
 use super::jobs::Jobs;
 use super::keys::Keys;
 use super::logs::Logs;
 use super::nodes::{self, NodeRegistry};
+use super::numbers::unix_millis;
 use super::options::DurableOptions;
 use super::quotas::Quotas;
 use super::requests::Requests;
@@ -22,6 +24,7 @@ use super::waiters::Waiters;
 use super::work::{AttemptRunner, RunWorker};
 use super::{notices, river};
 use riverqueue::Client;
+use sandpiper_domain::Timestamp;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, OnceLock};
 
@@ -50,6 +53,7 @@ pub(super) struct Parts {
     pub(super) attempts: Arc<Attempts>,
     pub(super) nodes: Arc<NodeRegistry>,
     pub(super) usage: Arc<UsageTables>,
+    pub(super) deleted_bytes: Arc<DeletedBytes>,
 }
 
 impl OpenStore {
@@ -98,6 +102,7 @@ impl Parts {
         let nodes = Arc::new(nodes);
         let kept = options.usage_kept;
         let usage = UsageTables::new(database.clone(), node, Arc::clone(&nodes), kept);
+        let deleted_bytes = DeletedBytes::new(database.clone(), unix_millis(Timestamp::now()));
         Self {
             jobs: Jobs::new(database.clone(), Arc::clone(&waiters)),
             requests: Requests::new(database.clone(), options),
@@ -107,6 +112,7 @@ impl Parts {
             attempts: Arc::new(attempts),
             nodes,
             usage: Arc::new(usage),
+            deleted_bytes: Arc::new(deleted_bytes),
             database,
             river,
             counters,
@@ -157,6 +163,7 @@ impl Parts {
             quotas: Arc::clone(&self.quotas),
             counters: Arc::clone(&self.counters),
             usage: Arc::clone(&self.usage),
+            deleted_bytes: Arc::clone(&self.deleted_bytes),
             ttl: options.ttl,
             default_limits: options.defaults,
             settled_until: AtomicI64::new(0),

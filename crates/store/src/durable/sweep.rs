@@ -2,6 +2,7 @@
 
 use super::counters::Counters;
 use super::database::Database;
+use super::deleted_bytes::DeletedBytes;
 use super::logs::Logs;
 use super::numbers::{as_millis, unix_millis};
 use super::pool::{Pool, on_pool, on_transaction};
@@ -43,6 +44,7 @@ pub(super) struct Sweeper {
     pub(super) quotas: Arc<Quotas>,
     pub(super) counters: Arc<Counters>,
     pub(super) usage: Arc<UsageTables>,
+    pub(super) deleted_bytes: Arc<DeletedBytes>,
     pub(super) ttl: Duration,
     /// Limits that are reported for a job whose request cannot be read.
     pub(super) default_limits: Limits,
@@ -68,6 +70,9 @@ impl Sweeper {
                 now,
             )
             .await?;
+        if expired > 0 {
+            self.deleted_bytes.note(now);
+        }
         self.run_in_batches(
             &format!(
                 "DELETE FROM sandpiper_jobs WHERE id IN \
@@ -111,6 +116,7 @@ impl Sweeper {
         usage_fold::fold(&self.database).await?;
         usage_fold::purge_late(&self.database).await?;
         self.return_pages().await?;
+        self.deleted_bytes.empty_log_if_due(now).await?;
         self.quotas.count_between_batches().await?;
         Ok(expired)
     }
