@@ -33,6 +33,7 @@ mod hostile;
 mod jobs;
 mod kinds;
 mod limits;
+mod many_tenants;
 mod metrics;
 mod observability;
 mod openapi;
