@@ -8,6 +8,7 @@ mod pieces;
 mod scripts;
 
 use crate::support::{PATIENT_MS, Service};
+use crate::table;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::process::Command;
@@ -65,6 +66,27 @@ fn random_scripts_with_a_seed_have_the_same_response_on_every_node() {
     assert!(
         succeeded * 2 > count,
         "only {succeeded} of {count} succeeded"
+    );
+}
+
+/// The C library has variants of these functions for processors with fused multiply-add, which give another last digit.
+#[test]
+fn functions_of_math_have_the_same_digits_on_every_processor() {
+    table::check(
+        "
+        Math.exp(15.050307784273521) ==> 3437681.3786856933 : number
+        Math.sin(5.8580454877935892) ==> -0.41244815858894657 : number
+        Math.cos(17.436264015224943) ==> 0.15685400887258769 : number
+        Math.tan(-7.7941911498402572) ==> -16.705134543902105 : number
+        Math.log(5.9204082755329388) ==> 1.7784054119795514 : number
+        Math.log2(15.799092183751604) ==> 3.9817697583766622 : number
+        Math.atan(-5.7511207335229528) ==> -1.398638408316971 : number
+        Math.sinh(6.6817141408941012) ==> 398.84201605797045 : number
+        Math.cosh(7.384123441335376) ==> 805.1081743454951 : number
+        Math.tanh(0.1871519175867995) ==> 0.18499705189541119 : number
+        Math.expm1(0.39246976607599038) ==> 0.48063309925570746 : number
+        8.8163046239549026 ** 1.7 ==> 40.456396685690535 : number
+        ",
     );
 }
 
