@@ -39,7 +39,7 @@ fn an_async_generator_entered_again_rejects_with_a_value_of_the_engines_own() {
 }
 
 /// A script, and what it returns today, and what it should return.
-const FAULTS: [(&str, &str, &str); 11] = [
+const FAULTS: [(&str, &str, &str); 12] = [
     ("({ ...'ab', z: 1 })", r#"{"z":1}"#, r#"{"0":"a","1":"b","z":1}"#),
     (
         "[String(2 ** -44), String(2 ** 89), String(2 ** -24)]",
@@ -94,7 +94,23 @@ const FAULTS: [(&str, &str, &str); 11] = [
         r#"["RangeError","SyntaxError"]"#,
         r#"["RangeError"]"#,
     ),
+    (
+        "Object.prototype.then = (resolve) => resolve('other'); await 1; 5",
+        r#""other""#,
+        "5",
+    ),
 ];
+
+#[test]
+fn a_specifier_ends_at_a_nul() {
+    let service = Service::start();
+    let request = json!({ "code": "(await import('./a.js\\0b')).default", "modules": { "./a.js": "export default 1" } });
+    let execution = service.execute(&request);
+    assert_eq!(
+        execution["result"], 1,
+        "a TypeError is right. See the head of this file for what to do: {execution}"
+    );
+}
 
 #[test]
 fn a_fault_that_docs_engine_lists_is_still_there() {

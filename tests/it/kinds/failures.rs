@@ -172,26 +172,96 @@ fn errors_of_modules_name_the_module_and_its_own_lines() {
 }
 
 #[test]
-fn a_module_that_waits_for_nothing_fails_at_once() {
+fn a_module_that_waits_for_nothing_fails_at_once_and_the_one_possible_place_is_named() {
     let service = Service::start();
-    for modules in [
-        json!({ "./a.js": "await new Promise(() => {})" }),
-        json!({ "./a.js": "await import('./a.js')" }),
+    let sleep = "await new Promise((done) => setTimeout(done, 1));";
+    for (kind, code, module, expected) in [
+        (
+            "module",
+            "import './a.js'",
+            "\n  await new Promise(() => {})",
+            ("./a.js", 2, 9),
+        ),
+        (
+            "module",
+            "import './a.js'",
+            "await import('./a.js')",
+            ("./a.js", 1, 1),
+        ),
+        (
+            "module",
+            "await new Promise((done) => {}); export default 1",
+            "",
+            ("code", 1, 7),
+        ),
+        (
+            "module",
+            &format!("{sleep}\nexport default new Promise(() => {{}})"),
+            "",
+            ("code", 2, 16),
+        ),
+        (
+            "function",
+            &format!("{sleep}{sleep}\nawait new Promise(() => {{}})"),
+            "",
+            ("code", 2, 7),
+        ),
+        (
+            "script",
+            "let go;\nconst gone = new Promise((done) => { go = done });\nawait gone",
+            "",
+            ("code", 2, 14),
+        ),
+        (
+            "script",
+            "await (await import('./a.js')).gone",
+            "const later = () => {}; export const gone = new Promise((done) => { later(() => done()) })",
+            ("./a.js", 1, 45),
+        ),
+        // Two places are possible.
+        (
+            "script",
+            &format!("{sleep} let go; await new Promise((done) => {{ go = done }})"),
+            "",
+            ("", 0, 0),
+        ),
     ] {
-        let execution = run_module(&service, "import './a.js'", &modules);
+        let request = json!({ "kind": kind, "code": code, "modules": { "./a.js": module } });
+        let execution = service.execute(&request);
         assert_eq!(
             execution["error"]["name"], "UnsettledPromise",
             "{execution}"
         );
+        assert_eq!(place(&execution), expected, "{code}: {execution}");
     }
-    let own = run_module(
-        &service,
-        "await new Promise(() => {}); export default 1",
-        &json!({}),
-    );
-    assert_eq!(own["error"]["name"], "UnsettledPromise", "{own}");
-    let function = run(&service, "function", "await new Promise(() => {})");
-    assert_eq!(function["error"]["name"], "UnsettledPromise", "{function}");
+}
+
+#[test]
+fn an_export_of_what_is_not_there_has_its_place() {
+    let service = Service::start();
+    let modules = json!({ "./a.js": "export const x = 1;\nexport { x as y, z }", "./b.js": "const z = 1; export { z }" });
+    let execution = run_module(&service, "import './b.js'; import './a.js'", &modules);
+    assert_eq!(place(&execution), ("./a.js", 2, 18), "{execution}");
+    let own = run_module(&service, "\nexport { x as default }", &json!({}));
+    assert_eq!(place(&own), ("code", 2, 10), "{own}");
+}
+
+#[test]
+fn a_default_export_that_is_a_class_has_a_hint() {
+    let service = Service::start();
+    for (code, has_hint) in [
+        ("export default class A {}", true),
+        (
+            "class A { constructor() { this.x = 1 } } export { A as default }",
+            true,
+        ),
+        ("class A {} export default () => A()", false),
+    ] {
+        let execution = run_module(&service, code, &json!({}));
+        let error = &execution["error"];
+        assert_eq!(error["name"], "TypeError", "{execution}");
+        assert_eq!(error["hint"].is_string(), has_hint, "{code}: {execution}");
+    }
 }
 
 #[test]

@@ -272,6 +272,12 @@ fn typescript_that_is_nested_too_deeply_is_a_syntax_error_and_harms_nothing() {
             assert_eq!(execution["outcome"], "threw", "{open}: {execution}");
             assert_eq!(error["name"], "SyntaxError", "{open}: {execution}");
             assert_eq!(error["fileName"], "code", "{open}: {execution}");
+            let has_brackets = open.contains(['(', '[', '{']) && open != "if(1)";
+            assert_eq!(
+                error["columnNumber"].is_u64(),
+                has_brackets,
+                "{open}: {execution}"
+            );
             assert!(
                 error["message"]
                     .as_str()
@@ -284,10 +290,37 @@ fn typescript_that_is_nested_too_deeply_is_a_syntax_error_and_harms_nothing() {
     }
     let in_module = service.execute(&json!({
         "code": "await import('./a.ts')",
-        "modules": { "./a.ts": "(".repeat(DEPTH) },
+        "modules": { "./a.ts": format!("f(1);\n {}", "(".repeat(DEPTH)) },
         "limits": { "timeoutMs": 30_000 },
     }));
-    assert_eq!(in_module["error"]["fileName"], "./a.ts", "{in_module}");
+    let deepest = ("./a.ts", 2, 1 + DEPTH as u64);
+    assert_eq!(place(&in_module), deepest, "{in_module}");
+    let javascript = service.execute(&json!({ "code": format!("1;\n{}", "[".repeat(DEPTH)) }));
+    assert_eq!(javascript["outcome"], "stack_exceeded", "{javascript}");
+    assert_eq!(place(&javascript), ("code", 2, DEPTH as u64));
+}
+
+#[test]
+fn a_type_that_is_imported_or_exported_as_a_value_has_a_hint() {
+    let service = Service::start();
+    let modules = json!({ "./a.ts": "export interface A {}\nexport const b = 1" });
+    for (code, word) in [
+        ("import { A, b } from './a.ts'", "import type"),
+        ("export { A } from './a.ts'", "import type"),
+        ("type A = number; export { A }", "export type"),
+    ] {
+        let request =
+            json!({ "code": code, "kind": "module", "language": "typescript", "modules": modules });
+        let execution = service.execute(&request);
+        let error = &execution["error"];
+        assert_eq!(error["name"], "SyntaxError", "{execution}");
+        assert!(error["lineNumber"].is_u64(), "{execution}");
+        let hint = error["hint"].as_str().unwrap_or_default();
+        assert!(hint.contains(word), "{code}: {execution}");
+    }
+    let missing = json!({ "code": "import { c } from './a.ts'", "kind": "module", "language": "typescript", "modules": modules });
+    let execution = service.execute(&missing);
+    assert_eq!(execution["error"]["hint"], json!(null), "{execution}");
 }
 
 #[test]

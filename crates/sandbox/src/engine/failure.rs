@@ -56,6 +56,9 @@ pub(super) fn fail<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ! {
         _ => {
             let mut error = describe(scene, thrown);
             add_place_of_import(scene, &mut error);
+            if outcome == Outcome::StackExceeded {
+                advice::complete_too_deep(&scene.host, &mut error, None);
+            }
             advice::complete(&scene.host, &mut error);
             error
         }
@@ -63,17 +66,22 @@ pub(super) fn fail<'js>(scene: &Scene<'js>, thrown: &Value<'js>) -> ! {
     scene.host.finish_failed(outcome, error)
 }
 
-/// Adds the place of an import whose name the module does not export. The engine's error has none.
+/// Adds the place of an import whose name the module does not export, or of an export of what the module does not have. The
+/// engine's error has none.
 fn add_place_of_import(scene: &Scene<'_>, error: &mut ScriptError) {
     if error.name != "SyntaxError" || error.file_name.is_some() || !error.stack.is_empty() {
         return;
     }
-    // All messages of the engine name first the export, then the module.
+    // The messages of the engine name first the export, then the module if it is another one.
     let mut quoted = error.message.split('\'').skip(1).step_by(2);
-    let (Some(name), Some(module)) = (quoted.next(), quoted.next()) else {
+    let Some(name) = quoted.next() else {
         return;
     };
-    let Some((file, place)) = imports::place_of_name(&scene.host, module, name) else {
+    let found = match quoted.next() {
+        Some(module) => imports::place_of_name(&scene.host, module, name),
+        None => imports::place_of_export(&scene.host, name),
+    };
+    let Some((file, place)) = found else {
         return;
     };
     let stack = format!("    at {file}:{place}");
@@ -83,14 +91,13 @@ fn add_place_of_import(scene: &Scene<'_>, error: &mut ScriptError) {
 
 /// Ends the execution because a promise it waits for can never settle.
 pub(super) fn fail_unsettled(scene: &Scene<'_>) -> ! {
-    scene.host.finish_failed(
-        Outcome::Threw,
-        ScriptError::of_service(
-            "UnsettledPromise",
-            "the script waits for a promise that can never settle: no timer and no microtask is left",
-        )
-        .with_hint(UNSETTLED_HINT),
+    let mut error = ScriptError::of_service(
+        "UnsettledPromise",
+        "the script waits for a promise that can never settle: no timer and no microtask is left",
     )
+    .with_hint(UNSETTLED_HINT);
+    advice::complete_unsettled(&scene.host, &mut error);
+    scene.host.finish_failed(Outcome::Threw, error)
 }
 
 /// Returns whether an exception must end the execution even where exceptions are otherwise only reported: the engine

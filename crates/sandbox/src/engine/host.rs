@@ -86,6 +86,14 @@ impl Host {
         let _ = self.output.set(output);
     }
 
+    /// Returns name and text of each source and of each module.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let sources = self.sources.get().into_iter().flatten();
+        let modules = self.modules.get().into_iter().flatten();
+        let texts = sources.chain(modules);
+        texts.map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
     /// Returns the text of a source or of a module.
     pub(super) fn source(&self, name: &str) -> Option<&str> {
         let source = self.sources.get()?.iter().find(|(own, _)| own == name);
@@ -128,6 +136,11 @@ impl Host {
             return Some(self.kind.get());
         }
         Some(ScriptKind::Script)
+    }
+
+    /// Returns the kind of the source that runs last.
+    pub(super) fn main_kind(&self) -> ScriptKind {
+        self.kind.get()
     }
 
     /// Returns the language of the text of this name.

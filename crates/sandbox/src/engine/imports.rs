@@ -48,6 +48,32 @@ pub(super) fn place_of_name<'h>(
     })
 }
 
+/// Returns the file and the place of an export of `name` that the exporting text does not have. A text that has the word
+/// nowhere else comes first.
+pub(super) fn place_of_export<'h>(host: &'h Host, name: &str) -> Option<(&'h str, Position)> {
+    let exports = host.module_texts().filter_map(|(file, text)| {
+        let (clause, offset) = place_in_exports(text, name)?;
+        let elsewhere = words_in(text, name).count() - words_in(clause, name).count();
+        Some((elsewhere, file, position(text, offset)))
+    });
+    let first = exports.min_by_key(|(elsewhere, _, _)| *elsewhere);
+    first.map(|(_, file, place)| (file, place))
+}
+
+/// Returns the first `{ … }` of an export without a specifier that has `name`, and the byte of the name.
+fn place_in_exports<'t>(text: &'t str, name: &str) -> Option<(&'t str, usize)> {
+    words_in(text, "export").find_map(|export| {
+        let behind = export + "export".len();
+        let open = behind + text[behind..].find(|next: char| !next.is_whitespace())?;
+        let clause = text[open..].strip_prefix('{')?;
+        let (clause, rest) = clause.split_once('}')?;
+        if rest.trim_start().starts_with("from") {
+            return None;
+        }
+        Some((clause, open + 1 + word_in(clause, name)?))
+    })
+}
+
 /// Returns the place of `name` in the first import or export whose specifier is wanted.
 fn place_in_clauses(text: &str, name: &str, is_wanted: impl Fn(&str) -> bool) -> Option<Position> {
     specifiers(text)
@@ -131,6 +157,15 @@ mod tests {
             assert_eq!(place_of(text, specifier), Some(expected), "{specifier}");
         }
         assert_eq!(place_of(text, "./c.js"), None);
+    }
+
+    #[test]
+    fn a_name_in_an_export_is_found() {
+        let text = "export const x = 1; export { y as z } from './a.js';\nexport {\n  x,\n  y as default }";
+        let place = |name| place_in_exports(text, name).map(|(_, at)| position(text, at));
+        assert_eq!(place("y"), Some(Position { line: 4, column: 3 }));
+        assert_eq!(place("x"), Some(Position { line: 3, column: 3 }));
+        assert_eq!(place("z"), None);
     }
 
     #[test]

@@ -73,6 +73,36 @@ fn a_remote_script_may_be_a_function_or_a_module() {
 }
 
 #[test]
+fn the_request_says_the_language_of_a_remote_script_and_not_its_location() {
+    let host = Host::answering(|_| {
+        content(
+            "import { type N, one } from './n.ts';\nexport default (input: N): N => input + one",
+            &[],
+        )
+    });
+    let pair = Pair::before(&host, &[]);
+    let request = json!({
+        "source": host.url(NAME, "/main.ts"),
+        "kind": "module",
+        "language": "typescript",
+        "modules": { "./n.ts": "export type N = number; export const one: N = 1" },
+        "input": 20,
+    });
+    for path in ["/api/execute", "/api/jobs"] {
+        let ended = pair.post_with(path, &["prefer: wait=30"], &request).json();
+        let execution = ended.get("execution").unwrap_or(&ended);
+        assert_eq!(execution["result"], 21, "{path}: {ended}");
+    }
+    let mut untold = request;
+    untold["language"] = json!(null);
+    let answer = pair.post("/api/execute", &untold).json();
+    let error = &answer["error"];
+    assert_eq!(error["name"], "SyntaxError", "{error}");
+    let hint = error["hint"].as_str().unwrap_or_default();
+    assert!(hint.contains("\"language\": \"typescript\""), "{error}");
+}
+
+#[test]
 fn an_error_in_a_remote_script_has_its_line() {
     let host = Host::answering(|_| content("1;\n2;\nthrow new Error('x')", &[]));
     let pair = Pair::before(&host, &[]);

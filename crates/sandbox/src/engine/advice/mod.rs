@@ -8,16 +8,18 @@
 mod callee;
 mod kinds;
 mod names;
+mod nesting;
 mod places;
 mod positions;
 mod structure;
 mod tokens;
 mod typescript;
+mod waits;
 
 use super::host::Host;
 use super::stack::{self, Frame};
 use places::Interrupted;
-use sandpiper_domain::{Language, ScriptError, ValueType};
+use sandpiper_domain::{Language, ScriptError, ScriptKind, ValueType};
 
 /// Longest source that is looked into, bytes: at the end of an execution there may be little time and memory left.
 const SOURCE_BYTES_MAX: usize = 64 * 1024;
@@ -30,8 +32,45 @@ const TYPESCRIPT_HINT: &str =
     "The code looks like TypeScript: send it with \"language\": \"typescript\"";
 const TYPESCRIPT_FILE_HINT: &str =
     "The text looks like TypeScript: give it a name that ends in `.ts`, not in `.js`";
+const CLASS_HINT: &str = "The default export of a module is called with `input`, and it is a class. Export a function that makes an instance, or the instance";
 const AWAIT_HINT: &str =
     "`await` works at the top level and in async functions. The function around it needs `async`";
+
+/// Adds the place of a promise that can never settle, or of the wait for it, if only one is possible.
+pub(super) fn complete_unsettled(host: &Host, error: &mut ScriptError) {
+    let texts = host.texts().filter(|(_, text)| is_short(text));
+    if let Some((name, position)) = waits::one_place(texts) {
+        place_at(host, error, name, position);
+    }
+}
+
+/// Adds the place of the deepest brackets to the error of a parser that ran out of stack, if the error has none. `name` is
+/// that of the text, if it is known.
+pub(super) fn complete_too_deep(host: &Host, error: &mut ScriptError, name: Option<&str>) {
+    if error.line_number.is_some() {
+        return;
+    }
+    let texts = host
+        .texts()
+        .filter(|(own, _)| name.is_none_or(|name| name == *own));
+    let deepest = texts
+        .filter_map(|(name, text)| nesting::deepest(text).map(|(depth, at)| (depth, name, at)))
+        .max_by_key(|(depth, _, _)| *depth);
+    if let Some((_, name, position)) = deepest {
+        place_at(host, error, name, position);
+    }
+}
+
+/// Gives an error that has no stack a place.
+fn place_at(host: &Host, error: &mut ScriptError, name: &str, position: usize) {
+    let Some(source) = host.source(name) else {
+        return;
+    };
+    error.file_name = Some(name.to_owned());
+    set_place(error, source, position);
+    let (line, column) = positions::place(source, position);
+    error.stack = format!("    at {name}:{line}:{column}");
+}
 
 /// Completes an error that a script threw.
 pub(super) fn complete(host: &Host, error: &mut ScriptError) {
@@ -163,6 +202,12 @@ fn hint_for(host: &Host, error: &ScriptError) -> Option<&'static str> {
         return Some(hint);
     }
     let source = host.source(error.file_name.as_deref()?)?;
+    if is_call_of_default_class(host, error) {
+        return Some(CLASS_HINT);
+    }
+    if let Some(hint) = typescript::hint_for_export(host, error) {
+        return Some(hint);
+    }
     let begins_with_fence = |text: &str| FENCES.iter().any(|fence| text.starts_with(fence));
     if begins_with_fence(source.trim_start()) {
         return Some(FENCE_HINT);
@@ -199,6 +244,15 @@ fn hint_for(host: &Host, error: &ScriptError) -> Option<&'static str> {
     let stands_at_await = |index: usize| tokens[index].is("await");
     let is_await = stands_at_await(index) || index.checked_sub(1).is_some_and(stands_at_await);
     is_await.then_some(AWAIT_HINT)
+}
+
+/// Returns whether the error is that of the call of a default export that is a class: no code of the script has called it.
+fn is_call_of_default_class(host: &Host, error: &ScriptError) -> bool {
+    let is_module = host.main_kind() == ScriptKind::Module;
+    is_module
+        && error.name == "TypeError"
+        && error.message == "class constructors must be invoked with 'new'"
+        && stack::frames(&error.stack).count() == 1
 }
 
 /// Returns whether the error is of a source that does not parse. Such an error has one frame, of no function.

@@ -1,6 +1,34 @@
 //! TypeScript, recognized in a text that is no JavaScript.
 
+use super::super::host::Host;
 use super::tokens::{Kind, Token, tokens};
+use sandpiper_domain::ScriptError;
+
+const IMPORT_OF_TYPE_HINT: &str = "The name is that of a type, which is erased. Import it with `import type`, or with `type` before the name";
+const EXPORT_OF_TYPE_HINT: &str = "The name is that of a type, which is erased. Export it with `export type`, or with `type` before the name";
+
+/// Returns a hint for an import or an export of a name that a text in TypeScript has only as a type.
+pub(super) fn hint_for_export(host: &Host, error: &ScriptError) -> Option<&'static str> {
+    let quoted: Vec<&str> = error.message.split('\'').skip(1).step_by(2).collect();
+    let is_export = error.message.starts_with("exported variable");
+    let (name, file, hint) = match quoted.as_slice() {
+        [name] if is_export => (name, error.file_name.as_deref()?, EXPORT_OF_TYPE_HINT),
+        [name, module] if !is_export => (name, *module, IMPORT_OF_TYPE_HINT),
+        _ => return None,
+    };
+    if error.name != "SyntaxError" || host.language_of(file).is_javascript() {
+        return None;
+    }
+    let source = host.source(file).filter(|text| super::is_short(text))?;
+    declares_type(source, name).then_some(hint)
+}
+
+fn declares_type(source: &str, name: &str) -> bool {
+    let tokens = tokens(source);
+    tokens
+        .windows(2)
+        .any(|pair| (pair[0].is("interface") || pair[0].is("type")) && pair[1].is(name))
+}
 
 /// Returns whether a text that does not parse looks like TypeScript.
 pub(super) fn is_likely(source: &str) -> bool {

@@ -17,7 +17,7 @@ mod tests;
 
 use super::host::Host;
 use super::realm::Scene;
-use super::{failure, heap, imports};
+use super::{advice, failure, heap, imports};
 use crate::guarded::{self, Trouble};
 use canvas::Canvas;
 use rquickjs::object::Property;
@@ -89,5 +89,8 @@ fn end(host: &Host, name: &str, trouble: Trouble) -> ! {
     let mut error = ScriptError::of_service("SyntaxError", message);
     error.stack = format!("    at {name}");
     error.file_name = Some(name.to_owned());
+    if trouble == Trouble::OutOfStack {
+        advice::complete_too_deep(host, &mut error, Some(name));
+    }
     host.finish_failed(Outcome::Threw, error)
 }
