@@ -24,6 +24,7 @@ over_every_store!(
     a_request_that_began_before_the_purge_of_its_tenant_leaves_no_job,
     a_tenant_that_nothing_is_known_of_is_named_as_such,
     a_position_in_the_queue_counts_the_tenants_own_jobs,
+    a_flood_by_all_keys_of_a_tenant_does_not_keep_back_another_tenant,
     no_sequence_of_requests_shows_one_tenant_anything_of_another,
 );
 
@@ -528,6 +529,53 @@ fn a_position_in_the_queue_counts_the_tenants_own_jobs(store: &Store) {
             "{index}: {shown}"
         );
     }
+}
+
+/// All keys of a tenant are one client. With a turn for each key the other tenant would wait for all of them.
+fn a_flood_by_all_keys_of_a_tenant_does_not_keep_back_another_tenant(store: &Store) {
+    const KEYS: usize = 20;
+    let service = serve(store, &["--executors", "1"]);
+    let submit = |tenant: &str, key: usize, body: &Value| {
+        let key = format!("{key:016x}");
+        let headers = [
+            ("sandpiper-tenant", tenant),
+            ("sandpiper-key", &key),
+            ("sandpiper-scopes", ALL_SCOPES),
+        ];
+        let answer = service.post_with("/api/jobs", &headers, body);
+        assert_eq!(answer.status, 202, "{}", answer.text);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    };
+    let holder = submit("holder", 1, &endless());
+    eventually(SOON, "the holder runs", || {
+        ADMIN.get(&service, &path(&holder)).json()["state"] == "running"
+    });
+    let short = json!({ "code": "const end = Date.now() + 10; while (Date.now() < end);" });
+    thread::scope(|scope| {
+        for sender in 0..6 {
+            let (submit, short) = (&submit, &short);
+            scope.spawn(move || {
+                for key in (0..3 * KEYS).skip(sender).step_by(6) {
+                    submit("many", 100 + key % KEYS, short);
+                }
+            });
+        }
+    });
+    let few: Vec<String> = (0..3).map(|_| submit("few", 1, &short)).collect();
+    let stopped = service.delete_with(&path(&holder), &ADMIN.headers());
+    assert_eq!(stopped.status, 200, "{}", stopped.text);
+    let last_start = few.iter().map(|id| {
+        let ended = service.get_with(&path(id), &ADMIN.with(&[("prefer", "wait=30")]));
+        ended.json()["startedAt"].as_str().unwrap().to_owned()
+    });
+    let last_start = last_start.max().unwrap();
+    let ended = ADMIN.get(&service, "/api/jobs?tenant=many&state=finished&limit=200");
+    let ended = ended.json()["jobs"].as_array().unwrap().clone();
+    let before = ended
+        .iter()
+        .filter(|job| job["startedAt"].as_str().unwrap() < last_start.as_str());
+    let before = before.count();
+    assert!(before < KEYS, "{before} jobs of the flood went first");
 }
 
 /// One sequence for this many cases of other properties, whose cases take no time.
