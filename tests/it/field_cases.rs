@@ -171,3 +171,19 @@ fn atomics_do_not_write_to_an_immutable_buffer() {
         try { Atomics.add(1, 0, 0) } catch (e) { e.name } ==> \"TypeError\" : string",
     );
 }
+
+#[test]
+fn atomics_that_wait_look_at_the_length_before_the_conversion_of_the_index() {
+    check(
+        "const b = new ArrayBuffer(4, { maxByteLength: 4 }), v = new Int32Array(b); [Atomics.notify(v, { valueOf() { b.resize(0); return 0 } }), b.byteLength] ==> [0,0] : array
+        const b = new ArrayBuffer(4), v = new Int32Array(b); [Atomics.notify(v, { valueOf() { b.transfer(); return 0 } }), b.detached] ==> [0,true] : array
+        const b = new ArrayBuffer(0, { maxByteLength: 4 }), v = new Int32Array(b); try { Atomics.notify(v, { valueOf() { b.resize(4); return 0 } }, { valueOf() { throw 1 } }) } catch (e) { [e.name, b.byteLength] } ==> [\"RangeError\",4] : array
+        const b = new SharedArrayBuffer(0, { maxByteLength: 4 }), v = new Int32Array(b); try { Atomics.wait(v, { valueOf() { b.grow(4); return 0 } }, { valueOf() { throw 1 } }) } catch (e) { [e.name, b.byteLength] } ==> [\"RangeError\",4] : array
+        const v = new Int32Array(new SharedArrayBuffer(8)); [Atomics.notify(v, 1), Atomics.notify(v, 0, 1), Atomics.notify(v, -0, Infinity), Atomics.notify(new BigInt64Array(1), 0)] ==> [0,0,0,0] : array
+        const v = new Int32Array(2), errors = []; for (const [index, count] of [[2], [-1], [1n], [0, 1n], [0, Symbol()]]) try { Atomics.notify(v, index, count) } catch (e) { errors.push(e.name) } errors ==> [\"RangeError\",\"RangeError\",\"TypeError\",\"TypeError\",\"TypeError\"] : array
+        const b = new ArrayBuffer(4), v = new Int32Array(b), log = []; b.transfer(); for (const array of [v, new Uint32Array(1), [], 1]) try { Atomics.notify(array, { valueOf() { log.push(1); return 0 } }) } catch (e) { log.push(e.name) } log ==> [\"TypeError\",\"TypeError\",\"TypeError\",\"TypeError\"] : array
+        const log = []; try { Atomics.wait(new Int32Array(4), { valueOf() { log.push(1); return 0 } }, 0) } catch (e) { log.push(e.name) } log ==> [\"TypeError\"] : array
+        const log = []; const part = (n, v) => ({ valueOf() { log.push(n); return v } }); try { Atomics.wait(new Int32Array(new SharedArrayBuffer(8)), part('index', 1), part('value', 5), part('timeout', 1)) } catch (e) { log.push(e.message) } log ==> [\"index\",\"value\",\"timeout\",\"cannot block in this thread\"] : array
+        [Atomics.notify.name, Atomics.notify.length, Atomics.wait.name, Atomics.wait.length, String(Atomics.wait).includes('[native code]')] ==> [\"notify\",3,\"wait\",4,true] : array",
+    );
+}
