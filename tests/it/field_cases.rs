@@ -187,3 +187,21 @@ fn atomics_that_wait_look_at_the_length_before_the_conversion_of_the_index() {
         [Atomics.notify.name, Atomics.notify.length, Atomics.wait.name, Atomics.wait.length, String(Atomics.wait).includes('[native code]')] ==> [\"notify\",3,\"wait\",4,true] : array",
     );
 }
+
+#[test]
+fn a_synchronous_iterator_is_closed_when_a_promise_that_it_yields_is_rejected() {
+    check(
+        "const log = []; function* numbers() { try { yield 1; yield Promise.reject('no') } finally { log.push('closed') } } async function* all() { yield* numbers() } try { for await (const n of all()) log.push(n) } catch (e) { log.push(e) } log ==> [1,\"closed\",\"no\"] : array
+        const log = []; function* numbers() { try { yield 1; yield Promise.reject('no') } finally { log.push('closed') } } try { for await (const n of numbers()) log.push(n) } catch (e) { log.push(e) } log ==> [1,\"closed\",\"no\"] : array
+        let closed = 0; const steps = { [Symbol.iterator]: () => ({ next() { throw 'no' }, return() { closed++; return {} } }) }; try { for await (const n of steps); } catch (e) { [e, closed] } ==> [\"no\",0] : array
+        let closed = 0; const steps = { [Symbol.iterator]: () => ({ next: () => ({ value: Promise.reject('no'), done: true }), return() { closed++; return {} } }) }; try { for await (const n of steps); } catch (e) { [e, closed] } ==> [\"no\",0] : array
+        let closed = 0; const steps = { [Symbol.iterator]: () => ({ next: () => ({ value: Promise.reject('no'), done: false }), get return() { closed++; throw 'also' } }) }; try { for await (const n of steps); } catch (e) { [e, closed] } ==> [\"no\",1] : array
+        const out = []; for await (const x of [1, Promise.resolve(2), Promise.resolve().then(() => 3)]) out.push(x); out ==> [1,2,3] : array
+        const log = []; function* two() { try { yield 1; yield 2 } finally { log.push('closed') } } for await (const n of two()) { log.push(n); break } log ==> [1,\"closed\"] : array
+        async function* all() { const got = yield* { [Symbol.iterator]: () => ({ next: (v) => ({ value: v, done: v === 3 }) }) }; yield ['got', got] } const g = all(); const seen = [(await g.next(1)).value, (await g.next(2)).value, (await g.next(3)).value, (await g.next()).done]; seen ==> [null,2,[\"got\",3],true] : array
+        async function* all() { yield* [1, 2] } const g = all(); await g.next(); [await g.return(Promise.resolve(7)), await g.next()] ==> [{\"value\":7,\"done\":true},{\"value\":null,\"done\":true}] : array
+        let closed = 0; async function* all() { yield* { [Symbol.iterator]: () => ({ next: () => ({ value: 1, done: false }), return() { closed++; return {} } }) } } const g = all(); await g.next(); try { await g.throw('no') } catch (e) { [e.name, closed] } ==> [\"TypeError\",1] : array
+        try { for await (const x of { [Symbol.iterator]: () => ({ next: () => 1 }) }); } catch (e) { e.name } ==> \"TypeError\" : string
+        const order = []; const p = (async () => { for await (const x of [1, 2]) order.push(x) })(); let chain = Promise.resolve(); for (let i = 0; i < 6; i++) chain = chain.then(() => order.push('t' + i)); await p; await chain; order ==> [\"t0\",1,\"t1\",\"t2\",2,\"t3\",\"t4\",\"t5\"] : array",
+    );
+}

@@ -4,6 +4,7 @@
 //! script can observe, apart from the result: same name, length and attributes, no source text. Out of scope: faults of
 //! the engine's syntax and bytecode (docs/engine.md has them). Called by `warm` once, in the zygote.
 
+mod async_from_sync;
 mod atomics;
 mod dates;
 mod errors;
@@ -26,6 +27,7 @@ pub(super) fn install<'js>(scene: &Scene<'js>, helpers: &Object<'js>) -> rquickj
     errors::install(scene)?;
     locales::install(scene)?;
     atomics::install(scene)?;
+    async_from_sync::install(scene)?;
     shared_memory::install(scene);
     Ok(())
 }
