@@ -124,3 +124,37 @@ fn a_fault_that_docs_engine_lists_is_still_there() {
         );
     }
 }
+
+#[test]
+fn an_import_through_a_module_that_waited_for_another_never_settles() {
+    let service = Service::start();
+    let run = |waits: &str| {
+        service.execute(&json!({
+            "code": "const a = await import('./a.js'); const b = await import('./b.js'); a.twice + b.twice",
+            "modules": {
+                "./config.js": "export const size = await 5",
+                "./common.js": format!("import {{ size }} from './config.js'; {waits} export const twice = 2 * size"),
+                "./a.js": "export { twice } from './common.js'",
+                "./b.js": "export { twice } from './common.js'",
+            },
+        }))
+    };
+    let execution = run("");
+    assert_eq!(
+        execution["error"]["name"], "UnsettledPromise",
+        "QuickJS answers otherwise than it did; 20 is right. See the head of this file for what to do: {execution}"
+    );
+    // What docs/engine.md advises.
+    assert_eq!(run("await null;")["result"], 20);
+}
+
+#[test]
+fn a_module_exports_no_variable_of_using() {
+    let service = Service::start();
+    let code = "using file = { [Symbol.dispose]() {} }; export { file }; export default 1";
+    let execution = service.execute(&json!({ "code": code, "kind": "module" }));
+    assert_eq!(
+        execution["error"]["name"], "SyntaxError",
+        "QuickJS answers otherwise than it did; 1 is right. See the head of this file for what to do: {execution}"
+    );
+}
