@@ -33,6 +33,7 @@ const VOLATILE: [&str; 6] = [
 ];
 
 #[test]
+#[allow(clippy::disallowed_methods)] // variables of the test, and no options of the service
 fn random_scripts_with_a_seed_have_the_same_response_on_every_node() {
     let number = |name, otherwise| {
         std::env::var(name).map_or(otherwise, |text: String| text.parse().unwrap())

@@ -373,7 +373,7 @@ mod tests {
         ) {
             if let Ok(budgets) = text.parse::<Budgets>() {
                 let parts = |text: &str| {
-                    let mut parts: Vec<String> = text.split([';', ',']).map(str::to_owned).collect();
+                    let mut parts: Vec<_> = text.split([';', ',']).map(str::trim).map(str::to_owned).collect();
                     parts.sort();
                     parts
                 };
