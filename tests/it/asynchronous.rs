@@ -293,7 +293,8 @@ fn a_timer_beyond_the_time_limit_ends_in_a_timeout_that_says_so() {
             "2 timers",
         ),
     ] {
-        let execution = service.execute(&json!({"code": code, "limits": {"timeoutMs": 100}}));
+        let request = json!({"code": code, "limits": {"timeoutMs": 100}});
+        let execution = service.execute_until_interrupted(&request);
         assert_eq!(execution["outcome"], "timed_out", "{code}");
         let message = format!("stopped at its limit of 100 ms; it was still waiting for {waiting}");
         assert_eq!(execution["error"]["message"], message);

@@ -228,7 +228,8 @@ fn a_timeout_says_in_which_loop_the_script_stood() {
         ),
     ] {
         let limits = json!({"timeoutMs": 60});
-        let execution = service.execute(&json!({ "code": code, "limits": limits }));
+        let request = json!({ "code": code, "limits": limits });
+        let execution = service.execute_until_interrupted(&request);
         assert_eq!(execution["outcome"], "timed_out", "{execution}");
         let error = &execution["error"];
         assert!(
@@ -243,7 +244,8 @@ fn a_timeout_says_in_which_loop_the_script_stood() {
 fn a_timeout_that_fits_two_loops_names_none() {
     let service = Service::start();
     let code = "for (let i = 0; i < 3; i++) {}\nwhile (true) {}";
-    let execution = service.execute(&json!({ "code": code, "limits": {"timeoutMs": 60} }));
+    let request = json!({ "code": code, "limits": {"timeoutMs": 60} });
+    let execution = service.execute_until_interrupted(&request);
     let message = execution["error"]["message"].as_str().unwrap();
     assert!(message.ends_with("in or after line 1"), "{execution}");
 }

@@ -70,7 +70,9 @@ fn the_answer_names_the_limits_it_was_held_to() {
 fn time_that_is_up_is_a_timeout_with_the_log_and_the_place() {
     let service = Service::start();
     let code = "console.log('kept');\nfor (;;)\n  Math.max(1)";
-    let execution = ends_as(&service, code, &json!({"timeoutMs": 100}), "timed_out");
+    let request = json!({"code": code, "limits": {"timeoutMs": 100}});
+    let execution = service.execute_until_interrupted(&request);
+    assert_eq!(execution["outcome"], "timed_out");
     assert_eq!(execution["log"][0]["data"], json!(["kept"]));
     let error = &execution["error"];
     assert_eq!(error["name"], "TimeoutError");

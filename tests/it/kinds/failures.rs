@@ -293,7 +293,7 @@ fn limits_hold_in_every_kind() {
             "timed_out" => request,
             _ => json!({ "code": code, "kind": kind }),
         };
-        let execution = service.execute(&request);
+        let execution = service.execute_until_interrupted(&request);
         assert_eq!(execution["outcome"], outcome, "{kind} {code}: {execution}");
         if outcome == "timed_out" {
             assert_eq!(place(&execution).0, "code", "{kind} {code}: {execution}");
