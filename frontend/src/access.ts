@@ -68,8 +68,10 @@ export class Access {
   }
 
   private ask(reason: string | undefined, isBackground: boolean): void {
+    // A request that was sent before the user tried a key may be answered afterwards: what is said of that key stays.
+    const isSaid = !this.form.hidden && reason === undefined;
     this.form.hidden = this.place.hidden = false;
-    this.tell(reason === undefined ? NEEDED : `The key was rejected: ${reason}.`, reason !== undefined);
+    if (!isSaid) this.tell(reason === undefined ? NEEDED : `The key was rejected: ${reason}.`, reason !== undefined);
     if (isBackground) return;
     // A modal dialog would keep the field from being reached; its request is repeated once there is a key.
     const dialog = elementById("answer", HTMLDialogElement);

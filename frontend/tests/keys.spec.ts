@@ -584,6 +584,22 @@ test("a stream that is open is closed with the view of its job", async ({ page }
   expect(complaints).toEqual([]);
 });
 
+test("what is said of a wrong key stays when an older request is answered", async ({ page }) => {
+  await open(page);
+  await expect(field(page)).toBeVisible();
+  const held: Route[] = [];
+  await page.route(/\/api\/jobs\?/, (route) => void held.push(route));
+  await page.getByLabel("State").selectOption("queued");
+  await expect.poll(() => held.length).toBe(1);
+  await give(page, "wrong");
+  await expect(page.locator("#key-reason")).toContainText("not known here");
+  const answered = page.waitForResponse(/\/api\/jobs\?/);
+  await held[0]?.continue();
+  await (await answered).finished();
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(done)));
+  await expect(page.locator("#key-reason")).toContainText("not known here");
+});
+
 for (const scheme of ["light", "dark"] as const) {
   test(`the field and the budgets keep nobody out: ${scheme}`, async ({ page }) => {
     await page.emulateMedia({ colorScheme: scheme });
