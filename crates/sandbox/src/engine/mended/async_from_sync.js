@@ -1,8 +1,9 @@
 // Methods of the objects through which `for await` and `yield*` of an async generator read a synchronous iterator.
 //
 // Evaluated once, in the zygote. Scripts see neither these objects nor these methods. Methods of the synchronous iterator
-// are guest code and run inside, so everything else here is a primordial.
-(function (iteratorOf, nextOf) {
+// are guest code and run inside, so everything else here is a primordial. `resolved` and `rejected` return promises, and
+// `after` adds handlers to one; a script cannot change them, and they look at no property of a promise but `constructor`.
+(function (iteratorOf, nextOf, resolved, rejected, after) {
   "use strict";
 
   const { apply, defineProperty } = Reflect;
@@ -32,10 +33,13 @@
   // The engine's `for await` calls `return` after a failed step, which the language does not.
   const hideReturn = (object) => defineProperty(object, "return", { __proto__: null, value: undefined });
 
+  const going = (value) => ({ value, done: false });
+  const over = (value) => ({ value, done: true });
+
   return {
     __proto__: null,
 
-    async next(given) {
+    next(given) {
       const iterator = iteratorOf(this);
       let isOpen = false;
       try {
@@ -44,39 +48,51 @@
         const done = !!result.done;
         const value = result.value;
         isOpen = !done;
-        return { value: await value, done };
+        return after(resolved(value), done ? over : going, (reason) => {
+          hideReturn(this);
+          if (!done) closeAfterFailure(iterator);
+          throw reason;
+        });
       } catch (reason) {
         hideReturn(this);
         if (isOpen) closeAfterFailure(iterator);
-        throw reason;
+        return rejected(reason);
       }
     },
 
-    async return(given) {
-      const iterator = iteratorOf(this);
-      const method = iterator.return;
-      if (method === undefined || method === null) return { value: given, done: true };
-      const result = checked(apply(method, iterator, arguments.length === 0 ? [] : [given]));
-      const done = !!result.done;
-      return { value: await result.value, done };
-    },
-
-    async throw(reason) {
-      const iterator = iteratorOf(this);
-      const method = iterator.throw;
-      if (method === undefined || method === null) {
-        close(iterator);
-        throw new Refusal("throw is not a method");
-      }
-      const result = checked(apply(method, iterator, arguments.length === 0 ? [] : [reason]));
-      const done = !!result.done;
-      const value = result.value;
-      if (done) return { value: await value, done };
+    return(given) {
       try {
-        return { value: await value, done };
+        const iterator = iteratorOf(this);
+        const method = iterator.return;
+        if (method === undefined || method === null) return resolved({ value: given, done: true });
+        const result = checked(apply(method, iterator, arguments.length === 0 ? [] : [given]));
+        const done = !!result.done;
+        return after(resolved(result.value), done ? over : going);
+      } catch (reason) {
+        return rejected(reason);
+      }
+    },
+
+    throw(reason) {
+      const iterator = iteratorOf(this);
+      let isOpen = false;
+      try {
+        const method = iterator.throw;
+        if (method === undefined || method === null) {
+          close(iterator);
+          throw new Refusal("throw is not a method");
+        }
+        const result = checked(apply(method, iterator, arguments.length === 0 ? [] : [reason]));
+        const done = !!result.done;
+        const value = result.value;
+        isOpen = !done;
+        return after(resolved(value), done ? over : going, (failure) => {
+          if (!done) closeAfterFailure(iterator);
+          throw failure;
+        });
       } catch (failure) {
-        closeAfterFailure(iterator);
-        throw failure;
+        if (isOpen) closeAfterFailure(iterator);
+        return rejected(failure);
       }
     },
   };
