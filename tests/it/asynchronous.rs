@@ -47,6 +47,10 @@ fn await_stays_an_ordinary_name_where_it_is_used_as_one() {
         r##"
         var await = 5; await + 1 ==> 6 : number
         function await() { return 3 } await() ==> 3 : number
+        function* await() { yield 4 } [...await()] ==> [4] : array
+        function f() { async function await() {} return await.name } f() ==> "await" : string
+        await 1; (function await() { return 5 })() ==> 5 : number
+        await 1; 'async function await' // (async function await() {}) ==> "async function await" : string
         'await' ==> "await" : string
         1 // await nothing ==> 1 : number
         let await_ = 1; await_ ==> 1 : number

@@ -79,7 +79,7 @@ const FAULTS: [(&str, &str, &str); 12] = [
         "[[3,2,1],[1,2,3],[1,2,3]]",
         "[[1,2,3],[3,2,1],[3,1,2]]",
     ),
-    ("typeof (async function await() {})", r#""function""#, "a SyntaxError"),
+    ("await 0; typeof (async function await() {})", r#""function""#, "a SyntaxError"),
     (
         "class Report {\n  rows = this.config.rows;\n}\ntry { new Report() } catch (e) { e.stack.includes('code:0:1') }",
         "true",

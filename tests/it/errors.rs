@@ -132,6 +132,7 @@ fn an_error_next_to_an_await_has_its_own_position() {
         ("'await';\nconst b = ;", json!([2, 11])),
         ("await 1;\n/(/", json!([null, null])),
         ("var await;\n/(/", json!([null, null])),
+        ("let a;\n(async function await() {})", json!([2, 17])),
     ] {
         let error = error_of(&service, code);
         assert_eq!(error["name"], "SyntaxError", "{code}");
@@ -146,6 +147,8 @@ fn nothing_of_code_that_does_not_parse_has_run() {
     for code in [
         "console.log('ran');\nlet b = ;",
         "console.log('ran'); await 1;\nlet b = ;",
+        "console.log('ran');\n(async function await() {})",
+        "console.log('ran');\n(async function* await() {})",
     ] {
         assert_eq!(service.run(code)["log"], json!([]), "{code}");
     }

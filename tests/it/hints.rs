@@ -81,6 +81,7 @@ fn where_nothing_is_probable_there_is_no_hint() {
         "null.x",
         "throw new Error('m')",
         "let a = ;",
+        "(async function* await() {})",
         "throw 'interface Row { id: number }'",
         "new Function('const x: number = 1')",
     ] {

@@ -7,13 +7,16 @@ use super::convert::{self, Stop};
 use super::realm::Scene;
 use super::rejections::Rejections;
 use super::timers::Timers;
-use super::{EngineJob, advice, failure, reports, typescript};
+use super::{EngineJob, advice, failure, numbered, reports, typescript};
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
 use sandpiper_domain::ScriptKind;
 use std::borrow::Cow;
 use std::rc::Rc;
+
+/// The engine's message about the name `await` where the language reserves it.
+const AWAIT_IS_RESERVED: &str = "'await' is a reserved identifier";
 
 pub(super) struct Execution<'js> {
     pub(super) scene: Scene<'js>,
@@ -76,6 +79,9 @@ impl<'js> Execution<'js> {
     fn run_source(&self, name: &str, text: &str) -> Completed<'js> {
         if !text.contains("await") {
             return self.run_plainly(name, text);
+        }
+        if may_name_a_function_await(text) {
+            self.check_reserved_names(name, text);
         }
         let promise: Value<'js> = match self.evaluate(name, text, true) {
             Ok(promise) => promise,
@@ -142,6 +148,21 @@ impl<'js> Execution<'js> {
         options.promise = promise;
         options.filename = Some(name.to_owned());
         self.scene.ctx.eval_with_options(text, options)
+    }
+
+    /// Ends the execution if `text` has the name `await` where it is reserved whether the text waits at its top level or
+    /// not, as in `(async function await() {})`. The engine's parser overlooks the name of such a function where `await`
+    /// is a keyword, so the text is parsed as one without a top-level `await`.
+    fn check_reserved_names(&self, name: &str, text: &str) {
+        let ctx = &self.scene.ctx;
+        if numbered::evaluate(ctx, name, text.to_owned(), 1, false).is_ok() {
+            return;
+        }
+        let thrown = ctx.catch();
+        let error = failure::describe(&self.scene, &thrown);
+        if error.name == "SyntaxError" && error.message == AWAIT_IS_RESERVED {
+            failure::fail(&self.scene, &thrown);
+        }
     }
 
     /// Returns line and column of a syntax error. An error without a position comes from inside a literal that was
@@ -230,4 +251,12 @@ impl<'js> Execution<'js> {
             Err(Stop::Thrown) => failure::fail_pending(&self.scene, &rquickjs::Error::Exception),
         }
     }
+}
+
+/// Returns whether the text may have a function with the name `await`. A comment before the name hides it.
+fn may_name_a_function_await(text: &str) -> bool {
+    text.match_indices("await").any(|(at, _)| {
+        let before = text[..at].trim_end_matches(|c: char| c.is_whitespace() || c == '*');
+        before.ends_with("function")
+    })
 }

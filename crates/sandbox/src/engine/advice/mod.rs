@@ -149,11 +149,12 @@ fn declares_uncalled_main(source: &str) -> bool {
     let (Some(index), None) = (mentions.next(), mentions.next()) else {
         return false;
     };
-    let before = |steps: usize, word: &str| index >= steps && tokens[index - steps].is(word);
+    let is_declared = ["const", "let", "var"]
+        .iter()
+        .any(|word| index > 0 && tokens[index - 1].is(word));
     let behind =
         |steps: usize, word: &str| tokens.get(index + steps).is_some_and(|next| next.is(word));
-    let is_function = before(1, "function") || (before(1, "*") && before(2, "function"));
-    let is_declared = ["const", "let", "var"].iter().any(|word| before(1, word));
+    let is_function = is_name_of_function(&tokens[..index]);
     let has_function = behind(1, "=")
         && (behind(2, "async") || behind(2, "function") || behind(2, "(") || behind(3, "=>"));
     tokens[index].is("main") && (is_function || (is_declared && has_function))
@@ -241,9 +242,19 @@ fn hint_for(host: &Host, error: &ScriptError) -> Option<&'static str> {
     let place = positions::offset(source, line, column)?;
     let tokens = tokens::tokens(source);
     let index = tokens.iter().position(|token| token.end() > place)?;
-    let stands_at_await = |index: usize| tokens[index].is("await");
+    let stands_at_await =
+        |index: usize| tokens[index].is("await") && !is_name_of_function(&tokens[..index]);
     let is_await = stands_at_await(index) || index.checked_sub(1).is_some_and(stands_at_await);
     is_await.then_some(AWAIT_HINT)
+}
+
+/// Returns whether `before`, the tokens before a name, make it the name of a function.
+fn is_name_of_function(before: &[tokens::Token<'_>]) -> bool {
+    match before {
+        [.., function, star] if star.is("*") => function.is("function"),
+        [.., last] => last.is("function"),
+        [] => false,
+    }
 }
 
 /// Returns whether the error is that of the call of a default export that is a class: no code of the script has called it.
