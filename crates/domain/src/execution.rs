@@ -27,10 +27,12 @@ pub enum Outcome {
     Cancelled,
     /// The job process died, or broke the protocol.
     Crashed,
+    /// The script did not do again what the log of its calls says that it did. Nothing was called.
+    Diverged,
 }
 
 impl Outcome {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Succeeded,
         Self::Threw,
         Self::TimedOut,
@@ -39,6 +41,7 @@ impl Outcome {
         Self::OutputExceeded,
         Self::Cancelled,
         Self::Crashed,
+        Self::Diverged,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -51,6 +54,7 @@ impl Outcome {
             Self::OutputExceeded => "output_exceeded",
             Self::Cancelled => "cancelled",
             Self::Crashed => "crashed",
+            Self::Diverged => "diverged",
         }
     }
 
@@ -60,7 +64,9 @@ impl Outcome {
             Self::MemoryExceeded => Some(Limit::MemoryBytes),
             Self::StackExceeded => Some(Limit::StackBytes),
             Self::OutputExceeded => Some(Limit::OutputBytes),
-            Self::Succeeded | Self::Threw | Self::Cancelled | Self::Crashed => None,
+            Self::Succeeded | Self::Threw | Self::Cancelled | Self::Crashed | Self::Diverged => {
+                None
+            }
         }
     }
 }
@@ -110,6 +116,11 @@ pub struct ScriptError {
 }
 
 impl ScriptError {
+    /// Name of the error of an execution with tools that woke too often.
+    pub const TOO_MANY_WAKES: &'static str = "WakeLimitError";
+    /// Name of the error of an execution that diverged from its log.
+    pub const DIVERGED: &'static str = "DivergedError";
+
     /// Returns an error that the service itself reports, without a position in the source.
     pub fn of_service(name: &str, message: impl Into<String>) -> Self {
         Self {
@@ -245,6 +256,16 @@ impl Execution {
             usage: Usage::default(),
             limits,
         }
+    }
+
+    /// Returns the limit that ended the execution. Too many wakes are a time-out with an error of their own.
+    pub fn limit_hit(&self) -> Option<Limit> {
+        let error = self.error.as_ref();
+        let has_many_wakes = error.is_some_and(|error| error.name == ScriptError::TOO_MANY_WAKES);
+        if self.outcome == Outcome::TimedOut && has_many_wakes {
+            return Some(Limit::Wakes);
+        }
+        self.outcome.limit()
     }
 
     /// Returns the log from entry `number` on. Entries keep the numbers that they had while the execution ran. If the

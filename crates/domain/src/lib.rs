@@ -19,6 +19,7 @@ mod script_checks;
 mod tenant;
 mod terms;
 mod timestamp;
+pub mod tools;
 mod trace;
 mod usage;
 

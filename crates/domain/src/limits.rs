@@ -37,14 +37,17 @@ pub enum Limit {
     StackBytes,
     /// Result and log.
     OutputBytes,
+    /// Times at which timers of a script with tools came due.
+    Wakes,
 }
 
 impl Limit {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::TimeoutMs,
         Self::MemoryBytes,
         Self::StackBytes,
         Self::OutputBytes,
+        Self::Wakes,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -53,6 +56,7 @@ impl Limit {
             Self::MemoryBytes => "memoryBytes",
             Self::StackBytes => "stackBytes",
             Self::OutputBytes => "outputBytes",
+            Self::Wakes => "wakes",
         }
     }
 
@@ -71,20 +75,51 @@ impl Limit {
             Self::OutputBytes => {
                 "A request may ask for more output with `limits.outputBytes`, up to the ceiling that `GET /api` shows"
             }
+            Self::Wakes => {
+                "Longer delays of the timers, or one call that waits outside, need fewer wakes"
+            }
         }
     }
 }
 
 /// Limits of one execution. A value above the maximum is rejected, not reduced.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestedLimits {
+    /// Only with tools: argument of one call, bytes of JSON.
+    pub argument_bytes: Option<u64>,
+    /// Only with tools: maximum time that a call waits for its answer, milliseconds.
+    pub call_timeout_ms: Option<u64>,
+    /// Only with tools: maximum calls.
+    pub calls_max: Option<u64>,
+    /// Only with tools: all calls and answers together, bytes.
+    pub log_bytes: Option<u64>,
     /// JavaScript heap, bytes.
     pub memory_bytes: Option<u64>,
     /// Result and log together, bytes of JSON.
     pub output_bytes: Option<u64>,
+    /// Only with tools: result of one call, bytes of JSON.
+    pub result_bytes: Option<u64>,
     /// Maximum duration, milliseconds.
     pub timeout_ms: Option<u64>,
+    /// Only with tools: maximum time that the execution waits until a request continues it, seconds.
+    pub wait_timeout_s: Option<u64>,
+}
+
+impl RequestedLimits {
+    /// Returns the first limit that only an execution with tools has; `None` if none is requested.
+    pub fn first_of_tools(&self) -> Option<&'static str> {
+        let limits = [
+            ("argumentBytes", self.argument_bytes),
+            ("callTimeoutMs", self.call_timeout_ms),
+            ("callsMax", self.calls_max),
+            ("logBytes", self.log_bytes),
+            ("resultBytes", self.result_bytes),
+            ("waitTimeoutS", self.wait_timeout_s),
+        ];
+        let requested = limits.into_iter().find(|(_, limit)| limit.is_some());
+        requested.map(|(name, _)| name)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -172,6 +207,7 @@ impl Limits {
             timeout_ms: Some(u64::from(timeout_ms)),
             memory_bytes: Some(memory_bytes),
             output_bytes: Some(u64::from(output_bytes)),
+            ..RequestedLimits::default()
         };
         Self::within(&asked, &wanted, ceiling)
     }
@@ -199,7 +235,7 @@ impl Limits {
     }
 }
 
-fn bounded(
+pub(super) fn bounded(
     field: &'static str,
     requested: Option<u64>,
     default: u64,

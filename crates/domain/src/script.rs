@@ -4,6 +4,7 @@ use super::escapes::without_nul;
 use super::json_text::given_json;
 use super::modules::{check_modules, text_bytes_of};
 use super::script_checks::{check_code, check_depth, check_global, invalid};
+use super::tools::Tools;
 use super::{JsonText, Language, ScriptKind};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,8 @@ pub struct Script {
     input: Option<JsonText>,
     globals: Vec<Global>,
     seed: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tools: Option<Tools>,
 }
 
 /// A script as it was received, before it is checked.
@@ -62,6 +65,8 @@ pub struct ScriptDraft {
     pub globals: Vec<Global>,
     /// The seed that makes `Math.random` and the clock repeatable.
     pub seed: Option<u64>,
+    /// The functions outside that the script may call.
+    pub tools: Option<Tools>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +101,9 @@ impl Script {
     pub const MODULES_MAX: usize = 256;
     /// Longest name of a module, bytes.
     pub const MODULE_NAME_BYTES_MAX: usize = 256;
+
+    /// The global that has the tools of a script with tools.
+    pub const TOOLS_GLOBAL: &'static str = "tools";
 
     /// The name under which error positions refer to the client's `prelude`.
     pub const PRELUDE_FILE_NAME: &'static str = "prelude";
@@ -168,6 +176,10 @@ impl Script {
         }
         for global in &draft.globals {
             check_global(global)?;
+            if draft.tools.is_some() && global.name == Self::TOOLS_GLOBAL {
+                let detail = "`tools` is the global with the tools of the request".to_owned();
+                return Err(invalid("globals.tools", detail));
+            }
         }
         Ok(Self {
             sources,
@@ -177,6 +189,7 @@ impl Script {
             input: draft.input,
             globals: draft.globals,
             seed: draft.seed,
+            tools: draft.tools,
         })
     }
 
@@ -204,8 +217,8 @@ impl Script {
         &self.modules
     }
 
-    /// Returns whether versions that know neither kinds nor languages nor modules nor preludes run this script as it is
-    /// meant.
+    /// Returns whether versions that know neither kinds nor languages nor modules nor preludes nor tools run this script as
+    /// it is meant.
     pub fn is_plain(&self) -> bool {
         let has_prelude = self
             .sources
@@ -216,6 +229,7 @@ impl Script {
             && self.language.is_javascript()
             && self.sources.iter().all(is_javascript)
             && self.modules.is_empty()
+            && self.tools.is_none()
             && !has_prelude
     }
 
@@ -230,6 +244,11 @@ impl Script {
 
     pub fn seed(&self) -> Option<u64> {
         self.seed
+    }
+
+    /// Returns the tools that the script may call; `None` if it was given none. A script with tools runs in rounds.
+    pub fn tools(&self) -> Option<&Tools> {
+        self.tools.as_ref()
     }
 
     /// Returns the bytes of memory that this script holds while it waits, approximately.
@@ -251,7 +270,8 @@ impl Script {
             .map(|global| global.name.len() + global.value.as_str().len())
             .sum();
         let input = self.input.as_ref().map_or(0, |input| input.as_str().len());
-        sources + globals + input
+        let tools = self.tools.as_ref().map_or(0, Tools::content_bytes);
+        sources + globals + input + tools
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `slots` | states of a zygote's two slots (with a diagram) |
 //! | `supervise` | follows one execution to its end |
 //! | `termination` | the ways in which an execution can end (with a table), and the [`Execution`] that results |
+//! | `rounds`, `round_check` | rounds of scripts with tools: what a job process reports of one, held against its log |
 //! | `channel`, `control` | the pipes and the control socket |
 //! | `execution_handle`, `retained_log` | cancelling an execution, and reading its log |
 //!
@@ -24,6 +25,8 @@ mod processors;
 mod program;
 mod remedy;
 mod retained_log;
+mod round_check;
+mod rounds;
 mod sandbox;
 mod slots;
 mod supervise;
@@ -38,6 +41,7 @@ pub use program::{ProgramError, SandboxProgram};
 pub use remedy::remedy;
 pub use sandbox::{Sandbox, SandboxCounters, SandboxOptions};
 pub use sandpiper_sandbox_protocol::{
-    IsolationLevel, LayerReport, SpeculationControl, UnknownIsolationLevel, Work, ZygotePlan,
+    BUILD_ID as FINGERPRINT, IsolationLevel, LayerReport, RoundWork, SpeculationControl,
+    UnknownIsolationLevel, Work, ZygotePlan,
 };
 pub use sys::map_large_blocks_separately;

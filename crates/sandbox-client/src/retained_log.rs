@@ -81,6 +81,11 @@ impl RetainedLog {
         Ok(())
     }
 
+    /// Returns how many entries were received.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
     pub(crate) fn since(&self, number: u64) -> LogSoFar {
         let kept = self.head.iter().chain(&self.tail);
         LogSoFar {

@@ -4,12 +4,14 @@ use crate::error::SandboxError;
 use crate::execution_handle::{ExecutionHandle, Waker};
 use crate::live_zygote::{JobProcess, LiveZygote, SpawnError};
 use crate::program::SandboxProgram;
+use crate::rounds;
 use crate::supervise::{Buffers, Start, supervise};
 use crate::sys;
 use crate::termination::{Observation, Termination, never_started};
+use sandpiper_domain::tools::Round;
 use sandpiper_domain::{Execution, JobId, Timestamp};
 use sandpiper_sandbox_protocol::{
-    self as protocol, ChildReport, IsolationLevel, LayerReport, Work, ZygotePlan,
+    self as protocol, ChildReport, IsolationLevel, LayerReport, RoundWork, Work, ZygotePlan,
 };
 use std::io;
 use std::sync::Arc;
@@ -94,23 +96,51 @@ impl Sandbox {
         work: &Work<'_>,
         handle: &ExecutionHandle,
     ) -> Result<Execution, SandboxError> {
+        let limits = work.limits();
+        let Some(ran) = self.observe(work, limits.timeout(), handle)? else {
+            return Ok(never_started(id, limits));
+        };
+        Ok(ran.observed.into_execution(id, ran.at, &limits, ran.report))
+    }
+
+    /// Runs one round of a script with tools. The [`Round`] is checked against its log. As with [`Sandbox::run`], an error
+    /// means that the sandbox itself failed.
+    pub fn run_round(
+        &mut self,
+        id: JobId,
+        round: &RoundWork<'_>,
+        handle: &ExecutionHandle,
+    ) -> Result<Round, SandboxError> {
+        let work = Work::Round(*round);
+        let Some(ran) = self.observe(&work, rounds::time_of(round), handle)? else {
+            return Ok(rounds::never_started(id, round));
+        };
+        Ok(rounds::into_round(ran, id, round))
+    }
+
+    /// Runs `work` in a job process, for `time` at most. Returns `None` if it was cancelled before it started.
+    fn observe(
+        &mut self,
+        work: &Work<'_>,
+        time: Duration,
+        handle: &ExecutionHandle,
+    ) -> Result<Option<Ran>, SandboxError> {
         protocol::encode(work, &mut self.job_bytes)
             .map_err(|error| SandboxError::Zygote(error.to_string()))?;
-        let limits = work.limits();
         if handle.is_cancelled() {
             // Do not write the job. If its job process were killed before it read the job, the bytes would stay in the
             // channel, and the zygote would have to be discarded.
-            return Ok(never_started(id, limits));
+            return Ok(None);
         }
         let mut was_rerun = false;
         for _ in 0..ZYGOTES_TRIED {
-            let StartedJob { job, at, start } = self.start_job(limits.timeout())?;
+            let StartedJob { job, at, start } = self.start_job(time)?;
             let Some(zygote) = &mut self.zygote else {
                 continue;
             };
             handle.attach(Some(Arc::clone(&self.waker)));
             let (waker, buffers) = (&self.waker, &mut self.buffers);
-            let observed = supervise(&job, zygote, &limits, start, handle, waker, buffers);
+            let observed = supervise(&job, zygote, work, start, handle, waker, buffers);
             handle.attach(None);
             if matches!(observed.termination, Termination::DiedUnread) {
                 // Nothing of the job has run, so it may be tried again. The job process sees its channel close.
@@ -128,7 +158,11 @@ impl Sandbox {
                 }
                 self.counters.crashed += u64::from(observed.termination.is_crash());
             }
-            return Ok(observed.into_execution(id, at, &limits, report));
+            return Ok(Some(Ran {
+                observed,
+                at,
+                report,
+            }));
         }
         Err(SandboxError::Zygote(
             "its job processes die as soon as they get their jobs".to_owned(),
@@ -226,7 +260,7 @@ impl Sandbox {
             return None;
         }
         let zygote = self.zygote.as_mut()?;
-        if matches!(termination, Termination::Done(_)) {
+        if matches!(termination, Termination::Done(_) | Termination::Suspended) {
             zygote.stop_watching(job);
             return None;
         }
@@ -271,6 +305,15 @@ fn absent_layers(layers: &[LayerReport]) -> String {
         .map(|report| format!("{} ({})", report.layer, report.detail))
         .collect();
     absent.join(", ")
+}
+
+/// An execution or a round that was observed to its end.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) observed: Observation,
+    pub(crate) at: Timestamp,
+    /// The kernel's report of the job process, if it was requested.
+    pub(crate) report: Option<ChildReport>,
 }
 
 /// A job process that has its whole job.

@@ -17,11 +17,12 @@ use crate::channel::{Waited, wait_readable};
 use crate::execution_handle::{ExecutionHandle, Waker};
 use crate::live_zygote::{JobProcess, LiveZygote, SpawnError};
 use crate::retained_log::RetainedLog;
+use crate::rounds::Reported;
 use crate::sys;
 use crate::termination::{Observation, Termination};
 use nix::errno::Errno;
 use sandpiper_domain::Limits;
-use sandpiper_sandbox_protocol::{BrokenProtocol, Done, Frame, FrameReader};
+use sandpiper_sandbox_protocol::{BrokenProtocol, Done, Frame, FrameReader, Work};
 use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -74,19 +75,30 @@ struct Supervision<'a> {
     handle: &'a ExecutionHandle,
     waker: &'a Waker,
     buffers: &'a mut Buffers,
+    /// The report of the job process about its round, if it runs one.
+    reported: Option<Reported<'a>>,
+}
+
+/// The last frames of a job process.
+enum LastFrame {
+    Done(Box<Done>),
+    Suspended,
 }
 
 /// Supervises `job`, which has had its bytes since `start`, until it has ended or was killed.
 pub(crate) fn supervise(
     job: &JobProcess,
     zygote: &mut LiveZygote,
-    limits: &Limits,
+    work: &Work<'_>,
     start: Start,
     handle: &ExecutionHandle,
     waker: &Waker,
     buffers: &mut Buffers,
 ) -> Observation {
-    buffers.reader.begin(limits);
+    let (limits, round) = (&work.limits(), work.round());
+    buffers
+        .reader
+        .begin(limits, round.map(|round| round.tool_limits));
     buffers.bytes.resize(READ_BYTES, 0);
     *handle.log() = RetainedLog::new(limits);
     let mut supervision = Supervision {
@@ -95,6 +107,7 @@ pub(crate) fn supervise(
         handle,
         waker,
         buffers,
+        reported: round.map(Reported::new),
     };
     let termination = supervision.follow(limits, &start);
     supervision.conclude(termination, &start)
@@ -146,10 +159,10 @@ impl Supervision<'_> {
             }
             match self.take_frames() {
                 Ok(None) => {}
-                Ok(Some(done)) if done.result_bytes() <= output_bytes => {
-                    return Termination::Done(done);
+                Ok(Some(LastFrame::Done(done))) if done.result_bytes() > output_bytes => {
+                    return Termination::Broke(BrokenProtocol::TooLong);
                 }
-                Ok(Some(_)) => return Termination::Broke(BrokenProtocol::TooLong),
+                Ok(Some(last)) => return self.last_termination(last, start),
                 Err(broken) => return Termination::Broke(broken),
             }
             self.handle.notify_of_log();
@@ -157,6 +170,24 @@ impl Supervision<'_> {
             if log_reads > PROMPT_LOG_READS {
                 thread::yield_now();
             }
+        }
+    }
+
+    /// Returns the termination of a job process that has sent its last frame. Checks the report of a round.
+    fn last_termination(&mut self, last: LastFrame, start: &Start) -> Termination {
+        let entries = self.handle.log().received();
+        if let Some(reported) = &mut self.reported {
+            let outcome = match &last {
+                LastFrame::Done(done) => Some(done.outcome),
+                LastFrame::Suspended => None,
+            };
+            if let Err(reason) = reported.check(outcome, entries, start.written_at.elapsed()) {
+                return Termination::Broke(BrokenProtocol::ForgedRound(reason));
+            }
+        }
+        match last {
+            LastFrame::Done(done) => Termination::Done(done),
+            LastFrame::Suspended => Termination::Suspended,
         }
     }
 
@@ -224,6 +255,7 @@ impl Supervision<'_> {
         Observation {
             termination,
             log: mem::take(&mut *self.handle.log()).finish(result_bytes),
+            round: self.reported.take().map(Reported::into_checked),
             wall,
             cpu,
             is_over,
@@ -244,13 +276,25 @@ impl Supervision<'_> {
     }
 
     /// Takes complete frames, up to the final one.
-    fn take_frames(&mut self) -> Result<Option<Box<Done>>, BrokenProtocol> {
+    fn take_frames(&mut self) -> Result<Option<LastFrame>, BrokenProtocol> {
         let mut log = self.handle.log();
         while let Some(frame) = self.buffers.reader.next_frame()? {
             match frame {
                 Frame::Log(entry) => log.take(entry)?,
                 Frame::Dropped => log.drop_one()?,
-                Frame::Done(done) => return Ok(Some(done)),
+                Frame::Done(done) => return Ok(Some(LastFrame::Done(done))),
+                Frame::Replayed => {
+                    let reported = self.reported.as_mut();
+                    reported
+                        .ok_or(BrokenProtocol::UnknownKind)?
+                        .note_replayed()?;
+                }
+                Frame::Round(report) => {
+                    let reported = self.reported.as_mut();
+                    if reported.ok_or(BrokenProtocol::UnknownKind)?.note(report)? {
+                        return Ok(Some(LastFrame::Suspended));
+                    }
+                }
             }
         }
         Ok(None)

@@ -3,6 +3,7 @@
 //! ```text
 //!   observation                                termination     result
 //!   final frame                                Done            the outcome in the frame
+//!   report of a round that suspends            Suspended       a suspended round
 //!   deadline and grace period over             Overran         timed out; the job process is killed
 //!   cancelled                                  Cancelled       cancelled; the job process is killed
 //!   death, the job unread                      DiedUnread      repeated on another zygote
@@ -14,6 +15,7 @@
 //! The job process may claim any outcome that a script can reach. The kernel alone says how the process died.
 
 use crate::retained_log::FinishedLog;
+use crate::rounds::CheckedRound;
 use nix::errno::Errno;
 use sandpiper_domain::{Execution, JobId, Limits, Outcome, ScriptError, Timestamp, Usage};
 use sandpiper_sandbox_protocol::{BrokenProtocol, ChildReport, Done};
@@ -31,6 +33,8 @@ const OUT_OF_MEMORY_HINT: &str = "The kernel kills a process like this when the 
 #[derive(Debug)]
 pub(crate) enum Termination {
     Done(Box<Done>),
+    /// The execution has tools, and waits.
+    Suspended,
     Overran,
     Cancelled,
     Died,
@@ -46,7 +50,10 @@ impl Termination {
     }
 
     pub(crate) fn is_crash(&self) -> bool {
-        !matches!(self, Self::Done(_) | Self::Overran | Self::Cancelled)
+        !matches!(
+            self,
+            Self::Done(_) | Self::Suspended | Self::Overran | Self::Cancelled
+        )
     }
 }
 
@@ -54,6 +61,8 @@ impl Termination {
 pub(crate) struct Observation {
     pub(crate) termination: Termination,
     pub(crate) log: FinishedLog,
+    /// The report of a round, checked, if the job process ran one.
+    pub(crate) round: Option<CheckedRound>,
     pub(crate) wall: Duration,
     /// Processor time by the kernel; absent if the process was reaped before the executor could ask.
     pub(crate) cpu: Option<Duration>,
@@ -120,6 +129,8 @@ impl Observation {
                 (Outcome::TimedOut, hinted(Outcome::TimedOut, error))
             }
             Termination::Cancelled => (Outcome::Cancelled, cancelled()),
+            // A caller turns a suspended round into no execution (`rounds`).
+            Termination::Suspended => crashed("it suspended".to_owned()),
             Termination::Died | Termination::DiedUnread => died(report),
             Termination::Broke(broken) => crashed(format!(
                 "the job process broke the rules it is held to and was killed: {broken}"
@@ -133,7 +144,7 @@ impl Observation {
         execution
     }
 
-    fn usage(&self, report: Option<ChildReport>) -> Usage {
+    pub(crate) fn usage(&self, report: Option<ChildReport>) -> Usage {
         let micros = |time: Duration| u64::try_from(time.as_micros());
         Usage {
             wall_micros: micros(self.wall).unwrap_or(u64::MAX),

@@ -5,9 +5,13 @@
 //!   log    u8 console method | u32 depth | u64 Unix milliseconds | JSON array
 //!   dropped  (empty: one log entry was too long to be sent)
 //!   done   u32 length of the summary | summary (JSON) | result (JSON, empty unless the script succeeded)
+//!   replayed  (empty: an execution with tools has reached the end of its log)
+//!   round  report (JSON) of an execution with tools
 //! ```
 //! Numbers are little-endian. Any other bytes, and any frame longer than the job may send, break the protocol.
 
+use super::round::RoundReport;
+use sandpiper_domain::tools::ToolLimits;
 use sandpiper_domain::{
     JsonText, Limits, LogEntry, LogKind, Outcome, ScriptError, Timestamp, ValueType,
 };
@@ -26,6 +30,8 @@ const SUMMARY_BYTES_MAX: usize = 512 * 1024;
 const LOG: u8 = 1;
 const DONE: u8 = 2;
 const DROPPED: u8 = 3;
+const REPLAYED: u8 = 4;
+const ROUND: u8 = 5;
 
 /// Kinds of log entries. The position of a kind is its number in a log frame.
 const LOG_KINDS: [LogKind; 12] = [
@@ -96,6 +102,19 @@ pub fn encode_done(buffer: &mut Vec<u8>, completion: &Completion) {
     end(buffer);
 }
 
+/// Writes a replayed frame into `buffer`, replacing its content.
+pub fn encode_replayed(buffer: &mut Vec<u8>) {
+    begin(buffer, REPLAYED);
+}
+
+/// Writes a round frame into `buffer`, replacing its content.
+pub fn encode_round(buffer: &mut Vec<u8>, report: &RoundReport) {
+    begin(buffer, ROUND);
+    // As with a summary: writing to memory cannot fail.
+    let _ = serde_json::to_writer(&mut *buffer, report);
+    end(buffer);
+}
+
 fn begin(buffer: &mut Vec<u8>, kind: u8) {
     buffer.clear();
     buffer.extend_from_slice(&[0, 0, 0, 0, kind]);
@@ -111,6 +130,8 @@ pub enum Frame {
     Log(LogEntry),
     Dropped,
     Done(Box<Done>),
+    Replayed,
+    Round(Box<RoundReport>),
 }
 
 #[derive(Debug)]
@@ -144,6 +165,8 @@ pub enum BrokenProtocol {
     NotJson,
     #[error("an outcome that is not a script's to report")]
     ForeignOutcome,
+    #[error("a round that does not follow from its log: {0}")]
+    ForgedRound(&'static str),
 }
 
 /// Cuts a stream of hostile bytes into frames. Holds at most one frame of the longest permitted length and the bytes of
@@ -153,11 +176,13 @@ pub struct FrameReader {
     bytes: Vec<u8>,
     read: usize,
     payload_max: usize,
+    /// Most bytes of a report; `None` for an execution without tools, which sends none.
+    report_max: Option<usize>,
 }
 
 impl FrameReader {
     /// Prepares the reader for the next job process. Keeps its memory, up to one mebibyte.
-    pub fn begin(&mut self, limits: &Limits) {
+    pub fn begin(&mut self, limits: &Limits, tool_limits: Option<&ToolLimits>) {
         const KEPT_BYTES: usize = 1 << 20;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
@@ -165,6 +190,7 @@ impl FrameReader {
         self.payload_max = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX)
             + DONE_PREFIX_BYTES
             + SUMMARY_BYTES_MAX;
+        self.report_max = tool_limits.map(RoundReport::bytes_max);
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
@@ -183,17 +209,25 @@ impl FrameReader {
         };
         let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
         let length = usize::try_from(length).map_err(|_| BrokenProtocol::TooLong)?;
-        if length > self.payload_max {
+        let most = match (header[4], self.report_max) {
+            (ROUND, Some(report_max)) => report_max,
+            _ => self.payload_max,
+        };
+        if length > most {
             return Err(BrokenProtocol::TooLong);
         }
         let Some(payload) = rest.get(..length) else {
             return Ok(None);
         };
+        let is_round = self.report_max.is_some();
         let frame = match header[4] {
             LOG => Frame::Log(decode_log(payload)?),
-            DONE => Frame::Done(Box::new(decode_done(payload)?)),
+            DONE => Frame::Done(Box::new(decode_done(payload, is_round)?)),
             DROPPED if payload.is_empty() => Frame::Dropped,
             DROPPED => return Err(BrokenProtocol::Malformed),
+            REPLAYED if is_round && payload.is_empty() => Frame::Replayed,
+            REPLAYED if is_round => return Err(BrokenProtocol::Malformed),
+            ROUND if is_round => Frame::Round(Box::new(decode_round(payload)?)),
             _ => return Err(BrokenProtocol::UnknownKind),
         };
         self.read += HEADER_BYTES + length;
@@ -223,7 +257,7 @@ fn decode_log(payload: &[u8]) -> Result<LogEntry, BrokenProtocol> {
     })
 }
 
-fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
+fn decode_done(payload: &[u8], is_round: bool) -> Result<Done, BrokenProtocol> {
     let (prefix, rest) = payload
         .split_at_checked(DONE_PREFIX_BYTES)
         .ok_or(BrokenProtocol::Malformed)?;
@@ -237,7 +271,12 @@ fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
         .ok_or(BrokenProtocol::Malformed)?;
     let summary: Completion =
         serde_json::from_slice(summary).map_err(|_| BrokenProtocol::NotJson)?;
-    if matches!(summary.outcome, Outcome::Cancelled | Outcome::Crashed) {
+    let is_foreign = match summary.outcome {
+        Outcome::Cancelled | Outcome::Crashed => true,
+        Outcome::Diverged => !is_round,
+        _ => false,
+    };
+    if is_foreign {
         return Err(BrokenProtocol::ForeignOutcome);
     }
     let succeeded = summary.outcome == Outcome::Succeeded;
@@ -252,6 +291,10 @@ fn decode_done(payload: &[u8]) -> Result<Done, BrokenProtocol> {
         hint: summary.hint,
         peak_memory_bytes: summary.peak_memory_bytes,
     })
+}
+
+fn decode_round(payload: &[u8]) -> Result<RoundReport, BrokenProtocol> {
+    serde_json::from_slice(payload).map_err(|_| BrokenProtocol::NotJson)
 }
 
 fn json(bytes: &[u8]) -> Result<JsonText, BrokenProtocol> {
@@ -279,7 +322,7 @@ mod tests {
     /// Returns the frames of `bytes`, which arrive `step` at a time, up to the first violation.
     fn read(bytes: &[u8], step: usize) -> Vec<String> {
         let mut reader = FrameReader::default();
-        reader.begin(&limits());
+        reader.begin(&limits(), None);
         let mut seen = Vec::new();
         for chunk in bytes.chunks(step) {
             reader.push(chunk);
@@ -351,7 +394,7 @@ mod tests {
             encode_done(&mut buffer, &completion);
             stream.extend_from_slice(&buffer);
             let mut reader = FrameReader::default();
-            reader.begin(&limits());
+            reader.begin(&limits(), None);
             reader.push(&stream);
             let Ok(Some(Frame::Log(entry))) = reader.next_frame() else { panic!("no log") };
             prop_assert_eq!((entry.kind, entry.depth, entry.data.as_str()), (LogKind::Warn, depth, data.as_str()));

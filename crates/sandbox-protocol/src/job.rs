@@ -7,10 +7,12 @@
 //! address space that it was forked with. The executor, which is trusted, writes the header. The texts are the
 //! client's.
 
+use super::round::{EngineTools, RoundWork};
 use sandpiper_domain::{Language, Limits, Script, ScriptKind, Source};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// Bytes before the header.
 pub const PREFIX_BYTES: usize = 16;
@@ -29,6 +31,8 @@ pub enum Work<'a> {
         /// Randomness for this execution alone.
         entropy: u64,
     },
+    /// One round of a script with tools.
+    Round(RoundWork<'a>),
     /// Try to reach the network with native code, from inside the isolation layers.
     NetCheck {
         host: IpAddr,
@@ -41,7 +45,30 @@ impl Work<'_> {
     pub fn limits(&self) -> Limits {
         match self {
             Self::Script { limits, .. } | Self::NetCheck { limits, .. } => *limits,
+            Self::Round(round) => round.limits,
         }
+    }
+
+    /// Returns the round; `None` for work without tools.
+    pub fn round(&self) -> Option<&RoundWork<'_>> {
+        match self {
+            Self::Round(round) => Some(round),
+            Self::Script { .. } | Self::NetCheck { .. } => None,
+        }
+    }
+
+    fn script(&self) -> Option<&Script> {
+        match self {
+            Self::Script { script, .. } => Some(script),
+            Self::Round(round) => Some(round.script),
+            Self::NetCheck { .. } => None,
+        }
+    }
+
+    /// Returns whether a script with tools runs in rounds, and one without does not.
+    fn is_sound(&self) -> bool {
+        let has_tools = self.script().is_some_and(|script| script.tools().is_some());
+        has_tools == self.round().is_some()
     }
 }
 
@@ -66,6 +93,9 @@ pub enum Header<'a> {
         seed: Option<u64>,
         entropy: u64,
         limits: Limits,
+        /// Length of what a round has beside the script. A script without tools does not have it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tools: Option<usize>,
     },
     NetCheck {
         host: IpAddr,
@@ -92,6 +122,8 @@ pub struct EngineJob<'a> {
     pub seed: Option<u64>,
     /// Randomness for this execution alone, chosen by the executor.
     pub entropy: u64,
+    /// Tools and log of a script with tools. Its seed takes the place of `seed` and `entropy`.
+    pub tools: Option<Rc<EngineTools>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -100,11 +132,18 @@ pub struct BadJob;
 
 /// Writes `work` into `buffer`, replacing its content.
 pub fn encode(work: &Work<'_>, buffer: &mut Vec<u8>) -> Result<(), BadJob> {
+    if !work.is_sound() {
+        return Err(BadJob);
+    }
+    let mut tools = Vec::new();
+    if let Work::Round(round) = work {
+        round.write(&mut tools).map_err(|_| BadJob)?;
+    }
     buffer.clear();
     buffer.extend_from_slice(&[0; PREFIX_BYTES]);
-    serde_json::to_writer(&mut *buffer, &header_of(work)).map_err(|_| BadJob)?;
+    serde_json::to_writer(&mut *buffer, &header_of(work, tools.len())).map_err(|_| BadJob)?;
     let header_bytes = buffer.len() - PREFIX_BYTES;
-    if let Work::Script { script, .. } = work {
+    if let Some(script) = work.script() {
         for source in script.sources().iter().chain(script.modules()) {
             buffer.extend_from_slice(source.text.as_bytes());
         }
@@ -115,8 +154,12 @@ pub fn encode(work: &Work<'_>, buffer: &mut Vec<u8>) -> Result<(), BadJob> {
             buffer.extend_from_slice(global.value.as_str().as_bytes());
         }
     }
+    buffer.extend_from_slice(&tools);
     let text_bytes = buffer.len() - PREFIX_BYTES - header_bytes;
-    let room = room_for(&work.limits(), buffer.len());
+    let mut room = room_for(&work.limits(), buffer.len());
+    if work.round().is_some() {
+        room = room.saturating_add(replay_memory_bytes(&work.limits()));
+    }
     let header_bytes = u32::try_from(header_bytes).map_err(|_| BadJob)?;
     let text_bytes = u32::try_from(text_bytes).map_err(|_| BadJob)?;
     buffer[..4].copy_from_slice(&header_bytes.to_le_bytes());
@@ -136,7 +179,13 @@ fn room_for(limits: &Limits, job_bytes: usize) -> u64 {
         .saturating_add(copied.saturating_mul(COPIES))
 }
 
-fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
+/// Returns the memory that a script with tools may take within its log, in addition to its limit, bytes: a replay that
+/// needs a little more than before must not fail.
+pub fn replay_memory_bytes(limits: &Limits) -> u64 {
+    limits.memory_bytes() / 4
+}
+
+fn header_of<'a>(work: &'a Work<'a>, tools_bytes: usize) -> Header<'a> {
     match work {
         Work::NetCheck { host, port, .. } => Header::NetCheck {
             host: *host,
@@ -146,26 +195,40 @@ fn header_of<'a>(work: &'a Work<'a>) -> Header<'a> {
             script,
             limits,
             entropy,
-        } => Header::Script {
-            sources: named_lengths(script.sources()),
-            kind: script.kind(),
-            language: script.language(),
-            modules: named_lengths(script.modules()),
-            input: script.input().map(|input| input.as_str().len()),
-            globals: script
-                .globals()
-                .iter()
-                .map(|global| {
-                    (
-                        Cow::Borrowed(global.name.as_str()),
-                        global.value.as_str().len(),
-                    )
-                })
-                .collect(),
-            seed: script.seed(),
-            entropy: *entropy,
-            limits: *limits,
-        },
+        } => script_header(script, limits, script.seed(), *entropy, None),
+        Work::Round(round) => {
+            script_header(round.script, &round.limits, None, 0, Some(tools_bytes))
+        }
+    }
+}
+
+fn script_header<'a>(
+    script: &'a Script,
+    limits: &Limits,
+    seed: Option<u64>,
+    entropy: u64,
+    tools: Option<usize>,
+) -> Header<'a> {
+    Header::Script {
+        sources: named_lengths(script.sources()),
+        kind: script.kind(),
+        language: script.language(),
+        modules: named_lengths(script.modules()),
+        input: script.input().map(|input| input.as_str().len()),
+        globals: script
+            .globals()
+            .iter()
+            .map(|global| {
+                (
+                    Cow::Borrowed(global.name.as_str()),
+                    global.value.as_str().len(),
+                )
+            })
+            .collect(),
+        seed,
+        entropy,
+        limits: *limits,
+        tools,
     }
 }
 
@@ -212,6 +275,7 @@ pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJ
         seed,
         entropy,
         limits,
+        tools,
     } = header
     else {
         return Err(BadJob);
@@ -222,6 +286,9 @@ pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJ
     let modules = texts.take_named(modules)?;
     let input = input.map(|length| texts.take(length)).transpose()?;
     let globals = texts.take_named(globals)?;
+    let tools = tools.map(|length| texts.take(length)).transpose()?;
+    let tools = tools.map(|text| serde_json::from_str(text).map(Rc::new));
+    let tools = tools.transpose().map_err(|_| BadJob)?;
     Ok(EngineJob {
         sources,
         kind: *kind,
@@ -232,6 +299,7 @@ pub fn engine_job<'a>(header: &'a Header<'_>, texts: &'a [u8]) -> Result<EngineJ
         limits: *limits,
         seed: *seed,
         entropy: *entropy,
+        tools,
     })
 }
 
@@ -323,15 +391,15 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_script_has_a_header_without_kind_language_and_modules() {
+    fn a_plain_script_has_a_header_without_kind_language_modules_and_tools() {
         let script = sandpiper_domain::samples::script(1);
-        let header = serde_json::to_string(&header_of(&Work::Script {
+        let work = Work::Script {
             script: &script,
             limits: sandpiper_domain::samples::limits(),
             entropy: 1,
-        }));
-        let header = header.unwrap();
-        for field in ["kind", "language", "modules"] {
+        };
+        let header = serde_json::to_string(&header_of(&work, 0)).unwrap();
+        for field in ["kind", "language", "modules", "tools"] {
             assert!(!header.contains(field), "{header}");
         }
     }

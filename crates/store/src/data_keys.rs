@@ -130,6 +130,21 @@ impl DataKeys {
     }
 
     pub(crate) fn seal(&self, place: Place<'_>, text: &str) -> String {
+        let (id, sealed) = self.seal_bytes(&place.bytes(), text.as_bytes());
+        format!("{PREFIX}{id}.{}", BASE64.encode(sealed))
+    }
+
+    pub(crate) fn open(&self, place: Place<'_>, sealed: &str) -> Result<String, Unopened> {
+        let (id, text) = parts(sealed).ok_or(Unopened::Forged)?;
+        self.key(id)?;
+        let bytes = BASE64.decode(text).map_err(|_| Unopened::Forged)?;
+        let opened = self.open_bytes(id, &place.bytes(), &bytes)?;
+        String::from_utf8(opened).map_err(|_| Unopened::Forged)
+    }
+
+    /// Encrypts `bytes` with the first key, and authenticates them together with `context`. Returns the id of the key, and
+    /// nonce and ciphertext.
+    pub(crate) fn seal_bytes(&self, context: &[u8], bytes: &[u8]) -> (&str, Vec<u8>) {
         let [key, ..] = self.0.as_slice() else {
             unreachable!("there is at least one key")
         };
@@ -137,33 +152,29 @@ impl DataKeys {
         // The operating system fails to give random bytes only before it has started.
         getrandom::fill(&mut nonce).unwrap_or_else(|error| unreachable!("{error}"));
         let payload = Payload {
-            msg: text.as_bytes(),
-            aad: &place.bytes(),
+            msg: bytes,
+            aad: context,
         };
         // Only texts of 256 GiB are too long.
         let sealed = key.cipher.encrypt(&XNonce::from(nonce), payload);
         let sealed = sealed.unwrap_or_else(|_| unreachable!("the text is short enough"));
-        format!(
-            "{PREFIX}{}.{}",
-            key.id,
-            BASE64.encode([&nonce, &*sealed].concat())
-        )
+        (&key.id, [&nonce, &*sealed].concat())
     }
 
-    pub(crate) fn open(&self, place: Place<'_>, sealed: &str) -> Result<String, Unopened> {
-        let (id, text) = parts(sealed).ok_or(Unopened::Forged)?;
+    /// Decrypts what [`DataKeys::seal_bytes`] returned for the same context.
+    pub(crate) fn open_bytes(
+        &self,
+        id: &str,
+        context: &[u8],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, Unopened> {
         let key = self.key(id)?;
-        let bytes = BASE64.decode(text).map_err(|_| Unopened::Forged)?;
-        let (nonce, msg) = bytes
+        let (nonce, msg) = sealed
             .split_first_chunk::<NONCE_BYTES>()
             .ok_or(Unopened::Forged)?;
-        let payload = Payload {
-            msg,
-            aad: &place.bytes(),
-        };
+        let payload = Payload { msg, aad: context };
         let opened = key.cipher.decrypt(&XNonce::from(*nonce), payload);
-        let opened = opened.map_err(|_| Unopened::Forged)?;
-        String::from_utf8(opened).map_err(|_| Unopened::Forged)
+        opened.map_err(|_| Unopened::Forged)
     }
 
     /// Returns a digest that tells nothing to a reader without the key: the digest of a short request could be guessed.

@@ -97,6 +97,7 @@ fn meaning_of(new: &NewJob) -> Meaning {
             timeout_ms: Some(u64::from(new.job.limits.timeout_ms())),
             memory_bytes: Some(new.job.limits.memory_bytes()),
             output_bytes: Some(u64::from(new.job.limits.output_bytes())),
+            ..RequestedLimits::default()
         }),
         requested: with_limits(new.terms.requested_limits),
     }

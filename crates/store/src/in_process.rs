@@ -339,6 +339,10 @@ impl JobStore for InProcessStore {
         self.0.records.purged_tenants().await
     }
 
+    async fn secret(&self, name: &'static str, new: String) -> Result<String, StoreError> {
+        self.0.records.secret(name, new).await
+    }
+
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {
         self.0.records.nodes().await
     }

@@ -13,6 +13,7 @@ mod in_process;
 mod json_meaning;
 mod memory;
 mod recent;
+mod sealing_keys;
 #[cfg(test)]
 mod tests;
 mod usage;
@@ -21,8 +22,10 @@ pub use data_keys::{DataKeys, DataKeysError};
 pub use durable::{Address, BackupError, DurableOptions, DurableStore, OpenError, back_up};
 pub use handover::{QueuePlace, StartHook};
 pub use in_process::{InProcessStore, JobRecords};
+pub use json_meaning::write_ordered_json;
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
+pub use sealing_keys::{SealingKeys, Unsealed};
 pub use usage::{
     RecordedTotals, RecordedUsage, TotalsQuery, UsageBatch, UsageEntry, UsageQuery, UsageStore,
     UsageSum, UsageTotal,
@@ -341,6 +344,10 @@ pub trait JobStore: UsageStore {
 
     /// Returns the tenants that are purged.
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError>;
+
+    /// Returns the secret of this name. The first call stores `new`. All nodes of the store get the same secret, also after
+    /// a restart if the store is a database.
+    async fn secret(&self, name: &'static str, new: String) -> Result<String, StoreError>;
 
     /// Returns the nodes to which the store dispatches jobs; `None` for a store of one process.
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

@@ -8,7 +8,8 @@ pub use budget::{
 };
 pub use period::Period;
 
-use super::{Execution, Outcome, Script};
+use super::tools::{Round, RoundEnd};
+use super::{Execution, Outcome, Script, Usage};
 
 /// Sums of usage. Every sum stops at the largest number and never wraps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct UsageCounts {
     pub bytes_out: u64,
     /// The part of `bytes_in` that came with jobs.
     pub queued_bytes: u64,
+    /// Calls of tools that scripts made.
+    pub calls: u64,
 }
 
 impl UsageCounts {
@@ -39,6 +42,31 @@ impl UsageCounts {
             bytes_in: script.content_bytes(),
             ..Self::of_job_execution(execution)
         }
+    }
+
+    /// Counts a round of an execution of `POST /api/execute` with tools. The execution is charged with its first round, and
+    /// `outcome` is that of its last.
+    pub fn of_round(
+        script: &Script,
+        round: &Round,
+        outcome: Option<Outcome>,
+        is_first: bool,
+    ) -> Self {
+        let usage = match &round.end {
+            RoundEnd::Finished(execution) => &execution.usage,
+            RoundEnd::Suspended(suspension) => &suspension.usage,
+            RoundEnd::ReplayFailed(_) => return Self::default(),
+        };
+        let mut counts = Self {
+            executions_charged: u64::from(is_first),
+            bytes_in: script.content_bytes(),
+            calls: u64::try_from(round.calls.len()).unwrap_or(u64::MAX),
+            ..Self::of_usage(usage)
+        };
+        if let Some(outcome) = outcome {
+            counts.executions[outcome as usize] = 1;
+        }
+        counts
     }
 
     /// Counts a job that is accepted.
@@ -55,16 +83,19 @@ impl UsageCounts {
 
     /// Counts the final execution of a job, which was charged when the job was accepted.
     pub fn of_job_execution(execution: &Execution) -> Self {
-        let usage = &execution.usage;
-        let mut counts = Self {
+        let mut counts = Self::of_usage(&execution.usage);
+        counts.executions[execution.outcome as usize] = 1;
+        counts
+    }
+
+    fn of_usage(usage: &Usage) -> Self {
+        Self {
             wall_micros: usage.wall_micros,
             cpu_micros: usage.cpu_micros,
             memory_byte_seconds: byte_seconds(usage.peak_memory_bytes, usage.wall_micros),
             bytes_out: usage.output_bytes,
             ..Self::default()
-        };
-        counts.executions[execution.outcome as usize] = 1;
-        counts
+        }
     }
 
     pub fn add(&mut self, more: &Self) {
@@ -80,6 +111,7 @@ impl UsageCounts {
             (&mut self.bytes_in, more.bytes_in),
             (&mut self.bytes_out, more.bytes_out),
             (&mut self.queued_bytes, more.queued_bytes),
+            (&mut self.calls, more.calls),
         ] {
             *sum = sum.saturating_add(more);
         }

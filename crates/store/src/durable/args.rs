@@ -98,6 +98,7 @@ impl RunScript {
             timeout_ms: wanted.timeout_ms,
             memory_bytes: wanted.memory_bytes,
             output_bytes: wanted.output_bytes,
+            ..RequestedLimits::default()
         };
         Ok(Job {
             id,

@@ -29,7 +29,7 @@ impl Migration {
 }
 
 /// All migrations, oldest first. A version is an index into this list, from 1. A released migration is never changed.
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration::of_both(include_str!("migrations/1.sql")),
     Migration::of_both(include_str!("migrations/2.sql")),
     Migration::of_both(include_str!("migrations/3.sql")),
@@ -43,6 +43,7 @@ const MIGRATIONS: [Migration; 7] = [
     },
     Migration::of_both(include_str!("migrations/6.sql")),
     Migration::of_both(include_str!("migrations/7.sql")),
+    Migration::of_both(include_str!("migrations/8.sql")),
 ];
 
 /// Key of an advisory lock that no other program takes: "sandpipe" in ASCII.

@@ -39,6 +39,7 @@ mod requests;
 mod reservations;
 mod river;
 mod seal;
+mod secrets;
 mod stored;
 mod sweep;
 mod upkeep;
@@ -241,6 +242,12 @@ impl JobStore for DurableStore {
         let owners = self.owners();
         let purged = async move { owners.purged_tenants().await };
         self.open.parts.database.on_threads(purged).await
+    }
+
+    async fn secret(&self, name: &'static str, new: String) -> Result<String, StoreError> {
+        let database = self.open.parts.database.clone();
+        let secret = async move { secrets::get_or_add(&database, name, new).await };
+        self.open.parts.database.on_threads(secret).await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

@@ -19,6 +19,7 @@ pub(super) enum Column {
     Request,
     Execution,
     Log,
+    Secret,
 }
 
 impl Column {
@@ -27,6 +28,7 @@ impl Column {
             Self::Request => "request",
             Self::Execution => "execution",
             Self::Log => "log",
+            Self::Secret => "secret",
         }
     }
 }
@@ -66,6 +68,12 @@ impl Seal {
             Unopened::UnknownKey(_) => StoreError::Unavailable(error.to_string()),
             Unopened::Forged => StoreError::Unreadable(error.to_string()),
         })
+    }
+
+    /// Returns whether a stored text is in the form in which it would be stored now.
+    pub(super) fn is_current(&self, text: &str) -> bool {
+        let sealing = self.0.as_ref().and_then(|keys| keys.ids().next());
+        key_of(text) == sealing
     }
 
     /// Returns the digests of a request as they are stored: blinded where there is a data key.

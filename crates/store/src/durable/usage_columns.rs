@@ -5,7 +5,7 @@ use sandpiper_domain::{ApiKeyId, Outcome, Owner, Period, UsageCounts};
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 /// The sums of a row, each a column.
-pub(super) const SUMS: [&str; OUTCOMES + 8] = [
+pub(super) const SUMS: [&str; OUTCOMES + 9] = [
     "succeeded",
     "threw",
     "timed_out",
@@ -14,6 +14,7 @@ pub(super) const SUMS: [&str; OUTCOMES + 8] = [
     "output_exceeded",
     "cancelled",
     "crashed",
+    "diverged",
     "executions_charged",
     "jobs_queued",
     "wall_micros",
@@ -22,6 +23,7 @@ pub(super) const SUMS: [&str; OUTCOMES + 8] = [
     "bytes_in",
     "bytes_out",
     "queued_bytes",
+    "calls",
 ];
 
 const OUTCOMES: usize = Outcome::ALL.len();
@@ -42,6 +44,7 @@ pub(super) fn values(counts: &UsageCounts) -> impl Iterator<Item = i64> {
         counts.bytes_in,
         counts.bytes_out,
         counts.queued_bytes,
+        counts.calls,
     ];
     counts.executions.into_iter().chain(others).map(as_i64)
 }
@@ -71,6 +74,7 @@ where
         bytes_in: number(OUTCOMES + 5)?,
         bytes_out: number(OUTCOMES + 6)?,
         queued_bytes: number(OUTCOMES + 7)?,
+        calls: number(OUTCOMES + 8)?,
     })
 }
 

@@ -13,9 +13,19 @@ const DIGEST: u8 = b'h';
 
 /// Appends the meaning of `text`, which must be one JSON value that does not nest deeper than a stack has room for.
 pub(super) fn write(text: &str, to: &mut Vec<u8>) {
+    write_with(text, false, to);
+}
+
+/// Appends the meaning of `text` as [`write`] does, but with the order of members, which a script can see.
+pub fn write_ordered_json(text: &str, to: &mut Vec<u8>) {
+    write_with(text, true, to);
+}
+
+fn write_with(text: &str, keeps_order: bool, to: &mut Vec<u8>) {
     let mut reader = Reader {
         bytes: text.as_bytes(),
         at: 0,
+        keeps_order,
     };
     reader.value(to);
 }
@@ -24,6 +34,7 @@ pub(super) fn write(text: &str, to: &mut Vec<u8>) {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    keeps_order: bool,
 }
 
 impl Reader<'_> {
@@ -62,7 +73,8 @@ impl Reader<'_> {
             members.push((key..value, value..to.len()));
         }
         self.at += 1;
-        if !members.is_sorted_by(|one, next| to[one.0.clone()] < to[next.0.clone()]) {
+        let is_sorted = members.is_sorted_by(|one, next| to[one.0.clone()] < to[next.0.clone()]);
+        if !is_sorted && !self.keeps_order {
             sort(&mut members, first, to);
         }
         to.push(b'}');

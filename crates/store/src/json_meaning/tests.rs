@@ -224,3 +224,20 @@ fn a_large_value_that_nests_deeply_is_read_in_one_pass() {
     }
     assert!(meaning(&text).len() <= PLAIN_BYTES_MAX);
 }
+
+#[test]
+fn only_the_ordered_meaning_has_the_order_of_members() {
+    let ordered = |text: &str| {
+        let mut bytes = Vec::new();
+        write_ordered_json(text, &mut bytes);
+        bytes
+    };
+    let (one, other) = (
+        r#"{"a":1,"b":[{"c":1,"d":2}]}"#,
+        r#"{"b":[{"d":2,"c":1}],"a":1}"#,
+    );
+    assert_eq!(meaning(one), meaning(other));
+    assert_ne!(ordered(one), ordered(other));
+    let spelled = r#" { "\u0061" : 1.0, "b":[ {"c":1e0,"d":2}] }"#;
+    assert_eq!(ordered(one), ordered(spelled));
+}

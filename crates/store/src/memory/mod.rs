@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use sandpiper_domain::{
     Access, ApiKeyId, ClientKey, JobId, JobRecord, Owner, Tenant, Timestamp, UsageCounts,
 };
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -56,6 +56,7 @@ pub struct MemoryStore {
     keys: Mutex<Keys>,
     usage: Usage,
     purged_tenants: Mutex<HashSet<Tenant>>,
+    secrets: Mutex<BTreeMap<&'static str, String>>,
     usage_table: UsageTable,
 }
 
@@ -69,6 +70,7 @@ impl MemoryStore {
             keys: Mutex::default(),
             usage: Usage::default(),
             purged_tenants: Mutex::default(),
+            secrets: Mutex::default(),
             usage_table: UsageTable::new(bounds.usage_kept),
         }
     }
@@ -362,6 +364,10 @@ impl JobStore for MemoryStore {
 
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
         Ok(self.purged_tenants.lock().clone())
+    }
+
+    async fn secret(&self, name: &'static str, new: String) -> Result<String, StoreError> {
+        Ok(self.secrets.lock().entry(name).or_insert(new).clone())
     }
 
     fn counts(&self) -> StoreCounts {

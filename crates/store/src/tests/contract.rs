@@ -460,3 +460,13 @@ async fn a_job_is_found_waited_for_and_listed_by_those_only_who_may_see_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_secret_is_the_one_that_came_first() {
+    over_every_store(|store| async move {
+        assert_eq!(store.secret("a", "1".to_owned()).await.unwrap(), "1");
+        assert_eq!(store.secret("a", "2".to_owned()).await.unwrap(), "1");
+        assert_eq!(store.secret("b", "2".to_owned()).await.unwrap(), "2");
+    })
+    .await;
+}

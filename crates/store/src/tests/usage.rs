@@ -42,7 +42,7 @@ async fn a_job_counts_once_when_it_is_accepted_and_once_when_it_ends() {
         }
         let ended = usage_of(&*store, &owner).await;
         let expected = UsageCounts {
-            executions: [1, 0, 0, 0, 0, 0, 0, 0],
+            executions: [1, 0, 0, 0, 0, 0, 0, 0, 0],
             ..accepted
         };
         assert_eq!(ended, expected);
