@@ -8,8 +8,8 @@ use std::ffi::{CString, OsStr, c_int};
 use std::path::{Path, PathBuf};
 use std::{env, fs, slice};
 
-/// The JavaScript of the web APIs: a script in each file.
-const GLUE: &str = "src/engine/web";
+/// The JavaScript of the web APIs and of tools: a script in each file.
+const GLUE: [&str; 2] = ["src/engine/web", "src/engine/tools"];
 /// The start of the file names in stack traces, by which the sandbox leaves the frames out.
 const FILE_NAME: &str = "sandpiper:prelude/";
 
@@ -19,7 +19,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-link-arg-bins=-Wl,-z,max-page-size=2097152");
     println!("cargo::rerun-if-changed=build.rs");
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    compile_glue(&package.join(GLUE))
+    for folder in GLUE {
+        compile_glue(&package.join(folder))?;
+    }
+    Ok(())
 }
 
 /// Compiles each script of a folder to bytecode in `OUT_DIR`. A zygote that compiled them at its start would take some

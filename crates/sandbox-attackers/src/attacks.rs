@@ -1,6 +1,6 @@
 //! Attacks by native code that controls the whole job process.
 
-use crate::{forgeries, registers};
+use crate::{forgeries, registers, rounds};
 use sandpiper_sandbox::{Channel, JobBody, JobBytes};
 use std::ptr;
 
@@ -120,7 +120,9 @@ impl JobBody for Attacker {
     fn run(on_zygotes_stack: usize, job: JobBytes, channel: Channel) -> ! {
         // This comes first, because all other code uses registers too.
         let count_marks = registers::count_marks();
-        let attack = std::str::from_utf8(job.texts()).unwrap_or_default();
+        let texts = std::str::from_utf8(job.texts()).unwrap_or_default();
+        // What a round has beside its script follows.
+        let attack = texts.split('{').next().unwrap_or_default();
         if attack == "the_registers_of_its_zygote" {
             forgeries::done(channel, count_marks);
         }
@@ -130,6 +132,10 @@ impl JobBody for Attacker {
         if let Some(result) = act(attack, channel) {
             forgeries::done(channel, result);
         }
+        if attack == "an_honest_round" {
+            rounds::honest(channel);
+        }
+        rounds::act(attack, channel);
         forgeries::act(attack, channel);
         forgeries::done(channel, -1)
     }

@@ -39,6 +39,12 @@ pub const ALL: &[(&str, &str)] = &[
     ("a_result_above_the_bound", "longer than the job may send"),
     ("dropped_frames_without_end", "longer than the job may send"),
     ("a_dropped_frame_with_a_payload", "cut short or malformed"),
+    ("a_report_without_tools", "unknown kind"),
+    ("a_replay_without_tools", "unknown kind"),
+    (
+        "a_completion_that_claims_to_have_diverged",
+        "not a script's to report",
+    ),
     ("half_a_frame_and_an_exit", "ended by itself with code 3"),
     ("half_a_frame_and_silence", "timed out"),
     ("silence", "timed out"),
@@ -85,6 +91,11 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
         "a_log_kind_that_does_not_exist" => log(channel, 200, b"[1]"),
         "a_completion_that_claims_a_crash" => finish(channel, &summary("crashed", ""), b""),
         "a_completion_that_claims_a_cancel" => finish(channel, &summary("cancelled", ""), b""),
+        "a_report_without_tools" => send(channel, 5, b"{}"),
+        "a_replay_without_tools" => send(channel, 4, b""),
+        "a_completion_that_claims_to_have_diverged" => {
+            finish(channel, &summary("diverged", ""), b"");
+        }
         "a_completion_longer_than_its_frame" => send(channel, DONE, &[255, 0, 0, 0, b'{', b'}']),
         "a_completion_with_a_field_too_many" => {
             let foreign = r#","id":"00000000-0000-7000-8000-000000000000""#;
@@ -123,11 +134,14 @@ pub(crate) fn act(forgery: &str, channel: Channel) {
     }
 }
 
+/// Returns the summary of a script that has succeeded with a number.
+pub(crate) fn success() -> &'static str {
+    r#"{"outcome":"succeeded","result_type":"number","error":null,"peak_memory_bytes":0}"#
+}
+
 /// Sends an honest final frame with a number as the result.
 pub(crate) fn done(channel: Channel, result: i64) -> ! {
-    let summary =
-        r#"{"outcome":"succeeded","result_type":"number","error":null,"peak_memory_bytes":0}"#;
-    finish(channel, summary, result.to_string().as_bytes());
+    finish(channel, success(), result.to_string().as_bytes());
     channel.wait_to_be_killed()
 }
 
@@ -154,7 +168,7 @@ fn log(channel: Channel, kind: u8, data: &[u8]) {
     send(channel, LOG, &payload);
 }
 
-fn finish(channel: Channel, summary: &str, result: &[u8]) {
+pub(crate) fn finish(channel: Channel, summary: &str, result: &[u8]) {
     let length = u32::try_from(summary.len()).unwrap_or_default();
     let mut payload = length.to_le_bytes().to_vec();
     payload.extend_from_slice(summary.as_bytes());
@@ -162,7 +176,7 @@ fn finish(channel: Channel, summary: &str, result: &[u8]) {
     send(channel, DONE, &payload);
 }
 
-fn send(channel: Channel, kind: u8, payload: &[u8]) {
+pub(crate) fn send(channel: Channel, kind: u8, payload: &[u8]) {
     let length = u32::try_from(payload.len()).unwrap_or_default();
     let mut frame = length.to_le_bytes().to_vec();
     frame.push(kind);
@@ -175,7 +189,7 @@ fn exit() -> ! {
     unsafe { libc::_exit(3) }
 }
 
-fn spin() -> ! {
+pub(crate) fn spin() -> ! {
     loop {
         std::hint::spin_loop();
     }

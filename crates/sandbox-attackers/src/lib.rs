@@ -9,6 +9,7 @@
 mod attacks;
 mod forgeries;
 mod registers;
+pub mod rounds;
 
 pub use attacks::{ALLOWED, Attacker, FORBIDDEN};
 pub use forgeries::ALL as FORGERIES;

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 use sandpiper_domain::{LogKind, Outcome, ValueType};
 use sandpiper_sandbox_protocol::Descriptors;
-use sandpiper_sandbox_protocol::{self as protocol, Header, PREFIX_BYTES};
+use sandpiper_sandbox_protocol::{self as protocol, Header, PREFIX_BYTES, RoundReport};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ffi::c_void;
@@ -227,6 +227,24 @@ impl Output for ChannelOutput {
         let mut buffer = self.buffer.borrow_mut();
         protocol::encode_dropped(&mut buffer);
         self.channel.write_all(&buffer);
+    }
+
+    fn replayed(&self) {
+        let mut buffer = Vec::new();
+        protocol::encode_replayed(&mut buffer);
+        self.channel.write_all(&buffer);
+    }
+
+    fn round(&self, report: &RoundReport) {
+        // A buffer of its own, as in `finish`.
+        let mut buffer = Vec::new();
+        protocol::encode_round(&mut buffer, report);
+        self.channel.write_all(&buffer);
+    }
+
+    fn suspend(&self, report: &RoundReport) -> ! {
+        self.round(report);
+        self.channel.wait_to_be_killed()
     }
 
     fn finish(&self, completion: &Completion) -> ! {

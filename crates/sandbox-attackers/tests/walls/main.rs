@@ -1,6 +1,8 @@
 //! Every attack of this crate against a real sandbox, at each isolation level that this machine has.
 #![allow(clippy::unwrap_used)] // a test
 
+mod rounds;
+
 use libtest_mimic::{Arguments, Failed, Trial};
 use sandpiper_domain::{Ceiling, Execution, JobId, Limits, Outcome, Script, ScriptDraft};
 use sandpiper_sandbox_attackers::{ALLOWED, FORBIDDEN, FORGERIES, count_marks, mark};
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
             move || is_a_crash(forgery, expected),
         ));
     }
+    trials.extend(rounds::trials());
     trials.extend([
         Trial::test(
             "the_table_in_security_names_every_attack",
@@ -173,7 +176,9 @@ fn allowed_calls_return() -> Result<(), Failed> {
 fn the_table_in_security_names_every_attack() -> Result<(), Failed> {
     let table = include_str!("../../../../SECURITY.md");
     let forgeries = FORGERIES.iter().map(|(forgery, _)| forgery);
-    let missing: Vec<&&str> = (FORBIDDEN.iter().chain(forgeries))
+    let of_rounds = sandpiper_sandbox_attackers::rounds::ALL.iter();
+    let of_rounds = of_rounds.map(|(forgery, _)| forgery);
+    let missing: Vec<&&str> = (FORBIDDEN.iter().chain(forgeries).chain(of_rounds))
         .filter(|name| !table.contains(&format!("`{name}`")))
         .collect();
     if missing.is_empty() {

@@ -1,4 +1,5 @@
-//! The clock that a script sees: the real one, or a virtual one that advances only when a timer fires.
+//! The clock that a script sees: the real one, or a virtual one that advances only when a timer fires or a record of a log
+//! says so.
 //!
 //! In scope: the current time for `performance`, for `Date` under a seed and for the timers. Out of scope: the
 //! deadline, which is always real time (`host`). Called by `host`, `timers` and `globals`.
@@ -14,7 +15,7 @@ pub(super) const SEEDED_EPOCH_MILLIS: u64 = 1_577_836_800_000;
 pub(super) struct Clock {
     started: Cell<Instant>,
     started_unix_millis: Cell<f64>,
-    /// Under a seed: the time to which the timers have advanced the clock.
+    /// Under a seed and with tools: the time to which the clock was advanced.
     virtual_elapsed: Cell<Option<Duration>>,
 }
 
@@ -37,6 +38,13 @@ impl Clock {
         } else {
             unix_now().as_secs_f64() * 1000.0
         });
+    }
+
+    /// Starts the clock of a script with tools, which stands still until it is advanced.
+    pub(super) fn start_at(&self, unix_millis: u64) {
+        self.virtual_elapsed.set(Some(Duration::ZERO));
+        self.started_unix_millis
+            .set(whole_millis_as_float(unix_millis));
     }
 
     pub(super) fn elapsed(&self) -> Duration {

@@ -7,7 +7,7 @@ use super::convert::{self, Stop};
 use super::realm::Scene;
 use super::rejections::Rejections;
 use super::timers::Timers;
-use super::{EngineJob, advice, failure, numbered, reports, typescript};
+use super::{EngineJob, advice, failure, numbered, reports, tools, typescript};
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Promise, Value};
@@ -185,7 +185,7 @@ impl<'js> Execution<'js> {
         }
         self.run_microtasks(None);
         if !last.awaited {
-            while !self.timers.are_all_weak() && self.timers.run_next(&self.scene) {
+            while !self.timers.are_all_weak() && self.go_on() {
                 self.run_microtasks(None);
             }
         }
@@ -199,9 +199,18 @@ impl<'js> Execution<'js> {
             if promise.state() != PromiseState::Pending {
                 return self.value_of(promise);
             }
-            if !self.timers.run_next(&self.scene) {
+            if !self.go_on() {
                 failure::fail_unsettled(&self.scene);
             }
+        }
+    }
+
+    /// Does what comes next when no microtask is left: the next timer, and with tools the next record of the log. Returns
+    /// false if nothing can happen any more.
+    fn go_on(&self) -> bool {
+        match self.scene.host.replay() {
+            None => self.timers.run_next(&self.scene),
+            Some(replay) => tools::step(&self.scene, replay, &self.timers),
         }
     }
 
@@ -224,6 +233,10 @@ impl<'js> Execution<'js> {
             if scene.ctx.execute_pending_job() {
                 continue;
             }
+            // With tools they are judged once, at the end: a round may end before something handles them.
+            if scene.host.replay().is_some() {
+                return;
+            }
             if !reports::next_rejection(scene, &self.rejections, awaited) {
                 return;
             }
@@ -244,6 +257,9 @@ impl<'js> Execution<'js> {
         let value_type = convert::type_of(&self.scene, value);
         match convert::to_json(&self.scene, value, host.room_for_result()) {
             Ok(json) => {
+                if let Some(replay) = host.replay() {
+                    tools::judge_rejections(&self.scene, replay, &self.rejections);
+                }
                 let hint = advice::hint_for_value(host, value_type, &json);
                 host.finish_succeeded(json, value_type, hint)
             }

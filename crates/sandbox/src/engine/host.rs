@@ -4,13 +4,17 @@
 //! scope: JavaScript values. Nothing here calls the engine, so every part of the engine may hold it. Called by all of
 //! `engine`.
 
+mod rounds;
+
 use super::allocator::MemoryAccount;
 use super::clock::{self, Clock};
+use super::tools::Replay;
 use super::web::OwnedBytes;
 use super::{Completion, EngineJob, Output, entropy};
 use sandpiper_domain::{
     Language, Limits, LogEntry, LogKind, Outcome, ScriptError, ScriptKind, ValueType,
 };
+use sandpiper_sandbox_protocol::ReportedEnd;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -35,10 +39,16 @@ pub(super) struct Host {
     timeout: Cell<Duration>,
     deadline: Cell<Instant>,
     interrupted: Cell<bool>,
+    /// With tools: time of the script's own that is left behind the log.
+    own_time_left: Cell<Duration>,
+    /// With tools: memory beyond the limit, within the log, bytes.
+    memory_in_replay: Cell<usize>,
     output_bytes: Cell<usize>,
     log_bytes_max: Cell<u64>,
     /// Cost of the log so far, retained or not.
     log_bytes: Cell<u64>,
+    /// The progress along the log of a script with tools; absent without tools.
+    replay: OnceCell<Rc<Replay>>,
 }
 
 impl Host {
@@ -57,9 +67,12 @@ impl Host {
             timeout: Cell::new(Duration::MAX),
             deadline: Cell::new(Instant::now() + Duration::from_secs(3600)),
             interrupted: Cell::new(false),
+            own_time_left: Cell::default(),
+            memory_in_replay: Cell::default(),
             output_bytes: Cell::new(0),
             log_bytes_max: Cell::new(0),
             log_bytes: Cell::new(0),
+            replay: OnceCell::new(),
         }
     }
 
@@ -84,6 +97,9 @@ impl Host {
         let limit = usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX);
         self.memory.start(limit, Rc::clone(&output));
         let _ = self.output.set(output);
+        if job.tools.is_some() {
+            self.start_round(job, now);
+        }
     }
 
     /// Returns name and text of each source and of each module.
@@ -153,10 +169,12 @@ impl Host {
         self.sources.get()?.last().map(|(_, text)| text.as_str())
     }
 
-    /// Fills `bytes` with random ones: under a seed from the generator that `Math.random` has, and otherwise from the
+    /// Fills `bytes` with random ones: with tools from the seed of the log, under a seed from the generator that `Math.random` has, and otherwise from the
     /// kernel's, whose output cannot be predicted.
     pub(super) fn fill_random(&self, bytes: &mut [u8]) {
-        if self.clock.is_virtual() {
+        if let Some(replay) = self.replay.get() {
+            replay.fill_random(bytes);
+        } else if self.clock.is_virtual() {
             self.random.borrow_mut().fill(bytes);
         } else {
             entropy::fill(bytes);
@@ -217,15 +235,26 @@ impl Host {
     /// Sends one log entry, which the caller has made to fit. The executor decides which entries are retained.
     pub(super) fn log(&self, kind: LogKind, depth: u32, data: &str) {
         self.charge_log(data.len());
-        if let Some(output) = self.output.get() {
-            output.log(kind, depth, clock::real_unix_millis(), data);
+        let Some(output) = self.output.get() else {
+            return;
+        };
+        match self.replay.get() {
+            None => output.log(kind, depth, clock::real_unix_millis(), data),
+            Some(replay) if replay.admits_entry(self, kind, depth, data) => {
+                output.log(kind, depth, self.clock_of_round(replay), data);
+            }
+            Some(_) => {}
         }
     }
 
     /// Reports that a log entry was too long to be sent.
     pub(super) fn drop_log_entry(&self) {
         self.charge_log(0);
-        if let Some(output) = self.output.get() {
+        let is_new = match self.replay.get() {
+            Some(replay) => replay.admits_entry(self, LogKind::Log, 0, ""),
+            None => true,
+        };
+        if let Some(output) = self.output.get().filter(|_| is_new) {
             output.log_dropped();
         }
     }
@@ -296,10 +325,16 @@ impl Host {
     }
 
     fn finish(&self, completion: Completion) -> ! {
-        match self.output.get() {
-            Some(output) => output.finish(&completion),
+        match (self.output.get(), self.replay.get()) {
+            (Some(output), None) => output.finish(&completion),
+            (Some(output), Some(replay)) => {
+                let completion = replay.end_of(completion);
+                let peak = completion.peak_memory_bytes;
+                output.round(&replay.report(ReportedEnd::Ends, peak));
+                output.finish(&completion)
+            }
             // Before `start` no guest code has run and no limit applies, so nothing can end.
-            None => unreachable!("an execution ended before it started"),
+            (None, _) => unreachable!("an execution ended before it started"),
         }
     }
 }

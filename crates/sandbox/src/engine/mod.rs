@@ -33,6 +33,7 @@ mod reports;
 mod stack;
 mod stack_bound;
 mod timers;
+mod tools;
 mod typescript;
 mod warm;
 mod web;
@@ -42,6 +43,7 @@ pub(crate) use rehearsal::rehearse;
 pub use warm::{EngineError, WarmEngine};
 
 use sandpiper_domain::LogKind;
+use sandpiper_sandbox_protocol::RoundReport;
 pub use sandpiper_sandbox_protocol::{Completion, EngineJob};
 
 /// The receiver of an execution's log and result.
@@ -52,6 +54,14 @@ pub trait Output {
     fn log_dropped(&self);
     /// Sends the final message. Does not return: the engine may call it from inside the script's own call stack.
     fn finish(&self, completion: &Completion) -> !;
+    /// Reports that a script with tools has reached the end of its log.
+    fn replayed(&self) {}
+    /// Sends the report of a round, before the final message.
+    fn round(&self, _report: &RoundReport) {}
+    /// Sends the report of a round that suspends, as its final message.
+    fn suspend(&self, _report: &RoundReport) -> ! {
+        unreachable!("only a script with tools suspends")
+    }
 }
 
 #[cfg(test)]

@@ -58,6 +58,7 @@ pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallibl
         limits,
         seed: None,
         entropy: 1,
+        tools: None,
     };
     engine.run(&job, Rc::new(Reporter { report }))
 }

@@ -42,16 +42,35 @@ pub(super) fn next_rejection<'js>(
     rejections: &Rejections,
     awaited: Option<&Promise<'js>>,
 ) -> bool {
+    if !scene.realm.has_reporter() {
+        let next = rejections.take_next();
+        let Some((rejection, _)) = next else {
+            return false;
+        };
+        scene.host.memory.discharge(REJECTION_BYTES);
+        fail_with(scene, &rejection);
+    }
+    let awaited = awaited.map(|promise| Persistent::save(&scene.ctx, promise.clone().into_value()));
+    next_rejection_of(scene, rejections, |promise| {
+        awaited.as_ref() == Some(promise)
+    })
+}
+
+/// Reports the next rejection as [`next_rejection`] does, unless `is_excused` says that its promise needs no report.
+pub(super) fn next_rejection_of(
+    scene: &Scene<'_>,
+    rejections: &Rejections,
+    is_excused: impl Fn(&Persistent<Value<'static>>) -> bool,
+) -> bool {
     let Some((rejection, kind)) = rejections.take_next() else {
         return false;
     };
     scene.host.memory.discharge(REJECTION_BYTES);
+    if is_excused(&rejection.promise) {
+        return true;
+    }
     if !scene.realm.has_reporter() {
         fail_with(scene, &rejection);
-    }
-    let awaited = awaited.map(|promise| Persistent::save(&scene.ctx, promise.clone().into_value()));
-    if awaited.as_ref() == Some(&rejection.promise) {
-        return true;
     }
     let (Ok(reason), Ok(promise)) = (
         rejection.reason.clone().restore(&scene.ctx),

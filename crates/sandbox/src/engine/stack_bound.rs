@@ -6,6 +6,17 @@
 
 use rquickjs::{Ctx, qjs};
 
+/// Stack of a script with tools below the limit of all scripts, bytes: the engine finds an overflow there, and has entered
+/// no function with fewer bytes of arguments and variables by then.
+pub(super) const MARGIN_BYTES: usize = 256 << 10;
+
+/// Returns the address of the caller's frame on the stack, approximately.
+#[inline(never)]
+pub(super) fn position() -> usize {
+    let here = 0_u8;
+    (&raw const here).addr()
+}
+
 /// Makes the engine measure its stack from the caller of this function.
 pub(super) fn count_from_here(ctx: &Ctx<'_>) {
     let context = ctx.as_raw().as_ptr();

@@ -18,6 +18,8 @@ use std::time::Duration;
 const TIMER_BYTES: usize = 256;
 /// Cost of one argument of a timer, bytes.
 const TIMER_ARGUMENT_BYTES: usize = 32;
+/// Least delay of a timer of a script with tools.
+pub(super) const LEAST_DELAY: Duration = Duration::from_millis(1);
 
 /// The due time of a timer, then the order in which it was set.
 type Due = (Duration, u64);
@@ -95,6 +97,11 @@ impl Timers {
         if owner == Some(Owner::Script) {
             self.remove(scene, id);
         }
+    }
+
+    /// Returns the due time of the next timer, since the start of the clock.
+    pub(super) fn next_due_time(&self) -> Option<Duration> {
+        self.next().map(|((due, _), _)| due)
     }
 
     fn next(&self) -> Option<(Due, u32)> {
@@ -185,7 +192,11 @@ impl Timers {
             let mut by_id = self.by_id.borrow_mut();
             by_id.get_mut(&id).and_then(|timer| {
                 let interval = timer.interval?;
-                timer.due = self.next_due(scene.host.clock.elapsed() + interval);
+                let now = scene.host.clock.elapsed();
+                timer.due = self.next_due(match scene.host.replay() {
+                    Some(replay) => replay.next_turn(now, interval),
+                    None => now + interval,
+                });
                 Some(timer.due)
             })
         };
@@ -223,8 +234,11 @@ fn setter<'js>(
                     arguments: Rest<Value<'js>>|
           -> rquickjs::Result<u32> {
         let callback = function_or_throw(&ctx, callback, name)?;
-        let delay = delay_of(&ctx, delay)?;
+        let mut delay = delay_of(&ctx, delay)?;
         let host = &scene_of_calls.host;
+        if host.replay().is_some() {
+            delay = delay.max(LEAST_DELAY);
+        }
         let timer = Timer {
             callback: Persistent::save(&ctx, callback),
             arguments: arguments

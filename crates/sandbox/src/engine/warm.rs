@@ -10,7 +10,7 @@ use super::host::Host;
 use super::realm::{self, Realm, Scene};
 use super::rejections::{REJECTION_BYTES, Rejections};
 use super::timers::{self, Timers};
-use super::{EngineJob, Output, console, globals, heap, mended, modules, stack_bound, web};
+use super::{EngineJob, Output, console, globals, heap, mended, modules, stack_bound, tools, web};
 use rquickjs::runtime::RejectionTracker;
 use rquickjs::{Context, Ctx, Persistent, Runtime};
 use sandpiper_domain::Limits;
@@ -104,6 +104,10 @@ impl WarmEngine {
         let held = held + self.uncounted_bytes;
         self.runtime
             .set_gc_threshold(held + FIRST_COLLECTION_AFTER_BYTES.min(room / 4));
+        if job.tools.is_some() {
+            let bytes = Limits::STACK_BYTES + stack_bound::MARGIN_BYTES;
+            self.runtime.set_max_stack_size(bytes);
+        }
         match self.context.with(|ctx| self.run_in(&ctx, job)) {}
     }
 
@@ -128,6 +132,11 @@ impl WarmEngine {
             realm: Rc::clone(&self.realm),
         };
         globals::prepare(&scene)?;
+        if let Some(replay) = scene.host.replay() {
+            tools::install(&scene, replay)?;
+            let floor = stack_bound::position().saturating_sub(Limits::STACK_BYTES);
+            scene.host.memory.guard(floor);
+        }
         Ok(scene)
     }
 }

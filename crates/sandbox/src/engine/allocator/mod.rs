@@ -23,10 +23,10 @@ use heap as blocks;
 #[cfg(sandpiper_asan)]
 use sanitized as blocks;
 
-use super::{Completion, Output};
+use super::{Completion, Output, stack_bound};
 use blocks::Heap;
 use rquickjs::allocator::Allocator;
-use sandpiper_domain::{Outcome, ScriptError};
+use sandpiper_domain::{Limit, Outcome, ScriptError};
 use std::cell::{Cell, OnceCell};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -40,6 +40,18 @@ const CATCHABLE_BYTES: usize = if cfg!(sandpiper_asan) {
 };
 /// The message of an execution that ran out of memory.
 pub(super) const MEMORY_MESSAGE: &str = "the script needed more memory than its limit allows";
+
+/// The engine's message of an overflow of the stack.
+const STACK_MESSAGE: &str = "Maximum call stack size exceeded";
+
+/// The limits of a script with tools, which it cannot catch.
+#[derive(Debug, Clone, Copy)]
+struct Guard {
+    /// Bytes.
+    limit: usize,
+    /// The lowest address of the stack at which the engine may still go on.
+    stack_floor: usize,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
@@ -55,6 +67,9 @@ pub(super) struct MemoryAccount {
     peak: Cell<usize>,
     limit: Cell<usize>,
     refused: Cell<bool>,
+    /// In a script with tools: no refusal may reach the script, and neither may an overflow of the stack. `limit` is 0
+    /// then, so that each request is looked at.
+    guard: Cell<Option<Guard>>,
     has_ended: Cell<bool>,
     /// Receives the final message. Absent until the execution starts.
     output: OnceCell<Rc<dyn Output>>,
@@ -67,6 +82,7 @@ impl MemoryAccount {
             peak: Cell::new(0),
             limit: Cell::new(usize::MAX),
             refused: Cell::new(false),
+            guard: Cell::new(None),
             has_ended: Cell::new(false),
             output: OnceCell::new(),
         }
@@ -79,6 +95,26 @@ impl MemoryAccount {
         self.peak.set(self.current.get());
         // A second start cannot happen: an engine runs one execution.
         let _ = self.output.set(output);
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.guard
+            .get()
+            .map_or(self.limit.get(), |guard| guard.limit)
+    }
+
+    pub(super) fn set_limit(&self, limit: usize) {
+        match self.guard.get() {
+            Some(guard) => self.guard.set(Some(Guard { limit, ..guard })),
+            None => self.limit.set(limit),
+        }
+    }
+
+    /// Makes every refusal final, and every request from below `stack_floor`: the engine makes one for the error of an
+    /// overflow.
+    pub(super) fn guard(&self, stack_floor: usize) {
+        let limit = self.limit.replace(0);
+        self.guard.set(Some(Guard { limit, stack_floor }));
     }
 
     pub(super) fn current(&self) -> usize {
@@ -100,6 +136,12 @@ impl MemoryAccount {
     /// May be called from anywhere, also from inside an allocation: the message uses a reserve of the heap.
     #[cold]
     pub(super) fn end(&self) {
+        let error = ScriptError::of_service("MemoryLimitError", MEMORY_MESSAGE);
+        self.end_as(Outcome::MemoryExceeded, error);
+    }
+
+    #[cold]
+    fn end_as(&self, outcome: Outcome, error: ScriptError) {
         let Some(output) = self.output.get() else {
             return;
         };
@@ -108,10 +150,10 @@ impl MemoryAccount {
         }
         process::open_reserve();
         output.finish(&Completion {
-            outcome: Outcome::MemoryExceeded,
+            outcome,
             result: None,
             result_type: None,
-            error: Some(ScriptError::of_service("MemoryLimitError", MEMORY_MESSAGE)),
+            error: Some(error),
             hint: None,
             peak_memory_bytes: u64::try_from(self.peak.get()).unwrap_or(u64::MAX),
         })
@@ -120,7 +162,8 @@ impl MemoryAccount {
     /// Returns if the refusal may reach the engine. Ends the execution otherwise.
     #[cold]
     fn refuse(&self, bytes: usize, request: Request) {
-        let is_catchable = request == Request::Block && bytes >= CATCHABLE_BYTES;
+        let is_catchable =
+            request == Request::Block && bytes >= CATCHABLE_BYTES && self.guard.get().is_none();
         if (is_catchable && !self.refused.replace(true)) || blocks::is_ignored() {
             return;
         }
@@ -131,8 +174,15 @@ impl MemoryAccount {
     /// script.
     pub(super) fn attempt<T>(&self, attempt: impl FnOnce() -> T) -> T {
         let refused_before = self.refused.replace(false);
+        let guard = self.guard.take();
+        if let Some(guard) = guard {
+            self.limit.set(guard.limit);
+        }
         let done = attempt();
         self.refused.set(refused_before);
+        if let Some(guard) = guard {
+            self.guard(guard.stack_floor);
+        }
         done
     }
 
@@ -156,6 +206,21 @@ impl MemoryAccount {
             .get()
             .checked_add(bytes)
             .is_some_and(|total| total <= self.limit.get())
+            || self.has_room_under_guard(bytes)
+    }
+
+    #[cold]
+    fn has_room_under_guard(&self, bytes: usize) -> bool {
+        let Some(guard) = self.guard.get() else {
+            return false;
+        };
+        if stack_bound::position() < guard.stack_floor {
+            let error = ScriptError::of_service("RangeError", STACK_MESSAGE)
+                .with_hint(Limit::StackBytes.hint());
+            self.end_as(Outcome::StackExceeded, error);
+        }
+        let total = self.current.get().checked_add(bytes);
+        total.is_some_and(|total| total <= guard.limit)
     }
 
     fn add(&self, bytes: usize) {

@@ -12,7 +12,7 @@ use super::realm::{Brand, Helper, Scene};
 use rquickjs::{CString, Object, Value};
 use sandpiper_domain::{Script, ValueType};
 pub(super) use writer::well_formed;
-use writer::{JsonWriter, OverBudget};
+pub(super) use writer::{JsonWriter, OverBudget};
 
 /// Deepest nesting of arrays and objects that is written: the same as for an input, so that any input can be a result.
 const DEPTH_MAX: usize = Script::JSON_DEPTH_MAX;

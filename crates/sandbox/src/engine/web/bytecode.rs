@@ -22,10 +22,13 @@ macro_rules! bytecode {
     };
 }
 
-pub(super) use bytecode;
+pub(in crate::engine) use bytecode;
 
 /// Evaluates a script. Returns its value.
-pub(super) fn read<'js, T: FromJs<'js>>(ctx: &Ctx<'js>, script: &[u8]) -> rquickjs::Result<T> {
+pub(in crate::engine) fn read<'js, T: FromJs<'js>>(
+    ctx: &Ctx<'js>,
+    script: &[u8],
+) -> rquickjs::Result<T> {
     if cfg!(sandpiper_asan) {
         let mut options = EvalOptions::default();
         options.filename = Some(PRELUDE_FILE_NAME.to_owned());

@@ -129,7 +129,7 @@ pub(super) fn natives_of_keys<'js>(
 ) -> rquickjs::Result<()> {
     fill_of(tools, natives)?;
     let host = tools.scene.host.clone();
-    native(tools, natives, "isSeeded", move || host.clock.is_virtual())?;
+    native(tools, natives, "isSeeded", move || host.is_seeded())?;
     let scene = tools.scene.clone();
     // The names have ASCII letters alone.
     native(tools, natives, "lower", move |name: Value<'js>| {

@@ -12,7 +12,7 @@
 //! which primordials.js takes in the zygote. Neither the glue nor a native has a power that a guest does not have.
 
 mod aes;
-mod bytecode;
+pub(super) mod bytecode;
 mod bytes;
 mod clone;
 mod compression;
