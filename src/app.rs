@@ -15,8 +15,9 @@ use crate::actors::{
     StoreHealth,
 };
 use crate::config::{ServeOptions, StoreChoice};
-use crate::http::{self, Api, HttpMeters};
+use crate::http::{self, Api, HttpMeters, ToolMeters};
 use crate::measured_store::{MeasuredStore, Operations};
+use crate::replay::Replays;
 use crate::scripts::ScriptLibrary;
 use crate::telemetry::Telemetry;
 use crate::usage::UsageMeter;
@@ -32,7 +33,7 @@ use sandpiper_http_kit::descriptors::{connections_within, raise_limit};
 use sandpiper_http_kit::signals::StopSignals;
 use sandpiper_http_kit::{ServerOptions, listen};
 use sandpiper_store::{
-    Address, DurableStore, InProcessStore, JobStore, MemoryStore, RecentExecutions,
+    Address, DataKeys, DurableStore, InProcessStore, JobStore, MemoryStore, RecentExecutions,
 };
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -47,6 +48,8 @@ const EXECUTORS_UP_WITHIN: Duration = Duration::from_secs(20);
 const CONNECTIONS_CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Time to send the remaining spans when everything else has ended.
 const SPANS_SENT_WITHIN: Duration = Duration::from_millis(500);
+/// Name of the key in the store that seals executions which wait for answers.
+const REPLAY_KEY: &str = "replay-key";
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
 
@@ -128,6 +131,7 @@ async fn run(options: &ServeOptions, parts: Parts, ports: Ports) -> Result<(), S
     let purged_tenants = PurgedTenants::new(Arc::clone(&parts.store));
     // Before the first request of a purged tenant can come.
     purged_tenants.read().await?;
+    let replays = open_replays(options, &*parts.store).await?;
     let usage = Arc::clone(&parts.usage);
     let signals = StopSignals::install()?;
     let metrics_apart = ports.metrics.is_some();
@@ -135,6 +139,7 @@ async fn run(options: &ServeOptions, parts: Parts, ports: Ports) -> Result<(), S
         stats,
         recent,
         purged_tenants,
+        replays,
     };
     let api = api_start(options, parts, state, dispatcher, metrics_apart);
     let (api, api_started) = LazyApi::new(api);
@@ -158,6 +163,7 @@ struct SharedState {
     stats: Arc<Stats>,
     recent: Arc<RecentExecutions>,
     purged_tenants: Arc<PurgedTenants>,
+    replays: Replays,
 }
 
 /// Returns a function that starts the Dispatcher on the thread that calls it.
@@ -200,11 +206,27 @@ fn api_start(
             streams,
             started: parts.started,
             meters: HttpMeters::default(),
+            tools: ToolMeters::default(),
+            replays: state.replays,
             store: parts.operations,
             usage: parts.usage,
             metrics_apart,
         })
     }
+}
+
+/// Returns the seals of executions that wait: with the operator's keys, or with a key that the nodes of the store share.
+async fn open_replays(options: &ServeOptions, store: &dyn JobStore) -> Result<Replays, ServeError> {
+    let keys = match options.replay.keys()? {
+        Some(keys) => keys,
+        None => {
+            let new = DataKeys::generate().map_err(io::Error::other)?;
+            let key = store.secret(REPLAY_KEY, new).await?;
+            // The store returns what this function, in this or another process, gave it.
+            key.parse().map_err(io::Error::other)?
+        }
+    };
+    Ok(Replays::new(keys, options.replay.ttl()))
 }
 
 /// Opens the store, and returns it with the durations of its operations.

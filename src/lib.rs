@@ -7,6 +7,7 @@
 //! | [`usage`] | usage of tenants, and their budgets |
 //! | [`actors`] | Dispatcher, Executors, and the handle through which they are reached |
 //! | [`scripts`] | the example scripts |
+//! | [`replay`] | the sealed state of executions that wait for answers |
 //! | [`http`] | routes, bodies, problems |
 //! | [`config`] | options, their defaults and bounds |
 //! | [`selftest`] | hostile scripts, and how each must end |
@@ -22,6 +23,7 @@ pub mod commands;
 pub mod config;
 pub mod http;
 pub mod measured_store;
+pub mod replay;
 pub mod scripts;
 pub mod selftest;
 pub mod sources;

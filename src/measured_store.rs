@@ -27,6 +27,7 @@ const NAMES: &[&str] = &[
     "assign",
     "purge",
     "purged_tenants",
+    "secret",
     "nodes",
     "usage_record",
     "usage_read",
@@ -49,6 +50,7 @@ enum Operation {
     Assign,
     Purge,
     PurgedTenants,
+    Secret,
     Nodes,
     UsageRecord,
     UsageRead,
@@ -229,6 +231,11 @@ impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
     async fn purged_tenants(&self) -> Result<HashSet<Tenant>, StoreError> {
         let purged = self.store.purged_tenants();
         self.timed(Operation::PurgedTenants, purged).await
+    }
+
+    async fn secret(&self, name: &'static str, new: String) -> Result<String, StoreError> {
+        self.timed(Operation::Secret, self.store.secret(name, new))
+            .await
     }
 
     async fn nodes(&self) -> Result<Option<Nodes>, StoreError> {

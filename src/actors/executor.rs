@@ -3,12 +3,12 @@
 //! An Executor blocks its thread while a job runs. It pops its work from a [`WorkQueue`]. The SyncArbiter keeps the
 //! thread, and replaces an Executor that panicked.
 
-use super::runner::{Runner, RunnerFactory, Task};
+use super::runner::{Ran, Runner, RunnerFactory, Task};
 use super::spans::ExecutionSpan;
 use super::stats::{ExecutorKind, ExecutorSlot, Stats};
 use super::work_queue::{WorkItem, WorkQueue};
 use actix::{Actor, ActorContext, Handler, Message, Recipient, SyncArbiter, SyncContext};
-use sandpiper_domain::{Execution, JobId, Lane, Outcome};
+use sandpiper_domain::{JobId, Lane, Outcome};
 use sandpiper_sandbox_client::{ExecutionHandle, Processors, SandboxCounters, SandboxError};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +24,7 @@ pub(super) enum ExecutorFailure {
     Panicked,
 }
 
-pub(super) type ExecutorResult = Result<Execution, ExecutorFailure>;
+pub(super) type ExecutorResult = Result<Ran, ExecutorFailure>;
 
 #[derive(Debug)]
 pub(super) struct Execute {
@@ -219,17 +219,16 @@ impl<R: Runner> Executor<R> {
         let result = caught.unwrap_or(Err(ExecutorFailure::Panicked));
         let (job, trace_id) = (message.id(), span.trace_text());
         // The job process of a network check is meant to be killed by the attempt.
-        if let (Ok(execution), Task::Script(script)) = (&result, &message.task) {
+        if let (Ok(ran), Some(script)) = (&result, message.task.job()) {
             let client = script.client.as_str();
-            if execution.outcome == Outcome::Crashed {
-                let error = execution.error.as_ref();
-                let cause = error.map(|error| error.message.as_str());
+            if ran.outcome() == Some(Outcome::Crashed) {
+                let cause = ran.error().map(|error| error.message.as_str());
                 warn!(%job, %trace_id, client, cause, "a job process crashed");
             }
-            let outcome = execution.outcome.as_str();
+            let outcome = ran.outcome_name();
             debug!(%job, %trace_id, client, outcome, "executed");
             let slot = self.slot.as_ref().map(ExecutorSlot::number);
-            span.ran(&self.stats, &message, execution, slot);
+            span.ran(&self.stats, &message, ran, slot);
         }
         // The receiver may have gone.
         let _ = message.reply.send(result);

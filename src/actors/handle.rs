@@ -70,10 +70,7 @@ impl DispatcherHandle {
         let (reply, result) = oneshot::channel();
         let (id, tenant) = (job.id, job.owner.tenant.clone());
         let patience = self.0.execute_within + job.limits.timeout();
-        let mut on_drop = CancelOnDrop {
-            dispatcher: self.0.dispatcher.clone(),
-            id: Some(job.id),
-        };
+        let mut on_drop = CancelOnDrop::new(self, job.id);
         self.hand_over(Run::now(job, reply)).await?;
         // Only a broken part of the service takes this long. `on_drop` cancels the job.
         let Ok(result) = tokio::time::timeout(patience, result).await else {
@@ -83,7 +80,7 @@ impl DispatcherHandle {
             );
             return Err(DispatchError::Internal);
         };
-        on_drop.id = None;
+        on_drop.forget();
         if self.is_purged(&tenant) {
             // The purge may have deleted the results of the tenant before there was this one.
             self.0.recent.purge(&Access::Tenant(tenant), Some(id));
@@ -95,7 +92,7 @@ impl DispatcherHandle {
     /// Puts `message` into the Dispatcher's mailbox. Waits only if the mailbox is full, and then until the Dispatcher has
     /// handled the message. The result of the execution says that the message was received; a confirmation of its own
     /// would cost each request one more wake-up.
-    async fn hand_over(&self, message: Run) -> Result<(), DispatchError> {
+    pub(super) async fn hand_over(&self, message: Run) -> Result<(), DispatchError> {
         match self.0.dispatcher.try_send(message) {
             Ok(()) => Ok(()),
             Err(SendError::Full(message)) => self.ask(message).await,
@@ -332,9 +329,23 @@ fn broken(failure: MailboxError) -> DispatchError {
 }
 
 /// Cancels the job when the caller drops its future.
-struct CancelOnDrop {
+pub(super) struct CancelOnDrop {
     dispatcher: Addr<Dispatcher>,
     id: Option<JobId>,
+}
+
+impl CancelOnDrop {
+    pub(super) fn new(handle: &DispatcherHandle, id: JobId) -> Self {
+        Self {
+            dispatcher: handle.0.dispatcher.clone(),
+            id: Some(id),
+        }
+    }
+
+    /// Forgets the job, which has ended.
+    pub(super) fn forget(&mut self) {
+        self.id = None;
+    }
 }
 
 impl Drop for CancelOnDrop {

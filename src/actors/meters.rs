@@ -1,7 +1,7 @@
 //! Times of waiting and running, and the age of the oldest waiting job of each lane. The Executors write times and
 //! zygotes on their own threads; the Dispatcher writes the rest.
 
-use sandpiper_domain::{Execution, Lane};
+use sandpiper_domain::{Lane, Usage};
 use sandpiper_http_kit::counters::{Counter, Histogram};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -73,8 +73,7 @@ impl Default for Meters {
 }
 
 impl Meters {
-    pub(super) fn ran(&self, execution: &Execution) {
-        let usage = &execution.usage;
+    pub(super) fn ran(&self, usage: &Usage) {
         self.run.observe(Duration::from_micros(usage.wall_micros));
         self.cpu_micros.add(usage.cpu_micros);
     }

@@ -2,9 +2,10 @@
 //! thread.
 
 use super::executor::Execute;
+use super::runner::Ran;
 use super::stats::Stats;
 use crate::telemetry::{Attribute, Span, SpanKind};
-use sandpiper_domain::{Execution, TraceContext, TraceText};
+use sandpiper_domain::{Execution, Outcome, TraceContext, TraceText};
 use std::time::{Duration, SystemTime};
 
 /// An execution that has begun.
@@ -34,21 +35,16 @@ impl ExecutionSpan {
 
     /// Records the end of an execution. Called before the result is sent, so that a client with a result finds it in
     /// the metrics.
-    pub(super) fn ran(
-        self,
-        stats: &Stats,
-        message: &Execute,
-        execution: &Execution,
-        executor: Option<usize>,
-    ) {
-        stats.meters.ran(execution);
+    pub(super) fn ran(self, stats: &Stats, message: &Execute, ran: &Ran, executor: Option<usize>) {
+        let usage = ran.usage();
+        stats.meters.ran(&usage);
         let telemetry = stats.telemetry();
         if !telemetry.records(&self.context) {
             return;
         }
-        let ran = Duration::from_micros(execution.usage.wall_micros);
+        let duration = Duration::from_micros(usage.wall_micros);
         let now = SystemTime::now();
-        let started_at = now.checked_sub(ran).unwrap_or(now);
+        let started_at = now.checked_sub(duration).unwrap_or(now);
         let job = || {
             (
                 "sandpiper.job.id",
@@ -66,20 +62,21 @@ impl ExecutionSpan {
             attributes: vec![job(), lane],
             is_failure: false,
         });
-        let outcome = execution.outcome;
+        let outcome = ran.outcome();
         let mut attributes = vec![
             job(),
-            ("sandpiper.outcome", Attribute::Word(outcome.as_str())),
-            ("sandpiper.cpu_us", number(execution.usage.cpu_micros)),
+            ("sandpiper.outcome", Attribute::Word(ran.outcome_name())),
+            ("sandpiper.cpu_us", number(usage.cpu_micros)),
             (
                 "sandpiper.peak_memory_bytes",
-                number(execution.usage.peak_memory_bytes),
+                number(usage.peak_memory_bytes),
             ),
         ];
         attributes.extend(executor.map(|index| ("sandpiper.executor", number(index))));
+        let execution = ran.execution();
         attributes.extend(
-            outcome
-                .limit()
+            execution
+                .and_then(Execution::limit_hit)
                 .map(|limit| ("sandpiper.limit", Attribute::Word(limit.as_str()))),
         );
         telemetry.record(Span {
@@ -88,10 +85,10 @@ impl ExecutionSpan {
             name: "execute".to_owned(),
             kind: SpanKind::Internal,
             started_at,
-            duration: ran,
+            duration,
             attributes,
             // A failure of the script is data, not a failure of the service.
-            is_failure: outcome == sandpiper_domain::Outcome::Crashed,
+            is_failure: outcome == Some(Outcome::Crashed),
         });
     }
 }

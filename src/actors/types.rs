@@ -3,6 +3,7 @@
 pub use sandpiper_sandbox_client::LayerReport;
 pub use sandpiper_store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
+use sandpiper_domain::tools::Round;
 use sandpiper_domain::{Execution, JobRecord, JobState, LogSoFar, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,9 @@ pub enum DispatchError {
     /// The tenant was purged after the request was accepted.
     #[error("the tenant was purged while its request was open")]
     PurgedMeanwhile,
+    /// The service could not run a script along its own log, in any attempt.
+    #[error("the log of an execution could not be replayed")]
+    ReplayFailed,
     /// A part of the service did not respond in time. The failure is counted and logged where it happened.
     #[error("the service could not answer")]
     Internal,
@@ -187,6 +191,9 @@ pub struct ServiceStatus {
 
 /// The result of `POST /api/execute`.
 pub type ExecuteResult = Result<Arc<Execution>, DispatchError>;
+
+/// The result of one round of an execution with tools.
+pub type RoundResult = Result<Round, DispatchError>;
 
 /// The result of a job that the store handed out.
 pub type ClaimResult = Result<Arc<Execution>, NotRun>;

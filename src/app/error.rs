@@ -1,6 +1,6 @@
 //! The reasons why the service does not start, or stopped on its own.
 
-use crate::config::{DataKeyError, OptionConflict};
+use crate::config::{DataKeyError, KeyFileError, OptionConflict};
 use crate::scripts::ScriptLibraryError;
 use crate::telemetry::TelemetryError;
 use sandpiper_http_kit::ListenError;
@@ -30,6 +30,8 @@ pub enum ServeError {
     Executors { ready: usize, total: usize },
     #[error(transparent)]
     DataKeys(#[from] DataKeyError),
+    #[error(transparent)]
+    ReplayKeys(#[from] KeyFileError),
     /// The database of jobs cannot be opened.
     #[error("--store: {0}")]
     Store(#[from] OpenError),

@@ -5,8 +5,10 @@
 
 mod data_keys;
 mod isolation;
+mod key_file;
 mod limits;
 mod parts;
+mod replay_key;
 mod serve;
 mod store;
 mod telemetry;
@@ -14,7 +16,9 @@ mod values;
 
 pub use data_keys::{DataKeyError, DataKeyOptions};
 pub use isolation::{IsolationOptions, SpeculationOption};
+pub use key_file::KeyFileError;
 pub use limits::{CeilingOptions, LimitOptions};
+pub use replay_key::ReplayOptions;
 pub use serve::{PinExecutors, ServeOptions};
 pub use store::{StoreBoundOptions, StoreChoice};
 pub use telemetry::TelemetryArgs;
@@ -68,7 +72,7 @@ pub enum Command {
     /// Ask the service on this machine whether it accepts work; exit status 1 means that it does not, or does not
     /// respond
     Health(HealthOptions),
-    /// Print a new key for --data-keys-file, which encrypts the contents of jobs in a database
+    /// Print a new key for --data-keys-file, which encrypts the contents of jobs in a database, or for --replay-key-file
     DataKey,
     /// Change tenants of the service on this machine
     #[command(subcommand)]

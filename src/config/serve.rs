@@ -3,6 +3,7 @@
 use super::data_keys::DataKeyOptions;
 use super::isolation::IsolationOptions;
 use super::limits::{CeilingOptions, LimitOptions};
+use super::replay_key::ReplayOptions;
 use super::store::{StoreBoundOptions, StoreChoice};
 use super::telemetry::TelemetryArgs;
 use super::values::{address, bytes, client_header};
@@ -66,6 +67,9 @@ pub struct ServeOptions {
     /// The encryption of the store.
     #[command(flatten)]
     pub data_keys: DataKeyOptions,
+    /// The sealed state of executions that wait.
+    #[command(flatten)]
+    pub replay: ReplayOptions,
     /// The bounds of the store.
     #[command(flatten)]
     pub store_bounds: StoreBoundOptions,

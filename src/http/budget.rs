@@ -3,6 +3,7 @@
 use super::Api;
 use super::caller::{Caller, text};
 use super::problem::{Code, Problem};
+use super::submission::RunNow;
 use crate::actors::types::{Accepted, DispatchError};
 use crate::usage::{BudgetStatus, Charge, OverBudget};
 use actix_web::dev::ServiceResponse;
@@ -65,16 +66,21 @@ pub(super) fn read(caller: &Caller, request: &HttpRequest) -> Result<Option<Budg
     Ok(Some(budgets))
 }
 
-/// Lets an execution of `POST /api/execute` through if its budgets allow it. The charge is held while it runs.
+/// Lets an execution of `POST /api/execute` through if its budgets allow it. The charge is held while it runs. An execution
+/// with tools is charged as an execution with its first request.
 pub(super) async fn charge_execution(
     api: &Api,
-    job: &Job,
+    submitted: &RunNow,
     budgets: Option<Budgets>,
 ) -> Result<Option<Charge>, Problem> {
     let Some(budgets) = budgets else {
         return Ok(None);
     };
-    let charged = api.usage.charge_execution(job, &budgets).await;
+    let job = submitted.job();
+    let charged = match submitted.begins_execution() {
+        true => api.usage.charge_execution(job, &budgets).await,
+        false => api.usage.charge_continuation(job, &budgets).await,
+    };
     charged.map(Some).map_err(|over| quota_exceeded(&over))
 }
 

@@ -7,7 +7,9 @@ mod body;
 mod browser;
 mod budget;
 mod caller;
+mod calls_view;
 mod client;
+mod execution_view;
 mod meters;
 mod observe;
 mod openapi;
@@ -19,19 +21,23 @@ mod request_id;
 mod routes;
 mod streams;
 mod submission;
+mod tool_meters;
+mod tool_runs;
 mod trace;
 mod usage_view;
 mod view;
 
+pub use execution_view::execution_json;
 pub use meters::HttpMeters;
 pub use observe::observe;
 pub use openapi::document as openapi;
 pub use routes::{configure, configure_metrics};
 pub use streams::Streams;
-pub use view::execution_json;
+pub use tool_meters::ToolMeters;
 
 use crate::actors::DispatcherHandle;
 use crate::measured_store::Operations;
+use crate::replay::Replays;
 use crate::scripts::ScriptLibrary;
 use crate::sources::SourceFolder;
 use crate::usage::UsageMeter;
@@ -82,6 +88,10 @@ pub struct Api {
     pub started: Instant,
     /// Metrics of HTTP requests.
     pub meters: HttpMeters,
+    /// Metrics of executions with tools.
+    pub tools: ToolMeters,
+    /// Seals the states of executions that wait for answers.
+    pub replays: Replays,
     /// Metrics of store operations.
     pub store: Arc<Operations>,
     /// Usage of tenants, and their budgets.

@@ -5,11 +5,13 @@ use super::body::{self, BodyType};
 use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::request::{JOB_FIELDS, SubmitRequest};
+use super::tool_runs::{ToolRequest, ToolRun};
 use super::trace;
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{self, Payload, Query};
+use sandpiper_domain::tools::Tools;
 use sandpiper_domain::{
     IdempotencyKey, Job, JobId, JobTerms, Limits, Priority, Script, ScriptDraft,
 };
@@ -27,19 +29,50 @@ struct SubmitQuery {
     file: Option<String>,
 }
 
+/// A request to run a script now.
+#[derive(Debug)]
+pub(super) enum RunNow {
+    Script(Arc<Job>),
+    WithTools(Box<ToolRun>),
+}
+
+impl RunNow {
+    pub(super) fn job(&self) -> &Job {
+        match self {
+            Self::Script(job) => job,
+            Self::WithTools(run) => run.job(),
+        }
+    }
+
+    /// Returns false for a request that continues an execution.
+    pub(super) fn begins_execution(&self) -> bool {
+        match self {
+            Self::Script(_) => true,
+            Self::WithTools(run) => run.is_first(),
+        }
+    }
+}
+
+/// A request that was read.
+struct Submitted {
+    job: Job,
+    terms: JobTerms,
+    tools: ToolRequest,
+}
+
 /// Reads and checks a request to run a script now.
 pub(super) async fn read_now(
     api: &Api,
     caller: &Caller,
     request: &HttpRequest,
     payload: Payload,
-) -> Result<Arc<Job>, Problem> {
+) -> Result<RunNow, Problem> {
     if request.headers().contains_key(KEY_HEADER) {
         let detail =
             "`Idempotency-Key` is for POST /api/jobs; an execution sent again would run again";
         return Err(Problem::invalid_field("Idempotency-Key", detail));
     }
-    let (job, terms) = read(api, caller, request, payload).await?;
+    let Submitted { job, terms, tools } = read(api, caller, request, payload).await?;
     let are_given: [bool; JOB_FIELDS.len()] = [
         terms.run_at.is_some(),
         terms.priority != Priority::default(),
@@ -50,7 +83,11 @@ pub(super) async fn read_now(
             return Err(Problem::invalid_field(field, detail));
         }
     }
-    Ok(job)
+    if job.script.tools().is_none() {
+        return Ok(RunNow::Script(Arc::new(job)));
+    }
+    let run = ToolRun::read(api, job, tools)?;
+    Ok(RunNow::WithTools(Box::new(run)))
 }
 
 /// Reads and checks a request to run a script later.
@@ -75,8 +112,12 @@ pub(super) async fn read_later(
             })?)
         }
     };
-    let (job, terms) = read(api, caller, request, payload).await?;
-    Ok((job, JobTerms { key, ..terms }))
+    let Submitted { job, terms, .. } = read(api, caller, request, payload).await?;
+    if job.script.tools().is_some() {
+        let detail = "`tools` are for POST /api/execute; a job cannot call tools yet";
+        return Err(Problem::new(Code::Unsupported, detail).with("field", "tools"));
+    }
+    Ok((Arc::new(job), JobTerms { key, ..terms }))
 }
 
 async fn read(
@@ -84,7 +125,7 @@ async fn read(
     caller: &Caller,
     request: &HttpRequest,
     payload: Payload,
-) -> Result<(Arc<Job>, JobTerms), Problem> {
+) -> Result<Submitted, Problem> {
     let query = Query::<SubmitQuery>::from_query(request.query_string())
         .map_err(|error| Problem::invalid_field("query", format!("the query: {error}")))?;
     let mut submitted = match body::type_of(request.headers()) {
@@ -105,7 +146,19 @@ async fn read(
     if let Some(file) = query.into_inner().file {
         submitted.set_file_from_query(file)?;
     }
+    let tools = submitted.tools()?;
+    let of_tools = submitted.first_of_tools().filter(|_| tools.is_none());
+    if let Some(field) = of_tools {
+        let detail = format!("`{field}` is for a request with `tools`, and this one has none");
+        return Err(Problem::invalid_field(&field, detail));
+    }
     let requested_limits = submitted.limits.unwrap_or_default();
+    let tool_request = ToolRequest {
+        requested_limits,
+        unawaited: submitted.unawaited.unwrap_or_default(),
+        answers: submitted.answers()?.unwrap_or_default(),
+        replay: submitted.replay.take(),
+    };
     let limits = Limits::within(&requested_limits, &api.defaults, &api.ceiling)?;
     let source = match submitted.source {
         Some(_) => Some(source_of(api, request).await?),
@@ -121,13 +174,17 @@ async fn read(
     };
     let job = Job {
         id: JobId::generate(),
-        script: Script::new(draft(api, submitted, source)?)?,
+        script: Script::new(draft(api, submitted, source, tools)?)?,
         limits,
         owner: caller.owner.clone(),
         client: caller.client.clone(),
         trace: trace::of(request),
     };
-    Ok((Arc::new(job), terms))
+    Ok(Submitted {
+        job,
+        terms,
+        tools: tool_request,
+    })
 }
 
 /// Returns the script that the ingress fetched, named by the request's header.
@@ -160,6 +217,7 @@ fn draft(
     api: &Api,
     submitted: SubmitRequest,
     source: Option<String>,
+    tools: Option<Tools>,
 ) -> Result<ScriptDraft, Problem> {
     let kind = submitted.kind.unwrap_or_default();
     if submitted.file.is_some() && !kind.is_script() {
@@ -187,6 +245,7 @@ fn draft(
         language: submitted.language.unwrap_or_default(),
         modules: submitted.modules,
         prelude: submitted.prelude,
+        tools,
     })
 }
 

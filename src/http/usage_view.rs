@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use utoipa::ToSchema;
 
 /// The columns of the CSV form.
-const CSV_COLUMNS: [&str; 19] = [
+const CSV_COLUMNS: [&str; 21] = [
     "start",
     "tenant",
     "key",
@@ -22,6 +22,7 @@ const CSV_COLUMNS: [&str; 19] = [
     "output_exceeded",
     "cancelled",
     "crashed",
+    "diverged",
     "executionsCharged",
     "jobsQueued",
     "wallMs",
@@ -30,6 +31,7 @@ const CSV_COLUMNS: [&str; 19] = [
     "bytesIn",
     "bytesOut",
     "queuedBytes",
+    "calls",
 ];
 /// End of a line of CSV (RFC 4180).
 const END_OF_LINE: &str = "\r\n";
@@ -111,6 +113,8 @@ pub(super) struct CountsView {
     bytes_out: u64,
     /// The part of `bytesIn` that came with jobs.
     queued_bytes: u64,
+    /// Calls of tools that scripts made.
+    calls: u64,
 }
 
 /// Executions that ended, by outcome.
@@ -133,6 +137,8 @@ struct OutcomesView {
     cancelled: u64,
     /// Executions with this outcome.
     crashed: u64,
+    /// Executions with this outcome.
+    diverged: u64,
 }
 
 /// A budget, and what is used of it.
@@ -168,6 +174,7 @@ impl From<&UsageCounts> for CountsView {
                 output_exceeded: with(Outcome::OutputExceeded),
                 cancelled: with(Outcome::Cancelled),
                 crashed: with(Outcome::Crashed),
+                diverged: with(Outcome::Diverged),
             },
             executions_charged: counts.executions_charged,
             jobs_queued: counts.jobs_queued,
@@ -177,6 +184,7 @@ impl From<&UsageCounts> for CountsView {
             bytes_in: counts.bytes_in,
             bytes_out: counts.bytes_out,
             queued_bytes: counts.queued_bytes,
+            calls: counts.calls,
         }
     }
 }
@@ -233,7 +241,7 @@ pub(super) fn csv(sums: &[UsageSum]) -> String {
         }
         let _ = write!(
             text,
-            ",{},{},{},{},{},{},{},{}{END_OF_LINE}",
+            ",{},{},{},{},{},{},{},{},{}{END_OF_LINE}",
             counts.executions_charged,
             counts.jobs_queued,
             millis(counts.wall_micros),
@@ -242,6 +250,7 @@ pub(super) fn csv(sums: &[UsageSum]) -> String {
             counts.bytes_in,
             counts.bytes_out,
             counts.queued_bytes,
+            counts.calls,
         );
     }
     text
@@ -292,18 +301,19 @@ mod tests {
                 key: "00000000000000ff".parse().ok(),
             },
             counts: UsageCounts {
-                executions: [1, 2, 3, 4, 5, 6, 7, 8],
-                executions_charged: 9,
-                jobs_queued: 10,
-                wall_micros: 11_500,
-                cpu_micros: 12_000,
-                memory_byte_seconds: 13,
-                bytes_in: 14,
-                bytes_out: 15,
-                queued_bytes: 16,
+                executions: [1, 2, 3, 4, 5, 6, 7, 8, 9],
+                executions_charged: 10,
+                jobs_queued: 11,
+                wall_micros: 12_500,
+                cpu_micros: 13_000,
+                memory_byte_seconds: 14,
+                bytes_in: 15,
+                bytes_out: 16,
+                queued_bytes: 17,
+                calls: 18,
             },
         };
-        let expected = "1970-01-01T00:00:00.000Z,acme,00000000000000ff,1,2,3,4,5,6,7,8,9,10,11.5,12,13,14,15,16";
+        let expected = "1970-01-01T00:00:00.000Z,acme,00000000000000ff,1,2,3,4,5,6,7,8,9,10,11,12.5,13,14,15,16,17,18";
         let text = csv(&[sum]);
         let lines: Vec<&str> = text.split("\r\n").collect();
         assert_eq!(lines[1..], [expected, ""]);

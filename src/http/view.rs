@@ -1,158 +1,13 @@
-//! The JSON views of the API. A stored job is never serialised directly: a field is public only if it is declared here.
+//! The JSON views of jobs. A stored job is never serialised directly: a field is public only if it is declared here.
 #![allow(unused_qualifications)] // in what utoipa derives
 
+use super::execution_view::ExecutionView;
 use crate::actors::types::JobSnapshot;
 use sandpiper_domain::{
-    Execution, JobId, JobRecord, JobState, JsonText, Limit, Limits, LogEntry, LogSoFar, Outcome,
-    ScriptError, Tenant, Timestamp, Usage, ValueType,
+    JobId, JobRecord, JobState, LogEntry, LogSoFar, Outcome, Tenant, Timestamp,
 };
-use serde::{Serialize, Serializer};
-use std::borrow::Cow;
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
-use utoipa::openapi::{Ref, RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
-
-/// An execution. The first five fields have the names and meanings of the system that this service replaces.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Execution)]
-pub(super) struct ExecutionView<'a> {
-    /// Success or error; `outcome` has the reason.
-    status: StatusWord,
-    /// The value as JSON; null if there is none.
-    #[schema(value_type = Option<serde_json::Value>, required)]
-    result: Option<&'a JsonText>,
-    /// `false`, or the error.
-    error: ErrorView<'a>,
-    /// For a script that succeeded and probably does not do what was meant: a sentence that says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    hint: Option<&'a str>,
-    /// The log, oldest entry first. A long log has only its head and its tail.
-    #[schema(value_type = Vec<LogEntry>)]
-    log: &'a [LogEntry],
-    /// Duration, whole milliseconds.
-    execution_time: u64,
-    /// ID (UUID) under which the result can be read again.
-    #[schema(value_type = String, format = Uuid)]
-    id: JobId,
-    /// Outcome of the execution.
-    outcome: Outcome,
-    /// Type of the value before its conversion to JSON; null if there is none.
-    #[schema(required)]
-    result_type: Option<ValueType>,
-    /// Resources used.
-    #[schema(value_type = Usage)]
-    usage: &'a Usage,
-    /// Limits of this execution.
-    limits: LimitsView,
-    /// The limit that ended the execution, if one did.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    limit_hit: Option<Limit>,
-    /// Number of entries dropped from the middle of a long log.
-    log_dropped: u64,
-    /// Number of entries of `log` before the dropped ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    log_dropped_at: Option<usize>,
-}
-
-/// Success or error.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum StatusWord {
-    Success,
-    Error,
-}
-
-#[derive(Debug)]
-struct ErrorView<'a>(Option<&'a ScriptError>);
-
-impl PartialSchema for ErrorView<'_> {
-    fn schema() -> RefOr<Schema> {
-        let nothing = ObjectBuilder::new()
-            .schema_type(Type::Boolean)
-            .enum_values(Some([false]));
-        OneOfBuilder::new()
-            .description(Some("`false`, or what went wrong."))
-            .item(nothing)
-            .item(Ref::from_schema_name("ScriptError"))
-            .into()
-    }
-}
-
-impl ToSchema for ErrorView<'_> {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("ExecutionError")
-    }
-
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push(("ScriptError".to_owned(), ScriptError::schema()));
-        ScriptError::schemas(schemas);
-    }
-}
-
-impl Serialize for ErrorView<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(error) => error.serialize(serializer),
-            None => serializer.serialize_bool(false),
-        }
-    }
-}
-
-/// Limits of an execution, including those that are the same for all.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = Limits)]
-pub(super) struct LimitsView {
-    /// Maximum duration, milliseconds.
-    timeout_ms: u32,
-    /// JavaScript heap, bytes.
-    memory_bytes: u64,
-    /// Stack, bytes; the same for all.
-    stack_bytes: usize,
-    /// Result and log together, bytes of JSON.
-    output_bytes: u32,
-}
-
-impl From<&Limits> for LimitsView {
-    fn from(limits: &Limits) -> Self {
-        Self {
-            timeout_ms: limits.timeout_ms(),
-            memory_bytes: limits.memory_bytes(),
-            stack_bytes: Limits::STACK_BYTES,
-            output_bytes: limits.output_bytes(),
-        }
-    }
-}
-
-impl<'a> From<&'a Execution> for ExecutionView<'a> {
-    fn from(execution: &'a Execution) -> Self {
-        let succeeded = execution.outcome == Outcome::Succeeded;
-        Self {
-            status: if succeeded {
-                StatusWord::Success
-            } else {
-                StatusWord::Error
-            },
-            result: execution.result.as_ref(),
-            error: ErrorView(execution.error.as_ref()),
-            hint: execution.hint.as_deref(),
-            log: &execution.log,
-            execution_time: (execution.usage.wall_micros + 500) / 1000,
-            id: execution.id,
-            outcome: execution.outcome,
-            result_type: execution.result_type,
-            usage: &execution.usage,
-            limits: LimitsView::from(&execution.limits),
-            limit_hit: execution.outcome.limit(),
-            log_dropped: execution.log_dropped,
-            log_dropped_at: (execution.log_dropped > 0).then_some(execution.log_dropped_at),
-        }
-    }
-}
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The fields of a job that a list shows too.
 #[derive(Debug, Serialize, ToSchema)]
@@ -275,9 +130,4 @@ pub(super) struct JobPageView {
     /// Value of `cursor` for the next page; null on the last page.
     #[schema(value_type = Option<String>, format = Uuid, required)]
     pub(super) next_cursor: Option<JobId>,
-}
-
-/// Returns an execution as JSON text, for `sandpiper run`.
-pub fn execution_json(execution: &Execution) -> serde_json::Result<String> {
-    serde_json::to_string_pretty(&ExecutionView::from(execution))
 }

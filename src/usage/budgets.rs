@@ -67,6 +67,17 @@ impl UsageMeter {
         self.charge(job, budgets, charged, IsJob::No).await
     }
 
+    /// Lets a request through that continues an execution, as [`UsageMeter::charge_execution`]. Its first request was
+    /// charged as an execution.
+    pub async fn charge_continuation(
+        self: &Arc<Self>,
+        job: &Job,
+        budgets: &Budgets,
+    ) -> Result<Charge, OverBudget> {
+        let charged = ChargedUsage::default();
+        self.charge(job, budgets, charged, IsJob::No).await
+    }
+
     /// Lets a job of `POST /api/jobs` through, as [`UsageMeter::charge_execution`]. The job's time limit is reserved in
     /// budgets of processor time until the job has ended.
     pub async fn charge_job(

@@ -19,9 +19,11 @@ pub use account::OverBudget;
 pub use accounts::BudgetStatus;
 pub use budgets::Charge;
 
+use crate::actors::RoundTask;
 use accounts::Accounts;
 use parking_lot::Mutex;
-use sandpiper_domain::{Execution, Job, Period, Policy, Tenant, UsageCounts};
+use sandpiper_domain::tools::Round;
+use sandpiper_domain::{Execution, Job, Outcome, Period, Policy, Tenant, Timestamp, UsageCounts};
 use sandpiper_http_kit::counters::Counter;
 use sandpiper_store::{StoreError, UsageQuery, UsageStore, UsageSum};
 use std::collections::BTreeMap;
@@ -99,14 +101,25 @@ impl UsageMeter {
     /// Counts an execution of `POST /api/execute` that has ended.
     pub fn count_execution(&self, job: &Job, execution: &Execution) {
         let counts = UsageCounts::of_execution(&job.script, execution);
-        let hour = Period::Hour.start(execution.finished_at);
+        self.add(job, execution.finished_at, &counts);
+    }
+
+    fn add(&self, job: &Job, at: Timestamp, counts: &UsageCounts) {
+        let hour = Period::Hour.start(at);
         let state = &mut *self.state.lock();
-        if !state.unwritten.add(&job.owner, hour, &counts) {
+        if !state.unwritten.add(&job.owner, hour, counts) {
             self.stats.dropped.count();
         }
-        if state.accounts.count(job, &counts) {
+        if state.accounts.count(job, counts) {
             self.flush_wanted.notify_one();
         }
+    }
+
+    /// Counts a round of an execution with tools. `outcome` is that of the execution, if it has ended.
+    pub fn count_round(&self, task: &RoundTask, round: &Round, outcome: Option<Outcome>) {
+        let is_first = task.log.rounds() == 0;
+        let counts = UsageCounts::of_round(&task.job.script, round, outcome, is_first);
+        self.add(&task.job, Timestamp::now(), &counts);
     }
 
     /// Notes the processor time of a job's execution. The store counts the execution when it records the final state, and

@@ -17,23 +17,24 @@ impl Handler<Run> for Dispatcher {
 
     fn handle(&mut self, message: Run, context: &mut Self::Context) {
         let Run {
-            job,
+            task,
             reply_to,
             queue_place,
         } = message;
         // The place is free for the job itself now: nothing else is handled in between.
         drop(queue_place);
         let reply_to = match reply_to {
-            ReplyTo::Store(reply, _) if self.locate(job.id).is_some() => {
+            ReplyTo::Store(reply, _) if self.locate(task.id()).is_some() => {
                 // An attempt that the store has cancelled meanwhile is still here.
                 let _ = reply.send(Err(NotRun::Busy));
                 return;
             }
             reply_to => reply_to,
         };
-        let (client, bytes) = (job.client.clone(), job.script.size_bytes());
-        let task = Task::Script(job);
-        self.admit(client, bytes, Work { task, reply_to });
+        if let Some(job) = task.job() {
+            let (client, bytes) = (job.client.clone(), task.size_bytes());
+            self.admit(client, bytes, Work { task, reply_to });
+        }
         self.hand_out(context);
     }
 }

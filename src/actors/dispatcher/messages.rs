@@ -2,7 +2,10 @@
 //! executions come back through futures of the Dispatcher.
 
 use super::work::ReplyTo;
-use crate::actors::types::{Accepted, ClaimResult, DispatchError, ExecuteResult, SandboxReach};
+use crate::actors::runner::{RoundTask, Task};
+use crate::actors::types::{
+    Accepted, ClaimResult, DispatchError, ExecuteResult, RoundResult, SandboxReach,
+};
 use actix::{Message, MessageResponse};
 use sandpiper_domain::{Job, JobId, JobTerms, Limits};
 use sandpiper_sandbox_client::ExecutionHandle;
@@ -16,7 +19,7 @@ use tokio::sync::oneshot;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Run {
-    pub(super) job: Arc<Job>,
+    pub(super) task: Task,
     pub(super) reply_to: ReplyTo,
     /// The place that was reserved for a job while the store accepted it.
     pub(super) queue_place: QueuePlace,
@@ -26,8 +29,20 @@ impl Run {
     /// Runs `job` for a caller that waits for the result.
     pub(in crate::actors) fn now(job: Arc<Job>, reply: oneshot::Sender<ExecuteResult>) -> Self {
         Self {
-            job,
+            task: Task::Script(job),
             reply_to: ReplyTo::Caller(reply),
+            queue_place: QueuePlace::default(),
+        }
+    }
+
+    /// Runs a round for a caller that waits for its end.
+    pub(in crate::actors) fn round(
+        round: Arc<RoundTask>,
+        reply: oneshot::Sender<RoundResult>,
+    ) -> Self {
+        Self {
+            task: Task::Round(round),
+            reply_to: ReplyTo::Round(reply),
             queue_place: QueuePlace::default(),
         }
     }
@@ -40,7 +55,7 @@ impl Run {
         reply: oneshot::Sender<ClaimResult>,
     ) -> Self {
         Self {
-            job,
+            task: Task::Script(job),
             reply_to: ReplyTo::Store(reply, on_start),
             queue_place,
         }

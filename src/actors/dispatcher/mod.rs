@@ -281,7 +281,7 @@ impl Dispatcher {
         if let Some(running) = self.running.remove(&id) {
             self.leave_executor(&running);
             match result {
-                Ok(execution) => self.send_execution(running.work, execution),
+                Ok(ran) => self.send_result(running.work, ran),
                 Err(failure) => running.work.reply_to.send_error(error_of(failure)),
             }
         }

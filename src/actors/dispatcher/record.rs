@@ -3,7 +3,7 @@
 use super::work::{ReplyTo, Work};
 use super::{Dispatcher, MEAN_WEIGHT};
 use crate::actors::executor::ExecutorFailure;
-use crate::actors::runner::Task;
+use crate::actors::runner::{Ran, Task};
 use crate::actors::types::{DispatchError, SandboxReach};
 use sandpiper_domain::Execution;
 use sandpiper_store::StoreError;
@@ -13,21 +13,30 @@ use std::time::Duration;
 use tracing::error;
 
 impl Dispatcher {
-    pub(super) fn send_execution(&mut self, work: Work, execution: Execution) {
-        if let ReplyTo::NetCheck(reply) = work.reply_to {
+    pub(super) fn send_result(&mut self, work: Work, ran: Ran) {
+        if let (ReplyTo::NetCheck(_), Ran::Execution(execution)) = (&work.reply_to, &ran) {
             // No execution of a script: the job process is meant to die of the attempt.
-            let _ = reply.send(Ok(reach(&execution)));
+            let reach = reach(execution);
+            if let ReplyTo::NetCheck(reply) = work.reply_to {
+                let _ = reply.send(Ok(reach));
+            }
             return;
         }
-        let elapsed = Duration::from_micros(execution.usage.wall_micros);
-        self.stats.count_execution(execution.outcome);
+        let elapsed = Duration::from_micros(ran.usage().wall_micros);
+        let outcome = match (&work.task, &ran) {
+            (Task::Round(task), Ran::Round(round)) => task.outcome_of(round),
+            _ => ran.outcome(),
+        };
+        if let Some(outcome) = outcome {
+            self.stats.count_execution(outcome);
+        }
         self.mean_wall = self.mean_wall.mul_f64(1.0 - MEAN_WEIGHT) + elapsed.mul_f64(MEAN_WEIGHT);
         let mean_micros = u64::try_from(self.mean_wall.as_micros()).unwrap_or(u64::MAX);
         self.stats
             .mean_wall_micros
             .store(mean_micros, Ordering::Relaxed);
-        match work.reply_to {
-            ReplyTo::Caller(reply) => {
+        match (work.reply_to, ran) {
+            (ReplyTo::Caller(reply), Ran::Execution(execution)) => {
                 let execution = Arc::new(execution);
                 if let Task::Script(job) = &work.task {
                     self.usage.count_execution(job, &execution);
@@ -35,13 +44,23 @@ impl Dispatcher {
                 }
                 let _ = reply.send(Ok(execution));
             }
-            ReplyTo::Store(reply, _) => {
+            (ReplyTo::Round(reply), Ran::Round(round)) => {
+                if let Task::Round(task) = &work.task {
+                    self.usage.count_round(task, &round, outcome);
+                }
+                let _ = reply.send(Ok(round));
+            }
+            (ReplyTo::Store(reply, _), Ran::Execution(execution)) => {
                 if let Task::Script(job) = &work.task {
                     self.usage.note_job_execution(job, &execution);
                 }
                 let _ = reply.send(Ok(Arc::new(execution)));
             }
-            ReplyTo::NetCheck(_) => {}
+            // A task has the receiver of its own kind of result, and the dropped receiver of another would be an error.
+            (
+                ReplyTo::Caller(_) | ReplyTo::Round(_) | ReplyTo::Store(..) | ReplyTo::NetCheck(_),
+                _,
+            ) => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! One piece of work on its way through the Dispatcher: the task, and the receiver of its result.
 
 use crate::actors::runner::Task;
-use crate::actors::types::{ClaimResult, DispatchError, ExecuteResult, SandboxReach};
+use crate::actors::types::{ClaimResult, DispatchError, ExecuteResult, RoundResult, SandboxReach};
 use sandpiper_domain::{ClientKey, Lane};
 use sandpiper_sandbox_client::ExecutionHandle;
 use sandpiper_store::{NotRun, StartHook};
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(in crate::actors) enum ReplyTo {
     Caller(oneshot::Sender<ExecuteResult>),
+    Round(oneshot::Sender<RoundResult>),
     /// The store that handed the job out and records its result. The hook tells it that an executor took the job.
     Store(oneshot::Sender<ClaimResult>, StartHook),
     NetCheck(oneshot::Sender<Result<SandboxReach, DispatchError>>),
@@ -18,7 +19,7 @@ pub(in crate::actors) enum ReplyTo {
 impl ReplyTo {
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Self::Caller(_) | Self::NetCheck(_) => Lane::Interactive,
+            Self::Caller(_) | Self::Round(_) | Self::NetCheck(_) => Lane::Interactive,
             Self::Store(..) => Lane::Background,
         }
     }
@@ -27,6 +28,7 @@ impl ReplyTo {
         // The receiver may have gone.
         match self {
             Self::Caller(reply) => drop(reply.send(Err(error))),
+            Self::Round(reply) => drop(reply.send(Err(error))),
             Self::Store(reply, _) => drop(reply.send(Err(not_run(&error)))),
             Self::NetCheck(reply) => drop(reply.send(Err(error))),
         }
@@ -35,6 +37,7 @@ impl ReplyTo {
     pub(super) fn is_abandoned(&self) -> bool {
         match self {
             Self::Caller(reply) => reply.is_closed(),
+            Self::Round(reply) => reply.is_closed(),
             Self::Store(reply, _) => reply.is_closed(),
             Self::NetCheck(reply) => reply.is_closed(),
         }

@@ -4,9 +4,9 @@ use super::super::executor::{CheckUp, ExecutorFailure, ExecutorResult, Executors
 use super::super::runner::RunnerFactory;
 use super::super::stats::{ExecutorKind, Stats};
 use super::support::{
-    FakeRunner, OnDrop, eventually, execute_message, panic_quietly, soon, zygote_failed,
+    FakeRunner, OnDrop, eventually, execute_message, executed, panic_quietly, soon, zygote_failed,
 };
-use sandpiper_domain::{Outcome, samples};
+use sandpiper_domain::{Execution, Outcome, samples};
 use sandpiper_sandbox_client::SandboxError;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -48,9 +48,9 @@ impl Rig {
         result
     }
 
-    async fn run(&self) -> ExecutorResult {
+    async fn run(&self) -> Result<Execution, ExecutorFailure> {
         let result = soon("an executor sends a result", self.send()).await;
-        result.expect("an executor sends a result or is restarted, it never drops a job")
+        executed(result.expect("an executor sends a result or is restarted, it never drops a job"))
     }
 
     async fn is_ready(&self, executors: usize) {
@@ -126,7 +126,7 @@ fn run_together_after_panics(panics: Arc<AtomicBool>, meeting: Arc<Meeting>) -> 
 async fn all_succeed(results: Vec<oneshot::Receiver<ExecutorResult>>) {
     for result in results {
         let result = soon("an executor sends a result", result).await.unwrap();
-        assert_eq!(result.unwrap().outcome, Outcome::Succeeded);
+        assert_eq!(executed(result).unwrap().outcome, Outcome::Succeeded);
     }
 }
 

@@ -139,6 +139,10 @@ impl JobStore for RecordingStore {
         self.inner.purged_tenants().await
     }
 
+    async fn secret(&self, name: &'static str, new: String) -> Result<String, StoreError> {
+        self.inner.secret(name, new).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         self.inner.list(query).await
     }

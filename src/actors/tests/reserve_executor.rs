@@ -1,11 +1,11 @@
 //! Reserve executors with fake runners, in a real SyncArbiter: started on demand, ended, and restarted.
 
-use super::super::executor::{CheckUp, ExecutorFailure, ExecutorResult, Executors};
+use super::super::executor::{CheckUp, ExecutorFailure, Executors};
 use super::super::runner::RunnerFactory;
 use super::super::stats::Stats;
-use super::support::{FakeRunner, eventually, execute_message, panic_quietly, soon};
+use super::support::{FakeRunner, eventually, execute_message, executed, panic_quietly, soon};
 use crate::telemetry::Telemetry;
-use sandpiper_domain::{Outcome, samples};
+use sandpiper_domain::{Execution, Outcome, samples};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
@@ -52,10 +52,10 @@ impl Rig {
         soon("it is up", is_done).await.unwrap();
     }
 
-    async fn run(&self, index: usize) -> ExecutorResult {
+    async fn run(&self, index: usize) -> Result<Execution, ExecutorFailure> {
         let (message, result) = execute_message();
         self.executors.reserve_queues[index].push(message);
-        soon("the executor sends a result", result).await.unwrap()
+        executed(soon("the executor sends a result", result).await.unwrap())
     }
 
     fn made(&self) -> usize {

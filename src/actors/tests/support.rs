@@ -1,12 +1,13 @@
 //! Fakes: runners made of functions, and executors whose work goes to the test.
 
 use super::super::dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions, Run};
+use super::super::executor::ExecutorFailure;
 use super::super::executor::{CheckUp, Execute, ExecutorResult, Executors};
 use super::super::handle::{DispatcherHandle, HandleParts};
 use super::super::job_runner::DispatcherJobRunner;
 use super::super::purged_tenants::PurgedTenants;
 use super::super::queue::QueueBounds;
-use super::super::runner::{Runner, Task};
+use super::super::runner::{Ran, Runner, Task};
 use super::super::stats::{ExecutorKind, ExecutorSlot, Stats};
 use super::super::store_health::StoreHealth;
 use super::super::types::ExecuteResult;
@@ -102,11 +103,11 @@ impl Drop for OnDrop {
 }
 
 impl Runner for FakeRunner {
-    fn run(&mut self, task: &Task, handle: &ExecutionHandle) -> Result<Execution, SandboxError> {
+    fn run(&mut self, task: &Task, handle: &ExecutionHandle) -> Result<Ran, SandboxError> {
         let result = (self.run)(task.id(), handle);
         let crashed = matches!(&result, Ok(execution) if execution.outcome == Outcome::Crashed);
         self.counters.crashed += u64::from(crashed);
-        result
+        result.map(Ran::Execution)
     }
 
     fn maintain(&mut self) -> Result<(), SandboxError> {
@@ -392,7 +393,15 @@ pub(super) fn succeed(execute: Execute) {
     respond(execute, Ok(execution));
 }
 
-pub(super) fn respond(execute: Execute, result: ExecutorResult) {
+pub(super) fn respond(execute: Execute, result: Result<Execution, ExecutorFailure>) {
     // The receiver may have gone.
-    let _ = execute.reply.send(result);
+    let _ = execute.reply.send(result.map(Ran::Execution));
+}
+
+/// Returns the execution of a result.
+pub(super) fn executed(result: ExecutorResult) -> Result<Execution, ExecutorFailure> {
+    result.map(|ran| match ran {
+        Ran::Execution(execution) => execution,
+        Ran::Round(_) => panic!("a round, and no execution"),
+    })
 }

@@ -17,7 +17,15 @@ use utoipa::OpenApi as _;
 /// Example responses, by the names of their schemas.
 const EXAMPLES: &str = include_str!("examples.json");
 /// Schemas of responses whose values may be added to.
-const OPEN_ENUMS: [&str; 4] = ["Limit", "LogKind", "Outcome", "ValueType"];
+const OPEN_ENUMS: [&str; 7] = [
+    "CallState",
+    "Limit",
+    "LogKind",
+    "Outcome",
+    "ToolOwner",
+    "ValueType",
+    "WaitReason",
+];
 /// Keyword of the known values where values may be added, so that generated clients accept the others.
 const OPEN_ENUM: &str = "x-extensible-enum";
 /// Location of the schemas in the description.
@@ -223,6 +231,10 @@ mod tests {
             json_parts,
             ["globals", "input", "limits", "modules", "priority", "seed"]
         );
+        let content = &description["paths"]["/api/execute"]["post"]["requestBody"]["content"];
+        let encoding = &content["multipart/form-data"]["encoding"];
+        assert!(encoding["answers"].is_object() && encoding["tools"].is_object());
+        assert!(encoding["replay"].is_null() && encoding["unawaited"].is_null());
         let schemas = &description["components"]["schemas"];
         assert!(schemas["JobRequest"]["properties"]["source"].is_object());
         assert!(schemas["JobForm"]["properties"]["source"].is_null());

@@ -27,6 +27,13 @@ const JOB: [Code; 3] = [Code::JobNotFound, Code::JobExpired, Code::StoreUnavaila
 fn of(method: &str, route: Route) -> Vec<Code> {
     let own: &[Code] = match (method, route) {
         ("post", Route::Execute) => &[
+            Code::AlreadyAnswered,
+            Code::CallTimedOut,
+            Code::ReplayExpired,
+            Code::InvalidReplay,
+            Code::ReplayMismatch,
+            Code::ToolNameTaken,
+            Code::UnknownCall,
             Code::Unsupported,
             Code::QuotaExceeded,
             Code::SourceMissing,
@@ -220,6 +227,7 @@ pub(super) fn problem() -> Value {
             "field": { "type": "string", "description": "Invalid field, such as `limits.timeoutMs`." },
             "bound": { "type": "integer", "description": "Bound that was exceeded." },
             "ceiling": { "type": "integer", "description": "Maximum of this service." },
+            "callIds": { "type": "array", "items": { "type": "string" }, "description": "Calls that have another answer already." },
             "state": { "type": "string", "description": "State of a job that can no longer be cancelled." },
         },
     })

@@ -1,7 +1,8 @@
 //! The schemas of requests, derived from [`SubmitRequest`]. The limits of this service, and the rules that a derived
 //! schema cannot express, are added here.
 
-use crate::http::request::{JOB_FIELDS, SubmitRequest};
+use crate::http::request::{ANSWERS_MAX, EXECUTE_FIELDS, JOB_FIELDS, SubmitRequest};
+use sandpiper_domain::tools::{ToolLimits, Tools};
 use sandpiper_domain::{Ceiling, IdempotencyKey, Limits, Script};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -85,6 +86,11 @@ fn request(name: &str, with_source: bool) -> Value {
             "oneOf": [{ "$ref": format!("#/components/schemas/{named}") }, { "type": "null" }],
         });
     }
+    let declared = fields["tools"]["items"].take();
+    fields["tools"]["items"] = json!({ "oneOf": [{ "type": "string" }, declared] });
+    for (field, most) in [("tools", Tools::COUNT_MAX), ("answers", ANSWERS_MAX)] {
+        fields[field]["maxItems"] = most.into();
+    }
     fields["source"]["oneOf"] = json!([
         location(),
         { "$ref": "#/components/schemas/PinnedSource" },
@@ -93,8 +99,19 @@ fn request(name: &str, with_source: bool) -> Value {
     if let Some(fields) = fields.as_object_mut() {
         fields.retain(|field, _| match field.as_str() {
             "source" => with_source,
-            field => name == "Job" || !JOB_FIELDS.contains(&field),
+            field if JOB_FIELDS.contains(&field) => name == "Job",
+            field if EXECUTE_FIELDS.contains(&field) => name == "Execute",
+            _ => true,
         });
+    }
+    if let Some(examples) = schema["examples"]
+        .as_array_mut()
+        .filter(|_| name == "Execute")
+    {
+        examples.push(json!({
+            "code": "const order = await tools.getOrder({ id: 7 }); order.total * 2",
+            "tools": ["getOrder"],
+        }));
     }
     let when = if name == "Job" { "later" } else { "now" };
     // Stated in words: generators of clients make a type of each alternative in `anyOf`.
@@ -111,6 +128,10 @@ fn request(name: &str, with_source: bool) -> Value {
 /// Returns the schema of a form, which has no `source` and no null.
 fn form(name: &str) -> Value {
     let mut form = request(name, false);
+    // Tools are JSON text in a form.
+    if let Some(examples) = form["examples"].as_array_mut() {
+        examples.retain(|example| example["tools"].is_null());
+    }
     let properties = form["properties"].as_object_mut();
     for (_, property) in properties.into_iter().flatten() {
         remove_null(property);
@@ -212,5 +233,47 @@ fn add_bounds(limits: &mut Value, defaults: &Limits, ceiling: &Ceiling) {
         limit["minimum"] = least.into();
         limit["default"] = default.into();
         limit["maximum"] = most.into();
+    }
+    let default = ToolLimits::default();
+    let of_bytes = ToolLimits::BYTES_SMALLEST;
+    for (name, least, default, most) in [
+        (
+            "argumentBytes",
+            of_bytes,
+            Some(default.argument_bytes),
+            ToolLimits::ARGUMENT_BYTES_CEILING,
+        ),
+        (
+            "callTimeoutMs",
+            1,
+            None,
+            ToolLimits::CALL_TIMEOUT_MS_CEILING,
+        ),
+        (
+            "callsMax",
+            0,
+            Some(default.calls_max),
+            ToolLimits::CALLS_MAX_CEILING,
+        ),
+        (
+            "logBytes",
+            of_bytes,
+            Some(default.log_bytes),
+            ToolLimits::LOG_BYTES_OF_EXECUTE,
+        ),
+        (
+            "resultBytes",
+            of_bytes,
+            Some(default.result_bytes),
+            ToolLimits::RESULT_BYTES_CEILING,
+        ),
+        ("waitTimeoutS", 1, None, ToolLimits::WAIT_TIMEOUT_S_CEILING),
+    ] {
+        let limit = &mut limits["properties"][name];
+        limit["minimum"] = least.into();
+        limit["maximum"] = most.into();
+        if let Some(default) = default {
+            limit["default"] = default.into();
+        }
     }
 }

@@ -217,6 +217,10 @@ impl From<DispatchError> for Problem {
             )
             .retry_after(SOON),
             DispatchError::QueueWaitExceeded { waited } => Self::queue_wait_exceeded(waited),
+            DispatchError::ReplayFailed => Self::new(
+                Code::Internal,
+                "the service failed to continue this execution; send the request again, and nothing is called twice",
+            ),
             // A handler that asks for a repetition only says itself why it does.
             DispatchError::NoReplay | DispatchError::Internal => Self::new(
                 Code::Internal,

@@ -199,9 +199,20 @@ pub(super) struct FieldError {
 }
 
 impl FieldError {
-    fn inside(self, outer: &str) -> Self {
+    /// Returns the error of a field of `outer`.
+    pub(super) fn inside(self, outer: &str) -> Self {
         let path = format!(".{outer}{}", self.path);
         Self { path, ..self }
+    }
+
+    /// Returns the error of a field of an array's element.
+    pub(super) fn of_element(self, index: usize) -> Self {
+        let path = format!("[{index}]{}", self.path);
+        Self { path, ..self }
+    }
+
+    pub(super) fn with_code(self, code: Code) -> Self {
+        Self { code, ..self }
     }
 
     /// Returns the field's name, shortened.

@@ -3,14 +3,19 @@
 //! The body is not parsed into a tree. `input` and the globals stay text until the engine parses them.
 #![allow(unused_qualifications)] // in what utoipa derives
 
+mod answers;
 mod fields;
 mod form;
 mod members;
+mod tools;
+
+pub(super) use self::answers::{ANSWERS_MAX, Answer, AnsweredError};
 
 use self::fields::{Value, whole_number};
 use self::members::Members;
 use super::problem::{Code, Problem};
 use actix_web::web::Bytes;
+use sandpiper_domain::tools::{Tools, Unawaited};
 use sandpiper_domain::{
     Global, JobTerms, JsonText, Language, Priority, RequestedLimits, Script, ScriptKind, Source,
     Timestamp,
@@ -22,6 +27,8 @@ use utoipa::ToSchema;
 
 /// The fields that only `POST /api/jobs` has.
 pub(super) const JOB_FIELDS: [&str; 2] = ["runAt", "priority"];
+/// The fields that only `POST /api/execute` has.
+pub(super) const EXECUTE_FIELDS: [&str; 4] = ["answers", "replay", "tools", "unawaited"];
 
 /// The fields of a request, in the order in which errors list them. `null` means absent, except as `input`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -40,6 +47,9 @@ pub(super) const JOB_FIELDS: [&str; 2] = ["runAt", "priority"];
     })
 ))]
 pub(super) struct SubmitRequest {
+    /// Answers to calls of the execution that `replay` continues, at most 1000.
+    #[schema(value_type = Option<Vec<Answer>>)]
+    answers: Option<JsonText>,
     /// JavaScript or TypeScript, at most 1048576 bytes of UTF-8 together with `modules` and `prelude`. `await` works at its top level.
     #[schema(max_length = 1048576)]
     pub(super) code: Option<String>,
@@ -73,6 +83,8 @@ pub(super) struct SubmitRequest {
     #[serde(default, deserialize_with = "run_at")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(super) run_at: Option<Timestamp>,
+    /// `replay` of an execution that waits: continues it. All other fields must be those of its first request.
+    pub(super) replay: Option<String>,
     /// 64-bit integer. The same seed gives the same `Math.random` and the same clock.
     #[serde(default, deserialize_with = "seed")]
     #[schema(value_type = Option<i128>, minimum = -9223372036854775808i64, maximum = 18446744073709551615u64)]
@@ -80,6 +92,11 @@ pub(super) struct SubmitRequest {
     /// Location of a script, instead of `code`. The ingress fetches it, if its operator allows that location.
     #[schema(value_type = Option<serde_json::Value>)]
     pub(super) source: Option<IgnoredAny>,
+    /// Functions of the caller that the script can call as `tools.name(argument)`: names, or objects with a name, at most 256. The response then has the calls that wait for answers.
+    #[schema(value_type = Option<Vec<tools::ToolFields>>)]
+    tools: Option<JsonText>,
+    /// Only with tools: calls that were made and not awaited when the script succeeds. `offer` (the default): they are offered, and the execution waits for their answers. `drop`: they are not sent. `fail`: the execution is an error.
+    pub(super) unawaited: Option<Unawaited>,
 }
 
 impl SubmitRequest {
@@ -117,6 +134,35 @@ impl SubmitRequest {
         let modules = modules.into_iter().map(form::Part::into_module);
         request.modules.extend(modules);
         Ok(request)
+    }
+
+    /// Returns the tools.
+    pub(super) fn tools(&self) -> Result<Option<Tools>, Problem> {
+        let tools = self.tools.as_ref().map(tools::read).transpose();
+        Ok(tools?)
+    }
+
+    /// Returns the answers.
+    pub(super) fn answers(&self) -> Result<Option<Vec<Answer>>, Problem> {
+        let answers = self.answers.as_ref().map(answers::read).transpose();
+        Ok(answers?)
+    }
+
+    /// Returns the first field that only a request with tools has; `None` if none is given.
+    pub(super) fn first_of_tools(&self) -> Option<String> {
+        let fields = [
+            ("answers", self.answers.is_some()),
+            ("replay", self.replay.is_some()),
+            ("unawaited", self.unawaited.is_some()),
+        ];
+        let given = fields.into_iter().find(|(_, is_given)| *is_given);
+        let limit = self
+            .limits
+            .as_ref()
+            .and_then(RequestedLimits::first_of_tools);
+        given
+            .map(|(field, _)| field.to_owned())
+            .or_else(|| Some(format!("limits.{}", limit?)))
     }
 
     /// Sets the example script that the query names.

@@ -3,11 +3,12 @@
 use super::json;
 use crate::actors::types::LayerReport;
 use crate::http::Api;
+use crate::http::execution_view::LimitsView;
 use crate::http::problem::Problem;
-use crate::http::view::LimitsView;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::Data;
+use sandpiper_domain::tools::ToolLimits;
 use sandpiper_domain::{Ceiling, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -57,8 +58,44 @@ struct LimitBoundsView<'a> {
     /// Limits of a request that names none.
     defaults: LimitsView,
     /// The maximum that a request may name.
-    #[schema(value_type = Ceiling)]
-    ceilings: &'a Ceiling,
+    ceilings: CeilingsView<'a>,
+}
+
+/// The maximum that a request may name.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Ceiling)]
+struct CeilingsView<'a> {
+    #[serde(flatten)]
+    #[schema(inline)]
+    ceiling: &'a Ceiling,
+    /// Only with tools: calls.
+    calls_max: u32,
+    /// Only with tools: argument of one call, bytes of JSON.
+    argument_bytes: u32,
+    /// Only with tools: result of one call, bytes of JSON.
+    result_bytes: u32,
+    /// Only with tools: all calls and answers together, bytes.
+    log_bytes: u32,
+    /// Only with tools: time that a call may wait for its answer, milliseconds.
+    call_timeout_ms: u32,
+    /// Only with tools: time that the execution waits until a request continues it, seconds.
+    wait_timeout_s: u32,
+}
+
+impl<'a> CeilingsView<'a> {
+    fn of(api: &'a Api) -> Self {
+        let wait_timeout_s = api.replays.ttl_s();
+        Self {
+            ceiling: &api.ceiling,
+            calls_max: ToolLimits::CALLS_MAX_CEILING,
+            argument_bytes: ToolLimits::ARGUMENT_BYTES_CEILING,
+            result_bytes: ToolLimits::RESULT_BYTES_CEILING,
+            log_bytes: ToolLimits::LOG_BYTES_OF_EXECUTE,
+            call_timeout_ms: ToolLimits::CALL_TIMEOUT_MS_CEILING,
+            wait_timeout_s,
+        }
+    }
 }
 
 /// Service information
@@ -78,8 +115,11 @@ pub(super) async fn show(api: Data<Api>) -> Result<HttpResponse, Problem> {
             promise: &status.store_promise,
         },
         limits: LimitBoundsView {
-            defaults: LimitsView::from(&api.defaults),
-            ceilings: &api.ceiling,
+            defaults: LimitsView::from(&api.defaults).with_tools(&ToolLimits::default_of_execute(
+                &api.defaults,
+                api.replays.ttl_s(),
+            )),
+            ceilings: CeilingsView::of(&api),
         },
         executors: status.executors,
     };

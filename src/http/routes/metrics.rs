@@ -67,6 +67,7 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut family = Families::new(&mut encoder);
         self.executions(&mut family)?;
+        self.api.tools.write(&mut family)?;
         self.queue(&mut family)?;
         self.executors(&mut family)?;
         self.jobs(&mut family)?;

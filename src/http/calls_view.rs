@@ -1,0 +1,179 @@
+//! The views of calls: what an execution with tools waits for, and the receipt of what it called.
+#![allow(unused_qualifications)] // in what utoipa derives
+
+use crate::replay::Pause;
+use sandpiper_domain::tools::{
+    Call, CallResult, CallState, ReplayLog, Suspension, ToolFailure, ToolLimits,
+};
+use sandpiper_domain::{JsonText, Timestamp, Usage};
+use serde::Serialize;
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+/// The cause for which an execution waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum WaitReason {
+    /// Answers to calls.
+    Calls,
+    /// A time at which a timer of the script is due.
+    Timer,
+}
+
+/// The source of answers.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Attested {
+    /// The caller gave the answers.
+    Caller,
+}
+
+/// The owner of a tool.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ToolOwner {
+    /// The caller, who answers the calls.
+    Caller,
+}
+
+/// An execution that waits.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) suspension: Suspension,
+    pub(super) waits_for_calls: bool,
+    pub(super) waits_for_timer: bool,
+    pub(super) resume_at: Option<Timestamp>,
+    pub(super) replay: String,
+    pub(super) expires_at: Timestamp,
+}
+
+impl Pending {
+    pub(super) fn waiting_for(&self) -> Vec<WaitReason> {
+        let reasons = [
+            (self.waits_for_calls, WaitReason::Calls),
+            (self.waits_for_timer, WaitReason::Timer),
+        ];
+        let reasons = reasons.into_iter().filter(|(waits, _)| *waits);
+        reasons.map(|(_, reason)| reason).collect()
+    }
+}
+
+/// The calls of an execution, and what all of its rounds used.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) calls: Vec<ReportedCall>,
+    pub(super) log_from: u64,
+    pub(super) rounds: u32,
+    pub(super) own_micros: u64,
+    pub(super) replay_micros: u64,
+    pub(super) waited_millis: u64,
+    pub(super) usage: Usage,
+    pub(super) tool_limits: ToolLimits,
+}
+
+#[derive(Debug)]
+pub(super) struct ReportedCall {
+    call_id: String,
+    call: Call,
+    state: CallState,
+    answer: Option<(u64, CallResult)>,
+    is_unobserved: bool,
+}
+
+impl ReportedCall {
+    /// Returns the calls that the execution waits for.
+    pub(super) fn open(log: &ReplayLog, pause: &Pause) -> Vec<Self> {
+        let calls = pause.open_calls(log).map(|call| Self {
+            call_id: pause.call_id(call.seq),
+            call: call.clone(),
+            state: log.state_of(call, false),
+            answer: None,
+            is_unobserved: false,
+        });
+        calls.collect()
+    }
+
+    /// Returns all calls of an execution that has ended.
+    pub(super) fn all(log: &ReplayLog, pause: &Pause, unobserved: &[u32]) -> Vec<Self> {
+        let answers: HashMap<u32, (u64, &CallResult)> = (log.answers())
+            .map(|(seq, at_ms, result)| (seq, (at_ms, result)))
+            .collect();
+        let calls = log.calls().iter().map(|call| {
+            let answer = answers.get(&call.seq);
+            Self {
+                call_id: pause.call_id(call.seq),
+                call: call.clone(),
+                state: log.state_of(call, true),
+                answer: answer.map(|(at_ms, result)| (*at_ms, (*result).clone())),
+                is_unobserved: unobserved.contains(&call.seq),
+            }
+        });
+        calls.collect()
+    }
+}
+
+/// A call of a tool.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Call)]
+pub(super) struct CallView<'a> {
+    /// ID for the answer.
+    call_id: &'a str,
+    /// Number of the call in its execution, from 0.
+    seq: u32,
+    /// Name of the tool.
+    name: &'a str,
+    /// Owner of the tool.
+    owner: ToolOwner,
+    /// Argument; absent if the script gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    argument: Option<&'a JsonText>,
+    /// State of the call.
+    state: CallState,
+    /// The script's clock at the call, Unix milliseconds.
+    at_ms: u64,
+    /// Time from the call to its answer by the script's clock, milliseconds; null without an answer.
+    #[schema(required)]
+    duration_ms: Option<u64>,
+    /// Length of the argument, bytes of JSON.
+    argument_bytes: usize,
+    /// Length of the result, bytes of JSON; null without a result.
+    #[schema(required)]
+    result_bytes: Option<usize>,
+    /// Error with which the call's promise was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<&'a ToolFailure>,
+    /// True if the call failed and no code of the script handles that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(default = false)]
+    unobserved: bool,
+}
+
+impl<'a> From<&'a ReportedCall> for CallView<'a> {
+    fn from(reported: &'a ReportedCall) -> Self {
+        let ReportedCall { call, answer, .. } = reported;
+        let (value, error) = match answer {
+            Some((_, CallResult::Value(value))) => (Some(value), None),
+            Some((_, CallResult::Failed(failure))) => (None, Some(failure)),
+            None => (None, None),
+        };
+        Self {
+            call_id: &reported.call_id,
+            seq: call.seq,
+            name: call.name.as_str(),
+            owner: ToolOwner::Caller,
+            argument: call.argument.as_ref(),
+            state: reported.state,
+            at_ms: call.at_ms,
+            duration_ms: answer
+                .as_ref()
+                .map(|(at_ms, _)| at_ms.saturating_sub(call.at_ms)),
+            argument_bytes: call.argument.as_ref().map_or(0, |text| text.as_str().len()),
+            result_bytes: value.map(|value| value.as_str().len()),
+            error,
+            unobserved: reported.is_unobserved,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The ends of executions with tools that the service itself decides.
+
+use sandpiper_domain::tools::{Round, Suspension, ToolLimits, Unawaited};
+use sandpiper_domain::{Execution, Job, Outcome, ScriptError, Timestamp, Usage};
+
+/// Most names of calls in an error message.
+const NAMES_MAX: usize = 5;
+/// Name of the error of an execution that did not await its calls.
+const NOT_AWAITED: &str = "UnawaitedCallError";
+
+/// The fate of the calls that a script did not await before it succeeded.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // one of them exists, for a moment
+pub(super) enum UnawaitedCalls {
+    /// There are none, or they are not sent.
+    Ignored,
+    Offered,
+    Failed(ScriptError),
+}
+
+/// Decides about the calls that a round made and that nobody was told of.
+pub(super) fn of_unawaited(unawaited: Unawaited, round: &Round) -> UnawaitedCalls {
+    let names: Vec<&str> = round.unoffered().map(|call| call.name.as_str()).collect();
+    match unawaited {
+        _ if names.is_empty() => UnawaitedCalls::Ignored,
+        Unawaited::Offer => UnawaitedCalls::Offered,
+        Unawaited::Drop => UnawaitedCalls::Ignored,
+        Unawaited::Fail => UnawaitedCalls::Failed(not_awaited(&names)),
+    }
+}
+
+fn not_awaited(names: &[&str]) -> ScriptError {
+    let shown: Vec<String> = (names.iter().take(NAMES_MAX))
+        .map(|name| format!("tools.{name}"))
+        .collect();
+    let more = match names.len().saturating_sub(NAMES_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "the script ended without awaiting its calls of {}{more}; they were not sent",
+        shown.join(", ")
+    );
+    ScriptError::of_service(NOT_AWAITED, message).with_hint(
+        "Put `await` before each call, or send the request with \"unawaited\": \"offer\"",
+    )
+}
+
+/// Makes an execution that succeeded one that failed with `error`.
+pub(super) fn fail(execution: &mut Execution, error: ScriptError) {
+    execution.outcome = Outcome::Threw;
+    execution.result = None;
+    execution.result_type = None;
+    execution.hint = None;
+    execution.error = Some(error);
+}
+
+/// Returns what is shown of an execution that has succeeded and waits for calls that it did not await: its log. The same
+/// result comes again with the last round.
+pub(super) fn withheld(execution: Execution) -> Suspension {
+    Suspension {
+        id: execution.id,
+        started_at: execution.started_at,
+        finished_at: execution.finished_at,
+        resume_at_ms: None,
+        log: execution.log,
+        log_dropped: execution.log_dropped,
+        log_dropped_at: execution.log_dropped_at,
+        usage: execution.usage,
+        limits: execution.limits,
+    }
+}
+
+/// Returns what is shown of an execution that waits on without a round.
+pub(super) fn nothing_new(job: &Job) -> Suspension {
+    let now = Timestamp::now();
+    Suspension {
+        id: job.id,
+        started_at: now,
+        finished_at: now,
+        resume_at_ms: None,
+        log: Vec::new(),
+        log_dropped: 0,
+        log_dropped_at: 0,
+        usage: Usage::default(),
+        limits: job.limits,
+    }
+}
+
+/// Returns the end of an execution whose replays took longer than they may.
+pub(super) fn replayed_too_long(job: &Job, limits: &ToolLimits) -> Execution {
+    let message = format!(
+        "repeating earlier rounds took longer than replayMs, which is {} ms",
+        limits.replay_ms
+    );
+    let error = ScriptError::of_service("TimeoutError", message)
+        .with_hint("`replayMs` is ten times `timeoutMs`; a script that computes less between its calls repeats less");
+    Execution::never_ran(job.id, job.limits, Outcome::TimedOut, error)
+}
