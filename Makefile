@@ -11,6 +11,7 @@
 # make pin-images  writes the digests of base images, where their registries answer
 # make nightly  audit, test-asan, fuzz, crashtest
 # make fuzz    many more random values, bodies and scripts than `make test` tries; FUZZ_CASES says how many
+# make test-replay  scripts with tools, suspended at every record: as many random ones as REPLAY_SCRIPTS says
 # make crashtest  services and databases are killed at random, CRASHES times; no accepted job may be lost, nor usage beyond the last second
 # make test-asan  the engine under AddressSanitizer and UBSan, with memory refused at every point; some forty minutes
 # make soak    half an hour of honest and hostile scripts, and of SIGKILL to random parts
@@ -18,13 +19,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := run
-.PHONY: run dev check build page test test-all test-deploy lint bench fuzz crashtest soak test-asan test-gvisor audit pin-images nightly tools tools-page tools-test \
+.PHONY: run dev check build page test test-all test-deploy test-replay lint bench fuzz crashtest soak test-asan test-gvisor audit pin-images nightly tools tools-page tools-test \
   tools-deploy tools-lint tools-bench tools-gvisor
 
 CARGO ?= cargo
 CARGO_DENY_VERSION := 0.20.2
 OHA_VERSION := 1.16.0
 FUZZ_CASES ?= 20000
+REPLAY_SCRIPTS ?= 10000
 CRASHES ?= 50
 RUNSC := runsc --platform=ptrace --network=none --ignore-cgroups do
 
@@ -118,6 +120,9 @@ fuzz: tools
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --test it fuzz
 	DETERMINISM_SCRIPTS=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) --test it determinism::
 	PROPTEST_CASES=$(FUZZ_CASES) $(CARGO) test --locked --target $(TRIPLE) -p sandpiper-sandbox-protocol --lib frames
+
+test-replay: tools
+	REPLAY_SCRIPTS=$(REPLAY_SCRIPTS) $(CARGO) test --locked --target $(TRIPLE) -p sandpiper-sandbox --test rounds equality
 
 crashtest: tools tools-test
 	CRASHES=$(CRASHES) $(CARGO) test --locked --target $(TRIPLE) --test it crash:: -- --nocapture --test-threads 1

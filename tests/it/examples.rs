@@ -61,9 +61,11 @@ fn examples(document: &str) -> Vec<Example> {
         .collect()
 }
 
-fn send(service: &Service, example: &Example, last_id: &str) -> Answer {
+fn send(service: &Service, example: &Example, last: &Last) -> Answer {
     let (method, path) = example.request.split_once(' ').unwrap();
-    let path = path.replace("{id}", last_id);
+    let path = path.replace("{id}", &last.id);
+    let body = example.body.replace("{replay}", &last.replay);
+    let body = body.replace("{callId}", &last.call_id);
     let mut headers: Vec<(&str, &str)> = example
         .headers
         .iter()
@@ -74,9 +76,31 @@ fn send(service: &Service, example: &Example, last_id: &str) -> Answer {
         "DELETE" => service.delete_with(&path, &headers),
         "POST" => {
             headers.push(("content-type", "application/json"));
-            service.post_raw(&path, &headers, example.body.as_bytes())
+            service.post_raw(&path, &headers, body.as_bytes())
         }
         other => panic!("{other}"),
+    }
+}
+
+/// Values of earlier responses, for which later requests have placeholders.
+#[derive(Default)]
+struct Last {
+    id: String,
+    replay: String,
+    call_id: String,
+}
+
+impl Last {
+    fn note(&mut self, response: &Value) {
+        for (value, found) in [
+            (&mut self.id, &response["id"]),
+            (&mut self.replay, &response["replay"]),
+            (&mut self.call_id, &response["calls"][0]["callId"]),
+        ] {
+            if let Some(text) = found.as_str() {
+                *value = text.to_owned();
+            }
+        }
     }
 }
 
@@ -115,9 +139,9 @@ fn hold(document: &str, least: usize) {
     let service = Service::start_with(&["--store", &store]);
     let examples = examples(document);
     assert!(examples.len() >= least, "{} in {document}", examples.len());
-    let mut last_id = String::new();
+    let mut last = Last::default();
     for example in &examples {
-        let answer = send(&service, example, &last_id);
+        let answer = send(&service, example, &last);
         let whole = format!("{document}: {}: {}", example.request, answer.text);
         assert_eq!(answer.status, example.status, "{whole}");
         let found = match answer.text.as_str() {
@@ -125,9 +149,7 @@ fn hold(document: &str, least: usize) {
             _ => answer.json(),
         };
         assert_is(&example.answer, &found, "", &whole);
-        if let Some(id) = found["id"].as_str() {
-            last_id = id.to_owned();
-        }
+        last.note(&found);
     }
 }
 
@@ -155,13 +177,29 @@ fn interpreter(language: &str) -> Command {
 /// Each example is a block of code, and the next block is its output.
 #[test]
 fn the_examples_of_the_readme_are_true() {
-    let readme = fs::read_to_string("README.md").unwrap();
-    let (_, section) = readme.split_once("\n## Examples\n").unwrap();
-    let blocks = blocks(section.split("\n## ").next().unwrap());
+    hold_programs("README.md", "Examples", &["sh", "python", "javascript"]);
+}
+
+#[test]
+fn the_first_tool_of_the_documents_is_true() {
+    hold_programs("docs/tools.md", "The first tool", &["sh", "javascript"]);
+}
+
+#[test]
+fn the_examples_of_tools_are_true() {
+    hold("docs/tools.md", 4);
+}
+
+/// Runs the programs in a section of a document, and compares what they print with the block below each.
+fn hold_programs(document: &str, section: &str, languages: &[&str]) {
+    let text = fs::read_to_string(document).unwrap();
+    let (_, section) = text.split_once(&format!("\n## {section}\n")).unwrap();
+    let mut blocks = blocks(section.split("\n## ").next().unwrap());
+    blocks.retain(|(language, _)| *language != "http");
     let (pairs, rest) = blocks.as_chunks::<2>();
     assert!(rest.is_empty(), "an example without its output");
-    let languages: Vec<&str> = pairs.iter().map(|[(language, _), _]| *language).collect();
-    assert_eq!(languages, ["sh", "python", "javascript"]);
+    let found: Vec<&str> = pairs.iter().map(|[(language, _), _]| *language).collect();
+    assert_eq!(found, languages);
     let service = Service::start();
     for [(language, code), (kind, expected)] in pairs {
         let code = code.replace("http://localhost:8080", service.url());

@@ -57,6 +57,7 @@ mod support;
 mod table;
 mod tenants;
 mod thrown;
+mod tools;
 mod traces;
 mod usage;
 mod usage_store;

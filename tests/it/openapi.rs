@@ -121,6 +121,25 @@ fn every_response_is_described() {
         assert_eq!(answer.status, 200);
         description.assert_describes("post", "/api/execute", &answer);
     }
+    let mut with_tools = json!({
+        "code": "try { await tools.a({ x: 1 }) } catch {} tools.b(); 'done'",
+        "tools": ["a", { "name": "b", "description": "B", "inputSchema": {} }],
+    });
+    for error in [true, false] {
+        let waiting = service.post("/api/execute", &with_tools);
+        description.assert_describes("post", "/api/execute", &waiting);
+        let waiting = waiting.json();
+        assert_eq!(waiting["status"], "waiting");
+        let id = &waiting["calls"][0]["callId"];
+        with_tools["replay"] = waiting["replay"].clone();
+        with_tools["answers"] = match error {
+            true => json!([{ "callId": id, "error": { "message": "no" } }]),
+            false => json!([{ "callId": id, "result": 1 }]),
+        };
+    }
+    let ended = service.post("/api/execute", &with_tools);
+    assert_eq!(ended.json()["result"], "done", "{}", ended.text);
+    description.assert_describes("post", "/api/execute", &ended);
     let wait = [("prefer", "wait=20")];
     let done = service.post_with("/api/jobs", &wait, &json!({ "code": "console.log(1); 2" }));
     assert_eq!(done.status, 200);

@@ -206,6 +206,7 @@ fn hours_and_days_have_the_same_sums_and_so_has_csv(store: &Store) {
         "bytesIn",
         "bytesOut",
         "queuedBytes",
+        "calls",
     ] {
         assert_eq!(sum(name), days["totals"][name].as_f64().unwrap(), "{name}");
     }

@@ -2,7 +2,7 @@
 
 use crate::stores::{Store, over_every_store};
 use sandpiper_domain::{
-    Access, ApiKeyId, Ceiling, Owner, Period, Tenant, Timestamp, UsageCounts, samples,
+    Access, ApiKeyId, Ceiling, Outcome, Owner, Period, Tenant, Timestamp, UsageCounts, samples,
 };
 use sandpiper_store::{
     Address, DurableOptions, DurableStore, JobStore, MemoryStore, MemoryStoreBounds, TotalsQuery,
@@ -137,8 +137,8 @@ fn owner(tenant: &str, key: u8) -> Owner {
 
 /// Returns an entry in which every sum is another multiple of `weight`.
 fn entry(owner: &Owner, hour: &str, weight: u64) -> UsageEntry {
-    let mut executions = [0; 8];
-    for (count, number) in executions.iter_mut().zip(1..) {
+    let mut executions = [0; Outcome::ALL.len()];
+    for (count, number) in executions.iter_mut().zip(21..) {
         *count = number * weight;
     }
     UsageEntry {
@@ -154,6 +154,7 @@ fn entry(owner: &Owner, hour: &str, weight: u64) -> UsageEntry {
             bytes_in: 14 * weight,
             bytes_out: 15 * weight,
             queued_bytes: 16 * weight,
+            calls: 17 * weight,
         },
     }
 }

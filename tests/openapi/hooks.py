@@ -78,7 +78,24 @@ def names_a_script_ambiguously(case):
     return name != name.strip() or any(letter in "/\\;%" or unicodedata.category(letter) == "Cc" for letter in name)
 
 
+def breaks_a_rule_of_tools(case):
+    """`replay` is a text of the service, other fields of tools need `tools`, and each name is an identifier of its own."""
+    fields = fields_of(case)
+    tools = fields.get("tools")
+    if tools is not None or fields.get("replay") is not None:
+        is_form = case.media_type == "multipart/form-data"
+        is_answer = any(fields.get(name) is not None for name in ("answers", "replay"))
+        return is_form or is_answer or tools != ["getOrder"] or "tools" in (fields.get("globals") or {})
+    limits = fields.get("limits")
+    of_tools = {"argumentBytes", "callTimeoutMs", "callsMax", "logBytes", "resultBytes", "waitTimeoutS"}
+    named = limits if isinstance(limits, dict) else {}
+    if any(named.get(name) is not None for name in of_tools):
+        return True
+    return any(fields.get(name) is not None for name in ("answers", "unawaited"))
+
+
 RULES = (
+    breaks_a_rule_of_tools,
     names_a_script_ambiguously,
     is_of_no_report,
     has_an_unquoted_string,

@@ -130,6 +130,7 @@ fn execute(engine: WarmEngine, case: &Case, output: Pipe) -> ! {
         limits,
         seed: None,
         entropy: 1,
+        tools: None,
     };
     refuse_by_choice(case.refusals);
     engine.run(&job, Rc::new(output))

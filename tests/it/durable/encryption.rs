@@ -82,6 +82,7 @@ fn dump(database: &Database) -> String {
             "sandpiper_jobs",
             "sandpiper_keys",
             "sandpiper_logs",
+            "sandpiper_secrets",
             "river_job",
         ]
         .map(|table| {
@@ -279,4 +280,40 @@ fn unusable_data_keys_are_refused_by_name() {
         said.contains("--data-keys") && !said.contains("--data-keys-file"),
         "{said}"
     );
+}
+
+#[test]
+fn the_key_of_replays_is_encrypted_and_follows_the_data_keys() {
+    over_each(|database| {
+        let [first, second] = [new_key(), new_key()];
+        let begin = |service: &Service| {
+            let request = json!({ "code": "await tools.a(1)", "tools": ["a"] });
+            let waiting = service.execute(&request);
+            let mut next = request.clone();
+            next["replay"] = waiting["replay"].clone();
+            next["answers"] = json!([{ "callId": waiting["calls"][0]["callId"], "result": 7 }]);
+            next
+        };
+        let keys = Keys::new(&[&first]);
+        let mut service = keys.serve(database);
+        let next = begin(&service);
+        assert!(dump(database).contains(&format!("sealed1.{}.", id_of(&first))));
+        service.signal(15);
+        service.exit_within(SOON);
+        // The start with both keys encrypts it anew, so that the former key can be removed.
+        for lines in [&[&second, &first][..], &[&second]] {
+            let lines: Vec<&str> = lines.iter().map(|line| line.as_str()).collect();
+            keys.write(&lines);
+            let mut service = keys.serve(database);
+            assert_eq!(service.execute(&next)["result"], 7);
+            service.signal(15);
+            service.exit_within(SOON);
+        }
+        // Without its data key the key is replaced, and what it sealed cannot be opened.
+        let service = database.serve(&[]);
+        let refused = service.post("/api/execute", &next);
+        assert_eq!(refused.code(), "invalid_replay", "{}", refused.text);
+        assert_eq!(service.execute(&begin(&service))["result"], 7);
+        assert!(service.log().contains("is replaced"), "{}", service.log());
+    });
 }

@@ -54,6 +54,7 @@ impl Database {
              ALTER TABLE sandpiper_jobs DROP COLUMN api_key; \
              DROP TABLE sandpiper_tenants; \
              DROP TABLE sandpiper_data_keys; \
+             DROP TABLE sandpiper_secrets; \
              DROP TABLE sandpiper_usage; \
              DROP TABLE sandpiper_usage_added; \
              DROP TABLE sandpiper_usage_flushes; \

@@ -1,0 +1,117 @@
+//! The end of an execution: calls that nobody awaited, and receipts of scripts that failed.
+
+use super::{Conversation, echo, request};
+use crate::support::Service;
+use serde_json::{Value, json};
+
+fn with_unawaited(unawaited: &str) -> Value {
+    let mut request = request(
+        "tools.note('a'); tools.note('b'); console.log('told'); 'done'",
+        &["note"],
+    );
+    request["unawaited"] = unawaited.into();
+    request
+}
+
+#[test]
+fn calls_that_nobody_awaited_are_offered_before_the_result_comes() {
+    let service = Service::start();
+    let mut request = with_unawaited("offer");
+    request.as_object_mut().unwrap().remove("unawaited");
+    let mut talk = Conversation::begin(&service, request);
+    assert!(talk.waits(), "{}", talk.now);
+    assert_eq!(talk.calls().len(), 2);
+    assert_eq!(talk.now["result"], Value::Null);
+    assert_eq!(talk.now["log"][0]["data"], json!(["told"]));
+    let ids: Vec<Value> = talk
+        .calls()
+        .iter()
+        .map(|call| call["callId"].clone())
+        .collect();
+    talk.go_on(&json!([{ "callId": ids[0], "result": 1 }]));
+    assert!(talk.waits() && talk.calls().len() == 1, "{}", talk.now);
+    talk.go_on(&json!([{ "callId": ids[1], "error": { "message": "no" } }]));
+    let last = &talk.now;
+    assert_eq!(
+        (&last["status"], &last["result"]),
+        (&json!("success"), &json!("done")),
+        "{last}"
+    );
+    assert_eq!(last["log"], json!([]));
+    let states: Vec<&Value> = talk.calls().iter().map(|call| &call["state"]).collect();
+    assert_eq!(states, ["done", "failed"]);
+    let executions = service.get("/api/usage").json()["totals"]["executions"].clone();
+    assert_eq!(executions["succeeded"], 1, "{executions}");
+}
+
+#[test]
+fn calls_that_nobody_awaited_are_dropped_or_fail_the_script() {
+    let service = Service::start();
+    let dropped = service.execute(&with_unawaited("drop"));
+    assert_eq!(dropped["result"], "done", "{dropped}");
+    assert_eq!(dropped["calls"][0]["state"], "not_sent");
+    let failed = service.execute(&with_unawaited("fail"));
+    assert_eq!(
+        (&failed["status"], &failed["outcome"]),
+        (&json!("error"), &json!("threw")),
+        "{failed}"
+    );
+    assert_eq!(failed["result"], Value::Null);
+    let message = failed["error"]["message"].as_str().unwrap();
+    assert!(message.contains("tools.note"), "{message}");
+    assert_eq!(failed["calls"][1]["state"], "not_sent");
+    let executions = service.get("/api/usage").json()["totals"]["executions"].clone();
+    assert_eq!(
+        (&executions["succeeded"], &executions["threw"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[test]
+fn a_script_that_fails_has_its_receipt_and_sends_nothing_more() {
+    let service = Service::start();
+    let code = "await tools.a(1); tools.a(2); throw new Error('no')";
+    let last = Conversation::begin(&service, request(code, &["a"])).finish(echo);
+    assert_eq!(last["outcome"], "threw", "{last}");
+    let states: Vec<&Value> = last["calls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|call| &call["state"])
+        .collect();
+    assert_eq!(states, ["done", "not_sent"], "{last}");
+    let code = "await tools.a(1); for (;;);";
+    let mut request = request(code, &["a"]);
+    request["limits"]["timeoutMs"] = 300.into();
+    let last = Conversation::begin(&service, request).finish(echo);
+    assert_eq!(last["outcome"], "timed_out", "{last}");
+    assert_eq!(last["calls"][0]["state"], "done");
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_is_abandoned() {
+    let service = Service::start();
+    let code = "await Promise.race([tools.a('slow'), tools.a('fast')])";
+    let mut talk = Conversation::begin(&service, request(code, &["a"]));
+    let fast = talk.calls()[1]["callId"].clone();
+    talk.go_on(&json!([{ "callId": fast, "result": "first" }]));
+    assert_eq!(talk.now["result"], "first", "{}", talk.now);
+    assert_eq!(talk.calls()[0]["state"], "abandoned");
+    assert_eq!(talk.calls()[1]["state"], "done");
+}
+
+#[test]
+fn at_its_end_an_execution_waits_for_the_calls_that_were_not_offered_before_alone() {
+    let service = Service::start();
+    let code = "const first = await Promise.race([tools.a('slow'), tools.a('fast')]); tools.a('last'); first";
+    let mut talk = Conversation::begin(&service, request(code, &["a"]));
+    let fast = talk.calls()[1]["callId"].clone();
+    talk.go_on(&json!([{ "callId": fast, "result": "fast" }]));
+    assert!(talk.waits(), "{}", talk.now);
+    assert_eq!(talk.calls().len(), 1);
+    assert_eq!(talk.calls()[0]["argument"], "last");
+    talk.answer_with(echo);
+    assert_eq!(talk.now["result"], "fast", "{}", talk.now);
+    let states: Vec<&Value> = talk.calls().iter().map(|call| &call["state"]).collect();
+    assert_eq!(states, ["abandoned", "done", "done"]);
+}
