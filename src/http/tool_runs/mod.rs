@@ -189,9 +189,7 @@ impl ToolRun {
         if self.log.has_ended() {
             let answers = std::mem::take(&mut self.pause.arrived);
             self.log.take_end_answers(answers);
-            if self.pause.open_calls(&self.log).next().is_none() {
-                return None;
-            }
+            self.pause.open_calls(&self.log).next()?;
         } else if has_answers || self.is_due() {
             return None;
         }
