@@ -297,3 +297,30 @@ fn the_result_of_the_last_round_stays_readable_and_usage_counts_the_calls() {
     assert_eq!(service.metric("tool_calls_total"), Some(2.0));
     assert_eq!(service.metric("tool_suspensions_total"), Some(2.0));
 }
+
+#[test]
+fn two_names_that_would_become_one_are_a_type_error_with_the_path() {
+    let service = Service::start();
+    let code = r#"try { await tools.f({ a: { "\ud800": 1, "\ud801": 2 } }) } catch (error) { String(error) }"#;
+    let execution = service.execute(&request(code, &["f"]));
+    let error = execution["result"].as_str().unwrap();
+    assert!(
+        error.starts_with("TypeError: tools.f: argument.a is"),
+        "{execution}"
+    );
+}
+
+#[test]
+fn a_wrong_name_among_many_long_ones_uses_little_time() {
+    let service = Service::start();
+    let names: Vec<String> = (0..256)
+        .map(|number| format!("{}{number}", "t".repeat(120)))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let code =
+        "let n = 0; for (let i = 0; i < 20; i++) try { tools['x'.repeat(200)] } catch { n += 1 } n";
+    let mut request = request(code, &names);
+    request["limits"] = json!({ "timeoutMs": 10_000 });
+    let execution = service.execute(&request);
+    assert_eq!(execution["result"], 20, "{execution}");
+}

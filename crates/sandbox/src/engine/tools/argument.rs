@@ -12,6 +12,7 @@ use rquickjs::function::This;
 use rquickjs::{Atom, CString, Function, Object, Value};
 use sandpiper_domain::Script;
 use sandpiper_domain::tools::{ToolName, write_number};
+use std::collections::BTreeSet;
 
 /// Longest path in a message, bytes.
 const PATH_BYTES_MAX: usize = 512;
@@ -177,10 +178,15 @@ impl<'js> Argument<'_, 'js> {
     fn members(&mut self, object: &Object<'js>) -> Result<(), Fault> {
         self.writer.raw("{")?;
         let mut is_first = true;
+        // Names with U+FFFD: lone surrogates become that character, so two different names may become one.
+        let mut replaced = BTreeSet::new();
         for key in object.keys::<Atom<'js>>() {
             let key = key?;
             let name = CString::from_string(key.to_js_string()?)?;
             let text = crate::engine::convert::well_formed(name.as_ref());
+            if text.contains(char::REPLACEMENT_CHARACTER) && !replaced.insert(text.to_string()) {
+                return self.fail("an object with two names that differ only in lone surrogates");
+            }
             let value: Value<'js> = object.get(key)?;
             let value = self.replaced(value, &text)?;
             if value.is_undefined() {

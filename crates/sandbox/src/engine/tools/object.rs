@@ -145,7 +145,8 @@ fn unknown_name(replay: &Replay, namespace: Option<&str>, name: &str) -> String 
         .iter()
         .map(|tool| tool.name.as_str())
         .collect();
-    names.sort_by_key(|known| (distance(known, &asked), *known));
+    // The distance of long names takes ten thousands of steps: once for each name.
+    names.sort_by_cached_key(|known| (distance(known, &asked), *known));
     let more = names.len().saturating_sub(NAMES_TOLD_MAX);
     names.truncate(NAMES_TOLD_MAX);
     let names = names.join(", ");
