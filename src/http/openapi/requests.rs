@@ -234,46 +234,22 @@ fn add_bounds(limits: &mut Value, defaults: &Limits, ceiling: &Ceiling) {
         limit["default"] = default.into();
         limit["maximum"] = most.into();
     }
-    let default = ToolLimits::default();
+    // Without defaults: generated clients send them, and a request without `tools` may not have these limits.
     let of_bytes = ToolLimits::BYTES_SMALLEST;
-    for (name, least, default, most) in [
+    for (name, least, most) in [
         (
             "argumentBytes",
             of_bytes,
-            Some(default.argument_bytes),
             ToolLimits::ARGUMENT_BYTES_CEILING,
         ),
-        (
-            "callTimeoutMs",
-            1,
-            None,
-            ToolLimits::CALL_TIMEOUT_MS_CEILING,
-        ),
-        (
-            "callsMax",
-            0,
-            Some(default.calls_max),
-            ToolLimits::CALLS_MAX_CEILING,
-        ),
-        (
-            "logBytes",
-            of_bytes,
-            Some(default.log_bytes),
-            ToolLimits::LOG_BYTES_OF_EXECUTE,
-        ),
-        (
-            "resultBytes",
-            of_bytes,
-            Some(default.result_bytes),
-            ToolLimits::RESULT_BYTES_CEILING,
-        ),
-        ("waitTimeoutS", 1, None, ToolLimits::WAIT_TIMEOUT_S_CEILING),
+        ("callTimeoutMs", 1, ToolLimits::CALL_TIMEOUT_MS_CEILING),
+        ("callsMax", 0, ToolLimits::CALLS_MAX_CEILING),
+        ("logBytes", of_bytes, ToolLimits::LOG_BYTES_OF_EXECUTE),
+        ("resultBytes", of_bytes, ToolLimits::RESULT_BYTES_CEILING),
+        ("waitTimeoutS", 1, ToolLimits::WAIT_TIMEOUT_S_CEILING),
     ] {
         let limit = &mut limits["properties"][name];
         limit["minimum"] = least.into();
         limit["maximum"] = most.into();
-        if let Some(default) = default {
-            limit["default"] = default.into();
-        }
     }
 }

@@ -78,6 +78,7 @@ struct CeilingsView<'a> {
     /// Only with tools: all calls and answers together, bytes.
     log_bytes: u32,
     /// Only with tools: time that a call may wait for its answer, milliseconds.
+    #[schema(value_type = u64)]
     call_timeout_ms: u32,
     /// Only with tools: time that the execution waits until a request continues it, seconds.
     wait_timeout_s: u32,
