@@ -206,7 +206,7 @@ pub(super) struct LimitsView {
     wakes: Option<u32>,
     /// Only with tools: time that a call may wait for its answer, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, value_type = Option<u64>)]
     call_timeout_ms: Option<u32>,
     /// Only with tools: time that the execution waits until a request continues it, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
