@@ -30,12 +30,15 @@ pub(in crate::http) struct Answer {
 #[schema(as = CallError)]
 pub(in crate::http) struct AnsweredError {
     /// Code for programs, such as `not_found`.
+    #[serde(default, deserialize_with = "fields::text")]
     #[schema(nullable = false)]
     pub(in crate::http) code: Option<String>,
-    /// Message for people.
-    #[serde(default)]
-    pub(in crate::http) message: String,
+    /// Message for people. It may be empty.
+    #[serde(default, deserialize_with = "fields::text")]
+    #[schema(nullable = false)]
+    pub(in crate::http) message: Option<String>,
     /// Name of the error; `ToolError` if it is left out.
+    #[serde(default, deserialize_with = "fields::text")]
     #[schema(nullable = false)]
     pub(in crate::http) name: Option<String>,
     /// True if the same call may succeed later.
@@ -75,7 +78,7 @@ fn answer(element: &RawValue) -> Result<Answer, FieldError> {
             "has a `result` and an `error`; give one",
         )),
         (None, None) => Err(FieldError::custom("needs a `result` or an `error`")),
-        (None, Some(error)) if error.message.is_empty() => {
+        (None, Some(error)) if error.message.is_none() => {
             let missing = FieldError::custom("is missing").inside("message");
             Err(missing.inside("error"))
         }
@@ -98,9 +101,20 @@ mod tests {
         let answers = read_text(text).unwrap();
         assert_eq!(answers[0].result.as_ref().unwrap().as_str(), "null");
         let error = answers[1].error.as_ref().unwrap();
-        assert_eq!((&*error.message, error.retryable), ("no", Some(true)));
+        assert_eq!(error.message.as_deref(), Some("no"));
+        assert_eq!(error.retryable, Some(true));
         assert!(error.name.is_none() && error.code.is_none());
         assert!(read_text("[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_texts_of_an_error_may_be_empty_and_have_no_lone_surrogates() {
+        let text = r#"[{"callId":"a","error":{"message":"","name":"\ud800","code":"\udfff\ud83d\ude00"}}]"#;
+        let answers = read_text(text).unwrap();
+        let error = answers[0].error.as_ref().unwrap();
+        assert_eq!(error.message.as_deref(), Some(""));
+        assert_eq!(error.name.as_deref(), Some("\u{fffd}"));
+        assert_eq!(error.code.as_deref(), Some("\u{fffd}😀"));
     }
 
     #[test]

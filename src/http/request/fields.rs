@@ -2,6 +2,7 @@
 
 use super::members::Members;
 use crate::http::problem::{Code, Problem};
+use sandpiper_domain::tools::text_of_json;
 use sandpiper_domain::without_lone_surrogates;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, MapDeserializer};
 use serde::de::{
@@ -31,6 +32,15 @@ pub(super) fn whole_number<'de, D: Deserializer<'de>, T>(
     let number = parse_whole_number(json.get()).and_then(convert);
     let number = number.ok_or_else(|| D::Error::custom(format_args!("must be {expected}")))?;
     Ok(Some(number))
+}
+
+/// Reads a text that becomes a value of a script, or nothing. A lone surrogate becomes U+FFFD.
+pub(super) fn text<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>, D::Error> {
+    let Some(json) = Option::<&RawValue>::deserialize(field)? else {
+        return Ok(None);
+    };
+    let text = text_of_json(json.get()).ok_or_else(|| D::Error::custom("must be a string"))?;
+    Ok(Some(text))
 }
 
 /// The value of a field, unparsed.

@@ -4,7 +4,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::request::{Answer, AnsweredError};
 use crate::replay::Pause;
 use sandpiper_domain::tools::{
-    Arrived, CallResult, Refusal, ReplayLog, ToolFailure, ToolLimits, is_same_json,
+    Arrived, CallResult, Refusal, ReplayLog, ToolFailure, ToolLimits, canonical_result,
+    is_same_json,
 };
 use sandpiper_domain::{JsonText, Script, Timestamp};
 use std::collections::{HashMap, HashSet};
@@ -161,7 +162,7 @@ fn unknown_call(index: usize, call_id: &str) -> Problem {
 fn checked(index: usize, answer: Answer, limits: &ToolLimits) -> Result<CallResult, Problem> {
     let Some(error) = answer.error else {
         let result = answer.result.unwrap_or_else(JsonText::null);
-        return check_result(index, &result, limits).map(|()| CallResult::Value(result));
+        return checked_result(index, &result, limits).map(CallResult::Value);
     };
     let AnsweredError {
         code,
@@ -169,6 +170,7 @@ fn checked(index: usize, answer: Answer, limits: &ToolLimits) -> Result<CallResu
         name,
         retryable,
     } = error;
+    let message = message.unwrap_or_default();
     let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
     for (part, bytes, most) in [
         ("code", length(&code), ToolFailure::WORD_BYTES_MAX),
@@ -185,15 +187,24 @@ fn checked(index: usize, answer: Answer, limits: &ToolLimits) -> Result<CallResu
     }))
 }
 
-fn check_result(index: usize, result: &JsonText, limits: &ToolLimits) -> Result<(), Problem> {
+/// Returns a result in the form in which it is logged, shown and delivered. `resultBytes` bounds that form.
+fn checked_result(
+    index: usize,
+    result: &JsonText,
+    limits: &ToolLimits,
+) -> Result<JsonText, Problem> {
     let field = format!("answers[{index}].result");
-    check_bytes(&field, result.as_str().len(), as_size(limits.result_bytes))?;
     let (depth, most) = (result.depth(), Script::JSON_DEPTH_MAX);
-    if depth <= most {
-        return Ok(());
+    if depth > most {
+        let detail = format!("`{field}` is nested {depth} deep; the most is {most}");
+        return Err(Problem::invalid_field(&field, detail).with("bound", most));
     }
-    let detail = format!("`{field}` is nested {depth} deep; the most is {most}");
-    Err(Problem::invalid_field(&field, detail).with("bound", most))
+    let result = canonical_result(result).map_err(|error| {
+        let detail = format!("`{field}` has a number that no script can read: {error}");
+        Problem::invalid_field(&field, detail)
+    })?;
+    check_bytes(&field, result.as_str().len(), as_size(limits.result_bytes))?;
+    Ok(result)
 }
 
 fn check_bytes(field: &str, bytes: usize, most: usize) -> Result<(), Problem> {

@@ -63,6 +63,60 @@ fn an_answer_that_is_not_valid_names_its_field_and_changes_nothing() {
 }
 
 #[test]
+fn an_error_may_have_an_empty_message_and_its_texts_have_no_lone_surrogates() {
+    let service = Service::start();
+    let code = "try { await tools.a() } catch (e) { [e.name, e.message, e.code] }";
+    for (error, told) in [
+        (json!({ "message": "" }), json!(["ToolError", "", null])),
+        (
+            json!({ "message": "a[surrogate]", "name": "[surrogate]", "code": "[surrogate]b" }),
+            json!(["\u{fffd}", "a\u{fffd}", "\u{fffd}b"]),
+        ),
+    ] {
+        let mut talk = Conversation::begin(&service, request(code, &["a"]));
+        let id = talk.calls()[0]["callId"].clone();
+        let next = talk.next_request(&json!([{ "callId": id, "error": error }]));
+        let next = next.to_string().replace("[surrogate]", "\\ud800");
+        let json = [("content-type", "application/json")];
+        let answer = service.post_raw("/api/execute", &json, next.as_bytes());
+        talk.now = answer.json();
+        assert_eq!(talk.now["result"], told, "{}", talk.now);
+    }
+}
+
+#[test]
+fn a_result_counts_by_its_value_and_not_by_its_spelling() {
+    let service = Service::start();
+    let code = "const got = await tools.a(1); await tools.a(2); got";
+    let mut first = request(code, &["a"]);
+    first["limits"]["resultBytes"] = 256.into();
+    let spelled = |result: &str, talk: &Conversation<'_>| {
+        let id = talk.calls()[0]["callId"].clone();
+        let next = talk.next_request(&json!([{ "callId": id, "result": "[result]" }]));
+        let next = next.to_string().replace("\"[result]\"", result);
+        let json = [("content-type", "application/json")];
+        service.post_raw("/api/execute", &json, next.as_bytes())
+    };
+    let mut talk = Conversation::begin(&service, first);
+    // 200 bytes in 1,200.
+    let long = format!("[ \"{}\", \"\\ud800\" ]", "\\u0061".repeat(190));
+    let twice = talk.calls()[0]["callId"].clone();
+    let answer = spelled(&long, &talk);
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    talk.now = answer.json();
+    // The same value again, though no text of a program can have its lone surrogate.
+    let again = json!([{ "callId": twice, "result": ["a".repeat(190), "\u{fffd}"] }]);
+    talk.go_on(&again);
+    let refused = spelled("1e999", &talk);
+    assert_refused(&refused, 400, "invalid_field", "1e999");
+    assert_eq!(refused.json()["field"], "answers[0].result");
+    talk.answer_with(echo);
+    let last = &talk.now;
+    assert_eq!(last["result"][1], "\u{fffd}", "{last}");
+    assert_eq!(last["calls"][0]["resultBytes"], 200, "{last}");
+}
+
+#[test]
 fn an_answer_for_a_call_that_never_was_is_refused() {
     let service = Service::start();
     let talk = Conversation::begin(&service, request("await tools.a(1)", &["a"]));

@@ -9,12 +9,14 @@
 //! | `call` | [`Call`], [`CallResult`], [`ToolFailure`], the states of a call |
 //! | `log` | [`ReplayLog`]: seed, start, calls and records, from which every round runs again |
 //! | `round` | [`Round`]: what one process added to the log, and how it ended |
-//! | `json` | the one form in which an argument is stored, and equality of JSON values |
+//! | `json` | the one form in which an argument is stored |
+//! | `canonical` | the one form in which a result is stored, and equality of JSON values |
 //!
 //! An execution with tools runs in *rounds*. A round is one job process. It runs the script from the start along the log,
 //! goes on behind the log with the answers at hand, and ends or suspends. Only [`ReplayLog::commit`] makes a log longer.
 
 mod call;
+mod canonical;
 mod declared;
 mod json;
 mod limits;
@@ -24,8 +26,9 @@ mod round;
 mod seed;
 
 pub use call::{Arrived, Call, CallResult, CallState, Refusal, ToolFailure};
+pub use canonical::{NumberOutOfRange, canonical_result, is_same_json, text_of_json};
 pub use declared::{Tool, ToolRefusal, Tools, Unawaited};
-pub use json::{BadArgument, is_same_json, restated_argument, write_number};
+pub use json::{BadArgument, restated_argument, write_number};
 pub use limits::ToolLimits;
 pub use log::{BadLog, Record, ReplayLog};
 pub use name::{InvalidToolName, ToolName};
