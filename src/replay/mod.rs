@@ -20,7 +20,7 @@ use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 /// Authenticated with each state, so that another version of its form cannot be read by mistake.
-const FORM: &[u8] = b"replay 1";
+const FORM: &[u8] = b"replay 2";
 /// Prefix of the input of the digest that is the id of a call, so that no other use of the secret has the same input.
 const CALL_ID: &[u8] = b"sandpiper call id";
 const CALL_ID_BYTES: usize = 16;

@@ -1,10 +1,17 @@
 //! The parts of a request that must be the same in every round of an execution.
 
-use sandpiper_domain::Script;
 use sandpiper_domain::tools::{Tools, Unawaited};
+use sandpiper_domain::{Script, Source};
 use sandpiper_store::write_ordered_json;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+/// The names of sources that are not that of an example script.
+const OWN_NAMES: [&str; 3] = [
+    Script::PRELUDE_FILE_NAME,
+    Script::CODE_FILE_NAME,
+    Script::SOURCE_FILE_NAME,
+];
 
 /// Digests of the parts of a request, each under the name of a field of the request.
 ///
@@ -12,12 +19,18 @@ use sha2::{Digest as _, Sha256};
 /// one, also the order of members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestParts {
+    kind: Part,
+    language: Part,
+    prelude: Part,
     code: Part,
+    source: Part,
+    file: Part,
     modules: Part,
     input: Part,
     globals: Part,
     seed: Part,
     tools: Part,
+    unawaited: Part,
 }
 
 /// The first half of a SHA-256. That is long enough: a client that finds two equal ones confuses its own script alone.
@@ -27,11 +40,19 @@ impl RequestParts {
     /// Digests a request for `script`.
     #[must_use]
     pub fn of(script: &Script, unawaited: Unawaited) -> Self {
+        let own = |name: &str| {
+            let source = script.sources().iter().find(|it| it.file_name == name);
+            part(|to| source.into_iter().for_each(|it| write_text(&it.text, to)))
+        };
         Self {
-            code: part(|to| {
-                write_text(script.kind().as_str(), to);
-                write_text(script.language().as_str(), to);
-                for source in script.sources() {
+            kind: part(|to| write_text(script.kind().as_str(), to)),
+            language: part(|to| write_text(script.language().as_str(), to)),
+            prelude: own(Script::PRELUDE_FILE_NAME),
+            code: own(Script::CODE_FILE_NAME),
+            source: own(Script::SOURCE_FILE_NAME),
+            file: part(|to| {
+                let is_own = |source: &&Source| OWN_NAMES.contains(&source.file_name.as_str());
+                for source in script.sources().iter().filter(|source| !is_own(source)) {
                     write_text(&source.file_name, to);
                     write_text(&source.text, to);
                 }
@@ -59,15 +80,17 @@ impl RequestParts {
                 }
             }),
             tools: part(|to| {
+                // Descriptions and schemas change nothing for the script.
+                for tool in script.tools().map_or(&[][..], Tools::as_slice) {
+                    write_text(tool.name.as_str(), to);
+                }
+            }),
+            unawaited: part(|to| {
                 to.push(match unawaited {
                     Unawaited::Offer => b'o',
                     Unawaited::Drop => b'd',
                     Unawaited::Fail => b'f',
                 });
-                // Descriptions and schemas change nothing for the script.
-                for tool in script.tools().map_or(&[][..], Tools::as_slice) {
-                    write_text(tool.name.as_str(), to);
-                }
             }),
         }
     }
@@ -75,12 +98,18 @@ impl RequestParts {
     /// Returns the name of the first field that differs.
     pub(super) fn first_difference(&self, other: &Self) -> Option<&'static str> {
         let fields = [
+            ("kind", self.kind == other.kind),
+            ("language", self.language == other.language),
+            ("prelude", self.prelude == other.prelude),
             ("code", self.code == other.code),
+            ("source", self.source == other.source),
+            ("file", self.file == other.file),
             ("modules", self.modules == other.modules),
             ("input", self.input == other.input),
             ("globals", self.globals == other.globals),
             ("seed", self.seed == other.seed),
             ("tools", self.tools == other.tools),
+            ("unawaited", self.unawaited == other.unawaited),
         ];
         let different = fields.into_iter().find(|(_, is_same)| !is_same);
         different.map(|(field, _)| field)
@@ -106,7 +135,7 @@ fn write_text(text: &str, to: &mut Vec<u8>) {
 mod tests {
     use super::*;
     use sandpiper_domain::tools::{Tool, ToolName};
-    use sandpiper_domain::{Global, JsonText, Language, ScriptDraft, ScriptKind, Source};
+    use sandpiper_domain::{Global, JsonText, Language, ScriptDraft, ScriptKind};
 
     fn of(change: impl FnOnce(&mut ScriptDraft)) -> RequestParts {
         let mut draft = ScriptDraft {
@@ -141,10 +170,13 @@ mod tests {
         };
         for (field, other) in [
             ("code", of(|draft| draft.code = Some("2".to_owned()))),
-            ("code", of(|draft| draft.prelude = Some("2".to_owned()))),
-            ("code", of(|draft| draft.file = Some(source("pi.js", "1")))),
-            ("code", of(|draft| draft.kind = ScriptKind::Function)),
-            ("code", of(|draft| draft.language = Language::TypeScript)),
+            ("prelude", of(|draft| draft.prelude = Some("2".to_owned()))),
+            ("file", of(|draft| draft.file = Some(source("pi.js", "1")))),
+            ("kind", of(|draft| draft.kind = ScriptKind::Function)),
+            (
+                "language",
+                of(|draft| draft.language = Language::TypeScript),
+            ),
             ("modules", of(|draft| draft.modules = vec![source("a", "")])),
             ("input", of(|draft| draft.input = json(r#"{"b":2,"a":1}"#))),
             ("input", of(|draft| draft.input = None)),
@@ -156,7 +188,7 @@ mod tests {
         let script = sandpiper_domain::samples::script(1);
         let offered = RequestParts::of(&script, Unawaited::Offer);
         let dropped = RequestParts::of(&script, Unawaited::Drop);
-        assert_eq!(offered.first_difference(&dropped), Some("tools"));
+        assert_eq!(offered.first_difference(&dropped), Some("unawaited"));
     }
 
     #[test]

@@ -80,12 +80,7 @@ fn a_replay_continues_the_same_request_alone() {
         next[field] = value.clone();
         let answer = service.post("/api/execute", &next);
         assert_refused(&answer, 422, "replay_mismatch", &format!("{field} {value}"));
-        let named = match field {
-            "prelude" | "kind" | "language" => "code",
-            "unawaited" => "tools",
-            other => other,
-        };
-        assert_eq!(answer.json()["field"], named, "{}", answer.text);
+        assert_eq!(answer.json()["field"], field, "{}", answer.text);
     }
     assert_eq!(
         service.metric("replay_refusals_total{reason=\"mismatch\"}"),
