@@ -55,6 +55,12 @@ impl DispatcherHandle {
         result.unwrap_or(Err(DispatchError::Internal))
     }
 
+    /// Counts an execution with tools that the service has ended itself, between two rounds.
+    pub fn count_ended(&self, execution: &Execution) {
+        let stats = &self.0.stats;
+        stats.count_execution(execution.outcome, execution.limit_hit());
+    }
+
     /// Keeps the execution of the last round readable for a while, like the result of [`DispatcherHandle::execute`].
     pub fn remember(&self, owner: Owner, execution: &Arc<Execution>) {
         let tenant = owner.tenant.clone();

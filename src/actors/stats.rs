@@ -4,7 +4,7 @@
 use super::meters::Meters;
 use crate::telemetry::Telemetry;
 use procfs::process::Process;
-use sandpiper_domain::Outcome;
+use sandpiper_domain::{Limit, Outcome};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -44,6 +44,8 @@ pub struct Stats {
     pub executions_killed: AtomicU64,
     /// Executions that ended, by outcome, in the order of [`Outcome::ALL`].
     executions: [AtomicU64; Outcome::ALL.len()],
+    /// Executions that a limit ended, in the order of [`Limit::ALL`].
+    limits_hit: [AtomicU64; Limit::ALL.len()],
     /// Running mean of the elapsed time of executions, microseconds.
     pub mean_wall_micros: AtomicU64,
     /// Jobs that the store failed to accept, and sweeps that failed.
@@ -80,6 +82,7 @@ impl Stats {
             executions_crashed: AtomicU64::new(0),
             executions_killed: AtomicU64::new(0),
             executions: Default::default(),
+            limits_hit: Default::default(),
             mean_wall_micros: AtomicU64::new(0),
             store_failures: AtomicU64::new(0),
             queued_interactive: AtomicUsize::new(0),
@@ -96,8 +99,19 @@ impl Stats {
         &self.telemetry
     }
 
-    pub(super) fn count_execution(&self, outcome: Outcome) {
+    /// Counts an execution that has ended, and the limit that ended it.
+    pub(super) fn count_execution(&self, outcome: Outcome, limit: Option<Limit>) {
         self.executions[outcome as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(limit) = limit {
+            self.limits_hit[limit as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub fn limits_hit(&self) -> impl Iterator<Item = (Limit, u64)> {
+        let counts = self.limits_hit.iter();
+        Limit::ALL
+            .into_iter()
+            .zip(counts.map(|count| count.load(Ordering::Relaxed)))
     }
 
     pub fn executions(&self) -> impl Iterator<Item = (Outcome, u64)> {

@@ -32,6 +32,7 @@ impl DispatcherHandle {
             executions_crashed: stats.executions_crashed.load(Ordering::Relaxed),
             executions_killed: stats.executions_killed.load(Ordering::Relaxed),
             executions: stats.executions().collect(),
+            limits_hit: stats.limits_hit().collect(),
             mean_wall: Duration::from_micros(stats.mean_wall_micros.load(Ordering::Relaxed)),
             jobs: StoreCounts {
                 failures: counts.failures + stats.store_failures.load(Ordering::Relaxed),

@@ -4,7 +4,7 @@ pub use sandpiper_sandbox_client::LayerReport;
 pub use sandpiper_store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
 use sandpiper_domain::tools::Round;
-use sandpiper_domain::{Execution, JobRecord, JobState, LogSoFar, Outcome};
+use sandpiper_domain::{Execution, JobRecord, JobState, Limit, LogSoFar, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -180,6 +180,7 @@ pub struct ServiceStatus {
     pub executions_crashed: u64,
     pub executions_killed: u64,
     pub executions: Vec<(Outcome, u64)>,
+    pub limits_hit: Vec<(Limit, u64)>,
     /// The running mean of the elapsed time of executions.
     pub mean_wall: Duration,
     pub jobs: StoreCounts,

@@ -122,6 +122,12 @@ impl UsageMeter {
         self.add(&task.job, Timestamp::now(), &counts);
     }
 
+    /// Counts the outcome of an execution with tools that the service has ended between two rounds.
+    pub fn count_outcome(&self, job: &Job, execution: &Execution) {
+        let counts = UsageCounts::of_outcome(execution.outcome);
+        self.add(job, execution.finished_at, &counts);
+    }
+
     /// Notes the processor time of a job's execution. The store counts the execution when it records the final state, and
     /// budgets know of it at once.
     pub fn note_job_execution(&self, job: &Job, execution: &Execution) {

@@ -118,6 +118,10 @@ pub struct ScriptError {
 impl ScriptError {
     /// Name of the error of an execution with tools that woke too often.
     pub const TOO_MANY_WAKES: &'static str = "WakeLimitError";
+    /// Name of the error of an execution with tools whose replays took too long.
+    pub const REPLAYED_TOO_LONG: &'static str = "ReplayLimitError";
+    /// Name of the error of an execution with tools that would wait too long.
+    pub const WAITS_TOO_LONG: &'static str = "WaitLimitError";
     /// Name of the error of an execution that diverged from its log.
     pub const DIVERGED: &'static str = "DivergedError";
 
@@ -258,14 +262,15 @@ impl Execution {
         }
     }
 
-    /// Returns the limit that ended the execution. Too many wakes are a time-out with an error of their own.
+    /// Returns the limit that ended the execution. The name of the error tells the kinds of a time-out apart.
     pub fn limit_hit(&self) -> Option<Limit> {
-        let error = self.error.as_ref();
-        let has_many_wakes = error.is_some_and(|error| error.name == ScriptError::TOO_MANY_WAKES);
-        if self.outcome == Outcome::TimedOut && has_many_wakes {
-            return Some(Limit::Wakes);
+        let name = self.error.as_ref().map(|error| error.name.as_str());
+        match (self.outcome, name) {
+            (Outcome::TimedOut, Some(ScriptError::TOO_MANY_WAKES)) => Some(Limit::Wakes),
+            (Outcome::TimedOut, Some(ScriptError::REPLAYED_TOO_LONG)) => Some(Limit::ReplayMs),
+            (Outcome::TimedOut, Some(ScriptError::WAITS_TOO_LONG)) => Some(Limit::WaitTimeoutS),
+            (outcome, _) => outcome.limit(),
         }
-        self.outcome.limit()
     }
 
     /// Returns the log from entry `number` on. Entries keep the numbers that they had while the execution ran. If the

@@ -39,15 +39,21 @@ pub enum Limit {
     OutputBytes,
     /// Times at which timers of a script with tools came due.
     Wakes,
+    /// Time of all replays of a script with tools.
+    ReplayMs,
+    /// Time for which a script with tools may wait.
+    WaitTimeoutS,
 }
 
 impl Limit {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::TimeoutMs,
         Self::MemoryBytes,
         Self::StackBytes,
         Self::OutputBytes,
         Self::Wakes,
+        Self::ReplayMs,
+        Self::WaitTimeoutS,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -57,6 +63,8 @@ impl Limit {
             Self::StackBytes => "stackBytes",
             Self::OutputBytes => "outputBytes",
             Self::Wakes => "wakes",
+            Self::ReplayMs => "replayMs",
+            Self::WaitTimeoutS => "waitTimeoutS",
         }
     }
 
@@ -77,6 +85,12 @@ impl Limit {
             }
             Self::Wakes => {
                 "Longer delays of the timers, or one call that waits outside, need fewer wakes"
+            }
+            Self::ReplayMs => {
+                "`replayMs` is ten times `timeoutMs`; a script that computes less between its calls repeats less"
+            }
+            Self::WaitTimeoutS => {
+                "A request may ask for more time with `limits.waitTimeoutS`; a shorter delay of the timer needs less"
             }
         }
     }

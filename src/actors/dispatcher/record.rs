@@ -28,7 +28,8 @@ impl Dispatcher {
             _ => ran.outcome(),
         };
         if let Some(outcome) = outcome {
-            self.stats.count_execution(outcome);
+            let limit = ran.execution().and_then(Execution::limit_hit);
+            self.stats.count_execution(outcome, limit);
         }
         self.mean_wall = self.mean_wall.mul_f64(1.0 - MEAN_WEIGHT) + elapsed.mul_f64(MEAN_WEIGHT);
         let mean_micros = u64::try_from(self.mean_wall.as_micros()).unwrap_or(u64::MAX);

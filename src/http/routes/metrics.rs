@@ -11,7 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
-use sandpiper_domain::{ENGINE, Lane, Limit, Outcome, Policy};
+use sandpiper_domain::{ENGINE, Lane, Outcome, Policy};
 use sandpiper_http_kit::metrics::{CONTENT_TYPE, Families, as_u64, encode};
 use sandpiper_http_kit::{late_heads, process};
 use std::fmt;
@@ -94,19 +94,12 @@ impl Snapshot {
             "outcome",
             outcomes.map(|(outcome, count)| (outcome.as_str(), *count)),
         )?;
-        let limit_of = |limit: Limit| {
-            let outcomes = Outcome::ALL.into_iter();
-            let hit = outcomes.filter(|outcome| outcome.limit() == Some(limit));
-            (
-                limit.as_str(),
-                hit.map(|outcome| self.outcome(outcome)).sum(),
-            )
-        };
+        let limits_hit = status.limits_hit.iter();
         family.counters(
             "sandpiper_limits_hit",
             "Executions that a limit ended, by the name of the limit in the API",
             "limit",
-            Limit::ALL.map(limit_of),
+            limits_hit.map(|(limit, count)| (limit.as_str(), *count)),
         )?;
         family.counters(
             "sandpiper_kills",

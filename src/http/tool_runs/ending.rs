@@ -1,7 +1,7 @@
 //! The ends of executions with tools that the service itself decides.
 
 use sandpiper_domain::tools::{Round, Suspension, ToolLimits, Unawaited};
-use sandpiper_domain::{Execution, Job, Outcome, ScriptError, Timestamp, Usage};
+use sandpiper_domain::{Execution, Job, Limit, Outcome, ScriptError, Timestamp, Usage};
 
 /// Most names of calls in an error message.
 const NAMES_MAX: usize = 5;
@@ -93,7 +93,48 @@ pub(super) fn replayed_too_long(job: &Job, limits: &ToolLimits) -> Execution {
         "repeating earlier rounds took longer than replayMs, which is {} ms",
         limits.replay_ms
     );
-    let error = ScriptError::of_service("TimeoutError", message)
-        .with_hint("`replayMs` is ten times `timeoutMs`; a script that computes less between its calls repeats less");
+    let error = ScriptError::of_service(ScriptError::REPLAYED_TOO_LONG, message)
+        .with_hint(Limit::ReplayMs.hint());
     Execution::never_ran(job.id, job.limits, Outcome::TimedOut, error)
+}
+
+/// Returns the end of an execution that waits for a timer alone, which is due after the time until which the execution can
+/// be continued.
+pub(super) fn waits_too_long(
+    suspension: Suspension,
+    due: Timestamp,
+    limits: &ToolLimits,
+) -> Execution {
+    let message = format!(
+        "the script waits for a timer that is due at {}, and an execution waits for {} s at most",
+        due.to_rfc3339(),
+        limits.wait_timeout_s
+    );
+    let error = ScriptError::of_service(ScriptError::WAITS_TOO_LONG, message)
+        .with_hint(Limit::WaitTimeoutS.hint());
+    Execution {
+        started_at: suspension.started_at,
+        finished_at: suspension.finished_at,
+        log: suspension.log,
+        log_dropped: suspension.log_dropped,
+        log_dropped_at: suspension.log_dropped_at,
+        ..Execution::never_ran(suspension.id, suspension.limits, Outcome::TimedOut, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandpiper_domain::samples;
+
+    #[test]
+    fn ends_by_the_service_name_their_own_limits() {
+        let job = samples::job("a", 1);
+        let limits = ToolLimits::default();
+        let ended = replayed_too_long(&job, &limits);
+        assert_eq!(ended.limit_hit(), Some(Limit::ReplayMs));
+        let ended = waits_too_long(nothing_new(&job), Timestamp::now(), &limits);
+        assert_eq!(ended.outcome, Outcome::TimedOut);
+        assert_eq!(ended.limit_hit(), Some(Limit::WaitTimeoutS));
+    }
 }

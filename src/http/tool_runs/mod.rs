@@ -20,6 +20,7 @@ use sandpiper_domain::tools::{
 use sandpiper_domain::{Execution, Job, Outcome, RequestedLimits, Timestamp};
 use sandpiper_sandbox_client::FINGERPRINT;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// An execution with tools within one request.
 #[derive(Debug)]
@@ -135,7 +136,7 @@ impl ToolRun {
         }
         if self.log.replay_micros() > u64::from(self.pause.tool_limits.replay_ms) * 1_000 {
             let execution = ending::replayed_too_long(&self.job, &self.pause.tool_limits);
-            return Ok(self.end(api, execution, &[], log_from));
+            return Ok(self.end_without_round(api, execution, log_from));
         }
         let mut round = self.run_round(api).await?;
         api.tools.count_round(&round);
@@ -148,6 +149,11 @@ impl ToolRun {
             RoundEnd::Suspended(suspension) => {
                 self.pause.totals.add(&suspension.usage);
                 self.pause.resume_at = suspension.resume_at_ms;
+                if let Some(due) = self.timer_that_never_comes() {
+                    let limits = &self.pause.tool_limits;
+                    let execution = ending::waits_too_long(*suspension, due, limits);
+                    return Ok(self.end_without_round(api, execution, log_from));
+                }
                 Ok(self.pause(api, *suspension, log_from))
             }
             RoundEnd::Finished(mut execution) => {
@@ -226,14 +232,17 @@ impl ToolRun {
     }
 
     fn pending(&self, suspension: Suspension, replay: String, expires_at: Timestamp) -> Pending {
-        let resume_at = self.pause.resume_at.into_iter();
+        // The answer to a call makes a new `replay`, which may last until a timer that this one does not reach.
+        let is_in_time = |at: &u64| *at < expires_at.as_unix_millis();
+        let timer = self.pause.resume_at.filter(is_in_time);
         let timeouts =
             (self.pause.requested_limits.call_timeout_ms).and(self.pause.first_timeout());
         Pending {
             suspension,
             waits_for_calls: self.pause.open_calls(&self.log).next().is_some(),
-            waits_for_timer: self.pause.resume_at.is_some(),
-            resume_at: resume_at
+            waits_for_timer: timer.is_some(),
+            resume_at: timer
+                .into_iter()
                 .chain(timeouts)
                 .min()
                 .map(Timestamp::from_unix_millis),
@@ -242,14 +251,39 @@ impl ToolRun {
         }
     }
 
-    /// Returns the response of an execution that has ended, and keeps the execution readable.
+    /// Returns the time of the timer that the execution waits for, if it waits for that timer alone, and can no longer be
+    /// continued by then.
+    fn timer_that_never_comes(&self) -> Option<Timestamp> {
+        let wait = Duration::from_secs(self.pause.tool_limits.wait_timeout_s.into());
+        let due = self.pause.resume_at.map(Timestamp::from_unix_millis)?;
+        let is_in_time = due < Timestamp::now().plus(wait);
+        let waits_for_calls = self.pause.open_calls(&self.log).next().is_some();
+        (!is_in_time && !waits_for_calls).then_some(due)
+    }
+
+    /// Returns the response of an execution that the service ends, and counts it.
+    fn end_without_round(
+        &mut self,
+        api: &Api,
+        execution: Execution,
+        log_from: u64,
+    ) -> ToolResponse {
+        api.dispatcher.count_ended(&execution);
+        api.usage.count_outcome(&self.job, &execution);
+        self.end(api, execution, &[], log_from)
+    }
+
+    /// Returns the response of an execution that has ended, and keeps the execution readable. An answer that came too late
+    /// for the script is in the receipt all the same: the call was made.
     fn end(
-        &self,
+        &mut self,
         api: &Api,
         mut execution: Execution,
         unobserved: &[u32],
         log_from: u64,
     ) -> ToolResponse {
+        let answers = std::mem::take(&mut self.pause.arrived);
+        self.log.take_end_answers(answers);
         execution.usage = self.pause.totals.usage();
         let execution = Arc::new(execution);
         api.dispatcher.remember(self.job.owner.clone(), &execution);

@@ -89,6 +89,68 @@ fn a_script_that_fails_has_its_receipt_and_sends_nothing_more() {
 }
 
 #[test]
+fn a_call_that_was_answered_is_done_in_the_receipt_however_the_execution_ends() {
+    let service = Service::start();
+    // The second answer comes with the first, which ends the script.
+    let code = "await Promise.race([tools.a(1), tools.a(2)])";
+    let last = Conversation::begin(&service, request(code, &["a"])).finish(echo);
+    assert_eq!(last["result"], 1, "{last}");
+    assert_eq!(states(&last), ["done", "done"], "{last}");
+}
+
+#[test]
+fn a_script_that_waits_for_a_timer_beyond_its_replay_ends() {
+    let service = Service::start();
+    let sleep = "new Promise((done) => setTimeout(done, 3_600_000))";
+    let mut first = request(&format!("console.log('told'); await {sleep}"), &["a"]);
+    first["limits"]["waitTimeoutS"] = 60.into();
+    let ended = service.execute(&first);
+    assert_eq!(
+        (&ended["outcome"], &ended["limitHit"]),
+        (&json!("timed_out"), &json!("waitTimeoutS")),
+        "{ended}"
+    );
+    assert_eq!(ended["log"][0]["data"], json!(["told"]));
+    let limit = service.metric("limits_hit_total{limit=\"waitTimeoutS\"}");
+    assert_eq!(limit, Some(1.0));
+    let executions = service.get("/api/usage").json()["totals"]["executions"].clone();
+    assert_eq!(executions["timed_out"], 1, "{executions}");
+    // A call beside the timer may still be answered.
+    first["code"] = format!("await Promise.race([{sleep}, tools.a(7)])").into();
+    let talk = Conversation::begin(&service, first);
+    assert_eq!(talk.now["waitingFor"], json!(["calls"]), "{}", talk.now);
+    assert_eq!(talk.now["resumeAt"], Value::Null, "{}", talk.now);
+    assert_eq!(talk.finish(echo)["result"], 7);
+}
+
+#[test]
+fn the_limit_that_ended_a_script_is_named_and_counted_under_its_own_name() {
+    let service = Service::start();
+    let code = "for (let i = 0; i < 1e6; i++); await tools.a(1); for (;;) await tools.a(2)";
+    let mut first = request(code, &["a"]);
+    first["limits"]["timeoutMs"] = 100.into();
+    let mut talk = Conversation::begin(&service, first);
+    let mut times = 0;
+    while talk.waits() && times < 200 {
+        talk.answer_with(echo);
+        times += 1;
+    }
+    let last = &talk.now;
+    assert_eq!(last["outcome"], "timed_out", "{last}");
+    // A busy machine may use up the script's own time first.
+    let limit = last["limitHit"].as_str().unwrap();
+    assert!(["replayMs", "timeoutMs"].contains(&limit), "{last}");
+    let name = format!("limits_hit_total{{limit=\"{limit}\"}}");
+    assert_eq!(service.metric(&name), Some(1.0), "{last}");
+}
+
+/// Returns the states of an execution's calls.
+fn states(execution: &Value) -> Vec<&Value> {
+    let calls = execution["calls"].as_array().unwrap().iter();
+    calls.map(|call| &call["state"]).collect()
+}
+
+#[test]
 fn a_call_that_nobody_waits_for_is_abandoned() {
     let service = Service::start();
     let code = "await Promise.race([tools.a('slow'), tools.a('fast')])";

@@ -69,6 +69,13 @@ impl UsageCounts {
         counts
     }
 
+    /// Counts the outcome of an execution with tools that the service has ended between two rounds.
+    pub fn of_outcome(outcome: Outcome) -> Self {
+        let mut counts = Self::default();
+        counts.executions[outcome as usize] = 1;
+        counts
+    }
+
     /// Counts a job that is accepted.
     pub fn of_accepted_job(script: &Script) -> Self {
         let bytes = script.content_bytes();
