@@ -118,15 +118,25 @@ pub(crate) fn base_image(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: `make test-deploy`"))
 }
 
-/// Builds both images once, with the Dockerfile that everybody uses.
+/// Builds both images once, with the Dockerfile that everybody uses. Where that fails, the first test shows the output of
+/// the build, and the others fail without another build.
 pub(crate) fn images() {
-    static BUILT: OnceLock<()> = OnceLock::new();
-    BUILT.get_or_init(|| {
+    static BUILT: OnceLock<bool> = OnceLock::new();
+    let built = *BUILT.get_or_init(|| {
         let mut command = compose_command();
         // tests/deploy/with-engine names the base images in the environment.
         command.args(["--file", "docker-compose.yml", "build"]);
-        succeeded(&command.output().unwrap(), &["build"]);
+        let output = command.output().unwrap();
+        if !output.status.success() {
+            eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+            eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        output.status.success()
     });
+    assert!(
+        built,
+        "the images could not be built: the output of the build is above, at the first test that needed them"
+    );
 }
 
 /// A deployment by compose, on a port of its own, removed with the test.
