@@ -47,7 +47,7 @@ impl RoundTask {
         let RoundEnd::Finished(execution) = &round.end else {
             return None;
         };
-        let is_awaited = self.log.has_ended() || round.unoffered().next().is_none();
+        let is_awaited = self.log.has_ended() || self.log.unoffered_after(round).next().is_none();
         if execution.outcome != Outcome::Succeeded || is_awaited {
             return Some(execution.outcome);
         }

@@ -188,6 +188,10 @@ pub(super) struct LimitsView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     calls_max: Option<u32>,
+    /// Only with tools: calls that wait for their answers at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    concurrent_calls_max: Option<u32>,
     /// Only with tools: argument of one call, bytes of JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -226,6 +230,7 @@ impl From<&Limits> for LimitsView {
             stack_bytes: Limits::STACK_BYTES,
             output_bytes: limits.output_bytes(),
             calls_max: None,
+            concurrent_calls_max: None,
             argument_bytes: None,
             result_bytes: None,
             log_bytes: None,
@@ -242,6 +247,7 @@ impl LimitsView {
     pub(super) fn with_tools(self, limits: &ToolLimits) -> Self {
         Self {
             calls_max: Some(limits.calls_max),
+            concurrent_calls_max: Some(limits.concurrent_calls_max),
             argument_bytes: Some(limits.argument_bytes),
             result_bytes: Some(limits.result_bytes),
             log_bytes: Some(limits.log_bytes),

@@ -207,11 +207,17 @@ impl Pause {
         })
     }
 
-    /// Returns the calls of a log that the execution waits for.
+    /// Offers as many calls of a log as may be open at a time.
+    pub fn offer(&self, log: &mut ReplayLog) {
+        let from = self.end_calls.first().copied().unwrap_or(0);
+        log.offer(from, self.tool_limits.concurrent_calls_max);
+    }
+
+    /// Returns the calls of a log that the execution waits for, and that may be answered.
     pub fn open_calls<'l>(&'l self, log: &'l ReplayLog) -> impl Iterator<Item = &'l Call> {
         let is_open =
             |call: &&Call| self.end_calls.is_empty() || self.end_calls.contains(&call.seq);
-        log.pending().filter(is_open)
+        log.open().filter(is_open)
     }
 
     /// Returns the time at which a call was offered, Unix milliseconds.

@@ -87,7 +87,7 @@ def breaks_a_rule_of_tools(case):
         is_answer = any(fields.get(name) is not None for name in ("answers", "replay"))
         return is_form or is_answer or tools != ["getOrder"] or "tools" in (fields.get("globals") or {})
     limits = fields.get("limits")
-    of_tools = {"argumentBytes", "callTimeoutMs", "callsMax", "logBytes", "resultBytes", "waitTimeoutS"}
+    of_tools = {"argumentBytes", "callTimeoutMs", "callsMax", "concurrentCallsMax", "logBytes", "resultBytes", "waitTimeoutS"}
     named = limits if isinstance(limits, dict) else {}
     if any(named.get(name) is not None for name in of_tools):
         return True

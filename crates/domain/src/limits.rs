@@ -106,6 +106,8 @@ pub struct RequestedLimits {
     pub call_timeout_ms: Option<u64>,
     /// Only with tools: maximum calls.
     pub calls_max: Option<u64>,
+    /// Only with tools: maximum calls that wait for their answers at the same time; others wait in order.
+    pub concurrent_calls_max: Option<u64>,
     /// Only with tools: all calls and answers together, bytes.
     pub log_bytes: Option<u64>,
     /// JavaScript heap, bytes.
@@ -127,6 +129,7 @@ impl RequestedLimits {
             ("argumentBytes", self.argument_bytes),
             ("callTimeoutMs", self.call_timeout_ms),
             ("callsMax", self.calls_max),
+            ("concurrentCallsMax", self.concurrent_calls_max),
             ("logBytes", self.log_bytes),
             ("resultBytes", self.result_bytes),
             ("waitTimeoutS", self.wait_timeout_s),

@@ -244,6 +244,11 @@ fn add_bounds(limits: &mut Value, defaults: &Limits, ceiling: &Ceiling) {
         ),
         ("callTimeoutMs", 1, ToolLimits::CALL_TIMEOUT_MS_CEILING),
         ("callsMax", 0, ToolLimits::CALLS_MAX_CEILING),
+        (
+            "concurrentCallsMax",
+            1,
+            ToolLimits::CONCURRENT_CALLS_MAX_CEILING,
+        ),
         ("logBytes", of_bytes, ToolLimits::LOG_BYTES_OF_EXECUTE),
         ("resultBytes", of_bytes, ToolLimits::RESULT_BYTES_CEILING),
         ("waitTimeoutS", 1, ToolLimits::WAIT_TIMEOUT_S_CEILING),

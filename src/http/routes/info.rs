@@ -71,6 +71,8 @@ struct CeilingsView<'a> {
     ceiling: &'a Ceiling,
     /// Only with tools: calls.
     calls_max: u32,
+    /// Only with tools: calls that wait for their answers at the same time.
+    concurrent_calls_max: u32,
     /// Only with tools: argument of one call, bytes of JSON.
     argument_bytes: u32,
     /// Only with tools: result of one call, bytes of JSON.
@@ -90,6 +92,7 @@ impl<'a> CeilingsView<'a> {
         Self {
             ceiling: &api.ceiling,
             calls_max: ToolLimits::CALLS_MAX_CEILING,
+            concurrent_calls_max: ToolLimits::CONCURRENT_CALLS_MAX_CEILING,
             argument_bytes: ToolLimits::ARGUMENT_BYTES_CEILING,
             result_bytes: ToolLimits::RESULT_BYTES_CEILING,
             log_bytes: ToolLimits::LOG_BYTES_OF_EXECUTE,

@@ -48,7 +48,7 @@ pub(super) fn take(
         return Ok(());
     }
     let calls: HashMap<String, u32> = (log.calls().iter())
-        .filter(|call| call.refused.is_none())
+        .filter(|call| call.refused.is_none() && log.is_offered(call.seq))
         .map(|call| (pause.call_id(call.seq), call.seq))
         .collect();
     let mut seen = HashSet::new();

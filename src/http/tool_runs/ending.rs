@@ -1,6 +1,6 @@
 //! The ends of executions with tools that the service itself decides.
 
-use sandpiper_domain::tools::{Round, Suspension, ToolLimits, Unawaited};
+use sandpiper_domain::tools::{Call, Suspension, ToolLimits, Unawaited};
 use sandpiper_domain::{Execution, Job, Limit, Outcome, ScriptError, Timestamp, Usage};
 
 /// Most names of calls in an error message.
@@ -18,9 +18,9 @@ pub(super) enum UnawaitedCalls {
     Failed(ScriptError),
 }
 
-/// Decides about the calls that a round made and that nobody was told of.
-pub(super) fn of_unawaited(unawaited: Unawaited, round: &Round) -> UnawaitedCalls {
-    let names: Vec<&str> = round.unoffered().map(|call| call.name.as_str()).collect();
+/// Decides about the calls that nobody was told of when a script succeeds.
+pub(super) fn of_unawaited(unawaited: Unawaited, unoffered: &[Call]) -> UnawaitedCalls {
+    let names: Vec<&str> = unoffered.iter().map(|call| call.name.as_str()).collect();
     match unawaited {
         _ if names.is_empty() => UnawaitedCalls::Ignored,
         Unawaited::Offer => UnawaitedCalls::Offered,

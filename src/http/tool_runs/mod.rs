@@ -15,7 +15,7 @@ use crate::actors::types::DispatchError;
 use crate::replay::{Opened, Pause, RequestParts, Totals};
 use ending::UnawaitedCalls;
 use sandpiper_domain::tools::{
-    ReplayLog, Round, RoundEnd, Seed, Suspension, ToolLimits, Unawaited,
+    Call, ReplayLog, Round, RoundEnd, Seed, Suspension, ToolLimits, Unawaited,
 };
 use sandpiper_domain::{Execution, Job, Outcome, RequestedLimits, Timestamp};
 use sandpiper_sandbox_client::FINGERPRINT;
@@ -141,6 +141,7 @@ impl ToolRun {
         let mut round = self.run_round(api).await?;
         api.tools.count_round(&round);
         let had_ended = self.log.has_ended();
+        let unoffered: Vec<Call> = self.log.unoffered_after(&round).cloned().collect();
         self.log.commit(&round);
         self.drop_recorded();
         let waited = round.usage.waited_micros / 1_000;
@@ -159,11 +160,10 @@ impl ToolRun {
             RoundEnd::Finished(mut execution) => {
                 self.pause.totals.add(&execution.usage);
                 if execution.outcome == Outcome::Succeeded && !had_ended {
-                    match ending::of_unawaited(self.unawaited, &round) {
+                    match ending::of_unawaited(self.unawaited, &unoffered) {
                         UnawaitedCalls::Ignored => {}
                         UnawaitedCalls::Offered => {
-                            self.log.offer_at_end();
-                            self.pause.end_calls = round.unoffered().map(|call| call.seq).collect();
+                            self.pause.end_calls = unoffered.iter().map(|call| call.seq).collect();
                             self.pause.resume_at = None;
                             return Ok(self.pause(api, ending::withheld(*execution), log_from));
                         }
@@ -195,6 +195,7 @@ impl ToolRun {
         if self.log.has_ended() {
             let answers = std::mem::take(&mut self.pause.arrived);
             self.log.take_end_answers(answers);
+            self.pause.offer(&mut self.log);
             self.pause.open_calls(&self.log).next()?;
         } else if has_answers || self.is_due() {
             return None;
@@ -220,6 +221,7 @@ impl ToolRun {
     /// Seals the state of the execution, and returns the response of a round that was suspended.
     fn pause(&mut self, api: &Api, suspension: Suspension, log_from: u64) -> ToolResponse {
         let now = Timestamp::now().as_unix_millis();
+        self.pause.offer(&mut self.log);
         let offered: Vec<(u32, u64)> = (self.pause.open_calls(&self.log))
             .map(|call| (call.seq, self.pause.offered_at(call.seq).unwrap_or(now)))
             .collect();
@@ -257,7 +259,7 @@ impl ToolRun {
         let wait = Duration::from_secs(self.pause.tool_limits.wait_timeout_s.into());
         let due = self.pause.resume_at.map(Timestamp::from_unix_millis)?;
         let is_in_time = due < Timestamp::now().plus(wait);
-        let waits_for_calls = self.pause.open_calls(&self.log).next().is_some();
+        let waits_for_calls = self.log.pending().next().is_some();
         (!is_in_time && !waits_for_calls).then_some(due)
     }
 

@@ -66,6 +66,63 @@ fn calls_in_parallel_are_one_round() {
 }
 
 #[test]
+fn calls_beyond_those_that_may_be_open_wait_in_their_order() {
+    let service = Service::start();
+    let code =
+        "const all = await Promise.all(Array.from({ length: 7 }, (_, n) => tools.a(n))); all";
+    let mut first = request(code, &["a"]);
+    first["limits"]["concurrentCallsMax"] = 3.into();
+    let arguments = |talk: &Conversation<'_>| {
+        let calls = talk.calls().iter();
+        calls
+            .map(|call| call["argument"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let mut talk = Conversation::begin(&service, first.clone());
+    assert_eq!(arguments(&talk), [0, 1, 2]);
+    let one = json!([{ "callId": talk.calls()[1]["callId"], "result": 1 }]);
+    talk.go_on(&one);
+    assert_eq!(arguments(&talk), [0, 2, 3]);
+    talk.answer_with(echo);
+    assert_eq!(arguments(&talk), [4, 5, 6]);
+    talk.answer_with(echo);
+    assert_eq!(
+        talk.now["result"],
+        json!([0, 1, 2, 3, 4, 5, 6]),
+        "{}",
+        talk.now
+    );
+    assert_eq!(talk.now["limits"]["concurrentCallsMax"], 3);
+    // Calls that nobody awaits are offered in the same way, also those of earlier rounds.
+    first["code"] = "for (let n = 0; n < 7; n++) tools.a(n); 'done'".into();
+    let mut talk = Conversation::begin(&service, first.clone());
+    let mut offered = arguments(&talk);
+    while talk.waits() {
+        talk.answer_with(echo);
+        if talk.waits() {
+            assert!(talk.calls().len() <= 3, "{}", talk.now);
+            offered.extend(arguments(&talk));
+        }
+    }
+    assert_eq!(offered, [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(talk.now["result"], "done", "{}", talk.now);
+    first["code"] = "await Promise.race([0, 1, 2, 3, 4].map((n) => tools.a(n)))".into();
+    let mut talk = Conversation::begin(&service, first);
+    let one = json!([{ "callId": talk.calls()[0]["callId"], "result": "first" }]);
+    talk.go_on(&one);
+    assert_eq!(arguments(&talk), [3, 4], "{}", talk.now);
+    let last = talk.finish(echo);
+    let states: Vec<&Value> = last["calls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|call| &call["state"])
+        .collect();
+    assert_eq!(states, ["done", "abandoned", "abandoned", "done", "done"]);
+    assert_eq!(last["result"], "first");
+}
+
+#[test]
 fn twenty_calls_one_after_another_are_twenty_rounds() {
     let service = Service::start();
     let code = "let sum = 0; for (let n = 0; n < 20; n++) { console.log(n); sum += await tools.next(n) } sum";

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct ToolLimits {
     /// Most calls. A later one fails with `too_many_calls`.
     pub calls_max: u32,
+    /// Most calls that are open at a time. Others are offered in their order once earlier ones are answered.
+    pub concurrent_calls_max: u32,
     /// Longest argument, bytes of JSON. A call with a longer one fails with `argument_too_large`.
     pub argument_bytes: u32,
     /// Longest result, bytes of JSON. A call with a longer one fails with `result_too_large`.
@@ -29,6 +31,7 @@ pub struct ToolLimits {
 
 impl ToolLimits {
     pub const CALLS_MAX_CEILING: u32 = 1_000;
+    pub const CONCURRENT_CALLS_MAX_CEILING: u32 = Self::CALLS_MAX_CEILING;
     /// Smallest bound of arguments, results and the log that may be requested, bytes.
     pub const BYTES_SMALLEST: u32 = 256;
     pub const ARGUMENT_BYTES_CEILING: u32 = 1 << 20;
@@ -113,6 +116,13 @@ impl ToolLimits {
                 0,
                 Self::CALLS_MAX_CEILING,
             )?,
+            concurrent_calls_max: within(
+                "concurrentCallsMax",
+                requested.concurrent_calls_max,
+                default.concurrent_calls_max,
+                1,
+                Self::CONCURRENT_CALLS_MAX_CEILING,
+            )?,
             argument_bytes: of_bytes(
                 "argumentBytes",
                 requested.argument_bytes,
@@ -148,6 +158,7 @@ impl Default for ToolLimits {
     fn default() -> Self {
         Self {
             calls_max: 256,
+            concurrent_calls_max: 256,
             argument_bytes: 256 << 10,
             result_bytes: 256 << 10,
             log_bytes: Self::LOG_BYTES_OF_EXECUTE,

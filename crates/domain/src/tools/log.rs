@@ -245,21 +245,34 @@ impl ReplayLog {
         self.replay_micros = self.replay_micros.saturating_add(round.usage.replay_micros);
         self.log_entries = round.log_entries;
         self.log_digest = round.log_digest;
-        match round.end {
-            RoundEnd::Suspended(_) => self.offer_all(),
-            RoundEnd::Finished(_) => self.ends = true,
-            RoundEnd::ReplayFailed(_) => {}
+        if matches!(round.end, RoundEnd::Finished(_)) {
+            self.ends = true;
         }
     }
 
-    fn offer_all(&mut self) {
-        self.offered = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+    /// Offers calls without an answer, in their order, from the call `from` on, so that at most `most` of them are open.
+    /// Call it after [`ReplayLog::commit`] of a round that suspended (from 0 on), after one that succeeded and did not
+    /// await its calls (`unawaited: "offer"`, from the first of those on), and after each answer to one of the latter.
+    pub fn offer(&mut self, from: u32, most: u32) {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let open = self.pending().filter(|call| call.seq >= from).take(most);
+        let last = open.last().map_or(0, |call| call.seq.saturating_add(1));
+        self.offered = self.offered.max(last);
     }
 
-    /// Offers the calls of the last round, which succeeded and did not await them (`unawaited: "offer"`). Call it after
-    /// [`ReplayLog::commit`]. The next round runs to the same end, and adds nothing.
-    pub fn offer_at_end(&mut self) {
-        self.offer_all();
+    /// Returns the calls that were offered and have no answer, by `seq`.
+    pub fn open(&self) -> impl Iterator<Item = &Call> {
+        self.pending().filter(|call| self.is_offered(call.seq))
+    }
+
+    pub fn is_offered(&self, seq: u32) -> bool {
+        seq < self.offered
+    }
+
+    /// Returns the calls without an answer that were not offered when `round` has run, which is not committed yet.
+    pub fn unoffered_after<'r>(&'r self, round: &'r Round) -> impl Iterator<Item = &'r Call> {
+        let is_held_back = |call: &&Call| !self.is_offered(call.seq) && !round.answers(call.seq);
+        self.pending().filter(is_held_back).chain(round.unoffered())
     }
 
     /// Adds the answers of calls that were offered at the end. They are for the receipt: no round delivers them.
@@ -273,7 +286,7 @@ impl ReplayLog {
             Some(CallResult::Value(_)) => CallState::Done,
             Some(CallResult::Failed(_)) => CallState::Failed,
             None if call.refused.is_some() => CallState::Failed,
-            None if call.seq >= self.offered => CallState::NotSent,
+            None if !self.is_offered(call.seq) => CallState::NotSent,
             None if is_final => CallState::Abandoned,
             None => CallState::Waiting,
         }

@@ -64,13 +64,14 @@ pub struct Suspension {
 impl Round {
     /// Returns the calls that this round made, that were not refused, and that have no answer: those to offer.
     pub fn unoffered(&self) -> impl Iterator<Item = &Call> {
-        let is_answered = |seq: u32| {
-            let is_of_it =
-                |record: &Record| matches!(record, Record::Answer { seq: its, .. } if *its == seq);
-            self.records.iter().any(is_of_it)
-        };
-        self.calls
-            .iter()
-            .filter(move |call| call.refused.is_none() && !is_answered(call.seq))
+        let calls = self.calls.iter();
+        calls.filter(|call| call.refused.is_none() && !self.answers(call.seq))
+    }
+
+    /// Returns whether this round delivered the answer to a call.
+    pub(super) fn answers(&self, seq: u32) -> bool {
+        let is_of_it =
+            |record: &Record| matches!(record, Record::Answer { seq: its, .. } if *its == seq);
+        self.records.iter().any(is_of_it)
     }
 }

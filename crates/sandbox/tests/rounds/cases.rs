@@ -454,7 +454,7 @@ fn calls_that_nobody_awaits_are_told_at_the_end_and_replay_to_the_same_end() {
     driver.log.commit(&round);
     let call = driver.log.call(1).unwrap().clone();
     assert_eq!(driver.log.state_of(&call, true), CallState::NotSent);
-    driver.log.offer_at_end();
+    driver.log.offer(1, driver.tool_limits.concurrent_calls_max);
     assert_eq!(driver.log.state_of(&call, false), CallState::Waiting);
     driver.log.take_end_answers([Arrived {
         seq: 1,

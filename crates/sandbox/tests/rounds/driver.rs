@@ -132,6 +132,9 @@ impl<'s> Driver<'s> {
         assert!(self.rounds < ROUNDS_MAX, "the script does not end");
         let round = self.run(arrived, false);
         self.log.commit(&round);
+        if matches!(round.end, RoundEnd::Suspended(_)) {
+            self.log.offer(0, self.tool_limits.concurrent_calls_max);
+        }
         self.log = ReplayLog::from_bytes(&self.log.to_bytes()).unwrap();
         match &round.end {
             RoundEnd::Suspended(suspension) => self.console.extend(suspension.log.iter().cloned()),
