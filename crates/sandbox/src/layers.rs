@@ -22,7 +22,7 @@ const NICENESS: i32 = 5;
 /// The kernel's out-of-memory killer takes a job process before any other process.
 const OUT_OF_MEMORY_SCORE: &str = "1000";
 /// Stack of a job process, bytes. The engine's own limit is far below.
-const STACK_BYTES: u64 = 8 << 20;
+const STACK_BYTES: u64 = 12 << 20;
 /// Descriptors that a zygote may hold: the control socket, standard output and error, two slots, and one more.
 const DESCRIPTORS: u64 = 8;
 

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::ptr;
 
 /// Size of a job process's stack, bytes. The engine's own limit is far below.
-pub(super) const STACK_BYTES: usize = 8 << 20;
+pub(super) const STACK_BYTES: usize = 12 << 20;
 
 /// An empty stack, of which every child gets a copy.
 #[derive(Debug)]

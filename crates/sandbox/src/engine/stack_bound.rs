@@ -6,9 +6,10 @@
 
 use rquickjs::{Ctx, qjs};
 
-/// Stack of a script with tools below the limit of all scripts, bytes: the engine finds an overflow there, and has entered
-/// no function with fewer bytes of arguments and variables by then.
-pub(super) const MARGIN_BYTES: usize = 256 << 10;
+/// Stack of a script with tools below the limit of all scripts, bytes. The engine finds an overflow before it enters a
+/// function with too many bytes of arguments and variables. No function has as many as this without using the stack down to
+/// the limit first: a call has at most 65,535 arguments of 16 bytes, and so have variables and the operands of a function.
+pub(super) const MARGIN_BYTES: usize = 4 << 20;
 
 /// Returns the address of the caller's frame on the stack, approximately.
 #[inline(never)]
