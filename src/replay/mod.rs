@@ -285,7 +285,7 @@ mod tests {
     use super::*;
     use sandpiper_domain::samples;
     use sandpiper_domain::tools::{
-        CallResult, Record, Round, RoundEnd, RoundUsage, Seed, Unawaited,
+        CallResult, ConsoleBytes, Record, Round, RoundEnd, RoundUsage, Seed, Unawaited,
     };
     use sandpiper_domain::{Execution, JobId, JsonText};
     use sandpiper_store::DataKeys;
@@ -334,6 +334,7 @@ mod tests {
             unobserved: Vec::new(),
             log_entries: 0,
             log_digest: 0,
+            console: ConsoleBytes::default(),
             usage: RoundUsage::default(),
             end: RoundEnd::Finished(Box::new(execution)),
         });

@@ -118,6 +118,8 @@ pub struct ScriptError {
 impl ScriptError {
     /// Name of the error of an execution with tools that woke too often.
     pub const TOO_MANY_WAKES: &'static str = "WakeLimitError";
+    /// Name of the error of an execution with tools that went on to call tools when it had no room for calls.
+    pub const TOO_MANY_CALLS: &'static str = "CallLimitError";
     /// Name of the error of an execution with tools whose replays took too long.
     pub const REPLAYED_TOO_LONG: &'static str = "ReplayLimitError";
     /// Name of the error of an execution with tools that would wait too long.
@@ -267,6 +269,7 @@ impl Execution {
         let name = self.error.as_ref().map(|error| error.name.as_str());
         match (self.outcome, name) {
             (Outcome::TimedOut, Some(ScriptError::TOO_MANY_WAKES)) => Some(Limit::Wakes),
+            (Outcome::TimedOut, Some(ScriptError::TOO_MANY_CALLS)) => Some(Limit::CallsMax),
             (Outcome::TimedOut, Some(ScriptError::REPLAYED_TOO_LONG)) => Some(Limit::ReplayMs),
             (Outcome::TimedOut, Some(ScriptError::WAITS_TOO_LONG)) => Some(Limit::WaitTimeoutS),
             (outcome, _) => outcome.limit(),

@@ -39,6 +39,8 @@ pub enum Limit {
     OutputBytes,
     /// Times at which timers of a script with tools came due.
     Wakes,
+    /// Calls of tools.
+    CallsMax,
     /// Time of all replays of a script with tools.
     ReplayMs,
     /// Time for which a script with tools may wait.
@@ -46,12 +48,13 @@ pub enum Limit {
 }
 
 impl Limit {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TimeoutMs,
         Self::MemoryBytes,
         Self::StackBytes,
         Self::OutputBytes,
         Self::Wakes,
+        Self::CallsMax,
         Self::ReplayMs,
         Self::WaitTimeoutS,
     ];
@@ -63,6 +66,7 @@ impl Limit {
             Self::StackBytes => "stackBytes",
             Self::OutputBytes => "outputBytes",
             Self::Wakes => "wakes",
+            Self::CallsMax => "callsMax",
             Self::ReplayMs => "replayMs",
             Self::WaitTimeoutS => "waitTimeoutS",
         }
@@ -85,6 +89,9 @@ impl Limit {
             }
             Self::Wakes => {
                 "Longer delays of the timers, or one call that waits outside, need fewer wakes"
+            }
+            Self::CallsMax => {
+                "A script that catches `too_many_calls` or `log_full` should call no further tool"
             }
             Self::ReplayMs => {
                 "`replayMs` is ten times `timeoutMs`; a script that computes less between its calls repeats less"

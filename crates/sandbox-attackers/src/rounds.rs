@@ -28,6 +28,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("a_call_without_an_end", "not JSON"),
     ("a_call_with_a_field_too_many", "not JSON"),
     ("more_calls_than_allowed", "more calls than it may"),
+    ("refused_calls_without_end", "without room for them"),
     (
         "an_argument_with_a_key_twice",
         "no JSON that a script can pass",
@@ -46,6 +47,7 @@ pub const ALL: &[(&str, &str)] = &[
         "longer than it may be",
     ),
     ("an_argument_that_is_said_to_be_too_large", "too large"),
+    ("an_argument_beyond_a_full_log", "too large"),
     ("a_log_above_the_bound", "longer than it may be"),
     ("an_answer_that_is_not_at_hand", "not at hand"),
     ("an_answer_to_a_call_that_was_never_made", "never made"),
@@ -130,6 +132,24 @@ fn forge(forgery: &str, channel: Channel) {
         "an_argument_that_is_said_to_be_too_large" => {
             let refused = call(1, "f", Some("1"), ANSWERED_AT_MS);
             calls(&[refused.replace('}', r#","refused":"argument_too_large"}"#)]);
+        }
+        "an_argument_beyond_a_full_log" => {
+            let refused = call(1, "f", Some("1"), ANSWERED_AT_MS);
+            calls(&[refused.replace('}', r#","refused":"log_full"}"#)]);
+        }
+        "refused_calls_without_end" => {
+            let many: Vec<String> = (1..=CALLS_MAX + 1_000)
+                .map(|seq| {
+                    let refused = if seq < CALLS_MAX {
+                        "log_full"
+                    } else {
+                        "too_many_calls"
+                    };
+                    let refused = format!(r#","refused":"{refused}"}}"#);
+                    call(seq, "f", None, ANSWERED_AT_MS).replace('}', &refused)
+                })
+                .collect();
+            calls(&many);
         }
         "a_log_above_the_bound" => {
             let text = format!("\"{}\"", "a".repeat(190));

@@ -3,7 +3,11 @@
 //!
 //! The head takes up to half of `outputBytes`, and the newest entries take the rest. A result that needs the room
 //! displaces log entries, the oldest of the tail first. The cost of an entry is [`LogEntry::output_bytes`].
+//!
+//! An execution with tools has its log in pieces, one of each round, which are sent before the next one is known. Its head
+//! takes half of `outputBytes` in all rounds together, and it has no tail.
 
+use sandpiper_domain::tools::ConsoleBytes;
 use sandpiper_domain::{Limits, LogEntry, LogSoFar};
 use sandpiper_sandbox_protocol::BrokenProtocol;
 use std::collections::VecDeque;
@@ -22,6 +26,8 @@ pub(crate) struct RetainedLog {
     tail_bytes: usize,
     dropped: u64,
     output_bytes: usize,
+    /// Of a round: its limits, and the cost of the entries of all rounds so far.
+    round: Option<(Limits, ConsoleBytes)>,
     /// Cost of all entries, retained or not.
     logged: u64,
     logged_max: u64,
@@ -35,6 +41,8 @@ pub(crate) struct FinishedLog {
     pub(crate) dropped_at: usize,
     /// Cost of the retained entries, out of `outputBytes`.
     pub(crate) bytes: usize,
+    /// Of a round: the cost of the entries of all rounds so far.
+    pub(crate) console: ConsoleBytes,
 }
 
 impl FinishedLog {
@@ -52,6 +60,23 @@ impl RetainedLog {
         }
     }
 
+    /// Begins the log of a round. `before` is the cost of the entries of earlier rounds.
+    pub(crate) fn of_round(limits: &Limits, before: ConsoleBytes) -> Self {
+        Self {
+            round: Some((*limits, before)),
+            logged: before.logged,
+            ..Self::new(limits)
+        }
+    }
+
+    /// Returns the bytes that a result may have. In an execution without tools a result displaces log entries.
+    pub(crate) fn room_for_result(&self) -> usize {
+        match &self.round {
+            Some((limits, console)) => console.room_for_result(limits),
+            None => self.output_bytes,
+        }
+    }
+
     /// Adds the next entry. Drops older entries if there is no room for it.
     pub(crate) fn take(&mut self, entry: LogEntry) -> Result<(), BrokenProtocol> {
         let cost = entry.output_bytes();
@@ -61,6 +86,15 @@ impl RetainedLog {
         }
         let number = self.received;
         self.received += 1;
+        if let Some((limits, console)) = &mut self.round {
+            if console.add(cost, limits) {
+                self.head_bytes += cost;
+                self.head.push((number, entry));
+            } else {
+                self.dropped += 1;
+            }
+            return Ok(());
+        }
         if !self.head_is_full && self.head_bytes + cost <= self.output_bytes / 2 {
             self.head_bytes += cost;
             self.head.push((number, entry));
@@ -76,6 +110,9 @@ impl RetainedLog {
     /// Counts an entry that the job process could not send.
     pub(crate) fn drop_one(&mut self) -> Result<(), BrokenProtocol> {
         self.charge(LogEntry::OVERHEAD_BYTES)?;
+        if let Some((limits, console)) = &mut self.round {
+            console.add(LogEntry::OVERHEAD_BYTES, limits);
+        }
         self.received += 1;
         self.dropped += 1;
         Ok(())
@@ -99,6 +136,12 @@ impl RetainedLog {
 
     /// Returns the log that fits next to a result of `result_bytes`.
     pub(crate) fn finish(mut self, result_bytes: usize) -> FinishedLog {
+        // Of a round all entries stay: its result has the room that is left.
+        let result_bytes = if self.round.is_some() {
+            0
+        } else {
+            result_bytes
+        };
         let room = self.output_bytes.saturating_sub(result_bytes);
         self.trim_tail(room.saturating_sub(self.head_bytes));
         while self.head_bytes > room {
@@ -119,6 +162,9 @@ impl RetainedLog {
             dropped_at,
             dropped: self.dropped,
             bytes: self.head_bytes + self.tail_bytes,
+            console: self
+                .round
+                .map_or_else(ConsoleBytes::default, |(_, console)| console),
         }
     }
 
@@ -152,13 +198,17 @@ mod tests {
 
     const OUTPUT_BYTES: u32 = 1000;
 
-    fn kept() -> RetainedLog {
+    fn limits() -> Limits {
         let ceiling = Ceiling {
             timeout_ms: 1_000,
             memory_bytes: 1 << 20,
             output_bytes: OUTPUT_BYTES,
         };
-        RetainedLog::new(&Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap())
+        Limits::defaults(1_000, 1 << 20, OUTPUT_BYTES, &ceiling).unwrap()
+    }
+
+    fn kept() -> RetainedLog {
+        RetainedLog::new(&limits())
     }
 
     fn entry(number: usize, bytes: usize) -> LogEntry {
@@ -177,6 +227,36 @@ mod tests {
             data.0
         };
         log.entries.iter().map(number).collect()
+    }
+
+    #[test]
+    fn the_log_of_many_rounds_is_that_of_one() {
+        let costs = [30, 10, 80, 30, 400, 30, 2, 30, 90];
+        let in_rounds = |lengths: &[usize]| {
+            let mut before = ConsoleBytes::default();
+            let mut told = Vec::new();
+            let mut number = 0;
+            for length in lengths {
+                let mut log = RetainedLog::of_round(&limits(), before);
+                for cost in &costs[number..number + length] {
+                    log.take(entry(number, *cost)).unwrap();
+                    number += 1;
+                }
+                let finished = log.finish(OUTPUT_BYTES as usize);
+                before = finished.console;
+                told.extend(numbers(&finished));
+            }
+            (told, before)
+        };
+        let whole = in_rounds(&[costs.len()]);
+        // The fifth does not fit, and none after it is kept.
+        assert_eq!(whole.0, [0, 1, 2, 3]);
+        assert_eq!(in_rounds(&[1; 9]), whole);
+        assert_eq!(in_rounds(&[0, 5, 0, 2, 2]), whole);
+        assert!(whole.1.kept <= ConsoleBytes::kept_max(&limits()));
+        let log = RetainedLog::of_round(&limits(), whole.1);
+        let left = usize::try_from(u64::from(OUTPUT_BYTES) - whole.1.kept).unwrap();
+        assert_eq!(log.room_for_result(), left);
     }
 
     #[test]

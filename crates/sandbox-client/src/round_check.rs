@@ -41,13 +41,7 @@ pub(crate) fn checked(
     if work.strict && !(report.calls.is_empty() && report.records.is_empty()) {
         return Err("a strict replay adds to its log");
     }
-    // A strict replay tells all entries again.
-    let told = if work.strict {
-        0
-    } else {
-        work.log.log_entries()
-    };
-    if report.log_entries != told.saturating_add(entries) {
+    if report.log_entries != entries_before(work).saturating_add(entries) {
         return Err("its log entries are miscounted");
     }
     let mut check = Check::new(work);
@@ -93,6 +87,15 @@ pub(crate) fn checked(
     })
 }
 
+/// Returns how many log entries were told before the round. A strict replay tells all entries again.
+pub(crate) fn entries_before(work: &RoundWork<'_>) -> u64 {
+    if work.strict {
+        0
+    } else {
+        work.log.log_entries()
+    }
+}
+
 struct Check<'a> {
     work: &'a RoundWork<'a>,
     /// Calls so far, old and new.
@@ -104,7 +107,11 @@ struct Check<'a> {
     answered: HashSet<u32>,
     arrived: HashMap<u32, &'a Arrived>,
     wakes: u32,
+    /// Calls that were refused for lack of room.
+    without_room: u32,
     log_bytes: usize,
+    /// The part of `log_bytes` that may lie beyond the bound.
+    beyond_bytes: usize,
 }
 
 impl<'a> Check<'a> {
@@ -119,7 +126,28 @@ impl<'a> Check<'a> {
             answered: log.answers().map(|(seq, _, _)| seq).collect(),
             arrived: arrived.map(|answer| (answer.seq, answer)).collect(),
             wakes: log.wakes(),
+            without_room: 0,
             log_bytes: log.log_bytes(),
+            beyond_bytes: 0,
+        }
+        .with_calls_of_the_log()
+    }
+
+    fn with_calls_of_the_log(mut self) -> Self {
+        for call in self.work.log.calls() {
+            self.note_room(call);
+        }
+        self
+    }
+
+    /// Notes a call that was refused for lack of room: it is logged all the same.
+    fn note_room(&mut self, call: &Call) {
+        let Some(refused) = call.refused.filter(|refused| refused.is_for_room()) else {
+            return;
+        };
+        self.without_room = self.without_room.saturating_add(1);
+        if refused == Refusal::LogFull || call.argument.is_none() {
+            self.beyond_bytes = self.beyond_bytes.saturating_add(call.log_bytes());
         }
     }
 
@@ -139,12 +167,19 @@ impl<'a> Check<'a> {
         if is_beyond != (call.refused == Some(Refusal::TooManyCalls)) {
             return Err("it makes more calls than it may");
         }
-        let is_too_large = call.refused == Some(Refusal::ArgumentTooLarge);
+        let is_without = matches!(
+            call.refused,
+            Some(Refusal::ArgumentTooLarge | Refusal::LogFull)
+        );
         call.argument = match call.argument {
-            Some(_) if is_too_large => return Err("it shows an argument that is too large"),
+            Some(_) if is_without => return Err("it shows an argument that is too large"),
             Some(argument) => Some(self.argument(&argument)?),
             None => None,
         };
+        self.note_room(&call);
+        if self.without_room > Refusal::WITHOUT_ROOM_MAX {
+            return Err("it goes on to make calls without room for them");
+        }
         self.charge(call.log_bytes())?;
         self.count += 1;
         self.call_ms = call.at_ms;
@@ -271,7 +306,8 @@ impl<'a> Check<'a> {
         let most = usize::try_from(self.work.tool_limits.log_bytes).unwrap_or(usize::MAX);
         // The engine's own answers are given where there is no room left.
         let refusals = self.count.saturating_mul(Refusal::BYTES_MAX);
-        if self.log_bytes > most.saturating_add(refusals) {
+        let beyond = self.beyond_bytes.saturating_add(refusals);
+        if self.log_bytes > most.saturating_add(beyond) {
             return Err("its log is longer than it may be");
         }
         Ok(())

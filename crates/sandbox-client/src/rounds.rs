@@ -5,7 +5,7 @@
 //!   report that it suspends               suspended, with nothing new     suspended
 //!   final frame: succeeded                the end was reached before      finished
 //!   final frame: diverged                 finished                        finished
-//!   final frame: a limit was hit          the replay failed               finished
+//!   final frame: a limit was hit          the replay failed               finished, with what it had reported
 //!   deadline and grace period over        the replay failed               finished: timed out
 //!   anything else                         finished, as any execution      finished, as any execution
 //! ```
@@ -89,9 +89,17 @@ impl<'a> Reported<'a> {
         if is_at_an_end && !self.has_replayed && !self.work.log.has_ended() {
             return Err("it ends before its log does");
         }
-        let Some(report) = self.report.take() else {
+        let Some(mut report) = self.report.take() else {
             return Ok(());
         };
+        let is_cut_off = matches!(
+            outcome,
+            Some(Outcome::MemoryExceeded | Outcome::StackExceeded)
+        );
+        if is_cut_off {
+            // The process may have ended between the count of an entry and its frame.
+            report.log_entries = round_check::entries_before(self.work).saturating_add(entries);
+        }
         let mut checked = round_check::checked(*report, self.work, entries, elapsed)?;
         if self.has_replayed {
             let least = self.least_own_time(elapsed, &checked.usage);
@@ -153,6 +161,7 @@ pub(crate) fn into_round(mut ran: Ran, id: JobId, work: &RoundWork<'_>) -> Round
     if !has_replayed && let Some(reason) = failure_of_replay(&ran.observed.termination) {
         return without_report(work.log, RoundEnd::ReplayFailed(reason));
     }
+    let console = ran.observed.log.console;
     let resume_at_ms = report.as_ref().and_then(|report| {
         let due = report.due_ms?;
         Some(spaced(work.log, &report.records, due))
@@ -187,6 +196,7 @@ pub(crate) fn into_round(mut ran: Ran, id: JobId, work: &RoundWork<'_>) -> Round
         unobserved: report.unobserved,
         log_entries: report.log_entries,
         log_digest: report.log_digest,
+        console,
         usage: report.usage,
         end,
     }
@@ -199,6 +209,7 @@ fn without_report(log: &ReplayLog, end: RoundEnd) -> Round {
         unobserved: Vec::new(),
         log_entries: log.log_entries(),
         log_digest: log.log_digest(),
+        console: log.console(),
         usage: RoundUsage::default(),
         end,
     }
@@ -232,7 +243,6 @@ fn spaced(log: &ReplayLog, records: &[Record], due_ms: u64) -> u64 {
     let Some(last_wake) = last_wake else {
         return due_ms;
     };
-    let since_start = last_wake.saturating_sub(log.start_ms());
-    let spacing = ToolLimits::WAKE_SPACING_MS.max(since_start / ToolLimits::WAKE_SPACING_PART);
+    let spacing = ToolLimits::wake_spacing_ms(last_wake.saturating_sub(log.start_ms()));
     due_ms.max(last_wake.saturating_add(spacing))
 }

@@ -21,7 +21,7 @@ use crate::rounds::Reported;
 use crate::sys;
 use crate::termination::{Observation, Termination};
 use nix::errno::Errno;
-use sandpiper_domain::Limits;
+use sandpiper_domain::tools::ConsoleBytes;
 use sandpiper_sandbox_protocol::{BrokenProtocol, Done, Frame, FrameReader, Work};
 use std::mem;
 use std::thread;
@@ -100,7 +100,12 @@ pub(crate) fn supervise(
         .reader
         .begin(limits, round.map(|round| round.tool_limits));
     buffers.bytes.resize(READ_BYTES, 0);
-    *handle.log() = RetainedLog::new(limits);
+    *handle.log() = match round {
+        None => RetainedLog::new(limits),
+        // A strict replay tells all entries again.
+        Some(round) if round.strict => RetainedLog::of_round(limits, ConsoleBytes::default()),
+        Some(round) => RetainedLog::of_round(limits, round.log.console()),
+    };
     let mut supervision = Supervision {
         job,
         zygote,
@@ -109,14 +114,13 @@ pub(crate) fn supervise(
         buffers,
         reported: round.map(Reported::new),
     };
-    let termination = supervision.follow(limits, &start);
+    let termination = supervision.follow(&start);
     supervision.conclude(termination, &start)
 }
 
 impl Supervision<'_> {
     /// Reads frames until the job process has sent its final frame, has died or must be killed.
-    fn follow(&mut self, limits: &Limits, start: &Start) -> Termination {
-        let output_bytes = usize::try_from(limits.output_bytes()).unwrap_or(usize::MAX);
+    fn follow(&mut self, start: &Start) -> Termination {
         let mut kill_at = start.kill_at;
         // At the deadline at the latest: a job process that was not forked by then has had no time to run.
         let watch_at = kill_at.min(start.written_at + WATCH_AFTER);
@@ -159,7 +163,9 @@ impl Supervision<'_> {
             }
             match self.take_frames() {
                 Ok(None) => {}
-                Ok(Some(LastFrame::Done(done))) if done.result_bytes() > output_bytes => {
+                Ok(Some(LastFrame::Done(done)))
+                    if done.result_bytes() > self.handle.log().room_for_result() =>
+                {
                     return Termination::Broke(BrokenProtocol::TooLong);
                 }
                 Ok(Some(last)) => return self.last_termination(last, start),

@@ -149,6 +149,10 @@ impl RoundReport {
             .saturating_mul(Self::WAKE_BYTES_MAX)
             .saturating_add(bytes(limits.log_bytes))
             .saturating_add(bytes(limits.argument_bytes))
+            .saturating_add(
+                bytes(Refusal::WITHOUT_ROOM_MAX)
+                    .saturating_mul(Call::OVERHEAD_BYTES + ToolName::BYTES_MAX),
+            )
             .saturating_add(Self::FIXED_BYTES_MAX)
     }
 }

@@ -73,13 +73,26 @@ fn a_script_that_fails_has_its_receipt_and_sends_nothing_more() {
     let code = "await tools.a(1); tools.a(2); throw new Error('no')";
     let last = Conversation::begin(&service, request(code, &["a"])).finish(echo);
     assert_eq!(last["outcome"], "threw", "{last}");
-    let states: Vec<&Value> = last["calls"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|call| &call["state"])
-        .collect();
-    assert_eq!(states, ["done", "not_sent"], "{last}");
+    assert_eq!(states(&last), ["done", "not_sent"], "{last}");
+    for (end, outcome) in [
+        (
+            "const all = []; for (;;) all.push(new Array(1000).fill(0))",
+            "memory_exceeded",
+        ),
+        ("const deep = () => 1 + deep(); deep()", "stack_exceeded"),
+    ] {
+        let code = format!("await tools.a(1); tools.a(2); {end}");
+        let last = Conversation::begin(&service, request(&code, &["a"])).finish(echo);
+        assert_eq!(last["outcome"], outcome, "{last}");
+        assert_eq!(states(&last), ["done", "not_sent"], "{last}");
+    }
+    // The process is killed inside a native function. Its answer was given all the same.
+    let code = "await tools.a(1); tools.a(2); /(a+)+$/.test('a'.repeat(40) + 'b')";
+    let mut first = request(code, &["a"]);
+    first["limits"]["timeoutMs"] = 300.into();
+    let last = Conversation::begin(&service, first).finish(echo);
+    assert_eq!(last["outcome"], "timed_out", "{last}");
+    assert_eq!(last["calls"][0]["state"], "done", "{last}");
     let code = "await tools.a(1); for (;;);";
     let mut request = request(code, &["a"]);
     request["limits"]["timeoutMs"] = 300.into();

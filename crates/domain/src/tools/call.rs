@@ -13,7 +13,8 @@ pub struct Call {
     /// Number of the call in its execution, from 0, without gaps.
     pub seq: u32,
     pub name: ToolName,
-    /// The argument as it is shown, stored and sent; absent if the script gave none, and if it was refused as too large.
+    /// The argument as it is shown, stored and sent; absent if the script gave none, if it was refused as too large, and if
+    /// the log had no room for it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "given_json")]
     pub argument: Option<JsonText>,
     /// The script's clock at the call, Unix milliseconds.
@@ -46,11 +47,14 @@ pub enum Refusal {
     InvalidArgument,
     TooManyCalls,
     ArgumentTooLarge,
-    /// The log has no room for the result.
+    /// The log has no room for the call or its result.
     LogFull,
 }
 
 impl Refusal {
+    /// Most calls of one execution that are refused for lack of room. The next one ends the execution: `timed_out`,
+    /// `limitHit: "callsMax"`.
+    pub const WITHOUT_ROOM_MAX: u32 = 1_000;
     /// Most cost of the failure, out of `logBytes`.
     pub const BYTES_MAX: usize = 128;
 
@@ -61,6 +65,11 @@ impl Refusal {
             Self::ArgumentTooLarge => "argument_too_large",
             Self::LogFull => "log_full",
         }
+    }
+
+    /// Returns whether the execution has no room for further calls. Such a call is logged beyond `logBytes`.
+    pub fn is_for_room(self) -> bool {
+        matches!(self, Self::TooManyCalls | Self::LogFull)
     }
 
     /// Returns the failure that the script gets.

@@ -55,10 +55,17 @@ impl ToolLimits {
     pub const WAKE_SPACING_MS: u64 = 1_000;
     /// Least time between two wakes that suspend, as a part of the time since the start: one in so many.
     pub const WAKE_SPACING_PART: u64 = 100;
+    /// Most turns of one interval in one wake. An interval that is further behind has one turn.
+    pub const MERGED_TURNS_MAX: u32 = 100;
     /// Time of a replay, as a multiple of the script's own time that the log has recorded.
     pub const REPLAY_LENIENCY: u32 = 3;
     /// Time of a replay in addition, milliseconds.
     pub const REPLAY_LENIENCY_MS: u64 = 500;
+
+    /// Returns the least time between two wakes that suspend, so long after the start of the script.
+    pub fn wake_spacing_ms(since_start_ms: u64) -> u64 {
+        Self::WAKE_SPACING_MS.max(since_start_ms / Self::WAKE_SPACING_PART)
+    }
 
     /// Returns the time that the replay of a log may take in which the script used `own` time.
     pub fn replay_time(own: Duration) -> Duration {

@@ -1,6 +1,8 @@
 //! The log of an execution with tools. An execution is a function of its script, its limits and this log.
 
-use super::{Arrived, Call, CallResult, CallState, Round, RoundEnd, Seed, ToolLimits};
+use super::{
+    Arrived, Call, CallResult, CallState, ConsoleBytes, Round, RoundEnd, Seed, ToolLimits,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -44,6 +46,8 @@ pub struct ReplayLog {
     log_entries: u64,
     /// Digest of those entries.
     log_digest: u64,
+    /// Cost of those entries.
+    console: ConsoleBytes,
     wakes: u32,
     rounds: u32,
     /// Own time of the script, microseconds.
@@ -81,6 +85,7 @@ impl ReplayLog {
             offered: 0,
             log_entries: 0,
             log_digest: 0,
+            console: ConsoleBytes::default(),
             wakes: 0,
             rounds: 0,
             own_micros: 0,
@@ -186,6 +191,11 @@ impl ReplayLog {
         self.log_digest
     }
 
+    /// Returns the cost of the log entries of all rounds so far.
+    pub fn console(&self) -> ConsoleBytes {
+        self.console
+    }
+
     pub fn wakes(&self) -> u32 {
         self.wakes
     }
@@ -245,6 +255,7 @@ impl ReplayLog {
         self.replay_micros = self.replay_micros.saturating_add(round.usage.replay_micros);
         self.log_entries = round.log_entries;
         self.log_digest = round.log_digest;
+        self.console = round.console;
         if matches!(round.end, RoundEnd::Finished(_)) {
             self.ends = true;
         }

@@ -32,5 +32,5 @@ pub use json::{BadArgument, restated_argument, write_number};
 pub use limits::ToolLimits;
 pub use log::{BadLog, Record, ReplayLog};
 pub use name::{InvalidToolName, ToolName};
-pub use round::{Round, RoundEnd, RoundUsage, Suspension};
+pub use round::{ConsoleBytes, Round, RoundEnd, RoundUsage, Suspension};
 pub use seed::Seed;

@@ -2,12 +2,13 @@
 
 use super::{Call, Record};
 use crate::{Execution, JobId, Limits, LogEntry, Timestamp, Usage};
+use serde::{Deserialize, Serialize};
 
 /// A round that has run. Everything in it was checked against the log, the declared tools and the limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Round {
-    /// The calls that the log does not have yet, by `seq`. If the job process was killed, its calls are unknown; none of
-    /// them was sent.
+    /// The calls that the log does not have yet, by `seq`. If the job process was killed or crashed, its calls are unknown;
+    /// none of them was sent.
     pub calls: Vec<Call>,
     /// The records that the log does not have yet, in order.
     pub records: Vec<Record>,
@@ -17,8 +18,44 @@ pub struct Round {
     /// Log entries of the console in all rounds: the number of the first entry of the next round.
     pub log_entries: u64,
     pub log_digest: u64,
+    /// Cost of those entries.
+    pub console: ConsoleBytes,
     pub usage: RoundUsage,
     pub end: RoundEnd,
+}
+
+/// The cost of the log entries of all rounds so far, out of `outputBytes`.
+///
+/// Every entry counts, in the order in which the script wrote them. Those within [`ConsoleBytes::kept_max`] are kept, and
+/// later ones are dropped: so the number of rounds makes no difference.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleBytes {
+    pub logged: u64,
+    pub kept: u64,
+}
+
+impl ConsoleBytes {
+    /// Returns the part of `outputBytes` that the log of an execution with tools may have. The rest is for the result.
+    pub fn kept_max(limits: &Limits) -> u64 {
+        u64::from(limits.output_bytes()) / 2
+    }
+
+    /// Adds an entry. Returns whether it is kept.
+    pub fn add(&mut self, bytes: usize, limits: &Limits) -> bool {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.logged = self.logged.saturating_add(bytes);
+        let is_kept = self.logged <= Self::kept_max(limits);
+        if is_kept {
+            self.kept = self.logged;
+        }
+        is_kept
+    }
+
+    /// Returns the bytes that the result may have.
+    pub fn room_for_result(self, limits: &Limits) -> usize {
+        let room = u64::from(limits.output_bytes()).saturating_sub(self.kept);
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
 }
 
 /// The times of one round, microseconds, by the clock of the job process and bounded by the executor's.

@@ -3,8 +3,8 @@
 use crate::{KILL_GRACE, sandbox};
 use libtest_mimic::{Failed, Trial};
 use sandpiper_domain::tools::{
-    Arrived, Call, CallResult, ReplayLog, Round, RoundEnd, RoundUsage, Seed, Suspension, Tool,
-    ToolLimits, ToolName, Tools,
+    Arrived, Call, CallResult, ConsoleBytes, ReplayLog, Round, RoundEnd, RoundUsage, Seed,
+    Suspension, Tool, ToolLimits, ToolName, Tools,
 };
 use sandpiper_domain::{
     Ceiling, JobId, JsonText, Limits, Outcome, Script, ScriptDraft, Timestamp, Usage,
@@ -61,6 +61,7 @@ fn log() -> ReplayLog {
         unobserved: Vec::new(),
         log_entries: 0,
         log_digest: 0,
+        console: ConsoleBytes::default(),
         usage: RoundUsage::default(),
         end: RoundEnd::Suspended(Box::new(suspension)),
     });

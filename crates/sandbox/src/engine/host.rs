@@ -11,6 +11,7 @@ use super::clock::{self, Clock};
 use super::tools::Replay;
 use super::web::OwnedBytes;
 use super::{Completion, EngineJob, Output, entropy};
+use sandpiper_domain::tools::ConsoleBytes;
 use sandpiper_domain::{
     Language, Limits, LogEntry, LogKind, Outcome, ScriptError, ScriptKind, ValueType,
 };
@@ -47,6 +48,8 @@ pub(super) struct Host {
     log_bytes_max: Cell<u64>,
     /// Cost of the log so far, retained or not.
     log_bytes: Cell<u64>,
+    /// The limits of a script with tools, and the cost of its log in all rounds.
+    console: Cell<Option<(Limits, ConsoleBytes)>>,
     /// The progress along the log of a script with tools; absent without tools.
     replay: OnceCell<Rc<Replay>>,
 }
@@ -72,6 +75,7 @@ impl Host {
             output_bytes: Cell::new(0),
             log_bytes_max: Cell::new(0),
             log_bytes: Cell::new(0),
+            console: Cell::new(None),
             replay: OnceCell::new(),
         }
     }
@@ -95,11 +99,10 @@ impl Host {
         self.kind.set(job.kind);
         self.language.set(job.language);
         let limit = usize::try_from(job.limits.memory_bytes()).unwrap_or(usize::MAX);
-        self.memory.start(limit, Rc::clone(&output));
+        let last_output = self.prepare_round(job, now, &output);
+        self.memory.start(limit, last_output);
         let _ = self.output.set(output);
-        if job.tools.is_some() {
-            self.start_round(job, now);
-        }
+        self.start_round(job, now);
     }
 
     /// Returns name and text of each source and of each module.
@@ -229,7 +232,10 @@ impl Host {
 
     /// Returns the bytes of JSON that the result may have.
     pub(super) fn room_for_result(&self) -> usize {
-        self.output_bytes.get()
+        match self.console.get() {
+            Some((limits, console)) => console.room_for_result(&limits),
+            None => self.output_bytes.get(),
+        }
     }
 
     /// Sends one log entry, which the caller has made to fit. The executor decides which entries are retained.
@@ -261,7 +267,12 @@ impl Host {
 
     /// Charges a log entry. Ends an execution that exceeds its log budget.
     fn charge_log(&self, data_bytes: usize) {
-        let bytes = self.log_bytes.get() + as_u64(data_bytes + LogEntry::OVERHEAD_BYTES);
+        let cost = data_bytes + LogEntry::OVERHEAD_BYTES;
+        if let Some((limits, mut console)) = self.console.get() {
+            console.add(cost, &limits);
+            self.console.set(Some((limits, console)));
+        }
+        let bytes = self.log_bytes.get() + as_u64(cost);
         if bytes > self.log_bytes_max.get() {
             self.finish_output_exceeded(&format!(
                 "the log came to more than {} times the limit of {} bytes for result and log together",

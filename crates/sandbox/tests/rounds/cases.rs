@@ -117,6 +117,22 @@ fn an_argument_is_json_at_the_moment_of_the_call() {
         ),
         ("new Proxy([1], {})", "[1]"),
         (
+            "{ '\\ud800': { toJSON(key) { return key === '\\ud800' } } }",
+            "{\"\u{fffd}\":true}",
+        ),
+        (
+            "[Object.assign(new Number(1), { valueOf: () => 7 }), Object.assign(new String('s'), { toString: () => 't' }), Object.assign(new Boolean(true), { valueOf: () => false })]",
+            "[7,\"t\",true]",
+        ),
+        (
+            "[JSON.rawJSON('12.50'), JSON.rawJSON('\"x\"'), JSON.rawJSON('null')]",
+            "[12.5,\"x\",null]",
+        ),
+        (
+            "(BigInt.prototype.toJSON = function (key) { return `${this}${key}${typeof this}` }, { a: 1n })",
+            "{\"a\":\"1aobject\"}",
+        ),
+        (
             "Object.create({ inherited: 1 }, { own: { value: 2, enumerable: true } })",
             "{\"own\":2}",
         ),
@@ -138,6 +154,7 @@ fn an_argument_that_json_cannot_express_throws_with_its_path() {
     for (argument, said) in [
         ("NaN", "tools.send: argument is NaN"),
         ("{ a: [1, -Infinity] }", "argument.a[1] is infinite"),
+        ("[JSON.rawJSON('1e999')]", "argument[0] is infinite"),
         ("{ a: 1n }", "argument.a is a BigInt"),
         ("[() => 1]", "argument[0] is a function"),
         ("{ s: Symbol('x') }", "argument.s is a symbol"),
@@ -376,6 +393,93 @@ fn wakes_that_suspend_have_their_distance_and_timers_their_due_times() {
         .map(|record| record.at_ms() - START_MS)
         .collect();
     assert_eq!(at, [300, 1_300]);
+}
+
+#[test]
+fn the_turns_of_an_interval_are_merged_into_few_wakes() {
+    let mut sandbox = sandbox();
+    let code = "const said = []; await new Promise((done) => {
+        const id = setInterval(() => {
+          said.push(performance.now());
+          if (said.length === 20) { clearInterval(id); done() }
+        }, 300) }); said";
+    let mut driver = Driver::new(&mut sandbox, code, &NAMES);
+    let execution = driver.finish(|call| panic!("{call:?}"));
+    let expected: Vec<u64> = (1..=20).map(|turn| turn * 300).collect();
+    assert_eq!(
+        result(&execution),
+        serde_json::to_string(&expected).unwrap()
+    );
+    assert!(driver.rounds <= 8, "{}", driver.rounds);
+    // An interval that is behind for longer than wakes are apart has one turn.
+    let code = "let n = 0; setInterval(() => n++, 300); await tools.send(1); n";
+    let mut driver = Driver::new(&mut sandbox, code, &NAMES);
+    driver.round(&[]);
+    driver.now_ms += 3_600_000;
+    driver.round(&[]);
+    let answer = Arrived {
+        seq: 0,
+        arrived_ms: driver.now_ms,
+        result: value("1"),
+    };
+    let RoundEnd::Finished(execution) = driver.round(&[answer]) else {
+        panic!("it did not finish")
+    };
+    assert_eq!(result(&execution), "1");
+}
+
+#[test]
+fn the_log_is_bounded_in_all_rounds_together() {
+    let mut sandbox = sandbox();
+    let ceiling = sandpiper_domain::Ceiling {
+        timeout_ms: 30_000,
+        memory_bytes: 256 << 20,
+        output_bytes: 8 << 20,
+    };
+    let limits = sandpiper_domain::Limits::defaults(20_000, 32 << 20, 4_000, &ceiling).unwrap();
+    let code = |bytes: usize| {
+        format!(
+            "for (let i = 0; i < 40; i++) {{ console.log(i, 'x'.repeat(i * 7)); await tools.send(i) }}
+            'r'.repeat({bytes})"
+        )
+    };
+    let mut told = Vec::new();
+    for at_once in [1, 7, 40] {
+        let mut driver = Driver::new(&mut sandbox, &code(1_900), &NAMES);
+        driver.limits = limits;
+        driver.round(&[]);
+        driver.now_ms += 1_000;
+        // Answers that are at hand before the calls are made.
+        let answers: Vec<Arrived> = (0..40)
+            .map(|seq| Arrived {
+                seq,
+                arrived_ms: START_MS + 1 + u64::from(seq),
+                result: value("1"),
+            })
+            .collect();
+        let mut ended = None;
+        for some in answers.chunks(at_once) {
+            ended = Some(driver.round(some));
+        }
+        let Some(RoundEnd::Finished(execution)) = ended else {
+            panic!("it did not finish")
+        };
+        assert_eq!(result(&execution).len(), 1_902);
+        told.push(
+            driver
+                .console
+                .iter()
+                .map(|entry| entry.data.as_str().to_owned())
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert!(!told[0].is_empty() && told[0].len() < 40, "{told:?}");
+    assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
+    // The result has the room that the log leaves.
+    let mut driver = Driver::new(&mut sandbox, &code(2_600), &NAMES);
+    driver.limits = limits;
+    let execution = driver.finish(|_| (1, value("1")));
+    assert_eq!(execution.outcome, Outcome::OutputExceeded);
 }
 
 #[test]

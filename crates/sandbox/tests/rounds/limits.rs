@@ -1,7 +1,7 @@
 //! The limits of executions with tools.
 
 use crate::driver::{Driver, START_MS, error, limits, result, sandbox, value};
-use sandpiper_domain::tools::{Arrived, Refusal, RoundEnd};
+use sandpiper_domain::tools::{Arrived, CallState, Refusal, RoundEnd};
 use sandpiper_domain::{Limit, Outcome};
 
 const NAMES: [&str; 1] = ["f"];
@@ -45,14 +45,79 @@ fn a_log_without_room_fails_calls_and_answers() {
         "{CATCHES} [await call(1), await call(2), await call('x'.repeat(3000)), await call(3)]"
     );
     let mut driver = Driver::new(&mut sandbox, &code, &NAMES);
-    driver.tool_limits.log_bytes = 3_000;
+    driver.tool_limits.log_bytes = 3_300;
     let long = format!("\"{}\"", "r".repeat(1_000));
     let execution = driver.finish(|call| match call.seq {
         1 => (1, value(&format!("\"{}\"", "r".repeat(2_000)))),
         _ => (1, value(&long)),
     });
     assert_eq!(result(&execution), r#"["ok","log_full","log_full","ok"]"#);
-    assert_eq!(driver.log.calls().len(), 3);
+    // Each has its number, one answer, and a place in the receipt.
+    let refused: Vec<_> = driver.log.calls().iter().map(|call| call.refused).collect();
+    assert_eq!(refused, [None, None, Some(Refusal::LogFull), None]);
+    assert!(driver.log.call(2).unwrap().argument.is_none());
+    assert_eq!(driver.log.answers().count(), 4);
+}
+
+#[test]
+fn a_script_that_goes_on_to_call_without_room_ends() {
+    let mut sandbox = sandbox();
+    for code in [
+        "for (;;) await tools.f(1).catch(() => 0)",
+        "for (;;) tools.f('x'.repeat(100)).catch(() => 0)",
+    ] {
+        for (calls_max, log_bytes) in [(3, 1 << 20), (1_000, 3_000)] {
+            let mut driver = Driver::new(&mut sandbox, code, &NAMES);
+            driver.tool_limits.calls_max = calls_max;
+            driver.tool_limits.log_bytes = log_bytes;
+            let execution = driver.finish(|_| (1, value("1")));
+            assert_eq!(execution.outcome, Outcome::TimedOut, "{execution:?}");
+            assert_eq!(execution.limit_hit(), Some(Limit::CallsMax));
+            let calls = driver.log.calls();
+            let refused = calls.iter().filter(|call| call.refused.is_some()).count();
+            assert_eq!(refused, 1_000, "{}", calls.len());
+        }
+    }
+}
+
+#[test]
+fn a_round_that_a_limit_ends_tells_what_it_did() {
+    let mut sandbox = sandbox();
+    for (end, outcome) in [
+        (
+            "const all = []; for (;;) all.push(new Array(1000).fill(all.length))",
+            Outcome::MemoryExceeded,
+        ),
+        ("new Uint8Array(1e9)", Outcome::MemoryExceeded),
+        (
+            "const deep = () => 1 + deep(); deep()",
+            Outcome::StackExceeded,
+        ),
+        ("for (;;);", Outcome::TimedOut),
+    ] {
+        let code = format!("const got = await tools.f(1); tools.f(2); console.log(got); {end}");
+        let mut driver = Driver::new(&mut sandbox, &code, &NAMES);
+        driver.limits = limits(1_000);
+        driver.round(&[]);
+        driver.now_ms += 10;
+        let answer = Arrived {
+            seq: 0,
+            arrived_ms: START_MS + 5,
+            result: value("7"),
+        };
+        let round = driver.run(&[answer], false);
+        let RoundEnd::Finished(execution) = &round.end else {
+            panic!("{round:?}")
+        };
+        assert_eq!(execution.outcome, outcome, "{execution:?}");
+        assert_eq!(execution.log.len(), 1, "{end}");
+        assert_eq!((round.calls.len(), round.records.len()), (1, 1), "{end}");
+        driver.log.commit(&round);
+        let states: Vec<_> = (driver.log.calls().iter())
+            .map(|call| driver.log.state_of(call, true))
+            .collect();
+        assert_eq!(states, [CallState::Done, CallState::NotSent], "{end}");
+    }
 }
 
 #[test]
@@ -123,6 +188,9 @@ fn an_overflow_of_the_stack_cannot_be_caught() {
         "const deep = () => [1].map(deep); try { deep() } finally { await tools.f(1) }",
         "class A { get x() { return this.x } } try { new A().x } catch {} 1",
         "let o = []; for (let i = 0; i < 1e5; i++) o = [o]; try { JSON.stringify(o) } catch {} 1",
+        "const deep = (...all) => bound(); const bound = deep.bind(null, ...Array(20_000).fill(1)); try { bound() } catch {} 1",
+        "const deep = (...all) => bound(); const bound = deep.bind(null, ...Array(60_000).fill(1)); try { bound() } catch {} 1",
+        "const names = Array.from({ length: 30_000 }, (_, n) => 'a' + n).join(); const deep = new Function(`${names}`, 'return arguments.callee() + a0'); try { deep() } catch {} 1",
     ] {
         let mut driver = Driver::new(&mut sandbox, code, &NAMES);
         let execution = driver.finish(|_| unreachable!());

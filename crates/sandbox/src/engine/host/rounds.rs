@@ -1,23 +1,67 @@
 //! The host's part in rounds of scripts with tools: limits within the log and behind it, and the end of a round.
 
 use super::{Host, as_u64};
-use crate::engine::EngineJob;
 use crate::engine::tools::Replay;
-use sandpiper_domain::tools::ToolLimits;
+use crate::engine::{Completion, EngineJob, Output};
+use sandpiper_domain::LogKind;
+use sandpiper_domain::tools::{ConsoleBytes, ToolLimits};
 use sandpiper_sandbox_protocol::{ReportedEnd, replay_memory_bytes};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+/// The output of an execution with tools that the allocator ends: the report of its round precedes the final message.
+struct LastOutput {
+    output: Rc<dyn Output>,
+    replay: Rc<Replay>,
+}
+
+impl Output for LastOutput {
+    fn log(&self, kind: LogKind, depth: u32, timestamp_millis: u64, data: &str) {
+        self.output.log(kind, depth, timestamp_millis, data);
+    }
+
+    fn log_dropped(&self) {
+        self.output.log_dropped();
+    }
+
+    fn finish(&self, completion: &Completion) -> ! {
+        let peak = completion.peak_memory_bytes;
+        if let Some(report) = self.replay.last_report(peak) {
+            self.output.round(&report);
+        }
+        self.output.finish(completion)
+    }
+}
+
 impl Host {
+    /// Makes the progress along the log of a script with tools. Returns the output for an end by the allocator.
+    pub(super) fn prepare_round(
+        &self,
+        job: &EngineJob<'_>,
+        now: Instant,
+        output: &Rc<dyn Output>,
+    ) -> Rc<dyn Output> {
+        let output = Rc::clone(output);
+        let Some(given) = &job.tools else {
+            return output;
+        };
+        let replay = Rc::new(Replay::new(given, now));
+        let _ = self.replay.set(Rc::clone(&replay));
+        Rc::new(LastOutput { output, replay })
+    }
+
     /// Starts a round of a script with tools. Within the log, time and memory are those of a replay.
     pub(super) fn start_round(&self, job: &EngineJob<'_>, now: Instant) {
-        let Some(given) = &job.tools else { return };
+        let (Some(given), Some(replay)) = (&job.tools, self.replay.get()) else {
+            return;
+        };
+        self.console
+            .set(Some((job.limits, ConsoleBytes::default())));
         let log = &given.log;
         self.clock.start_at(log.start_ms());
         let own = Duration::from_micros(log.own_micros());
         self.own_time_left
             .set(job.limits.timeout().saturating_sub(own));
-        let replay = Replay::new(given, now);
         if replay.is_behind_log() {
             self.deadline.set(now + self.own_time_left.get());
         } else {
@@ -26,7 +70,6 @@ impl Host {
             self.memory.set_limit(self.memory.limit() + more);
             self.memory_in_replay.set(more);
         }
-        let _ = self.replay.set(Rc::new(replay));
     }
 
     /// Returns the progress along the log of a script with tools.

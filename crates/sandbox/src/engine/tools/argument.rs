@@ -3,13 +3,15 @@
 //!
 //! Guest code may run in here (getters, `toJSON`, proxy traps), always inside the limits.
 
+use super::replay::Helpers;
 use super::steps::refuse;
 use crate::engine::convert::{JsonWriter, OverBudget};
 use crate::engine::failure;
 use crate::engine::realm::{Brand, Scene};
 use rquickjs::atom::PredefinedAtom;
+use rquickjs::convert::Coerced;
 use rquickjs::function::This;
-use rquickjs::{Atom, CString, Function, Object, Value};
+use rquickjs::{Atom, CString, Ctx, FromJs, Function, Object, Value};
 use sandpiper_domain::Script;
 use sandpiper_domain::tools::{ToolName, write_number};
 use std::collections::BTreeSet;
@@ -47,14 +49,19 @@ pub(super) fn to_json<'js>(
     let Some(value) = value else {
         return Ok(None);
     };
+    let replay = scene.host.replay();
+    let Some(helpers) = replay.and_then(|replay| replay.helpers.get()) else {
+        return Err(Fault::Thrown);
+    };
     let mut argument = Argument {
         scene,
+        helpers,
         name,
         writer: JsonWriter::new(most),
         ancestors: Vec::new(),
         path: Vec::new(),
     };
-    let value = argument.replaced(value.clone(), "")?;
+    let value = argument.replaced(value.clone(), |ctx| rquickjs::String::from_str(ctx, ""))?;
     if value.is_undefined() {
         return Ok(None);
     }
@@ -64,6 +71,7 @@ pub(super) fn to_json<'js>(
 
 struct Argument<'scene, 'js> {
     scene: &'scene Scene<'js>,
+    helpers: &'scene Helpers,
     name: &'scene ToolName,
     writer: JsonWriter,
     /// The objects that are being written, outermost first.
@@ -74,15 +82,49 @@ struct Argument<'scene, 'js> {
 
 impl<'js> Argument<'_, 'js> {
     /// Returns what the `toJSON` of a value says in its place, or the value.
-    fn replaced(&self, value: Value<'js>, key: &str) -> Result<Value<'js>, Fault> {
+    fn replaced(
+        &self,
+        value: Value<'js>,
+        key: impl FnOnce(Ctx<'js>) -> rquickjs::Result<rquickjs::String<'js>>,
+    ) -> Result<Value<'js>, Fault> {
+        let ctx = &self.scene.ctx;
+        if value.is_big_int() {
+            let json = self.helpers.json_of_bigint.clone().restore(ctx)?;
+            return Ok(json.call((value, key(ctx.clone())?))?);
+        }
         let Some(object) = value.as_object() else {
             return Ok(value);
         };
         let to_json: Value<'js> = object.get(PredefinedAtom::ToJSON)?;
         match Function::from_value(to_json) {
-            Ok(function) => Ok(function.call((This(value.clone()), key))?),
+            Ok(function) => Ok(function.call((This(value.clone()), key(ctx.clone())?))?),
             Err(_) => Ok(value),
         }
+    }
+
+    /// Returns the primitive that `JSON.rawJSON` made `object` of.
+    fn raw(&self, object: &Object<'js>) -> Result<Option<Value<'js>>, Fault> {
+        if object.get_prototype().is_some() {
+            return Ok(None);
+        }
+        let raw = self.helpers.raw_json.clone().restore(&self.scene.ctx)?;
+        let value: Value<'js> = raw.call((object.clone(),))?;
+        Ok((!value.is_undefined()).then_some(value))
+    }
+
+    /// Returns the primitive of a boxed one. That of a number or a string comes from its methods, as in `JSON.stringify`.
+    fn unboxed(&self, object: &Object<'js>, inside: Value<'js>) -> Result<Value<'js>, Fault> {
+        let ctx = &self.scene.ctx;
+        let boxed = object.clone().into_value();
+        if inside.is_number() {
+            let number = Coerced::<f64>::from_js(ctx, boxed)?;
+            return Ok(Value::new_float(ctx.clone(), number.0));
+        }
+        if inside.is_string() {
+            let text = Coerced::<rquickjs::String<'js>>::from_js(ctx, boxed)?;
+            return Ok(text.0.into_value());
+        }
+        Ok(inside)
     }
 
     fn value(&mut self, value: &Value<'js>) -> Result<(), Fault> {
@@ -138,8 +180,17 @@ impl<'js> Argument<'_, 'js> {
             Some((Brand::TypedArray | Brand::ArrayBuffer | Brand::DataView, _)) => {
                 return self.fail("bytes; pass a text, such as that of toBase64");
             }
-            Some((Brand::Boxed, inside)) => return self.value(&inside),
-            _ => {}
+            Some((Brand::Boxed, inside)) => {
+                let inside = self.unboxed(object, inside)?;
+                return self.value(&inside);
+            }
+            Some(_) => {}
+            None if is_proxy || object.is_array() => {}
+            None => {
+                if let Some(raw) = self.raw(object)? {
+                    return self.value(&raw);
+                }
+            }
         }
         let is_array =
             object.is_array() || (is_proxy && realm.call_with(&realm.is_array, object)?);
@@ -164,7 +215,9 @@ impl<'js> Argument<'_, 'js> {
             let index = u32::try_from(index).map_err(|_| Fault::TooLarge)?;
             let item: Value<'js> = array.get(index)?;
             self.path.push(format!("[{index}]"));
-            let item = self.replaced(item, &index.to_string())?;
+            let item = self.replaced(item, |ctx| {
+                rquickjs::String::from_str(ctx, &index.to_string())
+            })?;
             if item.is_undefined() {
                 self.writer.raw("null")?;
             } else {
@@ -182,13 +235,14 @@ impl<'js> Argument<'_, 'js> {
         let mut replaced = BTreeSet::new();
         for key in object.keys::<Atom<'js>>() {
             let key = key?;
-            let name = CString::from_string(key.to_js_string()?)?;
+            let its_name = key.to_js_string()?;
+            let name = CString::from_string(its_name.clone())?;
             let text = crate::engine::convert::well_formed(name.as_ref());
             if text.contains(char::REPLACEMENT_CHARACTER) && !replaced.insert(text.to_string()) {
                 return self.fail("an object with two names that differ only in lone surrogates");
             }
             let value: Value<'js> = object.get(key)?;
-            let value = self.replaced(value, &text)?;
+            let value = self.replaced(value, |_| Ok(its_name))?;
             if value.is_undefined() {
                 continue;
             }

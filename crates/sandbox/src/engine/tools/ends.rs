@@ -8,7 +8,8 @@ use crate::engine::realm::Scene;
 use crate::engine::rejections::Rejections;
 use crate::engine::reports;
 use rquickjs::{Persistent, Value};
-use sandpiper_domain::{Outcome, ScriptError};
+use sandpiper_domain::tools::Refusal;
+use sandpiper_domain::{Limit, Outcome, ScriptError};
 use sandpiper_sandbox_protocol::BUILD_ID;
 
 /// Ends the execution because the script does something else than its log says.
@@ -23,7 +24,17 @@ pub(super) fn fail_of_wakes(host: &Host, replay: &Replay) -> ! {
     let message =
         format!("the timers of the script came due more than {most} times, one after the other");
     let error = ScriptError::of_service(ScriptError::TOO_MANY_WAKES, message)
-        .with_hint(sandpiper_domain::Limit::Wakes.hint());
+        .with_hint(Limit::Wakes.hint());
+    host.finish_failed(Outcome::TimedOut, error)
+}
+
+/// Ends the execution because it goes on to call tools that it has no room for.
+pub(super) fn fail_of_calls(host: &Host) -> ! {
+    let most = Refusal::WITHOUT_ROOM_MAX;
+    let message =
+        format!("the script called tools {most} times more than `callsMax` and `logBytes` allow");
+    let error = ScriptError::of_service(ScriptError::TOO_MANY_CALLS, message)
+        .with_hint(Limit::CallsMax.hint());
     host.finish_failed(Outcome::TimedOut, error)
 }
 

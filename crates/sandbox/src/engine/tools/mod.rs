@@ -2,7 +2,8 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | `replay` | [`Replay`]: how far along the log this process is, and what it adds to the log |
+//! | `replay` | [`Replay`]: how far along the log this process is |
+//! | `report` | what this process adds to the log |
 //! | `records` | the choice of the next record |
 //! | `divergence` | differences between a script and its log |
 //! | `steps` | the loop of records and timers, and the delivery of answers |
@@ -21,6 +22,7 @@ mod object;
 mod random;
 mod records;
 mod replay;
+mod report;
 mod steps;
 
 pub(super) use ends::judge_rejections;

@@ -38,6 +38,8 @@ pub(in crate::engine) fn install<'js>(
     let _ = replay.helpers.set(Helpers {
         tool_error: helper("toolError")?,
         type_error: helper("typeError")?,
+        json_of_bigint: helper("jsonOfBigInt")?,
+        raw_json: helper("rawJson")?,
     });
     let guard: Function<'js> = helpers.get("guard")?;
 
@@ -112,10 +114,7 @@ fn call<'js>(
             scene.host.memory.charge(pending.bytes());
             replay.pending.borrow_mut().insert(seq, pending);
         }
-        Ok(Noted::LogFull) => {
-            let error = steps::error_of(scene, &Refusal::LogFull.failure(), &stack)?;
-            reject.call::<_, ()>((error,))?;
-        }
+        Ok(Noted::TooMany) => ends::fail_of_calls(&scene.host),
         Err(divergence) => ends::diverge(&scene.host, replay, &divergence),
     }
     Ok(value)

@@ -11,9 +11,7 @@ use crate::engine::timers::LEAST_DELAY;
 use rquickjs::{Function, Persistent, Promise, Value};
 use sandpiper_domain::tools::{Call, Refusal, ReplayLog, ToolLimits, ToolName};
 use sandpiper_domain::{JsonText, LogKind};
-use sandpiper_sandbox_protocol::{
-    EngineTools, LogDigest, ReportedEnd, ReportedRecord, RoundReport,
-};
+use sandpiper_sandbox_protocol::{EngineTools, LogDigest, ReportedRecord};
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -26,8 +24,8 @@ const PENDING_BYTES: usize = 512;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Noted {
     Call(u32),
-    /// The log has no room for it. It fails, without a number.
-    LogFull,
+    /// Too many calls before it had no room either.
+    TooMany,
 }
 
 /// The functions of a call's promise, and the promise.
@@ -97,14 +95,16 @@ pub(crate) struct Replay {
     pub(super) unobserved: RefCell<Vec<u32>>,
     /// Functions of the glue, once it was evaluated.
     pub(super) helpers: OnceCell<Helpers>,
-    begun: Instant,
-    waited: Cell<Duration>,
+    pub(super) begun: Instant,
+    pub(super) waited: Cell<Duration>,
 }
 
-/// Functions of tools.js that make errors.
+/// Functions of tools.js.
 pub(super) struct Helpers {
     pub(super) tool_error: Persistent<Function<'static>>,
     pub(super) type_error: Persistent<Function<'static>>,
+    pub(super) json_of_bigint: Persistent<Function<'static>>,
+    pub(super) raw_json: Persistent<Function<'static>>,
 }
 
 pub(super) struct State {
@@ -122,8 +122,10 @@ pub(super) struct State {
     /// The time since which the script runs behind its log.
     pub(super) behind_since: Option<Instant>,
     pub(super) wakes: u32,
-    log_entries: u64,
-    digest: LogDigest,
+    pub(super) log_entries: u64,
+    pub(super) digest: LogDigest,
+    /// Calls that were refused for lack of room.
+    without_room: u32,
     /// Cost of the calls and answers so far, out of `logBytes`. It is the same in every round at the same place.
     pub(super) log_bytes: usize,
 }
@@ -146,6 +148,7 @@ impl Replay {
                 wakes: given.log.wakes(),
                 log_entries: 0,
                 digest: LogDigest::default(),
+                without_room: 0,
                 log_bytes: 0,
             }),
             pending: RefCell::default(),
@@ -215,14 +218,26 @@ impl Replay {
         self.log().start_ms().saturating_add(millis)
     }
 
-    /// Returns the due time of the next turn of an interval whose last turn was due at `due`. An interval that is overdue
-    /// fires once for a record.
+    /// Returns the due time of the next turn of an interval whose last turn was due at `due`.
+    ///
+    /// A wake is made later than the first timer is due, so that wakes have their distance: the turns in between are those
+    /// of the wakes that were merged into it. An interval that is overdue for longer fires once for a record.
     pub(crate) fn next_turn(&self, due: Duration, interval: Duration) -> Duration {
         let state = self.state.borrow();
-        let target = state.target.as_ref();
-        let until = target.map_or(Duration::ZERO, |target| self.elapsed_at(target.at_ms));
-        let next = due + interval.max(LEAST_DELAY);
-        if next <= until {
+        let interval = interval.max(LEAST_DELAY);
+        let next = due + interval;
+        let Some(target) = &state.target else {
+            return next;
+        };
+        let until = self.elapsed_at(target.at_ms);
+        let merged = if target.answer.is_some() {
+            Duration::ZERO
+        } else {
+            let since_start = target.at_ms.saturating_sub(self.log().start_ms());
+            let spacing = Duration::from_millis(ToolLimits::wake_spacing_ms(since_start));
+            spacing.min(interval * ToolLimits::MERGED_TURNS_MAX)
+        };
+        if next + merged <= until {
             until + interval
         } else {
             next
@@ -246,16 +261,27 @@ impl Replay {
     ) -> Result<Noted, Divergence> {
         let mut state = self.state.borrow_mut();
         let seq = state.calls;
-        let mut refused = argument.as_ref().err().copied();
+        let is_too_large = argument.as_ref().err().copied();
         let argument = argument.ok().flatten();
         let bytes = Call::cost(name, argument.as_deref());
+        let most = usize::try_from(self.limits().log_bytes).unwrap_or(usize::MAX);
+        let has_room = state.log_bytes.saturating_add(bytes) <= most;
+        let argument = argument.filter(|_| has_room);
+        let refused = if seq >= self.limits().calls_max {
+            Some(Refusal::TooManyCalls)
+        } else if has_room {
+            is_too_large
+        } else {
+            Some(Refusal::LogFull)
+        };
+        if refused.is_some_and(Refusal::is_for_room) {
+            if state.without_room >= Refusal::WITHOUT_ROOM_MAX {
+                return Ok(Noted::TooMany);
+            }
+            state.without_room += 1;
+        }
+        let bytes = Call::cost(name, argument.as_deref());
         let bytes = state.log_bytes.saturating_add(bytes);
-        if bytes > usize::try_from(self.limits().log_bytes).unwrap_or(usize::MAX) {
-            return Ok(Noted::LogFull);
-        }
-        if seq >= self.limits().calls_max {
-            refused = Some(Refusal::TooManyCalls);
-        }
         if let Some(logged) = self.log().call(seq) {
             check_call(logged, name, argument.as_deref(), refused)?;
             state.log_bytes = bytes;
@@ -333,32 +359,5 @@ impl Replay {
             ));
         }
         Ok(())
-    }
-
-    /// Returns what this round adds to the log.
-    pub(crate) fn report(&self, end: ReportedEnd, peak_memory_bytes: u64) -> RoundReport {
-        let state = self.state.borrow();
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (own, replay) = match state.behind_since {
-            Some(since) => (since.elapsed(), since - self.begun),
-            None => (Duration::ZERO, self.begun.elapsed()),
-        };
-        RoundReport {
-            calls: state.new_calls.clone(),
-            records: state.new_records.clone(),
-            unobserved: self.unobserved.borrow().clone(),
-            // Entries of the log are told by earlier rounds, even if this one has ended before it logged them again.
-            log_entries: if self.given.strict {
-                state.log_entries
-            } else {
-                state.log_entries.max(self.log().log_entries())
-            },
-            log_digest: state.digest.value(),
-            own_micros: micros(own.saturating_sub(self.waited.get())),
-            replay_micros: micros(replay),
-            waited_micros: micros(self.waited.get()),
-            peak_memory_bytes,
-            end,
-        }
     }
 }

@@ -4,7 +4,8 @@
   "use strict";
 
   const { defineProperty, freeze, hasOwn } = Object;
-  const { construct } = Reflect;
+  const { apply, construct } = Reflect;
+  const { isRawJSON, parse } = JSON;
   const add = Function.prototype.call.bind(Set.prototype.add);
   const hidden = (value) => ({ __proto__: null, value, writable: true, enumerable: false, configurable: true });
   const shown = (value) => ({ __proto__: null, value, writable: true, enumerable: true, configurable: true });
@@ -39,6 +40,15 @@
     __proto__: null,
 
     typeError: (message) => new PlainTypeError(message),
+
+    // The value that stands for a BigInt in JSON: that of its `toJSON`, if the script has given it one.
+    jsonOfBigInt(value, key) {
+      const { toJSON } = value;
+      return typeof toJSON === "function" ? apply(toJSON, value, [key]) : value;
+    },
+
+    // The primitive that JSON.rawJSON made an object of; undefined for any other object.
+    rawJson: (object) => (isRawJSON(object) ? parse(object.rawJSON) : undefined),
 
     toolError(message, name, code, retryable) {
       const error = new ToolError(message);
