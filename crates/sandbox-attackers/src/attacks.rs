@@ -135,6 +135,9 @@ impl JobBody for Attacker {
         if attack == "an_honest_round" {
             rounds::honest(channel);
         }
+        if attack == "a_slow_round" {
+            rounds::slow(channel);
+        }
         rounds::act(attack, channel);
         forgeries::act(attack, channel);
         forgeries::done(channel, -1)

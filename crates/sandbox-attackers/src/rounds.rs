@@ -93,6 +93,15 @@ pub(crate) fn honest(channel: Channel) -> ! {
     channel.wait_to_be_killed()
 }
 
+/// Reports one honest call, and goes on until it is killed.
+pub(crate) fn slow(channel: Channel) -> ! {
+    replayed(channel);
+    let calls = [call(1, "f", Some("[1]"), ANSWERED_AT_MS)];
+    let records = [answer(0, ANSWERED_AT_MS)];
+    report(channel, &calls, &records, "", r#""ends""#);
+    spin()
+}
+
 #[allow(clippy::too_many_lines)] // a table
 fn forge(forgery: &str, channel: Channel) {
     let answered = || answer(0, ANSWERED_AT_MS);

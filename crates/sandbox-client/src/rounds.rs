@@ -92,12 +92,8 @@ impl<'a> Reported<'a> {
         let Some(mut report) = self.report.take() else {
             return Ok(());
         };
-        let is_cut_off = matches!(
-            outcome,
-            Some(Outcome::MemoryExceeded | Outcome::StackExceeded)
-        );
-        if is_cut_off {
-            // The process may have ended between the count of an entry and its frame.
+        if outcome.is_some() && !is_at_an_end {
+            // The process may have been stopped between the count of an entry and its frame.
             report.log_entries = round_check::entries_before(self.work).saturating_add(entries);
         }
         let mut checked = round_check::checked(*report, self.work, entries, elapsed)?;
@@ -111,6 +107,12 @@ impl<'a> Reported<'a> {
         }
         self.checked = Some(checked);
         Ok(())
+    }
+
+    /// Checks the report of a job process that was killed or has died behind it. A report that does not pass is ignored: the
+    /// process has no word in the end of its execution.
+    pub(crate) fn check_of_the_dead(&mut self, entries: u64, elapsed: Duration) {
+        let _ = self.check(Some(Outcome::Crashed), entries, elapsed);
     }
 
     /// Returns the own time of the script by the executor's clock, microseconds, less what a busy machine may add to it. A

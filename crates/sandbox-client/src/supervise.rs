@@ -254,6 +254,14 @@ impl Supervision<'_> {
         if matches!(termination, Termination::Overran | Termination::Cancelled) {
             self.take_last_frames();
         }
+        if !matches!(
+            termination,
+            Termination::Done(_) | Termination::Suspended | Termination::Broke(_)
+        ) && let Some(reported) = &mut self.reported
+        {
+            let entries = self.handle.log().received();
+            reported.check_of_the_dead(entries, start.written_at.elapsed());
+        }
         let result_bytes = match &termination {
             Termination::Done(done) => done.result_bytes(),
             _ => 0,

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// A round that has run. Everything in it was checked against the log, the declared tools and the limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Round {
-    /// The calls that the log does not have yet, by `seq`. If the job process was killed or crashed, its calls are unknown;
-    /// none of them was sent.
+    /// The calls that the log does not have yet, by `seq`. If the job process was killed or crashed before it reported them,
+    /// they are unknown; none of them was sent.
     pub calls: Vec<Call>,
     /// The records that the log does not have yet, in order.
     pub records: Vec<Record>,

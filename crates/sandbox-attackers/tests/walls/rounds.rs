@@ -23,7 +23,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test(name, move || is_refused(forgery, expected))
     });
     let honest = Trial::test("an_honest_round_is_taken", an_honest_round_is_taken);
-    forged.chain([honest]).collect()
+    let slow = Trial::test(
+        "what_a_round_reported_before_it_was_killed_is_known",
+        what_a_round_reported_before_it_was_killed_is_known,
+    );
+    forged.chain([honest, slow]).collect()
 }
 
 fn limits() -> Limits {
@@ -129,6 +133,21 @@ fn is_refused(forgery: &str, expected: &str) -> Result<(), Failed> {
 
 fn an_honest_round_is_taken() -> Result<(), Failed> {
     an_honest_round(&mut sandbox(IsolationLevel::L4))
+}
+
+fn what_a_round_reported_before_it_was_killed_is_known() -> Result<(), Failed> {
+    let mut sandbox = sandbox(IsolationLevel::L4);
+    let round = run(&mut sandbox, "a_slow_round");
+    let RoundEnd::Finished(execution) = &round.end else {
+        return Err(format!("{round:?}").into());
+    };
+    assert_eq!(execution.outcome, Outcome::TimedOut, "{round:?}");
+    assert_eq!(
+        (round.calls.len(), round.records.len()),
+        (1, 1),
+        "{round:?}"
+    );
+    an_honest_round(&mut sandbox)
 }
 
 fn an_honest_round(sandbox: &mut Sandbox) -> Result<(), Failed> {
