@@ -195,7 +195,7 @@ fn check_absent(headers: &HeaderMap) -> Result<(), Problem> {
         .iter()
         .any(|name| headers.contains_key(name))
     {
-        let detail = "the request names a tenant, and this service was not told to believe it; start the service with \
+        let detail = "the request names a tenant, and this service does not trust that header; start the service with \
             `--client-header sandpiper-client` behind an ingress that checks keys";
         return Err(Problem::new(Code::Forbidden, detail));
     }

@@ -39,7 +39,7 @@ pub struct ReserveOptions {
 enum State {
     /// The executor has no zygote.
     Down,
-    Rising,
+    Starting,
     /// The zygote is up and has been idle since then.
     Idle(Instant),
     Busy,
@@ -97,8 +97,8 @@ impl Reserve {
     }
 
     /// Returns the reserve executor that may be started now. `None` while one is idle or being started.
-    fn to_raise(&self, now: Instant) -> Option<usize> {
-        let is_enough = |state: &State| matches!(state, State::Idle(_) | State::Rising);
+    fn startable(&self, now: Instant) -> Option<usize> {
+        let is_enough = |state: &State| matches!(state, State::Idle(_) | State::Starting);
         if self.first(is_enough).is_some() || self.not_before.is_some_and(|then| now < then) {
             return None;
         }
@@ -107,7 +107,7 @@ impl Reserve {
 
     /// Returns false while all reserve executors are busy, or are being started, or could not be started just now.
     fn may_help(&self, now: Instant) -> bool {
-        self.idle().is_some() || self.to_raise(now).is_some()
+        self.idle().is_some() || self.startable(now).is_some()
     }
 
     /// Returns the moment from which on reserve executors may be used, if no regular Executor comes free until then.
@@ -281,10 +281,10 @@ impl Dispatcher {
 
     /// Starts the zygote of one more reserve executor, unless one is idle or being started.
     fn raise_reserve(&mut self, now: Instant, context: &mut Context<Self>) {
-        let Some(index) = self.reserve.to_raise(now) else {
+        let Some(index) = self.reserve.startable(now) else {
             return;
         };
-        self.reserve.states[index] = State::Rising;
+        self.reserve.states[index] = State::Starting;
         let (done, is_done) = oneshot::channel();
         self.executors.reserve_queues[index].push_check_up(CheckUp(done));
         let raised = is_done.into_actor(self).map(move |_, act, context| {
