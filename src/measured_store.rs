@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use sandpiper_domain::{Access, ApiKeyId, JobId, LogSoFar, Tenant, Timestamp};
 use sandpiper_http_kit::counters::{Counter, Histogram};
 use sandpiper_store::{
-    Accepted, Finished, Found, JobPage, JobRecords, JobRunner, JobStore, ListQuery, NewJob, Nodes,
-    RecordedTotals, RecordedUsage, Settlement, StoreCounts, StoreError, TotalsQuery, UsageBatch,
-    UsageQuery, UsageStore,
+    Accepted, Answered, Committed, Finished, Found, FoundHead, JobPage, JobRecords, JobRunner,
+    JobStore, ListQuery, NewAnswer, NewJob, Nodes, RecordedTotals, RecordedUsage, Settlement,
+    StoreCounts, StoreError, SuspendedRound, ToolProgress, TotalsQuery, UsageBatch, UsageQuery,
+    UsageStore,
 };
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,6 +19,11 @@ const NAMES: &[&str] = &[
     "start",
     "hand_back",
     "finish",
+    "suspend",
+    "resume",
+    "answer",
+    "progress",
+    "tool_head",
     "get",
     "wait",
     "log",
@@ -41,6 +47,11 @@ enum Operation {
     Start,
     Requeue,
     Finish,
+    Suspend,
+    Resume,
+    Answer,
+    Progress,
+    ToolHead,
     Get,
     Wait,
     Log,
@@ -180,6 +191,28 @@ impl<S: JobStore + ?Sized> JobStore for MeasuredStore<S> {
             .await
     }
 
+    async fn answer(
+        &self,
+        id: JobId,
+        access: &Access,
+        answers: Vec<NewAnswer>,
+        inbox_bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<Answered, StoreError> {
+        let answered = (self.store).answer(id, access, answers, inbox_bytes_max, now);
+        self.timed(Operation::Answer, answered).await
+    }
+
+    async fn progress(&self, id: JobId) -> Result<Option<ToolProgress>, StoreError> {
+        self.timed(Operation::Progress, self.store.progress(id))
+            .await
+    }
+
+    async fn tool_head(&self, id: JobId, access: &Access) -> Result<FoundHead, StoreError> {
+        self.timed(Operation::ToolHead, self.store.tool_head(id, access))
+            .await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         self.timed(Operation::List, self.store.list(query)).await
     }
@@ -303,6 +336,21 @@ impl<S: JobRecords + ?Sized> JobRecords for MeasuredStore<S> {
     ) -> Result<Finished, StoreError> {
         let finished = self.store.finish(id, attempt, settlement);
         self.timed(Operation::Finish, finished).await
+    }
+
+    async fn suspend(
+        &self,
+        id: JobId,
+        attempt: u32,
+        progress: &ToolProgress,
+        round: Arc<SuspendedRound>,
+    ) -> Result<Committed, StoreError> {
+        let committed = self.store.suspend(id, attempt, progress, round);
+        self.timed(Operation::Suspend, committed).await
+    }
+
+    async fn resume(&self, id: JobId) -> Result<(), StoreError> {
+        self.timed(Operation::Resume, self.store.resume(id)).await
     }
 }
 

@@ -5,7 +5,7 @@ use super::handle::RESPONSE_WITHIN;
 use actix::Addr;
 use async_trait::async_trait;
 use sandpiper_domain::{Execution, Job, JobId, LogSoFar};
-use sandpiper_store::{JobRunner, NotRun, QueuePlace, StartHook};
+use sandpiper_store::{JobRunner, NotRun, QueuePlace, Ran, StartHook, ToolProgress};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -31,9 +31,10 @@ impl JobRunner for DispatcherJobRunner {
     async fn run(
         &self,
         job: Arc<Job>,
+        _progress: Option<Arc<ToolProgress>>,
         place: QueuePlace,
         on_start: StartHook,
-    ) -> Result<Arc<Execution>, NotRun> {
+    ) -> Result<Ran, NotRun> {
         let (reply, result) = oneshot::channel();
         let message = Run::claimed(job, place, on_start, reply);
         let sent = self.0.send(message);
@@ -41,7 +42,8 @@ impl JobRunner for DispatcherJobRunner {
             return Err(NotRun::Busy);
         }
         // A sender that is dropped without a result means that the Dispatcher has gone.
-        result.await.unwrap_or(Err(NotRun::Stopping))
+        let ran: Result<Arc<Execution>, NotRun> = result.await.unwrap_or(Err(NotRun::Stopping));
+        ran.map(|execution| Ran::Ended(execution, None))
     }
 
     async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar> {

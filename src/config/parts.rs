@@ -7,7 +7,9 @@ use crate::sources::SourceFolder;
 use sandpiper_domain::{Limits, Script};
 use sandpiper_http_kit::hosts::AllowedHosts;
 use sandpiper_sandbox_client::Processors;
-use sandpiper_store::{Address, DataKeys, DurableOptions, MemoryStoreBounds, RecentBounds};
+use sandpiper_store::{
+    Address, DataKeys, DurableOptions, MemoryStoreBounds, RecentBounds, WaitingBounds,
+};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -146,6 +148,7 @@ impl ServeOptions {
             client_bytes: self.store_bounds.client_bytes,
             bytes_max: self.store_bounds.durable_bytes,
             usage_kept: self.store_bounds.usage_kept(),
+            waiting: WaitingBounds::DEFAULT,
         }
     }
 
@@ -158,6 +161,7 @@ impl ServeOptions {
             client_jobs_max: as_count(self.client_jobs_max),
             client_bytes: as_size(self.store_bounds.client_bytes),
             usage_kept: self.store_bounds.usage_kept(),
+            waiting: WaitingBounds::DEFAULT,
         }
     }
 

@@ -168,6 +168,7 @@ async fn read(
         run_at: submitted.run_at,
         priority: submitted.priority.unwrap_or_default(),
         requested_limits,
+        unawaited: None,
         key: None,
         replay_only: false,
         reserves_cpu: false,

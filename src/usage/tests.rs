@@ -8,7 +8,7 @@ use sandpiper_domain::{
 };
 use sandpiper_store::{
     JobStore as _, MemoryStore, MemoryStoreBounds, NewJob, QueuePlace, RecordedTotals,
-    RecordedUsage, StoreError, TotalsQuery, UsageBatch, UsageQuery, UsageStore,
+    RecordedUsage, StoreError, TotalsQuery, UsageBatch, UsageQuery, UsageStore, WaitingBounds,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,7 @@ impl FaultyStore {
             client_jobs_max: 1_000,
             client_bytes: usize::MAX,
             usage_kept: Duration::from_hours(24 * 400),
+            waiting: WaitingBounds::DEFAULT,
         })
     }
 
@@ -211,6 +212,7 @@ async fn a_budget_counts_what_the_store_has_and_what_is_not_written() {
             created_at: Timestamp::now(),
             terms: JobTerms::default(),
             queue_place: QueuePlace::default(),
+            tool_head: None,
         };
         store.inner.submit(new).await.unwrap();
     }

@@ -5,7 +5,7 @@ use crate::usage_store::durable_options;
 use sandpiper_domain::{Access, JobState, JobTerms, Tenant, Timestamp, samples};
 use sandpiper_store::{
     Address, DurableOptions, DurableStore, JobPage, JobStore, ListQuery, MemoryStore,
-    MemoryStoreBounds, NewJob, QueuePlace,
+    MemoryStoreBounds, NewJob, QueuePlace, WaitingBounds,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use std::sync::Arc;
@@ -46,6 +46,7 @@ impl Opened {
                 created_at: Timestamp::now(),
                 terms: JobTerms::default(),
                 queue_place: QueuePlace::default(),
+                tool_head: None,
             };
             self.runtime.block_on(self.store.submit(new)).unwrap();
         }
@@ -77,6 +78,7 @@ fn open(store: &Store) -> Arc<dyn JobStore> {
             client_jobs_max: JOBS_EACH,
             client_bytes: BYTES_MAX,
             usage_kept: Duration::from_hours(1),
+            waiting: WaitingBounds::DEFAULT,
         })),
         Store::Sqlite(folder) => durable(Address::Sqlite(folder.path("jobs.db"))),
         Store::Postgres(url) => durable(Address::Postgres(url.clone())),

@@ -6,7 +6,7 @@ use sandpiper_domain::{
 };
 use sandpiper_store::{
     Address, DurableOptions, DurableStore, JobStore, MemoryStore, MemoryStoreBounds, TotalsQuery,
-    UsageBatch, UsageEntry, UsageQuery, UsageSum,
+    UsageBatch, UsageEntry, UsageQuery, UsageSum, WaitingBounds,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,7 @@ impl Opened {
                 client_jobs_max: 10,
                 client_bytes: 1 << 20,
                 usage_kept: KEPT,
+                waiting: WaitingBounds::DEFAULT,
             })),
             Store::Sqlite(folder) => durable(Address::Sqlite(folder.path("jobs.db"))),
             Store::Postgres(url) => durable(Address::Postgres(url.clone())),
@@ -120,6 +121,7 @@ pub(crate) fn durable_options(address: Address) -> DurableOptions {
         client_bytes: 1 << 20,
         bytes_max: 1 << 20,
         usage_kept: KEPT,
+        waiting: WaitingBounds::DEFAULT,
     }
 }
 

@@ -42,6 +42,8 @@ pub enum JobState {
     Queued,
     /// Running on an executor.
     Running,
+    /// Suspended: waits for answers to calls of its tools, or for a timer. No executor holds it.
+    Waiting,
     /// Ended; its execution has the outcome.
     Finished,
     /// Cancelled, before or while it ran.
@@ -52,9 +54,10 @@ pub enum JobState {
 
 impl JobState {
     /// Every state, in the order of a job's life.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Queued,
         Self::Running,
+        Self::Waiting,
         Self::Finished,
         Self::Cancelled,
         Self::Lost,
@@ -69,6 +72,7 @@ impl JobState {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Finished => "finished",
             Self::Cancelled => "cancelled",
             Self::Lost => "lost",
@@ -77,7 +81,7 @@ impl JobState {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("a job's state is one of queued, running, finished, cancelled, lost")]
+#[error("a job's state is one of queued, running, waiting, finished, cancelled, lost")]
 pub struct UnknownJobState;
 
 impl FromStr for JobState {
@@ -165,6 +169,8 @@ pub struct JobRecord {
     pub outcome: Option<Outcome>,
     /// The final execution. A store may leave it out of lists if it would have to read it.
     pub execution: Option<Arc<Execution>>,
+    /// The number of rounds that were committed; `None` for a job without tools.
+    pub rounds: Option<u32>,
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The terms of a job: when it runs, its priority, and its idempotency key.
 
+use super::tools::Unawaited;
 use super::{RequestedLimits, Timestamp};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ pub struct JobTerms {
     pub priority: Priority,
     /// The limits that the request names. A repeated request is recognised by them, whatever the defaults have become.
     pub requested_limits: RequestedLimits,
+    /// The fate of calls that a script with tools does not await; `None` if the request does not say it.
+    pub unawaited: Option<Unawaited>,
     pub key: Option<IdempotencyKey>,
     /// True if only a repetition of an earlier request may be accepted.
     pub replay_only: bool,

@@ -2,7 +2,8 @@
 //! their spelling.
 
 use super::{NewJob, json_meaning};
-use sandpiper_domain::{RequestedLimits, Script};
+use sandpiper_domain::tools::{Tool, Tools};
+use sandpiper_domain::{JobTerms, RequestedLimits, Script};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -38,7 +39,10 @@ impl Fingerprint {
             new.terms.priority.get(),
         );
         // Strings and numbers can be serialized to memory without failure.
-        let exact = serde_json::to_vec(&exact).unwrap_or_default();
+        let mut exact = serde_json::to_vec(&exact).unwrap_or_default();
+        if new.job.script.tools().is_some() {
+            write_tool_terms(&new.terms, &mut exact);
+        }
         Self {
             exact: digest(&exact),
             meaning: meaning_of(new),
@@ -85,6 +89,9 @@ fn meaning_of(new: &NewJob) -> Meaning {
     write_script(&new.job.script, &mut bytes);
     write_number(new.terms.run_at.map(|at| at.as_unix_millis()), &mut bytes);
     write_number(Some(u64::from(new.terms.priority.get())), &mut bytes);
+    if new.job.script.tools().is_some() {
+        write_tool_terms(&new.terms, &mut bytes);
+    }
     let with_limits = |limits: RequestedLimits| {
         let mut bytes = bytes.clone();
         for limit in [limits.timeout_ms, limits.memory_bytes, limits.output_bytes] {
@@ -151,6 +158,45 @@ fn write_more(script: &Script, to: &mut Vec<u8>) {
         write_text(name, to);
         write_text(text, to);
     }
+    if let Some(tools) = script.tools() {
+        write_tools(tools, to);
+    }
+}
+
+/// Writes the tools of a script, in any order and spelling of their schemas.
+fn write_tools(tools: &Tools, to: &mut Vec<u8>) {
+    to.push(b't');
+    let mut tools: Vec<&Tool> = tools.as_slice().iter().collect();
+    tools.sort_by_key(|tool| tool.name.as_str());
+    write_count(tools.len(), to);
+    for tool in tools {
+        write_text(tool.name.as_str(), to);
+        write_text(tool.description.as_deref().unwrap_or_default(), to);
+        for schema in [&tool.input_schema, &tool.output_schema] {
+            match schema {
+                Some(schema) => json_meaning::write(schema.as_str(), to),
+                None => to.push(b'-'),
+            }
+        }
+    }
+}
+
+/// Writes the terms that only a job with tools has. The limits are those that the request names.
+fn write_tool_terms(terms: &JobTerms, to: &mut Vec<u8>) {
+    let unawaited = serde_json::to_vec(&terms.unawaited.unwrap_or_default());
+    to.extend(unawaited.unwrap_or_default());
+    let limits = &terms.requested_limits;
+    for limit in [
+        limits.calls_max,
+        limits.concurrent_calls_max,
+        limits.argument_bytes,
+        limits.result_bytes,
+        limits.log_bytes,
+        limits.call_timeout_ms,
+        limits.wait_timeout_s,
+    ] {
+        write_number(limit, to);
+    }
 }
 
 fn write_text(text: &str, to: &mut Vec<u8>) {
@@ -180,6 +226,7 @@ fn digest(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::QueuePlace;
+    use sandpiper_domain::tools::{ToolName, Unawaited};
     use sandpiper_domain::{
         Global, Job, JobTerms, JsonText, Language, Priority, ScriptDraft, ScriptKind, Source,
         Timestamp, samples,
@@ -202,6 +249,7 @@ mod tests {
             created_at: Timestamp::now(),
             terms,
             queue_place: QueuePlace::default(),
+            tool_head: None,
         }
     }
 
@@ -225,6 +273,22 @@ mod tests {
             file_name: name.to_owned(),
             text: text.to_owned(),
         }
+    }
+
+    fn tools(names: &[&str]) -> Option<Tools> {
+        let tools = names.iter();
+        let tools = tools.map(|name| Tool::named(ToolName::parse(name).unwrap()));
+        Some(Tools::new(tools.collect()).unwrap())
+    }
+
+    #[test]
+    fn the_order_of_tools_and_a_default_that_is_named_make_no_difference() {
+        let one = of(|draft, _| draft.tools = tools(&["a", "b"]));
+        let other = of(|draft, terms| {
+            draft.tools = tools(&["b", "a"]);
+            terms.unawaited = Some(Unawaited::Offer);
+        });
+        assert!(one.is_same(&other));
     }
 
     #[test]
@@ -279,6 +343,17 @@ mod tests {
             of(|draft, _| draft.modules = vec![module("a", "2")]),
             of(|draft, _| draft.modules = vec![module("b", "1")]),
             of(|draft, _| draft.modules = vec![module("a", "1"), module("b", "1")]),
+            of(|draft, _| draft.tools = tools(&["a"])),
+            of(|draft, _| draft.tools = tools(&["b"])),
+            of(|draft, _| draft.tools = tools(&["a", "b"])),
+            of(|draft, terms| {
+                draft.tools = tools(&["a"]);
+                terms.unawaited = Some(Unawaited::Drop);
+            }),
+            of(|draft, terms| {
+                draft.tools = tools(&["a"]);
+                terms.requested_limits.calls_max = Some(1);
+            }),
             of(|_, terms| terms.run_at = Some(Timestamp::from_unix_millis(1))),
             of(|_, terms| terms.priority = Priority::new(1).unwrap()),
         ];

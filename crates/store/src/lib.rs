@@ -16,6 +16,7 @@ mod recent;
 mod sealing_keys;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod usage;
 
 pub use data_keys::{DataKeys, DataKeysError};
@@ -26,6 +27,10 @@ pub use json_meaning::write_ordered_json;
 pub use memory::{MemoryStore, MemoryStoreBounds};
 pub use recent::{RecentBounds, RecentExecutions};
 pub use sealing_keys::{SealingKeys, Unsealed};
+pub use tools::{
+    AnswerDigest, Answered, Committed, FinalRound, FoundHead, InboxAnswer, NewAnswer, OfferedCall,
+    Ran, SuspendedRound, ToolProgress, WaitingBounds,
+};
 pub use usage::{
     RecordedTotals, RecordedUsage, TotalsQuery, UsageBatch, UsageEntry, UsageQuery, UsageStore,
     UsageSum, UsageTotal,
@@ -49,6 +54,8 @@ pub struct NewJob {
     pub created_at: Timestamp,
     pub terms: JobTerms,
     pub queue_place: QueuePlace,
+    /// The first head of the progress of a job with tools; `None` for a job without tools.
+    pub tool_head: Option<Vec<u8>>,
 }
 
 impl NewJob {
@@ -70,6 +77,7 @@ impl NewJob {
             attempt: 0,
             outcome: None,
             execution: None,
+            rounds: self.tool_head.is_some().then_some(0),
         }
     }
 }
@@ -95,6 +103,8 @@ pub struct Settlement {
     pub state: JobState,
     /// The execution; `None` if the job never ran.
     pub execution: Option<Arc<Execution>>,
+    /// The last round of a job with tools that ran to its end.
+    pub last_round: Option<Arc<FinalRound>>,
 }
 
 impl Settlement {
@@ -103,13 +113,20 @@ impl Settlement {
         Self {
             state: final_state(execution.outcome),
             execution: Some(execution),
+            last_round: None,
         }
     }
 
-    /// Settles a job that was cancelled before it ran.
+    /// Adds the last round of a job with tools.
+    pub(crate) fn with_last_round(self, last_round: Option<Arc<FinalRound>>) -> Self {
+        Self { last_round, ..self }
+    }
+
+    /// Settles a job that was cancelled before it ran, or while it waited.
     pub(crate) const CANCELLED: Self = Self {
         state: JobState::Cancelled,
         execution: None,
+        last_round: None,
     };
 
     /// Settles a job that the service failed to run in all of its `attempts`.
@@ -120,6 +137,7 @@ impl Settlement {
         Self {
             state: JobState::Lost,
             execution: Some(Arc::new(execution)),
+            last_round: None,
         }
     }
 
@@ -181,6 +199,10 @@ pub enum StoreError {
         /// Time until the next record expires.
         retry_after: Duration,
     },
+    #[error("the client has {most} jobs that wait, as many as it may")]
+    WaitingFull { most: usize },
+    #[error("the client's jobs that wait may have {most} bytes, and have as many")]
+    WaitingBytesFull { most: u64 },
     #[error("the key was used for another request")]
     KeyReused,
     #[error("the job of this key has expired")]
@@ -246,6 +268,10 @@ pub struct StoreCounts {
     pub refused_client_jobs: u64,
     /// Jobs rejected because the jobs of their client had as many bytes as they may.
     pub refused_client_bytes: u64,
+    /// Jobs with tools rejected because as many jobs of their client waited as may, or jobs with as many bytes.
+    pub refused_waiting: u64,
+    /// Jobs that have suspended and have not ended, at the last count.
+    pub waiting: u64,
     /// Starts of jobs that were postponed because there was no room for the output.
     pub postponed: u64,
     /// Sums of usage that were dropped because there were too many.
@@ -259,14 +285,15 @@ pub struct StoreCounts {
 /// Runs the jobs that a store dispatches.
 #[async_trait]
 pub trait JobRunner: fmt::Debug + Send + Sync {
-    /// Runs a job to its end. `place` is the place in the queue of this process that is reserved for the job, if any.
-    /// Calls `on_start` when an executor takes the job.
+    /// Runs a job to its end, or one round of a job with tools, from its `progress` on. `place` is the place in the queue of
+    /// this process that is reserved for the job, if any. Calls `on_start` when an executor takes the job.
     async fn run(
         &self,
         job: Arc<Job>,
+        progress: Option<Arc<ToolProgress>>,
         place: QueuePlace,
         on_start: StartHook,
-    ) -> Result<Arc<Execution>, NotRun>;
+    ) -> Result<Ran, NotRun>;
 
     /// Returns the log of a running job from the entry with this number on; `None` while the job waits for an executor.
     async fn log_since(&self, id: JobId, number: u64) -> Option<LogSoFar>;
@@ -290,7 +317,8 @@ pub trait JobStore: UsageStore {
     /// Finds a job among those that `access` includes.
     async fn get(&self, id: JobId, access: &Access) -> Result<Found, StoreError>;
 
-    /// Finds a job once it has its final state, or when `patience` is over. The caller is woken and does not poll.
+    /// Finds a job once it has its final state or waits for answers of its reader, or when `patience` is over. The caller is
+    /// woken and does not poll.
     async fn wait(
         &self,
         id: JobId,
@@ -302,6 +330,23 @@ pub trait JobStore: UsageStore {
     async fn log_so_far(&self, _id: JobId, _attempt: u32) -> Result<Option<LogSoFar>, StoreError> {
         Ok(None)
     }
+
+    /// Takes answers to calls of a job with tools, all of them or none. A job that waits goes on at once. The answers in
+    /// the inbox may have `inbox_bytes_max` bytes together.
+    async fn answer(
+        &self,
+        id: JobId,
+        access: &Access,
+        answers: Vec<NewAnswer>,
+        inbox_bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<Answered, StoreError>;
+
+    /// Returns the progress of a job with tools, until its record is deleted; `None` for any other job.
+    async fn progress(&self, id: JobId) -> Result<Option<ToolProgress>, StoreError>;
+
+    /// Returns the head of the progress of a job with tools.
+    async fn tool_head(&self, id: JobId, access: &Access) -> Result<FoundHead, StoreError>;
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError>;
 

@@ -78,6 +78,7 @@ impl RecentExecutions {
             expires_at: Some(execution.finished_at.plus(self.bounds.ttl)),
             attempt: 1,
             execution: Some(execution),
+            rounds: None,
         })
     }
 

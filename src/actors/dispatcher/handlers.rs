@@ -106,6 +106,7 @@ impl Dispatcher {
             created_at: Timestamp::now(),
             terms,
             queue_place: QueuePlace::new(permit),
+            tool_head: None,
         })
     }
 
@@ -114,13 +115,19 @@ impl Dispatcher {
             StoreError::Full { retry_after } => DispatchError::StoreFull {
                 retry_after: retry_after.max(RETRY_AFTER_MIN),
             },
-            StoreError::ClientFull { most } => DispatchError::ClientFull {
-                most,
-                retry_after: self.retry_after(Lane::Background),
-            },
+            StoreError::ClientFull { most } | StoreError::WaitingFull { most } => {
+                DispatchError::ClientFull {
+                    most,
+                    retry_after: self.retry_after(Lane::Background),
+                }
+            }
             StoreError::ClientBytesFull { most, retry_after } => DispatchError::ClientBytesFull {
                 most,
                 retry_after: retry_after.max(RETRY_AFTER_MIN),
+            },
+            StoreError::WaitingBytesFull { most } => DispatchError::ClientBytesFull {
+                most,
+                retry_after: RETRY_AFTER_MIN,
             },
             StoreError::KeyReused => DispatchError::KeyReused,
             StoreError::KeyExpired => DispatchError::KeyExpired,

@@ -4,9 +4,10 @@ use super::support::PATIENCE;
 use async_trait::async_trait;
 use sandpiper_domain::{Access, ApiKeyId, JobId, Tenant, Timestamp};
 use sandpiper_store::{
-    Accepted, Finished, Found, JobPage, JobRecords, JobStore, ListQuery, MemoryStore,
-    MemoryStoreBounds, NewJob, RecordedTotals, RecordedUsage, Settlement, StoreError, TotalsQuery,
-    UsageBatch, UsageQuery, UsageStore,
+    Accepted, Answered, Committed, Finished, Found, FoundHead, JobPage, JobRecords, JobStore,
+    ListQuery, MemoryStore, MemoryStoreBounds, NewAnswer, NewJob, RecordedTotals, RecordedUsage,
+    Settlement, StoreError, SuspendedRound, ToolProgress, TotalsQuery, UsageBatch, UsageQuery,
+    UsageStore, WaitingBounds,
 };
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -37,6 +38,7 @@ impl RecordingStore {
                 client_jobs_max: 1_000_000,
                 client_bytes: usize::MAX,
                 usage_kept: PATIENCE * 1_000_000,
+                waiting: WaitingBounds::DEFAULT,
             }),
             changes: Mutex::default(),
             may_start: watch::Sender::new(true),
@@ -143,6 +145,27 @@ impl JobStore for RecordingStore {
         self.inner.secret(name, new).await
     }
 
+    async fn answer(
+        &self,
+        id: JobId,
+        access: &Access,
+        answers: Vec<NewAnswer>,
+        inbox_bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<Answered, StoreError> {
+        self.inner
+            .answer(id, access, answers, inbox_bytes_max, now)
+            .await
+    }
+
+    async fn progress(&self, id: JobId) -> Result<Option<ToolProgress>, StoreError> {
+        self.inner.progress(id).await
+    }
+
+    async fn tool_head(&self, id: JobId, access: &Access) -> Result<FoundHead, StoreError> {
+        self.inner.tool_head(id, access).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         self.inner.list(query).await
     }
@@ -202,5 +225,21 @@ impl JobRecords for RecordingStore {
     ) -> Result<Finished, StoreError> {
         self.note(format!("finish {attempt} {}", settlement.state.as_str()));
         self.inner.finish(id, attempt, settlement).await
+    }
+
+    async fn suspend(
+        &self,
+        id: JobId,
+        attempt: u32,
+        progress: &ToolProgress,
+        round: Arc<SuspendedRound>,
+    ) -> Result<Committed, StoreError> {
+        self.note(format!("suspend {attempt}"));
+        self.inner.suspend(id, attempt, progress, round).await
+    }
+
+    async fn resume(&self, id: JobId) -> Result<(), StoreError> {
+        self.note("resume".to_owned());
+        self.inner.resume(id).await
     }
 }

@@ -251,11 +251,13 @@ async fn a_purge_of_a_tenant_stops_a_job_that_is_older_than_thousands_that_have_
             created_at: Timestamp::now(),
             terms: JobTerms::default(),
             queue_place: QueuePlace::default(),
+            tool_head: None,
         };
         harness.store.submit(new).await.unwrap();
         let never_ran = Settlement {
             state: JobState::Cancelled,
             execution: None,
+            last_round: None,
         };
         harness.store.finish(id, 0, never_ran).await.unwrap();
     }

@@ -44,9 +44,17 @@ impl Database {
     fn downgrade_to_4(&self) {
         if matches!(self, Self::Postgres(_)) {
             self.change("DROP FUNCTION sandpiper_jobs_tenant CASCADE");
+            self.change("DROP FUNCTION sandpiper_tools_gone, sandpiper_tool_bytes CASCADE");
+        } else {
+            self.change(
+                "DROP TRIGGER sandpiper_tools_expired; DROP TRIGGER sandpiper_tools_deleted",
+            );
         }
         self.change(
-            "DROP INDEX sandpiper_jobs_reserved; \
+            "DROP TABLE sandpiper_tool_jobs; \
+             DROP TABLE sandpiper_rounds; \
+             DROP TABLE sandpiper_calls; \
+             DROP INDEX sandpiper_jobs_reserved; \
              ALTER TABLE sandpiper_jobs DROP COLUMN reserved_ms; \
              DROP INDEX sandpiper_jobs_tenant; \
              DROP INDEX sandpiper_jobs_tenant_state; \

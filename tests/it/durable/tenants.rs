@@ -166,6 +166,7 @@ fn what_has_expired_leaves_no_byte_in_a_file_of_sqlite_after_a_minute() {
         created_at: Timestamp::now(),
         terms: JobTerms::default(),
         queue_place: QueuePlace::default(),
+        tool_head: None,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -7,8 +7,9 @@ use super::database::Database;
 use super::deadline::late;
 use super::keys::Keys;
 use super::quotas::{Candidate, Quotas};
-use super::record::{Unreadable, request_to_text};
+use super::record::request_to_text;
 use super::seal::{Column, Seal};
+use super::tool_jobs;
 use crate::{Accepted, NewJob, StoreError};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +27,8 @@ pub(super) struct AdmissionControl {
 pub(super) struct Submit {
     pub(super) new: NewJob,
     pub(super) request: String,
+    /// The head of the progress of a job with tools, as it is stored.
+    pub(super) head: Option<String>,
 }
 
 #[derive(Debug)]
@@ -35,17 +38,24 @@ pub(super) struct Admitted {
 }
 
 impl Submit {
-    fn new(new: NewJob, seal: &Seal) -> Result<Self, Unreadable> {
+    fn new(new: NewJob, seal: &Seal) -> Result<Self, StoreError> {
+        let row = new.job.id.to_string();
         let request = request_to_text(&new.job)?;
-        let request = seal.seal(Column::Request, &new.job.id.to_string(), request);
-        Ok(Self { new, request })
+        let request = seal.seal(Column::Request, &row, request);
+        let head = match &new.tool_head {
+            Some(head) => Some(tool_jobs::seal(seal, Column::Head, &row, head)?),
+            None => None,
+        };
+        Ok(Self { new, request, head })
     }
 
     fn candidate(&self) -> Candidate<'_> {
+        let bytes = self.request.len() + self.head.as_ref().map_or(0, String::len);
         Candidate {
             client: &self.new.job.client,
             created_at: self.new.created_at,
-            bytes: u64::try_from(self.request.len()).unwrap_or(u64::MAX),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+            has_tools: self.head.is_some(),
         }
     }
 }
@@ -70,7 +80,7 @@ impl AdmissionControl {
                     submits.push(submit);
                     replies.push(reply);
                 }
-                Err(cause) => drop(reply.send(Err(cause.into()))),
+                Err(cause) => drop(reply.send(Err(cause))),
             }
         }
         let candidates: Vec<Candidate<'_>> = submits.iter().map(Submit::candidate).collect();
@@ -117,6 +127,9 @@ impl AdmissionControl {
             StoreError::Full { .. } => &self.counters.refused_full,
             StoreError::ClientFull { .. } => &self.counters.refused_client_jobs,
             StoreError::ClientBytesFull { .. } => &self.counters.refused_client_bytes,
+            StoreError::WaitingFull { .. } | StoreError::WaitingBytesFull { .. } => {
+                &self.counters.refused_waiting
+            }
             _ => return rejection,
         };
         Counters::increment(counter);

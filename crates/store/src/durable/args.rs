@@ -10,15 +10,21 @@ use std::collections::BTreeMap;
 
 /// River's queue of plain scripts, which nodes of every version work.
 pub(super) const QUEUE: &str = "sandpiper";
-/// River's queue of the other scripts: of another kind or language, with modules or with a prelude. Nodes of earlier
+/// River's queue of other scripts without tools: of another kind or language, with modules or with a prelude. Nodes of earlier
 /// versions do not work it. They would run a module as a script.
 pub(super) const KINDS_QUEUE: &str = "sandpiper-kinds";
-pub(super) const QUEUES: [&str; 2] = [QUEUE, KINDS_QUEUE];
+/// River's queue of scripts with tools. Nodes of earlier versions do not work it: they know no rounds.
+pub(super) const TOOLS_QUEUE: &str = "sandpiper-tools";
+pub(super) const QUEUES: [&str; 3] = [QUEUE, KINDS_QUEUE, TOOLS_QUEUE];
+/// All queues as a list of SQL.
+pub(super) const QUEUE_LIST: &str = "'sandpiper', 'sandpiper-kinds', 'sandpiper-tools'";
 
 /// Returns River's queue for a script.
 pub(super) fn queue_of(script: &Script) -> &'static str {
     if script.is_plain() {
         QUEUE
+    } else if script.tools().is_some() {
+        TOOLS_QUEUE
     } else {
         KINDS_QUEUE
     }

@@ -1,6 +1,6 @@
 //! The attempts that this node has, and jobs that it requeued.
 
-use super::args::{KINDS_QUEUE, QUEUE, RunScript};
+use super::args::{QUEUE_LIST, RunScript};
 use super::counters::Counters;
 use super::database::Database;
 use super::pool::on_pool;
@@ -114,8 +114,8 @@ impl Attempts {
         let (now, last_node) = (pool.now(), pool.last_node());
         let attempted_at = pool.millis("attempted_at");
         let select = format!(
-            "SELECT id, CAST(attempt AS BIGINT) FROM river_job WHERE state = 'running' AND queue IN ($1, '{KINDS_QUEUE}') AND {last_node} = $2 \
-             AND {attempted_at} < {now} - $3"
+            "SELECT id, CAST(attempt AS BIGINT) FROM river_job WHERE state = 'running' AND queue IN ({QUEUE_LIST}) AND {last_node} = $1 \
+             AND {attempted_at} < {now} - $2"
         );
         let requeue = format!(
             "UPDATE river_job SET {}, attempt = attempt - 1 \
@@ -125,7 +125,6 @@ impl Attempts {
         let mut requeued = 0;
         on_pool!(pool, pool => {
             let claimed: Vec<(i64, i64)> = sqlx::query_as(AssertSqlSafe(select))
-                .bind(QUEUE)
                 .bind(&self.node)
                 .bind(NEVER_ARRIVED_AFTER_MS)
                 .fetch_all(pool)

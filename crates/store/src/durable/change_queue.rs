@@ -1,8 +1,10 @@
-//! The queue of submits and finishes, which [`JobWriter`](super::job_writer::JobWriter) writes in batches.
+//! The queue of submits, finishes and suspensions, which [`JobWriter`](super::job_writer::JobWriter) writes in batches.
 
 use super::deadline::within;
-use crate::{Accepted, Finished, NewJob, Settlement, StoreError};
-use sandpiper_domain::JobId;
+use super::tool_jobs::StoredProgress;
+use crate::{Accepted, Committed, Finished, NewJob, Settlement, StoreError, SuspendedRound};
+use sandpiper_domain::{JobId, JobState, Outcome};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,13 +17,54 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Change {
     Submit(NewJob, Reply<Accepted>),
     Finish(Finish, Reply<Finished>),
+    Suspend(Suspend, Reply<Committed>),
 }
 
+/// The end of a job, as an attempt reports it.
 #[derive(Debug, Clone)]
 pub(super) struct Finish {
     pub(super) id: JobId,
+    /// River's row of the attempt. A job with tools has another row for each round.
+    pub(super) river_id: i64,
     pub(super) attempt: u32,
+    /// The progress of a job with tools that the attempt began with.
+    pub(super) tools: Option<Arc<StoredProgress>>,
     pub(super) settlement: Settlement,
+}
+
+impl Finish {
+    /// Returns the outcome. A job that is cancelled between two rounds has run.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        let has_run = self
+            .tools
+            .as_ref()
+            .is_some_and(|tools| tools.has_suspended());
+        let is_cancelled = has_run && self.settlement.state == JobState::Cancelled;
+        let outcome = self.settlement.outcome();
+        outcome.or(is_cancelled.then_some(Outcome::Cancelled))
+    }
+
+    /// Returns the number of attempts as clients see it. An attempt without an execution ran nothing, and does not count.
+    pub(super) fn attempts(&self) -> u32 {
+        let failed = self.tools.as_ref().map_or(0, |tools| tools.failed_attempts);
+        let has_run = self
+            .tools
+            .as_ref()
+            .is_some_and(|tools| tools.has_suspended());
+        let ran_nothing = self.settlement.execution.is_none() && !has_run;
+        (failed + self.attempt).saturating_sub(u32::from(ran_nothing))
+    }
+}
+
+/// A round that suspended, as an attempt reports it.
+#[derive(Debug, Clone)]
+pub(super) struct Suspend {
+    pub(super) id: JobId,
+    pub(super) river_id: i64,
+    pub(super) attempt: u32,
+    /// The progress that the round began with.
+    pub(super) tools: Arc<StoredProgress>,
+    pub(super) round: Arc<SuspendedRound>,
 }
 
 /// The sending end of the queue.
@@ -41,19 +84,14 @@ impl ChangeQueue {
         self.write(|reply| Change::Submit(job, reply)).await
     }
 
-    /// Records the final state of a job, if `attempt` still owns the job.
-    pub(super) async fn finish(
-        &self,
-        id: JobId,
-        attempt: u32,
-        settlement: Settlement,
-    ) -> Result<Finished, StoreError> {
-        let finish = Finish {
-            id,
-            attempt,
-            settlement,
-        };
+    /// Records the final state of a job, if the attempt still owns the job.
+    pub(super) async fn finish(&self, finish: Finish) -> Result<Finished, StoreError> {
         self.write(|reply| Change::Finish(finish, reply)).await
+    }
+
+    /// Commits a round that suspended, if the attempt still owns the job.
+    pub(super) async fn suspend(&self, suspend: Suspend) -> Result<Committed, StoreError> {
+        self.write(|reply| Change::Suspend(suspend, reply)).await
     }
 
     /// Queues a change, and waits until it is written.

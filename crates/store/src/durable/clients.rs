@@ -18,12 +18,20 @@ const HEAD_START_MAX: Duration = Duration::from_hours(1);
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ClientUsage {
-    /// Jobs that are queued or running.
+    /// Jobs that are queued or running, and have never suspended.
     pub(super) open_jobs: u64,
+    pub(super) waiting: Waiting,
     pub(super) stored: StoredBytes,
     counted_at: Instant,
     /// Queue position of the client's last job, milliseconds since 1970.
     last_position: i64,
+}
+
+/// The jobs of a client that have suspended and have not ended, and their bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Waiting {
+    pub(super) jobs: u64,
+    pub(super) bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,17 +60,33 @@ impl Clients {
         self.0.get(client).map(|usage| *usage)
     }
 
-    pub(super) fn set(&self, client: &ClientKey, open_jobs: u64, stored: StoredBytes) {
+    pub(super) fn set(
+        &self,
+        client: &ClientKey,
+        open_jobs: u64,
+        waiting: Waiting,
+        stored: StoredBytes,
+    ) {
         let counted_at = Instant::now();
         let mut usage = self.0.entry(client.clone()).or_insert(ClientUsage {
             open_jobs,
+            waiting,
             stored,
             counted_at,
             last_position: 0,
         });
         usage.open_jobs = open_jobs;
+        usage.waiting = waiting;
         usage.stored = stored;
         usage.counted_at = counted_at;
+    }
+
+    /// Adds the bytes of the execution of a job that had suspended.
+    pub(super) fn end_waiting_job(&self, client: &ClientKey, execution_bytes: u64) {
+        if let Some(mut usage) = self.0.get_mut(client) {
+            usage.waiting.jobs = usage.waiting.jobs.saturating_sub(1);
+            usage.stored.add_execution(execution_bytes);
+        }
     }
 
     /// Adds a job that was created at `created_at`, and returns its queue position, which is never before that of an
@@ -119,8 +143,8 @@ mod tests {
     fn jobs_of_one_client_keep_their_order_and_a_client_with_fewer_open_jobs_is_ahead() {
         let clients = Clients::default();
         let [many, few] = ["many", "few"].map(ClientKey::new);
-        clients.set(&many, 0, StoredBytes::default());
-        clients.set(&few, 0, StoredBytes::default());
+        clients.set(&many, 0, Waiting::default(), StoredBytes::default());
+        clients.set(&few, 0, Waiting::default(), StoredBytes::default());
         let hour = as_millis(HEAD_START_MAX);
         let position =
             |client: &ClientKey, at| clients.add_job(client, at, 1).scheduled_at.unwrap_or(at);

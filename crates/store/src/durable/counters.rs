@@ -14,6 +14,7 @@ pub(super) struct Counters {
     pub(super) refused_full: AtomicU64,
     pub(super) refused_client_jobs: AtomicU64,
     pub(super) refused_client_bytes: AtomicU64,
+    pub(super) refused_waiting: AtomicU64,
     pub(super) postponed: AtomicU64,
 }
 
@@ -26,7 +27,7 @@ impl Counters {
         counter.fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self, bytes: u64, bytes_max: u64) -> StoreCounts {
+    pub(super) fn read(&self, waiting: u64, bytes: u64, bytes_max: u64) -> StoreCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StoreCounts {
             rescued: read(&self.rescued),
@@ -37,6 +38,8 @@ impl Counters {
             refused_full: read(&self.refused_full),
             refused_client_jobs: read(&self.refused_client_jobs),
             refused_client_bytes: read(&self.refused_client_bytes),
+            refused_waiting: read(&self.refused_waiting),
+            waiting,
             postponed: read(&self.postponed),
             usage_dropped: 0,
             bytes,

@@ -29,7 +29,7 @@ impl Migration {
 }
 
 /// All migrations, oldest first. A version is an index into this list, from 1. A released migration is never changed.
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 9] = [
     Migration::of_both(include_str!("migrations/1.sql")),
     Migration::of_both(include_str!("migrations/2.sql")),
     Migration::of_both(include_str!("migrations/3.sql")),
@@ -44,6 +44,10 @@ const MIGRATIONS: [Migration; 8] = [
     Migration::of_both(include_str!("migrations/6.sql")),
     Migration::of_both(include_str!("migrations/7.sql")),
     Migration::of_both(include_str!("migrations/8.sql")),
+    Migration {
+        sqlite: include_str!("migrations/9.sqlite.sql"),
+        postgres: include_str!("migrations/9.postgres.sql"),
+    },
 ];
 
 /// Key of an advisory lock that no other program takes: "sandpipe" in ASCII.

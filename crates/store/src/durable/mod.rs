@@ -9,6 +9,7 @@
 //! Each part of the store has a file and fields of its own; `parts.rs` connects them, and [`DurableStore`] calls them.
 
 mod admission;
+mod answers;
 mod args;
 mod attempts;
 mod backup;
@@ -35,18 +36,23 @@ mod pool;
 mod prefetch;
 mod quotas;
 mod record;
+mod recording;
 mod requests;
 mod reservations;
 mod river;
 mod seal;
 mod secrets;
+mod settlements;
 mod stored;
+mod suspensions;
 mod sweep;
+mod tool_jobs;
 mod upkeep;
 mod usage;
 mod usage_columns;
 mod usage_fold;
 mod waiters;
+mod waiting;
 mod work;
 
 pub use backup::{BackupError, back_up};
@@ -54,8 +60,9 @@ pub use connect::OpenError;
 pub use options::{Address, DurableOptions};
 
 use super::{
-    Accepted, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, RecordedTotals,
-    RecordedUsage, StoreCounts, StoreError, TotalsQuery, UsageBatch, UsageQuery, UsageStore,
+    Accepted, Answered, Found, FoundHead, JobPage, JobRunner, JobStore, ListQuery, NewAnswer,
+    NewJob, Nodes, RecordedTotals, RecordedUsage, StoreCounts, StoreError, ToolProgress,
+    TotalsQuery, UsageBatch, UsageQuery, UsageStore,
 };
 use async_trait::async_trait;
 use owners::Owners;
@@ -168,6 +175,38 @@ impl JobStore for DurableStore {
         self.open.parts.database.on_threads(log).await
     }
 
+    async fn answer(
+        &self,
+        id: JobId,
+        access: &Access,
+        answers: Vec<NewAnswer>,
+        inbox_bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<Answered, StoreError> {
+        let (inbox, access) = (self.open.parts.answers(), access.clone());
+        let answered = async move {
+            inbox
+                .answer(id, &access, answers, inbox_bytes_max, now)
+                .await
+        };
+        self.open.parts.database.on_threads(answered).await
+    }
+
+    async fn progress(&self, id: JobId) -> Result<Option<ToolProgress>, StoreError> {
+        let database = self.open.parts.database.clone();
+        let progress = async move {
+            let stored = tool_jobs::read(&database, id).await?;
+            Ok(stored.map(|stored| Arc::unwrap_or_clone(stored.progress)))
+        };
+        self.open.parts.database.on_threads(progress).await
+    }
+
+    async fn tool_head(&self, id: JobId, access: &Access) -> Result<FoundHead, StoreError> {
+        let (database, access) = (self.open.parts.database.clone(), access.clone());
+        let head = async move { tool_jobs::find_head(&database, id, &access).await };
+        self.open.parts.database.on_threads(head).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         let (jobs, query) = (self.open.parts.jobs.clone(), query.clone());
         let page = async move { jobs.list(&query).await };
@@ -258,7 +297,8 @@ impl JobStore for DurableStore {
 
     fn counts(&self) -> StoreCounts {
         let (bytes, bytes_max) = self.open.parts.quotas.bytes();
-        self.open.parts.counters.read(bytes, bytes_max)
+        let waiting = self.open.parts.quotas.waiting_jobs();
+        self.open.parts.counters.read(waiting, bytes, bytes_max)
     }
 
     fn stop_dispatch(&self) {

@@ -4,7 +4,7 @@
 //! with their next attempt, whatever the limits of the jobs. A node that was only taken for dead can no longer record the
 //! results of those jobs.
 
-use super::args::{KINDS_QUEUE, QUEUE};
+use super::args::QUEUE_LIST;
 use super::counters::Counters;
 use super::database::Database;
 use super::numbers::timestamp;
@@ -214,15 +214,14 @@ impl NodeRegistry {
                  errors = array_append(errors, jsonb_build_object('at', now(), 'attempt', attempt, \
                      'error', 'its node died', 'trace', '')) \
              WHERE id IN (SELECT id FROM river_job \
-                 WHERE state = 'running' AND queue IN ($1, '{KINDS_QUEUE}') \
-                     AND attempted_at < clock_timestamp() - make_interval(secs => $2::bigint / 1000.0) \
+                 WHERE state = 'running' AND queue IN ({QUEUE_LIST}) \
+                     AND attempted_at < clock_timestamp() - make_interval(secs => $1::bigint / 1000.0) \
                      AND NOT EXISTS (SELECT 1 FROM sandpiper_nodes n \
-                         WHERE n.id = attempted_by[array_upper(attempted_by, 1)] AND n.seen_at > {now} - $2::bigint) \
+                         WHERE n.id = attempted_by[array_upper(attempted_by, 1)] AND n.seen_at > {now} - $1::bigint) \
                  LIMIT {RESCUED_AT_A_TIME} FOR UPDATE SKIP LOCKED)",
             self.database.pool.requeue_running()
         );
         let rescued = sqlx::query(AssertSqlSafe(rescue))
-            .bind(QUEUE)
             .bind(DEAD_AFTER_MS)
             .execute(pool)
             .await?
@@ -248,14 +247,13 @@ impl NodeRegistry {
 /// Requeues all running jobs of a file of SQLite. This process has locked the file, so the process that ran them is dead.
 pub(super) async fn requeue_all(pool: &Pool) -> Result<(), sqlx::Error> {
     let requeue = format!(
-        "UPDATE river_job SET {} WHERE state = 'running' AND queue IN ($1, '{KINDS_QUEUE}')",
+        "UPDATE river_job SET {} WHERE state = 'running' AND queue IN ({QUEUE_LIST})",
         pool.requeue_running()
     );
     let Pool::Sqlite(pool) = pool else {
         return Ok(());
     };
     let requeued = sqlx::query(AssertSqlSafe(requeue))
-        .bind(QUEUE)
         .execute(pool)
         .await?
         .rows_affected();

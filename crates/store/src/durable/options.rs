@@ -1,6 +1,7 @@
 //! Options of a durable store.
 
 use crate::data_keys::DataKeys;
+use crate::tools::WaitingBounds;
 use sandpiper_domain::{Ceiling, Limits};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,4 +45,5 @@ pub struct DurableOptions {
     pub bytes_max: u64,
     /// Time for which sums of usage are kept.
     pub usage_kept: Duration,
+    pub waiting: WaitingBounds,
 }

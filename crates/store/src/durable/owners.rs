@@ -184,6 +184,11 @@ impl Owners {
             update.push_bind(client).push(", client) WHERE id IN (");
             push_ids(&mut update, ids);
             let changed = update.build().execute(&mut **connection).await?.rows_affected();
+            let mut update = QueryBuilder::new("UPDATE sandpiper_tool_jobs SET tenant = ");
+            update.push_bind(to.as_str()).push(", client = coalesce(");
+            update.push_bind(client).push(", client) WHERE job_id IN (");
+            push_ids(&mut update, ids);
+            update.build().execute(&mut **connection).await?;
             // The client may have used the same idempotency key itself.
             let mut update = QueryBuilder::new("UPDATE sandpiper_keys SET client = ");
             update.push_bind(client).push(" WHERE NOT EXISTS (SELECT 1 FROM sandpiper_keys k WHERE k.client = ");

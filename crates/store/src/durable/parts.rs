@@ -1,6 +1,7 @@
 //! Connects the parts of a durable store.
 
 use super::admission::AdmissionControl;
+use super::answers::Answers;
 use super::attempts::Attempts;
 use super::change_queue::ChangeQueue;
 use super::claims::Claims;
@@ -167,6 +168,13 @@ impl Parts {
             ttl: options.ttl,
             default_limits: options.defaults,
             settled_until: AtomicI64::new(0),
+        }
+    }
+
+    pub(super) fn answers(&self) -> Answers {
+        Answers {
+            database: self.database.clone(),
+            claims: Arc::clone(&self.claims),
         }
     }
 

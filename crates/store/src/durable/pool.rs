@@ -50,6 +50,22 @@ impl Pool {
         }
     }
 
+    /// Returns an expression for the bytes of a text.
+    pub(super) fn size(&self, column: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("length(CAST({column} AS BLOB))"),
+            Self::Postgres(_) => format!("CAST(octet_length({column}) AS BIGINT)"),
+        }
+    }
+
+    /// Returns an expression for whether a client cancelled a running job of River.
+    pub(super) fn is_cancelled(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL",
+            Self::Postgres(_) => "metadata->>'cancel_attempted_at' IS NOT NULL",
+        }
+    }
+
     /// Returns an expression for the node that claimed a job of River's last.
     pub(super) fn last_node(&self) -> &'static str {
         match self {
@@ -61,17 +77,10 @@ impl Pool {
     /// Returns the assignments of an UPDATE that takes running jobs of River from their node. A job becomes cancelled if a
     /// client cancelled it, discarded if this was its last attempt, and otherwise available for the next attempt.
     pub(super) fn requeue_running(&self) -> String {
-        let (is_cancelled, now, kind) = match self {
-            Self::Sqlite(_) => (
-                "json_extract(metadata, '$.cancel_attempted_at') IS NOT NULL",
-                "CURRENT_TIMESTAMP",
-                "",
-            ),
-            Self::Postgres(_) => (
-                "metadata->>'cancel_attempted_at' IS NOT NULL",
-                "now()",
-                "::river_job_state",
-            ),
+        let is_cancelled = self.is_cancelled();
+        let (now, kind) = match self {
+            Self::Sqlite(_) => ("CURRENT_TIMESTAMP", ""),
+            Self::Postgres(_) => ("now()", "::river_job_state"),
         };
         format!(
             "state = (CASE WHEN {is_cancelled} THEN 'cancelled' \

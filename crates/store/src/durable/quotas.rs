@@ -17,10 +17,11 @@ use super::options::DurableOptions;
 use super::pool::{Pool, on_pool};
 use super::reservations::{Bound, Reservation, Reservations};
 use super::stored::{StoredBytes, TotalBytes};
-use crate::StoreError;
+use crate::{StoreError, WaitingBounds};
 use sandpiper_domain::{ClientKey, Timestamp};
 use sqlx::{PgPool, QueryBuilder};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 const FOLDED_AT_A_TIME: i64 = 500;
@@ -36,19 +37,22 @@ const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Quotas {
-    database: Database,
-    bounds: Bounds,
-    clients: Clients,
-    total: TotalBytes,
+    pub(super) database: Database,
+    pub(super) bounds: Bounds,
+    pub(super) clients: Clients,
+    pub(super) total: TotalBytes,
+    /// Jobs of all clients that have suspended and have not ended, at the last count.
+    pub(super) waiting_jobs: AtomicU64,
     reservations: Reservations,
 }
 
 #[derive(Debug)]
-struct Bounds {
+pub(super) struct Bounds {
     client_jobs: usize,
     client_bytes: u64,
     bytes: u64,
     ttl: Duration,
+    pub(super) waiting: WaitingBounds,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +61,7 @@ pub(super) struct Candidate<'a> {
     pub(super) created_at: Timestamp,
     /// Bytes of the request as it is stored.
     pub(super) bytes: u64,
+    pub(super) has_tools: bool,
 }
 
 /// The room for the output of one more execution.
@@ -79,9 +84,12 @@ impl Quotas {
                 client_bytes: options.client_bytes,
                 bytes: options.bytes_max,
                 ttl: options.ttl,
+                waiting: options.waiting,
             },
             clients: Clients::default(),
             total: TotalBytes::default(),
+            // Not counted yet: there may be some.
+            waiting_jobs: AtomicU64::new(1),
             reservations: Reservations::default(),
         }
     }
@@ -144,6 +152,9 @@ impl Quotas {
                 });
             }
         }
+        if candidate.has_tools {
+            self.check_waiting(client)?;
+        }
         if self.total.stored().bytes.saturating_add(bytes) > self.bounds.bytes {
             return Err(StoreError::Full {
                 retry_after: self.retry_after(),
@@ -165,7 +176,10 @@ impl Quotas {
 
     /// Counts the open jobs, up to the highest number that matters, and the bytes of each client.
     async fn count_clients(&self, clients: &HashSet<&ClientKey>) -> Result<(), StoreError> {
+        let waiting = self.count_waiting_of(clients).await?;
+        let most_waiting = waiting.values().map(|waiting| waiting.jobs).max();
         let limit = self.client_jobs_max().max(NO_HEAD_START_AT);
+        let limit = limit.saturating_add(most_waiting.unwrap_or_default());
         let counts: Vec<(String, i64, i64, i64)> = on_pool!(&self.database.readers, pool => {
             let mut select = QueryBuilder::new(
                 "SELECT c.column1, (SELECT count(*) FROM (SELECT 1 FROM sandpiper_jobs \
@@ -184,9 +198,11 @@ impl Quotas {
         });
         for (client, open_jobs, bytes, expiring) in counts {
             let open_jobs = u64::try_from(open_jobs).unwrap_or_default();
+            let waiting = waiting.get(&client).copied().unwrap_or_default();
+            let open_jobs = open_jobs.saturating_sub(waiting.jobs);
             let stored = StoredBytes::of_row(bytes, expiring);
             self.clients
-                .set(&ClientKey::new(&client), open_jobs, stored);
+                .set(&ClientKey::new(&client), open_jobs, waiting, stored);
         }
         Ok(())
     }

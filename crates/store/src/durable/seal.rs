@@ -20,6 +20,12 @@ pub(super) enum Column {
     Execution,
     Log,
     Secret,
+    /// Of the progress of a job with tools.
+    Head,
+    /// Of one committed round.
+    Part,
+    /// Of a call.
+    Answer,
 }
 
 impl Column {
@@ -29,6 +35,9 @@ impl Column {
             Self::Execution => "execution",
             Self::Log => "log",
             Self::Secret => "secret",
+            Self::Head => "head",
+            Self::Part => "part",
+            Self::Answer => "answer",
         }
     }
 }
@@ -102,6 +111,24 @@ impl Seal {
         blinded.is_some_and(|blinded| blinded.is_stored_as(exact, meaning))
     }
 
+    /// Returns a digest as it is stored: blinded where there is a data key.
+    pub(super) fn stored_digest(&self, digest: &str) -> String {
+        let blinded = self.0.as_ref().and_then(|keys| {
+            let id = keys.ids().next()?;
+            Some(format!("{id}{SEPARATOR}{}", keys.blind(id, digest)?))
+        });
+        blinded.unwrap_or_else(|| digest.to_owned())
+    }
+
+    /// Returns whether a stored digest is this one.
+    pub(super) fn is_same_digest(&self, stored: &str, digest: &str) -> bool {
+        let Some((id, stored)) = stored.split_once(SEPARATOR) else {
+            return stored == digest;
+        };
+        let blinded = self.0.as_ref().and_then(|keys| keys.blind(id, digest));
+        blinded.is_some_and(|blinded| blinded == stored)
+    }
+
     /// Checks that the data keys open every row, and records the one that seals from now on.
     pub(super) async fn check(&self, pool: &Pool) -> Result<(), OpenError> {
         let used: Vec<(String, String)> = on_pool!(pool, pool => {
@@ -166,6 +193,9 @@ async fn is_in_use(pool: &Pool, id: &str) -> Result<bool, sqlx::Error> {
         ("sandpiper_jobs", "request"),
         ("sandpiper_jobs", "execution"),
         ("sandpiper_logs", "entries"),
+        ("sandpiper_tool_jobs", "head"),
+        ("sandpiper_rounds", "part"),
+        ("sandpiper_calls", "answer"),
     ] {
         let select =
             format!("SELECT 1 FROM {table} WHERE substr({column}, 1, {length}) = $1 LIMIT 1");

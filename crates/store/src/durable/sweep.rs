@@ -10,6 +10,7 @@ use super::quotas::Quotas;
 use super::record::{execution_to_text, outcome_to_text};
 use super::requests::{Requests, StoredJob};
 use super::seal::Column;
+use super::tool_jobs;
 use super::usage::UsageTables;
 use super::usage_fold;
 use crate::StoreError;
@@ -118,6 +119,7 @@ impl Sweeper {
         self.return_pages().await?;
         self.deleted_bytes.empty_log_if_due(now).await?;
         self.quotas.count_between_batches().await?;
+        self.quotas.count_waiting_jobs().await?;
         Ok(expired)
     }
 
@@ -235,6 +237,21 @@ impl Sweeper {
             .execute(pool)
             .await?;
         });
+        self.end_tools(&id.to_string(), state).await
+    }
+
+    /// Counts a job with tools as ended; any other job has no row.
+    async fn end_tools(&self, id: &str, state: JobState) -> Result<(), StoreError> {
+        let statements = if state == JobState::Cancelled {
+            tool_jobs::CANCEL.as_slice()
+        } else {
+            tool_jobs::LOSE.as_slice()
+        };
+        for statement in statements {
+            on_pool!(&self.database.pool, pool => {
+                sqlx::query(*statement).bind(id).execute(pool).await?;
+            });
+        }
         Ok(())
     }
 }

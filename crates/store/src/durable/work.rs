@@ -11,11 +11,12 @@ use super::logs::{LogUploader, Logs, UPLOAD_EVERY};
 use super::quotas::{Quotas, Room};
 use super::requests::{NoRequest, Requests};
 use super::reservations::Reservation;
-use crate::{Finished, JobRunner, NotRun, QueuePlace, Settlement, StartHook};
+use super::tool_jobs::{self, StoredProgress};
+use crate::{JobRunner, NotRun, QueuePlace, Ran, Settlement, StartHook, StoreError, ToolProgress};
 use riverqueue::{
     BoxError, Job as RiverJob, WorkContext, WorkError, WorkOutcome, Worker, jiff::Timestamp,
 };
-use sandpiper_domain::{ClientKey, Execution, Job, JobId, Outcome};
+use sandpiper_domain::{ClientKey, Job, Outcome};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -28,8 +29,9 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 const NO_ROOM_FOR: Duration = Duration::from_millis(200);
 /// Time between two queries for a job that another node has.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// Time between two attempts to record a result. They go on until the database is back: the script has run.
-const RECORD_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// The failure of an attempt at a job with tools whose progress is not in the database.
+const NO_PROGRESS: &str = "the progress of the job is not in the database";
 
 /// River's worker. It requeues every job until it is attached to an [`AttemptRunner`]: River's client, which the runner
 /// needs, is made with the worker.
@@ -126,25 +128,74 @@ impl AttemptRunner {
         job: &RiverJob<RunScript>,
     ) -> Result<Report, Report> {
         let claimed = self.claimed_job(job).await?;
-        let _reservation = self.reserve_room(job, &claimed).await?;
-        let (id, attempt) = (claimed.id, attempt_of(job));
+        let tools = self.tools_of(job, &claimed).await?;
+        let has_suspended = tools.as_ref().is_some_and(|tools| tools.has_suspended());
+        // A job that goes on is never held up for room.
+        let _reservation = match has_suspended {
+            true => None,
+            false => Some(self.reserve_room(job, &claimed).await?),
+        };
+        let id = claimed.id;
+        let failed = tools.as_ref().map_or(0, |tools| tools.failed_attempts);
         let output_bytes = claimed.limits.output_bytes();
-        let mut uploader = self.logs.uploader(id, attempt, output_bytes);
+        let mut uploader = self
+            .logs
+            .uploader(id, failed + attempt_of(job), output_bytes);
+        let progress = tools.as_ref().map(|tools| Arc::clone(&tools.progress));
         let ran = self
-            .run(runner, Arc::clone(&claimed), context, &mut uploader)
+            .run(
+                runner,
+                Arc::clone(&claimed),
+                progress,
+                context,
+                &mut uploader,
+            )
             .await;
         self.record_duration(&ran);
-        let settlement = self.settlement(job, &claimed, ran)?;
-        let execution = settlement.execution.as_ref();
-        let bytes = execution.map_or(0, |execution| execution.size_bytes());
-        let is_recorded = self.record(id, attempt, settlement).await;
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.quotas.end_job(&claimed.client, bytes);
+        let is_recorded = match (ran, &tools) {
+            (Ok(Ran::Suspended(round)), Some(tools)) => {
+                self.commit(job, &claimed, tools, round).await
+            }
+            (ran, _) => {
+                let settlement = self.settlement(job, &claimed, ran)?;
+                self.end(job, &claimed, tools, settlement).await
+            }
+        };
         uploader.delete().await;
         Ok(Report {
             outcome: Ok(WorkOutcome::Complete),
             is_recorded,
         })
+    }
+
+    /// Reads the progress of a job with tools; any other job has none.
+    async fn tools_of(
+        &self,
+        job: &RiverJob<RunScript>,
+        claimed: &Job,
+    ) -> Result<Option<Arc<StoredProgress>>, Report> {
+        if claimed.script.tools().is_none() {
+            return Ok(None);
+        }
+        let read = tool_jobs::read(&self.database, claimed.id);
+        match self.database.in_time(read).await {
+            Ok(Some(tools)) => Ok(Some(Arc::new(tools))),
+            Ok(None) => Err(Report::unrecorded(Err(NO_PROGRESS.into()))),
+            Err(StoreError::Unreadable(cause)) => {
+                warn!(
+                    job = %claimed.id, %cause,
+                    "the progress of a job cannot be read; the attempt fails, and after its last one the job is lost"
+                );
+                Err(Report::unrecorded(Err(cause.into())))
+            }
+            Err(cause) => {
+                error!(
+                    job = %claimed.id, %cause,
+                    "the progress of a job cannot be read; the job is requeued, and tried again in a second"
+                );
+                Err(self.requeue(job, TRY_AGAIN_AFTER))
+            }
+        }
     }
 
     async fn claimed_job(&self, job: &RiverJob<RunScript>) -> Result<Arc<Job>, Report> {
@@ -199,14 +250,20 @@ impl AttemptRunner {
         &self,
         runner: &dyn JobRunner,
         claimed: Arc<Job>,
+        progress: Option<Arc<ToolProgress>>,
         context: &WorkContext,
         uploader: &mut LogUploader<'_>,
-    ) -> Result<Arc<Execution>, NotRun> {
+    ) -> Result<Ran, NotRun> {
         let id = claimed.id;
         if context.cancellation_token().is_cancelled() {
             return Err(NotRun::Cancelled);
         }
-        let mut running = runner.run(claimed, QueuePlace::default(), StartHook::default());
+        let mut running = runner.run(
+            claimed,
+            progress,
+            QueuePlace::default(),
+            StartHook::default(),
+        );
         loop {
             tokio::select! {
                 // In this order: a run that was never polled cannot be stopped.
@@ -231,10 +288,11 @@ impl AttemptRunner {
     }
 
     /// Adjusts the number of claims to the time that a job took.
-    fn record_duration(&self, ran: &Result<Arc<Execution>, NotRun>) {
+    fn record_duration(&self, ran: &Result<Ran, NotRun>) {
         let prefetch = self.claims.prefetch();
         match ran {
-            Ok(execution) => {
+            Ok(Ran::Suspended(_)) => {}
+            Ok(Ran::Ended(execution, _)) => {
                 prefetch.record(Duration::from_micros(execution.usage.wall_micros));
             }
             Err(NotRun::Busy) => prefetch.record_no_executor(),
@@ -248,15 +306,20 @@ impl AttemptRunner {
         &self,
         job: &RiverJob<RunScript>,
         claimed: &Job,
-        ran: Result<Arc<Execution>, NotRun>,
+        ran: Result<Ran, NotRun>,
     ) -> Result<Settlement, Report> {
         let is_stopping = self.is_stopping.load(Ordering::SeqCst);
         match ran {
             // The node stops, and cancelled the job for that reason only: another node runs it.
-            Ok(execution) if execution.outcome == Outcome::Cancelled && is_stopping => {
+            Ok(Ran::Ended(execution, _))
+                if execution.outcome == Outcome::Cancelled && is_stopping =>
+            {
                 Err(self.requeue(job, Duration::ZERO))
             }
-            Ok(execution) => Ok(Settlement::of(execution)),
+            Ok(Ran::Ended(execution, last_round)) => {
+                Ok(Settlement::of(execution).with_last_round(last_round))
+            }
+            Ok(Ran::Suspended(_)) => Err(Report::unrecorded(Err(NotRun::Failed.into()))),
             // The same for a prefetched job. River knows which jobs a client cancelled.
             Err(NotRun::Cancelled) if is_stopping => Err(self.requeue(job, Duration::ZERO)),
             Err(NotRun::Stopping) => Err(self.requeue(job, Duration::ZERO)),
@@ -323,34 +386,8 @@ impl AttemptRunner {
         let pause = self.quotas.postponed_for(client);
         Report::unrecorded(Ok(WorkOutcome::Snooze(pause)))
     }
-
-    /// Records a final state, however long the database is away. If the node stops before the database is back, the job is
-    /// run again. Returns false if another attempt owned the job by then.
-    async fn record(&self, id: JobId, attempt: u32, settlement: Settlement) -> bool {
-        loop {
-            match self.changes.finish(id, attempt, settlement.clone()).await {
-                Ok(Finished::Recorded) => return true,
-                Ok(Finished::Stale) => {
-                    warn!(
-                        job = %id, attempt,
-                        "the result of a job came too late and is dropped: another attempt owns the job, or the job has its \
-                         final state"
-                    );
-                    Counters::increment(&self.counters.stale);
-                    return false;
-                }
-                Err(cause) => error!(
-                    job = %id, attempt, %cause,
-                    "the result of a job cannot be recorded; it is tried again every half second until the database \
-                     responds"
-                ),
-            }
-            Counters::increment(&self.counters.failures);
-            tokio::time::sleep(RECORD_AGAIN_AFTER).await;
-        }
-    }
 }
 
-fn attempt_of(job: &RiverJob<RunScript>) -> u32 {
+pub(super) fn attempt_of(job: &RiverJob<RunScript>) -> u32 {
     u32::try_from(job.row.attempt).unwrap_or_default()
 }

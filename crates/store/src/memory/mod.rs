@@ -7,25 +7,29 @@ mod entry;
 mod keys;
 mod orders;
 mod records;
+mod rejections;
+mod tool_jobs;
+mod tool_state;
 mod usage;
 mod usage_table;
 
 use super::fingerprint::Fingerprint;
-use super::{Accepted, Found, JobPage, JobStore, ListQuery, NewJob, StoreCounts, StoreError};
+use super::{
+    Accepted, Answered, Found, FoundHead, JobPage, JobStore, ListQuery, NewAnswer, NewJob,
+    StoreCounts, StoreError, ToolProgress, WaitingBounds,
+};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use entry::Entry;
 use keys::{Key, KeyedRequest, Keys};
 use orders::Orders;
 use parking_lot::Mutex;
-use sandpiper_domain::{
-    Access, ApiKeyId, ClientKey, JobId, JobRecord, Owner, Tenant, Timestamp, UsageCounts,
-};
+use sandpiper_domain::{Access, ApiKeyId, JobId, JobRecord, Owner, Tenant, Timestamp, UsageCounts};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tool_state::ToolState;
 use usage::Usage;
 use usage_table::UsageTable;
 
@@ -40,12 +44,13 @@ pub struct MemoryStoreBounds {
     pub bytes_max: usize,
     /// Time from a job's final state to its expiry.
     pub ttl: Duration,
-    /// Most jobs of one client that are queued or running.
+    /// Most jobs of one client that are queued or running, and have never suspended.
     pub client_jobs_max: usize,
     /// Most bytes of one client's jobs, also those with a final state.
     pub client_bytes: usize,
     /// Time for which sums of usage are kept.
     pub usage_kept: Duration,
+    pub waiting: WaitingBounds,
 }
 
 #[derive(Debug)]
@@ -90,41 +95,6 @@ impl MemoryStore {
         }
     }
 
-    fn time_to_next_expiry(&self) -> Duration {
-        let now = Timestamp::now();
-        let next = self.orders.lock().next_expiry();
-        next.map_or(self.bounds.ttl, |at| {
-            Duration::from_millis(at.as_unix_millis().saturating_sub(now.as_unix_millis()))
-        })
-    }
-
-    /// Checks whether one more job of `bytes` is within the bounds of its client and of the store.
-    fn check_bounds(&self, client: &ClientKey, bytes: usize) -> Result<(), StoreError> {
-        let usage = self.usage.of_client(client);
-        let rejected = &self.usage.rejected;
-        let most = self.bounds.client_jobs_max;
-        if usage.open_jobs >= most {
-            rejected.client_jobs.fetch_add(1, Ordering::Relaxed);
-            return Err(StoreError::ClientFull { most });
-        }
-        if usage.bytes.saturating_add(bytes) > self.bounds.client_bytes {
-            rejected.client_bytes.fetch_add(1, Ordering::Relaxed);
-            return Err(StoreError::ClientBytesFull {
-                most: u64::try_from(self.bounds.client_bytes).unwrap_or(u64::MAX),
-                retry_after: self.time_to_next_expiry(),
-            });
-        }
-        let is_full = self.entries.len() >= self.bounds.jobs_max
-            || self.usage.bytes() + bytes > self.bounds.bytes_max;
-        if is_full {
-            rejected.full.fetch_add(1, Ordering::Relaxed);
-            return Err(StoreError::Full {
-                retry_after: self.time_to_next_expiry(),
-            });
-        }
-        Ok(())
-    }
-
     /// Returns the job that was accepted with the key of `fingerprint`'s request, if there is one.
     fn replay(
         &self,
@@ -151,7 +121,7 @@ impl MemoryStore {
         for id in ids {
             let is_final = |_: &JobId, entry: &Entry| entry.job.state.is_final();
             if let Some((_, entry)) = self.entries.remove_if(id, is_final) {
-                self.usage.remove_job(&entry.client, entry.bytes);
+                self.usage.remove_job(&entry.client, entry.held());
                 self.orders.lock().forget(*id, &entry.job);
                 purged += 1;
             } else if !self.entries.contains_key(id) {
@@ -164,17 +134,19 @@ impl MemoryStore {
 
     fn insert(&self, new: NewJob, bytes: usize) -> JobRecord {
         let (id, job) = (new.job.id, new.queued());
-        self.usage.add_job(&new.job.client, bytes);
         let counts = UsageCounts::of_accepted_job(&new.job.script);
         self.usage_table
             .add(&new.job.owner, new.created_at, &counts);
-        let entry = Entry {
+        let mut entry = Entry {
             job: job.clone(),
             client: new.job.client.clone(),
             bytes,
             reserved: new.reserved(),
+            tools: new.tool_head.map(|head| Box::new(ToolState::new(head))),
             settled: Arc::new(Notify::new()),
         };
+        entry.recount_tools(0);
+        self.usage.add_job(&entry.client, entry.held());
         self.entries.insert(id, entry);
         self.orders.lock().insert(id, &job.owner.tenant);
         job
@@ -211,7 +183,11 @@ impl JobStore for MemoryStore {
             return Err(StoreError::NoReplay);
         }
         let bytes = size_of::<Entry>() + new.job.script.size_bytes();
-        self.check_bounds(&new.job.client, bytes)?;
+        let head_bytes = new.tool_head.as_ref().map(Vec::len);
+        self.check_bounds(&new.job.client, bytes + head_bytes.unwrap_or_default())?;
+        if head_bytes.is_some() {
+            self.check_waiting(&new.job.client)?;
+        }
         let job = self.insert(new, bytes);
         if let Some((key, fingerprint)) = key {
             let id = job.id;
@@ -233,23 +209,28 @@ impl JobStore for MemoryStore {
         access: &Access,
         patience: Duration,
     ) -> Result<Found, StoreError> {
-        let Some(settled) = self
-            .entries
-            .get(&id)
-            .map(|entry| Arc::clone(&entry.settled))
-        else {
-            return Ok(self.find(id, access));
-        };
-        // Registered before the state is read, so that no finish in between is missed.
-        let notified = settled.notified();
-        tokio::pin!(notified);
-        notified.as_mut().enable();
-        match self.find(id, access) {
-            Found::Job(job) if !job.state.is_final() => {}
-            found => return Ok(found),
-        }
-        let _ = tokio::time::timeout(patience, notified).await;
-        Ok(self.find(id, access))
+        self.wait_for(id, access, patience).await
+    }
+
+    async fn answer(
+        &self,
+        id: JobId,
+        access: &Access,
+        answers: Vec<NewAnswer>,
+        inbox_bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<Answered, StoreError> {
+        Ok(self.take_answers(id, access, answers, inbox_bytes_max, now))
+    }
+
+    async fn progress(&self, id: JobId) -> Result<Option<ToolProgress>, StoreError> {
+        let entry = self.entries.get(&id);
+        let tools = entry.as_ref().and_then(|entry| entry.tools.as_ref());
+        Ok(tools.map(|tools| tools.progress()))
+    }
+
+    async fn tool_head(&self, id: JobId, access: &Access) -> Result<FoundHead, StoreError> {
+        Ok(self.find_head(id, access))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
@@ -296,7 +277,7 @@ impl JobStore for MemoryStore {
                 self.orders.lock().bury(*id, owner);
             }
             if let Some((_, entry)) = self.entries.remove(id) {
-                self.usage.remove_job(&entry.client, entry.bytes);
+                self.usage.remove_job(&entry.client, entry.held());
             }
         }
         Ok(expired.len())
@@ -318,9 +299,9 @@ impl JobStore for MemoryStore {
             entry.job.owner = new_owner.clone();
             let client = to.client().unwrap_or_else(|| entry.client.clone());
             let before = std::mem::replace(&mut entry.client, client.clone());
-            let (bytes, is_open) = (entry.bytes, !entry.job.state.is_final());
+            let held = entry.held();
             drop(entry);
-            self.usage.move_job(&before, &client, bytes, is_open);
+            self.usage.move_job(&before, &client, held);
             assigned.push(id);
         }
         self.orders.lock().assign(&assigned, &of_key, &new_owner);

@@ -2,8 +2,8 @@
 
 use super::MemoryStore;
 use crate::{
-    Finished, JobRecords, RecordedTotals, RecordedUsage, Settlement, StoreError, TotalsQuery,
-    UsageBatch, UsageQuery, UsageStore, UsageTotal,
+    Committed, Finished, JobRecords, RecordedTotals, RecordedUsage, Settlement, StoreError,
+    SuspendedRound, ToolProgress, TotalsQuery, UsageBatch, UsageQuery, UsageStore, UsageTotal,
 };
 use async_trait::async_trait;
 use sandpiper_domain::{ChargedUsage, JobId, JobState, Period, Timestamp, UsageCounts};
@@ -88,17 +88,37 @@ impl JobRecords for MemoryStore {
             if entry.job.state.is_final() || entry.job.attempt != attempt {
                 return Ok(Finished::Stale);
             }
-            let before = entry.settle(settlement, now, ttl);
+            let before = entry.held();
+            entry.settle(settlement, now, ttl);
             let settled = Arc::clone(&entry.settled);
             let owner = entry.job.owner.clone();
-            (settled, entry.client.clone(), owner, before, entry.bytes)
+            (settled, entry.client.clone(), owner, before, entry.held())
         };
         if let Some((at, counts)) = counted {
             self.usage_table.add(&owner, at, &counts);
         }
-        self.usage.finish_job(&client, before, after);
+        self.usage.change_job(&client, before, after);
         self.orders.lock().insert_expiry(now.plus(ttl), id);
         settled.notify_waiters();
         Ok(Finished::Recorded)
+    }
+
+    async fn suspend(
+        &self,
+        id: JobId,
+        attempt: u32,
+        progress: &ToolProgress,
+        round: Arc<SuspendedRound>,
+    ) -> Result<Committed, StoreError> {
+        Ok(self.commit_suspension(id, attempt, progress, &round))
+    }
+
+    async fn resume(&self, id: JobId) -> Result<(), StoreError> {
+        if let Some(mut entry) = self.entries.get_mut(&id)
+            && entry.job.state == JobState::Waiting
+        {
+            entry.job.state = JobState::Queued;
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The contract of every store: each test is one promise of [`JobStore`].
 
 use super::*;
-use crate::{JobPage, ListQuery};
+use crate::{Committed, JobPage, ListQuery, SuspendedRound, ToolProgress};
 use sandpiper_domain::{ApiKeyId, Owner, Tenant};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -264,12 +264,20 @@ async fn a_job_submitted_between_two_pages_moves_neither() {
 #[tokio::test]
 async fn a_list_of_one_state_has_those_jobs_and_no_others() {
     over_every_store(|store| async move {
-        let mut expected: [BTreeSet<JobId>; 5] = Default::default();
+        let mut expected: [BTreeSet<JobId>; 6] = Default::default();
         for index in 0..500 {
-            let id = submit(&*store).await;
             let kind = index % JobState::ALL.len();
+            let id = match JobState::ALL[kind] {
+                JobState::Waiting => submit_with_tools(&*store).await,
+                _ => submit(&*store).await,
+            };
             match JobState::ALL[kind] {
                 JobState::Queued => {}
+                JobState::Waiting => {
+                    store.start(id, 1).await.unwrap();
+                    let committed = suspend(&*store, id, 1, 0).await;
+                    assert_eq!(committed, Committed::Waits);
+                }
                 JobState::Running => store.start(id, 1).await.unwrap(),
                 state => {
                     let settlement = Settlement {
@@ -351,6 +359,7 @@ async fn of_many_finishes_at_once_exactly_one_is_recorded() {
                         let settlement = Settlement {
                             state: JobState::Finished,
                             execution: Some(Arc::clone(&execution)),
+                            last_round: None,
                         };
                         line.wait();
                         let answer = runtime.block_on(store.finish(id, 1, settlement));
@@ -457,6 +466,51 @@ async fn a_job_is_found_waited_for_and_listed_by_those_only_who_may_see_it() {
             store.get(ids[2], &of_a).await.unwrap(),
             Found::Unknown
         ));
+    })
+    .await;
+}
+
+async fn submit_with_tools(store: &dyn JobStore) -> JobId {
+    let new = NewJob {
+        tool_head: Some(b"{}".to_vec()),
+        ..new_job("test", 1)
+    };
+    store.submit(new).await.unwrap().job.id
+}
+
+/// Commits a round without calls, which began after `rounds` rounds.
+async fn suspend(store: &dyn JobRecords, id: JobId, attempt: u32, rounds: u32) -> Committed {
+    let progress = ToolProgress {
+        rounds,
+        ..ToolProgress::default()
+    };
+    let round = Arc::new(SuspendedRound::default());
+    store.suspend(id, attempt, &progress, round).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_round_is_committed_once_and_only_by_the_attempt_that_owns_the_job() {
+    over_every_store(|store| async move {
+        let id = submit_with_tools(&*store).await;
+        store.start(id, 1).await.unwrap();
+        store.requeue(id, 1).await.unwrap();
+        store.start(id, 2).await.unwrap();
+        assert_eq!(suspend(&*store, id, 1, 0).await, Committed::Stale);
+        assert_eq!(suspend(&*store, id, 2, 0).await, Committed::Waits);
+        assert_eq!(get(&*store, id).await.state, JobState::Waiting);
+        assert_eq!(suspend(&*store, id, 2, 0).await, Committed::Stale);
+        let job = get(&*store, id).await;
+        assert_eq!((job.state, job.rounds), (JobState::Waiting, Some(1)));
+        store.resume(id).await.unwrap();
+        assert_eq!(get(&*store, id).await.state, JobState::Queued);
+        store.start(id, 2).await.unwrap();
+        let settled = store.finish(id, 2, cancelled()).await.unwrap();
+        assert_eq!(settled, Finished::Recorded);
+        let job = get(&*store, id).await;
+        assert_eq!(job.outcome, Some(Outcome::Cancelled), "it has run");
+        assert_eq!(suspend(&*store, id, 2, 1).await, Committed::Stale);
+        let plain = submit_and_start(&*store).await;
+        assert_eq!(suspend(&*store, plain, 1, 0).await, Committed::Stale);
     })
     .await;
 }

@@ -1,9 +1,9 @@
 //! The jobs of a store of one process, on their way to the runner.
 
 use super::*;
-use crate::{InProcessStore, JobRunner, NotRun, StartHook};
+use crate::{InProcessStore, JobRunner, NotRun, Ran, StartHook, ToolProgress};
 use async_trait::async_trait;
-use sandpiper_domain::{Execution, Job, LogSoFar};
+use sandpiper_domain::{Job, LogSoFar};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A runner whose jobs never end.
@@ -15,9 +15,10 @@ impl JobRunner for CountingRunner {
     async fn run(
         &self,
         _: Arc<Job>,
+        _: Option<Arc<ToolProgress>>,
         _: QueuePlace,
         _: StartHook,
-    ) -> Result<Arc<Execution>, NotRun> {
+    ) -> Result<Ran, NotRun> {
         self.0.fetch_add(1, Ordering::SeqCst);
         std::future::pending().await
     }

@@ -10,6 +10,7 @@ fn store_of(jobs_max: usize, bytes_max: usize) -> MemoryStore {
         client_jobs_max: 1_000_000,
         client_bytes: usize::MAX,
         usage_kept: ROOMY.usage_kept,
+        waiting: WaitingBounds::DEFAULT,
     })
 }
 
@@ -112,6 +113,7 @@ async fn a_result_counts_instead_of_its_script() {
     let large = Settlement {
         state: JobState::Finished,
         execution: Some(Arc::new(samples::success(more[0], 500_000))),
+        last_round: None,
     };
     store.finish(more[0], 0, large).await.unwrap();
     finish_all(&store, &more[1..]).await;
@@ -150,6 +152,7 @@ async fn the_jobs_of_a_client_are_bounded_in_bytes_until_they_expire() {
         let large = Settlement {
             state: JobState::Finished,
             execution: Some(Arc::new(samples::success(id, 200_000))),
+            last_round: None,
         };
         store.finish(id, 0, large).await.unwrap();
     }

@@ -8,7 +8,7 @@ mod usage;
 
 use super::{
     Finished, Found, JobRecords, JobStore, MemoryStore, MemoryStoreBounds, NewJob, QueuePlace,
-    Settlement, StoreError,
+    Settlement, StoreError, WaitingBounds,
 };
 use sandpiper_domain::{Access, JobId, JobRecord, JobState, JobTerms, Outcome, Timestamp, samples};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ const ROOMY: MemoryStoreBounds = MemoryStoreBounds {
     client_jobs_max: 1_000_000,
     client_bytes: 64 << 20,
     usage_kept: Duration::from_hours(24 * 400),
+    waiting: WaitingBounds::DEFAULT,
 };
 
 /// Makes an empty store of each kind, with room for the tests of the contract and a [`TTL`] of a minute.
@@ -50,6 +51,7 @@ fn new_job(client: &str, code_bytes: usize) -> NewJob {
         created_at: Timestamp::now(),
         terms: JobTerms::default(),
         queue_place: QueuePlace::default(),
+        tool_head: None,
     }
 }
 
@@ -67,6 +69,7 @@ fn finished(id: JobId) -> Settlement {
     Settlement {
         state: JobState::Finished,
         execution: Some(Arc::new(samples::success(id, 2))),
+        last_round: None,
     }
 }
 
@@ -74,6 +77,7 @@ fn cancelled() -> Settlement {
     Settlement {
         state: JobState::Cancelled,
         execution: None,
+        last_round: None,
     }
 }
 
@@ -81,6 +85,7 @@ fn lost(id: JobId) -> Settlement {
     Settlement {
         state: JobState::Lost,
         execution: Some(Arc::new(samples::execution(id, Outcome::Crashed))),
+        last_round: None,
     }
 }
 

@@ -4,26 +4,27 @@
 //! at once, waits there for an executor, and is retried if the service failed to run it. One task per open job makes
 //! all changes of the job's record, so the changes are made in order, however slow the store of the records is.
 
+mod open_job;
+
 use super::{
-    Accepted, Finished, Found, JobPage, JobRunner, JobStore, ListQuery, NewJob, Nodes, NotRun,
-    QueuePlace, RecordedTotals, RecordedUsage, Settlement, StartHook, StoreCounts, StoreError,
-    TotalsQuery, UsageBatch, UsageQuery, UsageStore,
+    Accepted, Answered, Committed, Finished, Found, FoundHead, JobPage, JobRunner, JobStore,
+    ListQuery, NewAnswer, NewJob, Nodes, QueuePlace, RecordedTotals, RecordedUsage, Settlement,
+    StoreCounts, StoreError, SuspendedRound, ToolProgress, TotalsQuery, UsageBatch, UsageQuery,
+    UsageStore,
 };
 use async_trait::async_trait;
 use dashmap::DashMap;
-use sandpiper_domain::{Access, ApiKeyId, Execution, Job, JobId, LogSoFar, Tenant, Timestamp};
+use open_job::{OpenJob, Signals};
+use sandpiper_domain::{Access, ApiKeyId, Job, JobId, LogSoFar, Tenant, Timestamp};
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
-use tracing::field::display;
-use tracing::{error, warn};
+use tokio::sync::watch;
+use tracing::error;
 
-/// Time until a job that could not be run is tried again.
-const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// Longest time that the end of the service waits for results to be recorded.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -43,6 +44,19 @@ pub trait JobRecords: JobStore {
         attempt: u32,
         settlement: Settlement,
     ) -> Result<Finished, StoreError>;
+
+    /// Commits a round that ran from `progress` and suspended, if `attempt` is still the job's attempt and no round was
+    /// committed since.
+    async fn suspend(
+        &self,
+        id: JobId,
+        attempt: u32,
+        progress: &ToolProgress,
+        round: Arc<SuspendedRound>,
+    ) -> Result<Committed, StoreError>;
+
+    /// Records that a job that waits is due: it is queued.
+    async fn resume(&self, id: JobId) -> Result<(), StoreError>;
 }
 
 #[derive(Debug)]
@@ -53,8 +67,8 @@ struct Shared {
     records: Arc<dyn JobRecords>,
     attempts_max: u32,
     runner: OnceLock<Arc<dyn JobRunner>>,
-    /// For each open job, true once the job is to be cancelled.
-    open: DashMap<JobId, watch::Sender<bool>>,
+    /// The signals of each open job.
+    open: DashMap<JobId, watch::Sender<Signals>>,
     /// The number of attempts that have started and are not recorded to their end.
     unrecorded: watch::Sender<usize>,
     lost: AtomicU64,
@@ -80,133 +94,6 @@ impl InProcessStore {
     }
 }
 
-/// An attempt whose result is not recorded yet. [`InProcessStore::close`] waits until none exists.
-struct Unrecorded(Arc<Shared>);
-
-impl Unrecorded {
-    fn new(shared: Arc<Shared>) -> Self {
-        shared.unrecorded.send_modify(|count| *count += 1);
-        Self(shared)
-    }
-}
-
-impl Drop for Unrecorded {
-    fn drop(&mut self) {
-        self.0.unrecorded.send_modify(|count| *count -= 1);
-    }
-}
-
-/// A job on its way from being accepted to its final state.
-struct OpenJob {
-    shared: Arc<Shared>,
-    runner: Arc<dyn JobRunner>,
-    job: Arc<Job>,
-    /// The place that is reserved for the first attempt.
-    place: QueuePlace,
-    cancelled: watch::Receiver<bool>,
-    /// The number of attempts that have started.
-    attempts: u32,
-}
-
-impl Drop for OpenJob {
-    fn drop(&mut self) {
-        self.shared.open.remove(&self.job.id);
-    }
-}
-
-impl OpenJob {
-    /// Runs the job until it has its final state, or until the service stops.
-    async fn run_to_end(mut self) {
-        while !self.is_cancelled() {
-            let (on_start, started) = self.start_hook();
-            let (result, unrecorded) = self.attempt(on_start, started).await;
-            let has_started = unrecorded.is_some();
-            match result {
-                Ok(execution) => return self.finish(Settlement::of(execution)).await,
-                Err(NotRun::Stopping) => return,
-                Err(NotRun::Cancelled) => return self.finish(Settlement::CANCELLED).await,
-                Err(NotRun::Failed) if self.is_cancelled() => {
-                    return self.finish(Settlement::CANCELLED).await;
-                }
-                Err(NotRun::Failed) if has_started && self.attempts >= self.shared.attempts_max => {
-                    return self.record_loss().await;
-                }
-                Err(NotRun::Failed) if has_started => self.record_requeue().await,
-                // The queue is full. An accepted job stays accepted, and waits.
-                Err(NotRun::Failed | NotRun::Busy) => {}
-            }
-            drop(unrecorded);
-            let cancelled = self.cancelled.wait_for(|is_cancelled| *is_cancelled);
-            // Ends early if the job is cancelled meanwhile.
-            let _ = tokio::time::timeout(RETRY_AFTER, cancelled).await;
-        }
-        self.finish(Settlement::CANCELLED).await;
-    }
-
-    fn is_cancelled(&self) -> bool {
-        *self.cancelled.borrow()
-    }
-
-    /// Returns a hook that notes the start in the moment in which it happens, and the receiver of that note.
-    fn start_hook(&self) -> (StartHook, oneshot::Receiver<Unrecorded>) {
-        let (sender, started) = oneshot::channel();
-        let shared = Arc::clone(&self.shared);
-        let on_start = StartHook::new(move || {
-            // The receiver may have gone, with the service.
-            let _ = sender.send(Unrecorded::new(shared));
-        });
-        (on_start, started)
-    }
-
-    /// Runs the job once, and records its start. The second value exists if an executor took the job.
-    async fn attempt(
-        &mut self,
-        on_start: StartHook,
-        started: oneshot::Receiver<Unrecorded>,
-    ) -> (Result<Arc<Execution>, NotRun>, Option<Unrecorded>) {
-        let (job, place) = (Arc::clone(&self.job), std::mem::take(&mut self.place));
-        let runner = Arc::clone(&self.runner);
-        let mut run = runner.run(job, place, on_start);
-        let unrecorded = tokio::select! {
-            // If both are ready, the start is recorded before the result.
-            biased;
-            Ok(unrecorded) = started => unrecorded,
-            result = &mut run => return (result, None),
-        };
-        self.attempts += 1;
-        let recorded = self.shared.records.start(self.job.id, self.attempts).await;
-        self.shared.count_failure(recorded);
-        // A cancel that came between the queue and the executor has found the job in neither.
-        if self.is_cancelled() {
-            runner.cancel(self.job.id).await;
-        }
-        (run.await, Some(unrecorded))
-    }
-
-    async fn record_loss(&self) {
-        let attempts = self.attempts;
-        let trace = self.job.trace.as_ref();
-        let trace_id = trace.map(|trace| display(trace.trace_text()));
-        warn!(job = %self.job.id, trace_id, attempts, "a job is lost: the service failed to run it in each attempt");
-        self.shared.lost.fetch_add(1, Ordering::Relaxed);
-        self.finish(Settlement::lost(&self.job, attempts)).await;
-    }
-
-    async fn record_requeue(&self) {
-        let (id, attempts) = (self.job.id, self.attempts);
-        let recorded = self.shared.records.requeue(id, attempts).await;
-        self.shared.count_failure(recorded);
-    }
-
-    async fn finish(&self, settlement: Settlement) {
-        let (id, attempts) = (self.job.id, self.attempts);
-        let recorded = self.shared.records.finish(id, attempts, settlement).await;
-        if self.shared.count_failure(recorded) == Some(Finished::Stale) {
-            self.shared.stale.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Shared {
     /// Hands an accepted job to the runner, and starts the task that runs the job to its end. The job is with the
     /// runner when this returns, so that a stop of the service that comes after an accepted job finds the job there.
@@ -214,16 +101,9 @@ impl Shared {
         let Some(runner) = self.runner.get() else {
             return;
         };
-        let (cancel, cancelled) = watch::channel(false);
-        self.open.insert(job.id, cancel);
-        let open_job = OpenJob {
-            shared: Arc::clone(self),
-            runner: Arc::clone(runner),
-            job,
-            place,
-            cancelled,
-            attempts: 0,
-        };
+        let (sender, signals) = watch::channel(Signals::default());
+        self.open.insert(job.id, sender);
+        let open_job = OpenJob::new(Arc::clone(self), Arc::clone(runner), job, place, signals);
         let mut task = Box::pin(open_job.run_to_end());
         let first_poll = poll_fn(|context| Poll::Ready(task.as_mut().poll(context)));
         if first_poll.await.is_pending() {
@@ -294,6 +174,34 @@ impl JobStore for InProcessStore {
         self.0.records.log_so_far(id, attempt).await
     }
 
+    async fn answer(
+        &self,
+        id: JobId,
+        access: &Access,
+        answers: Vec<NewAnswer>,
+        inbox_bytes_max: u64,
+        now: Timestamp,
+    ) -> Result<Answered, StoreError> {
+        let records = &self.0.records;
+        let answered = records
+            .answer(id, access, answers, inbox_bytes_max, now)
+            .await?;
+        if answered == Answered::Taken
+            && let Some(signals) = self.0.open.get(&id)
+        {
+            signals.send_modify(|signals| signals.answers += 1);
+        }
+        Ok(answered)
+    }
+
+    async fn progress(&self, id: JobId) -> Result<Option<ToolProgress>, StoreError> {
+        self.0.records.progress(id).await
+    }
+
+    async fn tool_head(&self, id: JobId, access: &Access) -> Result<FoundHead, StoreError> {
+        self.0.records.tool_head(id, access).await
+    }
+
     async fn list(&self, query: &ListQuery) -> Result<JobPage, StoreError> {
         self.0.records.list(query).await
     }
@@ -307,10 +215,10 @@ impl JobStore for InProcessStore {
         Ok(())
     }
 
-    /// Ends the wait of a job for its retry. A job that waits for an executor, or runs, is stopped by the runner.
+    /// Ends the wait of a job for its retry, for answers or for its moment. A job that waits for an executor, or runs, is stopped by the runner.
     async fn cancel(&self, id: JobId) -> Result<(), StoreError> {
-        if let Some(cancel) = self.0.open.get(&id) {
-            cancel.send_replace(true);
+        if let Some(signals) = self.0.open.get(&id) {
+            signals.send_modify(|signals| signals.is_cancelled = true);
         }
         self.0.records.cancel(id).await
     }
