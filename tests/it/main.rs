@@ -57,6 +57,7 @@ mod support;
 mod table;
 mod tenants;
 mod thrown;
+mod tool_jobs;
 mod tools;
 mod traces;
 mod usage;
