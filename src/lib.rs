@@ -7,6 +7,7 @@
 //! | [`usage`] | usage of tenants, and their budgets |
 //! | [`actors`] | Dispatcher, Executors, and the handle through which they are reached |
 //! | [`scripts`] | the example scripts |
+//! | [`tool_runs`] | executions with tools between their rounds |
 //! | [`replay`] | the sealed state of executions that wait for answers |
 //! | [`http`] | routes, bodies, problems |
 //! | [`config`] | options, their defaults and bounds |
@@ -28,4 +29,5 @@ pub mod scripts;
 pub mod selftest;
 pub mod sources;
 pub mod telemetry;
+pub mod tool_runs;
 pub mod usage;

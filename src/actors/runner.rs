@@ -1,5 +1,6 @@
 //! The runner of an Executor: a sandbox, or a fake in the tests of Executors.
 
+use crate::tool_runs::ToolRun;
 use sandpiper_domain::tools::{Arrived, ReplayLog, Round, RoundEnd, ToolLimits, Unawaited};
 use sandpiper_domain::{
     Execution, Job, JobId, Limits, Outcome, ScriptError, Timestamp, TraceContext, Usage,
@@ -40,6 +41,18 @@ pub struct RoundTask {
 }
 
 impl RoundTask {
+    /// Returns the next round of `run`, the execution of `job`.
+    #[must_use]
+    pub fn new(job: Arc<Job>, run: &ToolRun) -> Self {
+        Self {
+            job,
+            tool_limits: run.state.tool_limits,
+            log: run.log.clone(),
+            arrived: run.state.arrived.clone(),
+            unawaited: run.state.unawaited,
+        }
+    }
+
     /// Returns the outcome with which the execution has ended; `None` if it goes on. A script that has succeeded may still
     /// wait for calls that it did not await.
     #[must_use]

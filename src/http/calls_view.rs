@@ -1,10 +1,8 @@
 //! The views of calls: what an execution with tools waits for, and the receipt of what it called.
 #![allow(unused_qualifications)] // in what utoipa derives
 
-use crate::replay::Pause;
-use sandpiper_domain::tools::{
-    Call, CallResult, CallState, ReplayLog, Suspension, ToolFailure, ToolLimits,
-};
+use crate::tool_runs::ToolRun;
+use sandpiper_domain::tools::{Call, CallResult, CallState, Suspension, ToolFailure, ToolLimits};
 use sandpiper_domain::{JsonText, Timestamp, Usage};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -82,11 +80,11 @@ pub(super) struct ReportedCall {
 
 impl ReportedCall {
     /// Returns the calls that the execution waits for.
-    pub(super) fn open(log: &ReplayLog, pause: &Pause) -> Vec<Self> {
-        let calls = pause.open_calls(log).map(|call| Self {
-            call_id: pause.call_id(call.seq),
+    pub(super) fn open(run: &ToolRun) -> Vec<Self> {
+        let calls = run.open_calls().map(|call| Self {
+            call_id: run.state.call_id(call.seq),
             call: call.clone(),
-            state: log.state_of(call, false),
+            state: run.log.state_of(call, false),
             answer: None,
             is_unobserved: false,
         });
@@ -94,14 +92,15 @@ impl ReportedCall {
     }
 
     /// Returns all calls of an execution that has ended.
-    pub(super) fn all(log: &ReplayLog, pause: &Pause, unobserved: &[u32]) -> Vec<Self> {
+    pub(super) fn all(run: &ToolRun, unobserved: &[u32]) -> Vec<Self> {
+        let log = &run.log;
         let answers: HashMap<u32, (u64, &CallResult)> = (log.answers())
             .map(|(seq, at_ms, result)| (seq, (at_ms, result)))
             .collect();
         let calls = log.calls().iter().map(|call| {
             let answer = answers.get(&call.seq);
             Self {
-                call_id: pause.call_id(call.seq),
+                call_id: run.state.call_id(call.seq),
                 call: call.clone(),
                 state: log.state_of(call, true),
                 answer: answer.map(|(at_ms, result)| (*at_ms, (*result).clone())),

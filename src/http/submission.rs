@@ -5,7 +5,7 @@ use super::body::{self, BodyType};
 use super::caller::Caller;
 use super::problem::{Code, Problem};
 use super::request::{JOB_FIELDS, SubmitRequest};
-use super::tool_runs::{ToolRequest, ToolRun};
+use super::tool_runs::{ExecuteRun, ToolRequest};
 use super::trace;
 use crate::sources::SourceError;
 use actix_web::HttpRequest;
@@ -33,7 +33,7 @@ struct SubmitQuery {
 #[derive(Debug)]
 pub(super) enum RunNow {
     Script(Arc<Job>),
-    WithTools(Box<ToolRun>),
+    WithTools(Box<ExecuteRun>),
 }
 
 impl RunNow {
@@ -86,7 +86,7 @@ pub(super) async fn read_now(
     if job.script.tools().is_none() {
         return Ok(RunNow::Script(Arc::new(job)));
     }
-    let run = ToolRun::read(api, job, tools)?;
+    let run = ExecuteRun::read(api, job, tools)?;
     Ok(RunNow::WithTools(Box::new(run)))
 }
 

@@ -7,23 +7,19 @@ mod request_parts;
 
 pub use request_parts::RequestParts;
 
+use crate::tool_runs::RunState;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use sandpiper_domain::tools::{Arrived, Call, ReplayLog, ToolLimits};
-use sandpiper_domain::{Limits, RequestedLimits, Tenant, Timestamp, Usage};
+use sandpiper_domain::tools::{ReplayLog, ToolLimits};
+use sandpiper_domain::{Limits, RequestedLimits, Tenant, Timestamp};
 use sandpiper_store::{SealingKeys, Unsealed};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 /// Authenticated with each state, so that another version of its form cannot be read by mistake.
-const FORM: &[u8] = b"replay 2";
-/// Prefix of the input of the digest that is the id of a call, so that no other use of the secret has the same input.
-const CALL_ID: &[u8] = b"sandpiper call id";
-const CALL_ID_BYTES: usize = 16;
+const FORM: &[u8] = b"replay 3";
 /// A shorter log is not compressed: that would take time in each of many short rounds.
 const COMPRESSED_FROM_BYTES: usize = 16 * 1024;
 /// Longest log that is decompressed. No service writes a longer one.
@@ -53,54 +49,8 @@ pub struct Pause {
     /// The limits as the request names them, and as they were granted in the first round.
     pub requested_limits: RequestedLimits,
     pub limits: Limits,
-    pub tool_limits: ToolLimits,
     pub tenant: String,
-    /// Secret from which the ids of calls are derived.
-    pub call_secret: u128,
-    /// The end of the last round, Unix milliseconds.
-    pub paused_at: u64,
-    /// Time from which the execution goes on without an answer, Unix milliseconds.
-    pub resume_at: Option<u64>,
-    /// The calls that wait, by `seq`, and the time at which each was offered, Unix milliseconds.
-    pub offered: Vec<(u32, u64)>,
-    /// Answers that are at hand and in no record of the log.
-    pub arrived: Vec<Arrived>,
-    /// The calls that were offered when the script had succeeded: the execution waits for those alone.
-    pub end_calls: Vec<u32>,
-    pub totals: Totals,
-}
-
-/// Sums over the rounds of an execution, beside those in its log.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    pub wall_micros: u64,
-    pub cpu_micros: u64,
-    /// The largest heap of a round.
-    pub peak_memory_bytes: u64,
-    pub output_bytes: u64,
-    /// Time between rounds.
-    pub waited_millis: u64,
-}
-
-impl Totals {
-    /// Adds what a round used.
-    pub fn add(&mut self, usage: &Usage) {
-        self.wall_micros = self.wall_micros.saturating_add(usage.wall_micros);
-        self.cpu_micros = self.cpu_micros.saturating_add(usage.cpu_micros);
-        self.output_bytes = self.output_bytes.saturating_add(usage.output_bytes);
-        self.peak_memory_bytes = self.peak_memory_bytes.max(usage.peak_memory_bytes);
-    }
-
-    /// Returns what all rounds used.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        Usage {
-            wall_micros: self.wall_micros,
-            cpu_micros: self.cpu_micros,
-            peak_memory_bytes: self.peak_memory_bytes,
-            output_bytes: self.output_bytes,
-        }
-    }
+    pub state: RunState,
 }
 
 /// The reason why a `replay` cannot be continued.
@@ -143,8 +93,9 @@ impl Replays {
     /// Seals a state and the log of its execution. Returns the sealed text, and the time until which it can be continued.
     #[must_use]
     pub fn seal(&self, pause: Pause, log: &ReplayLog) -> (String, Timestamp) {
-        let wait = Duration::from_secs(pause.tool_limits.wait_timeout_s.into());
-        let expires_at = Timestamp::from_unix_millis(pause.paused_at).plus(wait.min(self.ttl));
+        let wait = Duration::from_secs(pause.state.tool_limits.wait_timeout_s.into());
+        let expires_at =
+            Timestamp::from_unix_millis(pause.state.paused_at).plus(wait.min(self.ttl));
         let log = log.to_bytes();
         let compressed = (log.len() >= COMPRESSED_FROM_BYTES).then(|| compress(&log));
         let header = Header {
@@ -190,56 +141,6 @@ impl Replays {
 }
 
 impl Pause {
-    /// Returns the id of a call. Nobody can guess the id of a call that was not shown to them.
-    #[must_use]
-    pub fn call_id(&self, seq: u32) -> String {
-        let digest: [u8; 32] = Sha256::new()
-            .chain_update(CALL_ID)
-            .chain_update(self.call_secret.to_be_bytes())
-            .chain_update(seq.to_be_bytes())
-            .finalize()
-            .into();
-        let (half, _) = digest.split_at(CALL_ID_BYTES);
-        half.iter().fold("call_".to_owned(), |mut id, byte| {
-            // Writing to memory cannot fail.
-            let _ = write!(id, "{byte:02x}");
-            id
-        })
-    }
-
-    /// Offers as many calls of a log as may be open at a time.
-    pub fn offer(&self, log: &mut ReplayLog) {
-        let from = self.end_calls.first().copied().unwrap_or(0);
-        log.offer(from, self.tool_limits.concurrent_calls_max);
-    }
-
-    /// Returns the calls of a log that the execution waits for, and that may be answered.
-    pub fn open_calls<'l>(&'l self, log: &'l ReplayLog) -> impl Iterator<Item = &'l Call> {
-        let is_open =
-            |call: &&Call| self.end_calls.is_empty() || self.end_calls.contains(&call.seq);
-        log.open().filter(is_open)
-    }
-
-    /// Returns the time at which a call was offered, Unix milliseconds.
-    #[must_use]
-    pub fn offered_at(&self, seq: u32) -> Option<u64> {
-        let offered = self.offered.iter().find(|(its_seq, _)| *its_seq == seq);
-        offered.map(|(_, at)| *at)
-    }
-
-    /// Returns the calls that wait, and the time until which each of them may be answered, Unix milliseconds.
-    pub fn timeouts(&self) -> impl Iterator<Item = (u32, u64)> {
-        let limit = u64::from(self.tool_limits.call_timeout_ms);
-        let offered = self.offered.iter();
-        offered.map(move |(seq, at)| (*seq, at.saturating_add(limit)))
-    }
-
-    /// Returns the first of these times.
-    #[must_use]
-    pub fn first_timeout(&self) -> Option<u64> {
-        self.timeouts().map(|(_, at)| at).min()
-    }
-
     /// Checks that a request is the one whose execution waits. Returns the limits of the execution: the granted ones stay,
     /// also if the defaults have changed.
     pub fn check_request(
@@ -251,7 +152,7 @@ impl Pause {
         if let Some(field) = self.request.first_difference(request) {
             return Err(ReplayError::OtherRequest { field });
         }
-        let is_granted = (&self.limits, &self.tool_limits) == granted;
+        let is_granted = (&self.limits, &self.state.tool_limits) == granted;
         if self.requested_limits != *requested_limits && !is_granted {
             return Err(ReplayError::OtherRequest { field: "limits" });
         }
@@ -285,7 +186,7 @@ mod tests {
     use super::*;
     use sandpiper_domain::samples;
     use sandpiper_domain::tools::{
-        CallResult, ConsoleBytes, Record, Round, RoundEnd, RoundUsage, Seed, Unawaited,
+        Arrived, CallResult, Record, Round, RoundEnd, RoundUsage, Seed, Unawaited,
     };
     use sandpiper_domain::{Execution, JobId, JsonText};
     use sandpiper_store::DataKeys;
@@ -299,23 +200,24 @@ mod tests {
 
     fn pause() -> Pause {
         let limits = samples::limits();
+        let tool_limits = ToolLimits::default_of_execute(&limits, 3_600);
         Pause {
             request: RequestParts::of(&samples::script(1), Unawaited::Offer),
             requested_limits: RequestedLimits::default(),
             limits,
-            tool_limits: ToolLimits::default_of_execute(&limits, 3_600),
             tenant: "acme".to_owned(),
-            call_secret: u128::MAX - 1,
-            paused_at: NOW,
-            resume_at: Some(NOW + 1),
-            offered: vec![(0, NOW)],
-            arrived: vec![Arrived {
-                seq: 0,
-                arrived_ms: NOW,
-                result: CallResult::Value(JsonText::parse("[1]".to_owned()).unwrap()),
-            }],
-            end_calls: vec![3],
-            totals: Totals::default(),
+            state: RunState {
+                call_secret: u128::MAX - 1,
+                resume_at: Some(NOW + 1),
+                offered: vec![(0, NOW)],
+                arrived: vec![Arrived {
+                    seq: 0,
+                    arrived_ms: NOW,
+                    result: CallResult::Value(JsonText::parse("[1]".to_owned()).unwrap()),
+                }],
+                end_calls: vec![3],
+                ..RunState::new(tool_limits, Unawaited::Offer, NOW)
+            },
         }
     }
 
@@ -376,7 +278,7 @@ mod tests {
     #[test]
     fn granted_limits_stay_if_the_defaults_change_and_other_limits_are_another_request() {
         let pause = pause();
-        let granted = (&pause.limits, &pause.tool_limits);
+        let granted = (&pause.limits, &pause.state.tool_limits);
         let none = RequestedLimits::default();
         let named = RequestedLimits {
             timeout_ms: Some(u64::from(pause.limits.timeout_ms())),
@@ -386,20 +288,10 @@ mod tests {
         assert_eq!(check(&named, granted), Ok(pause.limits));
         let others = ToolLimits {
             calls_max: 1,
-            ..pause.tool_limits
+            ..pause.state.tool_limits
         };
         assert_eq!(check(&none, (&pause.limits, &others)), Ok(pause.limits));
         let other = ReplayError::OtherRequest { field: "limits" };
         assert_eq!(check(&named, (&pause.limits, &others)), Err(other));
-    }
-
-    #[test]
-    fn ids_of_calls_differ_by_call_and_by_execution() {
-        let (one, mut other) = (pause(), pause());
-        other.call_secret = 1;
-        assert_eq!(one.call_id(0), one.call_id(0));
-        assert_ne!(one.call_id(0), one.call_id(1));
-        assert_ne!(one.call_id(0), other.call_id(0));
-        assert_eq!(one.call_id(0).len(), "call_".len() + 2 * CALL_ID_BYTES);
     }
 }

@@ -2,58 +2,26 @@
 
 use crate::http::problem::{Code, Problem};
 use crate::http::request::{Answer, AnsweredError};
-use crate::replay::Pause;
+use crate::tool_runs::{TIMEOUT, ToolRun};
 use sandpiper_domain::tools::{
-    Arrived, CallResult, Refusal, ReplayLog, ToolFailure, ToolLimits, canonical_result,
-    is_same_json,
+    Arrived, CallResult, Refusal, ToolFailure, ToolLimits, canonical_result, is_same_json,
 };
 use sandpiper_domain::{JsonText, Script, Timestamp};
 use std::collections::{HashMap, HashSet};
 
-/// Code of the failure of a call whose answer did not come in time.
-const TIMEOUT: &str = "timeout";
-
-/// Answers the calls that have waited too long.
-pub(super) fn time_out(pause: &mut Pause, log: &ReplayLog, now: Timestamp) {
-    let late: Vec<(u32, u64)> = (pause.timeouts())
-        .filter(|(seq, at)| *at <= now.as_unix_millis() && log.answer(*seq).is_none())
-        .collect();
-    for (seq, at) in late {
-        if pause.arrived.iter().any(|arrived| arrived.seq == seq) {
-            continue;
-        }
-        let limit = pause.tool_limits.call_timeout_ms;
-        let failure = ToolFailure {
-            message: format!("no answer came within callTimeoutMs, which is {limit} ms"),
-            name: None,
-            code: Some(TIMEOUT.to_owned()),
-            retryable: false,
-        };
-        pause.arrived.push(Arrived {
-            seq,
-            arrived_ms: at,
-            result: CallResult::Failed(failure),
-        });
-    }
-}
-
 /// Takes the answers of a request. An answer that was taken before is the same answer again, or an error.
-pub(super) fn take(
-    answers: Vec<Answer>,
-    pause: &mut Pause,
-    log: &ReplayLog,
-    now: Timestamp,
-) -> Result<(), Problem> {
+pub(super) fn take(answers: Vec<Answer>, run: &mut ToolRun, now: Timestamp) -> Result<(), Problem> {
     if answers.is_empty() {
         return Ok(());
     }
+    let ToolRun { state, log } = run;
     let calls: HashMap<String, u32> = (log.calls().iter())
         .filter(|call| call.refused.is_none() && log.is_offered(call.seq))
-        .map(|call| (pause.call_id(call.seq), call.seq))
+        .map(|call| (state.call_id(call.seq), call.seq))
         .collect();
     let mut seen = HashSet::new();
     let (mut taken, mut contradictions) = (Vec::new(), Contradictions::default());
-    let mut log_bytes = log.log_bytes() + bytes_of(&pause.arrived);
+    let mut log_bytes = log.log_bytes() + bytes_of(&state.arrived);
     for (index, answer) in answers.into_iter().enumerate() {
         let call_id = answer.call_id.clone();
         let Some(seq) = calls.get(&call_id).copied() else {
@@ -64,8 +32,8 @@ pub(super) fn take(
             let detail = format!("`{field}` is that of another answer in this request");
             return Err(Problem::invalid_field(&field, detail));
         }
-        let result = checked(index, answer, &pause.tool_limits)?;
-        let arrived = pause.arrived.iter().find(|arrived| arrived.seq == seq);
+        let result = checked(index, answer, &state.tool_limits)?;
+        let arrived = state.arrived.iter().find(|arrived| arrived.seq == seq);
         let earlier = arrived
             .map(|arrived| &arrived.result)
             .or_else(|| log.answer(seq));
@@ -73,7 +41,7 @@ pub(super) fn take(
             contradictions.compare(call_id, earlier, &result);
             continue;
         }
-        let fits = log_bytes + result.log_bytes() <= as_size(pause.tool_limits.log_bytes);
+        let fits = log_bytes + result.log_bytes() <= as_size(state.tool_limits.log_bytes);
         let result = match fits {
             true => result,
             false => CallResult::Failed(Refusal::LogFull.failure()),
@@ -86,7 +54,7 @@ pub(super) fn take(
         });
     }
     contradictions.check()?;
-    pause.arrived.extend(taken);
+    state.arrived.extend(taken);
     Ok(())
 }
 

@@ -72,7 +72,7 @@ pub(super) fn withheld(execution: Execution) -> Suspension {
 }
 
 /// Returns what is shown of an execution that waits on without a round.
-pub(super) fn nothing_new(job: &Job) -> Suspension {
+pub(crate) fn nothing_new(job: &Job) -> Suspension {
     let now = Timestamp::now();
     Suspension {
         id: job.id,
