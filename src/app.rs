@@ -179,7 +179,7 @@ fn api_start(
     let streams = options.streams();
     move || {
         let dispatcher = dispatcher.start();
-        let runner = DispatcherJobRunner::new(dispatcher.clone());
+        let runner = DispatcherJobRunner::new(dispatcher.clone(), Arc::clone(&state.stats));
         parts.store.start_dispatch(Arc::new(runner))?;
         actix::spawn(Arc::clone(&state.purged_tenants).keep_current());
         let dispatcher = DispatcherHandle::new(HandleParts {

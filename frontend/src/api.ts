@@ -51,7 +51,7 @@ export interface Execution {
 
 export interface Job {
   id: string;
-  state: "queued" | "running" | "finished" | "cancelled" | "lost";
+  state: "queued" | "running" | "waiting" | "finished" | "cancelled" | "lost";
   createdAt: string;
   startedAt: string | null;
   attempt: number;

@@ -1,4 +1,4 @@
-//! The routes of a public demonstration (`--open`): anyone may run code, and read, follow or stop a job by its id.
+//! The routes of a public demonstration (`--open`): anyone may run code, and read, follow, answer or stop a job by its id.
 //!
 //! The list of allowed routes is closed: a new route of the service is rejected until it is added here.
 
@@ -30,6 +30,7 @@ mod tests {
             (Method::POST, "/api/jobs"),
             (Method::GET, "/api/jobs/1"),
             (Method::GET, "/api/jobs/1/events"),
+            (Method::POST, "/api/jobs/1/answers"),
             (Method::DELETE, "/api/jobs/1"),
             (Method::GET, "/api/netcheck"),
             (Method::GET, "/api/health/ready"),

@@ -84,6 +84,7 @@ mod tests {
             (Method::POST, "/api/execute?file=x", Class::Run),
             (Method::GET, "/api/netcheck?port=80", Class::Run),
             (Method::POST, "/api/jobs", Class::Run),
+            (Method::POST, "/api/jobs/x/answers", Class::Run),
             (Method::PUT, "/api/jobs/x", Class::Run),
             (Method::DELETE, "/api/jobs/x", Class::Read),
             (Method::GET, "/api/jobs", Class::Read),

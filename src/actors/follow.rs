@@ -1,9 +1,10 @@
 //! Following a job: its changes of state and its log entries, as they come.
 
 use super::dispatcher::JobLocation;
-use super::handle::DispatcherHandle;
+use super::handle::{DispatcherHandle, unavailable};
 use super::types::{Cursor, DispatchError, JobSnapshot, JobUpdate, Lookup};
 use sandpiper_domain::{Access, JobId, JobState, LogSoFar};
+use sandpiper_store::Found;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -11,6 +12,9 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Least time between two looks at a log that grows.
 const LOG_EVERY: Duration = Duration::from_millis(20);
+
+/// Time between two looks at a job that waits for answers.
+const WAITING_LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Longest wait for the store when it is asked for the owner of a job.
 const OWNER_WITHIN: Duration = Duration::from_millis(500);
@@ -37,11 +41,20 @@ impl DispatcherHandle {
                 return Err(DispatchError::Draining);
             }
             let begun = Instant::now();
+            if self.still_waits(id, access, cursor).await? {
+                if begun >= deadline {
+                    return Ok(JobUpdate::Unchanged);
+                }
+                sleep_until(deadline.min(begun + WAITING_LOOK_EVERY)).await;
+                continue;
+            }
             let running_here = match self.locate(id).await? {
-                Some(JobLocation::Running(handle)) => Some(handle),
+                Some(JobLocation::Running { handle, .. }) => Some(handle),
                 _ => None,
             };
+            // A round of a job with tools may be repeated, so its log is told once the round is committed.
             if let Some(handle) = &running_here
+                && cursor.rounds.is_none()
                 && cursor
                     .state
                     .is_some_and(|(state, _)| state == JobState::Running)
@@ -68,6 +81,16 @@ impl DispatcherHandle {
             if cursor.state != Some((now.job.state, now.job.attempt)) {
                 return Ok(JobUpdate::Changed(beyond(now, cursor)));
             }
+            if now.tools.is_some() {
+                if now.job.rounds != cursor.rounds {
+                    return Ok(JobUpdate::Committed(now));
+                }
+                if begun >= deadline {
+                    return Ok(JobUpdate::Unchanged);
+                }
+                self.wait_for_round(id, access, begun + LOOK_EVERY).await?;
+                continue;
+            }
             let log = beyond(now, cursor).log;
             if let Some(log) = log.filter(|log| !log.entries.is_empty()) {
                 return Ok(JobUpdate::Logged(log));
@@ -83,8 +106,41 @@ impl DispatcherHandle {
     }
 }
 
+impl DispatcherHandle {
+    /// Returns true if a job with tools waits in the round that the cursor names.
+    async fn still_waits(
+        &self,
+        id: JobId,
+        access: &Access,
+        cursor: Cursor,
+    ) -> Result<bool, DispatchError> {
+        let (Some((JobState::Waiting, attempt)), Some(_)) = (cursor.state, cursor.rounds) else {
+            return Ok(false);
+        };
+        let found = self.0.store.get(id, access).await.map_err(unavailable)?;
+        Ok(matches!(found, Found::Job(job)
+            if (job.state, job.attempt, job.rounds) == (JobState::Waiting, attempt, cursor.rounds)))
+    }
+
+    /// Waits for the end of a job that is not final, at most until `until`.
+    async fn wait_for_round(
+        &self,
+        id: JobId,
+        access: &Access,
+        until: Instant,
+    ) -> Result<(), DispatchError> {
+        let patience = until.saturating_duration_since(Instant::now());
+        let waited = self.0.store.wait(id, access, patience).await;
+        waited.map_err(unavailable)?;
+        Ok(())
+    }
+}
+
 /// Returns the job with the log entries beyond `cursor`.
 fn beyond(now: JobSnapshot, cursor: Cursor) -> JobSnapshot {
+    if now.tools.is_some() {
+        return now;
+    }
     let next = if now.job.attempt == cursor.attempt {
         cursor.next
     } else {

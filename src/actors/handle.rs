@@ -26,6 +26,8 @@ use tracing::error;
 pub(super) const RESPONSE_WITHIN: Duration = Duration::from_secs(5);
 /// Time that a cancel waits for the running job to be dead. A kill takes a few milliseconds.
 const CANCEL_WITHIN: Duration = Duration::from_secs(2);
+/// Time between two looks at a cancelled job that has waited for answers.
+const CANCEL_POLL: Duration = Duration::from_millis(10);
 /// Time that a network check waits for its turn in the queue and its result.
 const NET_CHECK_WITHIN: Duration = Duration::from_secs(40);
 /// Time between two looks at the work that is left while the service drains.
@@ -100,10 +102,21 @@ impl DispatcherHandle {
         }
     }
 
-    pub async fn submit(&self, job: Arc<Job>, terms: JobTerms) -> Result<Accepted, DispatchError> {
+    /// Submits a job. `tool_head` is the first state of a job with tools.
+    pub async fn submit(
+        &self,
+        job: Arc<Job>,
+        terms: JobTerms,
+        tool_head: Option<Vec<u8>>,
+    ) -> Result<Accepted, DispatchError> {
         self.check_not_purged(&job.owner.tenant)?;
         let submitted = Arc::clone(&job);
-        let accepted = self.ask(Submit { job, terms }).await??;
+        let submit = Submit {
+            job,
+            terms,
+            tool_head,
+        };
+        let accepted = self.ask(submit).await??;
         let tenant = &submitted.owner.tenant;
         if self.is_purged(tenant) {
             // The purge may have looked for the tenant's jobs before the store had this one.
@@ -120,7 +133,8 @@ impl DispatcherHandle {
         self.look_up(id, access, found).await
     }
 
-    /// Returns the job once it is final, once `wait` is over, or once the service has stopped running jobs.
+    /// Returns the job once it is final or waits for its reader, once `wait` is over, or once the service has stopped running
+    /// jobs.
     pub async fn wait(
         &self,
         id: JobId,
@@ -153,16 +167,36 @@ impl DispatcherHandle {
         }
         self.0.store.cancel(id).await.map_err(unavailable)?;
         self.ask(Cancel(id)).await?;
-        match self.wait(id, access, CANCEL_WITHIN).await? {
+        match self.wait_for_end(id, access, CANCEL_WITHIN).await? {
             // The job ended by itself in the same moment.
             Lookup::Found(now)
                 if now.job.state.is_final() && now.job.state != JobState::Cancelled =>
             {
                 Ok(Cancelled::AlreadyFinal(now.job.state))
             }
-            Lookup::Found(now) => Ok(Cancelled::Done(now.job)),
+            Lookup::Found(now) => Ok(Cancelled::Done(now)),
             Lookup::Expired => Ok(Cancelled::Expired),
             Lookup::Unknown => Ok(Cancelled::Unknown),
+        }
+    }
+
+    /// Returns the job once it is final, or once `wait` is over. A job that waits for its reader is not final.
+    async fn wait_for_end(
+        &self,
+        id: JobId,
+        access: &Access,
+        wait: Duration,
+    ) -> Result<Lookup, DispatchError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let now = self.wait(id, access, left).await?;
+            let still_waits =
+                matches!(&now, Lookup::Found(now) if now.job.state == JobState::Waiting);
+            if !still_waits || left.is_zero() {
+                return Ok(now);
+            }
+            tokio::time::sleep(CANCEL_POLL).await;
         }
     }
 
@@ -249,17 +283,12 @@ impl DispatcherHandle {
                 .0
                 .recent
                 .get(id, access)
-                .map_or(Lookup::Unknown, |job| {
-                    Lookup::Found(JobSnapshot {
-                        job,
-                        queue_position: None,
-                        log: None,
-                    })
-                })),
+                .map_or(Lookup::Unknown, |job| Lookup::Found(JobSnapshot::of(job)))),
         }
     }
 
-    /// Adds to a job of the store what only this process knows: its queue position or its log.
+    /// Adds to a job of the store what only this process knows, its queue position or its log, and what the rounds of a job
+    /// with tools have left.
     async fn now(&self, mut job: JobRecord) -> Result<JobSnapshot, DispatchError> {
         let (mut queue_position, mut log) = (None, None);
         let location = if job.state.is_final() {
@@ -269,10 +298,10 @@ impl DispatcherHandle {
         };
         match location {
             // The store may not have recorded the start yet.
-            Some(JobLocation::Running(handle)) if job.state == JobState::Running => {
+            Some(JobLocation::Running { handle, .. }) if job.state == JobState::Running => {
                 log = Some(handle.log_since(0));
             }
-            Some(JobLocation::Running(_)) => {}
+            Some(JobLocation::Running { .. }) => {}
             Some(JobLocation::Waiting(position)) => {
                 // A database has handed the job out, and the job waits here for an executor.
                 if job.state == JobState::Running {
@@ -282,16 +311,22 @@ impl DispatcherHandle {
                 }
                 queue_position = Some(position);
             }
-            None if job.state == JobState::Running => {
+            None if job.state == JobState::Running && job.rounds.is_none() => {
                 let uploaded = self.0.store.log_so_far(job.id, job.attempt).await;
                 log = uploaded.map_err(unavailable)?;
             }
             None => {}
         }
+        let tools = self.tool_run_of(&job).await?;
+        if let Some(run) = &tools {
+            job.execution = run.whole_execution(&job);
+            log = (!job.state.is_final()).then(|| run.log_with(log.unwrap_or_default()));
+        }
         Ok(JobSnapshot {
             job,
             queue_position,
             log,
+            tools,
         })
     }
 

@@ -7,10 +7,51 @@ use std::time::Instant;
 
 #[derive(Debug)]
 pub(super) struct LaneQueue<T> {
-    clients: HashMap<ClientKey, VecDeque<Queued<T>>>,
+    clients: HashMap<ClientKey, ClientQueue<T>>,
     /// Clients that have waiting jobs, in the order of their turns.
     turns: VecDeque<ClientKey>,
     pub(super) waiting: usize,
+}
+
+/// The jobs of one client: those that go on come before those that begin.
+#[derive(Debug)]
+struct ClientQueue<T> {
+    resumed: VecDeque<Queued<T>>,
+    new: VecDeque<Queued<T>>,
+}
+
+impl<T> ClientQueue<T> {
+    const EMPTY: Self = Self {
+        resumed: VecDeque::new(),
+        new: VecDeque::new(),
+    };
+
+    fn len(&self) -> usize {
+        self.resumed.len() + self.new.len()
+    }
+
+    /// Returns the jobs in the order in which they are handed out.
+    fn iter(&self) -> impl Iterator<Item = &Queued<T>> {
+        self.resumed.iter().chain(&self.new)
+    }
+
+    /// Returns the oldest job of either kind.
+    fn oldest(&self) -> impl Iterator<Item = &Queued<T>> {
+        self.resumed.front().into_iter().chain(self.new.front())
+    }
+
+    fn pop(&mut self) -> Option<Queued<T>> {
+        self.resumed.pop_front().or_else(|| self.new.pop_front())
+    }
+
+    fn remove(&mut self, id: JobId) -> Option<Queued<T>> {
+        [&mut self.resumed, &mut self.new]
+            .into_iter()
+            .find_map(|jobs| {
+                let index = jobs.iter().position(|one| one.id == id)?;
+                jobs.remove(index)
+            })
+    }
 }
 
 impl<T> LaneQueue<T> {
@@ -23,20 +64,33 @@ impl<T> LaneQueue<T> {
     }
 
     pub(super) fn push(&mut self, waiting: Queued<T>) {
+        self.client_queue(&waiting.client).new.push_back(waiting);
+    }
+
+    /// Puts a job that goes on before the client's jobs that begin.
+    pub(super) fn push_resumed(&mut self, waiting: Queued<T>) {
+        self.client_queue(&waiting.client)
+            .resumed
+            .push_back(waiting);
+    }
+
+    /// Returns the queue of a client that gets one job more.
+    fn client_queue(&mut self, client: &ClientKey) -> &mut ClientQueue<T> {
         self.waiting += 1;
-        let jobs = self.clients.entry(waiting.client.clone()).or_default();
-        if jobs.is_empty() {
-            self.turns.push_back(waiting.client.clone());
+        if !self.clients.contains_key(client) {
+            self.turns.push_back(client.clone());
         }
-        jobs.push_back(waiting);
+        self.clients
+            .entry(client.clone())
+            .or_insert(ClientQueue::EMPTY)
     }
 
     pub(super) fn pop(&mut self, may_run: impl Fn(&ClientKey) -> bool) -> Option<Queued<T>> {
         let turn = self.turns.iter().position(may_run)?;
         let client = self.turns.remove(turn)?;
         let jobs = self.clients.get_mut(&client)?;
-        let waiting = jobs.pop_front()?;
-        if jobs.is_empty() {
+        let waiting = jobs.pop()?;
+        if jobs.len() == 0 {
             self.clients.remove(&client);
         } else {
             self.turns.push_back(client);
@@ -49,16 +103,17 @@ impl<T> LaneQueue<T> {
     pub(super) fn older(&self, earliest: Instant) -> Vec<JobId> {
         let clients = self.clients.values();
         clients
+            .flat_map(|jobs| [&jobs.resumed, &jobs.new])
             .flat_map(|jobs| jobs.iter().take_while(|one| one.since < earliest))
             .map(|one| one.id)
             .collect()
     }
 
-    /// Returns the moment at which the oldest job began to wait. The first job of a client is its oldest.
+    /// Returns the moment at which the oldest job began to wait.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let clients = self.clients.values();
         clients
-            .filter_map(|jobs| jobs.front())
+            .flat_map(ClientQueue::oldest)
             .map(|one| one.since)
             .min()
     }
@@ -78,16 +133,15 @@ impl<T> LaneQueue<T> {
         let clients = self.clients.iter();
         clients
             .filter(|(client, _)| is_wanted(client))
-            .filter_map(|(_, jobs)| jobs.front())
+            .flat_map(|(_, jobs)| jobs.oldest())
             .map(|first| (first.since, first.id))
             .min()
     }
 
     pub(super) fn remove(&mut self, id: JobId, client: &ClientKey) -> Option<Queued<T>> {
         let jobs = self.clients.get_mut(client)?;
-        let index = jobs.iter().position(|one| one.id == id)?;
-        let waiting = jobs.remove(index)?;
-        if jobs.is_empty() {
+        let waiting = jobs.remove(id)?;
+        if jobs.len() == 0 {
             self.clients.remove(client);
             self.turns.retain(|other| other != client);
         }
@@ -112,7 +166,7 @@ impl<T> LaneQueue<T> {
             .iter()
             .enumerate()
             .map(|(turn, other)| {
-                let jobs = self.clients.get(other).map_or(0, VecDeque::len);
+                let jobs = self.clients.get(other).map_or(0, ClientQueue::len);
                 // A client whose turn is earlier gets one more job handed out than those after.
                 let rounds = if turn < own_turn { index + 1 } else { index };
                 jobs.min(rounds)

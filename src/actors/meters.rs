@@ -1,6 +1,7 @@
 //! Times of waiting and running, and the age of the oldest waiting job of each lane. The Executors write times and
 //! zygotes on their own threads; the Dispatcher writes the rest.
 
+use sandpiper_domain::tools::{Round, RoundEnd};
 use sandpiper_domain::{Lane, Usage};
 use sandpiper_http_kit::counters::{Counter, Histogram};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,27 @@ impl<T> ByLane<T> {
             Lane::Interactive => &mut self.interactive,
             Lane::Background => &mut self.background,
         }
+    }
+}
+
+/// Counters of executions with tools, of jobs and of `POST /api/execute`. Their outcomes are counted with all others.
+#[derive(Debug, Default)]
+pub struct ToolCounters {
+    pub rounds: Counter,
+    pub calls: Counter,
+    /// Executions that began to wait, each time that they did.
+    pub suspensions: Counter,
+    /// Rounds whose replay the service failed.
+    pub failed_replays: Counter,
+}
+
+impl ToolCounters {
+    pub(super) fn count_round(&self, round: &Round) {
+        match round.end {
+            RoundEnd::ReplayFailed(_) => self.failed_replays.count(),
+            RoundEnd::Finished(_) | RoundEnd::Suspended(_) => self.rounds.count(),
+        }
+        self.calls.add(round.calls.len() as u64);
     }
 }
 

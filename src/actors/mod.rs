@@ -21,6 +21,7 @@ mod store_health;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod tool_jobs;
 pub mod types;
 mod work_queue;
 
@@ -28,7 +29,7 @@ pub use dispatcher::{Dispatcher, DispatcherOptions, ReserveOptions};
 pub use executor::Executors;
 pub use handle::{DispatcherHandle, HandleParts};
 pub use job_runner::DispatcherJobRunner;
-pub use meters::{ByLane, Meters};
+pub use meters::{ByLane, Meters, ToolCounters};
 pub use purged_tenants::PurgedTenants;
 pub use queue::{Queue, QueueBounds};
 pub use runner::{RoundTask, Runner, RunnerFactory, Task, sandboxes};

@@ -134,8 +134,7 @@ impl<T> Queue<T> {
     ) {
         let (lane, bytes) = (permit.lane, permit.bytes);
         drop(permit);
-        self.locations.insert(id, (lane, client.clone()));
-        self.bytes += bytes;
+        self.enter(id, lane, &client, bytes);
         self.lanes.of_mut(lane).push(Queued {
             id,
             client,
@@ -144,6 +143,33 @@ impl<T> Queue<T> {
             bytes,
             item,
         });
+    }
+
+    /// Puts a background job that goes on before the client's jobs that begin, also if the lane is full: the job was accepted
+    /// long ago.
+    pub fn push_resumed(
+        &mut self,
+        id: JobId,
+        client: ClientKey,
+        since: Instant,
+        bytes: usize,
+        item: T,
+    ) {
+        let lane = Lane::Background;
+        self.enter(id, lane, &client, bytes);
+        self.lanes.of_mut(lane).push_resumed(Queued {
+            id,
+            client,
+            lane,
+            since,
+            bytes,
+            item,
+        });
+    }
+
+    fn enter(&mut self, id: JobId, lane: Lane, client: &ClientKey, bytes: usize) {
+        self.locations.insert(id, (lane, client.clone()));
+        self.bytes += bytes;
     }
 
     /// Removes and returns the next job: the lanes by weight, and inside a lane every client in turn. Background jobs
@@ -355,6 +381,27 @@ mod tests {
             .map(|id| order.iter().position(|other| other == id).unwrap() + 1)
             .collect();
         assert_eq!(positions, found);
+    }
+
+    #[test]
+    fn a_job_that_goes_on_comes_first_and_is_never_refused() {
+        let bounds = QueueBounds {
+            background_max: 3,
+            ..BOUNDS
+        };
+        let mut queue = Queue::new(bounds);
+        for item in ["a1", "a2"] {
+            push(&mut queue, Lane::Background, "a", item);
+        }
+        push(&mut queue, Lane::Background, "b", "b1");
+        assert!(queue.reserve(Lane::Background, 1).is_err());
+        for item in ["a3", "a4"] {
+            let client = ClientKey::new("a");
+            queue.push_resumed(JobId::generate(), client, Instant::now(), 2_000, item);
+        }
+        assert_eq!(queue.waiting(Lane::Background), 5);
+        assert_eq!(drain(&mut queue), ["a3", "b1", "a4", "a1", "a2"]);
+        assert!(queue.reserve(Lane::Background, 700).is_ok());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The live numbers of the executors and the Dispatcher. Health and metrics read them without asking an actor, so both
 //! respond fast while every executor is busy.
 
-use super::meters::Meters;
+use super::meters::{Meters, ToolCounters};
 use crate::telemetry::Telemetry;
 use procfs::process::Process;
 use sandpiper_domain::{Limit, Outcome};
@@ -46,6 +46,8 @@ pub struct Stats {
     executions: [AtomicU64; Outcome::ALL.len()],
     /// Executions that a limit ended, in the order of [`Limit::ALL`].
     limits_hit: [AtomicU64; Limit::ALL.len()],
+    /// Rounds, calls and suspensions of executions with tools.
+    pub tools: ToolCounters,
     /// Running mean of the elapsed time of executions, microseconds.
     pub mean_wall_micros: AtomicU64,
     /// Jobs that the store failed to accept, and sweeps that failed.
@@ -83,6 +85,7 @@ impl Stats {
             executions_killed: AtomicU64::new(0),
             executions: Default::default(),
             limits_hit: Default::default(),
+            tools: ToolCounters::default(),
             mean_wall_micros: AtomicU64::new(0),
             store_failures: AtomicU64::new(0),
             queued_interactive: AtomicUsize::new(0),

@@ -1,7 +1,7 @@
 //! The state of the service, read from its live numbers without asking an actor.
 
 use super::handle::{DispatcherHandle, HandleParts};
-use super::meters::Meters;
+use super::meters::{Meters, ToolCounters};
 use super::types::ServiceStatus;
 use crate::telemetry::Telemetry;
 use sandpiper_domain::Timestamp;
@@ -57,6 +57,11 @@ impl DispatcherHandle {
     #[must_use]
     pub fn meters(&self) -> &Meters {
         &self.0.stats.meters
+    }
+
+    #[must_use]
+    pub fn tool_counters(&self) -> &ToolCounters {
+        &self.0.stats.tools
     }
 
     #[must_use]

@@ -106,8 +106,10 @@ impl DispatcherHandle {
     async fn stop_jobs(&self, tenant: &Tenant) -> Result<(), DispatchError> {
         let deadline = Instant::now() + STOPPED_WITHIN;
         loop {
-            let mut open = self.some_jobs(tenant, JobState::Queued).await?;
-            open.extend(self.some_jobs(tenant, JobState::Running).await?);
+            let mut open = Vec::new();
+            for state in [JobState::Queued, JobState::Running, JobState::Waiting] {
+                open.extend(self.some_jobs(tenant, state).await?);
+            }
             if open.is_empty() {
                 return Ok(());
             }

@@ -3,6 +3,8 @@
 pub use sandpiper_sandbox_client::LayerReport;
 pub use sandpiper_store::{Accepted, JobPage, ListQuery, Node, Nodes, NotRun, StoreCounts};
 
+use super::runner::Ran;
+use crate::tool_runs::{EventPosition, JobRun};
 use sandpiper_domain::tools::Round;
 use sandpiper_domain::{Execution, JobRecord, JobState, Limit, LogSoFar, Outcome};
 use std::sync::Arc;
@@ -26,6 +28,18 @@ pub enum DispatchError {
     ClientBytesFull {
         most: u64,
         /// Time until the next record expires.
+        retry_after: Duration,
+    },
+    #[error("the client has {most} jobs that wait")]
+    WaitingFull {
+        most: usize,
+        /// Time until one of them has perhaps ended.
+        retry_after: Duration,
+    },
+    #[error("the client's jobs that wait may have {most} bytes")]
+    WaitingBytesFull {
+        most: u64,
+        /// Time until one of them has perhaps ended.
         retry_after: Duration,
     },
     #[error("the store is full")]
@@ -75,8 +89,10 @@ pub struct JobSnapshot {
     pub job: JobRecord,
     /// The position of the job in its lane of this process, while it is queued there; 1 is next.
     pub queue_position: Option<usize>,
-    /// The log so far, while the job runs.
+    /// The log so far, while the job runs; of a job with tools until it has ended.
     pub log: Option<LogSoFar>,
+    /// The state of a job with tools.
+    pub tools: Option<Arc<JobRun>>,
 }
 
 impl JobSnapshot {
@@ -87,6 +103,7 @@ impl JobSnapshot {
             job,
             queue_position: None,
             log: None,
+            tools: None,
         }
     }
 }
@@ -103,6 +120,10 @@ pub enum Lookup {
 /// The point up to which a follower of a job has received it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cursor {
+    /// The number of rounds whose events the follower of a job with tools has received; `None` for any other job.
+    pub rounds: Option<u32>,
+    /// The events of a job with tools that the follower has received.
+    pub events: EventPosition,
     /// The state and the attempt that the follower has received, if any.
     pub state: Option<(JobState, u32)>,
     /// The attempt whose log the follower has received.
@@ -118,6 +139,8 @@ pub enum JobUpdate {
     Changed(JobSnapshot),
     /// The job has logged these entries.
     Logged(LogSoFar),
+    /// A job with tools has committed rounds.
+    Committed(JobSnapshot),
     /// Nothing has changed until the deadline.
     Unchanged,
     Expired,
@@ -140,7 +163,7 @@ pub enum Purged {
 #[derive(Debug, Clone)]
 pub enum Cancelled {
     /// The job will not run, or is being killed: the job as it is now.
-    Done(JobRecord),
+    Done(JobSnapshot),
     /// The job had this final state already.
     AlreadyFinal(JobState),
     Expired,
@@ -196,5 +219,5 @@ pub type ExecuteResult = Result<Arc<Execution>, DispatchError>;
 /// The result of one round of an execution with tools.
 pub type RoundResult = Result<Round, DispatchError>;
 
-/// The result of a job that the store handed out.
-pub type ClaimResult = Result<Arc<Execution>, NotRun>;
+/// The result of a job, or of a round of one, that the store handed out.
+pub type ClaimResult = Result<Ran, NotRun>;

@@ -7,9 +7,7 @@ use crate::sources::SourceFolder;
 use sandpiper_domain::{Limits, Script};
 use sandpiper_http_kit::hosts::AllowedHosts;
 use sandpiper_sandbox_client::Processors;
-use sandpiper_store::{
-    Address, DataKeys, DurableOptions, MemoryStoreBounds, RecentBounds, WaitingBounds,
-};
+use sandpiper_store::{Address, DataKeys, DurableOptions, MemoryStoreBounds, RecentBounds};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -148,7 +146,7 @@ impl ServeOptions {
             client_bytes: self.store_bounds.client_bytes,
             bytes_max: self.store_bounds.durable_bytes,
             usage_kept: self.store_bounds.usage_kept(),
-            waiting: WaitingBounds::DEFAULT,
+            waiting: self.store_bounds.waiting(),
         }
     }
 
@@ -161,7 +159,7 @@ impl ServeOptions {
             client_jobs_max: as_count(self.client_jobs_max),
             client_bytes: as_size(self.store_bounds.client_bytes),
             usage_kept: self.store_bounds.usage_kept(),
-            waiting: WaitingBounds::DEFAULT,
+            waiting: self.store_bounds.waiting(),
         }
     }
 

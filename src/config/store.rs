@@ -3,7 +3,7 @@
 use super::values::bytes;
 use super::{GIB, MIB, OptionConflict};
 use clap::{Args, value_parser};
-use sandpiper_store::Address;
+use sandpiper_store::{Address, WaitingBounds};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -42,6 +42,13 @@ pub struct StoreBoundOptions {
     /// database, on all nodes together
     #[arg(long, env = "SANDPIPER_CLIENT_BYTES", value_name = "BYTES", default_value = "1GiB", value_parser = bytes(MIB, 1024 * 1024 * GIB))]
     pub client_bytes: u64,
+    /// Maximum number of one client's jobs that wait for answers to calls of their tools; beyond it a new job with tools is
+    /// rejected, and jobs that wait go on
+    #[arg(long, env = "SANDPIPER_CLIENT_WAITING_MAX", value_name = "COUNT", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    pub client_waiting_max: u32,
+    /// Maximum size of what these jobs have stored, bytes
+    #[arg(long, env = "SANDPIPER_CLIENT_WAITING_BYTES", value_name = "BYTES", default_value = "256MiB", value_parser = bytes(MIB, 1024 * 1024 * GIB))]
+    pub client_waiting_bytes: u64,
     /// Maximum time to wait for the database, milliseconds
     #[arg(long, env = "SANDPIPER_STORE_TIMEOUT_MS", value_name = "MS", default_value_t = 4_000, value_parser = value_parser!(u64).range(500..=60_000))]
     pub store_timeout_ms: u64,
@@ -52,6 +59,14 @@ pub struct StoreBoundOptions {
 }
 
 impl StoreBoundOptions {
+    /// Returns the bounds of one client's jobs that wait for answers.
+    pub(super) fn waiting(&self) -> WaitingBounds {
+        WaitingBounds {
+            jobs_max: usize::try_from(self.client_waiting_max).unwrap_or(usize::MAX),
+            bytes_max: self.client_waiting_bytes,
+        }
+    }
+
     /// Returns the time for which usage is kept.
     pub(super) fn usage_kept(&self) -> Duration {
         Duration::from_hours(24 * u64::from(self.usage_days))

@@ -3,14 +3,13 @@
 use super::Api;
 use super::caller::{Caller, text};
 use super::problem::{Code, Problem};
-use super::submission::RunNow;
+use super::submission::{RunLater, RunNow};
 use crate::actors::types::{Accepted, DispatchError};
 use crate::usage::{BudgetStatus, Charge, OverBudget};
 use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpMessage as _, HttpRequest};
-use sandpiper_domain::{BudgetScope, BudgetUnit, Budgets, Job, JobTerms, Owner, Timestamp};
-use std::sync::Arc;
+use sandpiper_domain::{BudgetScope, BudgetUnit, Budgets, JobTerms, Owner, Timestamp};
 use std::time::Duration;
 use tracing::error;
 
@@ -87,12 +86,16 @@ pub(super) async fn charge_execution(
 /// Submits a job if its budgets allow it. A repeated request gets its job whatever is used up by now.
 pub(super) async fn submit(
     api: &Api,
-    job: Arc<Job>,
-    terms: JobTerms,
+    submitted: RunLater,
     budgets: Option<Budgets>,
 ) -> Result<Accepted, Problem> {
+    let RunLater {
+        job,
+        terms,
+        tool_head,
+    } = submitted;
     let Some(budgets) = budgets else {
-        return Ok(api.dispatcher.submit(job, terms).await?);
+        return Ok(api.dispatcher.submit(job, terms, tool_head).await?);
     };
     let terms = JobTerms {
         reserves_cpu: budgets.has_unit(BudgetUnit::CpuSeconds),
@@ -100,7 +103,7 @@ pub(super) async fn submit(
     };
     let over = match api.usage.charge_job(&job, &budgets).await {
         Ok(charge) => {
-            let accepted = api.dispatcher.submit(job, terms).await?;
+            let accepted = api.dispatcher.submit(job, terms, tool_head).await?;
             if !accepted.is_replay {
                 charge.accept();
             }
@@ -115,7 +118,7 @@ pub(super) async fn submit(
         replay_only: true,
         ..terms
     };
-    match api.dispatcher.submit(job, terms).await {
+    match api.dispatcher.submit(job, terms, tool_head).await {
         Err(DispatchError::NoReplay) => Err(quota_exceeded(&over)),
         submitted => Ok(submitted?),
     }

@@ -1,7 +1,7 @@
 //! The views of calls: what an execution with tools waits for, and the receipt of what it called.
 #![allow(unused_qualifications)] // in what utoipa derives
 
-use crate::tool_runs::ToolRun;
+use crate::tool_runs::{JobRun, ToolRun};
 use sandpiper_domain::tools::{Call, CallResult, CallState, Suspension, ToolFailure, ToolLimits};
 use sandpiper_domain::{JsonText, Timestamp, Usage};
 use serde::Serialize;
@@ -47,12 +47,48 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn waiting_for(&self) -> Vec<WaitReason> {
+        WaitReason::of(self.waits_for_calls, self.waits_for_timer)
+    }
+}
+
+impl WaitReason {
+    pub(super) fn of(waits_for_calls: bool, waits_for_timer: bool) -> Vec<Self> {
         let reasons = [
-            (self.waits_for_calls, WaitReason::Calls),
-            (self.waits_for_timer, WaitReason::Timer),
+            (waits_for_calls, Self::Calls),
+            (waits_for_timer, Self::Timer),
         ];
         let reasons = reasons.into_iter().filter(|(waits, _)| *waits);
         reasons.map(|(_, reason)| reason).collect()
+    }
+}
+
+/// The answer that a script took.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AnswerView<'a> {
+    pub(super) call_id: String,
+    pub(super) seq: u32,
+    /// The script's clock, Unix milliseconds.
+    pub(super) at_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) result: Option<&'a JsonText>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<&'a ToolFailure>,
+}
+
+impl<'a> AnswerView<'a> {
+    pub(super) fn new(run: &ToolRun, seq: u32, at_ms: u64, result: &'a CallResult) -> Self {
+        let (value, error) = match result {
+            CallResult::Value(value) => (Some(value), None),
+            CallResult::Failed(failure) => (None, Some(failure)),
+        };
+        Self {
+            call_id: run.state.call_id(seq),
+            seq,
+            at_ms,
+            result: value,
+            error,
+        }
     }
 }
 
@@ -60,13 +96,48 @@ impl Pending {
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) calls: Vec<ReportedCall>,
-    pub(super) log_from: u64,
+    /// The number of the first log entry that is shown; `None` if all are.
+    pub(super) log_from: Option<u64>,
+    pub(super) attested_by: Option<Attested>,
     pub(super) rounds: u32,
     pub(super) own_micros: u64,
     pub(super) replay_micros: u64,
     pub(super) waited_millis: u64,
     pub(super) usage: Usage,
     pub(super) tool_limits: ToolLimits,
+}
+
+impl Report {
+    /// Returns what all rounds used, without calls.
+    pub(super) fn of(run: &ToolRun) -> Self {
+        let (log, state) = (&run.log, &run.state);
+        Self {
+            calls: Vec::new(),
+            log_from: None,
+            attested_by: None,
+            rounds: log.rounds(),
+            own_micros: log.own_micros(),
+            replay_micros: log.replay_micros(),
+            waited_millis: state.totals.waited_millis,
+            usage: state.totals.usage(),
+            tool_limits: state.tool_limits,
+        }
+    }
+
+    /// Returns the report of a job: the calls that wait while it is open, and afterwards all calls.
+    pub(super) fn of_job(run: &JobRun, is_final: bool) -> Self {
+        let calls = match is_final {
+            true => ReportedCall::all(&run.run, &run.unobserved),
+            false => run
+                .open_calls()
+                .map(|call| ReportedCall::waiting(&run.run, call))
+                .collect(),
+        };
+        Self {
+            calls,
+            ..Self::of(&run.run)
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -81,14 +152,29 @@ pub(super) struct ReportedCall {
 impl ReportedCall {
     /// Returns the calls that the execution waits for.
     pub(super) fn open(run: &ToolRun) -> Vec<Self> {
-        let calls = run.open_calls().map(|call| Self {
+        let calls = run.open_calls();
+        calls.map(|call| Self::waiting(run, call)).collect()
+    }
+
+    fn waiting(run: &ToolRun, call: &Call) -> Self {
+        Self {
             call_id: run.state.call_id(call.seq),
             call: call.clone(),
             state: run.log.state_of(call, false),
             answer: None,
             is_unobserved: false,
-        });
-        calls.collect()
+        }
+    }
+
+    /// Returns a call as it is now.
+    pub(super) fn now(run: &ToolRun, call: &Call, is_final: bool) -> Self {
+        let mut answers = run.log.answers();
+        let answer = answers.find(|(seq, ..)| *seq == call.seq);
+        Self {
+            answer: answer.map(|(_, at_ms, result)| (at_ms, result.clone())),
+            state: run.log.state_of(call, is_final),
+            ..Self::waiting(run, call)
+        }
     }
 
     /// Returns all calls of an execution that has ended.

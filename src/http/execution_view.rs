@@ -57,7 +57,7 @@ pub(super) struct ExecutionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     log_dropped_at: Option<usize>,
-    /// Only with tools: number of the first entry of `log`. Entries of earlier rounds are not repeated.
+    /// Only of an execution that was no job, with tools: number of the first entry of `log`. Entries of earlier rounds are not repeated.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     log_from: Option<u64>,
@@ -73,7 +73,7 @@ pub(super) struct ExecutionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     calls: Option<Vec<CallView<'a>>>,
-    /// Only with tools: the source of the answers. `caller`: the caller gave them, and the service has not checked them.
+    /// Only of an execution that was no job, with tools: the source of the answers. `caller`: the caller gave them, and the service has not checked them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     attested_by: Option<Attested>,
@@ -307,9 +307,9 @@ impl<'a> ExecutionView<'a> {
                 rounds: Some(report.rounds),
             },
             limits: self.limits.with_tools(&report.tool_limits),
-            log_from: Some(report.log_from),
+            log_from: report.log_from,
             calls: Some(report.calls.iter().map(CallView::from).collect()),
-            attested_by: Some(Attested::Caller),
+            attested_by: report.attested_by,
             ..self
         }
     }

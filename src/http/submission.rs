@@ -8,10 +8,11 @@ use super::request::{JOB_FIELDS, SubmitRequest};
 use super::tool_runs::{ExecuteRun, ToolRequest};
 use super::trace;
 use crate::sources::SourceError;
+use crate::tool_runs::first_head;
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{self, Payload, Query};
-use sandpiper_domain::tools::Tools;
+use sandpiper_domain::tools::{ToolLimits, Tools};
 use sandpiper_domain::{
     IdempotencyKey, Job, JobId, JobTerms, Limits, Priority, Script, ScriptDraft,
 };
@@ -51,6 +52,15 @@ impl RunNow {
             Self::WithTools(run) => run.is_first(),
         }
     }
+}
+
+/// A request to run a script later.
+#[derive(Debug, Clone)]
+pub(super) struct RunLater {
+    pub(super) job: Arc<Job>,
+    pub(super) terms: JobTerms,
+    /// The first state of a job with tools.
+    pub(super) tool_head: Option<Vec<u8>>,
 }
 
 /// A request that was read.
@@ -96,7 +106,7 @@ pub(super) async fn read_later(
     caller: &Caller,
     request: &HttpRequest,
     payload: Payload,
-) -> Result<(Arc<Job>, JobTerms), Problem> {
+) -> Result<RunLater, Problem> {
     let mut values = request.headers().get_all(KEY_HEADER);
     let key = match values.next() {
         None => None,
@@ -112,12 +122,31 @@ pub(super) async fn read_later(
             })?)
         }
     };
-    let Submitted { job, terms, .. } = read(api, caller, request, payload).await?;
-    if job.script.tools().is_some() {
-        let detail = "`tools` are for POST /api/execute; a job cannot call tools yet";
-        return Err(Problem::new(Code::Unsupported, detail).with("field", "tools"));
+    let Submitted { job, terms, tools } = read(api, caller, request, payload).await?;
+    if let Some(field) = tools.of_execute {
+        let detail =
+            format!("`{field}` is for POST /api/execute; answers to a job go to its own path");
+        return Err(Problem::invalid_field(field, detail));
     }
-    Ok((Arc::new(job), JobTerms { key, ..terms }))
+    let tool_head = match job.script.tools() {
+        None => None,
+        Some(_) => {
+            let requested = &tools.requested_limits;
+            let limits = ToolLimits::of_job(requested, &job.limits)?;
+            let names_call_timeout = requested.call_timeout_ms.is_some();
+            Some(first_head(
+                &job,
+                limits,
+                tools.unawaited,
+                names_call_timeout,
+            ))
+        }
+    };
+    Ok(RunLater {
+        job: Arc::new(job),
+        terms: JobTerms { key, ..terms },
+        tool_head,
+    })
 }
 
 async fn read(
@@ -157,6 +186,7 @@ async fn read(
         requested_limits,
         unawaited: submitted.unawaited.unwrap_or_default(),
         answers: submitted.answers()?.unwrap_or_default(),
+        of_execute: submitted.first_of_execute(),
         replay: submitted.replay.take(),
     };
     let limits = Limits::within(&requested_limits, &api.defaults, &api.ceiling)?;
@@ -168,7 +198,7 @@ async fn read(
         run_at: submitted.run_at,
         priority: submitted.priority.unwrap_or_default(),
         requested_limits,
-        unawaited: None,
+        unawaited: submitted.unawaited,
         key: None,
         replay_only: false,
         reserves_cpu: false,

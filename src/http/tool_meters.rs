@@ -1,8 +1,8 @@
-//! Counters of executions with tools.
+//! Counters of executions with tools, and those of their requests.
 
 use super::problem::{Code, Problem};
+use crate::actors::ToolCounters;
 use crate::replay::ReplayError;
-use sandpiper_domain::tools::{Round, RoundEnd};
 use sandpiper_http_kit::counters::Counter;
 use sandpiper_http_kit::metrics::Families;
 use std::fmt;
@@ -10,25 +10,14 @@ use std::fmt;
 /// The reasons for which a `replay` is refused, as labels.
 const REFUSALS: [&str; 3] = ["invalid", "expired", "mismatch"];
 
-/// Counters of executions with tools. The outcomes of these executions are counted with all others.
+/// Counters of requests that continue executions with tools.
 #[derive(Debug, Default)]
 pub struct ToolMeters {
-    rounds: Counter,
-    calls: Counter,
-    /// Responses of executions that wait.
-    pub(super) suspended: Counter,
     /// In the order of [`REFUSALS`].
     refusals: [Counter; REFUSALS.len()],
 }
 
 impl ToolMeters {
-    pub(super) fn count_round(&self, round: &Round) {
-        if !matches!(round.end, RoundEnd::ReplayFailed(_)) {
-            self.rounds.count();
-        }
-        self.calls.add(round.calls.len() as u64);
-    }
-
     /// Counts the refusal of a `replay`, and returns its problem.
     pub(super) fn refused(&self, error: ReplayError) -> Problem {
         let (refusal, code) = match &error {
@@ -47,22 +36,31 @@ impl ToolMeters {
     }
 
     /// Writes the counters.
-    pub(super) fn write(&self, family: &mut Families<'_, '_>) -> fmt::Result {
+    pub(super) fn write(
+        &self,
+        counters: &ToolCounters,
+        family: &mut Families<'_, '_>,
+    ) -> fmt::Result {
         for (name, help, count) in [
             (
                 "sandpiper_tool_rounds",
                 "Rounds of executions with tools: each is one job process",
-                &self.rounds,
+                &counters.rounds,
             ),
             (
                 "sandpiper_tool_calls",
                 "Calls of tools that scripts made",
-                &self.calls,
+                &counters.calls,
             ),
             (
                 "sandpiper_tool_suspensions",
-                "Responses of executions that wait for answers or for a time",
-                &self.suspended,
+                "Times at which executions with tools began to wait for answers or for a time",
+                &counters.suspensions,
+            ),
+            (
+                "sandpiper_tool_failed_replays",
+                "Rounds that the service failed to run along their own log; each is tried again",
+                &counters.failed_replays,
             ),
         ] {
             family.counter(name, help, count.get())?;

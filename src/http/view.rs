@@ -1,8 +1,10 @@
 //! The JSON views of jobs. A stored job is never serialised directly: a field is public only if it is declared here.
 #![allow(unused_qualifications)] // in what utoipa derives
 
+use super::calls_view::{CallView, Report, WaitReason};
 use super::execution_view::ExecutionView;
 use crate::actors::types::JobSnapshot;
+use crate::tool_runs::JobRun;
 use sandpiper_domain::{
     JobId, JobRecord, JobState, LogEntry, LogSoFar, Outcome, Tenant, Timestamp,
 };
@@ -70,7 +72,7 @@ pub(super) struct JobView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     queue_position: Option<usize>,
-    /// The log so far; only while the job is running.
+    /// The log so far; only while the job is running, and of a job with tools until it has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<LogEntry>>, nullable = false)]
     log: Option<Vec<&'a LogEntry>>,
@@ -78,22 +80,47 @@ pub(super) struct JobView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     log_dropped: Option<u64>,
+    /// Only while the job waits: the causes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    waiting_for: Option<Vec<WaitReason>>,
+    /// Only while the job waits: time at which it goes on without an answer; null if only answers let it go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resume_at: Option<Option<Timestamp>>,
+    /// Only with tools, until the job has ended: the calls that wait for answers. Afterwards `execution` has all calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    calls: Option<Vec<CallView<'a>>>,
     /// The execution, once the job has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     execution: Option<ExecutionView<'a>>,
 }
 
-impl<'a> From<&'a JobSnapshot> for JobView<'a> {
-    fn from(now: &'a JobSnapshot) -> Self {
+impl<'a> JobView<'a> {
+    /// Shows a job. `report` is that of a job with tools.
+    pub(super) fn new(now: &'a JobSnapshot, report: Option<&'a Report>) -> Self {
         let log = now.log.as_ref();
         let entries = |log: &'a LogSoFar| log.entries.iter().map(|(_, entry)| entry).collect();
+        let execution = now.job.execution.as_deref().map(ExecutionView::from);
+        let waiting = (now.tools.as_deref()).filter(|_| now.job.state == JobState::Waiting);
+        let open = report.filter(|_| !now.job.state.is_final());
         Self {
             job: JobFields::from(&now.job),
             queue_position: now.queue_position,
             log: log.map(entries),
             log_dropped: log.map(LogSoFar::dropped),
-            execution: now.job.execution.as_deref().map(ExecutionView::from),
+            waiting_for: waiting.map(|run| {
+                let waits_for_calls = run.open_calls().next().is_some();
+                WaitReason::of(waits_for_calls, run.run.state.resume_at.is_some())
+            }),
+            resume_at: waiting.map(JobRun::resume_at),
+            calls: open.map(|report| report.calls.iter().map(CallView::from).collect()),
+            execution: match report {
+                None => execution,
+                Some(report) => execution.map(|execution| execution.with_report(report)),
+            },
         }
     }
 }

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use sandpiper_domain::samples;
     use sandpiper_domain::tools::{
-        Arrived, CallResult, Record, Round, RoundEnd, RoundUsage, Seed, Unawaited,
+        Arrived, CallResult, ConsoleBytes, Record, Round, RoundEnd, RoundUsage, Seed, Unawaited,
     };
     use sandpiper_domain::{Execution, JobId, JsonText};
     use sandpiper_store::DataKeys;

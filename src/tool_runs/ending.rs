@@ -122,6 +122,17 @@ pub(super) fn waits_too_long(
     }
 }
 
+/// Returns the end of an execution that has waited as long as it may.
+pub(super) fn waited_too_long(job: &Job, limits: &ToolLimits) -> Execution {
+    let message = format!(
+        "nothing let the script go on within waitTimeoutS, which is {} s",
+        limits.wait_timeout_s
+    );
+    let error = ScriptError::of_service(ScriptError::WAITS_TOO_LONG, message)
+        .with_hint(Limit::WaitTimeoutS.hint());
+    Execution::never_ran(job.id, job.limits, Outcome::TimedOut, error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,12 +3,21 @@
 //! `POST /api/execute` seals the state for its caller ([`crate::replay`]), and a job has it in the store. Nothing here
 //! knows HTTP, a store or an executor.
 
+mod console;
 mod ending;
+mod job_events;
+mod job_run;
+mod shown;
 mod state;
 
+pub use job_run::{BadProgress, JobRun};
 pub use state::{RunState, Totals};
 
+pub use job_events::EventPosition;
+
 pub(crate) use ending::nothing_new;
+pub(crate) use job_events::JobEvent;
+pub(crate) use job_run::{first_head, tool_limits_of};
 
 use ending::UnawaitedCalls;
 use sandpiper_domain::tools::{

@@ -22,7 +22,7 @@ pub use budgets::Charge;
 use crate::actors::RoundTask;
 use accounts::Accounts;
 use parking_lot::Mutex;
-use sandpiper_domain::tools::Round;
+use sandpiper_domain::tools::{Round, RoundEnd};
 use sandpiper_domain::{Execution, Job, Outcome, Period, Policy, Tenant, Timestamp, UsageCounts};
 use sandpiper_http_kit::counters::Counter;
 use sandpiper_store::{StoreError, UsageQuery, UsageStore, UsageSum};
@@ -126,6 +126,15 @@ impl UsageMeter {
     pub fn count_outcome(&self, job: &Job, execution: &Execution) {
         let counts = UsageCounts::of_outcome(execution.outcome);
         self.add(job, execution.finished_at, &counts);
+    }
+
+    /// Counts a round of a job with tools. `outcome` is that of the job's execution, if this is its last round.
+    pub fn count_job_round(&self, task: &RoundTask, round: &Round, outcome: Option<Outcome>) {
+        if let (RoundEnd::Finished(execution), Some(_)) = (&round.end, outcome) {
+            self.note_job_execution(&task.job, execution);
+        }
+        let counts = UsageCounts::of_job_round(round, outcome.is_some());
+        self.add(&task.job, Timestamp::now(), &counts);
     }
 
     /// Notes the processor time of a job's execution. The store counts the execution when it records the final state, and

@@ -115,7 +115,7 @@ pub struct RequestedLimits {
     pub calls_max: Option<u64>,
     /// Only with tools: maximum calls that wait for their answers at the same time; others wait in order.
     pub concurrent_calls_max: Option<u64>,
-    /// Only with tools: all calls and answers together, bytes.
+    /// Only with tools: all calls and answers together, bytes. At most 1 MiB of an execution that is no job.
     pub log_bytes: Option<u64>,
     /// JavaScript heap, bytes.
     pub memory_bytes: Option<u64>,
@@ -125,7 +125,7 @@ pub struct RequestedLimits {
     pub result_bytes: Option<u64>,
     /// Maximum duration, milliseconds.
     pub timeout_ms: Option<u64>,
-    /// Only with tools: maximum time that the execution waits until a request continues it, seconds.
+    /// Only with tools: maximum time that the execution waits, seconds.
     pub wait_timeout_s: Option<u64>,
 }
 

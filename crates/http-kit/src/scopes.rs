@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub enum Scope {
     /// `POST /api/execute`, `GET /api/netcheck`
     Execute,
-    /// `POST /api/jobs`, `DELETE /api/jobs/<id>`
+    /// `POST /api/jobs`, `POST /api/jobs/<id>/answers`, `DELETE /api/jobs/<id>`
     Jobs,
     /// `GET /api/jobs`, and the jobs of other keys of the same tenant
     Read,
@@ -104,6 +104,7 @@ mod tests {
             ("POST", "/execute", EXECUTE),
             ("GET", "/netcheck", EXECUTE),
             ("POST", "/jobs", JOBS),
+            ("POST", "/jobs/x/answers", JOBS),
             ("DELETE", "/jobs/x", JOBS),
             ("PUT", "/jobs/x", JOBS),
             ("GET", "/jobs", READ),

@@ -10,7 +10,10 @@ use sandpiper_domain::{ClientKey, JobId, Lane, Timestamp};
 use sandpiper_store::{NewJob, NotRun, QueuePlace, StoreError};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The `Retry-After` of a client that has too many jobs that wait: they may end at any moment, and may wait for long.
+const WAITING_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 impl Handler<Run> for Dispatcher {
     type Result = ();
@@ -33,7 +36,12 @@ impl Handler<Run> for Dispatcher {
         };
         if let Some(job) = task.job() {
             let (client, bytes) = (job.client.clone(), task.size_bytes());
-            self.admit(client, bytes, Work { task, reply_to });
+            let work = Work { task, reply_to };
+            if work.goes_on() {
+                self.admit_resumed(client, bytes, work);
+            } else {
+                self.admit(client, bytes, work);
+            }
         }
         self.hand_out(context);
     }
@@ -88,7 +96,11 @@ impl Dispatcher {
     /// Reserves a place in the background lane, held until the store has accepted or rejected the job. Fails if the service
     /// drains, if the terms need a database, or if the lane is full.
     fn new_job(&mut self, message: Submit) -> Result<NewJob, DispatchError> {
-        let Submit { job, terms } = message;
+        let Submit {
+            job,
+            terms,
+            tool_head,
+        } = message;
         if terms.needs_database() && !self.store.supports_terms() {
             return Err(DispatchError::NeedsDatabase);
         }
@@ -106,7 +118,7 @@ impl Dispatcher {
             created_at: Timestamp::now(),
             terms,
             queue_place: QueuePlace::new(permit),
-            tool_head: None,
+            tool_head,
         })
     }
 
@@ -115,19 +127,21 @@ impl Dispatcher {
             StoreError::Full { retry_after } => DispatchError::StoreFull {
                 retry_after: retry_after.max(RETRY_AFTER_MIN),
             },
-            StoreError::ClientFull { most } | StoreError::WaitingFull { most } => {
-                DispatchError::ClientFull {
-                    most,
-                    retry_after: self.retry_after(Lane::Background),
-                }
-            }
+            StoreError::ClientFull { most } => DispatchError::ClientFull {
+                most,
+                retry_after: self.retry_after(Lane::Background),
+            },
+            StoreError::WaitingFull { most } => DispatchError::WaitingFull {
+                most,
+                retry_after: WAITING_RETRY_AFTER,
+            },
             StoreError::ClientBytesFull { most, retry_after } => DispatchError::ClientBytesFull {
                 most,
                 retry_after: retry_after.max(RETRY_AFTER_MIN),
             },
-            StoreError::WaitingBytesFull { most } => DispatchError::ClientBytesFull {
+            StoreError::WaitingBytesFull { most } => DispatchError::WaitingBytesFull {
                 most,
-                retry_after: RETRY_AFTER_MIN,
+                retry_after: WAITING_RETRY_AFTER,
             },
             StoreError::KeyReused => DispatchError::KeyReused,
             StoreError::KeyExpired => DispatchError::KeyExpired,

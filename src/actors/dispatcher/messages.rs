@@ -47,15 +47,15 @@ impl Run {
         }
     }
 
-    /// Runs a job that the store hands out.
+    /// Runs a job, or a round of one, that the store hands out.
     pub(in crate::actors) fn claimed(
-        job: Arc<Job>,
+        task: Task,
         queue_place: QueuePlace,
         on_start: StartHook,
         reply: oneshot::Sender<ClaimResult>,
     ) -> Self {
         Self {
-            task: Task::Script(job),
+            task,
             reply_to: ReplyTo::Store(reply, on_start),
             queue_place,
         }
@@ -67,6 +67,8 @@ impl Run {
 pub struct Submit {
     pub(in crate::actors) job: Arc<Job>,
     pub(in crate::actors) terms: JobTerms,
+    /// The first state of a job with tools.
+    pub(in crate::actors) tool_head: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Message)]
@@ -82,7 +84,11 @@ pub struct Locate(pub(in crate::actors) JobId);
 pub enum JobLocation {
     /// The job waits in its lane at this position; 1 is next.
     Waiting(usize),
-    Running(ExecutionHandle),
+    Running {
+        handle: ExecutionHandle,
+        /// True for a round of a job with tools.
+        is_round: bool,
+    },
 }
 
 /// Tries to open a connection from inside a job process.

@@ -17,6 +17,7 @@ pub use reserve::ReserveOptions;
 
 use super::executor::{Execute, ExecutorFailure, ExecutorResult, Executors};
 use super::queue::{Full, Queue, QueueBounds, Queued};
+use super::runner::Task;
 use super::stats::Stats;
 use super::types::DispatchError;
 use crate::usage::UsageMeter;
@@ -135,9 +136,25 @@ impl Dispatcher {
         self.queue.push(permit, id, client, Instant::now(), work);
     }
 
+    /// Admits a round of a job that has run before: first in its client's lane, and however full the lane is.
+    fn admit_resumed(&mut self, client: ClientKey, bytes: usize, work: Work) {
+        if self.draining {
+            work.reply_to.send_error(DispatchError::Draining);
+            return;
+        }
+        if !self.in_flight.has(&client) {
+            self.reserve.want();
+        }
+        let (id, now) = (work.task.id(), Instant::now());
+        self.queue.push_resumed(id, client, now, bytes, work);
+    }
+
     fn locate(&self, id: JobId) -> Option<JobLocation> {
         if let Some(running) = self.running.get(&id) {
-            return Some(JobLocation::Running(running.handle.clone()));
+            return Some(JobLocation::Running {
+                handle: running.handle.clone(),
+                is_round: matches!(running.work.task, Task::Round(_)),
+            });
         }
         self.queue.position(id).map(JobLocation::Waiting)
     }

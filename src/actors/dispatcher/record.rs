@@ -27,6 +27,9 @@ impl Dispatcher {
             (Task::Round(task), Ran::Round(round)) => task.outcome_of(round),
             _ => ran.outcome(),
         };
+        if let Ran::Round(round) = &ran {
+            self.stats.tools.count_round(round);
+        }
         if let Some(outcome) = outcome {
             let limit = ran.execution().and_then(Execution::limit_hit);
             self.stats.count_execution(outcome, limit);
@@ -51,17 +54,20 @@ impl Dispatcher {
                 }
                 let _ = reply.send(Ok(round));
             }
-            (ReplyTo::Store(reply, _), Ran::Execution(execution)) => {
-                if let Task::Script(job) = &work.task {
-                    self.usage.note_job_execution(job, &execution);
+            (ReplyTo::Store(reply, _), ran) => {
+                match (&work.task, &ran) {
+                    (Task::Script(job), Ran::Execution(execution)) => {
+                        self.usage.note_job_execution(job, execution);
+                    }
+                    (Task::Round(task), Ran::Round(round)) => {
+                        self.usage.count_job_round(task, round, outcome);
+                    }
+                    _ => {}
                 }
-                let _ = reply.send(Ok(Arc::new(execution)));
+                let _ = reply.send(Ok(ran));
             }
             // A task has the receiver of its own kind of result, and the dropped receiver of another would be an error.
-            (
-                ReplyTo::Caller(_) | ReplyTo::Round(_) | ReplyTo::Store(..) | ReplyTo::NetCheck(_),
-                _,
-            ) => {}
+            (ReplyTo::Caller(_) | ReplyTo::Round(_) | ReplyTo::NetCheck(_), _) => {}
         }
     }
 

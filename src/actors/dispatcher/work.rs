@@ -59,6 +59,14 @@ pub(super) struct Work {
     pub(super) reply_to: ReplyTo,
 }
 
+impl Work {
+    /// Returns true for a round of a job that has run before. The job was accepted then, and is never refused.
+    pub(super) fn goes_on(&self) -> bool {
+        let is_later = matches!(&self.task, Task::Round(round) if round.log.rounds() > 0);
+        is_later && matches!(self.reply_to, ReplyTo::Store(..))
+    }
+}
+
 /// Work that an Executor has.
 #[derive(Debug)]
 pub(super) struct Running {

@@ -2,6 +2,7 @@
 
 use super::super::dispatcher::Run;
 use super::super::executor::ExecutorFailure;
+use super::super::runner::Task;
 use super::super::types::{ClaimResult, DispatchError};
 use super::recording_store::RecordingStore;
 use super::support::{
@@ -162,7 +163,10 @@ async fn a_store_that_refuses_a_job_frees_its_place_in_the_queue() {
     let running = harness.next().await;
     // The first of these would keep the only place for ever.
     for _ in 0..3 {
-        let refused = harness.handle.submit(new_job(), JobTerms::default()).await;
+        let refused = harness
+            .handle
+            .submit(new_job(), JobTerms::default(), None)
+            .await;
         let Err(DispatchError::StoreFull { retry_after }) = refused else {
             panic!("not refused by the store: {refused:?}");
         };
@@ -188,7 +192,10 @@ async fn a_full_queue_refuses_before_the_store_is_asked() {
     let waiting = harness.submit().await;
     let refused = new_job();
     let id = refused.id;
-    let result = harness.handle.submit(refused, JobTerms::default()).await;
+    let result = harness
+        .handle
+        .submit(refused, JobTerms::default(), None)
+        .await;
     assert!(
         matches!(result, Err(DispatchError::QueueFull { retry_after }) if retry_after >= Duration::from_secs(1)),
         "{result:?}"
@@ -210,7 +217,7 @@ async fn a_queued_job_has_a_position_and_a_running_one_has_none() {
     for id in [running, waiting[0], waiting[1], JobId::generate()] {
         slots.push(match harness.dispatcher.send(Locate(id)).await.unwrap() {
             Some(JobLocation::Waiting(slot)) => Some(slot),
-            Some(JobLocation::Running(_)) | None => None,
+            Some(JobLocation::Running { .. }) | None => None,
         });
     }
     assert_eq!(slots, [None, Some(1), Some(2), None]);
@@ -254,7 +261,7 @@ async fn claim(harness: &Harness, id: JobId) -> oneshot::Receiver<ClaimResult> {
         ..samples::job("test", 1)
     });
     let (queue_place, on_start) = Default::default();
-    let claimed = Run::claimed(job, queue_place, on_start, reply);
+    let claimed = Run::claimed(Task::Script(job), queue_place, on_start, reply);
     harness.dispatcher.send(claimed).await.unwrap();
     result
 }

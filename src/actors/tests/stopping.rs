@@ -35,7 +35,7 @@ async fn is_requeued(harness: &Harness) {
 
 fn assert_cancelled(cancelled: &Cancelled) {
     assert!(
-        matches!(cancelled, Cancelled::Done(job) if job.state == JobState::Cancelled),
+        matches!(cancelled, Cancelled::Done(now) if now.job.state == JobState::Cancelled),
         "{cancelled:?}"
     );
 }
@@ -148,7 +148,10 @@ async fn a_draining_service_refuses_new_work_and_lets_running_work_end() {
     assert!(harness.handle.status().draining);
     let refused = harness.handle.execute(new_job()).await;
     assert_eq!(refused, Err(DispatchError::Draining));
-    let refused = harness.handle.submit(new_job(), JobTerms::default()).await;
+    let refused = harness
+        .handle
+        .submit(new_job(), JobTerms::default(), None)
+        .await;
     assert_eq!(refused.unwrap_err(), DispatchError::Draining);
     succeed(execute);
     assert_eq!(harness.final_job(running).await.state, JobState::Finished);

@@ -188,7 +188,10 @@ impl HarnessOptions {
             UsageMeter::new(Arc::clone(&store) as _),
         )
         .start();
-        let runner = Arc::new(DispatcherJobRunner::new(dispatcher.clone()));
+        let runner = Arc::new(DispatcherJobRunner::new(
+            dispatcher.clone(),
+            Arc::clone(&stats),
+        ));
         store.start_dispatch(runner).unwrap();
         let handle = DispatcherHandle::new(HandleParts {
             started_at: Timestamp::now(),
@@ -337,7 +340,7 @@ impl Harness {
     /// Submits a background job of this client, which is accepted.
     pub(super) async fn submit_as(&self, client: &str) -> JobId {
         self.handle
-            .submit(Arc::new(samples::job(client, 1)), JobTerms::default())
+            .submit(Arc::new(samples::job(client, 1)), JobTerms::default(), None)
             .await
             .unwrap()
             .job

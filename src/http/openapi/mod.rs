@@ -229,7 +229,9 @@ mod tests {
         let json_parts: Vec<&String> = members(&form["encoding"]).map(|(name, _)| name).collect();
         assert_eq!(
             json_parts,
-            ["globals", "input", "limits", "modules", "priority", "seed"]
+            [
+                "globals", "input", "limits", "modules", "priority", "seed", "tools"
+            ]
         );
         let content = &description["paths"]["/api/execute"]["post"]["requestBody"]["content"];
         let encoding = &content["multipart/form-data"]["encoding"];

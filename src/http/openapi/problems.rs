@@ -43,6 +43,7 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::QueueWaitExceeded,
         ],
         ("post", Route::Jobs) => &[
+            Code::ToolNameTaken,
             Code::Unsupported,
             Code::SourceMissing,
             Code::JobExpired,
@@ -75,6 +76,20 @@ fn of(method: &str, route: Route) -> Vec<Code> {
             Code::UnknownTenant,
             Code::StoreUnavailable,
         ],
+        ("post", Route::JobAnswers) => &[
+            Code::InvalidJson,
+            Code::InvalidBody,
+            Code::InvalidField,
+            Code::UnknownField,
+            Code::BodyTimeout,
+            Code::BodyTooLarge,
+            Code::UnsupportedMediaType,
+            Code::JobAlreadyFinal,
+            Code::AlreadyAnswered,
+            Code::CallTimedOut,
+            Code::UnknownCall,
+            Code::NotAnswerable,
+        ],
         ("get", Route::JobEvents) => &[Code::TooManyStreams, Code::Draining],
         ("get", Route::Script) => &[Code::ScriptNotFound],
         ("get", Route::NetCheck) => &[
@@ -104,7 +119,7 @@ fn of(method: &str, route: Route) -> Vec<Code> {
     };
     let shared: &[Code] = match (method, route) {
         ("post", Route::Execute | Route::Jobs) => &SUBMIT,
-        (_, Route::Job | Route::JobEvents) => &JOB,
+        (_, Route::Job | Route::JobAnswers | Route::JobEvents) => &JOB,
         _ => &[],
     };
     let mut all = [shared, own, &[Code::Internal, Code::HostNotAllowed]].concat();

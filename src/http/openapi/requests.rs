@@ -104,10 +104,7 @@ fn request(name: &str, with_source: bool) -> Value {
             _ => true,
         });
     }
-    if let Some(examples) = schema["examples"]
-        .as_array_mut()
-        .filter(|_| name == "Execute")
-    {
+    if let Some(examples) = schema["examples"].as_array_mut() {
         examples.push(json!({
             "code": "const order = await tools.getOrder({ id: 7 }); order.total * 2",
             "tools": ["getOrder"],
@@ -249,7 +246,7 @@ fn add_bounds(limits: &mut Value, defaults: &Limits, ceiling: &Ceiling) {
             1,
             ToolLimits::CONCURRENT_CALLS_MAX_CEILING,
         ),
-        ("logBytes", of_bytes, ToolLimits::LOG_BYTES_OF_EXECUTE),
+        ("logBytes", of_bytes, ToolLimits::LOG_BYTES_OF_JOB),
         ("resultBytes", of_bytes, ToolLimits::RESULT_BYTES_CEILING),
         ("waitTimeoutS", 1, ToolLimits::WAIT_TIMEOUT_S_CEILING),
     ] {

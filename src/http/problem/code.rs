@@ -38,6 +38,7 @@ pub(crate) enum Code {
     ReplayMismatch,
     ToolNameTaken,
     UnknownCall,
+    NotAnswerable,
     ClientQueueFull,
     TooManyStreams,
     QuotaExceeded,
@@ -147,6 +148,7 @@ impl Code {
                 "unknown_call",
                 "An answer is for no call of this execution",
             ),
+            Self::NotAnswerable => (422, "not_answerable", "The job takes no answers"),
             Self::ClientQueueFull => (
                 429,
                 "client_queue_full",

@@ -174,6 +174,18 @@ impl From<DispatchError> for Problem {
             )
             .with("bound", most)
             .retry_after(retry_after),
+            DispatchError::WaitingFull { most, retry_after } => Self::new(
+                Code::ClientQueueFull,
+                format!("this client has {most} jobs that wait for answers, as many as one client may; answer or cancel some"),
+            )
+            .with("bound", most)
+            .retry_after(retry_after),
+            DispatchError::WaitingBytesFull { most, retry_after } => Self::new(
+                Code::ClientQueueFull,
+                format!("the jobs of this client that wait for answers may have {most} bytes, and have as many; answer or cancel some"),
+            )
+            .with("bound", most)
+            .retry_after(retry_after),
             DispatchError::StoreFull { retry_after } => Self::new(
                 Code::StoreFull,
                 "no more jobs can be remembered until one expires; try again after the time in Retry-After",

@@ -3,6 +3,7 @@
 
 use super::fields::{self, FieldError};
 use super::members::{Elements, Members};
+use crate::http::problem::Problem;
 use sandpiper_domain::JsonText;
 use serde::de::Error as _;
 use serde_json::value::RawValue;
@@ -44,6 +45,30 @@ pub(in crate::http) struct AnsweredError {
     /// True if the same call may succeed later.
     #[schema(nullable = false)]
     pub(in crate::http) retryable: Option<bool>,
+}
+
+/// Answers to calls of a job.
+#[derive(Debug, Default, serde::Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::http) struct AnswersRequest {
+    /// The answers, in any order, to some or all calls that wait.
+    #[schema(value_type = Vec<Answer>, min_items = 1, max_items = 1000, nullable = false, required)]
+    answers: Option<JsonText>,
+}
+
+impl AnswersRequest {
+    /// Reads a JSON object with at least one answer.
+    pub(in crate::http) fn read(body: &[u8]) -> Result<Vec<Answer>, Problem> {
+        let request: Self = super::read_json(body)?;
+        let answers = request.answers.as_ref().map(read).transpose()?;
+        match answers {
+            None => Err(FieldError::custom("is missing").inside(FIELD).into()),
+            Some(answers) if answers.is_empty() => {
+                Err(FieldError::custom("is empty").inside(FIELD).into())
+            }
+            Some(answers) => Ok(answers),
+        }
+    }
 }
 
 const FIELD: &str = "answers";

@@ -9,7 +9,7 @@ mod form;
 mod members;
 mod tools;
 
-pub(super) use self::answers::{ANSWERS_MAX, Answer, AnsweredError};
+pub(super) use self::answers::{ANSWERS_MAX, Answer, AnsweredError, AnswersRequest};
 
 use self::fields::{Value, whole_number};
 use self::members::Members;
@@ -20,7 +20,7 @@ use sandpiper_domain::{
     Global, JobTerms, JsonText, Language, Priority, RequestedLimits, Script, ScriptKind, Source,
     Timestamp,
 };
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -28,7 +28,7 @@ use utoipa::ToSchema;
 /// The fields that only `POST /api/jobs` has.
 pub(super) const JOB_FIELDS: [&str; 2] = ["runAt", "priority"];
 /// The fields that only `POST /api/execute` has.
-pub(super) const EXECUTE_FIELDS: [&str; 4] = ["answers", "replay", "tools", "unawaited"];
+pub(super) const EXECUTE_FIELDS: [&str; 2] = ["answers", "replay"];
 
 /// The fields of a request, in the order in which errors list them. `null` means absent, except as `input`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -92,7 +92,7 @@ pub(super) struct SubmitRequest {
     /// Location of a script, instead of `code`. The ingress fetches it, if its operator allows that location.
     #[schema(value_type = Option<serde_json::Value>)]
     pub(super) source: Option<IgnoredAny>,
-    /// Functions of the caller that the script can call as `tools.name(argument)`: names, or objects with a name, at most 256. The response then has the calls that wait for answers.
+    /// Functions of the caller that the script can call as `tools.name(argument)`: names, or objects with a name, at most 256. The calls that wait for answers are in the response.
     #[schema(value_type = Option<Vec<tools::ToolFields>>)]
     tools: Option<JsonText>,
     /// Only with tools: calls that were made and not awaited when the script succeeds. `offer` (the default): they are offered, and the execution waits for their answers. `drop`: they are not sent. `fail`: the execution is an error.
@@ -102,21 +102,7 @@ pub(super) struct SubmitRequest {
 impl SubmitRequest {
     /// Reads a JSON object.
     pub(super) fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let text = std::str::from_utf8(body).map_err(|error| {
-            Problem::new(
-                Code::InvalidJson,
-                format!("the body is not UTF-8 from byte {} on", error.valid_up_to()),
-            )
-        })?;
-        let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
-            let detail = if error.is_data() {
-                "the body must be a JSON object".to_owned()
-            } else {
-                format!("the body is not JSON: {error}")
-            };
-            Problem::new(Code::InvalidJson, detail)
-        })?;
-        Ok(fields::read(members.values())?)
+        read_json(body)
     }
 
     /// Reads a form, in which a field that is not a string has JSON as its part.
@@ -148,6 +134,13 @@ impl SubmitRequest {
         Ok(answers?)
     }
 
+    /// Returns the first field that only `POST /api/execute` has; `None` if none is given.
+    pub(super) fn first_of_execute(&self) -> Option<&'static str> {
+        let are_given = [self.answers.is_some(), self.replay.is_some()];
+        let mut fields = EXECUTE_FIELDS.into_iter().zip(are_given);
+        fields.find_map(|(field, is_given)| is_given.then_some(field))
+    }
+
     /// Returns the first field that only a request with tools has; `None` if none is given.
     pub(super) fn first_of_tools(&self) -> Option<String> {
         let fields = [
@@ -176,6 +169,25 @@ impl SubmitRequest {
         self.file = Some(file);
         Ok(())
     }
+}
+
+/// Reads the fields of a JSON object.
+fn read_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        Problem::new(
+            Code::InvalidJson,
+            format!("the body is not UTF-8 from byte {} on", error.valid_up_to()),
+        )
+    })?;
+    let members: Members<'_> = serde_json::from_str(text).map_err(|error| {
+        let detail = if error.is_data() {
+            "the body must be a JSON object".to_owned()
+        } else {
+            format!("the body is not JSON: {error}")
+        };
+        Problem::new(Code::InvalidJson, detail)
+    })?;
+    Ok(fields::read(members.values())?)
 }
 
 fn globals<'de, D: Deserializer<'de>>(field: D) -> Result<Vec<Global>, D::Error> {

@@ -3,13 +3,18 @@
 //! `state` has the job without its execution, `log` has one log entry, and `end` has the final job; then the stream
 //! ends. An event's id names an attempt and the last log entry sent, so that a client that reconnects with
 //! `Last-Event-ID` receives the rest.
+//!
+//! A job with tools has `call` and `answer` too. Its events come once their round is committed, and their ids are those of
+//! [`crate::tool_runs::EventPosition`]: the same in every attempt and on every node.
 
 use crate::actors::types::{Cursor, JobSnapshot, JobUpdate};
 use crate::http::Api;
 use crate::http::caller::Caller;
+use crate::http::calls_view::{AnswerView, CallView, ReportedCall};
 use crate::http::problem::{Code, Problem};
 use crate::http::streams::OpenStream;
 use crate::http::view::JobSummary;
+use crate::tool_runs::JobEvent;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::{Bytes, Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -41,7 +46,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
     ),
     responses((
         status = 200,
-        description = "Server-sent events: `state` and `end` with a job without its execution, `log` with one entry of its log",
+        description = "Server-sent events: `state` and `end` with a job without its execution, `log` with one entry of its log, `call` and `answer` of a job with tools",
         body = serde_json::Value,
         content_type = "text/event-stream"
     ))
@@ -95,17 +100,25 @@ pub(super) async fn follow(
         .streaming(events))
 }
 
-/// Parses `ATTEMPT-NUMBER` of the last log entry that the client received.
+/// Parses the id of the last event that the client received: `ATTEMPT-NUMBER`, or the position of a job with tools.
 fn cursor_of(request: &HttpRequest) -> Cursor {
     let last = request.headers().get("last-event-id");
-    let last = last.and_then(|value| value.to_str().ok()?.split_once('-'));
+    let last = last.and_then(|value| value.to_str().ok());
+    if let Some(events) = last.and_then(|text| text.parse().ok()) {
+        return Cursor {
+            events,
+            ..Cursor::default()
+        };
+    }
     let parsed = last
+        .and_then(|text| text.split_once('-'))
         .and_then(|(attempt, number)| Some((attempt.parse().ok()?, number.parse::<u64>().ok()?)));
     match parsed {
         Some((attempt, number)) => Cursor {
             state: None,
             attempt,
             next: number.saturating_add(1),
+            ..Cursor::default()
         },
         None => Cursor::default(),
     }
@@ -158,6 +171,7 @@ impl Follower {
         match update {
             JobUpdate::Changed(now) => self.push_state(&now),
             JobUpdate::Logged(log) => self.push_log(&log),
+            JobUpdate::Committed(now) => self.push_rounds(&now),
             JobUpdate::Unchanged => self.push_text(": nothing new\n\n"),
             JobUpdate::Expired => return Err(Problem::job_expired()),
             JobUpdate::Unknown => return Err(Problem::job_not_found()),
@@ -174,17 +188,49 @@ impl Follower {
         }
         // A job that was followed before it ended has logged first and ended then.
         if state.is_final() {
-            if let Some(log) = &now.log {
-                self.push_log(log);
-            }
+            self.push_rest(now);
             self.push_event("end", None, &JobSummary::from(&now.job));
             self.has_ended = true;
         } else {
             self.push_event("state", None, &JobSummary::from(&now.job));
-            if let Some(log) = &now.log {
-                self.push_log(log);
-            }
+            self.push_rest(now);
         }
+    }
+
+    /// Appends the log beyond the cursor; of a job with tools the events of its rounds.
+    fn push_rest(&mut self, now: &JobSnapshot) {
+        match &now.log {
+            _ if now.tools.is_some() => self.push_rounds(now),
+            Some(log) => self.push_log(log),
+            None => {}
+        }
+    }
+
+    fn push_rounds(&mut self, now: &JobSnapshot) {
+        let Some(run) = &now.tools else { return };
+        let is_final = now.job.state.is_final();
+        // The log of a round that runs comes once the round is committed.
+        let log = match &now.job.execution {
+            Some(execution) => execution.log_since(0),
+            None => run.log_with(LogSoFar::default()),
+        };
+        let since = self.cursor.events;
+        for (position, event) in run.events(&log, since) {
+            let id = position.to_string();
+            match event {
+                JobEvent::Log(entry) => self.push_event("log", Some(&id), entry),
+                JobEvent::Call(call) => {
+                    let call = ReportedCall::now(&run.run, call, is_final);
+                    self.push_event("call", Some(&id), &CallView::from(&call));
+                }
+                JobEvent::Answer { seq, at_ms, result } => {
+                    let answer = AnswerView::new(&run.run, seq, at_ms, result);
+                    self.push_event("answer", Some(&id), &answer);
+                }
+            }
+            self.cursor.events = position.beyond(self.cursor.events);
+        }
+        self.cursor.rounds = now.job.rounds;
     }
 
     fn push_log(&mut self, log: &LogSoFar) {

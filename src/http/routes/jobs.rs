@@ -7,6 +7,7 @@ use crate::actors::types::{
 };
 use crate::http::budget;
 use crate::http::caller::Caller;
+use crate::http::calls_view::Report;
 use crate::http::prefer;
 use crate::http::problem::{Code, Problem};
 use crate::http::view::{JobPageView, JobSummary, JobView};
@@ -21,19 +22,20 @@ use std::hash::{DefaultHasher, Hasher as _};
 
 const PAGE_DEFAULT: usize = 50;
 const PAGE_MAX: usize = 200;
-/// The `Retry-After` of a job that has not ended, seconds.
+/// The `Retry-After` of a job that goes on by itself, seconds.
 const RETRY_AFTER_SECONDS: &str = "1";
 
 /// Submit a job
 ///
-/// The response is 202 with the job's location. With `Prefer: wait`, it is 200 if the job ends in time.
+/// The response is 202 with the job's location. With `Prefer: wait`, it is 200 if the job ends in time, or waits for answers
+/// to calls of its tools.
 #[utoipa::path(
     post,
     operation_id = "submitJob", path = "/api/jobs",
     tag = "run",
     params(("file" = Option<String>, Query, description = "Same as `file` in the body")),
     responses(
-        (status = 200, description = "The job has ended: the request waited for it, or submitted it before", body = JobView<'_>,
+        (status = 200, description = "The job has ended, or waits for answers: the request waited for it, or submitted it before", body = JobView<'_>,
             headers(
                 ("Location" = String, description = "Path of the job"),
                 ("Preference-Applied" = String, description = "Granted wait"),
@@ -57,8 +59,8 @@ pub(super) async fn submit(
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
     let budgets = budget::of(&caller, &request)?;
-    let (job, terms) = submission::read_later(&api, &caller, &request, payload).await?;
-    let Accepted { job, is_replay } = budget::submit(&api, job, terms, budgets).await?;
+    let submitted = submission::read_later(&api, &caller, &request, payload).await?;
+    let Accepted { job, is_replay } = budget::submit(&api, submitted, budgets).await?;
     if !caller.access.includes(&job.owner) {
         let detail = "another key of the tenant has sent this `Idempotency-Key`, and this key may not read its job; \
                       use a new key for a new request";
@@ -67,9 +69,11 @@ pub(super) async fn submit(
     let wait = prefer::wait(request.headers(), api.bounds.wait_max);
     let now = match wait {
         Some(wait) => found(api.dispatcher.wait(job.id, &caller.access, wait).await?)?,
+        // The job of an earlier request may have calls that wait.
+        None if job.rounds.is_some() => found(api.dispatcher.get(job.id, &caller.access).await?)?,
         None => JobSnapshot::of(job),
     };
-    let mut response = HttpResponse::build(if now.job.state.is_final() {
+    let mut response = HttpResponse::build(if is_readers_turn(&now) {
         StatusCode::OK
     } else {
         StatusCode::ACCEPTED
@@ -87,7 +91,7 @@ pub(super) async fn submit(
 
 /// Get a job
 ///
-/// With `Prefer: wait`, the response is delayed until the job has ended.
+/// With `Prefer: wait`, the response is delayed until the job has ended, or waits for answers to calls of its tools.
 #[utoipa::path(
     get,
     operation_id = "getJob", path = "/api/jobs/{id}",
@@ -100,7 +104,7 @@ pub(super) async fn submit(
         (status = 200, description = "The job", body = JobView<'_>,
             headers(
                 ("ETag" = String, description = "Changes with the job"),
-                ("Retry-After" = u64, description = "Time until the next request is worthwhile, seconds; only while the job has not ended"),
+                ("Retry-After" = u64, description = "Time until the next request is worthwhile, seconds; only while the job goes on by itself"),
                 ("Preference-Applied" = String, description = "Granted wait"),
             )),
         (status = 304, description = "The job has not changed"),
@@ -239,14 +243,14 @@ pub(super) async fn cancel(
         };
     }
     match api.dispatcher.cancel(id, &caller.access).await? {
-        Cancelled::Done(mut job) => {
+        Cancelled::Done(mut now) => {
             let mut response = HttpResponse::Ok();
             response.insert_header(("Vary", "Prefer"));
             if prefer::is_minimal(request.headers()) {
                 response.insert_header(prefer::MINIMAL);
-                job.execution = None;
+                now.job.execution = None;
             }
-            show_job(response, &JobSnapshot::of(job))
+            show_job(response, &now)
         }
         Cancelled::AlreadyFinal(state) => Err(Problem::job_already_final(state)),
         Cancelled::Expired => Err(Problem::job_expired()),
@@ -278,7 +282,7 @@ pub(super) fn id_of(path: &str) -> Result<JobId, Problem> {
     path.parse().map_err(|_| Problem::job_not_found())
 }
 
-fn found(lookup: Lookup) -> Result<JobSnapshot, Problem> {
+pub(super) fn found(lookup: Lookup) -> Result<JobSnapshot, Problem> {
     match lookup {
         Lookup::Found(now) => Ok(now),
         Lookup::Expired => Err(Problem::job_expired()),
@@ -286,14 +290,31 @@ fn found(lookup: Lookup) -> Result<JobSnapshot, Problem> {
     }
 }
 
-fn show_job(mut response: HttpResponseBuilder, now: &JobSnapshot) -> Result<HttpResponse, Problem> {
-    if !now.job.state.is_final() {
+pub(super) fn show_job(
+    mut response: HttpResponseBuilder,
+    now: &JobSnapshot,
+) -> Result<HttpResponse, Problem> {
+    if !is_readers_turn(now) {
         response.insert_header((RETRY_AFTER, RETRY_AFTER_SECONDS));
     }
     if let Some(execution) = &now.job.execution {
         response.insert_header((OUTCOME, execution.outcome.as_str()));
     }
-    json_with(response, &JobView::from(now))
+    let report = now
+        .tools
+        .as_ref()
+        .map(|run| Report::of_job(run, now.job.state.is_final()));
+    json_with(response, &JobView::new(now, report.as_ref()))
+}
+
+/// Returns whether nothing happens before the reader acts: the job has ended, or waits for answers.
+pub(super) fn is_readers_turn(now: &JobSnapshot) -> bool {
+    let waits_for_answers = now.job.state == JobState::Waiting
+        && now
+            .tools
+            .as_ref()
+            .is_some_and(|run| run.open_calls().next().is_some());
+    now.job.state.is_final() || waits_for_answers
 }
 
 /// Returns a tag that changes with everything that can change in the view of a job.
@@ -302,6 +323,7 @@ fn entity_tag(now: &JobSnapshot) -> EntityTag {
         job,
         queue_position,
         log,
+        tools,
     } = now;
     let logged = log.as_ref().map_or(0, |log| log.next);
     let mut hasher = DefaultHasher::new();
@@ -309,6 +331,10 @@ fn entity_tag(now: &JobSnapshot) -> EntityTag {
     hasher.write_u32(job.attempt);
     hasher.write_usize(queue_position.unwrap_or_default());
     hasher.write_u64(logged);
+    if let Some(run) = tools {
+        hasher.write_u32(run.run.log.rounds());
+        hasher.write_u64(run.arrivals);
+    }
     hasher.write_u64(job.started_at.map_or(0, |at| at.as_unix_millis()));
     hasher.write_u64(job.finished_at.map_or(0, |at| at.as_unix_millis()));
     EntityTag::new_strong(format!("{:016x}", hasher.finish()))

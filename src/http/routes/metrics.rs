@@ -67,7 +67,8 @@ impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut family = Families::new(&mut encoder);
         self.executions(&mut family)?;
-        self.api.tools.write(&mut family)?;
+        let counters = self.api.dispatcher.tool_counters();
+        self.api.tools.write(counters, &mut family)?;
         self.queue(&mut family)?;
         self.executors(&mut family)?;
         self.jobs(&mut family)?;
@@ -269,7 +270,13 @@ impl Snapshot {
                 ("full", counts.refused_full),
                 ("client_jobs", counts.refused_client_jobs),
                 ("client_bytes", counts.refused_client_bytes),
+                ("client_waiting", counts.refused_waiting),
             ],
+        )?;
+        family.gauge(
+            "sandpiper_jobs_waiting",
+            "Jobs with tools that have suspended and not ended, at the last count",
+            usize::try_from(counts.waiting).unwrap_or(usize::MAX),
         )?;
         family.counter(
             "sandpiper_jobs_put_off",

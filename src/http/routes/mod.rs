@@ -1,5 +1,6 @@
 //! The routes, one file per resource. Each handler extracts, makes one call on the handle, and returns a view.
 
+mod answers;
 mod description;
 mod events;
 mod execute;
@@ -41,6 +42,7 @@ use utoipa::OpenApi;
         jobs::list,
         jobs::show,
         jobs::cancel,
+        answers::answer,
         events::follow,
         tenants::assign,
         tenants::purge,
@@ -49,7 +51,7 @@ use utoipa::OpenApi;
     ),
     tags(
         (name = "run", description = "Run a script, now or later"),
-        (name = "jobs", description = "Follow, list and cancel jobs"),
+        (name = "jobs", description = "Follow, list, answer and cancel jobs"),
         (name = "usage", description = "Usage and budgets"),
         (name = "scripts", description = "Example scripts"),
         (name = "tenants", description = "Change tenants, with a key of the scope `admin`"),
@@ -69,6 +71,7 @@ pub fn configure(config: &mut ServiceConfig) {
         .service(resource(Route::Execute).post(execute::execute))
         .service(resource(Route::Jobs).get(jobs::list).post(jobs::submit))
         .service(resource(Route::Job).get(jobs::show).delete(jobs::cancel))
+        .service(resource(Route::JobAnswers).post(answers::answer))
         .service(resource(Route::JobEvents).get(events::follow))
         .service(resource(Route::Nodes).get(nodes::list))
         .service(resource(Route::Tenant).delete(tenants::purge))

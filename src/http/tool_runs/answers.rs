@@ -28,9 +28,7 @@ pub(super) fn take(answers: Vec<Answer>, run: &mut ToolRun, now: Timestamp) -> R
             return Err(unknown_call(index, &call_id));
         };
         if !seen.insert(seq) {
-            let field = format!("answers[{index}].callId");
-            let detail = format!("`{field}` is that of another answer in this request");
-            return Err(Problem::invalid_field(&field, detail));
+            return Err(twice(index));
         }
         let result = checked(index, answer, &state.tool_limits)?;
         let arrived = state.arrived.iter().find(|arrived| arrived.seq == seq);
@@ -66,11 +64,18 @@ fn as_size(bytes: u32) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
+/// Returns the problem of a second answer to the same call in one request.
+pub(super) fn twice(index: usize) -> Problem {
+    let field = format!("answers[{index}].callId");
+    let detail = format!("`{field}` is that of another answer in this request");
+    Problem::invalid_field(&field, detail)
+}
+
 /// The calls that have another answer already.
 #[derive(Debug, Default)]
-struct Contradictions {
-    answered: Vec<String>,
-    timed_out: Vec<String>,
+pub(super) struct Contradictions {
+    pub(super) answered: Vec<String>,
+    pub(super) timed_out: Vec<String>,
 }
 
 impl Contradictions {
@@ -88,7 +93,7 @@ impl Contradictions {
         }
     }
 
-    fn check(self) -> Result<(), Problem> {
+    pub(super) fn check(self) -> Result<(), Problem> {
         if !self.answered.is_empty() {
             let detail = format!(
                 "{} has another answer already; nothing of this request was taken",
@@ -107,7 +112,7 @@ impl Contradictions {
     }
 }
 
-fn is_same(one: &CallResult, other: &CallResult) -> bool {
+pub(super) fn is_same(one: &CallResult, other: &CallResult) -> bool {
     match (one, other) {
         (CallResult::Value(one), CallResult::Value(other)) => {
             is_same_json(one.as_str(), other.as_str())
@@ -118,7 +123,7 @@ fn is_same(one: &CallResult, other: &CallResult) -> bool {
     }
 }
 
-fn unknown_call(index: usize, call_id: &str) -> Problem {
+pub(super) fn unknown_call(index: usize, call_id: &str) -> Problem {
     let shown: String = call_id.chars().take(100).collect();
     let field = format!("answers[{index}].callId");
     let detail =
@@ -127,7 +132,11 @@ fn unknown_call(index: usize, call_id: &str) -> Problem {
 }
 
 /// Returns the result in an answer, within its bounds.
-fn checked(index: usize, answer: Answer, limits: &ToolLimits) -> Result<CallResult, Problem> {
+pub(super) fn checked(
+    index: usize,
+    answer: Answer,
+    limits: &ToolLimits,
+) -> Result<CallResult, Problem> {
     let Some(error) = answer.error else {
         let result = answer.result.unwrap_or_else(JsonText::null);
         return checked_result(index, &result, limits).map(CallResult::Value);

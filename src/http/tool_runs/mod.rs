@@ -4,9 +4,12 @@
 //! `replay` of an earlier response.
 
 mod answers;
+mod job_answers;
+
+pub(super) use job_answers::give as give_answers;
 
 use super::Api;
-use super::calls_view::{Pending, Report, ReportedCall};
+use super::calls_view::{Attested, Pending, Report, ReportedCall};
 use super::problem::Problem;
 use super::request::Answer;
 use crate::actors::RoundTask;
@@ -41,6 +44,8 @@ pub(super) struct ToolRequest {
     pub(super) unawaited: Unawaited,
     pub(super) replay: Option<String>,
     pub(super) answers: Vec<Answer>,
+    /// The first field that the request gives and that only `POST /api/execute` has.
+    pub(super) of_execute: Option<&'static str>,
 }
 
 /// The response to a request.
@@ -58,6 +63,7 @@ impl ExecuteRun {
             unawaited,
             replay,
             answers,
+            of_execute: _,
         } = request;
         let request = RequestParts::of(&job.script, unawaited);
         let ttl_s = api.replays.ttl_s();
@@ -122,7 +128,6 @@ impl ExecuteRun {
             }
         }
         let round = self.run_round(api).await?;
-        api.tools.count_round(&round);
         match self.run.take_round(round) {
             AfterRound::Suspended(suspension) => Ok(self.pause(api, suspension, log_from)),
             AfterRound::WaitsTooLong(execution) => {
@@ -156,7 +161,7 @@ impl ExecuteRun {
     /// Seals the state of the execution, and returns the response of a round that was suspended.
     fn pause(&mut self, api: &Api, suspension: Suspension, log_from: u64) -> ToolResponse {
         self.run.pause(Timestamp::now());
-        api.tools.suspended.count();
+        api.dispatcher.tool_counters().suspensions.count();
         let pause = Pause {
             request: self.request.clone(),
             requested_limits: self.requested_limits,
@@ -217,20 +222,15 @@ impl ExecuteRun {
     }
 
     fn report(&self, is_final: bool, unobserved: &[u32], log_from: u64) -> Report {
-        let (log, state) = (&self.run.log, &self.run.state);
         let calls = match is_final {
             true => ReportedCall::all(&self.run, unobserved),
             false => ReportedCall::open(&self.run),
         };
         Report {
             calls,
-            log_from,
-            rounds: log.rounds(),
-            own_micros: log.own_micros(),
-            replay_micros: log.replay_micros(),
-            waited_millis: state.totals.waited_millis,
-            usage: state.totals.usage(),
-            tool_limits: state.tool_limits,
+            log_from: Some(log_from),
+            attested_by: Some(Attested::Caller),
+            ..Report::of(&self.run)
         }
     }
 }

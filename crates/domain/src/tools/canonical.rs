@@ -27,8 +27,15 @@ pub fn canonical_result(text: &JsonText) -> Result<JsonText, NumberOutOfRange> {
 
 /// Returns whether two texts of JSON are the same value: the order of names does not count, and numbers are doubles.
 pub fn is_same_json(one: &str, other: &str) -> bool {
-    let sorted = |text| Writer::write(text, Order::ByName);
-    one == other || matches!((sorted(one), sorted(other)), (Ok(one), Ok(other)) if one == other)
+    let sorted = (sorted_json(one), sorted_json(other));
+    one == other || matches!(sorted, (Ok(one), Ok(other)) if one == other)
+}
+
+/// Returns the one form that all texts of the same value have: members are in the order of their names.
+///
+/// Fails if a number is infinite. `text` nests no deeper than a stack has room for.
+pub fn sorted_json(text: &str) -> Result<String, NumberOutOfRange> {
+    Writer::write(text, Order::ByName)
 }
 
 /// Returns the text of a JSON string; `None` if `json` is no string. A lone surrogate becomes U+FFFD.

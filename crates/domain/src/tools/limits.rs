@@ -94,6 +94,22 @@ impl ToolLimits {
         wait_max_s: u32,
     ) -> Result<Self, LimitError> {
         let default = Self::default_of_execute(limits, wait_max_s);
+        default.with(requested, wait_max_s)
+    }
+
+    /// Returns the limits of a job. Fails if a limit is out of bounds. A call without a limit of its own may wait as long as
+    /// the job.
+    pub fn of_job(requested: &RequestedLimits, limits: &Limits) -> Result<Self, LimitError> {
+        let default = Self {
+            log_bytes: Self::LOG_BYTES_OF_JOB,
+            replay_ms: limits.timeout_ms().saturating_mul(Self::REPLAY_FACTOR),
+            ..Self::default()
+        };
+        default.with(requested, Self::WAIT_TIMEOUT_S_CEILING)
+    }
+
+    /// Returns these defaults with the limits that a request names. The default of `logBytes` is its ceiling.
+    fn with(self, requested: &RequestedLimits, wait_max_s: u32) -> Result<Self, LimitError> {
         let within = |field, requested, default: u32, smallest: u32, ceiling: u32| {
             let limit = bounded(
                 field,
@@ -110,7 +126,7 @@ impl ToolLimits {
         let wait_timeout_s = within(
             "waitTimeoutS",
             requested.wait_timeout_s,
-            wait_max_s,
+            self.wait_timeout_s,
             1,
             wait_max_s,
         )?;
@@ -119,34 +135,34 @@ impl ToolLimits {
             calls_max: within(
                 "callsMax",
                 requested.calls_max,
-                default.calls_max,
+                self.calls_max,
                 0,
                 Self::CALLS_MAX_CEILING,
             )?,
             concurrent_calls_max: within(
                 "concurrentCallsMax",
                 requested.concurrent_calls_max,
-                default.concurrent_calls_max,
+                self.concurrent_calls_max,
                 1,
                 Self::CONCURRENT_CALLS_MAX_CEILING,
             )?,
             argument_bytes: of_bytes(
                 "argumentBytes",
                 requested.argument_bytes,
-                default.argument_bytes,
+                self.argument_bytes,
                 Self::ARGUMENT_BYTES_CEILING,
             )?,
             result_bytes: of_bytes(
                 "resultBytes",
                 requested.result_bytes,
-                default.result_bytes,
+                self.result_bytes,
                 Self::RESULT_BYTES_CEILING,
             )?,
             log_bytes: of_bytes(
                 "logBytes",
                 requested.log_bytes,
-                default.log_bytes,
-                Self::LOG_BYTES_OF_EXECUTE,
+                self.log_bytes,
+                self.log_bytes,
             )?,
             call_timeout_ms: within(
                 "callTimeoutMs",
@@ -156,7 +172,7 @@ impl ToolLimits {
                 Self::CALL_TIMEOUT_MS_CEILING,
             )?,
             wait_timeout_s,
-            ..default
+            ..self
         })
     }
 }

@@ -62,6 +62,14 @@ pub struct ReplayLog {
     seeded: bool,
 }
 
+/// The calls and records that one round has added to a log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPart {
+    pub calls: Vec<Call>,
+    pub records: Vec<Record>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum BadLog {
     #[error("not a log: {0}")]
@@ -102,6 +110,33 @@ impl ReplayLog {
             seeded: true,
             ..Self::begin(fingerprint, start_ms, Seed::of_number(number))
         }
+    }
+
+    /// Returns the log without its calls and records, which are stored in parts.
+    #[must_use]
+    pub fn head(&self) -> Self {
+        Self {
+            fingerprint: self.fingerprint.clone(),
+            seed: self.seed.clone(),
+            calls: Vec::new(),
+            records: Vec::new(),
+            end_answers: self.end_answers.clone(),
+            ..*self
+        }
+    }
+
+    /// Returns the calls and records behind the first `calls` and `records`.
+    pub fn part_since(&self, calls: usize, records: usize) -> LogPart {
+        LogPart {
+            calls: self.calls.get(calls..).unwrap_or_default().to_vec(),
+            records: self.records.get(records..).unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// Appends a part of this log to its head.
+    pub fn append(&mut self, part: LogPart) {
+        self.calls.extend(part.calls);
+        self.records.extend(part.records);
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {

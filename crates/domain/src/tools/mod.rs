@@ -26,11 +26,11 @@ mod round;
 mod seed;
 
 pub use call::{Arrived, Call, CallResult, CallState, Refusal, ToolFailure};
-pub use canonical::{NumberOutOfRange, canonical_result, is_same_json, text_of_json};
+pub use canonical::{NumberOutOfRange, canonical_result, is_same_json, sorted_json, text_of_json};
 pub use declared::{Tool, ToolRefusal, Tools, Unawaited};
 pub use json::{BadArgument, restated_argument, write_number};
 pub use limits::ToolLimits;
-pub use log::{BadLog, Record, ReplayLog};
+pub use log::{BadLog, LogPart, Record, ReplayLog};
 pub use name::{InvalidToolName, ToolName};
 pub use round::{ConsoleBytes, Round, RoundEnd, RoundUsage, Suspension};
 pub use seed::Seed;

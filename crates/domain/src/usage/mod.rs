@@ -76,6 +76,20 @@ impl UsageCounts {
         counts
     }
 
+    /// Counts a round of a job with tools. Of its last round only the calls are counted: the store counts the execution.
+    pub fn of_job_round(round: &Round, is_last: bool) -> Self {
+        let used = match &round.end {
+            RoundEnd::Suspended(suspension) => Self::of_usage(&suspension.usage),
+            RoundEnd::Finished(execution) if !is_last => Self::of_usage(&execution.usage),
+            RoundEnd::Finished(_) => Self::default(),
+            RoundEnd::ReplayFailed(_) => return Self::default(),
+        };
+        Self {
+            calls: u64::try_from(round.calls.len()).unwrap_or(u64::MAX),
+            ..used
+        }
+    }
+
     /// Counts a job that is accepted.
     pub fn of_accepted_job(script: &Script) -> Self {
         let bytes = script.content_bytes();
