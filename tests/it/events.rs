@@ -18,18 +18,18 @@ over_every_store!(
 
 /// One event.
 #[derive(Debug)]
-struct Event {
-    name: String,
-    id: Option<String>,
-    data: Value,
+pub(crate) struct Event {
+    pub(crate) name: String,
+    pub(crate) id: Option<String>,
+    pub(crate) data: Value,
 }
 
 /// An open stream.
-struct Events<Body: Read>(BufReader<Body>);
+pub(crate) struct Events<Body: Read>(BufReader<Body>);
 
 impl<Body: Read> Events<Body> {
     /// Returns the next event, or `None` at the end.
-    fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         let (mut name, mut id, mut data) = (None, None, None);
         loop {
             let mut line = String::new();
@@ -53,12 +53,12 @@ impl<Body: Read> Events<Body> {
         }
     }
 
-    fn rest(mut self) -> Vec<Event> {
+    pub(crate) fn rest(mut self) -> Vec<Event> {
         std::iter::from_fn(move || self.next()).collect()
     }
 }
 
-fn follow(service: &Service, id: &str, last: Option<&str>) -> Events<impl Read + use<>> {
+pub(crate) fn follow(service: &Service, id: &str, last: Option<&str>) -> Events<impl Read + use<>> {
     let mut request = ureq::get(format!("{}/api/jobs/{id}/events", service.url()));
     if let Some(last) = last {
         request = request.header("last-event-id", last);

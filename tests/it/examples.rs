@@ -186,6 +186,11 @@ fn the_first_tool_of_the_documents_is_true() {
 }
 
 #[test]
+fn the_program_that_answers_a_job_is_true() {
+    hold_programs("docs/tools.md", "Jobs", &["javascript"]);
+}
+
+#[test]
 fn the_examples_of_tools_are_true() {
     hold("docs/tools.md", 4);
 }

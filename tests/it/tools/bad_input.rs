@@ -96,11 +96,15 @@ fn fields_of_tools_need_tools() {
 }
 
 #[test]
-fn a_job_with_tools_is_refused_for_now() {
+fn a_job_takes_no_replay_and_no_answers_with_its_submit() {
     let service = Service::start();
-    let answer = service.post("/api/jobs", &request("1", &["a"]));
-    assert_refused(&answer, 422, "unsupported", "a job");
-    assert_eq!(answer.json()["field"], "tools");
+    for (field, value) in [("replay", json!("x")), ("answers", json!([]))] {
+        let mut asked = request("await tools.a(1)", &["a"]);
+        asked[field] = value;
+        let answer = service.post("/api/jobs", &asked);
+        assert_refused(&answer, 400, "invalid_field", field);
+        assert_eq!(answer.json()["field"], field);
+    }
 }
 
 #[test]

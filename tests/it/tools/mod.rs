@@ -1,8 +1,14 @@
-//! Executions with the caller's tools over `POST /api/execute`: rounds, answers, and the sealed state between them.
+//! Executions with the caller's tools: over `POST /api/execute` with a sealed state between rounds, and as jobs, whose state
+//! lies in the store.
 
 mod answers;
 mod bad_input;
 mod ends;
+mod job_answers;
+mod job_ends;
+mod job_events;
+mod job_nodes;
+mod jobs;
 mod nodes;
 mod replays;
 mod rounds;
