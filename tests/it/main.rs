@@ -38,6 +38,7 @@ mod metrics;
 mod observability;
 mod openapi;
 mod otlp;
+mod page_faults;
 mod processors;
 mod promises;
 mod queueing;

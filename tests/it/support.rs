@@ -350,7 +350,7 @@ pub(crate) fn is_asleep(pid: u32) -> bool {
 }
 
 /// Returns a field of `/proc/PID/stat`, counted from the state, or `None` if there is no such process.
-fn stat_of(pid: u32, field: usize) -> Option<String> {
+pub(crate) fn stat_of(pid: u32, field: usize) -> Option<String> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(") ")?;
     fields.split(' ').nth(field).map(str::to_owned)

@@ -2,7 +2,7 @@
 
 use super::heap;
 use super::{Completion, EngineJob, Output, WarmEngine, Written};
-use sandpiper_domain::{Ceiling, Language, Limits, LogKind, ScriptKind};
+use sandpiper_domain::{Ceiling, Language, Limits, LogKind, Script, ScriptKind};
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -10,37 +10,49 @@ use std::rc::Rc;
 pub enum Sample {
     /// The shortest script. Every execution writes to the blocks that it writes to.
     Shortest,
+    /// A script with the syntax of nearly every script.
+    Short,
+    /// A script with what most scripts use of the web APIs that the zygote has taken up.
+    Web,
     /// A script with common features.
     Ordinary,
-    /// A script with the web APIs that the zygote has taken up.
-    Web,
+    /// A script with more of those web APIs.
+    MoreWeb,
 }
 
 impl Sample {
-    /// All samples, shorter ones first.
-    pub const ALL: [Self; 3] = [Self::Shortest, Self::Ordinary, Self::Web];
+    /// All samples, by how many scripts write to the same blocks.
+    pub const ALL: [Self; 5] = [
+        Self::Shortest,
+        Self::Short,
+        Self::Web,
+        Self::Ordinary,
+        Self::MoreWeb,
+    ];
 
     fn text(self) -> &'static str {
         match self {
             Self::Shortest => "1 + 2",
-            Self::Ordinary => include_str!("rehearsal.js"),
+            Self::Short => include_str!("rehearsal_short.js"),
             Self::Web => include_str!("rehearsal_web.js"),
+            Self::Ordinary => include_str!("rehearsal.js"),
+            Self::MoreWeb => include_str!("rehearsal_more_web.js"),
         }
     }
 }
 
-/// Builds an engine, runs `sample`, and calls `report`, which ends the process. Returns if there is nothing to report.
+/// Builds an engine, runs `sample`, and calls `report`, which ends the process. The heap notes its blocks.
+/// Returns if there is nothing to report.
 pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallible>) {
     const CEILING: Ceiling = Ceiling {
         timeout_ms: 1_000,
         memory_bytes: 16 << 20,
         output_bytes: 64 << 10,
     };
-    heap::note_blocks();
     let Ok(engine) = WarmEngine::warm() else {
         return;
     };
-    heap::look_for_changes();
+    heap::watch_blocks();
     let limits = Limits::defaults(
         CEILING.timeout_ms,
         CEILING.memory_bytes,
@@ -49,7 +61,7 @@ pub(crate) fn rehearse(sample: Sample, report: Box<dyn Fn(&Written) -> Infallibl
     );
     let Ok(limits) = limits else { return };
     let job = EngineJob {
-        sources: vec![("sample", sample.text())],
+        sources: vec![(Script::CODE_FILE_NAME, sample.text())],
         kind: ScriptKind::Script,
         language: Language::JavaScript,
         modules: Vec::new(),

@@ -14,14 +14,15 @@
 //! The address tells the two apart: blocks of slabs begin at a multiple of sixteen, the others eight bytes after one.
 
 use super::pages::{PAGE_BYTES, Pages, map};
-use super::placement::Warming;
+use super::placement::{Warming, Written};
 use super::slabs::{self, Slabs, is_of_slab};
-use super::{MemoryAccount, process};
+use super::{MemoryAccount, process, watch};
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 /// Size of the header of each block that is in no slab. It holds the block's class, or [`LARGE`]. It keeps blocks
 /// aligned to eight bytes, which the engine requires.
-pub(super) const HEADER_BYTES: usize = size_of::<u64>();
+const HEADER_BYTES: usize = size_of::<u64>();
 /// Block sizes are multiples of this.
 pub(super) const STEP_BYTES: usize = 16;
 /// The largest class in the room.
@@ -110,9 +111,28 @@ impl Heap {
         self.room_bytes
     }
 
-    /// Returns the start of the room and the number of bytes handed out. Other code may be writing to them.
-    pub(super) fn room(&self) -> (*const u8, usize) {
-        (self.room, self.next)
+    /// Returns the addresses of the blocks that are noted and were not placed, in whole pages. The heap is closed.
+    pub(super) fn noted_range(&self) -> Range<usize> {
+        let areas = self.warming.as_ref().map(|warming| warming.end_of_areas());
+        let room = self.room.addr();
+        room + areas.unwrap_or(self.next).min(self.next)..room + self.next
+    }
+
+    /// Returns the noted blocks in which `addresses` lie.
+    pub(super) fn blocks_at(&self, addresses: &[usize]) -> Written {
+        let positions = addresses
+            .iter()
+            .map(|address| address.wrapping_sub(self.room.addr()));
+        let steps_at = |start| {
+            // SAFETY: a block with a header was noted there. It keeps its header when it is freed.
+            let class = unsafe { self.room.byte_add(start).cast::<u64>().read() };
+            u32::try_from(class).unwrap_or_default()
+        };
+        self.warming
+            .as_ref()
+            .map_or_else(Written::default, |warming| {
+                warming.blocks_at(positions, steps_at)
+            })
     }
 
     /// Abandons the free blocks: later blocks are on pages of their own.
@@ -153,7 +173,7 @@ impl Heap {
 
     #[cold]
     fn alloc_warming(&mut self, class: usize) -> *mut u8 {
-        self.look();
+        watch::close_page();
         let warming = self.warming.as_mut();
         let block = match warming.and_then(|warming| warming.place(class * STEP_BYTES)) {
             // SAFETY: the areas lie in the room, in a part that only they hand out.
@@ -164,16 +184,6 @@ impl Heap {
             warming.note(block.addr().wrapping_sub(self.room.addr() + HEADER_BYTES));
         }
         block
-    }
-
-    #[cold]
-    fn look(&mut self) {
-        if let Some(mut warming) = self.warming.take() {
-            let (room, bytes) = self.room();
-            // SAFETY: as many bytes of the room have been handed out, and anonymous memory is initialised.
-            unsafe { warming.look_sometimes(room, bytes) };
-            self.warming = Some(warming);
-        }
     }
 
     #[inline]
@@ -218,9 +228,6 @@ impl Heap {
     /// `block` came from this heap and is still live.
     #[inline]
     pub(super) unsafe fn dealloc(&mut self, block: NonNull<u8>) {
-        if self.warming.is_some() {
-            self.look();
-        }
         if is_of_slab(block) {
             // SAFETY: guaranteed by the caller.
             return unsafe { self.slabs.dealloc(block) };

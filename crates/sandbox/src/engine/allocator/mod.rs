@@ -17,6 +17,7 @@ pub(crate) mod process;
 #[cfg(sandpiper_asan)]
 pub(crate) mod sanitized;
 mod slabs;
+mod watch;
 
 #[cfg(not(sandpiper_asan))]
 use heap as blocks;

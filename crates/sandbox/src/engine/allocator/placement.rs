@@ -1,23 +1,17 @@
 //! Placement of the blocks that executions write to, learned by observing some executions.
 //!
-//! An engine that was just built has thousands of blocks. An execution writes to a few dozen of them: reference counts
+//! An engine that was just built has thousands of blocks. An execution writes to some hundred of them: reference counts
 //! and heads of lists. They are scattered, and each may cost every child a page copy. Therefore, before the first
 //! engine is built for good, an engine is built in a process that is thrown away, a script runs in it, and the blocks
-//! that have changed are noted. A heap hands out blocks in the same order whenever an engine is built, so the number of
-//! a block identifies it. Later heaps place the noted blocks next to each other.
+//! that it writes to are noted ([`watch`](super::watch)). A heap hands out blocks in the same order whenever an engine is
+//! built, so the number of a block identifies it. Later heaps place the noted blocks next to each other.
 //!
 //! If the order did differ, blocks would merely stay scattered.
 
-use super::heap::{HEADER_BYTES, STEP_BYTES};
+use super::heap::STEP_BYTES;
 use super::pages::PAGE_BYTES;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use std::ptr;
-
-/// Each of the first calls of [`Warming::look_sometimes`] compares the room; of the later calls only one in
-/// [`LOOKED_AT_EACH`] does, because a comparison takes some ten microseconds.
-const LOOKED_AT_FIRST: usize = 200;
-const LOOKED_AT_EACH: usize = 32;
 
 /// A block: its number in the order of allocation, and its size in steps.
 type Block = (u32, u32);
@@ -50,11 +44,8 @@ pub(super) struct Warming {
     /// By steps from the start of the room: one more than the number of the block that begins there. Empty unless
     /// blocks are noted.
     noted: Vec<u32>,
-    calls: usize,
-    /// Content of the room when the engine had been built; empty before.
-    was: Vec<u8>,
-    /// By steps from the start of the room: true if the block that begins there has changed.
-    changed: Vec<bool>,
+    /// The end of the areas, bytes from the start of the room.
+    end_of_areas: usize,
 }
 
 /// Part of a room, bytes from its start.
@@ -65,12 +56,11 @@ struct Room {
 }
 
 impl Warming {
-    /// Returns a state that notes the position of each block in a room of so many bytes.
-    pub(super) fn noting(room_bytes: usize) -> Self {
+    /// Returns a state that notes the position of each block in a room of so many bytes, and places blocks by `placement`.
+    pub(super) fn noting(room_bytes: usize, placement: &Placement) -> Self {
         Self {
             noted: vec![0; room_bytes / STEP_BYTES],
-            changed: vec![false; room_bytes / STEP_BYTES],
-            ..Self::default()
+            ..Self::placing(placement)
         }
     }
 
@@ -96,7 +86,7 @@ impl Warming {
     }
 
     /// Puts the areas at the start of `free` (bytes from the start of the room) and returns their end. Blocks that do
-    /// not fit are not placed.
+    /// not fit are not placed. If blocks are noted, the areas have pages of their own.
     pub(super) fn place_areas(&mut self, free: Range<usize>) -> usize {
         let mut next = free.start;
         for area in &mut self.areas {
@@ -107,7 +97,16 @@ impl Warming {
             };
             next += bytes;
         }
+        if !self.noted.is_empty() {
+            next = next.next_multiple_of(PAGE_BYTES);
+        }
+        self.end_of_areas = next;
         next
+    }
+
+    /// Returns the end of the areas, bytes from the start of the room.
+    pub(super) fn end_of_areas(&self) -> usize {
+        self.end_of_areas
     }
 
     /// Counts the next block. Returns its position if it is placed.
@@ -124,80 +123,31 @@ impl Warming {
         Some(start)
     }
 
-    /// Notes that the block that was counted last begins at `start`. Blocks after the engine has been built are not
-    /// noted.
+    /// Notes that the block that was counted last begins at `start`.
     pub(super) fn note(&mut self, start: usize) {
-        if !self.was.is_empty() {
-            return;
-        }
         if let Some(noted) = self.noted.get_mut(start / STEP_BYTES) {
             *noted = u32::try_from(self.count).unwrap_or_default();
         }
     }
 
-    /// Starts to look for changes. The engine has been built, and the room's content is `was`.
-    pub(super) fn look_for_changes(&mut self, was: Vec<u8>) {
-        self.was = was;
-    }
-
-    /// Looks as [`Warming::look`] does, but not at every call. Reference counts go up and down again, so this must be
-    /// called at every allocation and release.
-    ///
-    /// # Safety
-    /// As for [`Warming::look`].
-    pub(super) unsafe fn look_sometimes(&mut self, room: *const u8, bytes: usize) {
-        if self.was.is_empty() {
-            return;
-        }
-        self.calls += 1;
-        if self.calls < LOOKED_AT_FIRST || self.calls.is_multiple_of(LOOKED_AT_EACH) {
-            // SAFETY: guaranteed by the caller.
-            unsafe { self.look(room, bytes) };
-        }
-    }
-
-    /// Notes the blocks that have changed. Each page is copied before it is compared: other code owns the content of
-    /// the room, this state included.
-    ///
-    /// # Safety
-    /// `room` has so many bytes.
-    pub(super) unsafe fn look(&mut self, room: *const u8, bytes: usize) {
-        let mut page = [0; PAGE_BYTES];
-        for (number, was) in self.was.chunks(PAGE_BYTES).enumerate() {
-            let start = number * PAGE_BYTES;
-            let length = was.len().min(bytes.saturating_sub(start));
-            // SAFETY: the caller guarantees the length of the room, and the copy has the length of a page.
-            unsafe { ptr::copy_nonoverlapping(room.add(start), page.as_mut_ptr(), length) };
-            if was[..length] == page[..length] {
-                continue;
-            }
-            let steps = was
-                .chunks(STEP_BYTES)
-                .zip(page[..length].chunks(STEP_BYTES));
-            for ((was, is), step) in steps.zip(start / STEP_BYTES..) {
-                if was != is {
-                    // A block may be longer than a step: the last block that begins here or before has changed.
-                    let block = (0..=step).rev().find(|step| self.noted[*step] > 0);
-                    block
-                        .into_iter()
-                        .for_each(|block| self.changed[block] = true);
-                }
-            }
-        }
-    }
-
-    /// Returns the blocks that have changed.
-    pub(super) fn written(&self) -> Written {
-        let mut written = Vec::new();
-        for (step, changed) in self.changed.iter().enumerate() {
-            let start = step * STEP_BYTES;
-            let header = self.was.get(start..start + HEADER_BYTES);
-            let steps = header.and_then(|header| header.try_into().ok());
-            let steps = u32::try_from(steps.map_or(0, u64::from_le_bytes));
-            if let (true, Ok(steps)) = (*changed, steps) {
-                written.push((self.noted[step] - 1, steps));
-            }
-        }
+    /// Returns the blocks in which `positions` lie, bytes from the start of the room. `size` returns the steps of the
+    /// block that begins at a position.
+    pub(super) fn blocks_at(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        size: impl Fn(usize) -> u32,
+    ) -> Written {
+        // A block may be longer than a step: the last one that begins at a position or before.
+        let begin = |position: usize| {
+            let steps = self.noted.get(..=position / STEP_BYTES)?;
+            steps.iter().rposition(|noted| *noted > 0)
+        };
+        let mut steps: Vec<_> = positions.filter_map(begin).collect();
+        steps.dedup();
+        let mut written: Vec<_> = steps
+            .into_iter()
+            .map(|step| (self.noted[step] - 1, size(step * STEP_BYTES)))
+            .collect();
         written.sort_unstable();
         Written(written)
     }
@@ -205,7 +155,7 @@ impl Warming {
 
 #[cfg(test)]
 mod tests {
-    use super::super::heap::Heap;
+    use super::super::heap::{Heap, usable_size};
     use super::*;
     use std::ptr::NonNull;
 
@@ -237,19 +187,16 @@ mod tests {
     #[test]
     fn what_was_written_to_lies_together_the_next_time() {
         let mut first = Heap::new();
-        first.warm_with(Box::new(Warming::noting(first.capacity())));
+        let noting = Warming::noting(first.capacity(), &Placement::default());
+        first.warm_with(Box::new(noting));
         let kept = build(&mut first);
-        let mut noted = first.end_warming().unwrap();
-        let (room, bytes) = first.room();
-        // SAFETY: as many bytes have been handed out, and nothing writes to them now.
-        noted.look_for_changes(unsafe { std::slice::from_raw_parts(room, bytes) }.to_vec());
-        for block in &kept {
-            // SAFETY: the block is live and has a byte.
-            unsafe { block.write(0xee) };
-        }
-        // SAFETY: as above.
-        unsafe { noted.look(room, bytes) };
-        let all = noted.written();
+        let last_byte = |block: &*mut u8| {
+            // SAFETY: the block is live.
+            let size = unsafe { usable_size(NonNull::new(*block).unwrap()) };
+            block.addr() + size - 1
+        };
+        let addresses: Vec<_> = kept.iter().map(last_byte).collect();
+        let all = first.blocks_at(&addresses);
         assert_eq!(all.0.len(), kept.len());
         let mut placement = Placement::default();
         placement.add(Written(all.0[..20].to_vec()));

@@ -7,6 +7,7 @@
 use super::MemoryAccount;
 use super::heap::Heap;
 use super::placement::{Placement, Warming, Written};
+use super::watch;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
@@ -104,63 +105,34 @@ pub(crate) unsafe fn begin() {
     }
 }
 
-/// Notes the blocks of the engine that is built next, to learn from them.
-pub(crate) fn note_blocks() {
+/// Notes the blocks of the engine that is built next, to learn from them. Places those that `placement` has.
+pub(crate) fn note_blocks(placement: &Placement) {
     let Some(mut heap) = of_this_process() else {
         return;
     };
     // SAFETY: as in `close`.
     let room_bytes = unsafe { heap.as_ref() }.capacity();
-    let warming = Box::new(Warming::noting(room_bytes));
+    let warming = Box::new(Warming::noting(room_bytes, placement));
     // SAFETY: as in `close`.
     unsafe { heap.as_mut() }.warm_with(warming);
 }
 
-/// Starts to look for changes: the engine is built, and an execution follows.
-pub(crate) fn look_for_changes() {
-    let Some(mut heap) = of_this_process() else {
-        return;
-    };
+/// Starts to watch the noted blocks: the engine is built, and a sample follows.
+pub(crate) fn watch_blocks() {
     close();
-    let was = copy_of_room().unwrap_or_default();
-    // SAFETY: as in `close`.
-    let warming = unsafe { heap.as_mut() }.end_warming();
-    if let Some(mut warming) = warming {
-        warming.look_for_changes(was);
-        // SAFETY: as in `close`.
-        unsafe { heap.as_mut() }.warm_with(warming);
+    if let Some(heap) = of_this_process() {
+        // SAFETY: as in `close`. The room is memory that the process may write to.
+        unsafe { watch::begin(heap.as_ref().noted_range()) };
     }
 }
 
-/// Returns the blocks that the execution has written to.
+/// Returns the blocks that were written to since [`watch_blocks`].
 pub(crate) fn written() -> Written {
-    let Some(mut heap) = of_this_process() else {
-        return Written::default();
-    };
+    let addresses = watch::end();
     // SAFETY: as in `close`.
-    let warming = unsafe { heap.as_mut() }.end_warming();
-    warming.map_or_else(Written::default, |mut warming| {
-        // SAFETY: as in `close`. The room has handed out that many bytes.
-        unsafe {
-            let (room, bytes) = heap.as_ref().room();
-            warming.look(room, bytes);
-        }
-        warming.written()
+    of_this_process().map_or_else(Written::default, |heap| unsafe {
+        heap.as_ref().blocks_at(&addresses)
     })
-}
-
-fn copy_of_room() -> Option<Vec<u8>> {
-    let heap = of_this_process()?;
-    // SAFETY: as in `close`. The copy has its memory before the room is read, and the room has handed out that many
-    // bytes by then.
-    unsafe {
-        let mut copy = Vec::with_capacity(heap.as_ref().room().1);
-        let (room, bytes) = heap.as_ref().room();
-        let length = bytes.min(copy.capacity());
-        ptr::copy_nonoverlapping(room, copy.as_mut_ptr(), length);
-        copy.set_len(length);
-        Some(copy)
-    }
 }
 
 /// Places the blocks of the engine that is built until [`end_placing`].
