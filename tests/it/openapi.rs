@@ -374,6 +374,8 @@ fn requests_made_up_from_the_description_find_no_fault() {
         .arg(format!("{}/api/openapi.json", service.url()))
         // A stream of events lasts as long as its job, and has tests of its own.
         .args(["--exclude-path", "/api/jobs/{id}/events"])
+        // No answer can be made up: it names a call that a job waits for. `tools::job_answers` sends wrong ones.
+        .args(["--exclude-path", "/api/jobs/{id}/answers"])
         // A cancelled job can still be read.
         .args(["--exclude-checks", "use_after_free"])
         .args(["--max-examples", "50", "--seed", "1", "--no-color"])

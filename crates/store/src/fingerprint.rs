@@ -2,7 +2,7 @@
 //! their spelling.
 
 use super::{NewJob, json_meaning};
-use sandpiper_domain::tools::{Tool, Tools};
+use sandpiper_domain::tools::{Tool, ToolLimits, Tools};
 use sandpiper_domain::{JobTerms, RequestedLimits, Script};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -42,6 +42,7 @@ impl Fingerprint {
         let mut exact = serde_json::to_vec(&exact).unwrap_or_default();
         if new.job.script.tools().is_some() {
             write_tool_terms(&new.terms, &mut exact);
+            write_tool_limits(&new.terms.requested_limits, &mut exact);
         }
         Self {
             exact: digest(&exact),
@@ -89,11 +90,15 @@ fn meaning_of(new: &NewJob) -> Meaning {
     write_script(&new.job.script, &mut bytes);
     write_number(new.terms.run_at.map(|at| at.as_unix_millis()), &mut bytes);
     write_number(Some(u64::from(new.terms.priority.get())), &mut bytes);
-    if new.job.script.tools().is_some() {
+    let has_tools = new.job.script.tools().is_some();
+    if has_tools {
         write_tool_terms(&new.terms, &mut bytes);
     }
     let with_limits = |limits: RequestedLimits| {
         let mut bytes = bytes.clone();
+        if has_tools {
+            write_tool_limits(&limits, &mut bytes);
+        }
         for limit in [limits.timeout_ms, limits.memory_bytes, limits.output_bytes] {
             write_number(limit, &mut bytes);
         }
@@ -104,7 +109,7 @@ fn meaning_of(new: &NewJob) -> Meaning {
             timeout_ms: Some(u64::from(new.job.limits.timeout_ms())),
             memory_bytes: Some(new.job.limits.memory_bytes()),
             output_bytes: Some(u64::from(new.job.limits.output_bytes())),
-            ..RequestedLimits::default()
+            ..granted_tool_limits(new)
         }),
         requested: with_limits(new.terms.requested_limits),
     }
@@ -181,11 +186,34 @@ fn write_tools(tools: &Tools, to: &mut Vec<u8>) {
     }
 }
 
-/// Writes the terms that only a job with tools has. The limits are those that the request names.
+/// Writes the terms that only a job with tools has, without their limits.
 fn write_tool_terms(terms: &JobTerms, to: &mut Vec<u8>) {
     let unawaited = serde_json::to_vec(&terms.unawaited.unwrap_or_default());
     to.extend(unawaited.unwrap_or_default());
-    let limits = &terms.requested_limits;
+}
+
+/// Returns the limits of tools that a job was granted: those that its request names, and the defaults of the others. `None`
+/// each for a job without tools, and for limits out of bounds, which no submitted job has.
+fn granted_tool_limits(new: &NewJob) -> RequestedLimits {
+    let requested = &new.terms.requested_limits;
+    let granted = match new.job.script.tools() {
+        Some(_) => ToolLimits::of_job(requested, &new.job.limits).ok(),
+        None => None,
+    };
+    let granted = |of: fn(&ToolLimits) -> u32| granted.as_ref().map(|limits| of(limits).into());
+    RequestedLimits {
+        argument_bytes: granted(|limits| limits.argument_bytes),
+        call_timeout_ms: granted(|limits| limits.call_timeout_ms),
+        calls_max: granted(|limits| limits.calls_max),
+        concurrent_calls_max: granted(|limits| limits.concurrent_calls_max),
+        log_bytes: granted(|limits| limits.log_bytes),
+        result_bytes: granted(|limits| limits.result_bytes),
+        wait_timeout_s: granted(|limits| limits.wait_timeout_s),
+        ..RequestedLimits::default()
+    }
+}
+
+fn write_tool_limits(limits: &RequestedLimits, to: &mut Vec<u8>) {
     for limit in [
         limits.calls_max,
         limits.concurrent_calls_max,
@@ -289,6 +317,20 @@ mod tests {
             terms.unawaited = Some(Unawaited::Offer);
         });
         assert!(one.is_same(&other));
+    }
+
+    #[test]
+    fn a_limit_of_tools_that_is_left_out_is_the_same_as_its_default() {
+        let with = |calls_max| {
+            of(|draft, terms| {
+                draft.tools = tools(&["a"]);
+                terms.requested_limits.calls_max = calls_max;
+            })
+        };
+        let default = u64::from(ToolLimits::default().calls_max);
+        assert!(with(None).is_same(&with(Some(default))));
+        assert!(!with(None).is_same(&with(Some(default - 1))));
+        assert!(!with(Some(1)).is_same(&with(Some(2))));
     }
 
     #[test]
