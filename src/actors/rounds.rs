@@ -4,7 +4,7 @@ use super::dispatcher::Run;
 use super::handle::{CancelOnDrop, DispatcherHandle};
 use super::runner::RoundTask;
 use super::types::{DispatchError, RoundResult};
-use sandpiper_domain::tools::{ReplayLog, RoundEnd};
+use sandpiper_domain::tools::{ReplayLog, RoundEnd, ToolLimits};
 use sandpiper_domain::{Access, Execution, Owner};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,8 +73,8 @@ impl DispatcherHandle {
     }
 }
 
-/// Returns the longest time that a process takes to run along a log: three times the recorded time, and half a second.
-/// Timers that a process waits for take one second of each round.
+/// Returns the longest time that a process takes to run along a log, and to wait for timers in its round.
 fn longest_replay(log: &ReplayLog) -> Duration {
-    Duration::from_micros(log.own_micros()) * 3 + Duration::from_millis(1_500)
+    let own = Duration::from_micros(log.own_micros());
+    ToolLimits::replay_time(own) + Duration::from_millis(ToolLimits::WAITS_IN_PROCESS_MS)
 }

@@ -59,8 +59,9 @@ impl ToolLimits {
     pub const MERGED_TURNS_MAX: u32 = 100;
     /// Time of a replay, as a multiple of the script's own time that the log has recorded.
     pub const REPLAY_LENIENCY: u32 = 3;
-    /// Time of a replay in addition, milliseconds.
-    pub const REPLAY_LENIENCY_MS: u64 = 500;
+    /// Time of a replay in addition, milliseconds. A busy machine may stop a process for seconds, and a job whose replays
+    /// fail is lost; `replayMs` bounds the replays of an execution together.
+    pub const REPLAY_LENIENCY_MS: u64 = 2_000;
 
     /// Returns the least time between two wakes that suspend, so long after the start of the script.
     pub fn wake_spacing_ms(since_start_ms: u64) -> u64 {

@@ -15,6 +15,7 @@ use rquickjs::{Object, Value};
 use sandpiper_domain::tools::{CallResult, ToolFailure};
 use sandpiper_sandbox_protocol::ReportedEnd;
 use std::thread;
+use std::time::Instant;
 
 /// Does what comes next when no microtask is left: fires one timer, or takes one record. Suspends the execution if there is
 /// nothing to do now, and returns false if there never will be.
@@ -47,9 +48,12 @@ pub(in crate::engine) fn step(scene: &Scene<'_>, replay: &Replay, timers: &Timer
         match replay.next(clock_ms, due_ms, reach_end) {
             Ok(Next::Record(target)) => replay.state.borrow_mut().target = Some(target),
             Ok(Next::Wait(wait)) => {
+                let begun = Instant::now();
                 thread::sleep(wait);
-                replay.note_wait(wait);
-                host.put_off_deadline(wait);
+                // A busy machine lets the process sleep longer, and that is no time of the script's.
+                let waited = begun.elapsed();
+                replay.note_wait(waited);
+                host.put_off_deadline(waited);
             }
             Ok(Next::Suspend(resume_at_ms)) => {
                 if let Err(divergence) = replay.check_end_of_log() {
